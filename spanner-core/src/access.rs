@@ -1,0 +1,214 @@
+//! The whole question, and the traits of those who answer it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::action::Action;
+use crate::caller::{Caller, Party};
+use crate::name::Environment;
+use crate::target::Resource;
+
+/// What a policy may read of a request besides who, what and where. Flat, and computed
+/// before any policy is asked: policies do no arithmetic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Context {
+    /// The wall clock when the request was decided.
+    pub now: Timestamp,
+    /// How old the credential is; zero if unknown.
+    pub token_age: Duration,
+    /// Assurance of the sign-in, 0 to 3.
+    pub assurance: u8,
+    /// Whether the subject's groups are all known.
+    pub groups_complete: bool,
+    /// Number of actors between the subject and the request.
+    pub delegation_depth: usize,
+}
+
+impl Context {
+    /// The context of a caller's request at a time.
+    #[must_use]
+    pub fn of(caller: &Caller, now: Timestamp) -> Self {
+        Self {
+            now,
+            token_age: caller.credential().age(now),
+            assurance: caller.assurance(),
+            groups_complete: caller.groups_complete(),
+            delegation_depth: caller.depth(),
+        }
+    }
+}
+
+/// One question to an authorizer: may this party do this action on this resource here?
+///
+/// A request with an actor, or with several pairs, is several questions; all must be
+/// answered with [`Effect::Allow`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Question<'a> {
+    /// The party that must be allowed on its own.
+    pub party: &'a Party,
+    /// The whole caller, for scopes and the like; not for identity.
+    pub caller: &'a Caller,
+    /// What is to be done.
+    pub action: Action,
+    /// To what.
+    pub resource: &'a Resource,
+    /// Where.
+    pub environment: &'a Environment,
+    /// Under which circumstances.
+    pub context: &'a Context,
+}
+
+impl<'a> Question<'a> {
+    /// A question about one party of a caller.
+    #[must_use]
+    pub const fn new(
+        caller: &'a Caller,
+        party: &'a Party,
+        action: Action,
+        resource: &'a Resource,
+        environment: &'a Environment,
+        context: &'a Context,
+    ) -> Self {
+        Self {
+            party,
+            caller,
+            action,
+            resource,
+            environment,
+            context,
+        }
+    }
+}
+
+/// Allowed or refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Effect {
+    /// It may be done.
+    Allow,
+    /// It may not.
+    Deny,
+}
+
+/// Why an authorizer answered as it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VerdictReason {
+    /// A grant or a permitting guardrail allows it.
+    Granted,
+    /// Nothing grants it.
+    NoGrant,
+    /// A guardrail forbids it.
+    Forbidden,
+    /// A policy could not be evaluated; what it would have said is not known.
+    PolicyError,
+    /// The question does not fit the schema: this action is never done to such a resource
+    /// or by such a party.
+    NotApplicable,
+}
+
+/// What would have to change for a refusal to become an allowance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Advice {
+    /// The guardrail's own words (`@reason`), if one forbade it.
+    pub reason: Option<String>,
+    /// The guardrail's own advice (`@advice`).
+    pub text: Option<String>,
+    /// The narrowest role that would allow it.
+    pub role: Option<String>,
+    /// The model's owner, whom to ask; only where the party may know of the model.
+    pub owner: Option<String>,
+}
+
+/// The answer to one [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// Allowed or refused.
+    pub effect: Effect,
+    /// Why.
+    pub reason: VerdictReason,
+    /// The policies that decided it, by id, sorted.
+    pub policies: Vec<Arc<str>>,
+    /// The policies that could not be evaluated, by id, sorted.
+    pub errors: Vec<Arc<str>>,
+    /// The policies in shadow mode that would have decided otherwise, by id, sorted.
+    pub shadows: Vec<Arc<str>>,
+    /// For a refusal: what to do about it.
+    pub advice: Advice,
+}
+
+impl Verdict {
+    /// An allowance by these policies.
+    #[must_use]
+    pub fn allow(policies: Vec<Arc<str>>) -> Self {
+        Self {
+            effect: Effect::Allow,
+            reason: VerdictReason::Granted,
+            policies,
+            errors: Vec::new(),
+            shadows: Vec::new(),
+            advice: Advice::default(),
+        }
+    }
+
+    /// A refusal for a reason.
+    #[must_use]
+    pub fn deny(reason: VerdictReason) -> Self {
+        Self {
+            effect: Effect::Deny,
+            reason,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            shadows: Vec::new(),
+            advice: Advice::default(),
+        }
+    }
+}
+
+/// The answers to all questions of one request, from one and the same access in force.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Verdicts {
+    /// The digest of the access that answered, as text; it goes into the record.
+    pub digest: Arc<str>,
+    /// One verdict per question, in their order.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Verdicts {
+    /// Answers under an access with this digest.
+    #[must_use]
+    pub const fn new(digest: Arc<str>, verdicts: Vec<Verdict>) -> Self {
+        Self { digest, verdicts }
+    }
+}
+
+/// Answers questions of access. `spanner-cedar` ships the implementation that teams use.
+///
+/// Called once per request (and once per further model on a stream), on the request's own
+/// path: it must not block.
+///
+/// # Security
+/// What this answers with [`Effect::Allow`] is served. Each question must be answered on
+/// its own: the gate, not the authorizer, sees to it that every party and every pair is
+/// allowed, and it refuses a request whose answers are not as many as its questions. All
+/// answers of one call must come from one state of the access, so that a reload in between
+/// cannot mix two.
+pub trait Authorize: Send + Sync + 'static {
+    /// Answers every question, in order.
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts;
+}
+
+impl<T: Authorize + ?Sized> Authorize for Arc<T> {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        (**self).authorize(questions)
+    }
+}

@@ -1,0 +1,438 @@
+//! Who is calling.
+//!
+//! 1. A [`Caller`] is made by a verifier, or by [`Caller::assertion`], which is the only
+//!    other way in and is spelled so that a reviewer finds it.
+//! 2. A caller is one [`Party`] (a person, a service, an agent), or an agent acting for
+//!    one: then both parties are decided, each on its own.
+//! 3. Principals are compared as (issuer, kind, subject), byte for byte. Names and e-mail
+//!    addresses are never identities.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::name::{GroupName, IssuerAlias, SubjectId};
+
+/// What kind of party a principal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CallerKind {
+    /// A person.
+    User,
+    /// A program with an identity of its own: services, workloads, pipelines.
+    Service,
+    /// An AI agent, on its own or acting for somebody.
+    Agent,
+    /// A verified token that no rule could tell: no role admits it.
+    Unclassified,
+}
+
+impl CallerKind {
+    /// The word that principals, policies and records use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Service => "service",
+            Self::Agent => "agent",
+            Self::Unclassified => "unclassified",
+        }
+    }
+}
+
+impl fmt::Display for CallerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One identity: `user:corp/alice`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Principal {
+    /// Who vouches for it.
+    pub issuer: IssuerAlias,
+    /// What kind of party it is.
+    pub kind: CallerKind,
+    /// The issuer's identifier for it.
+    pub subject: SubjectId,
+}
+
+impl Principal {
+    /// An identity of an issuer.
+    #[must_use]
+    pub const fn new(issuer: IssuerAlias, kind: CallerKind, subject: SubjectId) -> Self {
+        Self {
+            issuer,
+            kind,
+            subject,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.kind, self.issuer, self.subject)
+    }
+}
+
+/// A group of an issuer's directory: `group:corp/nlp`. The same name from another issuer
+/// is another group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Group {
+    /// Whose directory it stands in.
+    pub issuer: IssuerAlias,
+    /// Its name there.
+    pub name: GroupName,
+}
+
+impl Group {
+    /// A group of an issuer.
+    #[must_use]
+    pub const fn new(issuer: IssuerAlias, name: GroupName) -> Self {
+        Self { issuer, name }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group:{}/{}", self.issuer, self.name)
+    }
+}
+
+/// One party of a request: an identity with the groups its issuer puts it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Party {
+    /// The identity.
+    pub principal: Principal,
+    /// Its groups; empty for an actor, since a token lists only its subject's.
+    pub groups: Vec<Group>,
+}
+
+/// Where a credential stands in its permitted age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Freshness {
+    /// Well within it.
+    Fresh,
+    /// Past 80 % of it: the reply and the record say so.
+    RotateSoon,
+}
+
+/// What the record keeps of a credential: enough to find and revoke it, never enough to
+/// use it.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credential {
+    /// The token's identifier (`jti`), if it has one.
+    pub token_id: Option<String>,
+    /// The first 16 bytes of the token's SHA-256, in lower-case hexadecimal.
+    pub token_hash: Option<String>,
+    /// The identifier of the key that signed it (`kid`).
+    pub key_id: Option<String>,
+    /// When it was issued (`iat`).
+    pub issued_at: Option<Timestamp>,
+    /// When it expires (`exp`).
+    pub expires_at: Option<Timestamp>,
+    /// Where it stands in its permitted age.
+    pub freshness: Freshness,
+}
+
+impl Credential {
+    /// A credential of which nothing is known.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self {
+            token_id: None,
+            token_hash: None,
+            key_id: None,
+            issued_at: None,
+            expires_at: None,
+            freshness: Freshness::Fresh,
+        }
+    }
+
+    /// How long ago it was issued; zero if that is unknown or in the future.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.issued_at
+            .and_then(|issued| Duration::try_from(now.duration_since(issued)).ok())
+            .unwrap_or(Duration::ZERO)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("token_id", &self.token_id)
+            .field("token_hash", &self.token_hash)
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Somebody whose credential was verified. Cheap to clone.
+///
+/// There is no public constructor: a `Caller` comes out of
+/// `token::TokenVerifier::verify`, or out of [`Caller::assertion`].
+///
+/// ```compile_fail
+/// # use spanner_core::Caller;
+/// let forged: Caller = Default::default();
+/// ```
+/// ```compile_fail
+/// let forged: spanner_core::Caller = serde_json::from_str("{}").unwrap();
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Caller {
+    facts: Arc<Facts>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Facts {
+    subject: Party,
+    actor: Option<Party>,
+    chain: Vec<Principal>,
+    origin: Option<&'static str>,
+    client: Option<String>,
+    groups_complete: bool,
+    scopes: Vec<String>,
+    assurance: u8,
+    credential: Credential,
+}
+
+impl Caller {
+    /// How deep a chain of delegation may be (`act` within `act`, RFC 8693 §4.1). Deeper
+    /// ones are refused: nobody was seen to need more than two, and each costs a decision.
+    pub const MAX_DEPTH: usize = 4;
+
+    /// Starts a caller that something other than Spanner has authenticated: mutual TLS, a
+    /// session, a test.
+    ///
+    /// # Security
+    /// This is the only way to make a `Caller` without a verified token. Whoever calls it
+    /// vouches for the principal; nothing checks it again.
+    pub fn assertion(principal: Principal) -> Assertion {
+        Assertion {
+            facts: Facts {
+                subject: Party {
+                    principal,
+                    groups: Vec::new(),
+                },
+                actor: None,
+                chain: Vec::new(),
+                origin: None,
+                client: None,
+                groups_complete: true,
+                scopes: Vec::new(),
+                assurance: 0,
+                credential: Credential::unknown(),
+            },
+        }
+    }
+
+    /// On whose behalf the request is made.
+    #[must_use]
+    pub fn subject(&self) -> &Party {
+        &self.facts.subject
+    }
+
+    /// Who acts for the subject, if somebody does: the outermost `act` (RFC 8693 §4.1).
+    #[must_use]
+    pub fn actor(&self) -> Option<&Party> {
+        self.facts.actor.as_ref()
+    }
+
+    /// Earlier actors, most recent first: for the record only, never for a decision.
+    #[must_use]
+    pub fn chain(&self) -> &[Principal] {
+        &self.facts.chain
+    }
+
+    /// Every party that must be allowed on its own: the subject, then the actor.
+    pub fn parties(&self) -> impl Iterator<Item = &Party> {
+        std::iter::once(self.subject()).chain(self.actor())
+    }
+
+    /// The number of actors between the subject and this request; 0 is a direct call.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.facts.chain.len() + usize::from(self.facts.actor.is_some())
+    }
+
+    /// A finer kind than [`CallerKind`], where the provider tells (`workload`, `pipeline`).
+    #[must_use]
+    pub fn origin(&self) -> Option<&'static str> {
+        self.facts.origin
+    }
+
+    /// The OAuth client that obtained the credential, if it says so.
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.facts.client.as_deref()
+    }
+
+    /// Whether the credential lists all groups of the subject. `false` is an overage
+    /// (Entra above 200 groups), never "no groups".
+    #[must_use]
+    pub fn groups_complete(&self) -> bool {
+        self.facts.groups_complete
+    }
+
+    /// The OAuth scopes granted, verbatim.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.facts.scopes
+    }
+
+    /// How strongly the person was authenticated: 0 unknown, 1 one factor, 2 several, 3
+    /// phishing-resistant (from `acr` and `amr`).
+    #[must_use]
+    pub fn assurance(&self) -> u8 {
+        self.facts.assurance
+    }
+
+    /// What the record keeps of the credential.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.facts.credential
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("subject", &format_args!("{}", self.subject().principal))
+            .field(
+                "actor",
+                &self.actor().map(|party| party.principal.to_string()),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.actor() {
+            Some(actor) => write!(f, "{} for {}", actor.principal, self.subject().principal),
+            None => write!(f, "{}", self.subject().principal),
+        }
+    }
+}
+
+/// A caller under construction: see [`Caller::assertion`].
+#[must_use = "an assertion is nothing until it is made a caller"]
+pub struct Assertion {
+    facts: Facts,
+}
+
+/// A chain of delegation longer than [`Caller::MAX_DEPTH`], or one that names a party
+/// twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TooDeep {
+    /// More actors than may be.
+    #[error("the chain of actors is deeper than {}", Caller::MAX_DEPTH)]
+    Depth,
+    /// The same principal stands twice in the chain.
+    #[error("the chain of actors names the same principal twice")]
+    Cycle,
+}
+
+impl Assertion {
+    /// The subject's groups. Default: none.
+    pub fn groups(mut self, groups: impl IntoIterator<Item = Group>) -> Self {
+        self.facts.subject.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// Says that the credential did not list all groups. Default: it did.
+    pub fn groups_incomplete(mut self) -> Self {
+        self.facts.groups_complete = false;
+        self
+    }
+
+    /// The actors, the current one first. Default: none.
+    pub fn actors(mut self, actors: impl IntoIterator<Item = Principal>) -> Self {
+        let mut actors = actors.into_iter();
+        self.facts.actor = actors.next().map(|principal| Party {
+            principal,
+            groups: Vec::new(),
+        });
+        self.facts.chain = actors.collect();
+        self
+    }
+
+    /// A finer kind than [`CallerKind`]. Default: none.
+    pub fn origin(mut self, origin: &'static str) -> Self {
+        self.facts.origin = Some(origin);
+        self
+    }
+
+    /// The OAuth client. Default: unknown.
+    pub fn client(mut self, client: impl Into<String>) -> Self {
+        self.facts.client = Some(client.into());
+        self
+    }
+
+    /// The OAuth scopes. Default: none.
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = String>) -> Self {
+        self.facts.scopes = scopes.into_iter().collect();
+        self
+    }
+
+    /// The assurance, 0 to 3; greater numbers count as 3. Default: 0.
+    pub fn assurance(mut self, assurance: u8) -> Self {
+        self.facts.assurance = assurance.min(3);
+        self
+    }
+
+    /// What is known of the credential. Default: nothing.
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.facts.credential = credential;
+        self
+    }
+
+    /// Makes it a caller.
+    ///
+    /// # Errors
+    /// [`TooDeep`] when the chain of actors is deeper than [`Caller::MAX_DEPTH`] or goes in
+    /// a circle.
+    pub fn caller(self) -> Result<Caller, TooDeep> {
+        let caller = Caller {
+            facts: Arc::new(self.facts),
+        };
+        if caller.depth() > Caller::MAX_DEPTH {
+            return Err(TooDeep::Depth);
+        }
+        let principals: Vec<&Principal> = caller
+            .parties()
+            .map(|party| &party.principal)
+            .chain(caller.chain())
+            .collect();
+        let repeats = principals.iter().enumerate().any(|(at, principal)| {
+            principals
+                .iter()
+                .skip(at + 1)
+                .any(|other| other == principal)
+        });
+        if repeats {
+            Err(TooDeep::Cycle)
+        } else {
+            Ok(caller)
+        }
+    }
+}
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Assertion({})", self.facts.subject.principal)
+    }
+}

@@ -1,0 +1,195 @@
+//! A request that has arrived and is not yet decided.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::decided::Decided;
+use super::permit::Permit;
+use super::settlement::Settlement;
+use super::{Answer, Arrival, Gate};
+use crate::access::Effect;
+use crate::caller::Caller;
+use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use crate::refusal::{Outage, Refusal};
+use crate::sink::Count;
+use crate::target::Target;
+use crate::{RecordId, Timestamp};
+
+/// A request for which a record is owed and nothing is decided.
+///
+/// Dropping it records a refusal with the reason `guard.abandoned`.
+#[must_use = "dropping an attempt refuses the request"]
+pub struct Attempt {
+    open: Option<Open>,
+}
+
+/// What is known so far.
+pub(super) struct Open {
+    pub(super) gate: Gate,
+    pub(super) id: RecordId,
+    pub(super) time: Timestamp,
+    pub(super) parent: Option<RecordId>,
+    pub(super) arrival: Arc<Arrival>,
+    pub(super) caller: Option<Caller>,
+    pub(super) target: Option<Target>,
+    pub(super) surface: Option<Arc<str>>,
+    pub(super) route: Option<Arc<str>>,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        gate: Gate,
+        id: RecordId,
+        time: Timestamp,
+        parent: Option<RecordId>,
+        arrival: Arc<Arrival>,
+    ) -> Self {
+        Self {
+            open: Some(Open {
+                gate,
+                id,
+                time,
+                parent,
+                arrival,
+                caller: None,
+                target: None,
+                surface: None,
+                route: None,
+            }),
+        }
+    }
+
+    /// The record's identifier; nil only after the attempt has ended.
+    #[must_use]
+    pub fn id(&self) -> RecordId {
+        self.open.as_ref().map_or(RecordId::nil(), |open| open.id)
+    }
+
+    /// Notes which API and route it is, for the record.
+    pub fn route(&mut self, surface: Arc<str>, route: Arc<str>) {
+        if let Some(open) = &mut self.open {
+            open.surface = Some(surface);
+            open.route = Some(route);
+        }
+    }
+
+    /// Notes who calls, for the record.
+    pub fn identify(&mut self, caller: &Caller) {
+        if let Some(open) = &mut self.open {
+            open.caller = Some(caller.clone());
+        }
+    }
+
+    /// Decides whether the caller may do all that the target says, and puts the decision
+    /// into the sink.
+    pub fn decide(mut self, caller: Caller, target: Target) -> Decided {
+        let Some(open) = &mut self.open else {
+            return Decided::never(Outage::Abandoned.into());
+        };
+        let caller = open.caller.insert(caller);
+        let target = open.target.insert(target);
+        let answer = open.gate.answer(caller, target, open.time);
+        self.conclude(answer)
+    }
+
+    /// Puts a refusal into the sink.
+    pub fn refuse(self, refusal: Refusal) -> Decided {
+        self.conclude(Answer::refused(refusal))
+    }
+
+    /// Lets a request to a public or exempted route pass: nobody is asked, and it is
+    /// counted instead of recorded.
+    ///
+    /// # Security
+    /// The inner service is reached without a decision. Only for routes that the operator
+    /// declared public or exempted.
+    #[must_use]
+    pub fn pass(mut self, what: Count) -> Option<Permit> {
+        self.open.take().map(|open| {
+            open.gate.shared.sink.count(what);
+            let settlement = Settlement::unrecorded(open.gate.clone(), open.id, open.time);
+            Permit::new(open, settlement)
+        })
+    }
+
+    fn conclude(mut self, answer: Answer) -> Decided {
+        match self.open.take() {
+            Some(open) => open.conclude(answer),
+            None => Decided::never(answer.refusal.unwrap_or_else(|| Outage::Abandoned.into())),
+        }
+    }
+}
+
+impl Open {
+    fn conclude(self, answer: Answer) -> Decided {
+        let decision = self.decision(&answer);
+        match self.gate.shared.sink.record(decision) {
+            Ok(receipt) => {
+                let settlement =
+                    Settlement::new(self.gate.clone(), self.id, self.time, receipt.room);
+                Decided::new(self, receipt.acknowledged, settlement, answer.refusal)
+            }
+            Err(_) => {
+                self.gate.shared.sink.count(Count::ShedRefusal);
+                let refusal = answer.refusal.unwrap_or_else(|| Outage::Record.into());
+                let settlement = Settlement::unrecorded(self.gate.clone(), self.id, self.time);
+                let shed = Box::pin(std::future::ready(Ok(())));
+                Decided::new(self, shed, settlement, Some(refusal))
+            }
+        }
+    }
+
+    fn decision(&self, answer: &Answer) -> Decision {
+        let refusal = answer.refusal.as_ref();
+        Decision {
+            id: self.id,
+            parent: self.parent,
+            time: self.time,
+            service: self.gate.shared.service.clone(),
+            environment: self.gate.shared.environment.to_string(),
+            caller: self
+                .caller
+                .as_ref()
+                .map(|caller| CallerEntry::of(caller, self.time)),
+            target: self
+                .target
+                .iter()
+                .flat_map(|target| target.pairs().iter().map(PairEntry::from))
+                .collect(),
+            surface: self.surface.as_deref().map(str::to_owned),
+            route: self.route.as_deref().map(str::to_owned),
+            effect: if refusal.is_some() {
+                Effect::Deny
+            } else {
+                Effect::Allow
+            },
+            reason: refusal.map_or("granted", Refusal::code).to_owned(),
+            fault: refusal.map(Refusal::fault),
+            denied: match refusal {
+                Some(Refusal::Permission(denial)) => Some(PrincipalEntry::from(&denial.principal)),
+                _ => None,
+            },
+            policies: answer.policies.clone(),
+            policy_errors: answer.errors.clone(),
+            shadows: answer.shadows.clone(),
+            access: answer.digest.clone(),
+            request_id: self.arrival.request_id.clone(),
+            trace_id: self.arrival.trace_id.clone(),
+            peer: self.arrival.peer,
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            drop(open.conclude(Answer::refused(Outage::Abandoned.into())));
+        }
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attempt({})", self.id())
+    }
+}

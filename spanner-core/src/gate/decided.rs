@@ -1,0 +1,139 @@
+//! A request whose decision is on its way into the record.
+
+use std::fmt;
+
+use super::attempt::Open;
+use super::permit::Permit;
+use super::settlement::Settlement;
+use crate::RecordId;
+use crate::record::OutcomeClass;
+use crate::refusal::{Outage, Refusal};
+use crate::sink::Acknowledgement;
+
+/// A decision that the sink has taken and not yet acknowledged. It allows nothing.
+#[must_use = "dropping a decision abandons the request"]
+pub struct Decided {
+    pending: Option<Pending>,
+    refusal: Option<Refusal>,
+}
+
+struct Pending {
+    open: Open,
+    acknowledged: Acknowledgement,
+    settlement: Settlement,
+}
+
+impl Decided {
+    pub(super) fn new(
+        open: Open,
+        acknowledged: Acknowledgement,
+        settlement: Settlement,
+        refusal: Option<Refusal>,
+    ) -> Self {
+        Self {
+            pending: Some(Pending {
+                open,
+                acknowledged,
+                settlement,
+            }),
+            refusal,
+        }
+    }
+
+    pub(super) const fn never(refusal: Refusal) -> Self {
+        Self {
+            pending: None,
+            refusal: Some(refusal),
+        }
+    }
+
+    /// Waits until the decision is as durable as the sink was configured to make it.
+    ///
+    /// This is the only mint of permits.
+    ///
+    /// # Errors
+    /// [`Refused`] when the decision refuses, or allows and could not be recorded: *what
+    /// cannot be recorded is not served*.
+    pub async fn recorded(self) -> Result<Permit, Refused> {
+        let Some(Pending {
+            open,
+            acknowledged,
+            mut settlement,
+        }) = self.pending
+        else {
+            let refusal = self.refusal.unwrap_or_else(|| Outage::Abandoned.into());
+            return Err(Refused {
+                refusal: Box::new(refusal),
+                id: RecordId::nil(),
+                settlement: None,
+            });
+        };
+        let id = open.id;
+        let stored = acknowledged.await;
+        let refusal = match (self.refusal, stored) {
+            (None, Ok(())) => return Ok(Permit::new(open, settlement)),
+            (None, Err(_)) => {
+                settlement.classify(OutcomeClass::GuardFailed);
+                Outage::Record.into()
+            }
+            (Some(refusal), _) => {
+                settlement.classify(OutcomeClass::Refused);
+                refusal
+            }
+        };
+        Err(Refused {
+            refusal: Box::new(refusal),
+            id,
+            settlement: Some(Box::new(settlement)),
+        })
+    }
+}
+
+impl fmt::Debug for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decided")
+            .field("refusal", &self.refusal)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A refusal that stands in the record (or was counted, where there was no room). It owes
+/// the outcome: call [`Refused::settle`] with the status that is sent.
+#[must_use = "a refusal owes its caller an answer"]
+pub struct Refused {
+    refusal: Box<Refusal>,
+    id: RecordId,
+    settlement: Option<Box<Settlement>>,
+}
+
+impl Refused {
+    /// Why.
+    #[must_use]
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
+    /// The record's identifier.
+    #[must_use]
+    pub fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// Gives the outcome: the reply with this status and a body of this length is sent.
+    pub fn settle(mut self, status: u16, body_bytes: u64) {
+        if let Some(settlement) = &mut self.settlement {
+            settlement.head(status);
+            settlement.sent(body_bytes);
+            settlement.finish();
+        }
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("refusal", &self.refusal)
+            .field("id", &self.id)
+            .finish()
+    }
+}

@@ -1,0 +1,243 @@
+//! The one gate that every request passes.
+//!
+//! 1. [`Gate::open`] is called when a request arrives. From here a record is owed.
+//! 2. The [`Attempt`] it returns ends in [`Attempt::decide`] or [`Attempt::refuse`]; both
+//!    put one decision into the sink and reserve room for its outcome.
+//! 3. [`Decided::recorded`] waits until that decision is durable. Only then, and only if it
+//!    allows, there is a [`Permit`]: the proof without which no inner service is called.
+//! 4. The permit becomes a [`Settlement`], which gives the outcome when it is dropped, with
+//!    whatever it was told until then.
+//!
+//! Dropping any of them early (a client that left, a panic, a shutdown) settles it as what
+//! it was: *a record is owed from arrival*, and it is given exactly once.
+//!
+//! # Caveats
+//! Routes that are public or exempted have no record; they are counted
+//! ([`Attempt::pass`]).
+//!
+//! # Example
+//! ```
+//! use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
+//! use spanner_core::{Action, Arrival, Caller, Gate, Refusal, Resource, Target};
+//!
+//! let sink = MemorySink::new();
+//! let rules = Rules::allow(|question| question.action == Action::Generate);
+//! let host = Fixed::at("2026-11-23T12:00:00Z");
+//! let gate = Gate::new("chat", "production".parse()?, rules, sink.clone(), host);
+//! let model = Resource::model("acme/sentiment".parse()?);
+//!
+//! let attempt = gate.open(Arrival::new());
+//! let decided = attempt.decide(Caller::for_test("alice"), Target::one(Action::Generate, model.clone()));
+//! let permit = wait(decided.recorded()).map_err(|refused| refused.refusal().clone())?;
+//! drop(permit.forward());
+//!
+//! let attempt = gate.open(Arrival::new());
+//! let decided = attempt.decide(Caller::for_test("alice"), Target::one(Action::Delete, model));
+//! let refused = wait(decided.recorded()).unwrap_err();
+//! assert_eq!(refused.refusal().code(), "authz.no_permit");
+//! drop(refused);
+//!
+//! assert_eq!((sink.decisions().len(), sink.outcomes().len()), (2, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod attempt;
+mod decided;
+mod permit;
+mod settlement;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::Timestamp;
+use crate::access::{Authorize, Context, Effect, Question, Verdicts};
+use crate::caller::{Caller, CallerKind};
+use crate::host::Host;
+use crate::name::Environment;
+use crate::refusal::{Denial, Obstacle, Outage, Refusal};
+use crate::sink::AuditSink;
+use crate::target::{Pair, Target};
+
+pub use attempt::Attempt;
+pub use decided::{Decided, Refused};
+pub use permit::{Inquiry, Permit};
+pub use settlement::{Meter, Settlement, Usage};
+
+/// Joins the one who decides, the one who records, and the place where both are asked.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    service: String,
+    environment: Environment,
+    authorizer: Box<dyn Authorize>,
+    sink: Box<dyn AuditSink>,
+    host: Box<dyn Host>,
+}
+
+impl Gate {
+    /// A gate for one service in one environment.
+    #[must_use]
+    pub fn new(
+        service: impl Into<String>,
+        environment: Environment,
+        authorizer: impl Authorize,
+        sink: impl AuditSink,
+        host: impl Host,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                service: service.into(),
+                environment,
+                authorizer: Box::new(authorizer),
+                sink: Box::new(sink),
+                host: Box::new(host),
+            }),
+        }
+    }
+
+    /// Takes in a request. From here a record is owed.
+    pub fn open(&self, arrival: Arrival) -> Attempt {
+        let id = self.shared.host.record_id();
+        Attempt::new(self.clone(), id, self.now(), None, Arc::new(arrival))
+    }
+
+    /// The environment whose access is asked.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.shared.environment
+    }
+
+    /// The wall clock of the gate's host.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.host.now()
+    }
+
+    /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
+    /// asked about on its own, and one refusal refuses all.
+    fn answer(&self, caller: &Caller, target: &Target, now: Timestamp) -> Answer {
+        let context = Context::of(caller, now);
+        let questions: Vec<Question<'_>> = target
+            .pairs()
+            .iter()
+            .flat_map(|pair| caller.parties().map(move |party| (pair, party)))
+            .map(|(pair, party)| {
+                let environment = self.environment();
+                Question::new(
+                    caller,
+                    party,
+                    pair.action,
+                    &pair.resource,
+                    environment,
+                    &context,
+                )
+            })
+            .collect();
+        if caller
+            .parties()
+            .any(|party| party.principal.kind == CallerKind::Unclassified)
+        {
+            return Answer::refused(Obstacle::Unclassified.into());
+        }
+        let answers = self.shared.authorizer.authorize(&questions);
+        if answers.verdicts.len() != questions.len() {
+            return Answer::refused(Outage::Access.into());
+        }
+        Answer::fold(&questions, answers)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("service", &self.shared.service)
+            .field("environment", &self.shared.environment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a request when it arrives, apart from what it asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Arrival {
+    /// The address at the other end of the connection.
+    pub peer: Option<IpAddr>,
+    /// The request's identifier at whoever stands in front.
+    pub request_id: Option<String>,
+    /// The W3C trace identifier, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+}
+
+impl Arrival {
+    /// An arrival of which nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// All verdicts of one request, folded into one.
+struct Answer {
+    refusal: Option<Refusal>,
+    policies: Vec<String>,
+    errors: Vec<String>,
+    shadows: Vec<String>,
+    digest: Option<String>,
+}
+
+impl Answer {
+    const fn refused(refusal: Refusal) -> Self {
+        Self {
+            refusal: Some(refusal),
+            policies: Vec::new(),
+            errors: Vec::new(),
+            shadows: Vec::new(),
+            digest: None,
+        }
+    }
+
+    fn fold(questions: &[Question<'_>], answers: Verdicts) -> Self {
+        let mut answer = Self {
+            refusal: None,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            shadows: Vec::new(),
+            digest: Some(answers.digest.to_string()),
+        };
+        for (question, verdict) in questions.iter().zip(answers.verdicts) {
+            collect(&mut answer.policies, &verdict.policies);
+            collect(&mut answer.errors, &verdict.errors);
+            collect(&mut answer.shadows, &verdict.shadows);
+            if verdict.effect != Effect::Allow && answer.refusal.is_none() {
+                answer.refusal = Some(Refusal::Permission(Box::new(Denial {
+                    principal: question.party.principal.clone(),
+                    acting: question.caller.actor() == Some(question.party),
+                    pair: Pair::new(question.action, question.resource.clone()),
+                    environment: question.environment.clone(),
+                    reason: verdict.reason,
+                    advice: verdict.advice,
+                })));
+            }
+        }
+        answer
+    }
+}
+
+fn collect(into: &mut Vec<String>, ids: &[Arc<str>]) {
+    for id in ids {
+        if !into.iter().any(|known| **known == **id) {
+            into.push(id.to_string());
+        }
+    }
+}
+
+fn micros_between(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.duration_since(from).as_micros()).unwrap_or(0)
+}

@@ -1,0 +1,212 @@
+//! What is still owed after a decision: one outcome.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Gate, micros_between};
+use crate::record::{Finish, Outcome, OutcomeClass};
+use crate::sink::Room;
+use crate::{RecordId, Timestamp};
+
+/// Collects what becomes of a request, and gives it to the sink when dropped.
+///
+/// Until [`Settlement::finish`] or [`Settlement::broke`] says otherwise, the end is taken
+/// for a client that left.
+#[must_use = "dropping a settlement ends the record"]
+pub struct Settlement {
+    gate: Gate,
+    id: RecordId,
+    arrived: Timestamp,
+    room: Option<Room>,
+    forwarded: bool,
+    class: Option<OutcomeClass>,
+    finish: Finish,
+    status: Option<u16>,
+    grpc_status: Option<u8>,
+    first_byte_us: Option<u64>,
+    bytes_in: Meter,
+    bytes_out: u64,
+    usage: Usage,
+}
+
+/// Tokens that an API reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the input.
+    pub input: Option<u64>,
+    /// Tokens of the output.
+    pub output: Option<u64>,
+}
+
+impl Usage {
+    /// A usage as reported.
+    #[must_use]
+    pub const fn new(input: Option<u64>, output: Option<u64>) -> Self {
+        Self { input, output }
+    }
+}
+
+/// Counts bytes from another place than where the settlement lives.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<AtomicU64>);
+
+impl Meter {
+    /// Adds bytes that have passed.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Settlement {
+    pub(super) fn new(gate: Gate, id: RecordId, arrived: Timestamp, room: Room) -> Self {
+        let mut settlement = Self::unrecorded(gate, id, arrived);
+        settlement.room = Some(room);
+        settlement
+    }
+
+    pub(super) fn unrecorded(gate: Gate, id: RecordId, arrived: Timestamp) -> Self {
+        Self {
+            gate,
+            id,
+            arrived,
+            room: None,
+            forwarded: false,
+            class: None,
+            finish: Finish::ClientLeft,
+            status: None,
+            grpc_status: None,
+            first_byte_us: None,
+            bytes_in: Meter::default(),
+            bytes_out: 0,
+            usage: Usage::default(),
+        }
+    }
+
+    /// The record's identifier.
+    #[must_use]
+    pub fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// The response's head was sent with this HTTP status.
+    pub fn head(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// The response's trailers (or head) carry this gRPC status.
+    pub fn grpc_status(&mut self, status: u8) {
+        self.grpc_status = Some(status);
+    }
+
+    /// Bytes of the response's body passed.
+    pub fn sent(&mut self, bytes: u64) {
+        if bytes > 0 && self.first_byte_us.is_none() {
+            self.first_byte_us = Some(micros_between(self.arrived, self.gate.now()));
+        }
+        self.bytes_out = self.bytes_out.saturating_add(bytes);
+    }
+
+    /// The API reported its usage; a later report replaces an earlier one, field by field.
+    pub fn usage(&mut self, usage: Usage) {
+        self.usage.input = usage.input.or(self.usage.input);
+        self.usage.output = usage.output.or(self.usage.output);
+    }
+
+    /// The response came to its end, well or badly: its status says which.
+    pub fn finish(&mut self) {
+        self.finish = Finish::Complete;
+    }
+
+    /// The response broke off: the model's server failed in the middle of it.
+    pub fn broke(&mut self) {
+        self.finish = Finish::ModelFailed;
+    }
+
+    /// The guard broke the response off, since a later message was refused.
+    pub fn refused(&mut self) {
+        self.finish = Finish::Refused;
+    }
+
+    pub(super) fn classify(&mut self, class: OutcomeClass) {
+        self.class = Some(class);
+    }
+
+    pub(super) fn forwarded(&mut self) {
+        self.forwarded = true;
+    }
+
+    pub(super) fn meter(&self) -> Meter {
+        self.bytes_in.clone()
+    }
+
+    fn outcome(&self) -> Outcome {
+        let now = self.gate.now();
+        let finish = if std::thread::panicking() {
+            Finish::Panicked
+        } else {
+            self.finish
+        };
+        Outcome {
+            id: self.id,
+            time: now,
+            class: self.class.unwrap_or_else(|| self.class_of(finish)),
+            finish,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            duration_us: micros_between(self.arrived, now),
+            first_byte_us: self.first_byte_us,
+            bytes_in: self.bytes_in.total(),
+            bytes_out: self.bytes_out,
+            tokens_in: self.usage.input,
+            tokens_out: self.usage.output,
+        }
+    }
+
+    fn class_of(&self, finish: Finish) -> OutcomeClass {
+        match finish {
+            Finish::Complete => match (self.status, self.grpc_status) {
+                (_, Some(code)) => class_of_grpc(code),
+                (Some(500..), None) => OutcomeClass::ModelFailed,
+                (Some(400..), None) => OutcomeClass::CallerError,
+                (_, None) => OutcomeClass::Ok,
+            },
+            Finish::ClientLeft => OutcomeClass::ClientLeft,
+            Finish::ModelFailed => OutcomeClass::ModelFailed,
+            Finish::Refused => OutcomeClass::Refused,
+            Finish::Panicked if self.forwarded => OutcomeClass::ModelFailed,
+            Finish::Panicked => OutcomeClass::GuardFailed,
+            Finish::Crash => OutcomeClass::Unknown,
+        }
+    }
+}
+
+/// Whose failure a gRPC code reports (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+const fn class_of_grpc(code: u8) -> OutcomeClass {
+    match code {
+        0 => OutcomeClass::Ok,
+        1 => OutcomeClass::ClientLeft,
+        3 | 5 | 6 | 7 | 9 | 11 | 12 | 16 => OutcomeClass::CallerError,
+        _ => OutcomeClass::ModelFailed,
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            let outcome = self.outcome();
+            room.fill(outcome);
+        }
+    }
+}
+
+impl fmt::Debug for Settlement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settlement({})", self.id)
+    }
+}

@@ -1,0 +1,442 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::access::{Verdict, Verdicts};
+use crate::record::{Finish, OutcomeClass};
+use crate::refusal::{RequestFault, TokenFault};
+use crate::sink::{Count, SinkFault};
+use crate::testing::{Fixed, MemorySink, Rules, wait};
+use crate::{Action, IssuerAlias, Principal, Resource, SubjectId};
+
+fn gate(sink: &MemorySink, authorizer: impl Authorize) -> Gate {
+    let host = Fixed::at("2026-11-23T12:00:00Z");
+    Gate::new(
+        "chat",
+        "production".parse().unwrap(),
+        authorizer,
+        sink.clone(),
+        host,
+    )
+}
+
+fn generate() -> Target {
+    Target::one(
+        Action::Generate,
+        Resource::model("acme/sentiment".parse().unwrap()),
+    )
+}
+
+fn principal(kind: CallerKind, subject: &str) -> Principal {
+    Principal::new(
+        IssuerAlias::new("test").unwrap(),
+        kind,
+        SubjectId::new(subject).unwrap(),
+    )
+}
+
+/// Panics while it decides.
+struct Explosive;
+
+impl Authorize for Explosive {
+    fn authorize(&self, _: &[Question<'_>]) -> Verdicts {
+        panic!("the authorizer panics")
+    }
+}
+
+/// Answers fewer questions than were asked.
+struct Terse;
+
+impl Authorize for Terse {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        let verdicts = questions
+            .iter()
+            .skip(1)
+            .map(|_| Verdict::allow(Vec::new()))
+            .collect();
+        Verdicts::new("terse".into(), verdicts)
+    }
+}
+
+/// Where a request's road ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    DroppedOnArrival,
+    PanicsOnArrival,
+    RefusedForItsCredential,
+    RefusedForItsBody,
+    Denied,
+    AuthorizerPanics,
+    AuthorizerTerse,
+    DroppedWhileRecording,
+    NotDurable,
+    PermitDropped,
+    PanicsWithPermit,
+    DroppedBeforeTheHead,
+    DroppedMidStream,
+    BrokenMidStream,
+    RefusedMidStream,
+    Complete(u16),
+    CompleteGrpc(u8),
+}
+
+fn any_end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        Just(End::DroppedOnArrival),
+        Just(End::PanicsOnArrival),
+        Just(End::RefusedForItsCredential),
+        Just(End::RefusedForItsBody),
+        Just(End::Denied),
+        Just(End::AuthorizerPanics),
+        Just(End::AuthorizerTerse),
+        Just(End::DroppedWhileRecording),
+        Just(End::NotDurable),
+        Just(End::PermitDropped),
+        Just(End::PanicsWithPermit),
+        Just(End::DroppedBeforeTheHead),
+        Just(End::DroppedMidStream),
+        Just(End::BrokenMidStream),
+        Just(End::RefusedMidStream),
+        (200u16..600).prop_map(End::Complete),
+        (0u8..17).prop_map(End::CompleteGrpc),
+    ]
+}
+
+/// Sends a request down the road to its end.
+fn travel(sink: &MemorySink, end: End) {
+    let caller = Caller::for_test("alice");
+    let allow = || gate(sink, Rules::allow(|_| true));
+    let permit = || {
+        wait(
+            allow()
+                .open(Arrival::new())
+                .decide(caller.clone(), generate())
+                .recorded(),
+        )
+    };
+    let quietly = |road: &dyn Fn()| {
+        assert!(
+            catch_unwind(AssertUnwindSafe(road)).is_err(),
+            "the road must panic"
+        );
+    };
+    match end {
+        End::DroppedOnArrival => drop(allow().open(Arrival::new())),
+        End::PanicsOnArrival => quietly(&|| {
+            let _attempt = allow().open(Arrival::new());
+            panic!("on arrival");
+        }),
+        End::RefusedForItsCredential => {
+            let attempt = allow().open(Arrival::new());
+            let refused = wait(attempt.refuse(TokenFault::Expired.into()).recorded()).unwrap_err();
+            refused.settle(401, 10);
+        }
+        End::RefusedForItsBody => {
+            let mut attempt = allow().open(Arrival::new());
+            attempt.identify(&caller);
+            drop(wait(attempt.refuse(RequestFault::Json.into()).recorded()).unwrap_err());
+        }
+        End::Denied => {
+            let attempt = gate(sink, Rules::allow(|_| false)).open(Arrival::new());
+            let refused = wait(attempt.decide(caller, generate()).recorded()).unwrap_err();
+            refused.settle(403, 10);
+        }
+        End::AuthorizerPanics => quietly(&|| {
+            let attempt = gate(sink, Explosive).open(Arrival::new());
+            drop(attempt.decide(caller.clone(), generate()));
+        }),
+        End::AuthorizerTerse => {
+            let attempt = gate(sink, Terse).open(Arrival::new());
+            let refused = wait(attempt.decide(caller, generate()).recorded()).unwrap_err();
+            assert_eq!(refused.refusal().code(), "policy.unavailable");
+        }
+        End::DroppedWhileRecording => {
+            sink.hang(true);
+            let mut recorded = Box::pin(
+                allow()
+                    .open(Arrival::new())
+                    .decide(caller, generate())
+                    .recorded(),
+            );
+            let poll = recorded
+                .as_mut()
+                .poll(&mut TaskContext::from_waker(Waker::noop()));
+            assert!(matches!(poll, Poll::Pending));
+            sink.hang(false);
+        }
+        End::NotDurable => {
+            sink.fail_late(Some(SinkFault::NotDurable {
+                reason: "disk".into(),
+            }));
+            let refused = permit().unwrap_err();
+            assert_eq!(refused.refusal().code(), "audit.unavailable");
+            refused.settle(503, 0);
+            sink.fail_late(None);
+        }
+        End::PermitDropped => drop(permit().unwrap()),
+        End::PanicsWithPermit => quietly(&|| {
+            let _settlement = permit().unwrap().forward();
+            panic!("the inner service");
+        }),
+        End::DroppedBeforeTheHead => drop(permit().unwrap().forward()),
+        End::DroppedMidStream => {
+            let mut settlement = permit().unwrap().forward();
+            settlement.head(200);
+            settlement.sent(10);
+        }
+        End::BrokenMidStream => {
+            let mut settlement = permit().unwrap().forward();
+            settlement.head(200);
+            settlement.broke();
+        }
+        End::RefusedMidStream => {
+            let mut settlement = permit().unwrap().forward();
+            settlement.head(200);
+            settlement.refused();
+        }
+        End::Complete(status) => {
+            let mut settlement = permit().unwrap().forward();
+            settlement.head(status);
+            settlement.finish();
+        }
+        End::CompleteGrpc(code) => {
+            let mut settlement = permit().unwrap().forward();
+            settlement.head(200);
+            settlement.grpc_status(code);
+            settlement.finish();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// *A record is owed from arrival*: whatever happens at whatever point, each request
+    /// leaves one decision and, after it, one outcome with the same identifier.
+    #[test]
+    fn records_each_request_once_whatever_happens(ends in prop::collection::vec(any_end(), 1..6)) {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let sink = MemorySink::new();
+        for end in &ends {
+            travel(&sink, *end);
+        }
+        std::panic::set_hook(hook);
+        let decided: Vec<_> = sink.decisions().iter().map(|decision| decision.id).collect();
+        let ended: Vec<_> = sink.outcomes().iter().map(|outcome| outcome.id).collect();
+        prop_assert_eq!(decided.len(), ends.len());
+        prop_assert_eq!(decided, ended);
+        prop_assert!(sink.counts().is_empty());
+    }
+}
+
+#[test]
+fn says_whose_failure_it_was() {
+    let rows = [
+        (
+            End::DroppedOnArrival,
+            OutcomeClass::ClientLeft,
+            Finish::ClientLeft,
+        ),
+        (
+            End::RefusedForItsCredential,
+            OutcomeClass::Refused,
+            Finish::Complete,
+        ),
+        (End::Denied, OutcomeClass::Refused, Finish::Complete),
+        (End::NotDurable, OutcomeClass::GuardFailed, Finish::Complete),
+        (
+            End::DroppedBeforeTheHead,
+            OutcomeClass::ClientLeft,
+            Finish::ClientLeft,
+        ),
+        (
+            End::DroppedMidStream,
+            OutcomeClass::ClientLeft,
+            Finish::ClientLeft,
+        ),
+        (
+            End::BrokenMidStream,
+            OutcomeClass::ModelFailed,
+            Finish::ModelFailed,
+        ),
+        (
+            End::RefusedMidStream,
+            OutcomeClass::Refused,
+            Finish::Refused,
+        ),
+        (End::Complete(200), OutcomeClass::Ok, Finish::Complete),
+        (End::Complete(302), OutcomeClass::Ok, Finish::Complete),
+        (
+            End::Complete(404),
+            OutcomeClass::CallerError,
+            Finish::Complete,
+        ),
+        (
+            End::Complete(500),
+            OutcomeClass::ModelFailed,
+            Finish::Complete,
+        ),
+        (End::CompleteGrpc(0), OutcomeClass::Ok, Finish::Complete),
+        (
+            End::CompleteGrpc(5),
+            OutcomeClass::CallerError,
+            Finish::Complete,
+        ),
+        (
+            End::CompleteGrpc(13),
+            OutcomeClass::ModelFailed,
+            Finish::Complete,
+        ),
+    ];
+    for (end, class, finish) in rows {
+        let sink = MemorySink::new();
+        travel(&sink, end);
+        let outcome = sink.outcomes().pop().unwrap();
+        assert_eq!((outcome.class, outcome.finish), (class, finish), "{end:?}");
+    }
+}
+
+#[test]
+fn serves_nothing_that_cannot_be_recorded_and_counts_it() {
+    let sink = MemorySink::new();
+    let gate = gate(&sink, Rules::allow(|_| true));
+    sink.fail(Some(SinkFault::Full));
+    let decided = gate
+        .open(Arrival::new())
+        .decide(Caller::for_test("alice"), generate());
+    assert_eq!(
+        wait(decided.recorded()).unwrap_err().refusal().code(),
+        "audit.unavailable"
+    );
+    let decided = gate.open(Arrival::new()).refuse(TokenFault::Issuer.into());
+    assert_eq!(
+        wait(decided.recorded()).unwrap_err().refusal().code(),
+        "token.iss"
+    );
+    assert_eq!(sink.counts(), [Count::ShedRefusal, Count::ShedRefusal]);
+    assert!(sink.decisions().is_empty() && sink.outcomes().is_empty());
+}
+
+#[test]
+fn asks_about_every_party_and_every_pair() {
+    let models = ["acme/a", "acme/b"].map(|name| Resource::model(name.parse().unwrap()));
+    let target = Target::of(models.map(|m| Pair::new(Action::Generate, m))).unwrap();
+    let agent = Caller::assertion(principal(CallerKind::User, "alice"))
+        .actors([principal(CallerKind::Agent, "copilot")])
+        .caller()
+        .unwrap();
+    let allowed = |rule: fn(&Question<'_>) -> bool| {
+        let sink = MemorySink::new();
+        let gate = gate(&sink, Rules::allow(rule));
+        let decided = gate
+            .open(Arrival::new())
+            .decide(agent.clone(), target.clone());
+        wait(decided.recorded()).is_ok()
+    };
+    assert!(allowed(|_| true));
+    assert!(!allowed(|q| q.party.principal.kind == CallerKind::User));
+    assert!(!allowed(|q| q.party.principal.kind == CallerKind::Agent));
+    assert!(!allowed(|q| q
+        .resource
+        .name()
+        .is_some_and(|name| name.as_str() == "acme/a")));
+}
+
+#[test]
+fn admits_nobody_who_is_not_classified() {
+    let sink = MemorySink::new();
+    let gate = gate(&sink, Rules::allow(|_| true));
+    let caller = Caller::assertion(principal(CallerKind::Unclassified, "x"))
+        .caller()
+        .unwrap();
+    let refused = wait(
+        gate.open(Arrival::new())
+            .decide(caller, generate())
+            .recorded(),
+    );
+    assert_eq!(refused.unwrap_err().refusal().code(), "auth.unclassified");
+}
+
+#[test]
+fn a_public_route_is_counted_and_not_recorded() {
+    let sink = MemorySink::new();
+    let gate = gate(&sink, Rules::allow(|_| false));
+    let permit = gate.open(Arrival::new()).pass(Count::Public).unwrap();
+    assert!(permit.caller().is_none() && permit.inquiry().is_none());
+    drop(permit.forward());
+    assert_eq!(sink.counts(), [Count::Public]);
+    assert!(sink.decisions().is_empty() && sink.outcomes().is_empty());
+}
+
+#[test]
+fn a_further_message_of_a_stream_has_a_record_of_its_own() {
+    let sink = MemorySink::new();
+    let gate = gate(&sink, Rules::allow(|q| q.action == Action::Generate));
+    let decided = gate
+        .open(Arrival::new())
+        .decide(Caller::for_test("alice"), generate());
+    let permit = wait(decided.recorded()).unwrap();
+    let inquiry = permit.inquiry().unwrap();
+    let model = Resource::model("acme/other".parse().unwrap());
+    let further = wait(
+        inquiry
+            .ask(Target::one(Action::Generate, model.clone()))
+            .recorded(),
+    );
+    drop(further.unwrap().forward());
+    let refused = wait(inquiry.ask(Target::one(Action::Deploy, model)).recorded()).unwrap_err();
+    refused.settle(200, 0);
+    drop(permit.forward());
+    let decisions = sink.decisions();
+    assert_eq!(decisions.len(), 3);
+    assert!(
+        decisions
+            .iter()
+            .skip(1)
+            .all(|d| d.parent == Some(decisions[0].id))
+    );
+    assert_eq!(sink.outcomes().len(), 3);
+}
+
+#[test]
+fn a_record_reads_back_as_it_was_written() {
+    let sink = MemorySink::new();
+    travel(&sink, End::Denied);
+    let decision = sink.decisions().pop().unwrap();
+    let text = serde_json::to_string(&decision).unwrap();
+    assert_eq!(
+        serde_json::from_str::<crate::record::Decision>(&text).unwrap(),
+        decision
+    );
+    let outcome = sink.outcomes().pop().unwrap();
+    let text = serde_json::to_string(&outcome).unwrap();
+    assert_eq!(
+        serde_json::from_str::<crate::record::Outcome>(&text).unwrap(),
+        outcome
+    );
+}
+
+#[test]
+fn a_chain_of_actors_is_bounded_and_goes_nowhere_twice() {
+    let chain = |names: &[&str]| {
+        Caller::assertion(principal(CallerKind::User, "alice"))
+            .actors(
+                names
+                    .iter()
+                    .map(|name| principal(CallerKind::Agent, name))
+                    .collect::<Vec<_>>(),
+            )
+            .caller()
+            .map(|caller| caller.depth())
+    };
+    assert_eq!(chain(&["a", "b", "c", "d"]), Ok(4));
+    assert_eq!(
+        chain(&["a", "b", "c", "d", "e"]),
+        Err(crate::TooDeep::Depth)
+    );
+    assert_eq!(chain(&["a", "b", "a"]), Err(crate::TooDeep::Cycle));
+}

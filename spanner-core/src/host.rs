@@ -1,0 +1,19 @@
+//! What the rules need of the world.
+
+use crate::{RecordId, Timestamp};
+
+/// Tells the time and makes identifiers, so that this crate need not.
+///
+/// Called on the request's own path, so it must not block. `spanner-tower` ships
+/// `SystemHost`; `spanner_core::testing` ships one that tests set by hand.
+///
+/// # Security
+/// A host whose clock an attacker can move makes expired tokens valid; one that repeats
+/// identifiers makes two records one.
+pub trait Host: Send + Sync + 'static {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+
+    /// A fresh identifier: a UUIDv7 (RFC 9562 §5.7), never given before.
+    fn record_id(&self) -> RecordId;
+}

@@ -1,0 +1,56 @@
+//! The nouns and the rules of Spanner.
+//!
+//! Spanner guards model endpoints. For each request it answers *who* is calling
+//! ([`Caller`]), *what* they want ([`Target`]), *may* they ([`Authorize`]), and *what
+//! became of it* ([`record`]). This crate holds the types of these answers and the rules
+//! between them, and nothing that touches the world: no I/O, no clock, no randomness, no
+//! runtime. Time and identifiers come in through [`Host`], effects go out through
+//! [`AuditSink`].
+//!
+//! The centre is [`Gate`]. `Gate::open` owes a record from the moment a request arrives;
+//! the [`Attempt`] it returns becomes a [`Permit`] only when the decision to allow stands
+//! in the sink, and every other end (a refusal, a panic, a dropped future) leaves exactly
+//! one decision and one outcome behind as well.
+//!
+//! # Who uses what
+//!
+//! An embedder rarely names this crate: `spanner-tower` drives it from HTTP,
+//! `spanner-cedar` implements [`Authorize`], `spanner-ledger` implements [`AuditSink`].
+//! Write against it to bring another policy engine or another store.
+
+mod access;
+mod action;
+mod caller;
+mod gate;
+mod host;
+mod name;
+pub mod record;
+mod refusal;
+mod sink;
+mod target;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
+#[cfg(feature = "jwt")]
+pub mod token;
+
+pub use access::{Advice, Authorize, Context, Effect, Question, Verdict, VerdictReason, Verdicts};
+pub use action::{Action, ActionGroup, UnknownAction};
+pub use caller::{
+    Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, TooDeep,
+};
+pub use gate::{
+    Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
+};
+pub use host::Host;
+pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+pub use refusal::{
+    Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
+    UnknownRoute,
+};
+pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
+pub use target::{Pair, Resource, Target};
+
+/// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
+pub use jiff::Timestamp;
+/// The identifier of a record: a UUIDv7, unique per request.
+pub use uuid::Uuid as RecordId;

@@ -1,0 +1,306 @@
+//! What became of a request: two entries, a [`Decision`] and an [`Outcome`], with one id.
+//!
+//! These types are what a ledger stores and an auditor reads, so they are part of the
+//! compatibility promise: fields are added, never changed or removed.
+//!
+//! **Context, not payloads.** No field can hold a prompt, a completion, a raw path, a query,
+//! a header or a claim map; callers choose only names, which are bounded and checked where
+//! they enter.
+//!
+//! ```compile_fail
+//! # fn with_a_prompt(mut decision: spanner_core::record::Decision) {
+//! decision.prompt = "tell me a secret".to_owned();
+//! # }
+//! ```
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Effect;
+use crate::action::Action;
+use crate::caller::{Caller, CallerKind, Freshness, Principal};
+use crate::refusal::Fault;
+use crate::target::{Pair, Resource};
+use crate::{RecordId, Timestamp};
+
+/// The first entry: who wanted what where, and whether they may. Stored before the inner
+/// service runs, or before the refusal is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The record's identifier; the reply carries it as `spanner-decision`.
+    pub id: RecordId,
+    /// For a further model on a stream: the record of the request it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RecordId>,
+    /// When the request arrived.
+    pub time: Timestamp,
+    /// The service that asked, as configured.
+    pub service: String,
+    /// Where the model is served.
+    pub environment: String,
+    /// Who called; absent if nobody was identified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<CallerEntry>,
+    /// What was asked for; empty if that was not found out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<PairEntry>,
+    /// The model API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surface: Option<String>,
+    /// The route's template, never the path that was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Allowed or refused.
+    pub effect: Effect,
+    /// Why, in one stable code: `granted`, or the code of the refusal.
+    pub reason: String,
+    /// For a refusal: whose failure it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// For a refusal by permissions: the party that may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<PrincipalEntry>,
+    /// The policies that decided it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// The policies that could not be evaluated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_errors: Vec<String>,
+    /// The policies in shadow mode that would have decided otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<String>,
+    /// The digest of the access in force; absent if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
+    /// The request's identifier at whoever stands in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The trace (W3C Trace Context) that the request is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The address at the other end of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+}
+
+/// The second entry: how it ended. Stored when the response has ended, failed or been
+/// dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The record's identifier.
+    pub id: RecordId,
+    /// When it ended.
+    pub time: Timestamp,
+    /// Whose success or failure it was.
+    pub class: OutcomeClass,
+    /// How the response ended.
+    pub finish: Finish,
+    /// The HTTP status sent; absent if no head was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The gRPC status, where the API is gRPC and the trailers were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u8>,
+    /// From arrival to the end, in microseconds.
+    pub duration_us: u64,
+    /// From arrival to the first byte of the response's body, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_us: Option<u64>,
+    /// Bytes of the request's body that were forwarded.
+    pub bytes_in: u64,
+    /// Bytes of the response's body.
+    pub bytes_out: u64,
+    /// Input tokens, where the API reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_in: Option<u64>,
+    /// Output tokens, where the API reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_out: Option<u64>,
+}
+
+/// Whose success or failure an outcome was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OutcomeClass {
+    /// It was served.
+    Ok,
+    /// It was refused by the guard.
+    Refused,
+    /// The model's server failed: 5xx, or an error mid-stream.
+    ModelFailed,
+    /// The model's server found fault with the request: 4xx.
+    CallerError,
+    /// The client went away before the end.
+    ClientLeft,
+    /// The guard failed after it had allowed the request.
+    GuardFailed,
+    /// The process ended before the request did; written on reopening.
+    Unknown,
+}
+
+impl OutcomeClass {
+    /// The word that records use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::ModelFailed => "model_failed",
+            Self::CallerError => "caller_error",
+            Self::ClientLeft => "client_left",
+            Self::GuardFailed => "guard_failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Finish {
+    /// To its end.
+    Complete,
+    /// The client went away.
+    ClientLeft,
+    /// The model's server broke it off.
+    ModelFailed,
+    /// The guard broke it off: a message of the stream was refused.
+    Refused,
+    /// Something panicked.
+    Panicked,
+    /// The process ended first.
+    Crash,
+}
+
+/// A principal as records spell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PrincipalEntry {
+    /// The issuer's alias.
+    pub issuer: String,
+    /// The kind of party.
+    pub kind: CallerKind,
+    /// The issuer's identifier for it.
+    pub subject: String,
+}
+
+/// A caller as records keep it: enough to decide again, never enough to call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CallerEntry {
+    /// On whose behalf.
+    #[serde(flatten)]
+    pub subject: PrincipalEntry,
+    /// The actors, the current one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actors: Vec<PrincipalEntry>,
+    /// A finer kind, where the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The OAuth client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The subject's groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Whether these are all.
+    pub groups_complete: bool,
+    /// The OAuth scopes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Assurance of the sign-in, 0 to 3.
+    pub assurance: u8,
+    /// The token's identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// The first 16 bytes of the token's SHA-256, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hash: Option<String>,
+    /// The key that signed the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// The token's age on arrival, in seconds.
+    pub token_age_s: u64,
+    /// Where it stands in its permitted age.
+    pub freshness: Freshness,
+}
+
+/// One action on one resource, as records spell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PairEntry {
+    /// What was to be done.
+    pub action: Action,
+    /// The model asked for; absent for the server as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The revision asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl From<&Principal> for PrincipalEntry {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            issuer: principal.issuer.to_string(),
+            kind: principal.kind,
+            subject: principal.subject.to_string(),
+        }
+    }
+}
+
+impl CallerEntry {
+    /// What the record keeps of a caller at a time.
+    #[must_use]
+    pub fn of(caller: &Caller, now: Timestamp) -> Self {
+        let credential = caller.credential();
+        Self {
+            subject: PrincipalEntry::from(&caller.subject().principal),
+            actors: caller
+                .actor()
+                .map(|party| &party.principal)
+                .into_iter()
+                .chain(caller.chain())
+                .map(PrincipalEntry::from)
+                .collect(),
+            origin: caller.origin().map(str::to_owned),
+            client: caller.client().map(str::to_owned),
+            groups: caller
+                .subject()
+                .groups
+                .iter()
+                .map(|group| group.name.to_string())
+                .collect(),
+            groups_complete: caller.groups_complete(),
+            scopes: caller.scopes().to_vec(),
+            assurance: caller.assurance(),
+            token_id: credential.token_id.clone(),
+            token_hash: credential.token_hash.clone(),
+            key_id: credential.key_id.clone(),
+            token_age_s: credential.age(now).as_secs(),
+            freshness: credential.freshness,
+        }
+    }
+}
+
+impl From<&Pair> for PairEntry {
+    fn from(pair: &Pair) -> Self {
+        let (model, revision) = match &pair.resource {
+            Resource::Model { name, revision } => (
+                Some(name.to_string()),
+                revision.as_ref().map(ToString::to_string),
+            ),
+            Resource::Server => (None, None),
+        };
+        Self {
+            action: pair.action,
+            model,
+            revision,
+        }
+    }
+}

@@ -1,0 +1,684 @@
+//! Why a request is not served, for two audiences.
+//!
+//! 1. The auditor learns [`Refusal::code`]: one of a few dozen stable words, with the data
+//!    of the variant in the record.
+//! 2. The caller learns a [`Notice`]: whose fault it is ([`Fault`]), a status, a message
+//!    and advice. Every rejected token gets the same one, so that a forger learns nothing.
+//!
+//! Each is one exhaustive `match`, below.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{Advice, VerdictReason};
+use crate::caller::Principal;
+use crate::name::Environment;
+use crate::target::Pair;
+
+/// Whose failure an answer reports, in one stable word. Replies carry it as
+/// `spanner-fault`, records as `fault`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Fault {
+    /// The credential: none, malformed, or not accepted.
+    Credential,
+    /// The permissions: whoever asks may not do this.
+    Permission,
+    /// A policy that could not be evaluated, which denies.
+    PolicyError,
+    /// No surface knows this method and path.
+    UnknownRoute,
+    /// The request is malformed, or could be read in two ways.
+    AmbiguousRequest,
+    /// The model's server failed.
+    Model,
+    /// The model's server did not answer in time.
+    ModelTimeout,
+    /// The guard could not decide or could not record.
+    GuardUnavailable,
+}
+
+impl Fault {
+    /// The word of this fault.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::Permission => "permission",
+            Self::PolicyError => "policy_error",
+            Self::UnknownRoute => "unknown_route",
+            Self::AmbiguousRequest => "ambiguous_request",
+            Self::Model => "model",
+            Self::ModelTimeout => "model_timeout",
+            Self::GuardUnavailable => "guard_unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The class of a reply, with its HTTP status (RFC 9110 §15) and its gRPC code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// 400; gRPC 3 `INVALID_ARGUMENT`.
+    BadRequest,
+    /// 400; gRPC 16 `UNAUTHENTICATED`: the credential is not transported as it must be.
+    BadCredentials,
+    /// 401; gRPC 16 `UNAUTHENTICATED`.
+    Unauthorized,
+    /// 403; gRPC 7 `PERMISSION_DENIED`.
+    Forbidden,
+    /// 408; gRPC 4 `DEADLINE_EXCEEDED`.
+    RequestTimeout,
+    /// 413; gRPC 8 `RESOURCE_EXHAUSTED`.
+    TooLarge,
+    /// 415; gRPC 3 `INVALID_ARGUMENT`.
+    UnsupportedMedia,
+    /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that nobody here decodes.
+    Unimplemented,
+    /// 503; gRPC 14 `UNAVAILABLE`.
+    Unavailable,
+}
+
+impl Status {
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn http(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::BadCredentials => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::RequestTimeout => 408,
+            Self::TooLarge => 413,
+            Self::UnsupportedMedia | Self::Unimplemented => 415,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// The gRPC status code.
+    #[must_use]
+    pub const fn grpc(self) -> u8 {
+        match self {
+            Self::BadRequest | Self::UnsupportedMedia => 3,
+            Self::RequestTimeout => 4,
+            Self::Forbidden => 7,
+            Self::TooLarge => 8,
+            Self::Unimplemented => 12,
+            Self::Unavailable => 14,
+            Self::BadCredentials | Self::Unauthorized => 16,
+        }
+    }
+}
+
+/// What is wrong with a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// There is none.
+    Missing,
+    /// It is not transported as RFC 6750 §2.1 says, or there are several.
+    Malformed,
+    /// Another scheme than those accepted.
+    UnsupportedScheme,
+    /// A token that is not accepted, for a reason that only the auditor learns.
+    Token(TokenFault),
+    /// A verified caller that no rule of its issuer classifies.
+    Unclassified,
+}
+
+macro_rules! token_faults {
+    ($($(#[$doc:meta])* $name:ident => $code:literal,)*) => {
+        /// Why a token is not accepted; each has a stable code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum TokenFault { $($(#[$doc])* $name,)* }
+
+        impl TokenFault {
+            /// Every fault.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code, as records carry it.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+}
+
+token_faults! {
+    /// Not three parts of strict base64url, or not JSON objects.
+    Malformed => "token.malformed",
+    /// Five parts: an encrypted token (RFC 7516).
+    Encrypted => "token.is_jwe",
+    /// Longer than the limit.
+    TooLong => "token.too_long",
+    /// The header is longer than the limit.
+    HeaderTooLarge => "token.header_too_large",
+    /// A JSON member stands twice in the header or the claims.
+    DuplicateMember => "token.duplicate_member",
+    /// The algorithm is not in the issuer's list.
+    AlgorithmNotAllowed => "token.alg_not_allowed",
+    /// The header demands an extension (`crit`, `b64`).
+    Critical => "token.crit",
+    /// A token within a token (`cty: JWT`).
+    Nested => "token.nested",
+    /// The header points to a key elsewhere (`jku`, `x5u`), or is compressed (`zip`).
+    HeaderParameter => "token.header_param",
+    /// Not an issuer that is configured, byte for byte.
+    Issuer => "token.iss",
+    /// A type of token that is no access token.
+    Type => "token.typ",
+    /// Not for this audience.
+    Audience => "token.aud",
+    /// Obtained by a party that is not on the issuer's list.
+    AuthorizedParty => "token.authorized_party",
+    /// A claim that must be there is not.
+    MissingClaim => "token.missing_claim",
+    /// A claim has another JSON type than it must.
+    ClaimType => "token.claim_type",
+    /// A claim has a value that is not accepted.
+    ClaimValue => "token.claim_value",
+    /// A claim has more or longer entries than the limit.
+    ClaimLimit => "token.claim_limit",
+    /// Past its `exp`.
+    Expired => "token.expired",
+    /// Before its `nbf`.
+    NotYetValid => "token.not_yet_valid",
+    /// Issued in the future.
+    IssuedInFuture => "token.iat_future",
+    /// Older than the issuer's `max_token_age`, or made to live longer than
+    /// `max_token_lifetime`.
+    Lifetime => "token.lifetime",
+    /// No key of the issuer has this identifier.
+    UnknownKey => "token.unknown_kid",
+    /// The key cannot be used with this algorithm.
+    KeyMismatch => "token.alg_key_mismatch",
+    /// The signature does not verify.
+    BadSignature => "token.bad_signature",
+    /// The token says that it does not list all groups, where that is not accepted.
+    GroupsOverage => "token.groups_overage",
+    /// The chain of actors is deeper than accepted.
+    DelegationDepth => "token.delegation_depth",
+    /// The chain of actors goes in a circle.
+    DelegationCycle => "token.delegation_cycle",
+    /// Bound to a key of the sender, and the binding was not proved.
+    ProofRequired => "token.pop_required",
+    /// Revoked.
+    Revoked => "token.revoked",
+}
+
+/// What is wrong with a request, apart from its credential and its permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestFault {
+    /// The path could be read in two ways: dot segments, `//`, encoded slashes and the like.
+    Path,
+    /// The target and the host disagree, or are of another form than they must be.
+    Target,
+    /// The body is not one JSON document in UTF-8.
+    Json,
+    /// A JSON member that matters stands twice, or again in other letters.
+    DuplicateMember,
+    /// Two places name different models.
+    SelectorConflict,
+    /// The model's name is no name.
+    Model,
+    /// No place names a model, and none is configured.
+    NoModel,
+    /// The kind of thing named cannot be resolved to a model.
+    Opaque,
+    /// More models than one request may touch.
+    TooManyModels,
+    /// The media type is not the route's.
+    ContentType,
+    /// The charset is not UTF-8.
+    Charset,
+    /// A content encoding that is not decoded here.
+    Encoding,
+    /// The body is larger than what may be read to find the model's name.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The gRPC frame or protobuf message is malformed.
+    Message,
+    /// A protobuf field that matters stands twice.
+    DuplicateField,
+    /// The message encoding is not one that is decoded here.
+    MessageEncoding,
+    /// The body broke off before it was whole.
+    Incomplete,
+    /// The body did not arrive in time.
+    Slow,
+}
+
+/// No surface knows this method and path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownRoute;
+
+/// A party that may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denial {
+    /// The party that lacks the permission.
+    pub principal: Principal,
+    /// Whether this party acts for another one.
+    pub acting: bool,
+    /// What it may not do.
+    pub pair: Pair,
+    /// Where.
+    pub environment: Environment,
+    /// Why.
+    pub reason: VerdictReason,
+    /// What to do about it.
+    pub advice: Advice,
+}
+
+/// What the guard could not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outage {
+    /// Get the issuer's keys.
+    Keys {
+        /// When to try again, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// Get a decision: no access is in force, or its answers do not fit the questions.
+    Access,
+    /// Record: no room, or not durable in time.
+    Record,
+    /// Finish: the request ended within the guard (a panic, a shutdown, a client that left).
+    Abandoned,
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The credential.
+    Credential(Obstacle),
+    /// The request itself.
+    Request(RequestFault),
+    /// The route.
+    Route(UnknownRoute),
+    /// The permissions.
+    Permission(Box<Denial>),
+    /// The guard.
+    Unavailable(Outage),
+}
+
+/// What the caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Notice {
+    /// The class of the reply.
+    pub status: Status,
+    /// Whose failure it is.
+    pub fault: Fault,
+    /// A stable word for programs: an RFC 6750 error code where there is one.
+    pub code: &'static str,
+    /// One sentence for people.
+    pub message: String,
+    /// What to do, in one sentence.
+    pub advice: String,
+    /// The `error` of a `WWW-Authenticate: Bearer` challenge. `Some(None)` is a challenge
+    /// without an error (RFC 6750 §3.1).
+    pub challenge: Option<Option<&'static str>>,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// Seconds that a caller is asked to wait when nothing better is known.
+    pub const RETRY_AFTER: u64 = 5;
+
+    /// The stable code, as records carry it.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Credential(obstacle) => match obstacle {
+                Obstacle::Missing => "auth.missing",
+                Obstacle::Malformed => "auth.malformed",
+                Obstacle::UnsupportedScheme => "auth.unsupported_scheme",
+                Obstacle::Token(fault) => fault.code(),
+                Obstacle::Unclassified => "auth.unclassified",
+            },
+            Self::Request(fault) => match fault {
+                RequestFault::Path => "request.bad_path",
+                RequestFault::Target => "request.bad_target",
+                RequestFault::Json => "request.bad_json",
+                RequestFault::DuplicateMember => "request.duplicate_member",
+                RequestFault::SelectorConflict => "request.selector_conflict",
+                RequestFault::Model => "request.bad_model",
+                RequestFault::NoModel => "request.no_model",
+                RequestFault::Opaque => "request.opaque",
+                RequestFault::TooManyModels => "request.too_many_models",
+                RequestFault::ContentType => "request.bad_content_type",
+                RequestFault::Charset => "request.bad_charset",
+                RequestFault::Encoding | RequestFault::MessageEncoding => "request.encoding",
+                RequestFault::TooLarge { .. } => "request.too_large",
+                RequestFault::Message => "request.bad_message",
+                RequestFault::DuplicateField => "request.duplicate_field",
+                RequestFault::Incomplete => "request.incomplete",
+                RequestFault::Slow => "request.slow",
+            },
+            Self::Route(UnknownRoute) => "route.unmapped",
+            Self::Permission(denial) => match denial.reason {
+                VerdictReason::Granted | VerdictReason::NoGrant => "authz.no_permit",
+                VerdictReason::Forbidden => "authz.forbidden",
+                VerdictReason::PolicyError => "authz.policy_error",
+                VerdictReason::NotApplicable => "authz.request_invalid",
+            },
+            Self::Unavailable(outage) => match outage {
+                Outage::Keys { .. } => "keys.unavailable",
+                Outage::Access => "policy.unavailable",
+                Outage::Record => "audit.unavailable",
+                Outage::Abandoned => "guard.abandoned",
+            },
+        }
+    }
+
+    /// Whose failure it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Credential(_) => Fault::Credential,
+            Self::Request(_) => Fault::AmbiguousRequest,
+            Self::Route(_) => Fault::UnknownRoute,
+            Self::Permission(denial) => match denial.reason {
+                VerdictReason::PolicyError => Fault::PolicyError,
+                VerdictReason::Granted
+                | VerdictReason::NoGrant
+                | VerdictReason::Forbidden
+                | VerdictReason::NotApplicable => Fault::Permission,
+            },
+            Self::Unavailable(_) => Fault::GuardUnavailable,
+        }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn notice(&self) -> Notice {
+        match self {
+            Self::Credential(obstacle) => obstacle.notice(),
+            Self::Request(fault) => fault.notice(),
+            Self::Route(UnknownRoute) => Notice {
+                status: Status::Forbidden,
+                fault: Fault::UnknownRoute,
+                code: "unknown_route",
+                message: "this method and path are not part of any model API served here".into(),
+                advice: "check the method and the path; whoever runs this service decides which APIs it serves"
+                    .into(),
+                challenge: None,
+                retry_after: None,
+            },
+            Self::Permission(denial) => denial.notice(),
+            Self::Unavailable(outage) => outage.notice(),
+        }
+    }
+}
+
+impl Obstacle {
+    fn notice(self) -> Notice {
+        let notice = |status, code, message: &str, advice: &str, challenge| Notice {
+            status,
+            fault: Fault::Credential,
+            code,
+            message: message.into(),
+            advice: advice.into(),
+            challenge: Some(challenge),
+            retry_after: None,
+        };
+        match self {
+            Self::Missing | Self::UnsupportedScheme => notice(
+                Status::Unauthorized,
+                "unauthenticated",
+                "this endpoint needs an access token, and the request carries none",
+                "send `Authorization: Bearer <token>` with a token from an identity provider that this service accepts",
+                None,
+            ),
+            Self::Malformed => notice(
+                Status::BadCredentials,
+                "invalid_request",
+                "the credential is not transported as it must be",
+                "send exactly one `Authorization: Bearer <token>` header",
+                Some("invalid_request"),
+            ),
+            Self::Token(_) => notice(
+                Status::Unauthorized,
+                "invalid_token",
+                "the access token is not accepted: it is malformed, expired, revoked, or meant for another service",
+                "get a fresh token for this service; if that does not help, give the operator the `spanner-decision` of this reply",
+                Some("invalid_token"),
+            ),
+            Self::Unclassified => Notice {
+                status: Status::Forbidden,
+                challenge: None,
+                ..notice(
+                    Status::Forbidden,
+                    "unclassified",
+                    "the access token is genuine, but says neither a person nor a service nor an agent",
+                    "ask whoever runs this service to say how your provider's tokens are classified",
+                    None,
+                )
+            },
+        }
+    }
+}
+
+impl RequestFault {
+    fn notice(&self) -> Notice {
+        let (status, message, advice): (Status, String, &str) = match self {
+            Self::Path => (
+                Status::BadRequest,
+                "the path could be read in more than one way".into(),
+                "send the canonical path: no `//`, no dot segments, no encoded slashes or letters",
+            ),
+            Self::Target => (
+                Status::BadRequest,
+                "the request target and the host disagree".into(),
+                "send one host, the same in the target and in the `Host` header",
+            ),
+            Self::Json => (
+                Status::BadRequest,
+                "the body is not one JSON document in UTF-8".into(),
+                "send one JSON object without a byte order mark or anything after it",
+            ),
+            Self::DuplicateMember => (
+                Status::BadRequest,
+                "a member of the JSON body stands twice".into(),
+                "send each member once",
+            ),
+            Self::SelectorConflict => (
+                Status::BadRequest,
+                "two places of the request name different models".into(),
+                "name one model, the same everywhere",
+            ),
+            Self::Model => (
+                Status::BadRequest,
+                "the model's name is not a name".into(),
+                "send it as a non-empty string of letters, digits and `-._:@+=/~`",
+            ),
+            Self::NoModel => (
+                Status::Forbidden,
+                "the request names no model, and none is configured for this route".into(),
+                "name the model",
+            ),
+            Self::Opaque => (
+                Status::Forbidden,
+                "what the request names cannot be traced to a model".into(),
+                "use a route that names the model",
+            ),
+            Self::TooManyModels => (
+                Status::BadRequest,
+                "the request touches too many models".into(),
+                "split it",
+            ),
+            Self::ContentType => (
+                Status::UnsupportedMedia,
+                "the content type is not the one of this route".into(),
+                "send the `Content-Type` that this API documents",
+            ),
+            Self::Charset => (
+                Status::UnsupportedMedia,
+                "the charset is not UTF-8".into(),
+                "send the body in UTF-8",
+            ),
+            Self::Encoding => (
+                Status::UnsupportedMedia,
+                "the body's content encoding is not accepted".into(),
+                "send the body without `Content-Encoding`",
+            ),
+            Self::MessageEncoding => (
+                Status::Unimplemented,
+                "the message encoding is not accepted".into(),
+                "send messages uncompressed or with `grpc-encoding: gzip`",
+            ),
+            Self::TooLarge { limit } => (
+                Status::TooLarge,
+                format!("the body exceeds the {limit} bytes that are read to find the model"),
+                "send a smaller body",
+            ),
+            Self::Message => (
+                Status::BadRequest,
+                "the gRPC message is malformed".into(),
+                "send well-formed, length-prefixed protobuf messages",
+            ),
+            Self::DuplicateField => (
+                Status::BadRequest,
+                "the field that names the model stands twice in one message".into(),
+                "send it once",
+            ),
+            Self::Incomplete => (
+                Status::BadRequest,
+                "the body broke off".into(),
+                "send the whole body",
+            ),
+            Self::Slow => (
+                Status::RequestTimeout,
+                "the body did not arrive in time".into(),
+                "send the body without pauses",
+            ),
+        };
+        Notice {
+            status,
+            fault: Fault::AmbiguousRequest,
+            code: "invalid_request",
+            message,
+            advice: advice.into(),
+            challenge: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl Denial {
+    fn notice(&self) -> Notice {
+        let Self {
+            principal,
+            pair,
+            environment,
+            ..
+        } = self;
+        let who = if self.acting {
+            format!("`{principal}`, who acts for another party here,")
+        } else {
+            format!("`{principal}`")
+        };
+        let mut message = format!(
+            "{who} may not {} on `{}` in `{environment}`",
+            pair.action, pair.resource
+        );
+        if let Some(reason) = &self.advice.reason {
+            message.push_str(": ");
+            message.push_str(reason);
+        } else if let Some(role) = &self.advice.role {
+            message.push_str(&format!(": it lacks the role `{role}`"));
+        }
+        let advice = match (&self.advice.text, &self.advice.owner) {
+            (Some(text), _) => text.clone(),
+            (None, Some(owner)) => format!("ask the model's owner, `{owner}`"),
+            (None, None) => "ask whoever runs this service who may grant it".into(),
+        };
+        Notice {
+            status: Status::Forbidden,
+            fault: match self.reason {
+                VerdictReason::PolicyError => Fault::PolicyError,
+                VerdictReason::Granted
+                | VerdictReason::NoGrant
+                | VerdictReason::Forbidden
+                | VerdictReason::NotApplicable => Fault::Permission,
+            },
+            code: "permission_denied",
+            message,
+            advice,
+            challenge: None,
+            retry_after: None,
+        }
+    }
+}
+
+impl Outage {
+    fn notice(&self) -> Notice {
+        let (message, retry_after) = match self {
+            Self::Keys { retry_after } => (
+                "the identity provider's keys cannot be had, so nobody can be identified",
+                retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
+            ),
+            Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),
+            Self::Record => ("the decision cannot be recorded", Refusal::RETRY_AFTER),
+            Self::Abandoned => ("the request could not be finished", Refusal::RETRY_AFTER),
+        };
+        Notice {
+            status: Status::Unavailable,
+            fault: Fault::GuardUnavailable,
+            code: "guard_unavailable",
+            message: message.into(),
+            advice: "try again; it is neither the model nor your permissions".into(),
+            challenge: None,
+            retry_after: Some(retry_after),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Obstacle> for Refusal {
+    fn from(obstacle: Obstacle) -> Self {
+        Self::Credential(obstacle)
+    }
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        Self::Credential(Obstacle::Token(fault))
+    }
+}
+
+impl From<RequestFault> for Refusal {
+    fn from(fault: RequestFault) -> Self {
+        Self::Request(fault)
+    }
+}
+
+impl From<Outage> for Refusal {
+    fn from(outage: Outage) -> Self {
+        Self::Unavailable(outage)
+    }
+}
