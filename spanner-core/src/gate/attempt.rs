@@ -92,6 +92,14 @@ impl Attempt {
         self.conclude(answer)
     }
 
+    /// Admits a caller to a route that every authenticated caller may use and that touches
+    /// no model (`whoami`), and puts that into the sink.
+    pub fn admit(mut self, caller: Caller) -> Decided {
+        let answer = Answer::welcome(&caller);
+        self.identify(&caller);
+        self.conclude(answer)
+    }
+
     /// Puts a refusal into the sink.
     pub fn refuse(self, refusal: Refusal) -> Decided {
         self.conclude(Answer::refused(refusal))

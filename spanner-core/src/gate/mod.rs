@@ -54,7 +54,7 @@ use std::sync::Arc;
 
 use crate::Timestamp;
 use crate::access::{Authorize, Context, Effect, Question, Verdicts};
-use crate::caller::{Caller, CallerKind};
+use crate::caller::{Caller, CallerKind, Party};
 use crate::host::Host;
 use crate::name::Environment;
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
@@ -140,11 +140,9 @@ impl Gate {
                 )
             })
             .collect();
-        if caller
-            .parties()
-            .any(|party| party.principal.kind == CallerKind::Unclassified)
-        {
-            return Answer::refused(Obstacle::Unclassified.into());
+        let welcome = Answer::welcome(caller);
+        if welcome.refusal.is_some() {
+            return welcome;
         }
         let answers = self.shared.authorizer.authorize(&questions);
         if answers.verdicts.len() != questions.len() {
@@ -193,9 +191,9 @@ struct Answer {
 }
 
 impl Answer {
-    const fn refused(refusal: Refusal) -> Self {
+    const fn of(refusal: Option<Refusal>) -> Self {
         Self {
-            refusal: Some(refusal),
+            refusal,
             policies: Vec::new(),
             errors: Vec::new(),
             shadows: Vec::new(),
@@ -203,14 +201,24 @@ impl Answer {
         }
     }
 
+    const fn refused(refusal: Refusal) -> Self {
+        Self::of(Some(refusal))
+    }
+
+    /// Everybody is welcome whom a rule of their issuer classified.
+    fn welcome(caller: &Caller) -> Self {
+        let stranger = |party: &Party| party.principal.kind == CallerKind::Unclassified;
+        Self::of(
+            caller
+                .parties()
+                .any(stranger)
+                .then(|| Obstacle::Unclassified.into()),
+        )
+    }
+
     fn fold(questions: &[Question<'_>], answers: Verdicts) -> Self {
-        let mut answer = Self {
-            refusal: None,
-            policies: Vec::new(),
-            errors: Vec::new(),
-            shadows: Vec::new(),
-            digest: Some(answers.digest.to_string()),
-        };
+        let mut answer = Self::of(None);
+        answer.digest = Some(answers.digest.to_string());
         for (question, verdict) in questions.iter().zip(answers.verdicts) {
             collect(&mut answer.policies, &verdict.policies);
             collect(&mut answer.errors, &verdict.errors);
