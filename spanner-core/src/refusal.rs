@@ -263,7 +263,6 @@ pub enum RequestFault {
 
 /// No surface knows this method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct UnknownRoute;
 
 /// A party that may not.
@@ -674,6 +673,12 @@ impl From<TokenFault> for Refusal {
 impl From<RequestFault> for Refusal {
     fn from(fault: RequestFault) -> Self {
         Self::Request(fault)
+    }
+}
+
+impl From<UnknownRoute> for Refusal {
+    fn from(route: UnknownRoute) -> Self {
+        Self::Route(route)
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::decided::Decided;
-use super::permit::Permit;
 use super::settlement::Settlement;
 use super::{Answer, Arrival, Gate};
 use crate::access::Effect;
@@ -111,13 +110,14 @@ impl Attempt {
     /// # Security
     /// The inner service is reached without a decision. Only for routes that the operator
     /// declared public or exempted.
-    #[must_use]
-    pub fn pass(mut self, what: Count) -> Option<Permit> {
-        self.open.take().map(|open| {
-            open.gate.shared.sink.count(what);
-            let settlement = Settlement::unrecorded(open.gate.clone(), open.id, open.time);
-            Permit::new(open, settlement)
-        })
+    pub fn pass(mut self, what: Count) -> Decided {
+        match self.open.take() {
+            Some(open) => {
+                open.gate.shared.sink.count(what);
+                open.unrecorded(None)
+            }
+            None => Decided::never(Outage::Abandoned.into()),
+        }
     }
 
     fn conclude(mut self, answer: Answer) -> Decided {
@@ -140,11 +140,20 @@ impl Open {
             Err(_) => {
                 self.gate.shared.sink.count(Count::ShedRefusal);
                 let refusal = answer.refusal.unwrap_or_else(|| Outage::Record.into());
-                let settlement = Settlement::unrecorded(self.gate.clone(), self.id, self.time);
-                let shed = Box::pin(std::future::ready(Ok(())));
-                Decided::new(self, shed, settlement, Some(refusal))
+                self.unrecorded(Some(refusal))
             }
         }
+    }
+
+    /// A decision that is counted instead of recorded.
+    fn unrecorded(self, refusal: Option<Refusal>) -> Decided {
+        let settlement = Settlement::unrecorded(self.gate.clone(), self.id, self.time);
+        Decided::new(
+            self,
+            Box::pin(std::future::ready(Ok(()))),
+            settlement,
+            refusal,
+        )
     }
 
     fn decision(&self, answer: &Answer) -> Decision {

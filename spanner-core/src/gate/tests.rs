@@ -365,7 +365,7 @@ fn admits_nobody_who_is_not_classified() {
 fn a_public_route_is_counted_and_not_recorded() {
     let sink = MemorySink::new();
     let gate = gate(&sink, Rules::allow(|_| false));
-    let permit = gate.open(Arrival::new()).pass(Count::Public).unwrap();
+    let permit = wait(gate.open(Arrival::new()).pass(Count::Public).recorded()).unwrap();
     assert!(permit.caller().is_none() && permit.inquiry().is_none());
     drop(permit.forward());
     assert_eq!(sink.counts(), [Count::Public]);
