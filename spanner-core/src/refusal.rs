@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Advice, VerdictReason};
 use crate::caller::Principal;
 use crate::name::Environment;
-use crate::target::Pair;
+use crate::target::{Pair, Resource};
 
 /// Whose failure an answer reports, in one stable word. Replies carry it as
 /// `spanner-fault`, records as `fault`.
@@ -594,10 +594,11 @@ impl Denial {
         } else {
             format!("`{principal}`")
         };
-        let mut message = format!(
-            "{who} may not {} on `{}` in `{environment}`",
-            pair.action, pair.resource
-        );
+        let what = match &pair.resource {
+            model @ Resource::Model { .. } => format!("`{model}`"),
+            Resource::Server => "this server".to_owned(),
+        };
+        let mut message = format!("{who} may not {} on {what} in `{environment}`", pair.action);
         if let Some(reason) = &self.advice.reason {
             message.push_str(": ");
             message.push_str(reason);

@@ -89,6 +89,21 @@ impl Decided {
     }
 }
 
+impl Decided {
+    /// Like [`Decided::recorded`], where there is nothing to allow: a decision that allows
+    /// after all is given up.
+    pub async fn refused(self) -> Refused {
+        match self.recorded().await {
+            Err(refused) => refused,
+            Ok(permit) => Refused {
+                refusal: Box::new(Outage::Abandoned.into()),
+                id: permit.id(),
+                settlement: Some(Box::new(permit.forward())),
+            },
+        }
+    }
+}
+
 impl fmt::Debug for Decided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decided")
