@@ -1,1 +1,4 @@
 //! Spanner.
+
+mod resolve;
+pub mod surface;

@@ -1,0 +1,202 @@
+//! The request's body as the inner service sees it: what was read, byte for byte, then the
+//! rest.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use spanner_core::{Inquiry, Meter, RequestFault};
+
+use super::BoxError;
+use super::broken::Broken;
+use super::stream::Watch;
+
+/// The body of a request that the guard lets through.
+///
+/// What was read for the decision is replayed as it came, without a copy. On a stream whose
+/// messages name models, each message is held back until it is decided; one that is refused
+/// ends the body with [`BodyError::Refused`], and the inner service never sees it.
+pub struct RequestBody<B> {
+    replay: Bytes,
+    rest: Rest<B>,
+    meter: Meter,
+    broken: Broken,
+}
+
+enum Rest<B> {
+    /// Nothing but the trailers that were read.
+    Read { trailers: Option<HeaderMap> },
+    /// Whatever comes.
+    Open { body: Pin<Box<B>> },
+    /// Nothing but trailers that are still to come.
+    OneMessage { body: Pin<Box<B>> },
+    /// Messages that are decided one by one.
+    Stream { watch: Box<Watch<B>> },
+}
+
+/// Why a request's body ended early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// A later message was refused. The guard answers the caller; whoever reads the body
+    /// gives up.
+    Refused,
+    /// The body of the server in front of the guard failed.
+    Body(BoxError),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("a later message of the request is refused"),
+            Self::Body(_) => f.write_str("the request's body failed"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused => None,
+            Self::Body(error) => Some(&**error),
+        }
+    }
+}
+
+impl<B> RequestBody<B> {
+    /// A body of which nothing was read and nothing is decided.
+    pub(crate) fn unread(body: B) -> Self {
+        let body = Box::pin(body);
+        Self::new(Bytes::new(), Rest::Open { body })
+    }
+
+    /// A body that was read to its end.
+    pub(super) fn read(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self::new(bytes, Rest::Read { trailers })
+    }
+
+    /// A body of one message, which was read.
+    pub(super) fn one_message(message: Bytes, body: Pin<Box<B>>) -> Self {
+        Self::new(message, Rest::OneMessage { body })
+    }
+
+    /// A stream whose first message was read and decided.
+    pub(super) fn stream(first: Bytes, watch: Watch<B>) -> Self {
+        let watch = Box::new(watch);
+        Self::new(first, Rest::Stream { watch })
+    }
+
+    fn new(replay: Bytes, rest: Rest<B>) -> Self {
+        Self {
+            replay,
+            rest,
+            meter: Meter::default(),
+            broken: Broken::default(),
+        }
+    }
+
+    /// Joins the body to the permit: by the meter its bytes are counted, by the inquiry
+    /// later messages are decided, and through `broken` the response learns of a refusal.
+    /// Without an inquiry, a later message that names another model is refused.
+    pub(crate) fn attach(&mut self, meter: Meter, inquiry: Option<Inquiry>, broken: Broken) {
+        self.meter = meter;
+        self.broken = broken.clone();
+        if let Rest::Stream { watch } = &mut self.rest {
+            watch.attach(inquiry, broken);
+        }
+    }
+}
+
+impl<B> RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.rest {
+            Rest::Read { trailers } => Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t)))),
+            Rest::Open { body } => body.as_mut().poll_frame(cx).map_err(inner),
+            Rest::Stream { watch } => watch.poll_frame(cx),
+            Rest::OneMessage { body } => {
+                let polled = body.as_mut().poll_frame(cx).map_err(inner);
+                let further =
+                    |frame: &Frame<Bytes>| frame.data_ref().is_some_and(|d| !d.is_empty());
+                if matches!(&polled, Poll::Ready(Some(Ok(frame))) if further(frame)) {
+                    self.broken.set(RequestFault::Message.into());
+                    self.rest = Rest::Read { trailers: None };
+                    return Poll::Ready(Some(Err(BodyError::Refused)));
+                }
+                polled
+            }
+        }
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let replay = std::mem::take(&mut self.replay);
+        let polled = match replay.is_empty() {
+            true => self.poll_rest(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(replay)))),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.meter
+                .add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.replay.is_empty()
+            && match &self.rest {
+                Rest::Read { trailers } => trailers.is_none(),
+                Rest::Open { body } | Rest::OneMessage { body } => body.is_end_stream(),
+                Rest::Stream { watch } => watch.is_end_stream(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = match &self.rest {
+            Rest::Read { .. } => SizeHint::with_exact(0),
+            Rest::Open { body } | Rest::OneMessage { body } => body.size_hint(),
+            Rest::Stream { watch } => watch.size_hint(),
+        };
+        longer(&rest, self.replay.len())
+    }
+}
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestBody")
+    }
+}
+
+pub(super) fn inner(error: impl Into<BoxError>) -> BodyError {
+    BodyError::Body(error.into())
+}
+
+/// The hint of a body behind some bytes.
+pub(super) fn longer(rest: &SizeHint, bytes: usize) -> SizeHint {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(bytes));
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(bytes));
+    }
+    hint
+}

@@ -1,0 +1,179 @@
+//! What a request's head says about its body and its model.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode;
+use spanner_core::RequestFault;
+
+/// Headers by which servers and routers choose another model, method or path than the
+/// request names. None of them belongs to a surface yet, so whoever sends one is refused.
+const RETARGETING: [&str; 16] = [
+    "openai-model",
+    "x-amzn-sagemaker-adapter-identifier",
+    "x-amzn-sagemaker-inference-component",
+    "x-amzn-sagemaker-target-model",
+    "x-amzn-sagemaker-target-variant",
+    "x-gateway-destination-endpoint",
+    "x-gateway-destination-endpoint-subset",
+    "x-gateway-model-name",
+    "x-gateway-model-name-rewrite",
+    "x-http-method",
+    "x-http-method-override",
+    "x-litellm-model",
+    "x-model",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-vertex-ai-triton-redirect",
+];
+
+/// Keys of a query by which some server chooses a model.
+const SELECTORS: [&str; 7] = [
+    "model",
+    "models",
+    "model_name",
+    "model_id",
+    "engine",
+    "deployment",
+    "adapter_id",
+];
+
+/// The media type of a body, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    /// JSON in UTF-8.
+    Json,
+    /// A form, in either encoding.
+    Form,
+    /// gRPC with protobuf messages.
+    Grpc,
+    /// Anything else, or nothing.
+    Other,
+}
+
+/// Refuses what asks for another target than the one that is looked at.
+pub(super) fn refuse_detours(parts: &Parts) -> Result<(), RequestFault> {
+    if RETARGETING
+        .iter()
+        .any(|name| parts.headers.contains_key(*name))
+    {
+        return Err(RequestFault::SelectorConflict);
+    }
+    // What follows an upgrade is not HTTP and cannot be decided.
+    if parts.headers.contains_key(UPGRADE) {
+        return Err(RequestFault::Opaque);
+    }
+    Ok(())
+}
+
+/// Reads `Content-Type`; there is at most one.
+pub(super) fn media(headers: &HeaderMap) -> Result<Media, RequestFault> {
+    let Some(text) = single(headers, &CONTENT_TYPE).map_err(|()| RequestFault::ContentType)? else {
+        return Ok(Media::Other);
+    };
+    let mut parts = text.split(';');
+    let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.split('/').count() == 2 && essence.ends_with("+json"));
+    match essence.as_str() {
+        _ if is_json => check_charset(parts).map(|()| Media::Json),
+        "application/grpc" | "application/grpc+proto" => Ok(Media::Grpc),
+        "application/x-www-form-urlencoded" => Ok(Media::Form),
+        multipart if multipart.starts_with("multipart/") => Ok(Media::Form),
+        _ => Ok(Media::Other),
+    }
+}
+
+/// JSON is UTF-8 (RFC 8259 §8.1); a charset that says otherwise is refused, since servers
+/// follow it.
+fn check_charset<'h>(parameters: impl Iterator<Item = &'h str>) -> Result<(), RequestFault> {
+    for parameter in parameters {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = name.trim().to_ascii_lowercase();
+        let value = value.trim().trim_matches('"').to_ascii_lowercase();
+        let utf8 = name == "charset" && matches!(value.as_str(), "utf-8" | "utf8");
+        if name.starts_with("charset") && !utf8 {
+            return Err(RequestFault::Charset);
+        }
+    }
+    Ok(())
+}
+
+/// Refuses bodies that must be decoded first.
+pub(super) fn refuse_encodings(headers: &HeaderMap) -> Result<(), RequestFault> {
+    let encoding = single(headers, &CONTENT_ENCODING).map_err(|()| RequestFault::Encoding)?;
+    let plain = encoding.is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
+    match plain && !headers.contains_key("x-body-compressed") {
+        true => Ok(()),
+        false => Err(RequestFault::Encoding),
+    }
+}
+
+/// The one value of a header; an error if there are several or it is not text.
+pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (values.next(), value.to_str()) {
+        (None, Ok(text)) => Ok(Some(text)),
+        _ => Err(()),
+    }
+}
+
+/// What a query selects.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    pairs: Vec<(String, Option<String>)>,
+}
+
+impl Query {
+    /// Reads the declared keys of a query, and refuses one that selects by any other key,
+    /// or twice.
+    pub(super) fn read(raw: Option<&str>, declared: &[&str]) -> Result<Self, RequestFault> {
+        let mut query = Self::default();
+        let raw = raw.unwrap_or_default();
+        // Some servers separate at `;` as well.
+        if raw.contains(';') && !declared.is_empty() {
+            return Err(RequestFault::SelectorConflict);
+        }
+        for pair in raw.split(['&', ';']) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let key = text(key).unwrap_or_default();
+            if declared.contains(&key.as_str()) {
+                if query.pairs.iter().any(|(known, _)| *known == key) {
+                    return Err(RequestFault::SelectorConflict);
+                }
+                query.pairs.push((key, text(value)));
+            } else if selects(&key, declared) {
+                return Err(RequestFault::SelectorConflict);
+            }
+        }
+        Ok(query)
+    }
+
+    /// The value of a declared key; empty is none.
+    pub(super) fn value(&self, key: &str) -> Result<Option<&str>, RequestFault> {
+        match self.pairs.iter().find(|(known, _)| known == key) {
+            None => Ok(None),
+            Some((_, None)) => Err(RequestFault::Model),
+            Some((_, Some(value))) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+        }
+    }
+}
+
+/// Whether some server takes this key for a selector: in other letters, or as a list.
+fn selects(key: &str, declared: &[&str]) -> bool {
+    let key = key.split('[').next().unwrap_or_default().trim();
+    SELECTORS
+        .iter()
+        .chain(declared)
+        .any(|selector| key.eq_ignore_ascii_case(selector))
+}
+
+/// Decodes a part of a query as forms do; `None` if it is not UTF-8.
+fn text(raw: &str) -> Option<String> {
+    let spaced = raw.replace('+', " ");
+    let decoded = percent_decode(spaced.as_bytes()).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}

@@ -1,0 +1,63 @@
+//! What is asked: which pairs of action and model a request touches.
+//!
+//! 1. [`Routes::classify`] looks at the target alone: its grammar ([`path`]), then the
+//!    method and path in the surfaces. Unknown is refused.
+//! 2. [`Match::target`] finds every model that the request names. The body is read only if
+//!    one stands in it, whole ([`json`]) or message by message ([`grpc`], [`wire`]), never
+//!    further than [`Limits`] allow.
+//! 3. What was read is what is forwarded ([`RequestBody`]): the same bytes. A stream goes
+//!    on being read as it is forwarded ([`stream`]).
+//!
+//! Nothing is normalised. What two parsers could read differently is refused, since one of
+//! them could stand behind the guard.
+
+mod body;
+mod broken;
+mod evidence;
+mod gather;
+mod grpc;
+mod head;
+mod json;
+mod path;
+mod routes;
+mod stream;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::time::Duration;
+
+pub use body::{BodyError, RequestBody};
+pub(crate) use broken::Broken;
+pub(crate) use routes::{Match, RouteClass, Routes};
+
+/// Whatever a body in front of the guard fails with.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// How much of a body may be read to find the model's name, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest JSON body, in bytes. Default: 8 MiB, which holds a dozen photographs
+    /// inline; it is kept in memory until the request is decided. A larger body is refused
+    /// with 413.
+    pub json_body: usize,
+    /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
+    /// times what tonic and gRPC accept unless told otherwise, for servers that were told.
+    pub grpc_message: usize,
+    /// How long is waited in all for the part of a body that is needed. Default: 30 s,
+    /// in which 8 MiB arrive at 2.2 Mbit/s. A slower body is refused with 408.
+    pub body_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            json_body: 8 << 20,
+            grpc_message: 16 << 20,
+            body_wait: Duration::from_secs(30),
+        }
+    }
+}

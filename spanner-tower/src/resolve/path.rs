@@ -1,0 +1,155 @@
+//! The grammar of targets and paths. What two servers could read differently is refused,
+//! never put right: no normal form agrees with all of them.
+
+use std::str::FromStr;
+
+use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
+use spanner_core::RequestFault;
+
+/// The path, if it can be read in one way only.
+pub(super) fn checked(parts: &Parts) -> Result<&str, RequestFault> {
+    check_authority(parts)?;
+    let path = parts.uri.path();
+    let rest = path.strip_prefix('/').ok_or(RequestFault::Target)?;
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        check_segment(segment, last)?;
+    }
+    Ok(path)
+}
+
+/// Decodes what a slot held, once. The text has passed [`checked`].
+pub(super) fn decoded(raw: &str) -> String {
+    percent_encoding::percent_decode_str(raw)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+/// Whether a raw text hides a slash.
+pub(super) fn hides_slash(raw: &str) -> bool {
+    raw.contains("%2F") || raw.contains("%2f")
+}
+
+/// A target with an authority must name the same one as `Host` (RFC 9112 §3.2.2, RFC 9113
+/// §8.3.1), and there is at most one `Host`.
+fn check_authority(parts: &Parts) -> Result<(), RequestFault> {
+    let named = parts.uri.authority();
+    let host = single_host(&parts.headers)?;
+    if named.is_some_and(|named| named.as_str().contains('@')) {
+        return Err(RequestFault::Target);
+    }
+    match (named, host) {
+        (Some(named), Some(host)) if !named.as_str().eq_ignore_ascii_case(host.as_str()) => {
+            Err(RequestFault::Target)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn single_host(headers: &HeaderMap) -> Result<Option<Authority>, RequestFault> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let Some(host) = hosts.next() else {
+        return Ok(None);
+    };
+    let host = host.to_str().map_err(|_| RequestFault::Target)?;
+    if hosts.next().is_some() || host.contains('@') {
+        return Err(RequestFault::Target);
+    }
+    match host {
+        // RFC 9112 §3.2: empty where the target has no authority.
+        "" => Ok(None),
+        host => Authority::from_str(host)
+            .map(Some)
+            .map_err(|_| RequestFault::Target),
+    }
+}
+
+/// One segment: characters of RFC 3986 §3.3 without `;`, escapes only of what must be
+/// escaped, and no part that is empty, `.` or `..`, behind an encoded slash either.
+fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
+    let mut bytes = segment.bytes();
+    let mut part = Part::default();
+    let mut slashes = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => match escaped(bytes.next(), bytes.next()) {
+                Some(b'/') => {
+                    slashes = true;
+                    part.close()?;
+                }
+                Some(byte) if may_be_escaped(byte) => part.push(byte),
+                _ => return Err(RequestFault::Path),
+            },
+            byte if may_stand(byte) => part.push(byte),
+            _ => return Err(RequestFault::Path),
+        }
+    }
+    // Only the end of the whole path may be empty: a trailing slash is another route.
+    if segment.is_empty() && last && !slashes {
+        return Ok(());
+    }
+    part.close()
+}
+
+/// A run of characters between slashes.
+#[derive(Default)]
+struct Part {
+    length: usize,
+    dots: usize,
+}
+
+impl Part {
+    const fn push(&mut self, byte: u8) {
+        self.length += 1;
+        if byte == b'.' {
+            self.dots += 1;
+        }
+    }
+
+    fn close(&mut self) -> Result<(), RequestFault> {
+        let part = std::mem::take(self);
+        match part.length <= 2 && part.dots == part.length {
+            true => Err(RequestFault::Path),
+            false => Ok(()),
+        }
+    }
+}
+
+fn escaped(high: Option<u8>, low: Option<u8>) -> Option<u8> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+const fn may_stand(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b'='
+                | b':'
+                | b'@'
+        )
+}
+
+/// Escapes of printable characters that have no meaning in a path for anybody. Those of
+/// unreserved ones are not canonical (RFC 3986 §6.2.2.2).
+const fn may_be_escaped(byte: u8) -> bool {
+    let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let structural = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#');
+    (byte.is_ascii_graphic() || byte == b' ') && !unreserved && !structural
+}

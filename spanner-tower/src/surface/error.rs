@@ -1,0 +1,93 @@
+//! What can be wrong with a surface.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a text is not a surface: every problem, with its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurfaceError {
+    surface: Arc<str>,
+    problems: Vec<(usize, Problem)>,
+}
+
+/// One problem of a surface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Not TOML, or not of the shape of a surface.
+    #[error("{0}")]
+    Shape(String),
+    /// No such dialect.
+    #[error("`{0}` is no dialect: write `openai`, `open-inference` or `problem`")]
+    Dialect(String),
+    /// No HTTP method in capitals, or not `POST` where gRPC demands it.
+    #[error("`{0}` is no method for this route")]
+    Method(String),
+    /// Not a path template.
+    #[error("`{path}` is no path template: {reason}")]
+    Path {
+        /// The text.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No such action.
+    #[error("`{0}` is no action of a surface")]
+    Action(String),
+    /// Not a location, or one that this route cannot have.
+    #[error("`{location}` is no location for this route: {reason}")]
+    Location {
+        /// The text.
+        location: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A route that needs to say where its model stands does not, or the reverse.
+    #[error("a route has `model` if and only if its action is done to something")]
+    Model,
+    /// No such `on_missing`.
+    #[error("`{0}` is no meaning of a missing model: write `default`, `refuse` or `server:ACTION`")]
+    OnMissing(String),
+    /// Two routes match the same path, and neither is more exact.
+    #[error("`{path}` overlaps with `{other}` of line {line}")]
+    Overlap {
+        /// The later route.
+        path: String,
+        /// The earlier route.
+        other: String,
+        /// Where the earlier route stands.
+        line: usize,
+    },
+}
+
+impl SurfaceError {
+    pub(super) fn new(surface: &str, problems: Vec<(usize, Problem)>) -> Self {
+        Self {
+            surface: surface.into(),
+            problems,
+        }
+    }
+
+    /// The name that was given to the surface.
+    #[must_use]
+    pub fn surface(&self) -> &str {
+        &self.surface
+    }
+
+    /// The problems in the order of the text, each with its line (from 1).
+    #[must_use]
+    pub fn problems(&self) -> &[(usize, Problem)] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for SurfaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the surface `{}` cannot be used", self.surface)?;
+        self.problems
+            .iter()
+            .try_for_each(|(line, problem)| write!(f, "; line {line}: {problem}"))
+    }
+}
+
+impl std::error::Error for SurfaceError {}
