@@ -147,6 +147,12 @@ impl Scan<'_> {
         Ok(self.closed(stepped.into_iter()))
     }
 
+    /// Whether a place may lie behind a member of this value.
+    fn goes_by_name(&self, states: &[State]) -> bool {
+        let named = |state: &State| matches!(self.step(*state), Some(Step::Key(_) | Step::Any));
+        states.iter().any(|state| !state.variant && named(state))
+    }
+
     /// Whether a state was reached at any depth, where only strings are names.
     fn is_loose(&self, state: State) -> bool {
         self.places
@@ -316,11 +322,12 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let checked = self.scan.branch(&self.states);
         self.scan.noted(checked)?;
+        let by_name = self.scan.goes_by_name(&self.states);
         let mut seen = Seen::default();
         while let Some(Name(name)) = members.next_key_seed(Name(Cow::Borrowed("")))? {
-            let within = match self.states.is_empty() {
-                true => Ok(Vec::new()),
-                false => self
+            let within = match by_name {
+                false => Ok(Vec::new()),
+                true => self
                     .scan
                     .into_member(&self.states, &name)
                     .and_then(|states| {

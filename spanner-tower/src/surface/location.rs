@@ -86,11 +86,6 @@ impl<'t> Written<'t> {
     }
 }
 
-/// Whether a place is found at any depth, where only strings are names.
-pub(crate) fn is_loose(steps: &[Step]) -> bool {
-    steps.contains(&Step::Any)
-}
-
 fn words<'t>(names: impl Iterator<Item = &'t str>) -> Result<Vec<&'t str>, &'static str> {
     names
         .map(|name| {

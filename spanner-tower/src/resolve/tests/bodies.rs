@@ -1,0 +1,352 @@
+//! Bodies that are read: JSON documents and single gRPC messages.
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::HeaderMap;
+use http_body::Body;
+use spanner_core::Meter;
+
+use super::*;
+use crate::resolve::Broken;
+
+async fn check(body: &[u8], expected: RequestFault) {
+    let found = chat(body, &[JSON]).await;
+    assert_eq!(
+        found,
+        Err(fault(expected)),
+        "{}",
+        String::from_utf8_lossy(body)
+    );
+}
+
+#[tokio::test]
+async fn refuses_what_is_not_one_json_object_in_utf_8() {
+    let rows: &[&[u8]] = &[
+        b"",
+        b"\xEF\xBB\xBF{\"model\":\"a\"}",
+        b"{\"model\":\"a\xFF\"}",
+        b"{\"model\":\"a\",\"x\":\"\xC0\xAE\"}",
+        b"\xFF\xFE{\0}\0",
+        b"{\"model\":\"a\"}{\"model\":\"b\"}",
+        b"{\"model\":\"a\"}\n{\"model\":\"b\"}",
+        b"{\"model\":\"a\"} x",
+        b"{\"model\":\"a\"",
+        b"{\"model\":\"a\",}",
+        b"{\"model\":\"a\" /* b */}",
+        b"{'model':'a'}",
+        b"{model:\"a\"}",
+        b"{\"model\":\"a\",\"x\":NaN}",
+        b"{\"model\":\"a\",\"x\":1e999999999}",
+        b"{\"model\":\"a\",\"x\":\"\\ud800\"}",
+        b"{\"model\":\"a\",\"\\ud800\":1}",
+        b"{\"model\":\"a\",\"x\":{\"\\udc00\":1}}",
+        b"[{\"model\":\"a\"}]",
+        b"\"{\\\"model\\\":\\\"a\\\"}\"",
+        b"null",
+        b"model=cheap&x={\"model\":\"gpt-x\"}",
+    ];
+    for row in rows {
+        check(row, RequestFault::Json).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deep_document_is_refused_and_not_recursed_into() {
+    for depth in [129, 1_000_000] {
+        let bomb = format!(
+            "{{\"model\":\"a\",\"x\":{}{}}}",
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
+        check(bomb.as_bytes(), RequestFault::Json).await;
+    }
+    let deep = format!(
+        "{{\"model\":\"a\",\"x\":{}{}}}",
+        "[".repeat(100),
+        "]".repeat(100)
+    );
+    assert!(chat(deep.as_bytes(), &[JSON]).await.is_ok());
+}
+
+#[tokio::test]
+async fn many_members_are_bounded() {
+    let members: Vec<String> = (0..1_100).map(|n| format!("\"k{n}\":0")).collect();
+    let flat = format!("{{\"model\":\"a\",{}}}", members.join(","));
+    check(flat.as_bytes(), RequestFault::Json).await;
+    let nested = format!("{{\"model\":\"a\",\"metadata\":{{{}}}}}", members.join(","));
+    assert!(chat(nested.as_bytes(), &[JSON]).await.is_ok());
+}
+
+#[tokio::test]
+async fn many_models_are_bounded() {
+    let names = |count| {
+        (0..count)
+            .map(|n| format!("\"m{n}\""))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let body = |count| format!("{{\"model\":\"a\",\"models\":[{}]}}", names(count));
+    assert_eq!(chat(body(63).as_bytes(), &[JSON]).await.unwrap().len(), 64);
+    check(body(64).as_bytes(), RequestFault::TooManyModels).await;
+    check(body(65).as_bytes(), RequestFault::TooManyModels).await;
+}
+
+#[tokio::test]
+async fn a_model_behind_megabytes_is_found() {
+    let padding = "x".repeat(7 << 20);
+    let body = format!("{{\"image\":\"{padding}\",\"model\":\"a\"}}");
+    assert_eq!(
+        chat(body.as_bytes(), &[JSON]).await.unwrap(),
+        ["generate on a"]
+    );
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_however_it_arrives() {
+    let mut limits = Limits::default();
+    limits.json_body = 20;
+    let routes = routes(surface::openai());
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let refused = Err(fault(RequestFault::TooLarge { limit: 20 }));
+    let within = br#"{"model":"abcdefgh"}"#;
+    let over = br#"{"model":"abcdefghi"}"#;
+    for at in 0..=within.len() {
+        let (first, second) = within.split_at(at);
+        let found = resolve(&routes, &parts, chunks([first, second]), &limits).await;
+        assert!(found.is_ok(), "{at}");
+        let (first, second) = over.split_at(at);
+        let found = resolve(&routes, &parts, chunks([first, second]), &limits).await;
+        assert_eq!(found.map(|_| ()), refused, "{at}");
+    }
+    let announced = http_body_util::Full::new(Bytes::from_static(over));
+    let found = routes
+        .classify(&parts)
+        .unwrap()
+        .target(&parts, announced, &limits)
+        .await;
+    assert_eq!(found.map(|_| ()), refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_in_time_is_refused() {
+    struct Silent;
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = std::io::Error;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Chunk>> {
+            std::task::Poll::Pending
+        }
+    }
+    let mut limits = Limits::default();
+    limits.body_wait = Duration::from_secs(5);
+    let rows = [
+        ("POST /v1/chat/completions", JSON, surface::openai()),
+        (
+            "POST /inference.GRPCInferenceService/ModelInfer",
+            GRPC,
+            surface::open_inference(),
+        ),
+    ];
+    for (request, header, surface) in rows {
+        let parts = parts(request, &[header]);
+        let found = routes(surface).classify(&parts).unwrap();
+        let refusal = found
+            .target(&parts, Silent, &limits)
+            .await
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(refusal.code(), "request.slow");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_refused() {
+    let frames: Vec<Chunk> = vec![
+        Ok(Frame::data(Bytes::from_static(b"{\"model\":"))),
+        Err(std::io::Error::other("reset")),
+    ];
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let body = StreamBody::new(stream::iter(frames));
+    let found = resolve(&routes(surface::openai()), &parts, body, &Limits::default()).await;
+    assert_eq!(found.map(|_| ()), Err(fault(RequestFault::Incomplete)));
+}
+
+#[tokio::test]
+async fn what_was_read_is_forwarded_with_its_trailers_and_counted() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "1".parse().unwrap());
+    let content = b"{\"model\" :\"a\",\"\\u0078\":1.0}";
+    let frames: Vec<Chunk> = vec![
+        Ok(Frame::data(Bytes::from_static(content))),
+        Ok(Frame::trailers(trailers.clone())),
+    ];
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let body = StreamBody::new(stream::iter(frames));
+    let routes = routes(surface::openai());
+    let (_, mut body) = resolve(&routes, &parts, body, &Limits::default())
+        .await
+        .unwrap();
+    let meter = Meter::default();
+    body.attach(meter.clone(), None, Broken::default());
+    assert_eq!(body.size_hint().exact(), Some(content.len() as u64));
+    assert!(!body.is_end_stream());
+    let collected = body.collect().await.unwrap();
+    assert_eq!(collected.trailers(), Some(&trailers));
+    assert_eq!(collected.to_bytes(), content.as_slice());
+    assert_eq!(format!("{meter:?}"), format!("Meter({})", content.len()));
+}
+
+#[tokio::test]
+async fn the_end_of_a_read_body_is_known_at_once() {
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let body = chunks([br#"{"model":"a"}"#.as_slice()]);
+    let routes = routes(surface::openai());
+    let (_, mut body) = resolve(&routes, &parts, body, &Limits::default())
+        .await
+        .unwrap();
+    body.frame().await.unwrap().unwrap();
+    assert!(body.is_end_stream());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_body_cut_at_any_byte_says_the_same() {
+    let json = br#"{"tools":[{"model":"b"}],"x":"\u00e9","model":"a"}"#.to_vec();
+    let message = frame(&message([(1, "acme"), (2, "3")]));
+    let rows = [
+        ("POST /v1/chat/completions", JSON, surface::openai(), json),
+        (
+            "POST /inference.GRPCInferenceService/ModelInfer",
+            GRPC,
+            surface::open_inference(),
+            message.clone(),
+        ),
+        (
+            "POST /inference.GRPCInferenceService/ModelStreamInfer",
+            GRPC,
+            surface::open_inference(),
+            [message.clone(), message].concat(),
+        ),
+    ];
+    for (request, header, surface, content) in rows {
+        let (routes, parts) = (routes(surface), parts(request, &[header]));
+        let whole = resolve(
+            &routes,
+            &parts,
+            chunks([content.as_slice()]),
+            &Limits::default(),
+        )
+        .await;
+        let expected = whole.unwrap().0;
+        for at in 0..=content.len() {
+            let (first, second) = content.split_at(at);
+            let body = chunks([first, second]);
+            let (target, body) = resolve(&routes, &parts, body, &Limits::default())
+                .await
+                .unwrap();
+            assert_eq!(target, expected, "{request} {at}");
+            assert_eq!(forwarded(body).await, content, "{request} {at}");
+        }
+    }
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn gzipped(compressed: &[u8], limit: usize) -> Result<Vec<String>, RequestFault> {
+    let mut content = frame(compressed);
+    content[0] = 1;
+    let mut limits = Limits::default();
+    limits.grpc_message = limit;
+    let parts = parts(
+        "POST /inference.GRPCInferenceService/ModelInfer",
+        &[GRPC, ("grpc-encoding", "gzip")],
+    );
+    let routes = routes(surface::open_inference());
+    match resolve(&routes, &parts, chunks([content.as_slice()]), &limits).await {
+        Ok((target, body)) => {
+            assert_eq!(forwarded(body).await, content);
+            Ok(texts(&target))
+        }
+        Err(Refusal::Request(fault)) => Err(fault),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_gzipped_message_is_read_and_forwarded_as_it_is() {
+    let plain = message([(1, "acme")]);
+    let compressed = gzip(&plain);
+    assert_eq!(
+        gzipped(&compressed, 1 << 20).await,
+        Ok(vec!["predict on acme".to_owned()])
+    );
+    let two = [compressed.clone(), gzip(&message([(1, "other")]))].concat();
+    assert_eq!(gzipped(&two, 1 << 20).await, Err(RequestFault::Message));
+    let cut = &compressed[..compressed.len() - 1];
+    assert_eq!(gzipped(cut, 1 << 20).await, Err(RequestFault::Message));
+    assert_eq!(gzipped(&plain, 1 << 20).await, Err(RequestFault::Message));
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_stops_at_the_limit() {
+    let bomb = gzip(&vec![0; 4 << 20]);
+    let limit = 64 << 10;
+    assert!(bomb.len() < limit);
+    assert_eq!(
+        gzipped(&bomb, limit).await,
+        Err(RequestFault::TooLarge { limit })
+    );
+}
+
+#[tokio::test]
+async fn a_second_message_where_there_is_one_breaks_the_body_off() {
+    let first = frame(&message([(1, "cheap")]));
+    let second = frame(&message([(1, "gpt-x")]));
+    let parts = parts("POST /inference.GRPCInferenceService/ModelInfer", &[GRPC]);
+    let routes = routes(surface::open_inference());
+    let body = chunks([first.as_slice(), &[], second.as_slice()]);
+    let (_, mut body) = resolve(&routes, &parts, body, &Limits::default())
+        .await
+        .unwrap();
+    let broken = Broken::default();
+    body.attach(Meter::default(), None, broken.clone());
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        first
+    );
+    assert!(
+        body.frame()
+            .await
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap()
+            .is_empty()
+    );
+    assert!(body.frame().await.unwrap().is_err());
+    assert!(body.frame().await.is_none());
+    let refusal = std::future::poll_fn(|cx| broken.poll_broken(cx)).await;
+    assert_eq!(refusal, fault(RequestFault::Message));
+}
+
+#[tokio::test]
+async fn a_body_that_names_no_model_is_not_touched() {
+    let content = b"anything \xFF at all";
+    let parts = parts("POST /v2/models/acme/infer", &[("content-encoding", "br")]);
+    let routes = routes(surface::open_inference());
+    let body = chunks([content.as_slice()]);
+    let (_, body) = resolve(&routes, &parts, body, &Limits::default())
+        .await
+        .unwrap();
+    assert_eq!(forwarded(body).await, content);
+}

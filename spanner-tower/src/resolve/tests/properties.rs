@@ -1,0 +1,244 @@
+//! The scanners against parsers that others wrote.
+
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use prost::Message as _;
+use serde_json::Value;
+
+use crate::resolve::json::Found;
+use crate::resolve::wire;
+use crate::surface::{Place, Step, Want};
+
+/// A JSON value as generated: duplicates and all.
+#[derive(Debug, Clone)]
+enum Json {
+    Raw(&'static str),
+    Text(String),
+    List(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Raw(raw) => out.push_str(raw),
+            Self::Text(text) => write!(out, "{}", Value::from(text.as_str())).unwrap(),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(Self::text).collect();
+                write!(out, "[{}]", items.join(" ,")).unwrap();
+            }
+            Self::Object(members) => {
+                let member = |(name, value): &(String, Self)| {
+                    format!("{}: {}", Value::from(name.as_str()), value.text())
+                };
+                let members: Vec<String> = members.iter().map(member).collect();
+                write!(out, "{{{}}}", members.join(",")).unwrap();
+            }
+        }
+    }
+}
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => Just("model".to_owned()),
+        1 => Just("Model".to_owned()),
+        1 => Just("tools".to_owned()),
+        3 => "[a-c]{1,2}",
+    ]
+}
+
+fn json() -> impl Strategy<Value = Json> {
+    let raw = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1.5e3",
+        "1e999",
+        "01",
+        "NaN",
+        "\"\\ud800\"",
+        "\"\\u00e9\"",
+        "",
+    ]);
+    let leaf =
+        prop_oneof![1 => raw.prop_map(Json::Raw), 4 => "[a-z\\\\\" é]{0,4}".prop_map(Json::Text)];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::List),
+            prop::collection::vec((names(), inner), 0..5).prop_map(Json::Object),
+        ]
+    })
+}
+
+fn key(name: &str) -> Step {
+    Step::Key(name.to_owned())
+}
+
+fn places() -> [Place; 2] {
+    [
+        Place {
+            steps: vec![key("model")],
+            want: Want::Name,
+        },
+        Place {
+            steps: vec![key("tools"), Step::Each, key("model")],
+            want: Want::Further,
+        },
+    ]
+}
+
+/// What a reader of a tree finds, for documents that have nothing twice.
+fn oracle(document: &Value) -> Option<(Vec<String>, Vec<String>)> {
+    let name = |value: Option<&Value>, null| match value {
+        None => Some(None),
+        Some(Value::Null) if null => Some(None),
+        Some(Value::String(text)) => Some(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(_) => None,
+    };
+    let object = document.as_object()?;
+    let model = name(object.get("model"), false)?;
+    let mut further: Vec<String> = Vec::new();
+    for tool in object
+        .get("tools")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let found = name(tool.get("model"), true)?;
+        further.extend(found.filter(|found| !further.contains(found)));
+    }
+    Some((model.into_iter().collect(), further))
+}
+
+/// Whether some object on the way to a place has a member twice, or one in other letters.
+fn is_ambiguous(document: &Json) -> bool {
+    let Json::Object(members) = document else {
+        return false;
+    };
+    let tools = members.iter().filter(|(name, _)| name == "tools");
+    let inner = tools.filter_map(|(_, value)| match value {
+        Json::List(items) => Some(items),
+        Json::Raw(_) | Json::Text(_) | Json::Object(_) => None,
+    });
+    repeats(document) || inner.flatten().any(repeats)
+}
+
+fn repeats(value: &Json) -> bool {
+    let Json::Object(members) = value else {
+        return false;
+    };
+    members.iter().enumerate().any(|(at, (name, _))| {
+        name == "Model" || members.iter().take(at).any(|(earlier, _)| earlier == name)
+    })
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Spec {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int64, tag = "2")]
+    version: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Request {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    version: String,
+    #[prost(bytes = "vec", tag = "3")]
+    data: Vec<u8>,
+    #[prost(fixed64, tag = "4")]
+    eight: u64,
+    #[prost(fixed32, tag = "5")]
+    four: u32,
+    #[prost(uint64, repeated, tag = "6")]
+    packed: Vec<u64>,
+    #[prost(message, optional, tag = "7")]
+    spec: Option<Spec>,
+    #[prost(int32, tag = "536870911")]
+    last: i32,
+}
+
+prop_compose! {
+    fn request()(
+        name in "[a-zé]{0,5}",
+        version in "[0-9]{0,2}",
+        data in prop::collection::vec(any::<u8>(), 0..200),
+        eight: u64,
+        four: u32,
+        packed in prop::collection::vec(any::<u64>(), 0..4),
+        spec in prop::option::of(("[a-z]{0,3}", any::<i64>())),
+        last: i32,
+    ) -> Request {
+        let spec = spec.map(|(name, version)| Spec { name, version });
+        Request { name, version, data, eight, four, packed, spec, last }
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    #[test]
+    fn the_json_scanner_finds_what_a_tree_holds_or_refuses(document in json()) {
+        let text = document.text();
+        let found = Found::scan(text.as_bytes(), &places());
+        let tree = serde_json::from_str::<Value>(&text).ok();
+        let expected = tree.as_ref().and_then(oracle);
+        match (found, is_ambiguous(&document)) {
+            (Ok(found), false) => {
+                let found = (found.at(0).to_vec(), found.at(1).to_vec());
+                prop_assert_eq!(Some(found), expected, "{}", text);
+            }
+            (Ok(_), true) => prop_assert!(false, "accepted {}", text),
+            (Err(_), true) => {}
+            (Err(fault), false) => prop_assert!(expected.is_none(), "{} {:?}", text, fault),
+        }
+    }
+
+    #[test]
+    fn the_json_scanner_accepts_no_bytes_that_others_refuse(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        if Found::scan(&bytes, &places()).is_ok() {
+            prop_assert!(serde_json::from_slice::<Value>(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_message_scanner_finds_what_prost_decodes(request in request()) {
+        let bytes = request.encode_to_vec();
+        prop_assert_eq!(wire::text(&bytes, &[1]), Ok(some(&request.name)));
+        prop_assert_eq!(wire::text(&bytes, &[2]), Ok(some(&request.version)));
+        let spec = request.spec.as_ref().and_then(|spec| some(&spec.name));
+        prop_assert_eq!(wire::text(&bytes, &[7, 1]), Ok(spec));
+    }
+
+    #[test]
+    fn the_message_scanner_agrees_with_prost_on_damaged_messages(
+        request in request(),
+        at: prop::sample::Index,
+        byte: u8,
+        cut: prop::sample::Index,
+    ) {
+        let mut bytes = request.encode_to_vec();
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(cut.index(bytes.len() + 1).max(bytes.len() / 2));
+        }
+        if let (Ok(found), Ok(decoded)) = (wire::text(&bytes, &[1]), Request::decode(bytes.as_slice())) {
+            prop_assert_eq!(found, some(&decoded.name));
+        }
+    }
+}
