@@ -108,7 +108,7 @@ impl Scan<'_> {
         closed
     }
 
-    fn into_elements(&self, states: &[State]) -> Vec<State> {
+    fn step_to_elements(&self, states: &[State]) -> Vec<State> {
         let stepped = states.iter().filter_map(|&state| match self.step(state)? {
             Step::Each => Some(State {
                 step: state.step + 1,
@@ -121,7 +121,7 @@ impl Scan<'_> {
     }
 
     /// The states within a member, or the refusal of its name.
-    fn into_member(&self, states: &[State], name: &str) -> Result<Vec<State>, RequestFault> {
+    fn step_to_member(&self, states: &[State], name: &str) -> Result<Vec<State>, RequestFault> {
         let mut stepped = Vec::new();
         for &state in states.iter().filter(|state| !state.variant) {
             match self.step(state) {
@@ -311,7 +311,7 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
         }
         let checked = self.scan.branch(&self.states);
         self.scan.noted(checked)?;
-        let states = self.scan.into_elements(&self.states);
+        let states = self.scan.step_to_elements(&self.states);
         while elements
             .next_element_seed(Value::inner(self.scan, states.clone()))?
             .is_some()
@@ -329,7 +329,7 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
                 false => Ok(Vec::new()),
                 true => self
                     .scan
-                    .into_member(&self.states, &name)
+                    .step_to_member(&self.states, &name)
                     .and_then(|states| {
                         seen.insert(name)?;
                         Ok(states)

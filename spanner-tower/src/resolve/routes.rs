@@ -323,11 +323,12 @@ fn locations(guarded: &Guarded) -> impl Iterator<Item = &Location> {
 
 /// Keys of the query that the surface reads.
 fn declared(guarded: &Guarded) -> Vec<&str> {
-    let key = |location| match location {
-        &Location::Query(ref key) => Some(key.as_str()),
-        _ => None,
-    };
-    locations(guarded).filter_map(key).collect()
+    locations(guarded)
+        .filter_map(|location| match location {
+            Location::Query(key) => Some(key.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 fn needs_form(guarded: &Guarded) -> bool {

@@ -74,7 +74,7 @@ use spanner_core::ModelName;
 pub use error::{Problem, SurfaceError};
 pub(crate) use location::{Location, Place, Step, Want};
 pub(crate) use route::{BodyKind, Guarded, OnMissing, Route, Rule, Touch};
-pub(crate) use template::{Held, Overlap, Template};
+pub(crate) use template::{Held, Overlap};
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]

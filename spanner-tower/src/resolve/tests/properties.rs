@@ -15,8 +15,8 @@ use crate::surface::{Place, Step, Want};
 enum Json {
     Raw(&'static str),
     Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Json {

@@ -100,6 +100,7 @@ async fn one_model_is_decided_once() {
     assert_eq!(end.passed, content);
     assert!(!end.refused && end.refusal.is_none());
     assert_eq!(codes(&end.sink), ["granted"]);
+    assert_eq!(end.sink.outcomes()[0].bytes_in, content.len() as u64);
 }
 
 #[tokio::test]
