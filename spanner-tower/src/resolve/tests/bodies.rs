@@ -353,3 +353,16 @@ async fn a_body_that_names_no_model_is_not_touched() {
         .unwrap();
     assert_eq!(forwarded(body).await, content);
 }
+
+#[tokio::test]
+async fn reading_and_forwarding_may_change_tasks() {
+    let resolving = async {
+        let parts = parts("POST /v1/chat/completions", &[JSON]);
+        let routes = routes(surface::openai());
+        let body = chunks([br#"{"model":"a"}"#.as_slice()]);
+        resolve(&routes, &parts, body, &Limits::default()).await
+    };
+    let (_, body) = tokio::spawn(resolving).await.unwrap().unwrap();
+    let sent = tokio::spawn(forwarded(body)).await.unwrap();
+    assert_eq!(sent, br#"{"model":"a"}"#);
+}
