@@ -121,6 +121,28 @@ pub struct Outcome {
     pub tokens_out: Option<u64>,
 }
 
+impl Outcome {
+    /// The outcome of a request whose process ended before it did: nothing is known of it
+    /// but that. For a ledger to write on reopening; `time` is when it was reopened.
+    #[must_use]
+    pub const fn crashed(id: RecordId, time: Timestamp) -> Self {
+        Self {
+            id,
+            time,
+            class: OutcomeClass::Unknown,
+            finish: Finish::Crash,
+            status: None,
+            grpc_status: None,
+            duration_us: 0,
+            first_byte_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            tokens_in: None,
+            tokens_out: None,
+        }
+    }
+}
+
 /// Whose success or failure an outcome was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
