@@ -1,1 +1,59 @@
-//! Spanner.
+//! Spanner's ledger: what was decided and what became of it, durably, in plain files.
+//!
+//! [`Ledger`] is the [`AuditSink`](spanner_core::AuditSink) that a guard records to. A
+//! decision is stored before it has any effect, and its outcome when the response has ended.
+//!
+//! 1. One thread writes. Whatever waits is written together and synced once (group commit),
+//!    so that a request waits for one sync and a thousand requests wait for the same one.
+//! 2. A decision is acknowledged when it is as durable as configured ([`Durability`]), or
+//!    fails after 250 ms at most, whatever the disk does.
+//! 3. Room for the outcome is reserved with the decision. Without room there is no decision,
+//!    and without a decision nothing is served.
+//! 4. Entries are numbered from 0 without holes, and checked against damage. Reopening cuts
+//!    what a crash left unfinished, refuses a ledger that is damaged, and gives each
+//!    decision without an outcome the outcome `unknown`.
+//! 5. After a failed write or sync the file is given up: exactly those who waited for it
+//!    fail, and a new segment begins with a note ([`Gap`]).
+//! 6. On a full disk nothing is allowed; refusals and outcomes are still recorded, from a
+//!    reserve of 256 KiB, and service resumes by itself when there is space.
+//!
+//! # Caveats
+//! "Durable" means durable to what the operating system reports as stable storage; a virtual
+//! disk may acknowledge from its host's memory. Damage to the entries of the very last sync
+//! before a crash cannot be told from an unfinished write. Whoever can write the directory
+//! can rewrite the past: the ledger is not yet tamper-evident.
+//!
+//! # On disk
+//! A directory (0700) of files (0600): segments `00000000000000000000.seg`, named for their
+//! first entry; `lock`; `reserve`. A segment holds JSON objects, each framed with a checksum;
+//! [`Reader::json_lines`] gives them out as lines.
+
+mod entry;
+mod error;
+mod files;
+mod frame;
+mod ledger;
+mod log;
+mod queue;
+mod reader;
+mod recovery;
+mod scan;
+mod table;
+#[cfg(test)]
+mod tests;
+mod waiter;
+mod writer;
+
+pub use entry::{Counts, Entry, Event, Gap};
+pub use error::{CloseError, OpenError, ReadError};
+pub use ledger::{Builder, Durability, Ledger};
+pub use reader::{Entries, Numbered, Reader, Row};
+pub use recovery::Recovery;
+pub use table::table;
+
+/// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
+/// thousand groups of 256 bytes takes a quarter of it.
+pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
+
+/// What framing adds to an entry, in bytes.
+const OVERHEAD: usize = 24;

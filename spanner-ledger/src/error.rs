@@ -1,0 +1,114 @@
+//! Why a ledger could not be opened, read or closed.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a ledger could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The operating system refused.
+    #[error("`{name}` cannot be read")]
+    Io {
+        /// The file, or `.` for the directory.
+        name: String,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// Bytes that had been stored are not what they were. Not the torn tail that a crash
+    /// leaves, which is cut in silence.
+    #[error(
+        "segment `{segment}` is damaged at byte {offset}: entry {sequence} is not what was stored"
+    )]
+    Corrupt {
+        /// The file.
+        segment: String,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// The first entry that is damaged.
+        sequence: u64,
+    },
+    /// Entries are missing: a segment was removed or cut.
+    #[error("entries {from} to {to} are missing before segment `{segment}`")]
+    Missing {
+        /// The first missing entry.
+        from: u64,
+        /// The last missing entry.
+        to: u64,
+        /// The file that follows them.
+        segment: String,
+    },
+    /// An entry is whole and its JSON is not known here: a newer version wrote it. Reading
+    /// goes on after it.
+    #[error("entry {sequence} cannot be understood by this version")]
+    Unknown {
+        /// The entry.
+        sequence: u64,
+        /// What its JSON lacks.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// What was read could not be passed on.
+    #[error("the entries cannot be written out")]
+    Export {
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a ledger could not be opened for writing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another `Ledger` in this one, writes to this directory.
+    #[error("the ledger in `{}` is being written by somebody else", .dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory or a file in it could not be made, read or written.
+    #[error("the ledger in `{}` cannot be opened", .dir.display())]
+    Io {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The ledger is not what it was. It is not opened, so that nothing is written after a
+    /// loss and nobody takes the rest for the whole.
+    #[error(
+        "the ledger in `{}` is damaged ({source}); restore it from a copy, or keep it for the auditor and begin a new one in another directory",
+        .dir.display()
+    )]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is damaged, and where.
+        #[source]
+        source: ReadError,
+    },
+    /// An option has a value that it cannot have.
+    #[error("`{option}` must be at least {least}, not {given}")]
+    Option {
+        /// The builder's method.
+        option: &'static str,
+        /// The least value.
+        least: u64,
+        /// The value given.
+        given: u64,
+    },
+}
+
+/// A ledger that could not store everything before it was closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{lost} entries could not be stored before the ledger was closed: {reason}")]
+#[non_exhaustive]
+pub struct CloseError {
+    /// How many entries. None of them had been acknowledged.
+    pub lost: u64,
+    /// What the operating system said.
+    pub reason: String,
+}

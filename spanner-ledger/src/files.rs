@@ -1,0 +1,46 @@
+//! The seam to the file system, so that tests can fail the n-th call, lose what was not
+//! synced and tear what was written.
+
+pub(crate) mod disk;
+#[cfg(test)]
+pub(crate) mod sim;
+
+use std::fmt;
+use std::io;
+
+/// One directory of files.
+pub(crate) trait Files: fmt::Debug + Send + Sync {
+    /// The names in it.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// Reads a file from a byte on.
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn io::Read + Send>>;
+
+    /// Creates a file that must not exist.
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file for writing from a byte on.
+    fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes creations and removals durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// One file that is written from its cursor on.
+pub(crate) trait File: Send {
+    /// Makes sure that there is space for so many bytes in all; they read as zeros.
+    fn allocate(&mut self, bytes: u64) -> io::Result<()>;
+
+    /// Writes all of these bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable, and notices if the file is no longer the one that a
+    /// reader would open.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file to a length and makes that durable.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+}

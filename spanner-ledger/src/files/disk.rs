@@ -1,0 +1,240 @@
+//! A directory of the real file system.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use fs4::FileExt;
+
+use super::{File, Files};
+
+/// A directory on disk: 0700 if created here, its files 0600.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+    /// Held for as long as this lives; the operating system lets go of it when the process
+    /// ends, however it ends.
+    _lock: Option<fs::File>,
+}
+
+impl Disk {
+    /// For reading, beside whoever writes.
+    pub(crate) fn reading(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            _lock: None,
+        }
+    }
+
+    /// For writing. `None` if somebody else writes there.
+    pub(crate) fn writing(dir: &Path) -> io::Result<Option<Self>> {
+        create_dir(dir)?;
+        let lock = private(
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false),
+        )
+        .open(dir.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self {
+                dir: dir.to_owned(),
+                _lock: Some(lock),
+            })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(fault)) => Err(fault),
+        }
+    }
+}
+
+impl Files for Disk {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.dir)?.map(|file| file.map(|file| file.file_name()));
+        names
+            .filter_map(|name| name.map(|name| name.into_string().ok()).transpose())
+            .collect()
+    }
+
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = fs::File::open(self.dir.join(name))?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Box::new(file))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let path = self.dir.join(name);
+        let file = private(fs::OpenOptions::new().write(true).create_new(true)).open(&path)?;
+        Ok(Box::new(DiskFile { file, path, end: 0 }))
+    }
+
+    fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>> {
+        let path = self.dir.join(name);
+        let mut file = fs::OpenOptions::new().write(true).open(&path)?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(Box::new(DiskFile {
+            file,
+            path,
+            end: at,
+        }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync_dir(&self.dir)
+    }
+}
+
+struct DiskFile {
+    file: fs::File,
+    path: PathBuf,
+    end: u64,
+}
+
+impl File for DiskFile {
+    fn allocate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.allocate(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        let (mine, theirs) = (self.file.metadata()?, fs::metadata(&self.path)?);
+        if mine.len() < self.end || !same_file(&mine, &theirs) {
+            let what = "the segment was removed, renamed or cut from outside";
+            return Err(io::Error::other(what));
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)?;
+        self.end = self.end.min(bytes);
+        self.file.sync_all()
+    }
+}
+
+#[cfg(unix)]
+fn create_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if dir.is_dir() {
+        let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
+                "others may look into the ledger's directory");
+        }
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    dir.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), sync_dir)
+}
+
+#[cfg(unix)]
+fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+}
+
+#[cfg(unix)]
+fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(unix)]
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn create_dir(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    options
+}
+
+#[cfg(not(unix))]
+fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    one.len() == other.len()
+}
+
+/// Directories cannot be synced here; the file system's own journal must do.
+#[cfg(not(unix))]
+fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+const LOCK: &str = "lock";
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn disk(dir: &Path) -> Disk {
+        Disk::writing(&dir.join("ledger")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn nobody_else_may_look_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = disk(dir.path());
+        drop(disk.create("one").unwrap());
+        let mode = |name: &str| {
+            let path = dir.path().join(name);
+            fs::metadata(path).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!(mode("ledger"), 0o700);
+        assert_eq!(mode("ledger/lock"), 0o600);
+        assert_eq!(mode("ledger/one"), 0o600);
+    }
+
+    #[test]
+    fn a_second_writer_is_turned_away_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = disk(dir.path());
+        assert!(Disk::writing(&dir.path().join("ledger")).unwrap().is_none());
+        drop(first);
+        drop(disk(dir.path()));
+    }
+
+    #[test]
+    fn notices_a_file_that_was_taken_away() {
+        type Harm = fn(&Path) -> io::Result<()>;
+        let rows: [(&str, Harm); 4] = [
+            ("removed", |path| fs::remove_file(path)),
+            ("renamed", |path| {
+                fs::rename(path, path.with_extension("old"))
+            }),
+            ("replaced", |path| {
+                fs::remove_file(path)?;
+                fs::write(path, b"something")
+            }),
+            ("cut", |path| fs::write(path, b"")),
+        ];
+        for (name, harm) in rows {
+            let dir = tempfile::tempdir().unwrap();
+            let mut file = disk(dir.path()).create("one").unwrap();
+            file.write(b"something").unwrap();
+            file.sync().unwrap();
+            harm(&dir.path().join("ledger/one")).unwrap();
+            assert!(file.sync().is_err(), "{name}");
+        }
+    }
+}

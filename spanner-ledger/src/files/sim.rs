@@ -1,0 +1,381 @@
+//! A disk in memory: each call can fail, a crash loses or tears whatever was not synced, and
+//! space can run out.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::{File, Files};
+use crate::waiter::lock;
+
+/// Clones share the disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sim {
+    disk: Arc<(Mutex<Disk>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    files: BTreeMap<String, usize>,
+    /// The names as of the last sync of the directory.
+    durable_files: BTreeMap<String, usize>,
+    nodes: Vec<Node>,
+    calls: usize,
+    trouble: Option<Trouble>,
+    capacity: Option<usize>,
+    stuck: bool,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Node {
+    /// What can be read.
+    seen: Vec<u8>,
+    /// What was synced.
+    durable: Vec<u8>,
+    /// What was not, in order.
+    unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+/// What happens at the n-th call, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) at: usize,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// That call fails.
+    Fail(io::ErrorKind),
+    /// A write gets half way and fails; a sync fails, and its data will never be durable,
+    /// although it can be read and later syncs succeed.
+    Half,
+    /// That call and all later ones fail: the process is dead.
+    Crash,
+}
+
+/// The sequence of a small generator (Knuth's), so that each crash is one of many and can be
+/// had again.
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 = (self.0.wrapping_mul(6_364_136_223_846_793_005))
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
+    }
+}
+
+impl Sim {
+    pub(crate) fn trouble(&self, trouble: Option<Trouble>) {
+        lock(&self.disk.0).trouble = trouble;
+    }
+
+    /// From now on, counted anew.
+    pub(crate) fn trouble_in(&self, calls: usize, kind: Kind) {
+        let mut disk = lock(&self.disk.0);
+        let at = disk.calls + calls;
+        disk.trouble = Some(Trouble { at, kind });
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        lock(&self.disk.0).calls
+    }
+
+    /// All files together can have so many bytes.
+    pub(crate) fn capacity(&self, bytes: Option<usize>) {
+        lock(&self.disk.0).capacity = bytes;
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        lock(&self.disk.0).used()
+    }
+
+    /// Syncs hang until this is called with `false`.
+    pub(crate) fn stick(&self, stuck: bool) {
+        lock(&self.disk.0).stuck = stuck;
+        self.disk.1.notify_all();
+    }
+
+    /// The disk as a process finds it that starts after this one was killed.
+    pub(crate) fn after_kill(&self) -> Self {
+        let disk = lock(&self.disk.0);
+        Self::of(
+            disk.files.clone(),
+            disk.nodes.clone(),
+            disk.durable_files.clone(),
+        )
+    }
+
+    /// The disk after the power failed: of what was not synced, some was written.
+    pub(crate) fn after_power_loss(&self, dice: &mut Dice) -> Self {
+        let disk = lock(&self.disk.0);
+        let mut files = disk.durable_files.clone();
+        for (name, node) in &disk.files {
+            if files.get(name) != Some(node) && dice.roll(2) == 0 {
+                files.insert(name.clone(), *node);
+            }
+        }
+        files.retain(|name, _| disk.files.contains_key(name) || dice.roll(2) == 0);
+        let nodes = disk.nodes.iter().map(|node| node.after_power_loss(dice));
+        let nodes = nodes.collect();
+        Self::of(files.clone(), nodes, files)
+    }
+
+    /// Changes the bytes of a file behind everybody's back.
+    pub(crate) fn harm(&self, name: &str, harm: impl FnOnce(&mut Vec<u8>)) {
+        let mut disk = lock(&self.disk.0);
+        let node = disk.files[name];
+        let node = &mut disk.nodes[node];
+        harm(&mut node.seen);
+        node.durable.clone_from(&node.seen);
+    }
+
+    fn of(
+        files: BTreeMap<String, usize>,
+        nodes: Vec<Node>,
+        durable_files: BTreeMap<String, usize>,
+    ) -> Self {
+        let disk = Disk {
+            files,
+            durable_files,
+            nodes,
+            ..Disk::default()
+        };
+        Self {
+            disk: Arc::new((Mutex::new(disk), Condvar::new())),
+        }
+    }
+}
+
+impl Disk {
+    /// Counts a call, and says whether it goes wrong.
+    fn call(&mut self) -> Option<Kind> {
+        let call = self.calls;
+        self.calls += 1;
+        let trouble = self.trouble?;
+        match trouble.kind {
+            Kind::Crash => (call >= trouble.at).then_some(Kind::Crash),
+            kind => (call == trouble.at).then_some(kind),
+        }
+    }
+
+    fn simple_call(&mut self) -> io::Result<()> {
+        self.call().map_or(Ok(()), |kind| Err(kind.error()))
+    }
+
+    fn used(&self) -> usize {
+        self.files
+            .values()
+            .map(|node| self.nodes[*node].seen.len())
+            .sum()
+    }
+
+    /// How many more bytes there is space for.
+    fn space(&self) -> usize {
+        let capacity = self.capacity.unwrap_or(usize::MAX);
+        capacity.saturating_sub(self.used())
+    }
+}
+
+impl Kind {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Fail(kind) => kind.into(),
+            Self::Half => io::ErrorKind::Other.into(),
+            Self::Crash => io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+}
+
+impl Node {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.seen);
+        self.unsynced.push(change);
+    }
+
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.unsynced) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    /// Sectors reach the disk one by one, in any order, or not.
+    fn after_power_loss(&self, dice: &mut Dice) -> Self {
+        let mut bytes = self.durable.clone();
+        for change in &self.unsynced {
+            match change {
+                Change::Length(_) if dice.roll(2) == 0 => change.apply(&mut bytes),
+                Change::Length(_) => {}
+                Change::Write(at, data) => {
+                    for (index, sector) in data.chunks(SECTOR).enumerate() {
+                        let torn = match dice.roll(3) {
+                            0 => sector.len(),
+                            1 => dice.roll(sector.len()),
+                            _ => 0,
+                        };
+                        let part = Change::Write(at + index * SECTOR, sector[..torn].to_vec());
+                        part.apply(&mut bytes);
+                    }
+                }
+            }
+        }
+        Self {
+            seen: bytes.clone(),
+            durable: bytes,
+            unsynced: Vec::new(),
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Length(length) => bytes.resize(*length, 0),
+            Self::Write(_, data) if data.is_empty() => {}
+            Self::Write(at, data) => {
+                let end = at + data.len();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[*at..end].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+impl Files for Sim {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        Ok(disk.files.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let from = usize::try_from(from).unwrap();
+        let bytes = disk.nodes[node].seen.get(from..).unwrap_or_default();
+        Ok(Box::new(Cursor::new(bytes.to_vec())))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        if disk.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let node = disk.nodes.len();
+        disk.nodes.push(Node::default());
+        disk.files.insert(name.to_owned(), node);
+        Ok(Box::new(SimFile {
+            sim: self.clone(),
+            node,
+            at: 0,
+        }))
+    }
+
+    fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let at = usize::try_from(at).unwrap();
+        Ok(Box::new(SimFile {
+            sim: self.clone(),
+            node,
+            at,
+        }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        let removed = disk.files.remove(name);
+        removed
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call()?;
+        disk.durable_files = disk.files.clone();
+        Ok(())
+    }
+}
+
+struct SimFile {
+    sim: Sim,
+    node: usize,
+    at: usize,
+}
+
+impl File for SimFile {
+    fn allocate(&mut self, bytes: u64) -> io::Result<()> {
+        let mut disk = lock(&self.sim.disk.0);
+        disk.simple_call()?;
+        let bytes = usize::try_from(bytes).unwrap();
+        let more = bytes.saturating_sub(disk.nodes[self.node].seen.len());
+        if more > disk.space() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if more > 0 {
+            disk.nodes[self.node].change(Change::Length(bytes));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = lock(&self.sim.disk.0);
+        let trouble = disk.call();
+        let there = disk.nodes[self.node].seen.len().saturating_sub(self.at);
+        let fits = bytes.len().min(there + disk.space());
+        let written = match trouble {
+            None => fits,
+            Some(Kind::Fail(_)) => 0,
+            Some(Kind::Half | Kind::Crash) => fits / 2,
+        };
+        let change = Change::Write(self.at, bytes[..written].to_vec());
+        disk.nodes[self.node].change(change);
+        self.at += written;
+        match trouble {
+            Some(kind) => Err(kind.error()),
+            None if fits < bytes.len() => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut disk = lock(&self.sim.disk.0);
+        while disk.stuck {
+            disk = self.sim.disk.1.wait(disk).unwrap();
+        }
+        if let Some(kind) = disk.call() {
+            if kind == Kind::Half {
+                disk.nodes[self.node].unsynced.clear();
+            }
+            return Err(kind.error());
+        }
+        disk.nodes[self.node].sync();
+        Ok(())
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        let mut disk = lock(&self.sim.disk.0);
+        disk.simple_call()?;
+        let bytes = usize::try_from(bytes).unwrap();
+        let node = &mut disk.nodes[self.node];
+        node.change(Change::Length(bytes));
+        node.sync();
+        Ok(())
+    }
+}
+
+/// What a disk writes as a whole, at best.
+const SECTOR: usize = 512;

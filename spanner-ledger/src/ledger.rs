@@ -1,0 +1,411 @@
+//! The ledger that a service writes.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use spanner_core::record::{Decision, Outcome};
+use spanner_core::{Acknowledgement, AuditSink, Count, Effect, Receipt, Room, SinkFault};
+
+use crate::MAX_ENTRY_BYTES;
+use crate::entry::Entry;
+use crate::error::{CloseError, OpenError, ReadError};
+use crate::files::Files;
+use crate::files::disk::Disk;
+use crate::log::Log;
+use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
+use crate::reader::Reader;
+use crate::recovery::{Failure, Recovery, recover};
+use crate::waiter::{Acknowledged, lock};
+use crate::writer::{Pace, Writer};
+
+/// An append-only ledger in a directory of plain files, and the writer of it.
+///
+/// Clones share one writer. When the last one is dropped, what waits is stored, and the
+/// writer's thread is joined; [`Ledger::close`] also waits for outcomes that are still owed
+/// and says whether all went well.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("ledger");
+/// use spanner_ledger::{Entry, Ledger};
+///
+/// let ledger = Ledger::open(&dir)?;
+/// ledger.event("access.reloaded", serde_json::json!({ "digest": "c0ffee" }))?;
+/// ledger.close()?;
+///
+/// let kinds: Vec<_> = Ledger::read(&dir)?
+///     .entries()?
+///     .map(|numbered| numbered.map(|numbered| numbered.entry.kind()))
+///     .collect::<Result<_, _>>()?;
+/// assert_eq!(kinds, ["event", "event", "event"]); // opened, access.reloaded, closed
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+/// What an acknowledged decision survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A failure of the power: it is synced before the answer. The default.
+    #[default]
+    PowerLoss,
+    /// A crash of the process: it is written before the answer and synced within a second.
+    ProcessCrash,
+    /// Neither: it has room in the queue before the answer, and is written soon and synced
+    /// within a second.
+    Relaxed,
+}
+
+/// Options of a ledger.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `open`"]
+pub struct Builder {
+    dir: PathBuf,
+    durability: Durability,
+    segment_bytes: u64,
+    queue: usize,
+    queue_bytes: usize,
+    wait: Duration,
+    unidentified: u32,
+    pub(crate) pace: Pace,
+}
+
+struct Shared {
+    dir: PathBuf,
+    queue: SharedQueue,
+    recovery: Recovery,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<Result<(), CloseError>>,
+    watchdog: JoinHandle<()>,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory, which is made if need be, with the defaults.
+    ///
+    /// Reads the whole ledger (about a second per gigabyte), cuts what a crash left
+    /// unfinished, and gives every decision without an outcome the outcome `unknown`.
+    ///
+    /// # Errors
+    /// [`OpenError`] if somebody else writes there, if a file cannot be read or written, or
+    /// if the ledger is damaged.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::builder(dir).open()
+    }
+
+    /// A ledger with options.
+    pub fn builder(dir: impl AsRef<Path>) -> Builder {
+        Builder {
+            dir: dir.as_ref().to_owned(),
+            durability: Durability::default(),
+            segment_bytes: 64 * 1024 * 1024,
+            queue: 65_536,
+            queue_bytes: 32 * 1024 * 1024,
+            wait: Duration::from_millis(250),
+            unidentified: 50,
+            pace: Pace::default(),
+        }
+    }
+
+    /// A reader of the ledger in a directory, also while somebody writes it.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the directory cannot be read.
+    pub fn read(dir: impl AsRef<Path>) -> Result<Reader, ReadError> {
+        Reader::open(dir)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// What was found and done when this ledger was opened.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.shared.recovery
+    }
+
+    /// Records something that happened, apart from requests: access reloaded or refused, a
+    /// model promoted. `event` is one stable word such as `access.reloaded`; `body` is what
+    /// there is to know about it, without secrets.
+    ///
+    /// The event is stored whether the acknowledgement is awaited or not; await it where
+    /// nothing may go on before.
+    ///
+    /// # Errors
+    /// [`SinkFault::Full`] if there is no room, [`SinkFault::Closed`] after
+    /// [`Ledger::close`], [`SinkFault::NotDurable`] if it is larger than
+    /// [`MAX_ENTRY_BYTES`].
+    pub fn event(
+        &self,
+        event: &str,
+        body: serde_json::Value,
+    ) -> Result<Acknowledgement, SinkFault> {
+        let payload = payload(&Entry::event(event, body))?;
+        let acknowledged = self.shared.queue.push(payload, Admission::Event)?;
+        Ok(acknowledgement(acknowledged))
+    }
+
+    /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
+    /// stores everything and ends the writer. Blocks; the other clones are closed as well.
+    /// Once closed, closing again does nothing.
+    ///
+    /// # Errors
+    /// [`CloseError`] if something could not be stored. Nothing of that was acknowledged.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.shared.queue.close(DRAIN);
+        self.shared.join()
+    }
+}
+
+impl Builder {
+    /// What an acknowledged decision survives. Default: [`Durability::PowerLoss`].
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The size at which a segment is ended and the next begun. Default: 64 MiB; at least
+    /// 4 KiB. That much space is allocated ahead.
+    pub const fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// How many entries may wait at once, counting one for each outcome that is owed: a
+    /// bound on open requests. Default: 65,536; at least 2.
+    pub const fn queue(mut self, entries: usize) -> Self {
+        self.queue = entries;
+        self
+    }
+
+    /// How many bytes may wait at once, counting about half a kilobyte for each outcome that
+    /// is owed. Default: 32 MiB; at least 1 MiB and a bit, the room of one great entry.
+    pub const fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// How long a decision may take to become durable before its request is refused.
+    /// Default: 250 ms; at least 1 ms.
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How many refusals of unidentified callers are recorded one by one, per second, after
+    /// a first burst of a minute's worth. The rest are counted, and the count is recorded,
+    /// so that nobody can fill the disk without a token. Default: 50.
+    pub const fn unidentified_per_second(mut self, refusals: u32) -> Self {
+        self.unidentified = refusals;
+        self
+    }
+
+    /// Opens it; see [`Ledger::open`].
+    ///
+    /// # Errors
+    /// [`OpenError`] if an option has an impossible value, if somebody else writes there, if
+    /// a file cannot be read or written, or if the ledger is damaged.
+    pub fn open(self) -> Result<Ledger, OpenError> {
+        self.check()?;
+        let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
+        match disk {
+            Some(disk) => self.open_in(Arc::new(disk)),
+            None => Err(OpenError::Locked { dir: self.dir }),
+        }
+    }
+
+    pub(crate) fn open_in(self, files: Arc<dyn Files>) -> Result<Ledger, OpenError> {
+        let found = recover(&files).map_err(|failure| self.not_recovered(failure))?;
+        let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
+        let recovery = found
+            .close(&mut log)
+            .map_err(|source| self.failed(source))?;
+        let queue = Arc::new(Queue::new(self.limits()));
+        let writer = Writer::new(Arc::clone(&queue), log, self.durability, self.pace);
+        let threads = Threads::start(&queue, writer).map_err(|source| self.failed(source))?;
+        Ok(Ledger {
+            shared: Arc::new(Shared {
+                dir: self.dir,
+                queue,
+                recovery,
+                threads: Mutex::new(Some(threads)),
+            }),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            entries: self.queue,
+            bytes: self.queue_bytes,
+            wait: (self.durability != Durability::Relaxed).then_some(self.wait),
+            unidentified: self.unidentified,
+        }
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        let rows = [
+            ("segment_bytes", self.segment_bytes, 4096),
+            ("queue", self.queue as u64, 2),
+            ("queue_bytes", self.queue_bytes as u64, MIN_QUEUE_BYTES),
+            ("wait", self.wait.as_millis() as u64, 1),
+        ];
+        match rows.into_iter().find(|(_, given, least)| given < least) {
+            Some((option, given, least)) => Err(OpenError::Option {
+                option,
+                least,
+                given,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn not_recovered(&self, failure: Failure) -> OpenError {
+        match failure {
+            Failure::Write(source) | Failure::Read(ReadError::Io { source, .. }) => {
+                self.failed(source)
+            }
+            Failure::Read(source) => OpenError::Damaged {
+                dir: self.dir.clone(),
+                source,
+            },
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> OpenError {
+        OpenError::Io {
+            dir: self.dir.clone(),
+            source,
+        }
+    }
+}
+
+impl AuditSink for Ledger {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        let admission = match (decision.effect, &decision.caller) {
+            (Effect::Allow, _) => Admission::Allow,
+            (_, Some(_)) => Admission::Refuse,
+            (_, None) => Admission::RefuseUnidentified,
+        };
+        let payload = payload(&Entry::Decision(Box::new(decision)))?;
+        let acknowledged = self.shared.queue.push(payload, admission)?;
+        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)));
+        Ok(Receipt {
+            acknowledged: acknowledgement(acknowledged),
+            room: Room::new(move |outcome| owed.give(outcome)),
+        })
+    }
+
+    fn count(&self, what: Count) {
+        self.shared.queue.count(what);
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("dir", &self.shared.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room for one outcome; dropped without it, it gives the room back.
+struct Owed(Option<SharedQueue>);
+
+impl Owed {
+    fn give(&mut self, outcome: Outcome) {
+        if let Some(queue) = self.0.take() {
+            let payload = Entry::Outcome(Box::new(outcome)).payload().ok();
+            queue.push_outcome(payload);
+        }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            queue.push_outcome(None);
+        }
+    }
+}
+
+impl Shared {
+    fn join(&self) -> Result<(), CloseError> {
+        let Some(threads) = lock(&self.threads).take() else {
+            return Ok(());
+        };
+        // A waker may drop the last handle on the writer's own thread.
+        if threads.writer.thread().id() == thread::current().id() {
+            return Ok(());
+        }
+        let written = threads.writer.join();
+        let watched = threads.watchdog.join();
+        match (written, watched) {
+            (Ok(written), Ok(())) => written,
+            _ => Err(CloseError {
+                lost: 0,
+                reason: "the writer panicked".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue.stop();
+        if let Err(fault) = self.join() {
+            tracing::error!(%fault, "the ledger could not be closed");
+        }
+    }
+}
+
+impl Threads {
+    fn start(queue: &SharedQueue, writer: Writer) -> io::Result<Self> {
+        let watched = Arc::clone(queue);
+        let watchdog = thread::Builder::new()
+            .name("spanner-ledger-watchdog".to_owned())
+            .spawn(move || watched.watch())?;
+        let writer = thread::Builder::new()
+            .name("spanner-ledger".to_owned())
+            .spawn(move || writer.run())
+            .inspect_err(|_| queue.writer_is_gone())?;
+        Ok(Self { writer, watchdog })
+    }
+}
+
+fn payload(entry: &Entry) -> Result<Vec<u8>, SinkFault> {
+    let unfit = |reason| SinkFault::NotDurable { reason };
+    let payload = entry
+        .payload()
+        .map_err(|fault| unfit(format!("the entry has no JSON: {fault}")))?;
+    if payload.len() > MAX_ENTRY_BYTES {
+        let bytes = payload.len();
+        return Err(unfit(format!(
+            "the entry has {bytes} bytes, of {MAX_ENTRY_BYTES} allowed"
+        )));
+    }
+    Ok(payload)
+}
+
+fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
+    match acknowledged {
+        Some(acknowledged) => Box::pin(acknowledged),
+        None => Box::pin(std::future::ready(Ok(()))),
+    }
+}
+
+/// What a shutdown may take for open requests; orchestrators commonly give 10 to 30 s.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The greatest entry and its outcome must fit, or they never would.
+const MIN_QUEUE_BYTES: u64 = (MAX_ENTRY_BYTES + crate::OVERHEAD + Share::OUTCOME_BYTES) as u64;

@@ -1,0 +1,261 @@
+//! The end of the ledger that is written: segments, syncs, and what to do when they fail.
+//!
+//! 1. A batch is one write and, if the durability asks for it, one sync.
+//! 2. A file on which a write or a sync failed is never written again: it is cut to its last
+//!    good entry if possible, and the next segment begins with a [`Gap`].
+//! 3. A segment's header is durable before its first entry, and the segment before it is
+//!    synced before it is begun.
+
+use std::io;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::entry::{Entry, Gap};
+use crate::files::{File, Files};
+use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
+use crate::scan::segment_name;
+use crate::{Durability, OVERHEAD};
+
+/// What is appended to. One thread's.
+pub(crate) struct Log {
+    files: Arc<dyn Files>,
+    durability: Durability,
+    segment_bytes: u64,
+    active: Option<Active>,
+    /// The sequence of the next entry.
+    next: u64,
+    /// Every entry below this was synced.
+    durable: u64,
+    /// What the next segment has to begin with.
+    gap: Option<Gap>,
+    /// Whether there is room set aside for a full disk.
+    reserve: bool,
+    buffer: Vec<u8>,
+}
+
+/// The segment at the end.
+struct Active {
+    file: Box<dyn File>,
+    first: u64,
+    salt: Salt,
+    /// Where its last good entry ends.
+    end: u64,
+}
+
+impl Log {
+    /// A log whose entries below `next` are all synced.
+    pub(crate) fn new(
+        files: Arc<dyn Files>,
+        durability: Durability,
+        segment_bytes: u64,
+        next: u64,
+    ) -> Self {
+        let mut log = Self {
+            files,
+            durability,
+            segment_bytes,
+            active: None,
+            next,
+            durable: next,
+            gap: None,
+            reserve: false,
+            buffer: Vec::new(),
+        };
+        log.reserve = log.has_reserve() || log.restore_reserve().is_ok();
+        log
+    }
+
+    /// Appends entries; when it returns, they are as durable as configured.
+    ///
+    /// On an error none of them counts as stored; append them again, and they go into a new
+    /// segment.
+    pub(crate) fn append(&mut self, payloads: &[&[u8]]) -> io::Result<()> {
+        let tried = self.try_append(payloads);
+        self.or_give_up(tried, payloads.len())
+    }
+
+    /// Makes all that was appended durable.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let tried = self.try_sync();
+        self.or_give_up(tried, 0)
+    }
+
+    /// Makes all durable and gives back the space that was allocated ahead.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        let tried = self.try_finish();
+        self.or_give_up(tried, 0)
+    }
+
+    /// Whether something was appended and is not yet synced.
+    pub(crate) const fn has_unsynced(&self) -> bool {
+        self.durable < self.next && self.active.is_some()
+    }
+
+    /// Gives up the space that was set aside for a full disk.
+    pub(crate) fn release_reserve(&mut self) {
+        let released = self.files.remove(RESERVE).and_then(|()| self.files.sync());
+        if let Err(fault) = released {
+            tracing::debug!(%fault, "the reserve could not be released");
+        }
+        self.reserve = false;
+    }
+
+    /// Sets space aside for a full disk, if there is more than that.
+    pub(crate) fn restore_reserve(&mut self) -> io::Result<()> {
+        let mut restored = self.files.create(RESERVE).and_then(|mut file| {
+            file.allocate(2 * RESERVE_BYTES)?;
+            file.truncate(RESERVE_BYTES)
+        });
+        if restored.is_ok() {
+            restored = self.files.sync();
+        }
+        if restored.is_err() {
+            self.release_reserve();
+        }
+        self.reserve = restored.is_ok();
+        restored
+    }
+
+    fn has_reserve(&self) -> bool {
+        let names = self.files.names().unwrap_or_default();
+        names.iter().any(|name| name == RESERVE)
+    }
+
+    fn try_append(&mut self, payloads: &[&[u8]]) -> io::Result<()> {
+        let bytes: usize = payloads
+            .iter()
+            .map(|payload| OVERHEAD + payload.len())
+            .sum();
+        if self.is_full(bytes as u64) {
+            self.try_finish()?;
+        }
+        if self.active.is_none() {
+            self.begin()?;
+        }
+        let gap = self.gap.clone().map(Entry::Gap);
+        let gap = gap.map(|gap| gap.payload()).transpose()?;
+        let Some(active) = &mut self.active else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.buffer.clear();
+        let mut sequence = self.next;
+        for payload in gap.as_deref().into_iter().chain(payloads.iter().copied()) {
+            let frame = Frame {
+                sequence,
+                durable: self.durable,
+                payload,
+            };
+            frame.encode(&active.salt, &mut self.buffer);
+            sequence += 1;
+        }
+        active.file.write(&self.buffer)?;
+        if self.durability == Durability::PowerLoss {
+            active.file.sync()?;
+            self.durable = sequence;
+        }
+        active.end += self.buffer.len() as u64;
+        self.next = sequence;
+        self.gap = None;
+        Ok(())
+    }
+
+    fn try_sync(&mut self) -> io::Result<()> {
+        if self.has_unsynced()
+            && let Some(active) = &mut self.active
+        {
+            active.file.sync()?;
+            self.durable = self.next;
+        }
+        Ok(())
+    }
+
+    fn try_finish(&mut self) -> io::Result<()> {
+        self.try_sync()?;
+        if let Some(mut active) = self.active.take()
+            && let Err(fault) = active.file.truncate(active.end)
+        {
+            tracing::debug!(%fault, "unused space could not be given back");
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, bytes: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            active.first < self.next && active.end + bytes > self.segment_bytes
+        })
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let header = Header {
+            salt: salt()?,
+            first: self.next,
+            durable: self.durable,
+            after_fault: self.gap.is_some(),
+        };
+        let name = segment_name(self.next);
+        let created = match self.files.create(&name) {
+            // A segment that a fault kept from being begun: nothing in it was acknowledged.
+            Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
+                self.files.remove(&name)?;
+                self.files.sync()?;
+                self.files.create(&name)?
+            }
+            created => created?,
+        };
+        let active = self.active.insert(Active {
+            file: created,
+            first: header.first,
+            salt: header.salt,
+            end: 0,
+        });
+        if self.reserve && active.file.allocate(self.segment_bytes).is_err() {
+            active.file.truncate(0)?;
+        }
+        active.file.write(&header.encode())?;
+        active.file.sync()?;
+        active.end = HEADER_BYTES as u64;
+        self.files.sync()
+    }
+
+    /// *A failed write or sync is never retried on that file.*
+    fn or_give_up(&mut self, tried: io::Result<()>, entries: usize) -> io::Result<()> {
+        let Err(fault) = &tried else {
+            return tried;
+        };
+        let given_up = self.active.take();
+        self.gap.get_or_insert_with(|| Gap {
+            time: Timestamp::now(),
+            segment: given_up.as_ref().map(|active| active.first),
+            uncertain: self.durable,
+            entries: entries as u64,
+            reason: fault.to_string(),
+        });
+        if let Some(active) = given_up
+            && let Err(fault) = self.seal(active)
+        {
+            tracing::debug!(%fault, "what is uncertain could not be cut off");
+        }
+        tried
+    }
+
+    fn seal(&self, mut active: Active) -> io::Result<()> {
+        if active.first < self.next {
+            return active.file.truncate(active.end);
+        }
+        drop(active.file);
+        self.files.remove(&segment_name(active.first))?;
+        self.files.sync()
+    }
+}
+
+fn salt() -> io::Result<Salt> {
+    let mut salt = Salt::default();
+    getrandom::fill(&mut salt).map_err(io::Error::other)?;
+    Ok(salt)
+}
+
+const RESERVE: &str = "reserve";
+/// About 300 refusals and their outcomes, or a few thousand outcomes: what a full disk still
+/// has to take in while somebody makes room.
+const RESERVE_BYTES: u64 = 256 * 1024;

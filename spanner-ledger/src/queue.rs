@@ -1,0 +1,456 @@
+//! What waits to be written: bounded in number and bytes, with room kept for every outcome
+//! that is still owed.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use spanner_core::{Count, SinkFault};
+
+use crate::OVERHEAD;
+use crate::entry::Counts;
+use crate::waiter::{Acknowledged, Waiter, lock};
+
+/// Shared by all handles, the writer and the watchdog.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// The writer sleeps here.
+    work: Condvar,
+    /// The watchdog sleeps here.
+    alarm: Condvar,
+    /// Whoever closes the ledger sleeps here.
+    settled: Condvar,
+    limits: Limits,
+    tally: Tally,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    /// How long a waiter waits at most; `None` if nobody waits at all.
+    pub(crate) wait: Option<Duration>,
+    /// Refusals of unidentified callers per second.
+    pub(crate) unidentified: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: Vec<Item>,
+    /// Whoever waits for what the writer has taken.
+    in_flight: Vec<Waiter>,
+    taken: Share,
+    /// Outcomes that are still owed.
+    owed: usize,
+    phase: Phase,
+    /// The disk is full: nothing is allowed, and refusals live off the reserve.
+    full: bool,
+    budget: Option<Budget>,
+    writer_sleeps: bool,
+    watchdog_sleeps: bool,
+    nudged: bool,
+    /// Entries that came too late.
+    late: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    #[default]
+    Open,
+    /// No decisions any more, outcomes still.
+    Closing,
+    /// The writer takes what there is and ends.
+    Stopping,
+    /// The writer has ended.
+    Gone,
+}
+
+/// One entry on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) waiter: Option<Waiter>,
+    /// What is given back once it is written.
+    pub(crate) share: Share,
+}
+
+/// A part of the queue's room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    entries: usize,
+    bytes: usize,
+}
+
+/// What the writer finds when it looks for work.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// These, possibly none.
+    Items(Vec<Item>),
+    /// These are the last.
+    Last(Vec<Item>),
+}
+
+/// Whom a decision is about, as far as its admission depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It allows, and will be served.
+    Allow,
+    /// It refuses somebody known.
+    Refuse,
+    /// It refuses nobody known.
+    RefuseUnidentified,
+    /// An event, which owes no outcome.
+    Event,
+}
+
+impl Queue {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            alarm: Condvar::new(),
+            settled: Condvar::new(),
+            limits,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes an entry, and room for its outcome. `None` if nobody need wait for it.
+    pub(crate) fn push(
+        &self,
+        payload: Vec<u8>,
+        admission: Admission,
+    ) -> Result<Option<Acknowledged>, SinkFault> {
+        let now = Instant::now();
+        let share = Share::of(&payload);
+        let (waiter, acknowledged) = match self.limits.wait {
+            Some(wait) => {
+                let (waiter, acknowledged) = Waiter::new(now + wait);
+                (Some(waiter), Some(acknowledged))
+            }
+            None => (None, None),
+        };
+        let mut state = self.lock();
+        state.admit(&self.limits, admission, share, now)?;
+        state.pending.push(Item {
+            payload,
+            waiter,
+            share,
+        });
+        if state.watchdog_sleeps {
+            self.alarm.notify_one();
+        }
+        self.wake_writer(&state);
+        Ok(acknowledged)
+    }
+
+    /// Takes an outcome into the room reserved for it.
+    pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>) {
+        let mut state = self.lock();
+        state.owed = state.owed.saturating_sub(1);
+        match payload {
+            Some(payload) if state.phase < Phase::Stopping => {
+                let waiter = None;
+                state.pending.push(Item {
+                    payload,
+                    waiter,
+                    share: Share::OUTCOME,
+                });
+            }
+            Some(_) => {
+                state.late += 1;
+                tracing::error!("an outcome came after the ledger was closed and is lost");
+            }
+            None => state.release(Share::OUTCOME),
+        }
+        if state.owed == 0 {
+            self.settled.notify_all();
+        }
+        self.wake_writer(&state);
+    }
+
+    pub(crate) fn count(&self, what: Count) {
+        if self.tally.add(what) {
+            let mut state = self.lock();
+            state.nudged = true;
+            self.wake_writer(&state);
+        }
+    }
+
+    /// What was counted since the last call, if anything.
+    pub(crate) fn take_counts(&self) -> Option<Counts> {
+        self.tally.take()
+    }
+
+    pub(crate) fn has_counts(&self) -> bool {
+        self.tally.dirty.load(Ordering::Acquire)
+    }
+
+    /// Waits for work, at most until a time; `held`, it waits in spite of work.
+    pub(crate) fn take(&self, until: Option<Instant>, held: bool) -> Work {
+        let mut state = self.lock();
+        state.in_flight.clear();
+        loop {
+            let due = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let work = !state.pending.is_empty() || state.nudged;
+            if state.phase >= Phase::Stopping {
+                return Work::Last(state.take());
+            }
+            if due.is_some_and(|due| due.is_zero()) || (work && !held) {
+                state.nudged = false;
+                return Work::Items(state.take());
+            }
+            state.writer_sleeps = true;
+            state = match due {
+                Some(due) => {
+                    let waited = self.work.wait_timeout(state, due);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => (self.work.wait(state)).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.writer_sleeps = false;
+        }
+    }
+
+    /// Gives room back after something was written.
+    pub(crate) fn release(&self, share: Share) {
+        self.lock().release(share);
+    }
+
+    /// While the disk is full nothing is allowed.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Refuses further decisions and waits for the outcomes that are owed.
+    pub(crate) fn close(&self, patience: Duration) {
+        let mut state = self.lock();
+        state.phase = state.phase.max(Phase::Closing);
+        let waited = self
+            .settled
+            .wait_timeout_while(state, patience, |state| state.owed > 0);
+        drop(waited);
+        self.stop();
+    }
+
+    /// Has the writer take what there is, and end.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.phase = state.phase.max(Phase::Stopping);
+        self.work.notify_all();
+    }
+
+    /// The writer has ended. Whoever still waits has waited in vain.
+    pub(crate) fn writer_is_gone(&self) {
+        let mut state = self.lock();
+        state.phase = Phase::Gone;
+        let mut waiting = std::mem::take(&mut state.in_flight);
+        waiting.extend(state.take().into_iter().filter_map(|item| item.waiter));
+        self.alarm.notify_all();
+        drop(state);
+        for waiter in waiting {
+            waiter.resolve(Err(SinkFault::Closed));
+        }
+    }
+
+    /// Fails whoever has waited too long, even while the writer is stuck in a sync. Returns
+    /// when the writer has ended.
+    pub(crate) fn watch(&self) {
+        let mut state = self.lock();
+        while state.phase != Phase::Gone {
+            let (overdue, next) = state.overdue(Instant::now());
+            if !overdue.is_empty() {
+                drop(state);
+                self.fail(overdue);
+                state = self.lock();
+                continue;
+            }
+            state.watchdog_sleeps = next.is_none();
+            state = match next {
+                Some(due) => {
+                    let waited = self.alarm.wait_timeout(state, due);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => (self.alarm.wait(state)).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.watchdog_sleeps = false;
+        }
+    }
+
+    fn fail(&self, overdue: Vec<Waiter>) {
+        let millis = self.limits.wait.unwrap_or_default().as_millis();
+        for waiter in overdue {
+            let reason = format!("not stored within {millis} ms");
+            waiter.resolve(Err(SinkFault::NotDurable { reason }));
+        }
+    }
+
+    fn wake_writer(&self, state: &State) {
+        if state.writer_sleeps {
+            self.work.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl State {
+    fn admit(
+        &mut self,
+        limits: &Limits,
+        admission: Admission,
+        share: Share,
+        now: Instant,
+    ) -> Result<(), SinkFault> {
+        if self.phase > Phase::Open {
+            return Err(SinkFault::Closed);
+        }
+        let owes = admission != Admission::Event;
+        let whole = if owes {
+            share.plus(Share::OUTCOME)
+        } else {
+            share
+        };
+        let then = self.taken.plus(whole);
+        let has_room = then.entries <= limits.entries && then.bytes <= limits.bytes;
+        if !has_room || (self.full && admission == Admission::Allow) {
+            return Err(SinkFault::Full);
+        }
+        if admission == Admission::RefuseUnidentified {
+            let fresh = || Budget::new(limits.unidentified, now);
+            self.budget.get_or_insert_with(fresh).spend(now)?;
+        }
+        self.taken = then;
+        self.owed += usize::from(owes);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Vec<Item> {
+        let items = std::mem::take(&mut self.pending);
+        let waiters = items.iter().filter_map(|item| item.waiter.clone());
+        self.in_flight.extend(waiters);
+        items
+    }
+
+    fn release(&mut self, share: Share) {
+        self.taken.entries = self.taken.entries.saturating_sub(share.entries);
+        self.taken.bytes = self.taken.bytes.saturating_sub(share.bytes);
+    }
+
+    /// Takes out whoever has waited too long; else says in how long the next one will have.
+    fn overdue(&mut self, now: Instant) -> (Vec<Waiter>, Option<Duration>) {
+        let mut overdue: Vec<Waiter> = self
+            .in_flight
+            .extract_if(.., |waiter| waiter.deadline <= now)
+            .collect();
+        for item in &mut self.pending {
+            overdue.extend(item.waiter.take_if(|waiter| waiter.deadline <= now));
+        }
+        let waiting = self.pending.iter().filter_map(|item| item.waiter.as_ref());
+        let next = waiting.chain(&self.in_flight).map(|waiter| waiter.deadline);
+        let next = next.min().map(|next| next.saturating_duration_since(now));
+        (overdue, next)
+    }
+}
+
+impl Share {
+    pub(crate) const OUTCOME_BYTES: usize = OVERHEAD + MAX_OUTCOME_BYTES;
+
+    /// Room for any outcome: it has no texts, only numbers.
+    pub(crate) const OUTCOME: Self = Self {
+        entries: 1,
+        bytes: Self::OUTCOME_BYTES,
+    };
+
+    fn of(payload: &[u8]) -> Self {
+        Self {
+            entries: 1,
+            bytes: OVERHEAD + payload.len(),
+        }
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries.saturating_add(other.entries),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+/// How many refusals of unidentified callers are recorded one by one. The rest are counted,
+/// so that nobody can fill the disk without a token.
+#[derive(Debug)]
+struct Budget {
+    per_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn new(per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(per_second);
+        Self {
+            per_second,
+            left: per_second * BURST_SECONDS,
+            at: now,
+        }
+    }
+
+    fn spend(&mut self, now: Instant) -> Result<(), SinkFault> {
+        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.at = now;
+        self.left = (self.left + earned).min(self.per_second * BURST_SECONDS);
+        if self.left < 1.0 {
+            return Err(SinkFault::Full);
+        }
+        self.left -= 1.0;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    public: AtomicU64,
+    exempt: AtomicU64,
+    shed_refusal: AtomicU64,
+    dirty: AtomicBool,
+}
+
+impl Tally {
+    /// Returns whether this is the first since the counts were taken.
+    fn add(&self, what: Count) -> bool {
+        let count = match what {
+            Count::Public => &self.public,
+            Count::Exempt => &self.exempt,
+            // What this version does not know is not lost: it was not recorded.
+            _ => &self.shed_refusal,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    fn take(&self) -> Option<Counts> {
+        self.dirty.store(false, Ordering::Release);
+        let counts = Counts {
+            time: Timestamp::now(),
+            public: self.public.swap(0, Ordering::AcqRel),
+            exempt: self.exempt.swap(0, Ordering::AcqRel),
+            shed_refusal: self.shed_refusal.swap(0, Ordering::AcqRel),
+        };
+        (counts.public > 0 || counts.exempt > 0 || counts.shed_refusal > 0).then_some(counts)
+    }
+}
+
+/// An outcome has an identifier, a time, three words and eight numbers; a test adds up the
+/// longest.
+pub(crate) const MAX_OUTCOME_BYTES: usize = 512;
+/// A budget unused for a minute is there at once: a burst of strays is recorded in full.
+const BURST_SECONDS: f64 = 60.0;
+
+/// A queue, for handles that may outlive the ledger.
+pub(crate) type SharedQueue = Arc<Queue>;

@@ -1,0 +1,156 @@
+//! Reading a ledger, also while it is written.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use spanner_core::RecordId;
+use spanner_core::record::{Decision, Outcome};
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::files::disk::Disk;
+use crate::scan::Walk;
+
+/// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
+/// there when each reading began, and perhaps more.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    files: Arc<dyn Files>,
+}
+
+/// An entry and its place in the ledger.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Numbered {
+    /// Counted from 0, without holes.
+    pub sequence: u64,
+    /// What stands there.
+    pub entry: Entry,
+}
+
+/// One request: what was decided and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Row {
+    /// The sequence of the decision.
+    pub sequence: u64,
+    /// Who wanted what where, and whether they may.
+    pub decision: Decision,
+    /// What became of it; absent while the request is open.
+    pub outcome: Option<Outcome>,
+}
+
+impl Reader {
+    /// A reader of the ledger in a directory.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the directory cannot be read.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, ReadError> {
+        let reader = Self::of(Arc::new(Disk::reading(dir.as_ref())));
+        reader.walk()?;
+        Ok(reader)
+    }
+
+    pub(crate) fn of(files: Arc<dyn Files>) -> Self {
+        Self { files }
+    }
+
+    /// All entries, in order.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
+    pub fn entries(&self) -> Result<Entries, ReadError> {
+        Ok(Entries {
+            walk: Some(self.walk()?),
+        })
+    }
+
+    /// Every decision, in order, joined with its outcome. Keeps them all in memory.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged or cannot be read.
+    pub fn show(&self) -> Result<Vec<Row>, ReadError> {
+        let mut rows = Vec::new();
+        let mut places: HashMap<RecordId, usize> = HashMap::new();
+        for numbered in self.entries()? {
+            let Numbered { sequence, entry } = numbered?;
+            match entry {
+                Entry::Decision(decision) => {
+                    places.insert(decision.id, rows.len());
+                    rows.push(Row {
+                        sequence,
+                        decision: *decision,
+                        outcome: None,
+                    });
+                }
+                Entry::Outcome(outcome) => {
+                    let place = places.remove(&outcome.id);
+                    if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
+                        row.outcome = Some(*outcome);
+                    }
+                }
+                Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Writes all entries as JSON lines, each as it is stored, with its `sequence` first.
+    /// Returns how many.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
+    pub fn json_lines(&self, out: &mut dyn Write) -> Result<u64, ReadError> {
+        let export = |source| ReadError::Export { source };
+        let mut walk = self.walk()?;
+        let mut lines = 0;
+        while let Some(stored) = walk.step()? {
+            let members = stored.payload.strip_prefix(b"{").unwrap_or_default();
+            write!(out, "{{\"sequence\":{},", stored.sequence).map_err(export)?;
+            out.write_all(members).map_err(export)?;
+            out.write_all(b"\n").map_err(export)?;
+            lines += 1;
+        }
+        out.flush().map_err(export)?;
+        Ok(lines)
+    }
+
+    fn walk(&self) -> Result<Walk, ReadError> {
+        Walk::new(Arc::clone(&self.files))
+    }
+}
+
+/// An iterator over the entries of a ledger. Ends after damage; goes on after an entry that
+/// is whole and not understood ([`ReadError::Unknown`]).
+#[derive(Debug)]
+pub struct Entries {
+    walk: Option<Walk>,
+}
+
+impl Iterator for Entries {
+    type Item = Result<Numbered, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.walk.as_mut()?.step() {
+            Ok(Some(stored)) => {
+                let sequence = stored.sequence;
+                let entry = serde_json::from_slice(&stored.payload);
+                Some(match entry {
+                    Ok(entry) => Ok(Numbered { sequence, entry }),
+                    Err(source) => Err(ReadError::Unknown { sequence, source }),
+                })
+            }
+            Ok(None) => {
+                self.walk = None;
+                None
+            }
+            Err(fault) => {
+                self.walk = None;
+                Some(Err(fault))
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Reopening: what a crash left is cut, made durable and closed.
+//!
+//! All segments are read, since a decision may wait for its outcome in any of them. That
+//! takes about a second per gigabyte, and memory for the identifiers of open decisions only.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use spanner_core::RecordId;
+use spanner_core::record::Outcome;
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::log::Log;
+use crate::scan::{Stored, Tail, Walk, segment_name};
+
+/// What was found and done when the ledger was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The sequence of the first entry that this writer wrote.
+    pub next: u64,
+    /// Bytes at the end that a crash had left unfinished, and that were cut. None of them
+    /// had been acknowledged.
+    pub torn_bytes: u64,
+    /// Decisions without an outcome, which were given the outcome `unknown`.
+    pub closed: u64,
+}
+
+/// Why a directory could not be recovered.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Read(ReadError),
+    Write(io::Error),
+}
+
+impl From<ReadError> for Failure {
+    fn from(fault: ReadError) -> Self {
+        Self::Read(fault)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(fault: io::Error) -> Self {
+        Self::Write(fault)
+    }
+}
+
+/// What a directory holds, after it was cleaned up.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) next: u64,
+    torn_bytes: u64,
+    open: HashSet<RecordId>,
+}
+
+/// Reads all there is and cuts what was never acknowledged, so that appending can go on.
+pub(crate) fn recover(files: &Arc<dyn Files>) -> Result<Found, Failure> {
+    let mut torn_bytes = 0;
+    loop {
+        let mut found = Found::default();
+        let mut walk = Walk::new(Arc::clone(files))?;
+        while let Some(stored) = walk.step()? {
+            found.note(&stored);
+        }
+        found.next = walk.next();
+        let tail = walk.tail();
+        torn_bytes += tail.map_or(0, |tail| tail.torn);
+        // A segment without entries would be in the way of the next one of its name.
+        let empty = tail.filter(|tail| tail.segment == found.next);
+        if let Some(empty) = walk.unborn().or_else(|| empty.map(|tail| tail.segment)) {
+            files.remove(&segment_name(empty))?;
+            files.sync()?;
+            continue;
+        }
+        if let Some(tail) = tail {
+            seal(&**files, tail)?;
+        }
+        found.torn_bytes = torn_bytes;
+        return Ok(found);
+    }
+}
+
+/// Cuts the tail and writes the last batch once more: after a sync that failed, what can be
+/// read may be in memory only, and a second sync would not say so.
+fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
+    let name = segment_name(tail.segment);
+    let mut last = Vec::new();
+    let length = tail.end.saturating_sub(tail.unproven);
+    files
+        .read(&name, tail.unproven)?
+        .take(length)
+        .read_to_end(&mut last)?;
+    let mut file = files.open(&name, tail.unproven)?;
+    file.write(&last)?;
+    file.truncate(tail.end)?;
+    file.sync()
+}
+
+impl Found {
+    /// Closes what was left open, in the ledger itself.
+    pub(crate) fn close(self, log: &mut Log) -> io::Result<Recovery> {
+        let time = Timestamp::now();
+        let outcome = |id: &RecordId| Entry::Outcome(Box::new(Outcome::crashed(*id, time)));
+        let mut open: Vec<RecordId> = self.open.into_iter().collect();
+        open.sort_unstable();
+        for ids in open.chunks(CLOSED_AT_ONCE) {
+            append(log, ids.iter().map(outcome))?;
+        }
+        let recovery = Recovery {
+            next: self.next,
+            torn_bytes: self.torn_bytes,
+            closed: open.len() as u64,
+        };
+        let opened = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "torn_bytes": recovery.torn_bytes,
+            "closed": recovery.closed,
+        });
+        append(log, [Entry::event("ledger.opened", opened)])?;
+        Ok(recovery)
+    }
+
+    fn note(&mut self, stored: &Stored) {
+        /// As much of an entry as matters here.
+        #[derive(Deserialize)]
+        struct Head<'a> {
+            kind: &'a str,
+            id: Option<RecordId>,
+        }
+        // An entry that a newer version wrote is whole, and that is enough.
+        let Ok(head) = serde_json::from_slice::<Head<'_>>(&stored.payload) else {
+            return;
+        };
+        match (head.kind, head.id) {
+            ("decision", Some(id)) => {
+                self.open.insert(id);
+            }
+            ("outcome", Some(id)) => {
+                self.open.remove(&id);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn append(log: &mut Log, entries: impl IntoIterator<Item = Entry>) -> io::Result<()> {
+    let payloads: Result<Vec<_>, _> = entries.into_iter().map(|entry| entry.payload()).collect();
+    let payloads = payloads?;
+    let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+    log.append(&payloads)
+}
+
+/// Outcomes written at once on reopening; bounds memory.
+const CLOSED_AT_ONCE: usize = 1024;

@@ -1,0 +1,362 @@
+//! Walks over the entries of a ledger and tells a torn tail from damage.
+//!
+//! 1. Segments follow each other without a hole: each begins where the one before ends.
+//! 2. In a segment that has a successor every byte counts: whatever does not validate is
+//!    damage, unless the successor says that its predecessor was given up after a fault, and
+//!    the entry had not been synced by then.
+//! 3. In the last segment the first frame that does not validate ends the ledger. It is a
+//!    torn tail, unless some later frame says that this entry had been synced.
+//! 4. A last segment without a valid header was never begun.
+//!
+//! # Caveats
+//! Damage to the entries of the very last sync looks like a torn tail, because nothing after
+//! it testifies; a ledger that was closed ends in such a witness.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::frame::{Frame, HEADER_BYTES, Header, frame_length};
+use crate::{MAX_ENTRY_BYTES, OVERHEAD};
+
+/// One entry, validated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// How a ledger ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// The last segment's name.
+    pub(crate) segment: u64,
+    /// Where its valid frames end.
+    pub(crate) end: u64,
+    /// Where those begin that no later frame says were synced.
+    pub(crate) unproven: u64,
+    /// How many bytes after the end are neither valid nor zero.
+    pub(crate) torn: u64,
+}
+
+/// An iterator over all entries, in order.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    files: Arc<dyn Files>,
+    /// The segments that follow, the next one last.
+    ahead: Vec<Header>,
+    current: Option<Current>,
+    next: u64,
+    tail: Option<Tail>,
+    unborn: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Current {
+    header: Header,
+    source: Source,
+    at: u64,
+    unproven: (u64, u64),
+}
+
+impl Walk {
+    pub(crate) fn new(files: Arc<dyn Files>) -> Result<Self, ReadError> {
+        let mut firsts: Vec<u64> = files
+            .names()
+            .map_err(|source| failed(".", source))?
+            .iter()
+            .filter_map(|name| parse_name(name))
+            .collect();
+        firsts.sort_unstable_by(|one, other| other.cmp(one));
+        let mut ahead = Vec::with_capacity(firsts.len());
+        let mut unborn = None;
+        for (index, first) in firsts.into_iter().enumerate() {
+            match read_header(&*files, first)? {
+                Some(header) => ahead.push(header),
+                None if index == 0 => unborn = Some(first),
+                None => return Err(corrupt(first, 0, first)),
+            }
+        }
+        let mut walk = Self {
+            files,
+            ahead,
+            current: None,
+            next: 0,
+            tail: None,
+            unborn,
+        };
+        walk.advance()?;
+        Ok(walk)
+    }
+
+    /// The next entry, or `None` at the end.
+    pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
+        loop {
+            let limit = self.ahead.last().map(|header| header.first);
+            let Some(current) = &mut self.current else {
+                return Ok(None);
+            };
+            if limit == Some(self.next) {
+                self.check_rest()?;
+                self.advance()?;
+            } else if let Some(stored) = current.read(self.next)? {
+                self.next += 1;
+                return Ok(Some(stored));
+            } else if !self.broken_off()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The sequence after the last entry read.
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// How the ledger ends, once [`Walk::step`] has said that it does.
+    pub(crate) const fn tail(&self) -> Option<Tail> {
+        self.tail
+    }
+
+    /// A last segment that was created and never begun.
+    pub(crate) const fn unborn(&self) -> Option<u64> {
+        self.unborn
+    }
+
+    fn advance(&mut self) -> Result<(), ReadError> {
+        self.current = None;
+        let Some(header) = self.ahead.pop() else {
+            return Ok(());
+        };
+        if header.first != self.next {
+            return Err(missing(self.next, header.first));
+        }
+        self.current = Some(Current::open(&*self.files, header)?);
+        Ok(())
+    }
+
+    /// A segment has given all its entries; nothing else may stand in it.
+    fn check_rest(&mut self) -> Result<(), ReadError> {
+        let forgiven = self.ahead.last().is_some_and(|header| header.after_fault);
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        if forgiven || is_zero(current.rest()?) {
+            return Ok(());
+        }
+        Err(corrupt(current.header.first, current.at, self.next))
+    }
+
+    /// The next frame does not validate. Returns whether to go on.
+    fn broken_off(&mut self) -> Result<bool, ReadError> {
+        let Some(current) = &mut self.current else {
+            return Ok(false);
+        };
+        if let Some(successor) = self.ahead.last() {
+            if successor.after_fault && self.next >= successor.durable {
+                self.next = successor.first;
+                self.advance()?;
+                return Ok(true);
+            }
+            return Err(if is_zero(current.rest()?) {
+                missing(self.next, successor.first)
+            } else {
+                corrupt(current.header.first, current.at, self.next)
+            });
+        }
+        // Whoever writes may have gone on since; so look again before judging.
+        for _ in 0..2 {
+            current.reopen(&*self.files)?;
+            if current.frame(self.next)?.is_some() {
+                return Ok(true);
+            }
+            if !current.testified(self.next)? {
+                self.tail = Some(current.tail()?);
+                return Ok(false);
+            }
+        }
+        Err(corrupt(current.header.first, current.at, self.next))
+    }
+}
+
+impl Current {
+    fn open(files: &dyn Files, header: Header) -> Result<Self, ReadError> {
+        let at = HEADER_BYTES as u64;
+        Ok(Self {
+            header,
+            source: Source::open(files, header.first, at)?,
+            at,
+            unproven: (header.durable, at),
+        })
+    }
+
+    fn reopen(&mut self, files: &dyn Files) -> Result<(), ReadError> {
+        self.source = Source::open(files, self.header.first, self.at)?;
+        Ok(())
+    }
+
+    /// The next frame, if it validates and has this sequence.
+    fn frame(&mut self, sequence: u64) -> Result<Option<Frame<'_>>, ReadError> {
+        let head = self.source.fill(OVERHEAD)?;
+        let length = frame_length(head).unwrap_or_default();
+        let bytes = self.source.fill(OVERHEAD + length)?;
+        let frame = Frame::decode(&self.header.salt, bytes);
+        Ok(frame.filter(|frame| frame.sequence == sequence))
+    }
+
+    fn read(&mut self, sequence: u64) -> Result<Option<Stored>, ReadError> {
+        let Some(frame) = self.frame(sequence)? else {
+            return Ok(None);
+        };
+        let (bytes, durable) = (frame.bytes(), frame.durable);
+        let payload = frame.payload.to_vec();
+        if durable != self.unproven.0 {
+            self.unproven = (durable, self.at);
+        }
+        self.at += bytes as u64;
+        self.source.consume(bytes);
+        Ok(Some(Stored { sequence, payload }))
+    }
+
+    fn rest(&mut self) -> Result<&[u8], ReadError> {
+        self.source.fill(usize::MAX)
+    }
+
+    /// Whether some later frame says that this entry had been synced.
+    fn testified(&mut self, sequence: u64) -> Result<bool, ReadError> {
+        let salt = self.header.salt;
+        let rest = self.rest()?;
+        // A frame takes at least its overhead, which bounds the sequences that may follow.
+        let most = sequence.saturating_add((rest.len() / OVERHEAD) as u64);
+        Ok((1..rest.len()).any(|at| {
+            let bytes = rest.get(at..).unwrap_or_default();
+            let claimed = bytes.get(8..16).and_then(|claim| claim.first_chunk::<8>());
+            claimed.is_some_and(|claim| (sequence..=most).contains(&u64::from_le_bytes(*claim)))
+                && Frame::decode(&salt, bytes).is_some_and(|frame| frame.durable > sequence)
+        }))
+    }
+
+    fn tail(&mut self) -> Result<Tail, ReadError> {
+        let rest = self.rest()?;
+        let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
+        let torn = (rest.len() - zeros) as u64;
+        Ok(Tail {
+            segment: self.header.first,
+            end: self.at,
+            unproven: self.unproven.1,
+            torn,
+        })
+    }
+}
+
+/// A file that is read ahead.
+struct Source {
+    name: String,
+    reader: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Source {
+    fn open(files: &dyn Files, first: u64, at: u64) -> Result<Self, ReadError> {
+        let name = segment_name(first);
+        let reader = files.read(&name, at);
+        Ok(Self {
+            reader: reader.map_err(|source| failed(&name, source))?,
+            name,
+            buffer: Vec::new(),
+            start: 0,
+        })
+    }
+
+    /// What lies ahead: so many bytes, or fewer if the file ends before.
+    fn fill(&mut self, want: usize) -> Result<&[u8], ReadError> {
+        while self.bytes().len() < want {
+            if self.start > READ_AHEAD {
+                self.buffer.drain(..self.start);
+                self.start = 0;
+            }
+            let mut ahead = (&mut self.reader).take(READ_AHEAD as u64);
+            match ahead.read_to_end(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(source) => return Err(failed(&self.name, source)),
+            }
+        }
+        Ok(self.bytes())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.start = self.buffer.len().min(self.start + bytes);
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Source({})", self.name)
+    }
+}
+
+/// The name of the segment that begins with an entry.
+pub(crate) fn segment_name(first: u64) -> String {
+    format!("{first:020}{SUFFIX}")
+}
+
+fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The header of a segment; `None` if it was never begun.
+fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
+    let mut source = Source::open(files, first, 0)?;
+    match Header::decode(source.fill(HEADER_BYTES)?) {
+        Some(header) if header.first == first => Ok(Some(header)),
+        Some(_) => Err(corrupt(first, 0, first)),
+        None => {
+            source.consume(HEADER_BYTES);
+            let rest = source.fill(OVERHEAD + MAX_ENTRY_BYTES)?;
+            if is_zero(rest) {
+                Ok(None)
+            } else {
+                Err(corrupt(first, 0, first))
+            }
+        }
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn failed(name: &str, source: io::Error) -> ReadError {
+    ReadError::Io {
+        name: name.to_owned(),
+        source,
+    }
+}
+
+fn corrupt(segment: u64, offset: u64, sequence: u64) -> ReadError {
+    ReadError::Corrupt {
+        segment: segment_name(segment),
+        offset,
+        sequence,
+    }
+}
+
+fn missing(from: u64, first: u64) -> ReadError {
+    ReadError::Missing {
+        from,
+        to: first.saturating_sub(1),
+        segment: segment_name(first),
+    }
+}
+
+const SUFFIX: &str = ".seg";
+/// How much is read at once.
+const READ_AHEAD: usize = 64 * 1024;

@@ -1,0 +1,202 @@
+//! The ledger under a gate, on a disk that can fail, lose and tear.
+
+mod crash;
+mod damage;
+mod faults;
+mod limits;
+
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use spanner_core::record::{Decision, OutcomeClass};
+use spanner_core::testing::{Fixed, Rules};
+use spanner_core::{
+    Action, Arrival, AuditSink, Caller, Count, Gate, Permit, Receipt, RecordId, Refused, Resource,
+    SinkFault, Target, TokenFault,
+};
+
+use crate::files::sim::Sim;
+use crate::ledger::Builder;
+use crate::waiter::lock;
+use crate::writer::Pace;
+use crate::{Entry, Ledger, OpenError, Reader};
+
+/// A guarded service in one room with its ledger.
+struct Service {
+    ledger: Ledger,
+    gate: Gate,
+    witness: Witness,
+}
+
+/// A ledger that is watched: what it took and what it acknowledged.
+#[derive(Clone)]
+struct Witness {
+    ledger: Ledger,
+    taken: Arc<Mutex<HashSet<RecordId>>>,
+    acknowledged: Arc<Mutex<HashSet<RecordId>>>,
+}
+
+impl AuditSink for Witness {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        let id = decision.id;
+        let mut receipt = self.ledger.record(decision)?;
+        lock(&self.taken).insert(id);
+        let acknowledged = Arc::clone(&self.acknowledged);
+        let inner = receipt.acknowledged;
+        receipt.acknowledged = Box::pin(async move {
+            inner.await?;
+            lock(&acknowledged).insert(id);
+            Ok(())
+        });
+        Ok(receipt)
+    }
+
+    fn count(&self, what: Count) {
+        self.ledger.count(what);
+    }
+}
+
+impl Service {
+    fn open(sim: &Sim) -> Result<Self, OpenError> {
+        Self::of(options(), sim)
+    }
+
+    fn of(builder: Builder, sim: &Sim) -> Result<Self, OpenError> {
+        let ledger = builder.open_in(Arc::new(sim.clone()))?;
+        // Every opening has identifiers of its own.
+        let time = 1_795_000_000 + i64::try_from(ledger.recovery().next).unwrap();
+        let host = Fixed::at("2026-11-23T12:00:00Z");
+        host.set(jiff::Timestamp::from_second(time).unwrap());
+        let witness = Witness {
+            ledger: ledger.clone(),
+            taken: Arc::default(),
+            acknowledged: Arc::default(),
+        };
+        let rules = Rules::allow(|question| question.action == Action::Generate);
+        let environment = "production".parse().unwrap();
+        let gate = Gate::new("chat", environment, rules, witness.clone(), host);
+        Ok(Self {
+            ledger,
+            gate,
+            witness,
+        })
+    }
+
+    /// A request that is allowed if it can be recorded.
+    fn allow(&self) -> Result<Permit, Refused> {
+        self.ask(Action::Generate)
+    }
+
+    /// A request that is refused; whether that was acknowledged.
+    fn deny(&self) -> bool {
+        let refused = self.ask(Action::Deploy).unwrap_err();
+        let id = refused.id();
+        refused.settle(403, 10);
+        lock(&self.witness.acknowledged).contains(&id)
+    }
+
+    fn ask(&self, action: Action) -> Result<Permit, Refused> {
+        let model = Resource::model("acme/sentiment".parse().unwrap());
+        let attempt = self.gate.open(Arrival::new());
+        let caller = Caller::for_test("alice");
+        block_on(
+            attempt
+                .decide(caller, Target::one(action, model))
+                .recorded(),
+        )
+    }
+
+    /// A request without a valid token.
+    fn stray(&self) {
+        let attempt = self.gate.open(Arrival::new());
+        let refused = block_on(attempt.refuse(TokenFault::Expired.into()).refused());
+        refused.settle(401, 0);
+    }
+
+    fn acknowledged(&self) -> HashSet<RecordId> {
+        lock(&self.witness.acknowledged).clone()
+    }
+
+    fn taken(&self) -> HashSet<RecordId> {
+        lock(&self.witness.taken).clone()
+    }
+}
+
+/// Small segments, so that a short trace has many, and no waiting.
+fn options() -> Builder {
+    let mut builder = Ledger::builder("simulated").segment_bytes(4096);
+    builder.pace = Pace {
+        retry: Duration::from_millis(1),
+        probe: Duration::from_millis(1),
+        sync: Duration::from_millis(1),
+        count: Duration::from_millis(1),
+    };
+    builder
+}
+
+fn reader(sim: &Sim) -> Reader {
+    Reader::of(Arc::new(sim.clone()))
+}
+
+/// All entries; fails if the sequence has a hole.
+fn entries(sim: &Sim) -> Vec<Entry> {
+    let numbered: Vec<_> = (reader(sim).entries().unwrap())
+        .collect::<Result<_, _>>()
+        .unwrap();
+    for (index, numbered) in numbered.iter().enumerate() {
+        assert_eq!(numbered.sequence, index as u64);
+    }
+    numbered
+        .into_iter()
+        .map(|numbered| numbered.entry)
+        .collect()
+}
+
+/// The decisions and the class of each one's outcome; fails unless each has exactly one.
+fn settled(sim: &Sim) -> HashMap<RecordId, OutcomeClass> {
+    let entries = entries(sim);
+    let mut decided = HashSet::new();
+    let mut classes = HashMap::new();
+    for entry in entries {
+        match entry {
+            Entry::Decision(decision) => assert!(decided.insert(decision.id), "decided twice"),
+            Entry::Outcome(outcome) => {
+                let other = classes.insert(outcome.id, outcome.class);
+                assert_eq!(other, None, "two outcomes");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(decided, classes.keys().copied().collect());
+    classes
+}
+
+/// Waits without a runtime, for something that another thread will do.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Until it is so; another thread is on it.
+fn until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,166 @@
+//! The process dies, or the power fails, at every call to the disk.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use spanner_core::record::OutcomeClass;
+use spanner_core::{Permit, RecordId};
+
+use super::{Service, entries, settled};
+use crate::Ledger;
+use crate::files::sim::{Dice, Kind, Sim, Trouble};
+
+/// Requests of the trace; each is two entries.
+const REQUESTS: usize = 50;
+
+/// What the service was told, until something failed. Some requests are still open.
+fn trace(sim: &Sim) -> (HashSet<RecordId>, Vec<Permit>) {
+    let mut open = Vec::new();
+    let Ok(service) = Service::open(sim) else {
+        return (HashSet::new(), open);
+    };
+    for request in 0..REQUESTS {
+        if request % 7 == 3 {
+            if !service.deny() {
+                break;
+            }
+        } else if let Ok(permit) = service.allow() {
+            if request % 5 == 0 {
+                open.push(permit);
+            }
+        } else {
+            break;
+        }
+    }
+    (service.acknowledged(), open)
+}
+
+/// What was acknowledged is there, every decision has one outcome, and the ledger goes on.
+fn check(sim: &Sim, acknowledged: &HashSet<RecordId>, what: &str) {
+    let service = Service::open(sim).unwrap_or_else(|fault| panic!("{what}: {fault:?}"));
+    let closed = service.ledger.recovery().closed;
+    let classes = settled(sim);
+    let unknown = classes
+        .values()
+        .filter(|class| **class == OutcomeClass::Unknown);
+    assert!(unknown.count() as u64 >= closed, "{what}");
+    assert!(
+        acknowledged.iter().all(|id| classes.contains_key(id)),
+        "{what}: an acknowledged decision is lost"
+    );
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    assert_eq!(settled(sim).len(), classes.len() + 1, "{what}");
+}
+
+#[test]
+fn loses_nothing_that_was_acknowledged_wherever_it_crashes() {
+    let whole = Sim::default();
+    let (acknowledged, open) = trace(&whole);
+    assert_eq!(acknowledged.len(), REQUESTS);
+    drop(open);
+    let calls = whole.calls();
+    assert!(calls > 150, "{calls}");
+    let mut dice = Dice(1);
+    for at in 0..calls {
+        let sim = Sim::default();
+        sim.trouble(Some(Trouble {
+            at,
+            kind: Kind::Crash,
+        }));
+        let (acknowledged, open) = trace(&sim);
+        check(&sim.after_kill(), &acknowledged, &format!("killed at {at}"));
+        for _ in 0..2 {
+            let after = sim.after_power_loss(&mut dice);
+            check(&after, &acknowledged, &format!("power lost at {at}"));
+        }
+        drop(open);
+    }
+}
+
+#[test]
+fn survives_a_crash_while_it_recovers_from_one() {
+    let mut dice = Dice(2);
+    for at in (20..200).step_by(12) {
+        let sim = Sim::default();
+        sim.trouble(Some(Trouble {
+            at,
+            kind: Kind::Crash,
+        }));
+        let (acknowledged, open) = trace(&sim);
+        let mut sim = sim.after_power_loss(&mut dice);
+        for calls in 0.. {
+            sim.trouble_in(calls, Kind::Crash);
+            let opened = Service::open(&sim).is_ok();
+            sim = sim.after_power_loss(&mut dice);
+            if opened {
+                break;
+            }
+        }
+        check(
+            &sim,
+            &acknowledged,
+            &format!("crashed at {at} and while recovering"),
+        );
+        drop(open);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A sync that failed may have dropped what can still be read: neither going on nor
+    /// reopening may take it for stored.
+    #[test]
+    fn a_failed_call_and_a_later_power_loss_lose_nothing(
+        at in 12usize..180,
+        seed: u64,
+        half: bool,
+        killed_first: bool,
+    ) {
+        let sim = Sim::default();
+        let kind = if half { Kind::Half } else { Kind::Fail(std::io::ErrorKind::Other) };
+        sim.trouble(Some(Trouble { at, kind }));
+        let (acknowledged, open) = trace(&sim);
+        let mut dice = Dice(seed);
+        if killed_first {
+            let killed = sim.after_kill();
+            let service = Service::open(&killed).unwrap();
+            let known: HashSet<_> = settled(&killed).into_keys().collect();
+            prop_assert!(known.is_superset(&acknowledged));
+            check(&killed.after_power_loss(&mut dice), &known, "killed, then power lost");
+            drop(service);
+        } else {
+            check(&sim.after_power_loss(&mut dice), &acknowledged, "power lost");
+        }
+        drop(open);
+    }
+}
+
+#[test]
+fn tells_what_it_closed() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    let permit = service.allow().unwrap();
+    let after = sim.after_kill();
+    drop(permit);
+    let reopened = Service::open(&after).unwrap();
+    let recovery = reopened.ledger.recovery();
+    assert_eq!(
+        (recovery.next, recovery.closed, recovery.torn_bytes),
+        (2, 1, 0)
+    );
+    let kinds: Vec<_> = entries(&after).iter().map(|entry| entry.kind()).collect();
+    assert_eq!(kinds, ["event", "decision", "outcome", "event"]);
+}
+
+#[test]
+fn a_ledger_that_was_closed_has_nothing_to_recover() {
+    let dir = tempfile::tempdir().unwrap();
+    Ledger::open(dir.path()).unwrap().close().unwrap();
+    let recovery = Ledger::open(dir.path()).unwrap().recovery();
+    assert_eq!(
+        (recovery.next, recovery.closed, recovery.torn_bytes),
+        (2, 0, 0)
+    );
+}

@@ -1,0 +1,170 @@
+//! Calls to the disk fail.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use spanner_core::record::OutcomeClass;
+
+use super::{Service, block_on, entries, options, settled, until};
+use crate::files::sim::{Kind, Sim, Trouble};
+use crate::{Durability, Entry};
+
+#[test]
+fn fails_exactly_those_who_wait_when_a_call_fails() {
+    let kinds = [Kind::Fail(ErrorKind::Other), Kind::Half];
+    let mut failures = 0;
+    for (at, kind) in (0..140).flat_map(|at| kinds.map(|kind| (at, kind))) {
+        let sim = Sim::default();
+        sim.trouble(Some(Trouble { at, kind }));
+        let Ok(service) = Service::open(&sim) else {
+            continue;
+        };
+        let failed = (0..30).filter(|_| service.allow().is_err()).count();
+        failures += failed;
+        assert!(failed <= 1, "{failed} failed at {at}");
+        let (taken, acknowledged) = (service.taken(), service.acknowledged());
+        service.ledger.close().unwrap();
+        let classes = settled(&sim);
+        assert_eq!(classes.len(), 30, "each decision is recorded at last");
+        for id in &taken {
+            let served = classes[id] != OutcomeClass::GuardFailed;
+            assert_eq!(served, acknowledged.contains(id), "at {at}");
+        }
+        let gaps = entries(&sim);
+        let gaps = gaps.iter().filter(|entry| matches!(entry, Entry::Gap(_)));
+        assert!(gaps.count() >= failed, "at {at}");
+    }
+    assert!(failures > 50);
+}
+
+#[test]
+fn a_new_segment_begins_with_the_gap() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    drop(service.allow().unwrap());
+    block_on(
+        service
+            .ledger
+            .event("test.pause", serde_json::Value::Null)
+            .unwrap(),
+    )
+    .unwrap();
+    sim.trouble_in(1, Kind::Half);
+    assert!(service.allow().is_err());
+    service.ledger.close().unwrap();
+    let entries = entries(&sim);
+    let at = entries
+        .iter()
+        .position(|entry| matches!(entry, Entry::Gap(_)))
+        .unwrap();
+    let Entry::Gap(gap) = &entries[at] else {
+        panic!("not a gap");
+    };
+    assert_eq!(
+        (gap.segment, gap.uncertain, gap.entries),
+        (Some(0), at as u64, 1)
+    );
+    assert!(matches!(entries[at + 1], Entry::Decision(_)));
+}
+
+#[test]
+fn a_wait_is_bounded_while_the_disk_hangs() {
+    let sim = Sim::default();
+    let service = Service::of(options().wait(Duration::from_millis(5)), &sim).unwrap();
+    drop(service.allow().unwrap());
+    sim.stick(true);
+    let refused = service.allow().unwrap_err();
+    assert_eq!(refused.refusal().code(), "audit.unavailable");
+    let id = refused.id();
+    drop(refused);
+    assert!(!service.deny());
+    sim.stick(false);
+    until(|| service.allow().is_ok());
+    service.ledger.close().unwrap();
+    assert_eq!(settled(&sim)[&id], OutcomeClass::GuardFailed);
+}
+
+#[test]
+fn a_full_disk_allows_nothing_records_refusals_and_recovers() {
+    let sim = Sim::default();
+    let service = Service::of(options().segment_bytes(64 * 1024), &sim).unwrap();
+    sim.capacity(Some(sim.used()));
+    let mut served = 0;
+    while service.allow().is_ok() {
+        served += 1;
+    }
+    assert!(served > 20, "what was allocated can be used: {served}");
+    for _ in 0..50 {
+        assert!(service.deny(), "a refusal is recorded from the reserve");
+        assert!(service.allow().is_err());
+    }
+    let acknowledged = service.acknowledged();
+    sim.capacity(None);
+    until(|| service.allow().is_ok());
+    service.ledger.close().unwrap();
+    let classes = settled(&sim);
+    assert!(acknowledged.iter().all(|id| classes.contains_key(id)));
+    let shed = entries(&sim).iter().fold(0, |shed, entry| match entry {
+        Entry::Count(counts) => shed + counts.shed_refusal,
+        _ => shed,
+    });
+    assert!(shed >= 50, "what was not even recorded was counted: {shed}");
+}
+
+#[test]
+fn an_exhausted_reserve_refuses_and_loses_nothing_acknowledged() {
+    let sim = Sim::default();
+    let builder = options()
+        .segment_bytes(64 * 1024)
+        .wait(Duration::from_millis(20));
+    let service = Service::of(builder, &sim).unwrap();
+    sim.capacity(Some(sim.used()));
+    while service.allow().is_ok() {}
+    while service.deny() {}
+    assert!(service.allow().is_err());
+    let acknowledged = service.acknowledged();
+    sim.capacity(None);
+    until(|| service.allow().is_ok());
+    service.ledger.close().unwrap();
+    let classes = settled(&sim);
+    assert!(acknowledged.iter().all(|id| classes.contains_key(id)));
+}
+
+#[test]
+fn closing_on_a_dead_disk_says_what_is_lost() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    sim.trouble_in(0, Kind::Crash);
+    assert!(service.allow().is_err());
+    let fault = service.ledger.close().unwrap_err();
+    assert_eq!(fault.lost, 2, "{fault}");
+}
+
+#[test]
+fn lesser_durabilities_survive_a_kill_or_nothing() {
+    let rows = [
+        (Durability::PowerLoss, true, true),
+        (Durability::ProcessCrash, true, false),
+        (Durability::Relaxed, false, false),
+    ];
+    for (durability, kill, power) in rows {
+        let sim = Sim::default();
+        let mut builder = options().durability(durability);
+        builder.pace.sync = Duration::from_secs(3600);
+        let service = Service::of(builder, &sim).unwrap();
+        let permit = service.allow().unwrap();
+        let id = permit.id();
+        let killed = sim.after_kill();
+        let dark = sim.after_power_loss(&mut crate::files::sim::Dice(5));
+        let knows = |sim: &Sim| {
+            Service::open(sim).unwrap();
+            settled(sim).contains_key(&id)
+        };
+        assert!(!kill || knows(&killed), "{durability:?}");
+        assert!(!power || knows(&dark), "{durability:?}");
+        drop(permit);
+        service.ledger.close().unwrap();
+        let dark = sim.after_power_loss(&mut crate::files::sim::Dice(5));
+        assert!(knows(&dark), "closing syncs with {durability:?}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Somebody who waits until a decision is durable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use spanner_core::SinkFault;
+
+/// What the writer and the watchdog know of a waiter: whoever resolves it first is believed.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiter {
+    pub(crate) deadline: Instant,
+    slot: Arc<Mutex<Slot>>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Waiting(Option<Waker>),
+    Done(Result<(), SinkFault>),
+}
+
+/// The waiter's own end. Dropping it changes nothing for anybody else.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    slot: Arc<Mutex<Slot>>,
+}
+
+impl Waiter {
+    pub(crate) fn new(deadline: Instant) -> (Self, Acknowledged) {
+        let slot = Arc::new(Mutex::new(Slot::Waiting(None)));
+        let acknowledged = Acknowledged {
+            slot: Arc::clone(&slot),
+        };
+        (Self { deadline, slot }, acknowledged)
+    }
+
+    /// Wakes it, which may run foreign code: hold no lock.
+    pub(crate) fn resolve(&self, result: Result<(), SinkFault>) {
+        let mut slot = lock(&self.slot);
+        if let Slot::Waiting(waker) = &mut *slot {
+            let waker = waker.take();
+            *slot = Slot::Done(result);
+            drop(slot);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Future for Acknowledged {
+    type Output = Result<(), SinkFault>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *lock(&self.slot) {
+            Slot::Done(result) => Poll::Ready(result.clone()),
+            Slot::Waiting(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Locks, whoever panicked before: nothing here is left half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

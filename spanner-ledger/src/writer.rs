@@ -1,0 +1,265 @@
+//! The one thread that writes: takes whatever waits, stores it together, tells everybody.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use spanner_core::SinkFault;
+
+use crate::Durability;
+use crate::entry::Entry;
+use crate::error::CloseError;
+use crate::log::Log;
+use crate::queue::{Item, Share, SharedQueue, Work};
+
+pub(crate) struct Writer {
+    queue: SharedQueue,
+    log: Log,
+    durability: Durability,
+    pace: Pace,
+    /// Taken and not yet stored, in order.
+    backlog: Vec<Item>,
+    /// After a second failure in a row: when to try again.
+    retry_at: Option<Instant>,
+    /// While the disk is full: when to see whether it still is.
+    probe_at: Option<Instant>,
+    /// With a durability that does not sync each batch: when to sync next.
+    sync_at: Option<Instant>,
+    counted_at: Option<Instant>,
+}
+
+/// How often things are done that nobody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Trying again after two failures in a row: often enough that whoever waits hears of a
+    /// recovery, seldom enough not to spin.
+    pub(crate) retry: Duration,
+    /// Seeing whether a full disk has space again, within a second.
+    pub(crate) probe: Duration,
+    /// What a power failure may cost where the durability is less than `PowerLoss`.
+    pub(crate) sync: Duration,
+    /// Counts change with every request; the ledger need not.
+    pub(crate) count: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            retry: Duration::from_millis(100),
+            probe: Duration::from_millis(500),
+            sync: Duration::from_secs(1),
+            count: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Writer {
+    pub(crate) const fn new(
+        queue: SharedQueue,
+        log: Log,
+        durability: Durability,
+        pace: Pace,
+    ) -> Self {
+        Self {
+            queue,
+            log,
+            durability,
+            pace,
+            backlog: Vec::new(),
+            retry_at: None,
+            probe_at: None,
+            sync_at: None,
+            counted_at: None,
+        }
+    }
+
+    /// Until the queue says that there is no more.
+    pub(crate) fn run(mut self) -> Result<(), CloseError> {
+        let _gone = Gone(self.queue.clone());
+        loop {
+            let work = self.queue.take(self.due(), self.retry_at.is_some());
+            let last = matches!(work, Work::Last(_));
+            let (Work::Items(items) | Work::Last(items)) = work;
+            self.backlog.extend(items);
+            if last {
+                return self.finish();
+            }
+            self.store_counts();
+            self.store_backlog();
+            self.maintain();
+        }
+    }
+
+    /// When there is something to do, apart from new work.
+    fn due(&self) -> Option<Instant> {
+        if self.retry_at.is_some() {
+            return self.retry_at;
+        }
+        let counts_at = self
+            .queue
+            .has_counts()
+            .then(|| self.counts_due().unwrap_or_else(Instant::now));
+        [self.probe_at, self.sync_at, counts_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn counts_due(&self) -> Option<Instant> {
+        self.counted_at.map(|at| at + self.pace.count)
+    }
+
+    fn store_counts(&mut self) {
+        let now = Instant::now();
+        if self.queue.has_counts() && self.counts_due().is_none_or(|due| due <= now) {
+            self.counted_at = Some(now);
+            let counts = self.queue.take_counts();
+            self.add(counts.map(Entry::Count));
+        }
+    }
+
+    /// Puts an entry of the writer's own behind the others.
+    fn add(&mut self, entry: Option<Entry>) {
+        if let Some(Ok(payload)) = entry.map(|entry| entry.payload()) {
+            self.backlog.push(Item {
+                payload,
+                waiter: None,
+                share: Share::default(),
+            });
+        }
+    }
+
+    /// Stores all that was taken. After a failure the batch is tried once more, in a new
+    /// segment, and then from time to time.
+    fn store_backlog(&mut self) {
+        let mut tries = if self.retry_at.take().is_some() { 1 } else { 2 };
+        while !self.backlog.is_empty() {
+            let Err(fault) = self.store_batch() else {
+                continue;
+            };
+            tries -= 1;
+            if tries == 0 {
+                self.retry_at = Some(Instant::now() + self.pace.retry);
+                return;
+            }
+            if is_full(&fault) && self.probe_at.is_none() {
+                self.disk_is_full();
+            }
+        }
+    }
+
+    fn store_batch(&mut self) -> io::Result<()> {
+        let count = batch(&self.backlog);
+        let payloads: Vec<&[u8]> = (self.backlog.iter().take(count))
+            .map(|item| item.payload.as_slice())
+            .collect();
+        let stored = self.log.append(&payloads);
+        match &stored {
+            Ok(()) => {
+                for item in self.backlog.drain(..count) {
+                    self.queue.release(item.share);
+                    if let Some(waiter) = item.waiter {
+                        waiter.resolve(Ok(()));
+                    }
+                }
+            }
+            Err(fault) => {
+                tracing::error!(%fault, entries = count, "the ledger could not be written");
+                fail(&mut self.backlog, count, fault);
+            }
+        }
+        stored
+    }
+
+    fn disk_is_full(&mut self) {
+        tracing::error!("the disk is full: nothing is allowed until there is space");
+        self.log.release_reserve();
+        self.queue.set_full(true);
+        self.probe_at = Some(Instant::now() + self.pace.probe);
+    }
+
+    fn maintain(&mut self) {
+        let now = Instant::now();
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.probe_at = Some(now + self.pace.probe);
+            if self.backlog.is_empty() && self.log.restore_reserve().is_ok() {
+                tracing::info!("the disk has space again");
+                self.queue.set_full(false);
+                self.probe_at = None;
+            }
+        }
+        if self.durability == Durability::PowerLoss || !self.log.has_unsynced() {
+            self.sync_at = None;
+        } else if self.sync_at.is_none_or(|at| at <= now) {
+            if self.sync_at.take().is_some()
+                && let Err(fault) = self.log.sync()
+            {
+                tracing::error!(%fault, "the ledger could not be synced");
+            }
+            self.sync_at = self.log.has_unsynced().then_some(now + self.pace.sync);
+        }
+    }
+
+    /// Stores the rest, with a last word that testifies to all before it.
+    fn finish(mut self) -> Result<(), CloseError> {
+        let counts = self.queue.take_counts();
+        self.add(counts.map(Entry::Count));
+        self.store_backlog();
+        let stored = if self.backlog.is_empty() {
+            let closed = Entry::event("ledger.closed", serde_json::Value::Null);
+            self.add(Some(closed));
+            self.store_backlog();
+            self.log.finish()
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        };
+        let lost = self.backlog.len() as u64;
+        match stored {
+            Ok(()) if lost == 0 => Ok(()),
+            stored => Err(CloseError {
+                lost,
+                reason: stored
+                    .err()
+                    .map_or_else(String::new, |fault| fault.to_string()),
+            }),
+        }
+    }
+}
+
+/// Tells the queue when the writer ends, however it ends.
+struct Gone(SharedQueue);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.writer_is_gone();
+    }
+}
+
+/// How many of these are written at once.
+fn batch(backlog: &[Item]) -> usize {
+    let mut bytes = 0;
+    let fits = backlog.iter().take_while(|item| {
+        bytes += item.payload.len();
+        bytes <= MAX_BATCH_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// *Exactly the unacknowledged waiters fail*; their entries are stored all the same, later.
+fn fail(backlog: &mut [Item], count: usize, fault: &io::Error) {
+    for item in backlog.iter_mut().take(count) {
+        if let Some(waiter) = item.waiter.take() {
+            let reason = fault.to_string();
+            waiter.resolve(Err(SinkFault::NotDurable { reason }));
+        }
+    }
+}
+
+fn is_full(fault: &io::Error) -> bool {
+    matches!(
+        fault.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Bounds the memory of one write, and how long the first of a batch waits for the last.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
