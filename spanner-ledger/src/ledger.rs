@@ -25,8 +25,8 @@ use crate::writer::{Pace, Writer};
 /// An append-only ledger in a directory of plain files, and the writer of it.
 ///
 /// Clones share one writer. When the last one is dropped, what waits is stored, and the
-/// writer's thread is joined; [`Ledger::close`] also waits for outcomes that are still owed
-/// and says whether all went well.
+/// writer's thread is joined, which blocks for a moment; [`Ledger::close`] also waits for
+/// outcomes that are still owed and says whether all went well.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -119,7 +119,7 @@ impl Ledger {
     /// A reader of the ledger in a directory, also while somebody writes it.
     ///
     /// # Errors
-    /// [`ReadError::Io`] if the directory cannot be read.
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn read(dir: impl AsRef<Path>) -> Result<Reader, ReadError> {
         Reader::open(dir)
     }
@@ -177,7 +177,7 @@ impl Builder {
     }
 
     /// The size at which a segment is ended and the next begun. Default: 64 MiB; at least
-    /// 4 KiB. That much space is allocated ahead.
+    /// 4 KiB. Space is allocated ahead, 4 MiB at a time.
     pub const fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self

@@ -41,6 +41,8 @@ struct Active {
     salt: Salt,
     /// Where its last good entry ends.
     end: u64,
+    /// How much space it has.
+    allocated: u64,
 }
 
 impl Log {
@@ -104,7 +106,13 @@ impl Log {
     /// Sets space aside for a full disk, if there is more than that.
     pub(crate) fn restore_reserve(&mut self) -> io::Result<()> {
         let mut restored = self.files.create(RESERVE).and_then(|mut file| {
-            file.allocate(2 * RESERVE_BYTES)?;
+            match file.allocate(2 * RESERVE_BYTES) {
+                Err(fault) if fault.kind() == io::ErrorKind::Unsupported => {
+                    file.write(&[0; 2 * RESERVE_BYTES as usize])?;
+                    file.sync()?;
+                }
+                allocated => allocated?,
+            }
             file.truncate(RESERVE_BYTES)
         });
         if restored.is_ok() {
@@ -148,6 +156,9 @@ impl Log {
             };
             frame.encode(&active.salt, &mut self.buffer);
             sequence += 1;
+        }
+        if self.reserve {
+            active.allocate(self.buffer.len() as u64, self.segment_bytes);
         }
         active.file.write(&self.buffer)?;
         if self.durability == Durability::PowerLoss {
@@ -208,10 +219,8 @@ impl Log {
             first: header.first,
             salt: header.salt,
             end: 0,
+            allocated: 0,
         });
-        if self.reserve && active.file.allocate(self.segment_bytes).is_err() {
-            active.file.truncate(0)?;
-        }
         active.file.write(&header.encode())?;
         active.file.sync()?;
         active.end = HEADER_BYTES as u64;
@@ -249,6 +258,22 @@ impl Log {
     }
 }
 
+impl Active {
+    /// Makes sure, if possible, that so many bytes more have space, and some ahead.
+    fn allocate(&mut self, bytes: u64, most: u64) {
+        let needed = self.end + bytes;
+        if needed <= self.allocated {
+            return;
+        }
+        let ahead = (needed + ALLOCATED_AHEAD).min(most).max(needed);
+        // Without it the write itself finds out how much space there is.
+        self.allocated = match self.file.allocate(ahead) {
+            Ok(()) => ahead,
+            Err(_) => u64::MAX,
+        };
+    }
+}
+
 fn salt() -> io::Result<Salt> {
     let mut salt = Salt::default();
     getrandom::fill(&mut salt).map_err(io::Error::other)?;
@@ -256,6 +281,8 @@ fn salt() -> io::Result<Salt> {
 }
 
 const RESERVE: &str = "reserve";
+/// Seldom enough to cost nothing, little enough for the ledger of a small service.
+const ALLOCATED_AHEAD: u64 = 4 * 1024 * 1024;
 /// About 300 refusals and their outcomes, or a few thousand outcomes: what a full disk still
 /// has to take in while somebody makes room.
 const RESERVE_BYTES: u64 = 256 * 1024;

@@ -52,8 +52,6 @@ struct State {
     writer_sleeps: bool,
     watchdog_sleeps: bool,
     nudged: bool,
-    /// Entries that came too late.
-    late: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,26 +148,24 @@ impl Queue {
     /// Takes an outcome into the room reserved for it.
     pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>) {
         let mut state = self.lock();
-        state.owed = state.owed.saturating_sub(1);
+        let late = state.phase >= Phase::Stopping && payload.is_some();
         match payload {
-            Some(payload) if state.phase < Phase::Stopping => {
-                let waiter = None;
-                state.pending.push(Item {
-                    payload,
-                    waiter,
-                    share: Share::OUTCOME,
-                });
-            }
-            Some(_) => {
-                state.late += 1;
-                tracing::error!("an outcome came after the ledger was closed and is lost");
-            }
-            None => state.release(Share::OUTCOME),
+            Some(payload) if !late => state.pending.push(Item {
+                payload,
+                waiter: None,
+                share: Share::OUTCOME,
+            }),
+            _ => state.release(Share::OUTCOME),
         }
+        state.owed = state.owed.saturating_sub(1);
         if state.owed == 0 {
             self.settled.notify_all();
         }
         self.wake_writer(&state);
+        drop(state);
+        if late {
+            tracing::error!("an outcome came after the ledger was closed; reopening will close it");
+        }
     }
 
     pub(crate) fn count(&self, what: Count) {
@@ -192,7 +188,10 @@ impl Queue {
     /// Waits for work, at most until a time; `held`, it waits in spite of work.
     pub(crate) fn take(&self, until: Option<Instant>, held: bool) -> Work {
         let mut state = self.lock();
-        state.in_flight.clear();
+        if !held {
+            // Nothing is left of what was taken before.
+            state.in_flight.clear();
+        }
         loop {
             let due = until.map(|until| until.saturating_duration_since(Instant::now()));
             let work = !state.pending.is_empty() || state.nudged;

@@ -47,7 +47,7 @@ impl Reader {
     /// A reader of the ledger in a directory.
     ///
     /// # Errors
-    /// [`ReadError::Io`] if the directory cannot be read.
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, ReadError> {
         let reader = Self::of(Arc::new(Disk::reading(dir.as_ref())));
         reader.walk()?;

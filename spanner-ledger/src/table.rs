@@ -142,3 +142,30 @@ const SEPARATOR: char = '│';
 const NOTHING: &str = "-";
 /// Enough for a name; a longer one must not push the other columns off the screen.
 const MAX_CELL: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_forges_a_line_a_column_or_a_command() {
+        let rows = [
+            ("alice", "alice"),
+            ("", "-"),
+            ("O'Neil \"x\"", "O'Neil \"x\""),
+            ("李雷", "李雷"),
+            ("a\nb", r"a\nb"),
+            ("a │ b", r"a \u{2502} b"),
+            ("\u{1b}[2J", r"\u{1b}[2J"),
+            ("\u{202e}evil", r"\u{202e}evil"),
+            ("a\u{2028}b\u{85}c", r"a\u{2028}b\u{85}c"),
+            ("a\u{200b}b\u{feff}", r"a\u{200b}b\u{feff}"),
+            (r"\u{202e}", r"\\u{202e}"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(cell(text), expected);
+        }
+        let long = cell(&"x".repeat(300));
+        assert_eq!(long.chars().count(), MAX_CELL + 1);
+    }
+}

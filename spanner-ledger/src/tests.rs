@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod limits;
+mod surface;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;

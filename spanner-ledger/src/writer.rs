@@ -25,6 +25,8 @@ pub(crate) struct Writer {
     /// With a durability that does not sync each batch: when to sync next.
     sync_at: Option<Instant>,
     counted_at: Option<Instant>,
+    /// What went wrong last.
+    fault: String,
 }
 
 /// How often things are done that nobody waits for.
@@ -69,6 +71,7 @@ impl Writer {
             probe_at: None,
             sync_at: None,
             counted_at: None,
+            fault: String::new(),
         }
     }
 
@@ -164,7 +167,8 @@ impl Writer {
             }
             Err(fault) => {
                 tracing::error!(%fault, entries = count, "the ledger could not be written");
-                fail(&mut self.backlog, count, fault);
+                self.fault = fault.to_string();
+                fail(&mut self.backlog, count, &self.fault);
             }
         }
         stored
@@ -204,24 +208,20 @@ impl Writer {
         let counts = self.queue.take_counts();
         self.add(counts.map(Entry::Count));
         self.store_backlog();
-        let stored = if self.backlog.is_empty() {
+        if self.backlog.is_empty() {
             let closed = Entry::event("ledger.closed", serde_json::Value::Null);
             self.add(Some(closed));
             self.store_backlog();
-            self.log.finish()
-        } else {
-            Err(io::ErrorKind::WriteZero.into())
-        };
-        let lost = self.backlog.len() as u64;
-        match stored {
-            Ok(()) if lost == 0 => Ok(()),
-            stored => Err(CloseError {
-                lost,
-                reason: stored
-                    .err()
-                    .map_or_else(String::new, |fault| fault.to_string()),
-            }),
         }
+        if let Err(fault) = self.log.finish() {
+            self.fault = fault.to_string();
+        } else if self.backlog.is_empty() {
+            return Ok(());
+        }
+        Err(CloseError {
+            lost: self.backlog.len() as u64,
+            reason: self.fault,
+        })
     }
 }
 
@@ -245,10 +245,10 @@ fn batch(backlog: &[Item]) -> usize {
 }
 
 /// *Exactly the unacknowledged waiters fail*; their entries are stored all the same, later.
-fn fail(backlog: &mut [Item], count: usize, fault: &io::Error) {
+fn fail(backlog: &mut [Item], count: usize, fault: &str) {
     for item in backlog.iter_mut().take(count) {
         if let Some(waiter) = item.waiter.take() {
-            let reason = fault.to_string();
+            let reason = fault.to_owned();
             waiter.resolve(Err(SinkFault::NotDurable { reason }));
         }
     }

@@ -66,16 +66,15 @@ fn names_the_segment_and_the_place_and_does_not_open() {
 
 #[test]
 fn notices_what_is_missing() {
-    let names = segments(&closed());
-    let check = |harm: &dyn Fn(&Sim)| {
+    let check = |harm: &dyn Fn(&Sim, &[String])| {
         let sim = closed();
-        harm(&sim);
+        harm(&sim, &segments(&sim));
         let read = reader(&sim).show();
         assert!(matches!(read, Err(ReadError::Missing { .. })), "{read:?}");
     };
-    check(&|sim| sim.remove(&names[0]).unwrap());
-    check(&|sim| sim.remove(&names[1]).unwrap());
-    check(&|sim| sim.harm(&names[0], |bytes| bytes.truncate(64)));
+    check(&|sim, names| sim.remove(&names[0]).unwrap());
+    check(&|sim, names| sim.remove(&names[1]).unwrap());
+    check(&|sim, names| sim.harm(&names[0], |bytes| bytes.truncate(64)));
 }
 
 #[test]

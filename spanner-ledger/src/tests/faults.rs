@@ -24,6 +24,7 @@ fn fails_exactly_those_who_wait_when_a_call_fails() {
         assert!(failed <= 1, "{failed} failed at {at}");
         let (taken, acknowledged) = (service.taken(), service.acknowledged());
         service.ledger.close().unwrap();
+        sim.trouble(None);
         let classes = settled(&sim);
         assert_eq!(classes.len(), 30, "each decision is recorded at last");
         for id in &taken {
