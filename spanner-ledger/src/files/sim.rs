@@ -21,7 +21,7 @@ struct Disk {
     durable_files: BTreeMap<String, usize>,
     nodes: Vec<Node>,
     calls: usize,
-    trouble: Option<Trouble>,
+    troubles: Vec<Trouble>,
     capacity: Option<usize>,
     stuck: bool,
 }
@@ -74,15 +74,15 @@ impl Dice {
 }
 
 impl Sim {
-    pub(crate) fn trouble(&self, trouble: Option<Trouble>) {
-        lock(&self.disk.0).trouble = trouble;
+    pub(crate) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
+        lock(&self.disk.0).troubles = troubles.into_iter().collect();
     }
 
     /// From now on, counted anew.
     pub(crate) fn trouble_in(&self, calls: usize, kind: Kind) {
         let mut disk = lock(&self.disk.0);
         let at = disk.calls + calls;
-        disk.trouble = Some(Trouble { at, kind });
+        disk.troubles = vec![Trouble { at, kind }];
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -160,11 +160,12 @@ impl Disk {
     fn call(&mut self) -> Option<Kind> {
         let call = self.calls;
         self.calls += 1;
-        let trouble = self.trouble?;
-        match trouble.kind {
-            Kind::Crash => (call >= trouble.at).then_some(Kind::Crash),
-            kind => (call == trouble.at).then_some(kind),
-        }
+        let happens = |trouble: &&Trouble| match trouble.kind {
+            Kind::Crash => call >= trouble.at,
+            Kind::Fail(_) | Kind::Half => call == trouble.at,
+        };
+        let trouble = self.troubles.iter().find(happens);
+        trouble.map(|trouble| trouble.kind)
     }
 
     fn simple_call(&mut self) -> io::Result<()> {

@@ -15,7 +15,7 @@ fn fails_exactly_those_who_wait_when_a_call_fails() {
     let mut failures = 0;
     for (at, kind) in (0..140).flat_map(|at| kinds.map(|kind| (at, kind))) {
         let sim = Sim::default();
-        sim.trouble(Some(Trouble { at, kind }));
+        sim.trouble([Trouble { at, kind }]);
         let Ok(service) = Service::open(&sim) else {
             continue;
         };
@@ -24,7 +24,7 @@ fn fails_exactly_those_who_wait_when_a_call_fails() {
         assert!(failed <= 1, "{failed} failed at {at}");
         let (taken, acknowledged) = (service.taken(), service.acknowledged());
         service.ledger.close().unwrap();
-        sim.trouble(None);
+        sim.trouble([]);
         let classes = settled(&sim);
         assert_eq!(classes.len(), 30, "each decision is recorded at last");
         for id in &taken {
@@ -129,6 +129,24 @@ fn an_exhausted_reserve_refuses_and_loses_nothing_acknowledged() {
     service.ledger.close().unwrap();
     let classes = settled(&sim);
     assert!(acknowledged.iter().all(|id| classes.contains_key(id)));
+}
+
+#[test]
+fn a_wait_is_bounded_behind_a_batch_that_cannot_be_stored() {
+    let sim = Sim::default();
+    let service = Service::of(options().wait(Duration::from_millis(5)), &sim).unwrap();
+    sim.trouble_in(0, Kind::Crash);
+    let great = || serde_json::Value::from("x".repeat(900_000));
+    let waiting: Vec<_> = (0..4)
+        .map(|_| service.ledger.event("test.great", great()).unwrap())
+        .collect();
+    for acknowledged in waiting {
+        assert!(block_on(acknowledged).is_err());
+    }
+    sim.trouble([]);
+    until(|| service.allow().is_ok());
+    service.ledger.close().unwrap();
+    assert!(entries(&sim).len() >= 4 + 3, "they are stored all the same");
 }
 
 #[test]
