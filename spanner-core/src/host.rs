@@ -1,5 +1,7 @@
 //! What the rules need of the world.
 
+use std::sync::Arc;
+
 use crate::{RecordId, Timestamp};
 
 /// Tells the time and makes identifiers, so that this crate need not.
@@ -16,4 +18,14 @@ pub trait Host: Send + Sync + 'static {
 
     /// A fresh identifier: a UUIDv7 (RFC 9562 §5.7), never given before.
     fn record_id(&self) -> RecordId;
+}
+
+impl<T: Host + ?Sized> Host for Arc<T> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn record_id(&self) -> RecordId {
+        (**self).record_id()
+    }
 }

@@ -94,8 +94,10 @@ impl Attempt {
     /// Admits a caller to a route that every authenticated caller may use and that touches
     /// no model (`whoami`), and puts that into the sink.
     pub fn admit(mut self, caller: Caller) -> Decided {
-        let answer = Answer::welcome(&caller);
-        self.identify(&caller);
+        let Some(open) = &mut self.open else {
+            return Decided::never(Outage::Abandoned.into());
+        };
+        let answer = Answer::welcome(open.caller.insert(caller));
         self.conclude(answer)
     }
 
