@@ -31,10 +31,10 @@ use std::time::Duration;
 
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
-pub(crate) use routes::{Match, RouteClass, Routes};
+pub(crate) use routes::{RouteClass, Routes};
 
 /// Whatever a body in front of the guard fails with.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How much of a body may be read to find the model's name, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

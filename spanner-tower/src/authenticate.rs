@@ -1,0 +1,42 @@
+//! Who is calling? The first stage's seam.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::request::Parts;
+use spanner_core::{Caller, Refusal, Timestamp};
+
+/// A future on the heap, as object-safe traits give it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Tells who makes a request. `Bearer` (feature `jwks`) is the implementation that teams
+/// use; write another one for mutual TLS or a session, with
+/// [`Caller::assertion`](spanner_core::Caller::assertion).
+///
+/// Called once per request, after the path was found to be well formed and before any byte
+/// of the body is read. It may wait, for keys for instance, and must bound how long.
+///
+/// # Security
+/// Whoever this names is who the policies judge and the record accuses. It must answer from
+/// what it verified and from nothing else; a credential that it does not understand is an
+/// error and never "somebody unknown". It should mark the headers that carry credentials as
+/// [sensitive](http::HeaderValue::set_sensitive), so that nothing behind prints them.
+pub trait Authenticate: Send + Sync + 'static {
+    /// The caller, or why there is none. `now` is the wall clock of the guard's host.
+    fn authenticate<'a>(
+        &'a self,
+        parts: &'a mut Parts,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Caller, Refusal>>;
+}
+
+impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
+    fn authenticate<'a>(
+        &'a self,
+        parts: &'a mut Parts,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
+        (**self).authenticate(parts, now)
+    }
+}

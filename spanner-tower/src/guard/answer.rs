@@ -1,0 +1,189 @@
+//! A refusal in the words of the API that was called.
+//!
+//! Official clients show the reason only where they look for it, so each dialect has its
+//! own shape. The classes, codes and advice are the same in all.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::json;
+use spanner_core::{Fault, Notice, RecordId, Refusal};
+
+use crate::surface::Dialect;
+
+/// The record that a response belongs to.
+pub(super) const DECISION: HeaderName = HeaderName::from_static("spanner-decision");
+/// `guard` where the guard itself answered.
+pub(super) const ORIGIN: HeaderName = HeaderName::from_static("spanner-origin");
+/// Whose failure it is.
+pub(super) const FAULT: HeaderName = HeaderName::from_static("spanner-fault");
+/// Something that will fail soon: a credential near its permitted age.
+pub(super) const WARNING: HeaderName = HeaderName::from_static("spanner-warning");
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What percent-encodes in a `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
+const GRPC_ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// How a refusal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// Trailers only, over HTTP 200.
+    Grpc,
+    /// A JSON body in a surface's dialect.
+    Http(Dialect),
+}
+
+/// What a challenge says besides the error.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Realm {
+    pub(super) name: String,
+    pub(super) metadata: Option<String>,
+}
+
+/// Writes a refusal.
+pub(super) fn answer(
+    refusal: &Refusal,
+    id: RecordId,
+    voice: Voice,
+    realm: &Realm,
+) -> Response<Bytes> {
+    let notice = refusal.notice();
+    let mut response = match voice {
+        Voice::Grpc => grpc(&notice),
+        Voice::Http(dialect) => http(&notice, dialect, id),
+    };
+    let headers = response.headers_mut();
+    if let Some(error) = notice.challenge {
+        set(headers, WWW_AUTHENTICATE, &challenge(realm, error, &notice));
+    }
+    if let Some(seconds) = notice.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ORIGIN, HeaderValue::from_static("guard"));
+    headers.insert(FAULT, fault(notice.fault));
+    set(headers, DECISION, &id.to_string());
+    response
+}
+
+/// The trailers that end a gRPC stream of which a later message was refused.
+pub(super) fn trailers(refusal: &Refusal) -> HeaderMap {
+    let notice = refusal.notice();
+    let mut trailers = HeaderMap::new();
+    grpc_status(&mut trailers, &notice);
+    trailers.insert(FAULT, fault(notice.fault));
+    trailers
+}
+
+/// The header value of a fault.
+pub(super) fn fault(fault: Fault) -> HeaderValue {
+    HeaderValue::from_static(fault.as_str())
+}
+
+fn grpc(notice: &Notice) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    grpc_status(headers, notice);
+    response
+}
+
+fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
+    headers.insert(
+        GRPC_STATUS,
+        HeaderValue::from(u16::from(notice.status.grpc())),
+    );
+    let text = sentence(notice);
+    set(
+        headers,
+        GRPC_MESSAGE,
+        &utf8_percent_encode(&text, GRPC_ESCAPED).to_string(),
+    );
+}
+
+fn http(notice: &Notice, dialect: Dialect, id: RecordId) -> Response<Bytes> {
+    let text = sentence(notice);
+    let (media_type, body) = match dialect {
+        Dialect::OpenAi => (
+            "application/json",
+            json!({"error": {
+                "message": text,
+                "type": openai_type(notice.fault),
+                "param": null,
+                "code": notice.code,
+            }}),
+        ),
+        Dialect::OpenInference => ("application/json", json!({"error": text})),
+        Dialect::Problem => (
+            "application/problem+json",
+            json!({
+                "type": "about:blank",
+                "title": notice.code,
+                "status": notice.status.http(),
+                "detail": text,
+                "fault": notice.fault.as_str(),
+                "decision": id,
+            }),
+        ),
+    };
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() =
+        StatusCode::from_u16(notice.status.http()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// The `type` that the OpenAI API uses for errors of this class.
+const fn openai_type(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Credential => "authentication_error",
+        Fault::Permission | Fault::PolicyError => "permission_error",
+        Fault::UnknownRoute | Fault::AmbiguousRequest => "invalid_request_error",
+        Fault::Model | Fault::ModelTimeout | Fault::GuardUnavailable => "server_error",
+        _ => "server_error",
+    }
+}
+
+fn sentence(notice: &Notice) -> String {
+    format!("{}; {}", notice.message, notice.advice)
+}
+
+/// RFC 6750 §3, with `resource_metadata` of RFC 9728 §5.1.
+fn challenge(realm: &Realm, error: Option<&str>, notice: &Notice) -> String {
+    let mut text = format!("Bearer realm={}", quoted(&realm.name));
+    if let Some(error) = error {
+        text.push_str(&format!(", error={}", quoted(error)));
+        text.push_str(&format!(", error_description={}", quoted(&notice.message)));
+    }
+    if let Some(metadata) = &realm.metadata {
+        text.push_str(&format!(", resource_metadata={}", quoted(metadata)));
+    }
+    text
+}
+
+/// A quoted-string (RFC 9110 §5.6.4); what cannot stand in one becomes `'`.
+fn quoted(text: &str) -> String {
+    let inside: String = text
+        .chars()
+        .map(|c| {
+            if matches!(c, '"' | '\\') || c.is_control() || !c.is_ascii() {
+                '\''
+            } else {
+                c
+            }
+        })
+        .collect();
+    format!("\"{inside}\"")
+}
+
+/// Sets a header whose value is text of ours; one that is no header value is left out.
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}

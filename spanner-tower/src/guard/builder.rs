@@ -1,0 +1,244 @@
+//! Putting a guard together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use spanner_core::{AuditSink, Authorize, Environment, Gate, Host};
+
+use super::answer::Realm;
+use super::layer::GuardLayer;
+use super::service::{Exempt, Guard};
+use crate::authenticate::Authenticate;
+use crate::host::SystemHost;
+use crate::resolve::{Limits, Routes};
+use crate::surface::Surface;
+
+/// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].
+#[must_use = "a builder is nothing until it is built"]
+pub struct GuardBuilder {
+    callers: Box<dyn Authenticate>,
+    access: Arc<dyn Authorize>,
+    ledger: Arc<dyn AuditSink>,
+    host: Arc<dyn Host>,
+    service: String,
+    environment: Option<Environment>,
+    surfaces: Vec<Surface>,
+    exempt: Vec<String>,
+    limits: Limits,
+    realm: Realm,
+}
+
+impl GuardBuilder {
+    pub(super) fn new(
+        callers: impl Authenticate,
+        access: impl Authorize,
+        ledger: impl AuditSink,
+    ) -> Self {
+        Self {
+            callers: Box::new(callers),
+            access: Arc::new(access),
+            ledger: Arc::new(ledger),
+            host: Arc::new(SystemHost),
+            service: "spanner".to_owned(),
+            environment: None,
+            surfaces: Vec::new(),
+            exempt: Vec::new(),
+            limits: Limits::default(),
+            realm: Realm {
+                name: "spanner".to_owned(),
+                metadata: None,
+            },
+        }
+    }
+
+    /// The environment whose access is asked. Must be given once.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// A model API that the service speaks. At least one must be given; a method and path
+    /// that none of them knows is refused.
+    pub fn surface(mut self, surface: Surface) -> Self {
+        self.surfaces.push(surface);
+        self
+    }
+
+    /// The service's name in records. Default: `spanner`.
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        self.service = name.into();
+        self
+    }
+
+    /// The realm of challenges (RFC 9110 §11.5). Default: `spanner`.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm.name = realm.into();
+        self
+    }
+
+    /// The address of the protected resource metadata (RFC 9728), which challenges then
+    /// name. Default: none.
+    pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
+        self.realm.metadata = Some(url.into());
+        self
+    }
+
+    /// How much of a body may be read to find the model's name, and how long that may
+    /// take. Default: [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The clock and the source of identifiers. Default: [`SystemHost`].
+    pub fn host(mut self, host: impl Host) -> Self {
+        self.host = Arc::new(host);
+        self
+    }
+
+    /// Options that open something.
+    pub fn danger(self) -> Danger {
+        Danger { builder: self }
+    }
+
+    /// Makes the layer.
+    ///
+    /// # Errors
+    /// [`BuildError`] with every problem: no environment, no surface, surfaces that
+    /// overlap, an exempted route that is none.
+    pub fn build(self) -> Result<GuardLayer, BuildError> {
+        let mut problems = Vec::new();
+        if self.environment.is_none() {
+            problems.push(Problem::NoEnvironment);
+        }
+        if self.surfaces.is_empty() {
+            problems.push(Problem::NoSurface);
+        }
+        let routes = Routes::new(self.surfaces)
+            .map_err(|error| problems.push(Problem::Surfaces(error.to_string())));
+        let exempt: Vec<Exempt> = self
+            .exempt
+            .iter()
+            .filter_map(|route| {
+                Exempt::parse(route).or_else(|| {
+                    problems.push(Problem::Exempt(route.clone()));
+                    None
+                })
+            })
+            .collect();
+        match (self.environment, routes) {
+            (Some(environment), Ok(routes)) if problems.is_empty() => {
+                let gate = Gate::new(
+                    self.service,
+                    environment,
+                    self.access,
+                    self.ledger,
+                    self.host,
+                );
+                let (callers, limits, realm) = (self.callers, self.limits, self.realm);
+                Ok(GuardLayer::new(Guard::new(
+                    gate, callers, routes, exempt, limits, realm,
+                )))
+            }
+            _ => Err(BuildError { problems }),
+        }
+    }
+}
+
+impl fmt::Debug for GuardBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardBuilder")
+            .field("service", &self.service)
+            .field("environment", &self.environment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options that open something; a reviewer looks for this word.
+#[must_use = "name what to open"]
+pub struct Danger {
+    builder: GuardBuilder,
+}
+
+impl Danger {
+    /// Lets one route pass without asking who calls: `grpc.health.v1.Health/Check` for a
+    /// gRPC method, `GET /healthz` for an HTTP route. Exact, no patterns. Such requests are
+    /// counted and not recorded.
+    ///
+    /// # Security
+    /// Whoever reaches the service reaches this route.
+    pub fn exempt(mut self, route: impl Into<String>) -> GuardBuilder {
+        self.builder.exempt.push(route.into());
+        self.builder
+    }
+}
+
+impl fmt::Debug for Danger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Danger")
+    }
+}
+
+/// Why a guard cannot be built: every problem at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError {
+    problems: Vec<Problem>,
+}
+
+impl BuildError {
+    /// The problems, in no particular order.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the guard cannot be built")?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// One reason why a guard cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// No environment was given.
+    #[error("no environment is given: call `.environment(..)`")]
+    NoEnvironment,
+    /// No surface was given.
+    #[error("no surface is given, so every request would be refused: call `.surface(..)`")]
+    NoSurface,
+    /// The surfaces do not go together.
+    #[error("the surfaces do not go together: {0}")]
+    Surfaces(String),
+    /// An exempted route is no route.
+    #[error("`{0}` is no route to exempt: write `GET /path` or `package.Service/Method`")]
+    Exempt(String),
+}
+
+impl GuardLayer {
+    /// Starts a guard from those who say who calls, what they may, and where it is
+    /// recorded.
+    ///
+    /// # Errors
+    /// None here; [`GuardBuilder::build`] reports all problems.
+    pub fn builder(
+        callers: impl Authenticate,
+        access: impl Authorize,
+        ledger: impl AuditSink,
+    ) -> GuardBuilder {
+        GuardBuilder::new(callers, access, ledger)
+    }
+
+    pub(super) fn new(guard: Guard) -> Self {
+        Self {
+            guard: Arc::new(guard),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The guard: one tower layer for any axum or tonic service.
+//!
+//! For each request, in this order:
+//!
+//! 1. The path is checked and looked up in the [surfaces](crate::surface). One that two
+//!    servers could read differently is refused with 400. A public or exempted route
+//!    passes here and is only counted.
+//! 2. The caller is authenticated. No byte of the body has been read.
+//! 3. The target is resolved: every (action, model) pair that the request touches. A body
+//!    is read only if the model's name is in it, and only up to a limit.
+//! 4. Every pair is decided for every party of the caller.
+//! 5. The decision is recorded. Only now there is a permit.
+//! 6. The request is forwarded, without the credential and without any `spanner-*` header
+//!    that came in.
+//! 7. The outcome is recorded when the response has ended, failed or been dropped.
+//!
+//! Refusals are responses in the dialect of the surface, never errors of the service.
+//! Every response says with `spanner-decision` which record it belongs to, with
+//! `spanner-origin: guard` whether the guard itself answered, and with `spanner-fault`
+//! whose failure it is.
+//!
+//! # Caveats
+//! In axum, [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer)
+//! guards only the routes that were added before it. Add the guard last, or wrap the whole
+//! router as a service.
+
+mod answer;
+mod body;
+mod builder;
+mod layer;
+mod permitted;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use body::GuardBody;
+pub use builder::{BuildError, Danger, GuardBuilder, Problem};
+pub use layer::GuardLayer;
+#[cfg(feature = "axum")]
+pub use permitted::NotGuarded;
+pub use permitted::{Access, Peer, Permitted};
+pub use service::GuardService;

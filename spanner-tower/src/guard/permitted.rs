@@ -1,0 +1,83 @@
+//! What a handler learns of the request that reached it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use spanner_core::{Caller, Environment, Permit, RecordId, Target};
+
+/// The address at the other end of the connection, for the record. Put it into the
+/// request's extensions before the guard if your server knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// The answered question: who may do what where, and under which record.
+///
+/// A handler cannot make one, so having one says that the guard let this request pass.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Access {
+    /// Who was allowed.
+    pub caller: Caller,
+    /// What was allowed; `None` on routes that touch no model.
+    pub target: Option<Target>,
+    /// Where.
+    pub environment: Environment,
+    /// The record's identifier, the same as in `spanner-decision`.
+    pub decision: RecordId,
+}
+
+/// The [`Access`] of a request, in its extensions. In axum it is an extractor; in tonic,
+/// ask `request.extensions().get::<Permitted>()`.
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use spanner_tower::Permitted;
+///
+/// async fn chat(Permitted(access): Permitted) -> String {
+///     format!("good day, {}", access.caller)
+/// }
+/// # let _ = axum::routing::post(chat).with_state::<()>(());
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Permitted(pub Arc<Access>);
+
+impl Permitted {
+    /// Says what a permit allows; `None` on public and exempted routes, whose callers
+    /// nobody has asked who they are.
+    pub(super) fn of(permit: &Permit) -> Option<Self> {
+        let caller = permit.caller()?.clone();
+        Some(Self(Arc::new(Access {
+            caller,
+            target: permit.target().cloned(),
+            environment: permit.environment().clone(),
+            decision: permit.id(),
+        })))
+    }
+}
+
+/// A handler asked for [`Permitted`] on a route that the guard does not stand before, or
+/// that is public. Answered with 500: the service is put together wrongly.
+#[cfg(feature = "axum")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this route is not guarded: add the guard's layer after the route")]
+pub struct NotGuarded;
+
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for NotGuarded {
+    fn into_response(self) -> axum_core::response::Response {
+        (http::StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Permitted {
+    type Rejection = NotGuarded;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, NotGuarded> {
+        parts.extensions.get::<Self>().cloned().ok_or(NotGuarded)
+    }
+}

@@ -1,0 +1,422 @@
+//! The road of one request.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use spanner_core::{
+    Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Permit, Refusal, Refused, Target,
+    UnknownRoute,
+};
+use tower_service::Service;
+
+use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
+use super::body::{GuardBody, Head, grpc_status};
+use super::permitted::{Peer, Permitted};
+use crate::BoxError;
+use crate::authenticate::Authenticate;
+use crate::resolve::{Broken, Limits, RequestBody, RouteClass, Routes};
+use crate::surface::Dialect;
+
+/// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
+#[derive(Clone)]
+pub struct GuardService<S> {
+    guard: Arc<Guard>,
+    inner: S,
+}
+
+/// What all services of one layer share.
+pub(super) struct Guard {
+    gate: Gate,
+    callers: Box<dyn Authenticate>,
+    routes: Routes,
+    exempt: Vec<Exempt>,
+    limits: Limits,
+    realm: Realm,
+}
+
+/// A request that may be forwarded.
+struct Admitted<B> {
+    permit: Permit,
+    request: Request<RequestBody<B>>,
+    broken: Broken,
+    method: Method,
+    voice: Voice,
+}
+
+/// What a request turned out to ask.
+enum Asked {
+    /// Nothing that needs an answer.
+    Pass(Count),
+    /// To be let in as somebody.
+    Admit(Caller),
+    /// To do something with a model.
+    Decide(Caller, Target),
+}
+
+impl Guard {
+    pub(super) fn new(
+        gate: Gate,
+        callers: Box<dyn Authenticate>,
+        routes: Routes,
+        exempt: Vec<Exempt>,
+        limits: Limits,
+        realm: Realm,
+    ) -> Self {
+        Self {
+            gate,
+            callers,
+            routes,
+            exempt,
+            limits,
+            realm,
+        }
+    }
+
+    /// The road: authenticate, resolve, decide, record, forward, record.
+    async fn serve<S, B, R>(
+        &self,
+        inner: S,
+        request: Request<B>,
+    ) -> Result<Response<GuardBody<R>>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+        R: Body<Data = Bytes>,
+    {
+        match self.admit(request).await {
+            Ok(admitted) => forward(inner, admitted, &self.realm).await,
+            Err((refused, voice)) => Ok(reply(refused, voice, &self.realm)),
+        }
+    }
+
+    /// Authenticate, resolve, decide, record. What comes out may be forwarded.
+    async fn admit<B>(&self, request: Request<B>) -> Result<Admitted<B>, (Refused, Voice)>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut voice = Voice::of(&parts.headers, Dialect::Problem);
+        let mut attempt = self.gate.open(arrival(&parts));
+        let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
+            Ok(asked) => asked,
+            Err(refusal) => return Err((attempt.refuse(refusal).refused().await, voice)),
+        };
+        let decided = match asked {
+            Asked::Decide(caller, target) => attempt.decide(caller, target),
+            Asked::Admit(caller) => attempt.admit(caller),
+            Asked::Pass(count) => attempt.pass(count),
+        };
+        let permit = decided
+            .recorded()
+            .await
+            .map_err(|refused| (refused, voice))?;
+        Ok(Admitted::of(permit, parts, body, voice))
+    }
+
+    /// Who is calling, and what do they want?
+    async fn ask<B>(
+        &self,
+        attempt: &mut Attempt,
+        parts: &mut Parts,
+        body: B,
+        voice: &mut Voice,
+    ) -> Result<(Asked, RequestBody<B>), Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if self.exempt.iter().any(|exempt| exempt.is(parts)) {
+            return Ok((Asked::Pass(Count::Exempt), RequestBody::unread(body)));
+        }
+        let route = match self.routes.classify(parts) {
+            Ok(route) => Some(route),
+            Err(Refusal::Route(_)) => None,
+            Err(refusal) => return Err(refusal),
+        };
+        if let Some(route) = &route {
+            *voice = Voice::of(&parts.headers, route.dialect());
+            attempt.route(route.surface(), route.template());
+            if route.class() == RouteClass::Public {
+                return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
+            }
+        }
+        let caller = self.callers.authenticate(parts, self.gate.now()).await?;
+        attempt.identify(&caller);
+        let route = route.ok_or(UnknownRoute)?;
+        if route.class() == RouteClass::Whoami {
+            return Ok((Asked::Admit(caller), RequestBody::unread(body)));
+        }
+        let (target, body) = route.target(parts, body, &self.limits).await?;
+        Ok((Asked::Decide(caller, target), body))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B> Admitted<B> {
+    /// Takes from the request what the inner service must not see and adds what it may
+    /// know.
+    fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
+        let broken = Broken::default();
+        body.attach(permit.meter(), permit.inquiry(), broken.clone());
+        parts.headers.remove(AUTHORIZATION);
+        remove_ours(&mut parts.headers);
+        parts.extensions.remove::<Permitted>();
+        if let Some(permitted) = Permitted::of(&permit) {
+            parts.extensions.insert(permitted);
+        }
+        let method = parts.method.clone();
+        Self {
+            permit,
+            request: Request::from_parts(parts, body),
+            broken,
+            method,
+            voice,
+        }
+    }
+}
+
+/// Forwards a request and watches what comes back. Takes the permit by value: *one road*.
+async fn forward<S, B, R>(
+    mut inner: S,
+    admitted: Admitted<B>,
+    realm: &Realm,
+) -> Result<Response<GuardBody<R>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    R: Body<Data = Bytes>,
+{
+    let Admitted {
+        permit,
+        request,
+        broken,
+        method,
+        voice,
+    } = admitted;
+    let recorded = permit.caller().is_some();
+    let warn = permit
+        .caller()
+        .is_some_and(|caller| caller.credential().freshness == Freshness::RotateSoon);
+    let mut settlement = permit.forward();
+    let id = settlement.id();
+    let (mut parts, body) = match call(&mut inner, request, &broken).await {
+        Ok(Ok(response)) => response.into_parts(),
+        Ok(Err(error)) => {
+            settlement.broke();
+            return Err(error);
+        }
+        Err(refusal) => {
+            let response = answer(&refusal, id, voice, realm).map(GuardBody::answer);
+            settlement.head(response.status().as_u16());
+            settlement.grpc_status(refusal.notice().status.grpc());
+            settlement.refused();
+            return Ok(response);
+        }
+    };
+    remove_ours(&mut parts.headers);
+    if let Some(whose) = fault_of(parts.status, grpc_status(&parts.headers)) {
+        parts.headers.insert(FAULT, fault(whose));
+    }
+    if recorded {
+        set(&mut parts.headers, DECISION, &id.to_string());
+    }
+    if warn {
+        parts
+            .headers
+            .insert(WARNING, HeaderValue::from_static("credential-rotate-soon"));
+    }
+    let head = Head {
+        method: &method,
+        status: parts.status,
+        headers: &parts.headers,
+    };
+    let body = GuardBody::forwarded(body, &head, settlement, Some(broken));
+    Ok(Response::from_parts(parts, body))
+}
+
+/// Calls the inner service until it answers or the request is broken off. What a service
+/// answers to a request that was broken off is not for the caller.
+async fn call<S, B>(
+    inner: &mut S,
+    request: Request<RequestBody<B>>,
+    broken: &Broken,
+) -> Result<Result<S::Response, S::Error>, Refusal>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let mut calling = pin!(inner.call(request));
+    poll_fn(|cx| {
+        let answered = calling.as_mut().poll(cx);
+        match broken.poll_broken(cx) {
+            Poll::Ready(refusal) => Poll::Ready(Err(refusal)),
+            Poll::Pending => answered.map(Ok),
+        }
+    })
+    .await
+}
+
+/// Answers a refusal and settles its record.
+fn reply<R>(refused: Refused, voice: Voice, realm: &Realm) -> Response<GuardBody<R>> {
+    let response = answer(refused.refusal(), refused.id(), voice, realm);
+    let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
+    tracing::debug!(
+        decision = %refused.id(),
+        reason = refused.refusal().code(),
+        "refused"
+    );
+    refused.settle(response.status().as_u16(), bytes);
+    response.map(GuardBody::answer)
+}
+
+/// Whose failure a response of the inner service reports, if it is one.
+pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
+    const DEADLINE_EXCEEDED: u8 = 4;
+    match (status, grpc) {
+        (_, Some(DEADLINE_EXCEEDED)) => Some(Fault::ModelTimeout),
+        (_, Some(1..)) => Some(Fault::Model),
+        (StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT, _) => Some(Fault::ModelTimeout),
+        (status, _) if status.is_client_error() || status.is_server_error() => Some(Fault::Model),
+        _ => None,
+    }
+}
+
+/// Removes every header that only the guard may set.
+fn remove_ours(headers: &mut HeaderMap) {
+    let ours: Vec<_> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("spanner-"))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+fn arrival(parts: &Parts) -> Arrival {
+    let mut arrival = Arrival::new();
+    arrival.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+    arrival.request_id = request_id(&parts.headers);
+    arrival.trace_id = trace_id(&parts.headers);
+    arrival
+}
+
+/// `x-request-id`, if it is short and printable.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    const MAX_BYTES: usize = 128;
+    let text = headers.get("x-request-id")?.to_str().ok()?;
+    let acceptable = text.len() <= MAX_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
+    acceptable.then(|| text.to_owned())
+}
+
+/// The trace of a `traceparent` (W3C Trace Context §3.2).
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (_version, trace) = (parts.next()?, parts.next()?);
+    let valid = trace.len() == 32
+        && trace
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && trace.bytes().any(|b| b != b'0');
+    valid.then(|| trace.to_owned())
+}
+
+impl Voice {
+    /// How to answer a request with these headers on a surface of this dialect.
+    fn of(headers: &HeaderMap, dialect: Dialect) -> Self {
+        let grpc = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"));
+        if grpc {
+            Self::Grpc
+        } else {
+            Self::Http(dialect)
+        }
+    }
+}
+
+/// A route that the operator exempted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exempt {
+    method: Method,
+    path: String,
+}
+
+impl Exempt {
+    /// `GET /healthz`, or `package.Service/Method` for gRPC.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (method, path) = match text.split_once(' ') {
+            Some((method, path)) => (method.parse().ok()?, path.to_owned()),
+            None if text.split('/').count() == 2 && !text.starts_with('/') => {
+                (Method::POST, format!("/{text}"))
+            }
+            None => return None,
+        };
+        let canonical = path.starts_with('/')
+            && path
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'?' | b'#' | b'\\'))
+            && !path.contains("//");
+        canonical.then_some(Self { method, path })
+    }
+
+    fn is(&self, parts: &Parts) -> bool {
+        parts.method == self.method && parts.uri.path() == self.path
+    }
+}
+
+impl<S> GuardService<S> {
+    pub(super) const fn new(guard: Arc<Guard>, inner: S) -> Self {
+        Self { guard, inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for GuardService<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<GuardBody<R>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let clone = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, clone);
+        let guard = Arc::clone(&self.guard);
+        Box::pin(async move { guard.serve(ready, request).await })
+    }
+}
+
+impl<S> fmt::Debug for GuardService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardService")
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
+}
