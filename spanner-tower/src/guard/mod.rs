@@ -30,8 +30,6 @@ mod builder;
 mod layer;
 mod permitted;
 mod service;
-#[cfg(test)]
-mod tests;
 
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};

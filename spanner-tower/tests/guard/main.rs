@@ -1,0 +1,14 @@
+//! The guard as its users see it: requests in, replies and records out.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
+mod axum;
+mod build;
+mod records;
+mod rows;
+mod support;
+mod tonic;

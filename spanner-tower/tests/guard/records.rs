@@ -1,0 +1,308 @@
+//! Whatever happens, one decision and one outcome, and no call without either.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use spanner_core::record::{Finish, OutcomeClass};
+use spanner_core::testing::{Fixed, MemorySink};
+use spanner_core::{Count, SinkFault};
+use spanner_tower::RequestBody;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{Behind, chat, guarded, layer, layer_at, send};
+
+fn ends(sink: &MemorySink) -> (OutcomeClass, Finish) {
+    assert_eq!(sink.decisions().len(), 1);
+    let [outcome] = &*sink.outcomes() else {
+        panic!("one outcome is due, not {:?}", sink.outcomes());
+    };
+    (outcome.class, outcome.finish)
+}
+
+#[tokio::test]
+async fn nothing_is_served_that_cannot_be_recorded() {
+    let faults: [fn(&MemorySink); 3] = [
+        |sink| sink.fail(Some(SinkFault::Full)),
+        |sink| sink.fail(Some(SinkFault::Closed)),
+        |sink| sink.fail_late(Some(SinkFault::Closed)),
+    ];
+    for fault in faults {
+        let (sink, behind) = (MemorySink::new(), Behind::serving());
+        fault(&sink);
+        let reply = send(&guarded(&sink, &behind), chat("alice", "acme/a")).await;
+        assert_eq!(reply.parts.status, 503);
+        assert_eq!(reply.header("spanner-fault"), Some("guard_unavailable"));
+        assert_eq!(reply.header("retry-after"), Some("5"));
+        assert!(behind.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_room_stays_a_refusal_and_is_counted() {
+    let (sink, behind) = (MemorySink::new(), Behind::serving());
+    sink.fail(Some(SinkFault::Full));
+    let reply = send(&guarded(&sink, &behind), chat("forged", "acme/a")).await;
+    assert_eq!(reply.parts.status, 401);
+    assert_eq!(sink.counts(), [Count::ShedRefusal]);
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_the_decision_is_durable() {
+    let (sink, behind) = (MemorySink::new(), Behind::serving());
+    sink.hang(true);
+    let guarded = guarded(&sink, &behind);
+    let waiting = send(&guarded, chat("alice", "acme/a")).now_or_never();
+    assert!(waiting.is_none());
+    assert!(behind.seen().is_empty());
+    assert_eq!(sink.decisions().len(), 1);
+    assert_eq!(
+        sink.outcomes().len(),
+        1,
+        "the client left: the outcome is due"
+    );
+}
+
+#[tokio::test]
+async fn the_models_failure_is_told_from_a_refusal() {
+    for (status, fault, class) in [
+        (500, "model", OutcomeClass::ModelFailed),
+        (503, "model", OutcomeClass::ModelFailed),
+        (504, "model_timeout", OutcomeClass::ModelFailed),
+        (403, "model", OutcomeClass::CallerError),
+        (404, "model", OutcomeClass::CallerError),
+    ] {
+        let sink = MemorySink::new();
+        let behind = Behind::new(move || {
+            let forged = Response::builder()
+                .status(status)
+                .header("spanner-origin", "guard");
+            forged.body(Full::from("the model's own words")).unwrap()
+        });
+        let reply = send(&guarded(&sink, &behind), chat("alice", "acme/a")).await;
+        assert_eq!(reply.parts.status, status);
+        assert_eq!(reply.header("spanner-fault"), Some(fault));
+        assert_eq!(reply.header("spanner-origin"), None);
+        assert_eq!(reply.text(), "the model's own words");
+        assert_eq!(ends(&sink), (class, Finish::Complete));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_the_models_failure() {
+    let sink = MemorySink::new();
+    let failing = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        let frames = [
+            Ok(Frame::data(Bytes::from("half"))),
+            Err(std::io::Error::other("gone")),
+        ];
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(frames))))
+    });
+    let response = layer(&sink)
+        .layer(failing)
+        .oneshot(chat("alice", "acme/a"))
+        .await
+        .unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(
+        ends(&sink),
+        (OutcomeClass::ModelFailed, Finish::ModelFailed)
+    );
+    assert_eq!(sink.outcomes()[0].bytes_out, 4);
+}
+
+#[tokio::test]
+async fn an_inner_error_is_the_models_failure() {
+    let sink = MemorySink::new();
+    let failing = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        Err::<Response<Full<Bytes>>, _>(std::io::Error::other("connection refused"))
+    });
+    let answer = layer(&sink)
+        .layer(failing)
+        .oneshot(chat("alice", "acme/a"))
+        .await;
+    assert_eq!(answer.unwrap_err().to_string(), "connection refused");
+    assert_eq!(
+        ends(&sink),
+        (OutcomeClass::ModelFailed, Finish::ModelFailed)
+    );
+}
+
+#[tokio::test]
+async fn a_panic_behind_the_guard_is_recorded() {
+    let sink = MemorySink::new();
+    let guarded = layer(&sink).layer(service_fn(async |request: Request<RequestBody<_>>| {
+        let _: &RequestBody<Full<Bytes>> = request.body();
+        if request.method() == "POST" {
+            panic!("a bug in the handler");
+        }
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let call = tokio::spawn(guarded.oneshot(chat("alice", "acme/a")));
+    assert!(call.await.unwrap_err().is_panic());
+    assert_eq!(ends(&sink), (OutcomeClass::ModelFailed, Finish::Panicked));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_model_works_is_recorded_once() {
+    let sink = MemorySink::new();
+    let guarded = layer(&sink).layer(service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+    }));
+    assert!(
+        guarded
+            .oneshot(chat("alice", "acme/a"))
+            .now_or_never()
+            .is_none()
+    );
+    assert_eq!(ends(&sink), (OutcomeClass::ClientLeft, Finish::ClientLeft));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_the_answer_is_recorded_once() {
+    let sink = MemorySink::new();
+    let endless = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        let frames = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from("more"))));
+        Ok::<_, Infallible>(Response::new(StreamBody::new(frames.boxed())))
+    });
+    let response = layer(&sink)
+        .layer(endless)
+        .oneshot(chat("alice", "acme/a"))
+        .await
+        .unwrap();
+    let mut body = response.into_body();
+    for _ in 0..3 {
+        body.frame().await.unwrap().unwrap();
+    }
+    assert!(sink.outcomes().is_empty(), "the answer goes on");
+    drop(body);
+    assert_eq!(ends(&sink), (OutcomeClass::ClientLeft, Finish::ClientLeft));
+    assert_eq!(
+        (sink.outcomes()[0].bytes_in, sink.outcomes()[0].bytes_out),
+        (0, 12)
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_polls_to_its_end_is_complete_when_all_its_bytes_were_sent() {
+    let sink = MemorySink::new();
+    let counted = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from("1234")))];
+        let body = StreamBody::new(stream::iter(frames));
+        let response = Response::builder().header("content-length", "4").body(body);
+        Ok::<_, Infallible>(response.unwrap())
+    });
+    let response = layer(&sink)
+        .layer(counted)
+        .oneshot(chat("alice", "acme/a"))
+        .await
+        .unwrap();
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    assert_eq!(ends(&sink), (OutcomeClass::Ok, Finish::Complete));
+}
+
+#[tokio::test]
+async fn responses_without_a_body_end_with_their_head() {
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
+        let sink = MemorySink::new();
+        let behind = Behind::new(move || {
+            Response::builder()
+                .status(status)
+                .body(Full::default())
+                .unwrap()
+        });
+        let guarded = guarded(&sink, &behind);
+        drop(guarded.oneshot(chat("alice", "acme/a")).await.unwrap());
+        assert_eq!(ends(&sink), (OutcomeClass::Ok, Finish::Complete));
+    }
+}
+
+#[tokio::test]
+async fn the_service_behind_sees_who_was_allowed_and_not_the_credential() {
+    let (sink, behind) = (MemorySink::new(), Behind::serving());
+    let mut request = chat("alice", "acme/a");
+    for name in ["spanner-decision", "spanner-anything"] {
+        request
+            .headers_mut()
+            .insert(name, "forged".parse().unwrap());
+    }
+    send(&guarded(&sink, &behind), request).await;
+    let [seen] = &*behind.seen() else {
+        panic!("one call is due")
+    };
+    assert!(seen.headers.get("authorization").is_none());
+    assert!(
+        !seen
+            .headers
+            .keys()
+            .any(|name| name.as_str().starts_with("spanner-"))
+    );
+    assert_eq!(seen.body, r#"{"model": "acme/a"}"#);
+    let access = &seen.permitted.as_ref().unwrap().0;
+    assert_eq!(access.caller.to_string(), "user:test/alice");
+    assert_eq!(
+        access.target.as_ref().unwrap().pairs()[0].to_string(),
+        "generate on acme/a"
+    );
+    assert_eq!(access.environment.as_str(), "production");
+    assert_eq!(access.decision, sink.decisions()[0].id);
+}
+
+#[tokio::test]
+async fn a_credential_near_its_age_is_warned_about() {
+    let (sink, behind) = (MemorySink::new(), Behind::serving());
+    let reply = send(&guarded(&sink, &behind), chat("old", "acme/a")).await;
+    assert_eq!(
+        reply.header("spanner-warning"),
+        Some("credential-rotate-soon")
+    );
+}
+
+#[tokio::test]
+async fn the_record_keeps_context_and_no_payload() {
+    let (sink, behind) = (MemorySink::new(), Behind::serving());
+    let request = Request::post("/v1/chat/completions?secret=query")
+        .header("authorization", "Bearer alice")
+        .header("content-type", "application/json")
+        .header("x-request-id", "r-1")
+        .header(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
+        .header("x-secret", "header")
+        .body(Full::from(
+            r#"{"model": "acme/a", "messages": ["a secret prompt"]}"#,
+        ))
+        .unwrap();
+    send(&guarded(&sink, &behind), request).await;
+    let (decision, outcome) = (&sink.decisions()[0], &sink.outcomes()[0]);
+    assert_eq!(decision.request_id.as_deref(), Some("r-1"));
+    assert_eq!(
+        decision.trace_id.as_deref(),
+        Some("4bf92f3577b34da6a3ce929d0e0e4736")
+    );
+    assert_eq!(decision.surface.as_deref(), Some("openai"));
+    assert_eq!(decision.route.as_deref(), Some("/v1/chat/completions"));
+    let stored = serde_json::to_string(&(decision, outcome)).unwrap();
+    assert!(
+        !stored.contains("secret") && !stored.contains("Bearer"),
+        "{stored}"
+    );
+    assert_eq!((outcome.bytes_in, outcome.bytes_out), (52, 6));
+}
+
+#[tokio::test]
+async fn the_duration_runs_from_arrival_to_the_end_of_the_body() {
+    let (sink, host) = (MemorySink::new(), Fixed::at("2026-11-24T12:00:00Z"));
+    let guarded = layer_at(&sink, host.clone()).layer(Behind::serving());
+    let response = guarded.oneshot(chat("alice", "acme/a")).await.unwrap();
+    host.advance(Duration::from_millis(250));
+    response.into_body().collect().await.unwrap();
+    assert_eq!(sink.outcomes()[0].duration_us, 250_000);
+}
