@@ -36,7 +36,7 @@ impl Authenticate for Names {
         let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let answer = token
             .map(str::to_owned)
-            .ok_or(Obstacle::Missing.into())
+            .ok_or_else(|| Obstacle::Missing.into())
             .and_then(|t| who(&t));
         Box::pin(async move { answer })
     }
