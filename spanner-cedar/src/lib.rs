@@ -1,1 +1,16 @@
-//! Spanner.
+//! Spanner's decision: access manifests and Cedar guardrails as one indexed policy set.
+
+mod cedar;
+mod decide;
+mod explain;
+mod guardrail;
+mod index;
+mod load;
+mod promotion;
+mod role;
+mod schema;
+
+pub use cedar::{Builder, Cedar, Status};
+pub use explain::{Deciding, Explanation, Remedy};
+pub use load::{LoadError, Problem};
+pub use promotion::PromotionRule;

@@ -1,0 +1,243 @@
+//! The authorizer that teams use.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use spanner_core::{Authorize, Environment, IssuerAlias, Question, Verdicts};
+
+use crate::explain::Explanation;
+use crate::guardrail::Placed;
+use crate::index::Access;
+use crate::load::{self, LoadError};
+use crate::promotion::PromotionRule;
+
+/// Decides by an access directory: the grants of its manifests and the organization's
+/// guardrails. Cheap to clone; clones share the access in force.
+#[derive(Clone)]
+pub struct Cedar {
+    shared: Arc<Shared>,
+}
+
+/// A [`Cedar`] under construction.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder is nothing until it is given an access"]
+pub struct Builder {
+    issuers: Vec<IssuerAlias>,
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The digest of the access in force, as records carry it: `sha256:…`.
+    pub digest: Arc<str>,
+    /// The environments, in their order.
+    pub environments: Vec<Environment>,
+    /// How many models have a manifest.
+    pub models: usize,
+    /// How many grants there are.
+    pub grants: usize,
+    /// How many guardrails there are, those in shadow mode included.
+    pub guardrails: usize,
+    /// Why the last reload was not put in force; `None` if it was.
+    pub last_error: Option<Arc<LoadError>>,
+}
+
+struct Shared {
+    builder: Builder,
+    source: Option<PathBuf>,
+    current: ArcSwap<Access>,
+    last_error: ArcSwapOption<LoadError>,
+    changing: Mutex<()>,
+}
+
+impl Cedar {
+    /// Reads an access directory: `organization.toml`, `models/**/*.toml`,
+    /// `policies/**/*.cedar`. Blocks on the file system.
+    ///
+    /// Symbolic links are followed; hidden files, `*.md` and `cases/` are passed over, and
+    /// any other file in `models` or `policies` is a problem.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found.
+    pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Self::builder().from_dir(dir)
+    }
+
+    /// Takes the files of an access directory from memory, each with its name relative to
+    /// the directory: `models/acme/sentiment.toml`.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found.
+    pub fn from_files<N: Into<String>, T: Into<Vec<u8>>>(
+        files: impl IntoIterator<Item = (N, T)>,
+    ) -> Result<Self, LoadError> {
+        Self::builder().from_files(files)
+    }
+
+    /// Starts with options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Reads the same directory again and puts it in force at once. With a problem, the
+    /// access in force stays, and [`Cedar::status`] tells why. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found; also if the access came from memory, which
+    /// [`Cedar::replace_with`] replaces.
+    pub fn reload(&self) -> Result<(), LoadError> {
+        let shared = &*self.shared;
+        shared.change(|| match &shared.source {
+            Some(dir) => load::from_dir(dir, &shared.builder.issuers),
+            None => Err(load::no_directory()),
+        })
+    }
+
+    /// Puts other files in force, all or none of them, as [`Cedar::reload`] does.
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found.
+    pub fn replace_with<N: Into<String>, T: Into<Vec<u8>>>(
+        &self,
+        files: impl IntoIterator<Item = (N, T)>,
+    ) -> Result<(), LoadError> {
+        let shared = &*self.shared;
+        shared.change(|| load::from_memory(files, &shared.builder.issuers))
+    }
+
+    /// The digest of the access in force, as records carry it: over every file that was
+    /// read, the issuers' aliases and the schema.
+    #[must_use]
+    pub fn digest(&self) -> Arc<str> {
+        Arc::clone(&self.shared.current.load().digest)
+    }
+
+    /// What is in force, for readiness and for people.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let access = self.shared.current.load();
+        Status {
+            digest: Arc::clone(&access.digest),
+            environments: access.environments.clone(),
+            models: access.owners.len(),
+            grants: access.grants.len(),
+            guardrails: access.guardrails.iter().count(),
+            last_error: self.shared.last_error.load_full(),
+        }
+    }
+
+    /// What a promotion into an environment asks for; `None` if the organization has no
+    /// rule for it.
+    #[must_use]
+    pub fn promotion(&self, into: &Environment) -> Option<PromotionRule> {
+        self.shared.current.load().promotions.get(into).cloned()
+    }
+
+    /// Answers a question with everything that led to the answer. For people: slower than
+    /// [`Authorize::authorize`], and not to be shown to callers.
+    #[must_use]
+    pub fn explain(&self, question: &Question<'_>) -> Explanation {
+        self.shared.current.load().explain(question)
+    }
+}
+
+impl Builder {
+    /// The aliases of the issuers that the program accepts tokens of. Default: those that
+    /// `organization.toml` lists as `issuers`; with both, the file may list only some of
+    /// these.
+    pub fn issuers(mut self, issuers: impl IntoIterator<Item = IssuerAlias>) -> Self {
+        self.issuers = issuers.into_iter().collect();
+        self
+    }
+
+    /// See [`Cedar::from_dir`].
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found.
+    pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
+        let dir = dir.as_ref();
+        let access = load::from_dir(dir, &self.issuers)?;
+        Ok(self.with(access, Some(dir.to_path_buf())))
+    }
+
+    /// See [`Cedar::from_files`].
+    ///
+    /// # Errors
+    /// [`LoadError`] with every problem found.
+    pub fn from_files<N: Into<String>, T: Into<Vec<u8>>>(
+        self,
+        files: impl IntoIterator<Item = (N, T)>,
+    ) -> Result<Cedar, LoadError> {
+        let access = load::from_memory(files, &self.issuers)?;
+        Ok(self.with(access, None))
+    }
+
+    fn with(self, access: Access, source: Option<PathBuf>) -> Cedar {
+        Cedar {
+            shared: Arc::new(Shared {
+                builder: self,
+                source,
+                current: ArcSwap::from_pointee(access),
+                last_error: ArcSwapOption::empty(),
+                changing: Mutex::new(()),
+            }),
+        }
+    }
+}
+
+impl Shared {
+    /// Puts another access in force if it loads. One change at a time, so that the last one
+    /// asked for is the one that stays.
+    fn change(&self, load: impl FnOnce() -> Result<Access, LoadError>) -> Result<(), LoadError> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match load() {
+            Ok(access) => {
+                tracing::info!(digest = %access.digest, "another access is in force");
+                self.current.store(Arc::new(access));
+                self.last_error.store(None);
+                Ok(())
+            }
+            Err(error) => {
+                let digest = Arc::clone(&self.current.load().digest);
+                tracing::error!(%error, in_force = %digest, "the access was not reloaded");
+                self.last_error.store(Some(Arc::new(error.clone())));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Authorize for Cedar {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        let access = self.shared.current.load();
+        let mut parties: Vec<(&spanner_core::Party, Option<Placed>)> = Vec::new();
+        for question in questions {
+            if !parties
+                .iter()
+                .any(|(party, _)| std::ptr::eq(*party, question.party))
+            {
+                parties.push((question.party, access.place(question.party)));
+            }
+        }
+        let verdict = |question: &Question<'_>| {
+            let party = parties
+                .iter()
+                .find(|(party, _)| std::ptr::eq(*party, question.party));
+            access.decide(question, party.and_then(|(_, placed)| placed.as_ref()))
+        };
+        let verdicts = questions.iter().map(verdict).collect();
+        Verdicts::new(Arc::clone(&access.digest), verdicts)
+    }
+}
+
+impl fmt::Debug for Cedar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cedar")
+            .field("source", &self.shared.source)
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,324 @@
+//! One question, decided.
+//!
+//! 1. A question that does not fit the schema is refused: an unclassified caller, an agent
+//!    that promotes, an environment that the organization does not have.
+//! 2. The grants that apply are looked up; the guardrails whose scope fits are evaluated by
+//!    Cedar, each alone. Together this is exactly Cedar's answer over all policies: allow if
+//!    one permits and none forbids.
+//! 3. Cedar skips a policy that fails. Here it refuses.
+//! 4. Where the credential does not list all groups, a permit that mentions a group the
+//!    party is not known to be in does not count, and a forbid that does refuses.
+//! 5. Guardrails in shadow mode are asked as well and change nothing.
+
+use std::cell::OnceCell;
+use std::sync::{Arc, LazyLock};
+
+use cedar_policy::{Authorizer, Effect, Entities, Entity, PolicySet, Request};
+use spanner_core::{Action, Advice, Environment, ModelName, Question, Verdict, VerdictReason};
+
+use crate::guardrail::{Guardrail, Mode, Placed};
+use crate::index::{Access, Grant};
+use crate::schema;
+
+/// A question in the terms of the schema.
+pub(crate) struct Asked<'a> {
+    access: &'a Access,
+    question: &'a Question<'a>,
+    action: Action,
+    environment: &'a Environment,
+    model: Option<&'a ModelName>,
+    principal: &'a Placed,
+    resource: Placed,
+    groups_complete: bool,
+    request: OnceCell<Option<(Request, Entities)>>,
+}
+
+/// What every policy that matters says of a question.
+#[derive(Default)]
+pub(crate) struct Findings<'a> {
+    pub(crate) grants: Vec<&'a Grant>,
+    pub(crate) permits: Vec<&'a Guardrail>,
+    pub(crate) forbids: Vec<&'a Guardrail>,
+    pub(crate) errors: Vec<&'a Guardrail>,
+    /// Forbids that depend on groups of which nothing is known.
+    pub(crate) uncertain: Vec<&'a Guardrail>,
+    /// Guardrails in shadow mode that match, or fail.
+    pub(crate) shadows: Vec<(&'a Guardrail, Finding)>,
+}
+
+/// What one guardrail says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding {
+    Match,
+    Miss,
+    Error,
+    Uncertain,
+}
+
+impl Access {
+    /// Answers a question, of whose party [`Access::place`] has told what matters.
+    pub(crate) fn decide(&self, question: &Question<'_>, principal: Option<&Placed>) -> Verdict {
+        match self.ask(question, principal) {
+            Some(asked) => asked.verdict(&asked.find()),
+            None => Verdict::deny(VerdictReason::NotApplicable),
+        }
+    }
+
+    /// Puts a question in the terms of the schema, if it fits.
+    pub(crate) fn ask<'a>(
+        &'a self,
+        question: &'a Question<'a>,
+        principal: Option<&'a Placed>,
+    ) -> Option<Asked<'a>> {
+        let principal = principal?;
+        let model = question.resource.name();
+        let resource = self.resource(question.environment, model);
+        let fits = self.environments.contains(question.environment)
+            && self
+                .schema
+                .applicable(principal.uid.type_name(), resource.uid.type_name())
+                .contains(question.action);
+        let is_subject = question.party.principal == question.caller.subject().principal;
+        fits.then(|| Asked {
+            access: self,
+            question,
+            action: question.action,
+            environment: question.environment,
+            model,
+            principal,
+            resource,
+            groups_complete: !is_subject || question.caller.groups_complete(),
+            request: OnceCell::new(),
+        })
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// Asks every policy that can matter.
+    pub(crate) fn find(&self) -> Findings<'a> {
+        let access = self.access;
+        let mut findings = Findings {
+            grants: access
+                .grants
+                .of(self.question.party, self.environment, self.model)
+                .filter(|grant| grant.actions.contains(self.action))
+                .collect(),
+            ..Findings::default()
+        };
+        for guardrail in access.guardrails.near(&self.resource) {
+            let finding = self.consult(guardrail);
+            if guardrail.mode == Mode::Shadow {
+                if finding != Finding::Miss {
+                    findings.shadows.push((guardrail, finding));
+                }
+                continue;
+            }
+            match (finding, guardrail.effect) {
+                (Finding::Miss, _) => {}
+                (Finding::Error, _) => findings.errors.push(guardrail),
+                (Finding::Uncertain, _) => findings.uncertain.push(guardrail),
+                (Finding::Match, Effect::Permit) => findings.permits.push(guardrail),
+                (Finding::Match, Effect::Forbid) => findings.forbids.push(guardrail),
+            }
+        }
+        findings
+    }
+
+    /// What the findings amount to.
+    pub(crate) fn verdict(&self, findings: &Findings<'_>) -> Verdict {
+        let mut verdict = self.live(findings);
+        let shadows = findings.shadows.iter();
+        let differs = |finding: Finding, effect: Effect| match (verdict.reason, effect) {
+            (VerdictReason::Granted, Effect::Permit) => finding == Finding::Error,
+            (VerdictReason::Granted, Effect::Forbid) => true,
+            (VerdictReason::NoGrant, Effect::Permit) => {
+                finding == Finding::Match && findings.forbids.is_empty()
+            }
+            _ => false,
+        };
+        let listed = shadows
+            .filter(|(guardrail, finding)| differs(*finding, guardrail.effect))
+            .map(|(guardrail, _)| &guardrail.id);
+        verdict.shadows = sorted(listed);
+        verdict
+    }
+
+    /// The answer of all policies that are not in shadow mode.
+    fn live(&self, findings: &Findings<'_>) -> Verdict {
+        let permitted = findings.is_permitted();
+        let open = |guardrail: &&&Guardrail| permitted || !guardrail.names_models;
+        let forbid = findings.forbids.iter().filter(open).min_by_key(|g| &g.id);
+        let uncertain = findings.uncertain.iter().find(open);
+        if !findings.errors.is_empty() || (forbid.is_none() && uncertain.is_some()) {
+            return Self::failed(findings);
+        }
+        if let Some(forbid) = forbid {
+            let mut verdict = Verdict::deny(VerdictReason::Forbidden);
+            verdict.policies = sorted(findings.forbid_ids());
+            verdict.advice.reason.clone_from(&forbid.reason);
+            verdict.advice.text.clone_from(&forbid.advice);
+            return verdict;
+        }
+        if permitted {
+            return Verdict::allow(sorted(findings.permit_ids()));
+        }
+        let mut verdict = Verdict::deny(VerdictReason::NoGrant);
+        verdict.policies = sorted(findings.forbid_ids());
+        verdict.advice = self.advice();
+        verdict
+    }
+
+    fn failed(findings: &Findings<'_>) -> Verdict {
+        let mut verdict = Verdict::deny(VerdictReason::PolicyError);
+        let failed = findings.errors.iter().chain(&findings.uncertain);
+        verdict.policies = sorted(findings.forbid_ids());
+        verdict.errors = sorted(failed.map(|guardrail| &guardrail.id));
+        let (reason, advice) = if findings.errors.is_empty() {
+            (
+                "the credential does not list all groups, and a guardrail depends on them",
+                "get a credential that lists all of your groups, or have fewer groups",
+            )
+        } else {
+            (
+                "a guardrail could not be evaluated",
+                "tell whoever runs this service",
+            )
+        };
+        verdict.advice.reason = Some(reason.to_owned());
+        verdict.advice.text = Some(advice.to_owned());
+        verdict
+    }
+
+    /// What would help where nothing is granted. A model's owner is named only to those who
+    /// may know of the model, so that unknown and forbidden models are answered alike.
+    fn advice(&self) -> Advice {
+        let mut advice = Advice::default();
+        let roles = self.access.roles.holding(self.action);
+        advice.role = roles.first().map(ToString::to_string);
+        advice.owner = self.owner().filter(|_| self.knows_of_model());
+        advice
+    }
+
+    /// The model's owner.
+    pub(crate) fn owner(&self) -> Option<String> {
+        let owner = self.access.owners.get(self.model?)?;
+        owner.as_ref().map(ToString::to_string)
+    }
+
+    /// The roles that would allow it, the narrowest first, each with its holders.
+    pub(crate) fn remedies(&self) -> Vec<(Arc<str>, Vec<String>)> {
+        let Access { roles, grants, .. } = self.access;
+        roles
+            .holding(self.action)
+            .into_iter()
+            .map(|role| {
+                (
+                    Arc::clone(role),
+                    grants.holding(role, self.environment, self.model),
+                )
+            })
+            .collect()
+    }
+
+    /// Whether the party may list or read the model in some environment.
+    fn knows_of_model(&self) -> bool {
+        let environments = self.access.environments.iter();
+        environments
+            .flat_map(|environment| [(environment, Action::List), (environment, Action::Read)])
+            .any(|(environment, action)| self.elsewhere(environment, action).find().allows())
+    }
+
+    /// The same party asking about the same model in another environment.
+    fn elsewhere(&self, environment: &'a Environment, action: Action) -> Self {
+        Self {
+            action,
+            environment,
+            resource: self.access.resource(environment, self.model),
+            request: OnceCell::new(),
+            ..*self
+        }
+    }
+
+    fn consult(&self, guardrail: &Guardrail) -> Finding {
+        if !self.groups_complete {
+            let known = guardrail
+                .groups
+                .iter()
+                .all(|group| self.principal.parents.contains(group));
+            if !known {
+                let about = guardrail.could_be_about(self.principal, self.action, &self.resource);
+                return match (about, guardrail.effect) {
+                    (true, Effect::Forbid) => Finding::Uncertain,
+                    _ => Finding::Miss,
+                };
+            }
+        }
+        if !guardrail.is_about(self.principal, self.action, &self.resource) {
+            return Finding::Miss;
+        }
+        match self.request.get_or_init(|| self.request()) {
+            Some((request, entities)) => evaluate(request, entities, &guardrail.policy),
+            None => Finding::Error,
+        }
+    }
+
+    /// The question as Cedar takes it, with the three entities that policies may look at.
+    fn request(&self) -> Option<(Request, Entities)> {
+        let action = self.access.schema.action(self.action)?;
+        let party = &self.question.party.principal;
+        let context = schema::call(self.question.caller, party, self.question.context)?;
+        let parents = self.principal.parents.iter().cloned().collect();
+        let principal = Entity::new_no_attrs(self.principal.uid.clone(), parents);
+        let parents = self.resource.parents.iter().cloned().collect();
+        let resource = match self.model {
+            Some(model) => schema::endpoint(self.resource.uid.clone(), model, parents)?,
+            None => Entity::new_no_attrs(self.resource.uid.clone(), parents),
+        };
+        let request =
+            Request::new(principal.uid(), action.uid(), resource.uid(), context, None).ok()?;
+        let entities = Entities::from_entities([principal, action.clone(), resource], None).ok()?;
+        Some((request, entities))
+    }
+}
+
+impl Findings<'_> {
+    pub(crate) fn is_permitted(&self) -> bool {
+        !self.grants.is_empty() || !self.permits.is_empty()
+    }
+
+    fn allows(&self) -> bool {
+        self.is_permitted()
+            && self.forbids.is_empty()
+            && self.errors.is_empty()
+            && self.uncertain.is_empty()
+    }
+
+    pub(crate) fn permit_ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        let grants = self.grants.iter().map(|grant| &grant.id);
+        grants.chain(self.permits.iter().map(|guardrail| &guardrail.id))
+    }
+
+    pub(crate) fn forbid_ids(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.forbids.iter().map(|guardrail| &guardrail.id)
+    }
+}
+
+/// Asks Cedar about one policy.
+fn evaluate(request: &Request, entities: &Entities, policy: &PolicySet) -> Finding {
+    static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
+    let response = AUTHORIZER.is_authorized(request, policy, entities);
+    let diagnostics = response.diagnostics();
+    if diagnostics.errors().next().is_some() {
+        Finding::Error
+    } else if diagnostics.reason().next().is_some() {
+        Finding::Match
+    } else {
+        Finding::Miss
+    }
+}
+
+fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> Vec<Arc<str>> {
+    let mut ids: Vec<Arc<str>> = ids.cloned().collect();
+    ids.sort();
+    ids
+}

@@ -1,0 +1,215 @@
+//! An access in force: grants by whom they name, guardrails by what they are about.
+//!
+//! A grant is a link of the template
+//! `permit (principal in ?principal, action in [the role's actions], resource in ?resource)`,
+//! whose resource is a model in an environment, or the environment itself for a grant on
+//! every model. Such a policy is all scope, so it is decided by looking it up: it matches
+//! exactly if the principal is, or is in, what it names, and so for the resource.
+//! A question about one model looks at the grants of that model and of the environment,
+//! and at the guardrails whose scope names the model, the environment or nothing; how many
+//! models there are does not matter.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy::EntityUid;
+use spanner_core::{Environment, Group, ModelName, Party, Principal};
+
+use crate::guardrail::{Guardrail, Placed};
+use crate::load::{Holder, RawGrant};
+use crate::promotion::PromotionRule;
+use crate::role::{ActionSet, Roles};
+use crate::schema::Schema;
+
+/// Everything that decides, at one moment.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) schema: &'static Schema,
+    pub(crate) digest: Arc<str>,
+    pub(crate) environments: Vec<Environment>,
+    pub(crate) roles: Roles,
+    pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
+    pub(crate) owners: HashMap<ModelName, Option<Holder>>,
+    pub(crate) grants: Grants,
+    pub(crate) guardrails: Guardrails,
+    /// The groups that guardrails mention: the only ones Cedar needs to know of.
+    pub(crate) mentioned: HashMap<Group, EntityUid>,
+}
+
+/// All grants.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    by_environment: HashMap<Environment, Ground>,
+    count: usize,
+}
+
+/// The grants of one environment.
+#[derive(Debug, Default)]
+struct Ground {
+    every: Holders,
+    models: HashMap<ModelName, Holders>,
+}
+
+/// The grants on one resource, by whom they name.
+#[derive(Debug, Default)]
+struct Holders {
+    groups: HashMap<Group, Vec<Grant>>,
+    parties: HashMap<Principal, Vec<Grant>>,
+}
+
+/// One role given to one holder on one resource.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) id: Arc<str>,
+    pub(crate) role: Arc<str>,
+    pub(crate) actions: ActionSet,
+}
+
+/// All guardrails.
+#[derive(Debug, Default)]
+pub(crate) struct Guardrails {
+    anywhere: Vec<Guardrail>,
+    by_anchor: HashMap<EntityUid, Vec<Guardrail>>,
+}
+
+impl Grants {
+    /// Adds a grant on a model, or on every model.
+    pub(crate) fn add(&mut self, model: Option<&ModelName>, grant: RawGrant) {
+        let RawGrant {
+            environment,
+            role,
+            actions,
+            holder,
+        } = grant;
+        let name = model.map_or("*", ModelName::as_str);
+        let id = Arc::from(format!("grant/{environment}/{name}/{role}/{holder}"));
+        let ground = self.by_environment.entry(environment).or_default();
+        let holders = match model {
+            Some(model) => ground.models.entry(model.clone()).or_default(),
+            None => &mut ground.every,
+        };
+        let list = match holder {
+            Holder::Group(group) => holders.groups.entry(group).or_default(),
+            Holder::Party(principal) => holders.parties.entry(principal).or_default(),
+        };
+        list.push(Grant { id, role, actions });
+        self.count += 1;
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The grants that name this party or a group of it, on this model or on all.
+    pub(crate) fn of<'g>(
+        &'g self,
+        party: &'g Party,
+        environment: &Environment,
+        model: Option<&ModelName>,
+    ) -> impl Iterator<Item = &'g Grant> {
+        self.on(environment, model).flat_map(|holders| {
+            let own = holders.parties.get(&party.principal);
+            let groups = distinct(&party.groups).filter_map(|group| holders.groups.get(group));
+            own.into_iter().chain(groups).flatten()
+        })
+    }
+
+    /// Whoever holds a role on this model or on all, as manifests write them, sorted.
+    pub(crate) fn holding(
+        &self,
+        role: &str,
+        environment: &Environment,
+        model: Option<&ModelName>,
+    ) -> Vec<String> {
+        let mut found: Vec<String> = self
+            .on(environment, model)
+            .flat_map(|holders| {
+                let has = |grants: &[Grant]| grants.iter().any(|grant| &*grant.role == role);
+                let groups = holders.groups.iter().filter(move |(_, grants)| has(grants));
+                let parties = holders
+                    .parties
+                    .iter()
+                    .filter(move |(_, grants)| has(grants));
+                groups
+                    .map(|(group, _)| group.to_string())
+                    .chain(parties.map(|(principal, _)| principal.to_string()))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn on(
+        &self,
+        environment: &Environment,
+        model: Option<&ModelName>,
+    ) -> impl Iterator<Item = &Holders> {
+        let ground = self.by_environment.get(environment);
+        let own = ground
+            .zip(model)
+            .and_then(|(ground, model)| ground.models.get(model));
+        own.into_iter().chain(ground.map(|ground| &ground.every))
+    }
+}
+
+impl Guardrails {
+    pub(crate) fn add(&mut self, guardrail: Guardrail) {
+        match guardrail.bucket().cloned() {
+            Some(anchor) => self.by_anchor.entry(anchor).or_default().push(guardrail),
+            None => self.anywhere.push(guardrail),
+        }
+    }
+
+    /// The guardrails that can be about a resource.
+    pub(crate) fn near<'g>(&'g self, resource: &Placed) -> impl Iterator<Item = &'g Guardrail> {
+        std::iter::once(&resource.uid)
+            .chain(&resource.parents)
+            .filter_map(|uid| self.by_anchor.get(uid))
+            .flatten()
+            .chain(&self.anywhere)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Guardrail> {
+        self.anywhere
+            .iter()
+            .chain(self.by_anchor.values().flatten())
+    }
+}
+
+impl Access {
+    /// What guardrails must know of a party: itself and the groups that any of them names.
+    pub(crate) fn place(&self, party: &Party) -> Option<Placed> {
+        let uid = self.schema.types.principal(&party.principal)?;
+        let parents: HashSet<&EntityUid> = party
+            .groups
+            .iter()
+            .filter_map(|group| self.mentioned.get(group))
+            .collect();
+        Some(Placed {
+            uid,
+            parents: parents.into_iter().cloned().collect(),
+        })
+    }
+
+    /// A resource in an environment.
+    pub(crate) fn resource(&self, environment: &Environment, model: Option<&ModelName>) -> Placed {
+        let types = &self.schema.types;
+        match model {
+            Some(model) => Placed {
+                uid: types.endpoint(environment, model),
+                parents: vec![types.model(model), types.environment(environment)],
+            },
+            None => Placed {
+                uid: types.server(environment),
+                parents: vec![types.environment(environment)],
+            },
+        }
+    }
+}
+
+/// Each group once, however often a token lists it.
+fn distinct(groups: &[Group]) -> impl Iterator<Item = &Group> {
+    let mut seen = HashSet::new();
+    groups.iter().filter(move |group| seen.insert(*group))
+}

@@ -1,0 +1,358 @@
+//! The files of an access, from a directory or from memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
+
+use super::problem::{Page, Problems, quoted, suggestion};
+
+/// One file: its name within the access, with `/` between parts, and its text.
+#[derive(Debug, Clone)]
+pub(crate) struct Document {
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// The files of an access, sorted by name.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    pub(crate) organization: Option<Document>,
+    pub(crate) manifests: Vec<Document>,
+    pub(crate) guardrails: Vec<Document>,
+}
+
+/// What a file is for, by its name.
+enum Place {
+    Organization,
+    Manifest,
+    Guardrail,
+    /// Not read: notes, cases, hidden files.
+    Aside,
+}
+
+/// Counts what is taken in, so that no directory can fill the memory.
+#[derive(Default)]
+struct Intake {
+    documents: Documents,
+    files: usize,
+    bytes: usize,
+}
+
+/// Reads a directory, through symbolic links.
+pub(crate) fn from_dir(dir: &Path, problems: &mut Problems) -> Documents {
+    let mut intake = Intake::default();
+    let entries = WalkDir::new(dir)
+        .min_depth(1)
+        .max_depth(MAX_DEPTH)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(|entry| {
+            entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy())
+        });
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                walk_problem(dir, &error, problems);
+                continue;
+            }
+        };
+        let name = relative(dir, entry.path());
+        if entry.file_type().is_dir() {
+            if entry.depth() == MAX_DEPTH {
+                let what = format!("the folder is more than {} deep", MAX_DEPTH - 1);
+                problems.file(&name, what, "move its files up");
+            }
+            continue;
+        }
+        if !intake.take(&name, |limit| read(entry.path(), limit), problems) {
+            break;
+        }
+    }
+    intake.finish(problems)
+}
+
+/// Takes files from memory.
+pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
+    files: impl IntoIterator<Item = (N, T)>,
+    problems: &mut Problems,
+) -> Documents {
+    let mut intake = Intake::default();
+    for (name, bytes) in files {
+        let (name, bytes) = (name.into(), bytes.into());
+        if name.split('/').any(is_hidden) {
+            continue;
+        }
+        if !intake.take(&name, |_| Ok(bytes), problems) {
+            break;
+        }
+    }
+    intake.finish(problems)
+}
+
+impl Documents {
+    /// The digest of everything that decides: the files by name and content, and what the
+    /// program adds.
+    pub(crate) fn digest(&self, program: &[&str]) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        add("spanner-access-1");
+        for text in program {
+            add(text);
+        }
+        let files = self
+            .organization
+            .iter()
+            .chain(&self.manifests)
+            .chain(&self.guardrails);
+        for file in files {
+            add(&file.name);
+            add(&file.text);
+        }
+        let digest: String = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("sha256:{digest}")
+    }
+}
+
+impl Document {
+    pub(crate) fn page(&self) -> Page<'_> {
+        Page {
+            name: &self.name,
+            text: &self.text,
+        }
+    }
+}
+
+impl Intake {
+    /// Takes one file. `false` if nothing more is to be taken.
+    fn take(
+        &mut self,
+        name: &str,
+        bytes: impl FnOnce(usize) -> io::Result<Vec<u8>>,
+        problems: &mut Problems,
+    ) -> bool {
+        let Some(place) = place(name, problems) else {
+            return true;
+        };
+        if matches!(place, Place::Aside) {
+            return true;
+        }
+        self.files += 1;
+        if self.files > MAX_FILES {
+            let what = format!("there are more than {MAX_FILES} files");
+            problems.file(
+                ".",
+                what,
+                "split the access, or look for files that are not meant",
+            );
+            return false;
+        }
+        let Some(text) = text(name, bytes(MAX_FILE_BYTES), problems) else {
+            return true;
+        };
+        self.bytes += text.len();
+        if self.bytes > MAX_BYTES {
+            let what = format!("the files together have more than {MAX_BYTES} bytes");
+            problems.file(
+                ".",
+                what,
+                "split the access, or look for files that are not meant",
+            );
+            return false;
+        }
+        let document = Document {
+            name: name.to_owned(),
+            text,
+        };
+        match place {
+            Place::Organization => self.documents.organization = Some(document),
+            Place::Manifest => self.documents.manifests.push(document),
+            Place::Guardrail => self.documents.guardrails.push(document),
+            Place::Aside => {}
+        }
+        true
+    }
+
+    fn finish(self, problems: &mut Problems) -> Documents {
+        let mut documents = self.documents;
+        for list in [&mut documents.manifests, &mut documents.guardrails] {
+            list.sort_by(|a, b| a.name.cmp(&b.name));
+            for (first, second) in list.iter().zip(list.iter().skip(1)) {
+                if first.name == second.name {
+                    problems.file(&first.name, "the file is given twice", "give it once");
+                }
+            }
+        }
+        if documents.organization.is_none() && problems.is_empty() {
+            problems.file(
+                ORGANIZATION,
+                "the file is missing",
+                "create it with at least `environments` and `issuers`",
+            );
+        }
+        documents
+    }
+}
+
+/// What a file is for. Whatever could be a manifest or guardrail in the wrong place is a
+/// problem, since a guardrail that is not read does not guard.
+fn place(name: &str, problems: &mut Problems) -> Option<Place> {
+    let (top, rest) = name
+        .split_once('/')
+        .map_or((name, None), |(top, rest)| (top, Some(rest)));
+    let is = |extension: &str| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|found| found == extension)
+    };
+    match (top, rest) {
+        (ORGANIZATION, None) => Some(Place::Organization),
+        ("cases", Some(_)) => Some(Place::Aside),
+        (MODELS, Some(_)) if is("toml") => Some(Place::Manifest),
+        (POLICIES, Some(_)) if is("cedar") => Some(Place::Guardrail),
+        _ if is("md") => Some(Place::Aside),
+        (MODELS, Some(_)) => {
+            problems.file(
+                name,
+                "this is no manifest",
+                "name it `.toml`, or move it elsewhere",
+            );
+            None
+        }
+        (POLICIES, Some(_)) => {
+            problems.file(
+                name,
+                "this is no guardrail",
+                "name it `.cedar`, or move it elsewhere",
+            );
+            None
+        }
+        (top, Some(_)) => {
+            let advice = suggestion(
+                top,
+                [MODELS, POLICIES, "cases"],
+                "the folders are `models`, `policies` and `cases`",
+            );
+            problems.file(name, format!("unknown folder {}", quoted(top)), advice);
+            None
+        }
+        (top, None) if is("toml") || is("cedar") => {
+            let advice = suggestion(top, [ORGANIZATION], "move it to `models` or `policies`");
+            problems.file(name, format!("unknown file {}", quoted(top)), advice);
+            None
+        }
+        (_, None) => Some(Place::Aside),
+    }
+}
+
+fn text(name: &str, bytes: io::Result<Vec<u8>>, problems: &mut Problems) -> Option<String> {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            problems.file(
+                name,
+                format!("the file cannot be read: {error}"),
+                "make it readable",
+            );
+            return None;
+        }
+    };
+    if bytes.len() > MAX_FILE_BYTES {
+        let what = format!("the file has more than {MAX_FILE_BYTES} bytes");
+        problems.file(name, what, "split it");
+        return None;
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let bytes = error.as_bytes();
+            let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+            let page = Page {
+                name,
+                text: &before,
+            };
+            problems.at(page, valid, "the file is not UTF-8", "save it as UTF-8");
+            None
+        }
+    }
+}
+
+/// Reads at most one byte more than the limit, whatever the file's size is said to be.
+fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a plain file",
+        ));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn walk_problem(dir: &Path, error: &walkdir::Error, problems: &mut Problems) {
+    let name = error
+        .path()
+        .map_or_else(|| ".".to_owned(), |path| relative(dir, path));
+    if error.loop_ancestor().is_some() {
+        problems.file(
+            &name,
+            "the symbolic link leads back to a folder above it",
+            "remove the link",
+        );
+        return;
+    }
+    let what = match error.io_error() {
+        Some(error) => format!("it cannot be read: {error}"),
+        None => "it cannot be read".to_owned(),
+    };
+    problems.file(&name, what, "make it a folder or file that can be read");
+}
+
+fn relative(dir: &Path, path: &Path) -> String {
+    let inner = path.strip_prefix(dir).unwrap_or(path);
+    let parts: Vec<_> = inner
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    match parts.join("/") {
+        name if name.is_empty() => ".".to_owned(),
+        name => name,
+    }
+}
+
+/// Hidden names are passed over: version control, and the folders through which Kubernetes
+/// mounts a `ConfigMap`.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+const ORGANIZATION: &str = "organization.toml";
+const MODELS: &str = "models";
+const POLICIES: &str = "policies";
+
+/// Files of an access: ten thousand models, several times over.
+const MAX_FILES: usize = 50_000;
+
+/// Bytes of one file: a directory of 20,000 groups, or 500 guardrails.
+const MAX_FILE_BYTES: usize = 1024 * 1024;
+
+/// Bytes of all files together: what is read is held in memory while it is checked.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Folders within folders: a model's name has rarely more than three parts.
+const MAX_DEPTH: usize = 12;

@@ -1,0 +1,191 @@
+//! The `[grants.<environment>]` tables of the organization and of each manifest.
+
+use std::sync::Arc;
+
+use spanner_core::{CallerKind, Environment};
+
+use super::fields::{Fields, Text};
+use super::principal::{Directory, Holder};
+use super::problem::{Problems, listed, quoted, suggestion};
+use crate::role::{ActionSet, Roles};
+use crate::schema::Schema;
+
+/// A role given to somebody in an environment.
+#[derive(Debug, Clone)]
+pub(crate) struct RawGrant {
+    pub(crate) environment: Environment,
+    pub(crate) role: Arc<str>,
+    pub(crate) actions: ActionSet,
+    pub(crate) holder: Holder,
+}
+
+/// What grants are read against.
+#[derive(Debug)]
+pub(crate) struct Vocabulary<'v> {
+    pub(crate) environments: &'v [Environment],
+    pub(crate) roles: &'v Roles,
+    pub(crate) directory: &'v Directory,
+    pub(crate) schema: &'v Schema,
+}
+
+/// Whether people may be granted something by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Individuals {
+    /// They may: the manifest says so, with a reason.
+    Allow,
+    /// They may not, and a manifest could say otherwise.
+    Refuse,
+    /// They may not: grants for every model are given to teams.
+    Never,
+}
+
+impl Vocabulary<'_> {
+    /// Reads a `grants` table.
+    pub(crate) fn grants(
+        &self,
+        table: Fields<'_>,
+        individuals: Individuals,
+        problems: &mut Problems,
+    ) -> Vec<RawGrant> {
+        let mut grants = Vec::new();
+        for (name, roles) in table.all_tables(problems) {
+            let environment = self.environment(table, name, problems);
+            for (role, holders) in roles.all_texts(problems) {
+                let role = self.role(table, role, problems);
+                let mut seen = Vec::new();
+                for text in holders.items {
+                    let Some(holder) = self.holder(table, text, individuals, problems) else {
+                        continue;
+                    };
+                    if seen.contains(&holder) {
+                        let what = format!("{} stands twice in this list", quoted(text.value));
+                        table.problem(text.at, what, "remove one", problems);
+                        continue;
+                    }
+                    seen.push(holder.clone());
+                    let (Some(environment), Some((role, actions))) = (&environment, &role) else {
+                        continue;
+                    };
+                    self.refuse_useless(table, text, role, *actions, &holder, problems);
+                    grants.push(RawGrant {
+                        environment: environment.clone(),
+                        role: Arc::clone(role),
+                        actions: *actions,
+                        holder,
+                    });
+                }
+            }
+        }
+        grants
+    }
+
+    /// Finds an environment by its name.
+    pub(crate) fn environment(
+        &self,
+        table: Fields<'_>,
+        name: Text<'_>,
+        problems: &mut Problems,
+    ) -> Option<Environment> {
+        let known = self.environments.iter().map(Environment::as_str);
+        let found = self
+            .environments
+            .iter()
+            .find(|environment| environment.as_str() == name.value);
+        if found.is_none() && !self.environments.is_empty() {
+            let advice = suggestion(
+                name.value,
+                known.clone(),
+                &format!("the environments are {}", listed(known)),
+            );
+            let what = format!("unknown environment {}", quoted(name.value));
+            table.problem(name.at, what, advice, problems);
+        }
+        found.cloned()
+    }
+
+    fn role(
+        &self,
+        table: Fields<'_>,
+        name: Text<'_>,
+        problems: &mut Problems,
+    ) -> Option<(Arc<str>, ActionSet)> {
+        let found = self.roles.find(name.value);
+        if found.is_none() {
+            let advice = suggestion(
+                name.value,
+                self.roles.names(),
+                &format!("the roles are {}", listed(self.roles.names())),
+            );
+            let what = format!("unknown role {}", quoted(name.value));
+            table.problem(name.at, what, advice, problems);
+        }
+        found.map(|(name, actions)| (Arc::clone(name), actions))
+    }
+
+    fn holder(
+        &self,
+        table: Fields<'_>,
+        text: Text<'_>,
+        individuals: Individuals,
+        problems: &mut Problems,
+    ) -> Option<Holder> {
+        let holder = self.party(table, text, problems)?;
+        if holder.kind() != Some(CallerKind::User) {
+            return Some(holder);
+        }
+        let advice = match individuals {
+            Individuals::Allow => return Some(holder),
+            Individuals::Refuse => {
+                "grant it to a group, or set `individuals = \"allowed\"` with an `individuals_reason`"
+            }
+            Individuals::Never => "grant it to a group, or in the manifest of a model",
+        };
+        let what = format!("{} is an individual", quoted(text.value));
+        table.problem(text.at, what, advice, problems);
+        None
+    }
+
+    /// Reads a principal.
+    pub(crate) fn party(
+        &self,
+        table: Fields<'_>,
+        text: Text<'_>,
+        problems: &mut Problems,
+    ) -> Option<Holder> {
+        if self.directory.issuers.is_empty() {
+            return None;
+        }
+        match self.directory.holder(text.value) {
+            Ok(holder) => Some(holder),
+            Err((what, advice)) => {
+                table.problem(text.at, what, advice, problems);
+                None
+            }
+        }
+    }
+
+    fn refuse_useless(
+        &self,
+        table: Fields<'_>,
+        text: Text<'_>,
+        role: &str,
+        actions: ActionSet,
+        holder: &Holder,
+        problems: &mut Problems,
+    ) {
+        if let Some(kind) = holder.kind()
+            && self
+                .schema
+                .applicable_to_models(kind)
+                .within(actions)
+                .is_empty()
+        {
+            let what = format!(
+                "the role {} holds nothing that {} may ever do",
+                quoted(role),
+                quoted(text.value)
+            );
+            table.problem(text.at, what, "grant it to somebody else", problems);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Guardrails: the organization's `.cedar` files, through the load gate.
+//!
+//! 1. Each has an `@id`, each forbid a `@reason`; ids are distinct.
+//! 2. They are valid in strict mode at level 1, and warnings count: a policy that can never
+//!    apply guards nothing.
+//! 3. They do no arithmetic, so that none can fail while it decides.
+//! 4. The groups, issuers and environments they name exist.
+
+use std::collections::HashMap;
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use cedar_policy::pst::{BinaryOp, Clause, Expr, UnaryOp};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, ValidationMode};
+use miette::Diagnostic;
+use spanner_core::{Environment, IssuerAlias, ModelName};
+
+use super::grants::Vocabulary;
+use super::lexer;
+use super::problem::{Page, Problems, listed, quoted, suggestion};
+use crate::guardrail::{Guardrail, Mode};
+
+/// Reads the guardrails of all files, one after the other.
+#[derive(Debug)]
+pub(crate) struct Reader<'v> {
+    vocabulary: &'v Vocabulary<'v>,
+    seen: HashMap<String, String>,
+    count: usize,
+    pub(crate) guardrails: Vec<Guardrail>,
+}
+
+/// One policy and where it stands.
+struct Place<'p> {
+    page: Page<'p>,
+    at: usize,
+    policy: &'p Policy,
+}
+
+impl<'v> Reader<'v> {
+    pub(crate) fn new(vocabulary: &'v Vocabulary<'v>) -> Self {
+        Self {
+            vocabulary,
+            seen: HashMap::new(),
+            count: 0,
+            guardrails: Vec::new(),
+        }
+    }
+
+    /// Reads one file.
+    pub(crate) fn read(&mut self, page: Page<'_>, problems: &mut Problems) {
+        if let Err(at) = lexer::bounded(page.text) {
+            let what = format!(
+                "the policy has more than {} operators or brackets",
+                lexer::MAX_OPERATORS
+            );
+            problems.at(page, at, what, "split it into several policies");
+            return;
+        }
+        let policies = match PolicySet::from_str(page.text) {
+            Ok(policies) => policies,
+            Err(errors) => {
+                for error in errors.iter() {
+                    problems.at(
+                        page,
+                        offset(error).unwrap_or(0),
+                        cedar(error),
+                        "correct the Cedar",
+                    );
+                }
+                return;
+            }
+        };
+        for template in policies.templates() {
+            let text = template.to_cedar();
+            let at = page.text.find(&text).unwrap_or(0);
+            problems.at(
+                page,
+                at,
+                "the policy has a slot",
+                "name the principal or resource; grants stand in manifests",
+            );
+        }
+        let mut from = 0;
+        for policy in in_order(&policies) {
+            if self.count == MAX_GUARDRAILS {
+                let what = format!("there are more than {MAX_GUARDRAILS} guardrails");
+                problems.at(page, from, what, "join some of them");
+                return;
+            }
+            self.count += 1;
+            let text = policy.to_cedar().unwrap_or_default();
+            let found = page.text.get(from..).and_then(|rest| rest.find(&text));
+            let at = found.map_or(from, |found| from + found);
+            from = found.map_or(from, |_| at + text.len());
+            self.policy(&Place { page, at, policy }, problems);
+        }
+    }
+
+    fn policy(&mut self, place: &Place<'_>, problems: &mut Problems) {
+        let id = self.id(place, problems);
+        let reason = place.annotation("reason");
+        if reason.is_none() && place.policy.effect() == Effect::Forbid {
+            place.problem(
+                "the forbid has no `@reason`",
+                "say why as `@reason(\"…\")`; it reaches whoever is refused",
+                problems,
+            );
+        }
+        let mode = place.mode(problems);
+        place.refuse_misspelt(problems);
+        place.refuse_arithmetic(problems);
+        self.refuse_unknown_entities(place, problems);
+        let Some(id) = id else {
+            return;
+        };
+        let policy = place.policy.new_id(PolicyId::new(&id));
+        let alone = PolicySet::from_policies([policy.clone()]);
+        let Ok(alone) = alone else {
+            place.problem(
+                "the policy cannot stand alone",
+                "name the principal and resource",
+                problems,
+            );
+            return;
+        };
+        self.validate(place, &alone, problems);
+        self.guardrails.push(Guardrail::new(
+            Arc::from(id),
+            mode,
+            self.vocabulary.schema,
+            &policy,
+            alone,
+        ));
+    }
+
+    /// The policy's id, if it has one of its own.
+    fn id(&mut self, place: &Place<'_>, problems: &mut Problems) -> Option<String> {
+        let Some(id) = place.annotation("id") else {
+            place.problem(
+                "the policy has no `@id`",
+                "name it as `@id(\"…\")`; records refer to it",
+                problems,
+            );
+            return None;
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+        if id.len() > MAX_ID_BYTES || !id.chars().all(fits) || id.starts_with("grant/") {
+            let what = format!("{} is no id for a guardrail", quoted(&id));
+            let advice = "use letters, digits, `-`, `_`, `.` and `/`, at most 128, and not `grant/` in front";
+            place.problem(what, advice, problems);
+            return None;
+        }
+        let (line, _) = place.page.position(place.at);
+        let here = format!("{}:{line}", place.page.name);
+        if let Some(first) = self.seen.get(&id) {
+            let what = format!("the id {} is already taken at {first}", quoted(&id));
+            place.problem(what, "choose another id", problems);
+            return None;
+        }
+        self.seen.insert(id.clone(), here);
+        Some(id)
+    }
+
+    fn validate(&self, place: &Place<'_>, alone: &PolicySet, problems: &mut Problems) {
+        let validator = &self.vocabulary.schema.validator;
+        let result = validator.validate_with_level(alone, ValidationMode::Strict, LEVEL);
+        for error in result.validation_errors() {
+            let at = offset(error).unwrap_or(place.at);
+            problems.at(
+                place.page,
+                at,
+                cedar(error),
+                "correct the policy; the schema says what there is",
+            );
+        }
+        for warning in result.validation_warnings() {
+            let at = offset(warning).unwrap_or(place.at);
+            problems.at(
+                place.page,
+                at,
+                cedar(warning),
+                "correct the policy; warnings count, since it would not guard what it seems to",
+            );
+        }
+    }
+
+    /// Refuses names that exist nowhere: a guardrail about them would never apply.
+    fn refuse_unknown_entities(&self, place: &Place<'_>, problems: &mut Problems) {
+        let mut literals = place.policy.entity_literals();
+        literals.sort();
+        literals.dedup();
+        for uid in &literals {
+            if let Err((what, advice)) = self.known(uid) {
+                let at = place.find(uid);
+                problems.at(place.page, at, what, advice);
+            }
+        }
+    }
+
+    fn known(&self, uid: &EntityUid) -> Result<(), (String, String)> {
+        let Vocabulary {
+            environments,
+            schema,
+            ..
+        } = self.vocabulary;
+        let types = &schema.types;
+        let id = uid.id().unescaped();
+        let environment = |name: &str| {
+            if environments.is_empty() || environments.iter().any(|known| known.as_str() == name) {
+                return Ok(());
+            }
+            let known = environments.iter().map(Environment::as_str);
+            let otherwise = format!("the environments are {}", listed(known.clone()));
+            Err((
+                format!("unknown environment {}", quoted(name)),
+                suggestion(name, known, &otherwise),
+            ))
+        };
+        let model = |name: &str| {
+            ModelName::new(name).map(|_| ()).map_err(|error| {
+                (
+                    error.to_string(),
+                    "write the name as the model's API spells it".to_owned(),
+                )
+            })
+        };
+        let kind = uid.type_name();
+        if *kind == types.environment || *kind == types.server {
+            environment(id)
+        } else if *kind == types.model {
+            model(id)
+        } else if *kind == types.endpoint {
+            let (place, name) = id.split_once('/').unwrap_or((id, ""));
+            environment(place).and_then(|()| model(name))
+        } else if [&types.group, &types.user, &types.service, &types.agent].contains(&kind) {
+            self.known_principal(uid)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn known_principal(&self, uid: &EntityUid) -> Result<(), (String, String)> {
+        let directory = self.vocabulary.directory;
+        let id = uid.id().unescaped();
+        let aliases = directory.issuers.iter().map(IssuerAlias::as_str);
+        let alias = id.split_once('/').map_or("", |(alias, _)| alias);
+        if directory.issuers.is_empty() {
+            return Ok(());
+        }
+        if !aliases.clone().any(|known| known == alias) {
+            let what = format!("{} does not begin with the alias of an issuer", quoted(id));
+            let advice = format!(
+                "write one of {} and a slash before the name",
+                listed(aliases)
+            );
+            return Err((what, advice));
+        }
+        if *uid.type_name() != self.vocabulary.schema.types.group {
+            return Ok(());
+        }
+        directory.holder(&format!("group:{id}")).map(|_| ())
+    }
+}
+
+impl Place<'_> {
+    fn annotation(&self, key: &str) -> Option<String> {
+        self.policy
+            .annotation(key)
+            .filter(|text| !text.trim().is_empty())
+            .map(ToOwned::to_owned)
+    }
+
+    fn mode(&self, problems: &mut Problems) -> Mode {
+        match self.policy.annotation("mode") {
+            None => Mode::Live,
+            Some("shadow") => Mode::Shadow,
+            Some(other) => {
+                let what = format!("`@mode` cannot be {}", quoted(other));
+                self.problem(what, "write `@mode(\"shadow\")`, or leave it out", problems);
+                Mode::Live
+            }
+        }
+    }
+
+    /// Refuses annotations that are nearly one of ours; others are the author's own.
+    fn refuse_misspelt(&self, problems: &mut Problems) {
+        let mut keys: Vec<&str> = self.policy.annotations().map(|(key, _)| key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            if ANNOTATIONS.contains(&key) {
+                continue;
+            }
+            let advice = suggestion(key, ANNOTATIONS.iter().copied(), "");
+            if !advice.is_empty() {
+                self.problem(
+                    format!("unknown annotation {}", quoted(key)),
+                    advice,
+                    problems,
+                );
+            }
+        }
+    }
+
+    fn refuse_arithmetic(&self, problems: &mut Problems) {
+        let Ok(policy) = self.policy.to_pst() else {
+            self.problem(
+                "the policy cannot be read back",
+                "write it more simply",
+                problems,
+            );
+            return;
+        };
+        let calculates = |clause: &Clause| {
+            let (Clause::When(expression) | Clause::Unless(expression)) = clause;
+            expression.reduce(&arithmetic, &|a, b| a || b, false)
+        };
+        if policy.body().clauses().iter().any(calculates) {
+            self.problem(
+                "the policy does arithmetic, which can fail while it decides",
+                "compare the attributes of the context as they are",
+                problems,
+            );
+        }
+    }
+
+    /// Where an entity is named, as far as it is written in the usual way.
+    fn find(&self, uid: &EntityUid) -> usize {
+        let text = self.page.text.get(self.at..).unwrap_or_default();
+        self.at + text.find(&uid.to_string()).unwrap_or(0)
+    }
+
+    fn problem(&self, what: impl Into<String>, advice: impl Into<String>, problems: &mut Problems) {
+        problems.at(self.page, self.at, what, advice);
+    }
+}
+
+/// Whether an expression calculates; the operands are looked at too if it does not.
+fn arithmetic(expression: &Expr) -> Option<bool> {
+    let calculates = match expression {
+        Expr::UnaryOp { op, .. } => matches!(op, UnaryOp::Neg),
+        Expr::BinaryOp { op, .. } => matches!(
+            op,
+            BinaryOp::Add
+                | BinaryOp::Sub
+                | BinaryOp::Mul
+                | BinaryOp::Offset
+                | BinaryOp::DurationSince
+        ),
+        _ => false,
+    };
+    calculates.then_some(true)
+}
+
+/// The policies of a file in the order in which they stand there.
+fn in_order(policies: &PolicySet) -> Vec<&Policy> {
+    let mut policies: Vec<&Policy> = policies.policies().collect();
+    let number = |policy: &Policy| {
+        let id = policy.id().to_string();
+        id.trim_start_matches("policy")
+            .parse::<usize>()
+            .unwrap_or(usize::MAX)
+    };
+    policies.sort_by_key(|policy| number(policy));
+    policies
+}
+
+/// Where Cedar says that something is wrong.
+fn offset(diagnostic: &dyn Diagnostic) -> Option<usize> {
+    diagnostic.labels()?.map(|label| label.offset()).min()
+}
+
+/// What Cedar says is wrong, with its help.
+fn cedar(diagnostic: &dyn Diagnostic) -> String {
+    match diagnostic.help() {
+        Some(help) => format!("{diagnostic} ({help})"),
+        None => diagnostic.to_string(),
+    }
+}
+
+/// Annotations with a meaning.
+const ANNOTATIONS: &[&str] = &["id", "reason", "advice", "mode", "step_up_acr"];
+
+/// A decision has the principal, the action and the resource at hand, and no entity that
+/// an attribute of theirs refers to (Cedar RFC 76).
+const LEVEL: u32 = 1;
+
+/// Guardrails of an organization. All that have no resource in their scope are looked at
+/// for every request.
+const MAX_GUARDRAILS: usize = 1_000;
+
+/// An id stands in every record of a decision that it took part in.
+const MAX_ID_BYTES: usize = 128;

@@ -1,0 +1,120 @@
+//! A model's manifest: who may do what with it, in each environment.
+
+use spanner_core::{CallerKind, ModelName};
+
+use super::fields::{self, Fields};
+use super::grants::{Individuals, RawGrant, Vocabulary};
+use super::principal::Holder;
+use super::problem::{Page, Problems, quoted};
+
+/// One model's manifest.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(crate) model: ModelName,
+    /// Where the name stands.
+    pub(crate) at: usize,
+    pub(crate) owner: Option<Holder>,
+    pub(crate) grants: Vec<RawGrant>,
+}
+
+/// Reads a manifest. `None` if it does not even name a model.
+pub(crate) fn read(
+    page: Page<'_>,
+    vocabulary: &Vocabulary<'_>,
+    problems: &mut Problems,
+) -> Option<Manifest> {
+    let table = fields::parse(page, problems)?;
+    let fields = Fields::of(page, &table, KEYS, problems);
+    let model = model(fields, problems);
+    let owner = owner(fields, vocabulary, problems);
+    let individuals = individuals(fields, problems);
+    fields.text("description", problems);
+    let grants = fields
+        .table("grants", problems)
+        .map(|table| vocabulary.grants(table, individuals, problems))
+        .unwrap_or_default();
+    model.map(|(model, at)| Manifest {
+        model,
+        at,
+        owner,
+        grants,
+    })
+}
+
+fn model(fields: Fields<'_>, problems: &mut Problems) -> Option<(ModelName, usize)> {
+    let text = fields.required_text("model", "the model's name as its API spells it", problems)?;
+    match ModelName::new(text.value) {
+        Ok(model) => Some((model, text.at)),
+        Err(error) => {
+            let advice = "write the name as the model's API spells it";
+            fields.problem(text.at, error.to_string(), advice, problems);
+            None
+        }
+    }
+}
+
+fn owner(
+    fields: Fields<'_>,
+    vocabulary: &Vocabulary<'_>,
+    problems: &mut Problems,
+) -> Option<Holder> {
+    let text = fields.required_text(
+        "owner",
+        "who is accountable, for instance `owner = \"group:nlp\"`",
+        problems,
+    )?;
+    let owner = vocabulary.party(fields, text, problems)?;
+    match owner.kind() {
+        None | Some(CallerKind::User) => Some(owner),
+        Some(_) => {
+            let what = format!("{} cannot be accountable", quoted(text.value));
+            fields.problem(
+                text.at,
+                what,
+                "name a group or a user as the owner",
+                problems,
+            );
+            None
+        }
+    }
+}
+
+fn individuals(fields: Fields<'_>, problems: &mut Problems) -> Individuals {
+    let reason = fields.text("individuals_reason", problems);
+    let Some(word) = fields.text("individuals", problems) else {
+        if let Some(reason) = reason
+            && !fields.has("individuals")
+        {
+            let what = "there is a reason for individuals, and they are not allowed";
+            let advice = "add `individuals = \"allowed\"`, or remove the reason";
+            fields.problem(reason.at, what, advice, problems);
+        }
+        return Individuals::Refuse;
+    };
+    match word.value {
+        "allowed" => {
+            if reason.is_none_or(|reason| reason.value.trim().is_empty()) {
+                let what = "individuals are allowed without a reason";
+                let advice = "say why as `individuals_reason`; access reviews list it";
+                fields.problem(word.at, what, advice, problems);
+            }
+            Individuals::Allow
+        }
+        "refused" => Individuals::Refuse,
+        other => {
+            let what = format!("`individuals` cannot be {}", quoted(other));
+            let advice = "write `allowed` or `refused`";
+            fields.problem(word.at, what, advice, problems);
+            Individuals::Allow
+        }
+    }
+}
+
+const KEYS: &[&str] = &[
+    "model",
+    "owner",
+    "individuals",
+    "individuals_reason",
+    "description",
+    "grants",
+];

@@ -1,0 +1,290 @@
+//! `organization.toml`: environments, issuers, groups, roles, default grants, promotions.
+
+use std::collections::{BTreeMap, HashSet};
+
+use spanner_core::{CallerKind, Environment, IssuerAlias, NameError};
+
+use super::fields::{self, Fields, Text};
+use super::grants::{Individuals, RawGrant, Vocabulary};
+use super::principal::Directory;
+use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::roles::roles;
+use crate::promotion::PromotionRule;
+use crate::role::Roles;
+use crate::schema::Schema;
+
+/// What the organization says; usable for reading the manifests even where it is at fault.
+#[derive(Debug)]
+pub(crate) struct Organization {
+    pub(crate) environments: Vec<Environment>,
+    pub(crate) roles: Roles,
+    pub(crate) directory: Directory,
+    pub(crate) grants: Vec<RawGrant>,
+    pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
+}
+
+/// Reads the organization's file.
+pub(crate) fn read(
+    page: Page<'_>,
+    issuers: &[IssuerAlias],
+    schema: &Schema,
+    problems: &mut Problems,
+) -> Option<Organization> {
+    let table = fields::parse(page, problems)?;
+    let fields = Fields::of(page, &table, KEYS, problems);
+    let environments = environments(fields, problems);
+    let mut directory = Directory {
+        issuers: self::issuers(fields, issuers, problems),
+        groups: HashSet::new(),
+    };
+    groups(fields, &mut directory, problems);
+    let roles = roles(fields, problems);
+    let vocabulary = Vocabulary {
+        environments: &environments,
+        roles: &roles,
+        directory: &directory,
+        schema,
+    };
+    let grants = fields
+        .table("grants", problems)
+        .map(|table| vocabulary.grants(table, Individuals::Never, problems))
+        .unwrap_or_default();
+    let promotions = promotions(fields, &vocabulary, problems);
+    Some(Organization {
+        environments,
+        roles,
+        directory,
+        grants,
+        promotions,
+    })
+}
+
+fn environments(fields: Fields<'_>, problems: &mut Problems) -> Vec<Environment> {
+    let Some(list) = fields.texts("environments", problems) else {
+        if !fields.has("environments") {
+            fields.whole(
+                "the key `environments` is missing",
+                "list the environments in order, for instance `environments = [\"staging\", \"production\"]`",
+                problems,
+            );
+        }
+        return Vec::new();
+    };
+    if list.items.is_empty() {
+        fields.problem(
+            list.at,
+            "there is no environment",
+            "name at least one",
+            problems,
+        );
+    }
+    if list.items.len() > MAX_ENVIRONMENTS {
+        let what = format!("there are more than {MAX_ENVIRONMENTS} environments");
+        fields.problem(list.at, what, "name fewer", problems);
+    }
+    let mut found = names(fields, list.items, Environment::new, problems);
+    found.truncate(MAX_ENVIRONMENTS);
+    found
+}
+
+fn issuers(
+    fields: Fields<'_>,
+    configured: &[IssuerAlias],
+    problems: &mut Problems,
+) -> Vec<IssuerAlias> {
+    let Some(list) = fields.texts("issuers", problems) else {
+        if configured.is_empty() && !fields.has("issuers") {
+            fields.whole(
+                "no issuer is configured",
+                "add the aliases of the issuers, for instance `issuers = [\"corp\"]`",
+                problems,
+            );
+        }
+        return configured.to_vec();
+    };
+    if list.items.is_empty() {
+        fields.problem(list.at, "there is no issuer", "name at least one", problems);
+    }
+    if !configured.is_empty() {
+        for text in &list.items {
+            if !configured.iter().any(|alias| alias.as_str() == text.value) {
+                let what = format!("the program configures no issuer {}", quoted(text.value));
+                let known = configured.iter().map(IssuerAlias::as_str);
+                let advice = suggestion(
+                    text.value,
+                    known.clone(),
+                    &format!("the issuers are {}", listed(known)),
+                );
+                fields.problem(text.at, what, advice, problems);
+            }
+        }
+    }
+    names(fields, list.items, IssuerAlias::new, problems)
+}
+
+fn groups(fields: Fields<'_>, directory: &mut Directory, problems: &mut Problems) {
+    let Some(list) = fields.texts("groups", problems) else {
+        return;
+    };
+    if directory.issuers.is_empty() {
+        return;
+    }
+    for text in list.items {
+        match directory.group(text.value) {
+            Ok(group) => {
+                if !directory.groups.insert(group) {
+                    twice(fields, text, problems);
+                }
+            }
+            Err((what, advice)) => fields.problem(text.at, what, advice, problems),
+        }
+    }
+}
+
+fn promotions(
+    fields: Fields<'_>,
+    vocabulary: &Vocabulary<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<Environment, PromotionRule> {
+    let mut rules = BTreeMap::new();
+    let Some(table) = fields.table("promotion", problems) else {
+        return rules;
+    };
+    for (name, rule) in table.all_tables(problems) {
+        rule.refuse_unknown(PROMOTION_KEYS, problems);
+        let environment = vocabulary.environment(rule, name, problems);
+        let from = origin(rule, environment.as_ref(), vocabulary, problems);
+        let approvals = approvals(rule, problems);
+        let approvers = approvers(rule, approvals, vocabulary, problems);
+        if let (Some(environment), Some(from)) = (environment, from) {
+            let rule = PromotionRule {
+                environment: environment.clone(),
+                from,
+                approvals,
+                approvers,
+            };
+            rules.insert(environment, rule);
+        }
+    }
+    rules
+}
+
+fn origin(
+    rule: Fields<'_>,
+    to: Option<&Environment>,
+    vocabulary: &Vocabulary<'_>,
+    problems: &mut Problems,
+) -> Option<Environment> {
+    let text = rule.required_text(
+        "from",
+        "the environment that comes before, as `from`",
+        problems,
+    )?;
+    let from = vocabulary.environment(rule, text, problems)?;
+    let place = |wanted: &Environment| vocabulary.environments.iter().position(|e| e == wanted);
+    if let Some(to) = to
+        && place(&from) >= place(to)
+    {
+        let what = format!("`{from}` does not come before `{to}`");
+        let advice = "name an environment that stands earlier in `environments`";
+        rule.problem(text.at, what, advice, problems);
+    }
+    Some(from)
+}
+
+fn approvals(rule: Fields<'_>, problems: &mut Problems) -> u8 {
+    let Some((number, at)) = rule.integer("approvals", problems) else {
+        return DEFAULT_APPROVALS;
+    };
+    match u8::try_from(number) {
+        Ok(approvals) if approvals <= MAX_APPROVALS => approvals,
+        _ => {
+            let what = format!("{number} approvals cannot be asked for");
+            let advice = format!("write a number from 0 to {MAX_APPROVALS}");
+            rule.problem(at, what, advice, problems);
+            DEFAULT_APPROVALS
+        }
+    }
+}
+
+fn approvers(
+    rule: Fields<'_>,
+    approvals: u8,
+    vocabulary: &Vocabulary<'_>,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let list = rule.texts("approvers", problems);
+    if list.is_none() && rule.has("approvers") {
+        return Vec::new();
+    }
+    let texts = list.map(|list| list.items).unwrap_or_default();
+    if texts.is_empty() && approvals > 0 {
+        let what = format!("{approvals} approvals are asked for, and nobody may give them");
+        rule.whole(what, "name who may as `approvers`", problems);
+    }
+    let mut approvers = Vec::new();
+    for text in texts {
+        let Some(holder) = vocabulary.party(rule, text, problems) else {
+            continue;
+        };
+        match holder.kind() {
+            None | Some(CallerKind::User) => approvers.push(holder.to_string()),
+            Some(_) => {
+                let what = format!("{} is no person", quoted(text.value));
+                rule.problem(
+                    text.at,
+                    what,
+                    "only people approve: name a group or a user",
+                    problems,
+                );
+            }
+        }
+    }
+    approvers
+}
+
+/// Reads a list of names, each once.
+fn names<N: PartialEq>(
+    fields: Fields<'_>,
+    texts: Vec<Text<'_>>,
+    read: impl Fn(&str) -> Result<N, NameError>,
+    problems: &mut Problems,
+) -> Vec<N> {
+    let mut found = Vec::new();
+    for text in texts {
+        match read(text.value) {
+            Ok(name) if found.contains(&name) => twice(fields, text, problems),
+            Ok(name) => found.push(name),
+            Err(error) => {
+                fields.problem(text.at, error.to_string(), "choose another name", problems)
+            }
+        }
+    }
+    found
+}
+
+fn twice(fields: Fields<'_>, text: Text<'_>, problems: &mut Problems) {
+    let what = format!("{} stands twice in this list", quoted(text.value));
+    fields.problem(text.at, what, "remove one", problems);
+}
+
+const KEYS: &[&str] = &[
+    "environments",
+    "issuers",
+    "groups",
+    "roles",
+    "grants",
+    "promotion",
+];
+
+const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers"];
+
+/// Who asks for approval and says no number wants one.
+const DEFAULT_APPROVALS: u8 = 1;
+
+/// More signatures than any committee was seen to give.
+const MAX_APPROVALS: u8 = 16;
+
+/// A refusal looks through all environments for what the party may know: a longer list
+/// makes each refusal slower, and no life cycle was seen to have ten.
+const MAX_ENVIRONMENTS: usize = 32;

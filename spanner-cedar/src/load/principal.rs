@@ -1,0 +1,149 @@
+//! Principals as manifests write them: `group:corp/nlp`, `user:corp/alice`.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use spanner_core::{CallerKind, Group, GroupName, IssuerAlias, NameError, Principal, SubjectId};
+
+use super::problem::{listed, quoted, suggestion};
+
+/// Whom a manifest names: a group, or one party.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Holder {
+    Group(Group),
+    Party(Principal),
+}
+
+/// The directory that principals are read against: issuers and groups.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// Empty if the issuers themselves are at fault; then nothing is said about aliases.
+    pub(crate) issuers: Vec<IssuerAlias>,
+    pub(crate) groups: HashSet<Group>,
+}
+
+/// What is wrong with a principal, and what to do.
+pub(crate) type Complaint = (String, String);
+
+impl Directory {
+    /// Reads a principal; a group must stand in the directory.
+    pub(crate) fn holder(&self, text: &str) -> Result<Holder, Complaint> {
+        let Some((kind, rest)) = text.split_once(':') else {
+            return Err((
+                format!("{} is no principal", quoted(text)),
+                format!(
+                    "write {} before the name",
+                    listed(KINDS.map(|(word, _)| word))
+                ),
+            ));
+        };
+        let Some((_, kind)) = KINDS.into_iter().find(|(word, _)| *word == kind) else {
+            let advice = suggestion(
+                kind,
+                KINDS.map(|(word, _)| word),
+                &format!("the kinds are {}", listed(KINDS.map(|(word, _)| word))),
+            );
+            return Err((
+                format!("unknown kind of principal {}", quoted(kind)),
+                advice,
+            ));
+        };
+        let (issuer, id) = self.split(text, rest)?;
+        match kind {
+            Some(kind) => SubjectId::new(id)
+                .map(|subject| Holder::Party(Principal::new(issuer, kind, subject)))
+                .map_err(|error| bad_name(text, &error)),
+            None => {
+                let name = GroupName::new(id).map_err(|error| bad_name(text, &error))?;
+                self.known(text, Group::new(issuer, name))
+            }
+        }
+    }
+
+    /// Reads a group of the directory itself: `nlp`, `corp/nlp`.
+    pub(crate) fn group(&self, text: &str) -> Result<Group, Complaint> {
+        let (issuer, id) = self.split(text, text)?;
+        let name = GroupName::new(id).map_err(|error| bad_name(text, &error))?;
+        Ok(Group::new(issuer, name))
+    }
+
+    /// Splits at the first slash if an issuer's alias stands before it; without one, the
+    /// principal is the only issuer's.
+    fn split<'t>(&self, text: &str, rest: &'t str) -> Result<(IssuerAlias, &'t str), Complaint> {
+        let prefix = rest.split_once('/');
+        if let Some((alias, id)) = prefix
+            && let Some(issuer) = self.issuers.iter().find(|issuer| issuer.as_str() == alias)
+        {
+            return Ok((issuer.clone(), id));
+        }
+        let aliases = || listed(self.issuers.iter().map(IssuerAlias::as_str));
+        match (self.issuers.as_slice(), prefix) {
+            ([only], _) => Ok((only.clone(), rest)),
+            (_, Some((alias, _))) => Err((
+                format!(
+                    "{} names the issuer {}, which is not configured",
+                    quoted(text),
+                    quoted(alias)
+                ),
+                suggestion(
+                    alias,
+                    self.issuers.iter().map(IssuerAlias::as_str),
+                    &format!("the issuers are {}", aliases()),
+                ),
+            )),
+            (_, None) => Err((
+                format!("{} names no issuer, and there are several", quoted(text)),
+                format!("write one of {} and a slash before the name", aliases()),
+            )),
+        }
+    }
+
+    fn known(&self, text: &str, group: Group) -> Result<Holder, Complaint> {
+        if self.groups.contains(&group) {
+            return Ok(Holder::Group(group));
+        }
+        let name = group.name.as_str();
+        let names = self
+            .groups
+            .iter()
+            .filter(|known| known.issuer == group.issuer)
+            .map(|known| known.name.as_str());
+        Err((
+            format!("{} is not in the directory", quoted(text)),
+            suggestion(name, names, "add it to `groups` in organization.toml"),
+        ))
+    }
+}
+
+impl Holder {
+    pub(crate) const fn kind(&self) -> Option<CallerKind> {
+        match self {
+            Self::Group(_) => None,
+            Self::Party(principal) => Some(principal.kind),
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(group) => group.fmt(f),
+            Self::Party(principal) => principal.fmt(f),
+        }
+    }
+}
+
+fn bad_name(text: &str, error: &NameError) -> Complaint {
+    (
+        format!("{} is no principal: {error}", quoted(text)),
+        "write the name exactly as its issuer does".to_owned(),
+    )
+}
+
+/// The kinds of principals; a group is none of the callers' kinds.
+const KINDS: [(&str, Option<CallerKind>); 4] = [
+    ("group", None),
+    ("user", Some(CallerKind::User)),
+    ("service", Some(CallerKind::Service)),
+    ("agent", Some(CallerKind::Agent)),
+];

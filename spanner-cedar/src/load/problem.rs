@@ -1,0 +1,230 @@
+//! What is wrong with an access directory, all of it at once.
+
+use std::fmt;
+
+/// One thing that is wrong, where it stands, and what to do about it.
+///
+/// Displays as `models/acme/sentiment.toml:4:1: what is wrong; what to do`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The file, relative to the access directory, with `/` between its parts.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// Why an access directory is not put in force: every problem found, by file and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadError {
+    problems: Vec<Problem>,
+    more: usize,
+}
+
+/// Collects problems while loading goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    found: Vec<Problem>,
+    more: usize,
+}
+
+/// One file's name and text: what positions refer to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) text: &'t str,
+}
+
+impl LoadError {
+    /// The problems, sorted by file, line and column; at most a thousand.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// One problem with a file as a whole.
+    pub(crate) fn one(file: &str, what: &str, advice: &str) -> Self {
+        let mut problems = Problems::default();
+        problems.file(file, what, advice);
+        problems.into_error()
+    }
+
+    /// How many further problems there are.
+    #[must_use]
+    pub const fn more(&self) -> usize {
+        self.more
+    }
+}
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        if self.found.len() < MAX_PROBLEMS {
+            self.found.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// A problem with a file as a whole.
+    pub(crate) fn file(&mut self, name: &str, what: impl Into<String>, advice: impl Into<String>) {
+        self.push(Problem {
+            file: plain(name),
+            line: 1,
+            column: 1,
+            what: plain(&what.into()),
+            advice: plain(&advice.into()),
+        });
+    }
+
+    /// A problem at a byte offset of a page.
+    pub(crate) fn at(
+        &mut self,
+        page: Page<'_>,
+        offset: usize,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        let (line, column) = page.position(offset);
+        self.push(Problem {
+            file: plain(page.name),
+            line,
+            column,
+            what: plain(&what.into()),
+            advice: plain(&advice.into()),
+        });
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All of it, in order.
+    pub(crate) fn into_error(self) -> LoadError {
+        let mut problems = self.found;
+        problems.sort();
+        problems.dedup();
+        LoadError {
+            problems,
+            more: self.more,
+        }
+    }
+}
+
+impl Page<'_> {
+    /// Line and column of a byte offset, both from 1.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let mut end = offset.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = self.text.get(..end).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(start..).map_or(0, |text| text.chars().count()) + 1;
+        (line, column)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}; {}",
+            self.file, self.line, self.column, self.what, self.advice
+        )
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() + self.more {
+            1 => f.write_str("the access has a problem:")?,
+            count => write!(f, "the access has {count} problems:")?,
+        }
+        for problem in &self.problems {
+            write!(f, "\n{problem}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// A word of the author's in backticks, cut to what fits a line.
+pub(crate) fn quoted(word: &str) -> String {
+    let cut: String = word.chars().take(MAX_QUOTED).collect();
+    if cut.len() < word.len() {
+        format!("`{cut}…`")
+    } else {
+        format!("`{cut}`")
+    }
+}
+
+/// Advice for a word that is not known: the nearest one that is, or all if they are few.
+pub(crate) fn suggestion<'w>(
+    word: &str,
+    known: impl IntoIterator<Item = &'w str>,
+    otherwise: &str,
+) -> String {
+    let word: String = word.chars().take(MAX_QUOTED).collect();
+    let near = known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 3))
+        .min();
+    match near {
+        Some((_, candidate)) => format!("did you mean {}?", quoted(candidate)),
+        None => otherwise.to_owned(),
+    }
+}
+
+/// Words in backticks, with commas between.
+pub(crate) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    let mut quoted_words: Vec<String> = words.into_iter().map(quoted).collect();
+    let count = quoted_words.len();
+    quoted_words.truncate(MAX_LISTED);
+    let mut text = quoted_words.join(", ");
+    if count > MAX_LISTED {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// One line, without characters that could forge another one.
+fn plain(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            '\u{061C}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}' => {
+                line.extend(c.escape_unicode());
+            }
+            c if c.is_control() => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// Problems kept: nobody reads more at once, and each takes memory that the author of a
+/// broken file would choose.
+const MAX_PROBLEMS: usize = 1_000;
+
+/// Characters of an author's word that are repeated: the longest alias and group fit.
+const MAX_QUOTED: usize = 80;
+
+/// Words listed as what is known.
+const MAX_LISTED: usize = 8;

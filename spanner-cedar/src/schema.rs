@@ -1,0 +1,270 @@
+//! The vocabulary of policies, and how the nouns of core become Cedar's entities.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+use cedar_policy::{
+    Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Validator,
+};
+use spanner_core::{
+    Action, ActionGroup, Caller, CallerKind, Environment, Group, ModelName, Principal, Timestamp,
+};
+
+use crate::role::ActionSet;
+
+/// The schema, with the names that every decision needs made once.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    pub(crate) validator: Validator,
+    pub(crate) types: Types,
+    actions: HashMap<Action, Entity>,
+    applicable: HashMap<(EntityTypeName, EntityTypeName), ActionSet>,
+}
+
+/// The types of entities.
+#[derive(Debug)]
+pub(crate) struct Types {
+    pub(crate) user: EntityTypeName,
+    pub(crate) service: EntityTypeName,
+    pub(crate) agent: EntityTypeName,
+    pub(crate) group: EntityTypeName,
+    pub(crate) environment: EntityTypeName,
+    pub(crate) model: EntityTypeName,
+    pub(crate) endpoint: EntityTypeName,
+    pub(crate) server: EntityTypeName,
+    pub(crate) action: EntityTypeName,
+}
+
+/// The text of the schema.
+pub(crate) const TEXT: &str = include_str!("schema.cedarschema");
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::read);
+
+impl Schema {
+    /// The one schema there is.
+    pub(crate) fn shared() -> &'static Self {
+        &SCHEMA
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the schema is part of the program, and a test reads it"
+    )]
+    fn read() -> Self {
+        let (schema, _) =
+            cedar_policy::Schema::from_cedarschema_str(TEXT).expect("the schema is valid");
+        let entities = schema.action_entities().expect("the actions are valid");
+        let types = Types::read();
+        let entity_of = |action: Action| {
+            let uid = types.uid(&types.action, action.as_str());
+            entities.get(&uid).map(|entity| (action, entity.clone()))
+        };
+        let actions = Action::ALL.into_iter().filter_map(entity_of).collect();
+        let mut applicable: HashMap<_, ActionSet> = HashMap::new();
+        for request in schema.request_envs() {
+            let kinds = (request.principal().clone(), request.resource().clone());
+            let action = request.action().id().unescaped().parse::<Action>();
+            let set = applicable.entry(kinds).or_default();
+            *set = set.with(action.into_iter().collect());
+        }
+        Self {
+            validator: Validator::new(schema),
+            types,
+            actions,
+            applicable,
+        }
+    }
+
+    /// The entity of an action: its groups are its parents.
+    pub(crate) fn action(&self, action: Action) -> Option<&Entity> {
+        self.actions.get(&action)
+    }
+
+    /// What a kind of party may ever do with a model.
+    pub(crate) fn applicable_to_models(&self, kind: CallerKind) -> ActionSet {
+        self.types.of(kind).map_or(ActionSet::EMPTY, |kind| {
+            self.applicable(kind, &self.types.endpoint)
+        })
+    }
+
+    /// What a type of principal may ever do with a type of resource.
+    pub(crate) fn applicable(
+        &self,
+        principal: &EntityTypeName,
+        resource: &EntityTypeName,
+    ) -> ActionSet {
+        self.applicable
+            .get(&(principal.clone(), resource.clone()))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The actions that an action or group of actions in a policy's scope stands for.
+    pub(crate) fn actions_in(&self, uid: &EntityUid) -> ActionSet {
+        let word = uid.id().unescaped();
+        match ActionGroup::ALL
+            .into_iter()
+            .find(|group| group.as_str() == word)
+        {
+            Some(group) => group.actions().collect(),
+            None => word.parse::<Action>().into_iter().collect(),
+        }
+    }
+}
+
+impl Types {
+    #[expect(
+        clippy::expect_used,
+        reason = "the names are part of the program, and a test reads them"
+    )]
+    fn read() -> Self {
+        let name = |word: &str| {
+            format!("Spanner::{word}")
+                .parse()
+                .expect("the names of the types are valid")
+        };
+        Self {
+            user: name("User"),
+            service: name("Service"),
+            agent: name("Agent"),
+            group: name("Group"),
+            environment: name("Environment"),
+            model: name("Model"),
+            endpoint: name("Endpoint"),
+            server: name("Server"),
+            action: name("Action"),
+        }
+    }
+
+    /// The type of a kind of party; an unclassified one has none.
+    pub(crate) const fn of(&self, kind: CallerKind) -> Option<&EntityTypeName> {
+        match kind {
+            CallerKind::User => Some(&self.user),
+            CallerKind::Service => Some(&self.service),
+            CallerKind::Agent => Some(&self.agent),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn principal(&self, principal: &Principal) -> Option<EntityUid> {
+        let id = format!("{}/{}", principal.issuer, principal.subject);
+        self.of(principal.kind).map(|kind| self.uid(kind, &id))
+    }
+
+    pub(crate) fn group(&self, group: &Group) -> EntityUid {
+        self.uid(&self.group, &format!("{}/{}", group.issuer, group.name))
+    }
+
+    pub(crate) fn environment(&self, environment: &Environment) -> EntityUid {
+        self.uid(&self.environment, environment.as_str())
+    }
+
+    pub(crate) fn model(&self, model: &ModelName) -> EntityUid {
+        self.uid(&self.model, model.as_str())
+    }
+
+    pub(crate) fn endpoint(&self, environment: &Environment, model: &ModelName) -> EntityUid {
+        self.uid(&self.endpoint, &format!("{environment}/{model}"))
+    }
+
+    pub(crate) fn server(&self, environment: &Environment) -> EntityUid {
+        self.uid(&self.server, environment.as_str())
+    }
+
+    fn uid(&self, kind: &EntityTypeName, id: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+    }
+}
+
+/// A model in an environment, as an entity.
+pub(crate) fn endpoint(
+    uid: EntityUid,
+    name: &ModelName,
+    parents: HashSet<EntityUid>,
+) -> Option<Entity> {
+    let name = RestrictedExpression::new_string(name.as_str().to_owned());
+    Entity::new(uid, HashMap::from([("name".to_owned(), name)]), parents).ok()
+}
+
+/// The facts about one party's request.
+pub(crate) fn call(
+    caller: &Caller,
+    principal: &Principal,
+    facts: &spanner_core::Context,
+) -> Option<Context> {
+    let long = RestrictedExpression::new_long;
+    let count = |number: u64| long(i64::try_from(number).unwrap_or(i64::MAX));
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let flag = RestrictedExpression::new_bool;
+    let scopes = caller.scopes().iter().map(|scope| text(scope));
+    Context::from_pairs([
+        ("now".to_owned(), long(Timestamp::as_second(facts.now))),
+        (
+            "tokenAgeSeconds".to_owned(),
+            count(facts.token_age.as_secs()),
+        ),
+        (
+            "tokenAgeKnown".to_owned(),
+            flag(caller.credential().issued_at.is_some()),
+        ),
+        ("assurance".to_owned(), count(facts.assurance.into())),
+        ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
+        ("issuer".to_owned(), text(principal.issuer.as_str())),
+        (
+            "delegationDepth".to_owned(),
+            count(facts.delegation_depth as u64),
+        ),
+        ("groupsComplete".to_owned(), flag(facts.groups_complete)),
+    ])
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_every_action_of_core_in_its_group() {
+        let schema = Schema::shared();
+        for action in Action::ALL {
+            let entity = schema.action(action).unwrap();
+            let uid = entity.uid();
+            assert_eq!(schema.actions_in(&uid).iter().collect::<Vec<_>>(), [action]);
+        }
+        let (plain, warnings) = cedar_policy::Schema::from_cedarschema_str(TEXT).unwrap();
+        assert_eq!(warnings.count(), 0);
+        assert_eq!(
+            plain.actions().count(),
+            Action::ALL.len() + ActionGroup::ALL.len()
+        );
+        let entities = plain.action_entities().unwrap();
+        for action in Action::ALL {
+            let uid = schema.action(action).unwrap().uid();
+            let parents: Vec<_> = entities
+                .ancestors(&uid)
+                .unwrap()
+                .map(ToString::to_string)
+                .collect();
+            let expected = action
+                .group()
+                .map(|group| format!("Spanner::Action::\"{group}\""));
+            assert_eq!(parents, Vec::from_iter(expected), "{action}");
+        }
+    }
+
+    #[test]
+    fn lets_only_people_approve_and_no_agent_promote() {
+        let schema = Schema::shared();
+        let lacks = |kind| {
+            let set = schema.applicable_to_models(kind);
+            Action::ALL
+                .into_iter()
+                .filter(|a| !set.contains(*a))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lacks(CallerKind::User), []);
+        assert_eq!(lacks(CallerKind::Service), [Action::Approve]);
+        assert_eq!(lacks(CallerKind::Agent), [Action::Promote, Action::Approve]);
+        assert_eq!(lacks(CallerKind::Unclassified).len(), Action::ALL.len());
+    }
+}
