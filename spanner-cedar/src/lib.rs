@@ -9,6 +9,8 @@ mod load;
 mod promotion;
 mod role;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 pub use cedar::{Builder, Cedar, Status};
 pub use explain::{Deciding, Explanation, Remedy};

@@ -77,16 +77,17 @@ impl Roles {
         self.by_name.keys().map(AsRef::as_ref)
     }
 
-    /// The roles that hold an action, the narrowest first; by name where equally narrow.
+    /// The roles that hold an action, those of fewest actions first; of two as narrow, the
+    /// one whose actions weigh less: [`Action::ALL`] goes from looking to signing.
     pub(crate) fn holding(&self, action: Action) -> Vec<&Arc<str>> {
         let mut roles: Vec<_> = self
             .by_name
             .iter()
             .filter(|(_, actions)| actions.contains(action))
-            .map(|(name, actions)| (actions.len(), name))
+            .map(|(name, actions)| (actions.len(), actions.0, name))
             .collect();
         roles.sort();
-        roles.into_iter().map(|(_, name)| name).collect()
+        roles.into_iter().map(|(_, _, name)| name).collect()
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Text<'f> {
 /// A list of texts and where it begins.
 pub(crate) struct Texts<'f> {
     pub(crate) items: Vec<Text<'f>>,
+    pub(crate) is_empty: bool,
     pub(crate) at: usize,
 }
 
@@ -218,6 +219,7 @@ impl<'f> Fields<'f> {
             .collect();
         Some(Texts {
             items,
+            is_empty: array.is_empty(),
             at: value.span().start,
         })
     }

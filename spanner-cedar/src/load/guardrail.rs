@@ -6,7 +6,7 @@
 //! 3. They do no arithmetic, so that none can fail while it decides.
 //! 4. The groups, issuers and environments they name exist.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -161,26 +161,19 @@ impl<'v> Reader<'v> {
         Some(id)
     }
 
+    /// Asks Cedar's validator; its warnings count where there is no error.
     fn validate(&self, place: &Place<'_>, alone: &PolicySet, problems: &mut Problems) {
         let validator = &self.vocabulary.schema.validator;
         let result = validator.validate_with_level(alone, ValidationMode::Strict, LEVEL);
-        for error in result.validation_errors() {
-            let at = offset(error).unwrap_or(place.at);
-            problems.at(
-                place.page,
-                at,
-                cedar(error),
-                "correct the policy; the schema says what there is",
-            );
-        }
-        for warning in result.validation_warnings() {
-            let at = offset(warning).unwrap_or(place.at);
-            problems.at(
-                place.page,
-                at,
-                cedar(warning),
-                "correct the policy; warnings count, since it would not guard what it seems to",
-            );
+        let errors = first_of_each(result.validation_errors());
+        let (complaints, advice) = if errors.is_empty() {
+            let warnings = first_of_each(result.validation_warnings());
+            (warnings, WARNING_ADVICE)
+        } else {
+            (errors, ERROR_ADVICE)
+        };
+        for (at, what) in complaints {
+            problems.at(place.page, at.unwrap_or(place.at), what, advice);
         }
     }
 
@@ -364,6 +357,23 @@ fn in_order(policies: &PolicySet) -> Vec<&Policy> {
     policies
 }
 
+/// What Cedar says, once for each place: it repeats itself for each action, in any order.
+fn first_of_each<'d, D: Diagnostic + 'd>(
+    diagnostics: impl Iterator<Item = &'d D>,
+) -> BTreeMap<Option<usize>, String> {
+    let mut first: BTreeMap<_, String> = BTreeMap::new();
+    for diagnostic in diagnostics {
+        let what = cedar(diagnostic);
+        let entry = first
+            .entry(offset(diagnostic))
+            .or_insert_with(|| what.clone());
+        if what < *entry {
+            *entry = what;
+        }
+    }
+    first
+}
+
 /// Where Cedar says that something is wrong.
 fn offset(diagnostic: &dyn Diagnostic) -> Option<usize> {
     diagnostic.labels()?.map(|label| label.offset()).min()
@@ -376,6 +386,11 @@ fn cedar(diagnostic: &dyn Diagnostic) -> String {
         None => diagnostic.to_string(),
     }
 }
+
+const ERROR_ADVICE: &str = "correct the policy";
+
+const WARNING_ADVICE: &str =
+    "correct the policy: warnings count, since it would not guard what it seems to";
 
 /// Annotations with a meaning.
 const ANNOTATIONS: &[&str] = &["id", "reason", "advice", "mode", "step_up_acr"];

@@ -70,7 +70,7 @@ fn environments(fields: Fields<'_>, problems: &mut Problems) -> Vec<Environment>
         }
         return Vec::new();
     };
-    if list.items.is_empty() {
+    if list.is_empty {
         fields.problem(
             list.at,
             "there is no environment",
@@ -102,7 +102,7 @@ fn issuers(
         }
         return configured.to_vec();
     };
-    if list.items.is_empty() {
+    if list.is_empty {
         fields.problem(list.at, "there is no issuer", "name at least one", problems);
     }
     if !configured.is_empty() {

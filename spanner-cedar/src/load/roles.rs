@@ -17,6 +17,7 @@ pub(crate) fn roles(fields: Fields<'_>, problems: &mut Problems) -> Roles {
     let mut definitions = Definitions {
         words: default_words(),
     };
+    let mut own_names = Vec::new();
     if let Some(table) = fields.table("roles", problems) {
         let own = table.all_texts(problems);
         if own.len() > MAX_ROLES {
@@ -26,9 +27,10 @@ pub(crate) fn roles(fields: Fields<'_>, problems: &mut Problems) -> Roles {
         for (name, words) in own.into_iter().take(MAX_ROLES) {
             refuse_bad_name(fields, name, problems);
             definitions.words.insert(name.value, words.items);
+            own_names.push(name.value);
         }
     }
-    for name in definitions.words.keys() {
+    for name in own_names {
         definitions.check(name, fields, problems);
     }
     let resolved = definitions
