@@ -55,7 +55,15 @@ fn check(
 #[test]
 fn allows_what_a_grant_gives_and_nothing_more() {
     let cedar = with("");
-    let rows: &[(&str, &[&str], Action, &str, &str, &str)] = &[
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        Action,
+        &'static str,
+        &'static str,
+        &'static str,
+    );
+    let rows: &[Row] = &[
         // A team's grant, on the model it was given for, in that environment, that action.
         (
             "user:corp/ann",
@@ -292,7 +300,7 @@ forbid (principal in Spanner::Group::"corp/contractors", action in [Spanner::Act
     );
     let ann = |groups: &[&str]| caller("user:corp/ann", groups);
     let old = |seconds| {
-        spanner_core::Caller::assertion(principal("user:corp/ann"))
+        Caller::assertion(principal("user:corp/ann"))
             .groups([super::group("support")])
             .credential(issued(seconds))
             .caller()

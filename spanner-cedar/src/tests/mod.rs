@@ -2,6 +2,7 @@
 
 mod decisions;
 mod loading;
+mod plain;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,
