@@ -16,7 +16,7 @@ use miette::Diagnostic;
 use spanner_core::{Environment, IssuerAlias, ModelName};
 
 use super::grants::Vocabulary;
-use super::lexer;
+use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
 use crate::guardrail::{Guardrail, Mode};
 
@@ -48,11 +48,17 @@ impl<'v> Reader<'v> {
 
     /// Reads one file.
     pub(crate) fn read(&mut self, page: Page<'_>, problems: &mut Problems) {
-        if let Err(at) = lexer::bounded(page.text) {
-            let what = format!(
-                "the policy has more than {} operators or brackets",
-                lexer::MAX_OPERATORS
-            );
+        if let Err(too_deep) = lexer::bounded(page.text) {
+            let (at, what) = match too_deep {
+                TooDeep::Nesting(at) => (
+                    at,
+                    format!("more than {MAX_NESTING} brackets or `if`s are open"),
+                ),
+                TooDeep::Operators(at) => (
+                    at,
+                    format!("the policy has more than {MAX_OPERATORS} operators"),
+                ),
+            };
             problems.at(page, at, what, "split it into several policies");
             return;
         }

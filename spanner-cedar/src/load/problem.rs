@@ -179,7 +179,7 @@ pub(crate) fn suggestion<'w>(
     let near = known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 3))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() * 2 / 5).clamp(1, 3))
         .min();
     match near {
         Some((_, candidate)) => format!("did you mean {}?", quoted(candidate)),
@@ -202,7 +202,11 @@ pub(crate) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
 /// One line, without characters that could forge another one.
 fn plain(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (count, c) in text.chars().enumerate() {
+        if count == MAX_CHARACTERS {
+            line.push('…');
+            break;
+        }
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
             '\u{061C}'
@@ -225,6 +229,9 @@ const MAX_PROBLEMS: usize = 1_000;
 
 /// Characters of an author's word that are repeated: the longest alias and group fit.
 const MAX_QUOTED: usize = 80;
+
+/// Characters of what is said about one problem: Cedar repeats types as deep as they are.
+const MAX_CHARACTERS: usize = 600;
 
 /// Words listed as what is known.
 const MAX_LISTED: usize = 8;

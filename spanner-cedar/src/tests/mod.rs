@@ -1,6 +1,7 @@
 //! The crate at its public boundary, and against plain Cedar.
 
 mod decisions;
+mod faults;
 mod loading;
 mod plain;
 
