@@ -305,3 +305,19 @@ fn bounds_how_deep_a_guardrail_is() {
         ""
     );
 }
+
+#[test]
+fn bounds_how_deep_a_table_is() {
+    let depth = 100_000;
+    let texts = [
+        format!("environments = {}", "[".repeat(depth)),
+        format!("environments = {}{}", "[".repeat(depth), "]".repeat(depth)),
+        format!("x = {}1{}", "{a=".repeat(depth), "}".repeat(depth)),
+        format!("x{} = 1", ".a".repeat(depth)),
+        format!("[x{}]\nb = 1", ".a".repeat(depth)),
+    ];
+    for text in texts {
+        let error = Cedar::from_files([("organization.toml", text)]).unwrap_err();
+        assert!(!error.problems().is_empty());
+    }
+}

@@ -4,6 +4,7 @@ mod decisions;
 mod faults;
 mod loading;
 mod plain;
+mod reloading;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,

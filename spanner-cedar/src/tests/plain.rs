@@ -435,6 +435,62 @@ impl Asking {
     }
 }
 
+#[test]
+fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
+    let given = |role| Given {
+        environment: "production",
+        model: None,
+        role,
+        holder: "service:corp/u",
+    };
+    let fails = "when { context.now * 9223372036854775807 > 0 };";
+    for (effect, elsewhere) in [("forbid", "permit"), ("permit", "forbid")] {
+        let world = World {
+            grants: BTreeSet::from([given("caller")]),
+            guardrails: vec![
+                format!("{effect} (principal, action, resource) {fails}"),
+                format!("{elsewhere} (principal is Spanner::Agent, action, resource) {fails}"),
+            ],
+        };
+        let access = world.access();
+        let caller = Caller::assertion(principal("service:corp/u"))
+            .caller()
+            .unwrap();
+        let environment = Environment::new("production").unwrap();
+        let resource = resource("acme/a");
+        let context = Context::of(&caller, NOW.parse().unwrap());
+        let question = Question::new(
+            &caller,
+            caller.subject(),
+            Action::Embed,
+            &resource,
+            &environment,
+            &context,
+        );
+        let verdict = access.decide(&question, access.place(caller.subject()).as_ref());
+        assert_eq!(
+            (verdict.effect, verdict.reason),
+            (Effect::Deny, VerdictReason::PolicyError)
+        );
+        assert_eq!(verdict.errors, [Arc::from("guardrail-0")]);
+        assert_eq!(
+            verdict.advice.reason.as_deref(),
+            Some("a guardrail could not be evaluated")
+        );
+        let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+        let asking = Asking {
+            party: "service:corp/u",
+            groups: Vec::new(),
+            action: Action::Embed,
+            resource: "acme/a",
+            environment: "production",
+            age: 0,
+        };
+        let (decision, ..) = asking.plain(&world.plain(&access), facts);
+        assert_eq!(decision, Decision::Allow);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
