@@ -190,12 +190,14 @@ impl<'a> Asked<'a> {
     }
 
     /// What would help where nothing is granted. A model's owner is named only to those who
-    /// may know of the model, so that unknown and forbidden models are answered alike.
+    /// may know of the model, and that is found out for unknown ones too, so that these are
+    /// answered like forbidden ones, and as fast.
     fn advice(&self) -> Advice {
         let mut advice = Advice::default();
         let roles = self.access.roles.holding(self.action);
         advice.role = roles.first().map(ToString::to_string);
-        advice.owner = self.owner().filter(|_| self.knows_of_model());
+        let knows = self.knows_of_model();
+        advice.owner = self.owner().filter(|_| knows);
         advice
     }
 
@@ -223,9 +225,10 @@ impl<'a> Asked<'a> {
     /// Whether the party may list or read the model in some environment.
     fn knows_of_model(&self) -> bool {
         let environments = self.access.environments.iter();
-        environments
-            .flat_map(|environment| [(environment, Action::List), (environment, Action::Read)])
-            .any(|(environment, action)| self.elsewhere(environment, action).find().allows())
+        self.model.is_some()
+            && environments
+                .flat_map(|environment| [(environment, Action::List), (environment, Action::Read)])
+                .any(|(environment, action)| self.elsewhere(environment, action).find().allows())
     }
 
     /// The same party asking about the same model in another environment.

@@ -1,4 +1,84 @@
 //! Spanner's decision: access manifests and Cedar guardrails as one indexed policy set.
+//!
+//! [`Cedar`] is the [`Authorize`](spanner_core::Authorize) that teams use. It answers by an
+//! access directory:
+//!
+//! ```text
+//! access/
+//!   organization.toml            environments, issuers, groups, roles, default grants, promotions
+//!   models/acme/sentiment.toml   one manifest per model: who may do what, in each environment
+//!   policies/guardrails.cedar    permits and forbids of the organization, checked by the schema
+//! ```
+//!
+//! 1. Nothing is allowed that no grant or permit allows, and a forbid outweighs them all.
+//! 2. A grant gives a *role* (a set of actions) to a principal, on one model in one
+//!    environment, or on every model (in `organization.toml`). Principals are
+//!    `group:corp/nlp`, `user:corp/alice`, `service:…`, `agent:…`: always of one issuer,
+//!    whose alias may be left out where there is only one.
+//! 3. Guardrails are Cedar policies with an `@id`, forbids with a `@reason`, which reaches
+//!    whoever is refused, as does `@advice`. With `@mode("shadow")` a guardrail changes
+//!    nothing, and where it would have, records say so.
+//! 4. A guardrail that cannot be evaluated refuses; Cedar by itself would skip it. So does a
+//!    forbid that depends on groups which the credential does not list.
+//! 5. A directory is put in force whole or not at all. Every problem is told at once, with
+//!    file, line, column and what to do ([`LoadError`]); on [`Cedar::reload`] the last good
+//!    access stays.
+//! 6. The answer is exactly plain Cedar's over all grants (as links of templates) and
+//!    guardrails, but what is looked at for one question does not grow with the models.
+//!
+//! ```
+//! use spanner_cedar::Cedar;
+//! use spanner_core::*;
+//!
+//! let cedar = Cedar::from_files([
+//!     ("organization.toml", r#"
+//!         environments = ["staging", "production"]
+//!         issuers = ["corp"]
+//!         groups = ["nlp", "support"]
+//!     "#),
+//!     ("models/acme/sentiment.toml", r#"
+//!         model = "acme/sentiment"
+//!         owner = "group:nlp"
+//!         [grants.production]
+//!         caller = ["group:support"]
+//!     "#),
+//!     ("policies/guardrails.cedar", r#"
+//!         @id("old-credential") @reason("the credential is older than a week")
+//!         forbid (principal, action, resource in Spanner::Environment::"production")
+//!         when { context.tokenAgeSeconds > 604800 };
+//!     "#),
+//! ])?;
+//!
+//! let issuer = IssuerAlias::new("corp")?;
+//! let ann = Principal::new(issuer.clone(), CallerKind::User, SubjectId::new("ann")?);
+//! let ann = Caller::assertion(ann).groups([Group::new(issuer, GroupName::new("support")?)]).caller()?;
+//! let (model, here) = (Resource::model(ModelName::new("acme/sentiment")?), Environment::new("production")?);
+//! let context = Context::of(&ann, "2026-01-01T00:00:00Z".parse()?);
+//! let ask = |action| cedar.authorize(&[Question::new(&ann, ann.subject(), action, &model, &here, &context)]);
+//!
+//! let generate = &ask(Action::Generate).verdicts[0];
+//! assert_eq!(*generate.policies[0], *"grant/production/acme/sentiment/caller/group:corp/support");
+//! let delete = &ask(Action::Delete).verdicts[0];
+//! assert_eq!(delete.effect, Effect::Deny);
+//! assert_eq!(delete.advice.role.as_deref(), Some("maintainer"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Guardrails
+//! They may read what this schema has, and do no arithmetic:
+//! ```cedar
+#![doc = include_str!("schema.cedarschema")]
+//! ```
+//!
+//! # Caveats
+//! A credential of unknown age has `tokenAgeSeconds` 0; a guardrail that must refuse it asks
+//! for `context.tokenAgeKnown`. A guardrail may name a model that has no manifest: there is
+//! no list of models to check the name against. `@step_up_acr` is kept for
+//! [`Cedar::explain`] and does not reach replies yet.
+//!
+//! # Security
+//! Who can write the directory decides who may do what. An [`Explanation`] names models,
+//! owners and holders: it is for those who run the service, not for callers.
 
 mod cedar;
 mod decide;

@@ -1,5 +1,6 @@
 //! The `[grants.<environment>]` tables of the organization and of each manifest.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use spanner_core::{CallerKind, Environment};
@@ -50,22 +51,13 @@ impl Vocabulary<'_> {
         let mut grants = Vec::new();
         for (name, roles) in table.all_tables(problems) {
             let environment = self.environment(table, name, problems);
-            for (role, holders) in roles.all_texts(problems) {
+            for (role, texts) in roles.all_texts(problems) {
                 let role = self.role(table, role, problems);
-                let mut seen = Vec::new();
-                for text in holders.items {
-                    let Some(holder) = self.holder(table, text, individuals, problems) else {
-                        continue;
-                    };
-                    if seen.contains(&holder) {
-                        let what = format!("{} stands twice in this list", quoted(text.value));
-                        table.problem(text.at, what, "remove one", problems);
-                        continue;
-                    }
-                    seen.push(holder.clone());
-                    let (Some(environment), Some((role, actions))) = (&environment, &role) else {
-                        continue;
-                    };
+                let holders = self.holders(table, texts.items, individuals, problems);
+                let (Some(environment), Some((role, actions))) = (&environment, &role) else {
+                    continue;
+                };
+                for (text, holder) in holders {
                     self.refuse_useless(table, text, role, *actions, &holder, problems);
                     grants.push(RawGrant {
                         environment: environment.clone(),
@@ -77,6 +69,30 @@ impl Vocabulary<'_> {
             }
         }
         grants
+    }
+
+    /// Reads whom a role is given to, each once.
+    fn holders<'f>(
+        &self,
+        table: Fields<'_>,
+        texts: Vec<Text<'f>>,
+        individuals: Individuals,
+        problems: &mut Problems,
+    ) -> Vec<(Text<'f>, Holder)> {
+        let mut seen = HashSet::new();
+        let mut holders = Vec::new();
+        for text in texts {
+            let Some(holder) = self.holder(table, text, individuals, problems) else {
+                continue;
+            };
+            if seen.insert(holder.clone()) {
+                holders.push((text, holder));
+            } else {
+                let what = format!("{} stands twice in this list", quoted(text.value));
+                table.problem(text.at, what, "remove one", problems);
+            }
+        }
+        holders
     }
 
     /// Finds an environment by its name.

@@ -552,3 +552,33 @@ fn explains_what_would_allow_a_refused_request() {
         "allowed\n  by grant/production/acme/sentiment/caller/group:corp/support"
     );
 }
+
+#[test]
+fn takes_roles_as_the_organization_defines_them() {
+    let organization = format!(
+        "{}\n[roles]\ncaller = [\"infer\"]\nlibrarian = [\"reader\", \"administer\"]\n",
+        super::ORGANIZATION
+    );
+    let manifest = format!(
+        "{}librarian = [\"group:nlp\"]\ncontributor = [\"group:qa\"]\n",
+        super::SENTIMENT
+    );
+    let cedar = Cedar::from_files([
+        ("organization.toml", organization),
+        ("models/m.toml", manifest),
+    ])
+    .unwrap();
+    let bob = caller("user:corp/bob", &["qa"]);
+    let on = |action| (action, "acme/sentiment", "production");
+    let contributor = "Granted, by grant/production/acme/sentiment/contributor/group:corp/qa";
+    check(&cedar, &bob, on(Action::Embed), contributor);
+    check(&cedar, &bob, on(Action::Propose), contributor);
+    check(&cedar, &bob, on(Action::Read), "NoGrant, role reader");
+    let ann = caller("user:corp/ann", &["nlp"]);
+    check(
+        &cedar,
+        &ann,
+        on(Action::Administer),
+        "Granted, by grant/production/acme/sentiment/librarian/group:corp/nlp",
+    );
+}

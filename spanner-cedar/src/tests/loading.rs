@@ -343,3 +343,11 @@ fn takes_issuers_from_the_program() {
         "the access has a problem:\norganization.toml:1:12: the program configures no issuer `okta`; the issuers are `corp`"
     );
 }
+
+#[test]
+fn refuses_a_grant_that_can_never_be_used() {
+    organization(
+        "environments = [\"production\"]\nissuers = [\"corp\"]\n[roles]\nsigner = [\"approve\", \"promote\"]\n[grants.production]\nsigner = [\"agent:a\", \"service:s\"]\n",
+        "organization.toml:6:11: the role `signer` holds nothing that `agent:a` may ever do; grant it to somebody else",
+    );
+}
