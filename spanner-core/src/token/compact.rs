@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::refusal::TokenFault;
+use crate::token::json::Members;
 
 /// The longest token, in bytes. Real ones have 1 to 4 KiB; servers refuse header lines
 /// beyond 8 KiB to 16 KiB anyway, and everything that is spent on a token grows with it.
@@ -12,6 +13,9 @@ pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest header, decoded, in bytes. Real ones have about 100; a certificate chain
 /// (`x5c`) is never used.
 pub(super) const MAX_HEADER: usize = 2 * 1024;
+
+/// Base64url makes four letters of three bytes.
+const MAX_ENCODED_HEADER: usize = (MAX_HEADER * 4).div_ceil(3);
 
 /// The parts of a token, decoded.
 pub(super) struct Compact<'t> {
@@ -33,10 +37,12 @@ impl<'t> Compact<'t> {
                 let (signed, _) = token.rsplit_once('.').ok_or(TokenFault::Malformed)?;
                 (signed, header, claims, signature)
             }
-            [_, _, _, _, Some(_), None] => return Err(TokenFault::Encrypted),
+            [Some(header), _, _, _, Some(_), None] if is_encrypted(header) => {
+                return Err(TokenFault::Encrypted);
+            }
             _ => return Err(TokenFault::Malformed),
         };
-        if header.len() > base64::encoded_len(MAX_HEADER, false).unwrap_or(MAX_HEADER) {
+        if header.len() > MAX_ENCODED_HEADER {
             return Err(TokenFault::HeaderTooLarge);
         }
         Ok(Self {
@@ -46,6 +52,16 @@ impl<'t> Compact<'t> {
             signature: decode(signature)?,
         })
     }
+}
+
+/// Whether five parts are an encrypted token (RFC 7516 §9), rather than parts put before
+/// or after those of a signed one.
+fn is_encrypted(header: &str) -> bool {
+    header.len() <= MAX_ENCODED_HEADER
+        && decode(header)
+            .ok()
+            .and_then(|text| Members::read(&text, |name| name == "enc").ok())
+            .is_some_and(|header| header.has("enc"))
 }
 
 /// Base64url without padding; trailing bits must be zero, so that each text has one
@@ -68,8 +84,12 @@ mod tests {
             ("", Err(TokenFault::Malformed)),
             ("e30.e30", Err(TokenFault::Malformed)),
             ("e30.e30.e30.e30", Err(TokenFault::Malformed)),
-            ("e30.e30.e30.e30.e30", Err(TokenFault::Encrypted)),
-            ("....", Err(TokenFault::Encrypted)),
+            (
+                "eyJlbmMiOiJBIn0.e30.e30.e30.e30",
+                Err(TokenFault::Encrypted),
+            ),
+            ("e30.e30.e30.e30.e30", Err(TokenFault::Malformed)),
+            ("....", Err(TokenFault::Malformed)),
             (".....", Err(TokenFault::Malformed)),
             ("e30=.e30.AA", Err(TokenFault::Malformed)),
             ("e31.e30.AA", Err(TokenFault::Malformed)),

@@ -1,0 +1,15 @@
+//! Tokens and keys as the users of `spanner_core::token` see them.
+
+#![cfg(feature = "jwt")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
+mod key_set;
+mod rows;
+mod rules;
+mod signatures;
+mod support;
