@@ -46,19 +46,27 @@
 //! # The stages
 //! | stage | module | asks |
 //! |---|---|---|
-//! | authenticate | [`Authenticate`], [`Bearer`] | who is calling? |
+//! | authenticate | [`Authenticate`], `Bearer` (feature `jwks`) | who is calling? |
 //! | resolve | [`surface`], [`Limits`] | what do they want? |
 //! | decide | `spanner_core::Authorize`, from `spanner-cedar` | may they? |
 //! | forward | [`GuardLayer`] | (the service behind) |
 //! | record | `spanner_core::AuditSink`, from `spanner-ledger` | what became of it? |
 
 mod authenticate;
+#[cfg(feature = "jwks")]
+pub mod bearer;
 mod guard;
 mod host;
+#[cfg(feature = "jwks")]
+pub mod keys;
+#[cfg(feature = "test-util")]
+pub mod mock_idp;
 mod resolve;
 pub mod surface;
 
 pub use authenticate::{Authenticate, BoxFuture};
+#[cfg(feature = "jwks")]
+pub use bearer::{Bearer, BearerError, Issuer};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{

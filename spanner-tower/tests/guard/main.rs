@@ -1,9 +1,5 @@
 //! The guard as its users see it: requests in, replies and records out.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "tests fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
 
 mod axum;
 mod build;

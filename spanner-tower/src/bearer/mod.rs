@@ -1,0 +1,248 @@
+//! Bearer tokens (RFC 6750) of OpenID Connect issuers.
+//!
+//! 1. The credential is one `Authorization` header with the scheme `Bearer` and a token68,
+//!    at most 16 KiB. Tokens in a query, a body or a cookie are never read.
+//! 2. What can be checked without keys is checked first, so that only a token that would be
+//!    accepted but for its signature costs a look-up of keys.
+//! 3. Keys are looked up for the token's issuer, and only there ([`keys`](crate::keys)). An
+//!    issuer that is not configured causes no traffic.
+//! 4. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
+//!
+//! # Example
+//! ```no_run
+//! use spanner_tower::{Bearer, Issuer};
+//!
+//! let callers = Bearer::builder()
+//!     .issuer(Issuer::oidc("https://id.example.com").alias("corp").audience("models"))
+//!     .issuer(Issuer::oidc("https://ci.example.net/").alias("ci").audience("models"))
+//!     .build()?;
+//! # Ok::<(), spanner_tower::BearerError>(())
+//! ```
+
+mod credential;
+mod issuer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::request::Parts;
+use spanner_core::token::{TokenVerifier, UnverifiedToken};
+use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
+
+use crate::authenticate::{Authenticate, BoxFuture};
+use crate::keys::{KeyCache, KeyState, KeyStatus};
+
+pub use issuer::{Issuer, IssuerProblem};
+
+/// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
+/// the keys.
+#[derive(Clone)]
+pub struct Bearer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    verifier: TokenVerifier,
+    keys: HashMap<IssuerAlias, KeyCache>,
+}
+
+/// Collects issuers; see [`Bearer::builder`].
+#[derive(Default)]
+#[must_use = "a builder is nothing until it is built"]
+pub struct BearerBuilder {
+    issuers: Vec<Issuer>,
+}
+
+/// How an issuer stands, for a readiness probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IssuerReadiness {
+    /// Which issuer.
+    pub issuer: IssuerAlias,
+    /// How its keys stand.
+    pub keys: KeyStatus,
+}
+
+impl IssuerReadiness {
+    /// Whether callers of this issuer can be identified.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.keys.state, KeyState::Fresh | KeyState::Stale)
+    }
+}
+
+impl Bearer {
+    /// Starts without issuers.
+    pub fn builder() -> BearerBuilder {
+        BearerBuilder::default()
+    }
+
+    /// Fetches the keys of all issuers at once, so that a deployment with a wrong address
+    /// fails at start. Optional: without it, the first caller of each issuer waits.
+    ///
+    /// # Errors
+    /// [`WarmUpError`] with every issuer whose keys could not be had in this time.
+    pub async fn warm_up(&self, within: Duration) -> Result<(), WarmUpError> {
+        let each = self.shared.keys.iter().map(async |(alias, keys)| {
+            let late = || format!("nothing came within {} s", within.as_secs_f32());
+            let warmed = tokio::time::timeout(within, keys.warm_up()).await;
+            let failed = warmed.map_or_else(|_| Some(late()), |r| r.err().map(|e| e.to_string()));
+            failed.map(|reason| (alias.clone(), reason))
+        });
+        let mut failed: Vec<_> = join_all(each).await.into_iter().flatten().collect();
+        failed.sort();
+        if failed.is_empty() {
+            Ok(())
+        } else {
+            Err(WarmUpError { failed })
+        }
+    }
+
+    /// How each issuer stands, by alias. Fetches nothing.
+    #[must_use]
+    pub fn readiness(&self) -> Vec<IssuerReadiness> {
+        let status = |(alias, keys): (&IssuerAlias, &KeyCache)| IssuerReadiness {
+            issuer: alias.clone(),
+            keys: keys.status(),
+        };
+        let mut all: Vec<_> = self.shared.keys.iter().map(status).collect();
+        all.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        all
+    }
+
+    async fn caller(&self, parts: &mut Parts, now: Timestamp) -> Result<Caller, Refusal> {
+        let header = credential::take(parts)?;
+        let token = credential::token(&header)?;
+        let token = self.shared.verifier.inspect(token, now)?;
+        self.verify(&token, now).await
+    }
+
+    async fn verify(&self, token: &UnverifiedToken<'_>, now: Timestamp) -> Result<Caller, Refusal> {
+        let cache = self
+            .shared
+            .keys
+            .get(token.issuer())
+            .ok_or(TokenFault::Issuer)?;
+        let keys = cache.keys().await?;
+        match self.shared.verifier.verify(token, keys.set(), now) {
+            Err(TokenFault::UnknownKey) => {}
+            verified => return Ok(verified?),
+        }
+        let Some(newer) = cache.newer_than(&keys).await? else {
+            return Err(TokenFault::UnknownKey.into());
+        };
+        Ok(self.shared.verifier.verify(token, newer.set(), now)?)
+    }
+}
+
+impl Authenticate for Bearer {
+    fn authenticate<'a>(
+        &'a self,
+        parts: &'a mut Parts,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
+        Box::pin(self.caller(parts, now))
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.shared.keys.keys()).finish()
+    }
+}
+
+impl BearerBuilder {
+    /// Accepts tokens of an issuer.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// Checks everything. Causes no traffic.
+    ///
+    /// # Errors
+    /// [`BearerError`] with every problem of every issuer.
+    pub fn build(self) -> Result<Bearer, BearerError> {
+        let mut problems = Vec::new();
+        let (mut rules, mut keys) = (Vec::new(), HashMap::new());
+        for issuer in self.issuers {
+            match issuer.build() {
+                Ok((rule, cache)) => {
+                    keys.insert(rule.alias().clone(), cache);
+                    rules.push(rule);
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        // Without problems so far, the verifier says what the issuers do to one another.
+        if problems.is_empty() {
+            match TokenVerifier::new(rules) {
+                Ok(verifier) => {
+                    return Ok(Bearer {
+                        shared: Arc::new(Shared { verifier, keys }),
+                    });
+                }
+                Err(error) => problems.push(IssuerProblem::Together(error)),
+            }
+        }
+        Err(BearerError { problems })
+    }
+}
+
+impl fmt::Debug for BearerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.issuers).finish()
+    }
+}
+
+/// Why bearer tokens cannot be accepted as configured: every problem at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BearerError {
+    problems: Vec<IssuerProblem>,
+}
+
+impl BearerError {
+    /// The problems, issuer by issuer.
+    #[must_use]
+    pub fn problems(&self) -> &[IssuerProblem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for BearerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bearer tokens cannot be accepted as configured")?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+impl std::error::Error for BearerError {}
+
+/// The issuers whose keys could not be had at start, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpError {
+    failed: Vec<(IssuerAlias, String)>,
+}
+
+impl WarmUpError {
+    /// The issuers, by alias, each with the reason.
+    pub fn failed(&self) -> impl Iterator<Item = (&IssuerAlias, &str)> {
+        self.failed.iter().map(|(alias, reason)| (alias, &**reason))
+    }
+}
+
+impl fmt::Display for WarmUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys cannot be had")?;
+        self.failed
+            .iter()
+            .try_for_each(|(alias, reason)| write!(f, "; issuer `{alias}`: {reason}"))
+    }
+}
+
+impl std::error::Error for WarmUpError {}

@@ -1,0 +1,359 @@
+//! Keys over HTTP.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use spanner_core::token::KeySet;
+use tokio::time::Instant;
+
+use super::discovery::{self, is_public};
+use super::{FetchError, Fetched, KeySource};
+use crate::authenticate::BoxFuture;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long an exchange may take in all.
+const EXCHANGE: Duration = Duration::from_secs(5);
+/// How long a discovered address is used before it is discovered again.
+const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
+
+/// The JWK Set of an issuer over HTTPS, at an address that is given or discovered (OpenID
+/// Connect Discovery 1.0 §4).
+///
+/// Follows no redirect, uses no proxy of the environment, decodes no content encoding, and
+/// reads at most [`KeySet::MAX_BYTES`].
+///
+/// # Security
+/// An address that was discovered is asked only if it is on the issuer's own host, or
+/// resolves to public addresses: whoever can change the issuer's metadata cannot make the
+/// guard speak to what is near it.
+pub struct HttpKeys {
+    address: Address,
+    client: Client,
+}
+
+enum Address {
+    Given(Url),
+    Discovered {
+        issuer: Url,
+        exact: String,
+        found: Mutex<Option<(Url, Instant)>>,
+    },
+}
+
+/// Why an address cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// Not an absolute URL with a host.
+    #[error("`{0}` is not an absolute URL with a host")]
+    Malformed(String),
+    /// Neither https nor, where that is opened, http on a loopback address.
+    #[error(
+        "`{0}` must be https; http is for loopback addresses, with `danger_allow_http_loopback()`"
+    )]
+    Insecure(String),
+    /// It has a user, a query or a fragment, which an issuer has not (OpenID Connect
+    /// Discovery 1.0 §2).
+    #[error("`{0}` must have no user, query or fragment")]
+    Parts(String),
+    /// The system offers no TLS.
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(String),
+}
+
+/// Whether http may be spoken to loopback addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    Never,
+    Loopback,
+}
+
+impl HttpKeys {
+    /// Keys at an address.
+    ///
+    /// # Errors
+    /// [`AddressError`] if it is not https.
+    pub fn at(url: &str) -> Result<Self, AddressError> {
+        Self::given(url, Plain::Never)
+    }
+
+    /// Keys at the address that the issuer's metadata names.
+    ///
+    /// # Errors
+    /// [`AddressError`] if the issuer is not https, or no issuer.
+    pub fn of_issuer(issuer: &str) -> Result<Self, AddressError> {
+        Self::discovered(issuer, Plain::Never)
+    }
+
+    pub(crate) fn given(url: &str, plain: Plain) -> Result<Self, AddressError> {
+        let url = parse(url, plain)?;
+        let client = client(&url)?;
+        Ok(Self {
+            address: Address::Given(url),
+            client,
+        })
+    }
+
+    pub(crate) fn discovered(issuer: &str, plain: Plain) -> Result<Self, AddressError> {
+        let url = parse(issuer, plain)?;
+        let bare = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if !bare {
+            return Err(AddressError::Parts(issuer.to_owned()));
+        }
+        let client = client(&url)?;
+        let (exact, found) = (issuer.to_owned(), Mutex::default());
+        Ok(Self {
+            address: Address::Discovered {
+                issuer: url,
+                exact,
+                found,
+            },
+            client,
+        })
+    }
+
+    /// Where the keys are; discovers that if it must.
+    async fn url(&self) -> Result<Url, FetchError> {
+        let (issuer, exact, found) = match &self.address {
+            Address::Given(url) => return Ok(url.clone()),
+            Address::Discovered {
+                issuer,
+                exact,
+                found,
+            } => (issuer, exact, found),
+        };
+        let known = found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((url, at)) = &known
+            && at.elapsed() < REDISCOVER
+        {
+            return Ok(url.clone());
+        }
+        match self.discover(issuer, exact).await {
+            Ok(url) => {
+                let entry = Some((url.clone(), Instant::now()));
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+                Ok(url)
+            }
+            // Metadata that cannot be had for a moment does not move the keys.
+            Err(error) => known.map(|(url, _)| url).ok_or(error),
+        }
+    }
+
+    async fn discover(&self, issuer: &Url, exact: &str) -> Result<Url, FetchError> {
+        let answer = self.get(discovery::metadata_url(issuer)?, None).await?;
+        let Answer::Body { body, .. } = answer else {
+            return Err(FetchError::new(
+                "the metadata's status is 304, and nothing was asked",
+            ));
+        };
+        discovery::jwks_uri(&body, issuer, exact)
+    }
+
+    /// The address was not right any more.
+    fn forget(&self) {
+        if let Address::Discovered { found, .. } = &self.address {
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    async fn get(&self, url: Url, validator: Option<&str>) -> Result<Answer, FetchError> {
+        let place = url.to_string();
+        let failed = |error: reqwest::Error| {
+            FetchError::new(format!("`{place}` cannot be fetched: {}", cause(&error)))
+        };
+        let mut request = self.client.get(url);
+        if let Some(validator) = validator {
+            request = request.header(IF_NONE_MATCH, validator);
+        }
+        let mut response = request.send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers());
+        let fresh_for = max_age(headers);
+        match status {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if validator.is_some() => {
+                return Ok(Answer::Current { fresh_for });
+            }
+            _ => {
+                let mut error = FetchError::new(format!("`{place}` answers {status}"));
+                error.retry_after = retry_after(headers);
+                if status == StatusCode::NOT_FOUND || status == StatusCode::GONE {
+                    self.forget();
+                }
+                return Err(error);
+            }
+        }
+        if headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|encoding| encoding != "identity")
+        {
+            return Err(FetchError::new(format!(
+                "`{place}` answers in a content encoding"
+            )));
+        }
+        let validator = headers
+            .get(ETAG)
+            .and_then(|tag| tag.to_str().ok())
+            .map(str::to_owned);
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > KeySet::MAX_BYTES {
+                let limit = KeySet::MAX_BYTES;
+                return Err(FetchError::new(format!(
+                    "`{place}` answers with more than {limit} bytes"
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer::Body {
+            body: body.freeze(),
+            validator,
+            fresh_for,
+        })
+    }
+}
+
+/// What a server answered.
+enum Answer {
+    Current {
+        fresh_for: Option<Duration>,
+    },
+    Body {
+        body: Bytes,
+        validator: Option<String>,
+        fresh_for: Option<Duration>,
+    },
+}
+
+impl KeySource for HttpKeys {
+    fn fetch<'a>(
+        &'a self,
+        validator: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            let url = self.url().await?;
+            Ok(match self.get(url, validator).await? {
+                Answer::Current { fresh_for } => Fetched::NotModified { fresh_for },
+                Answer::Body {
+                    body,
+                    validator,
+                    fresh_for,
+                } => Fetched::Document {
+                    text: body,
+                    validator,
+                    fresh_for,
+                },
+            })
+        })
+    }
+}
+
+impl fmt::Debug for HttpKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Given(url) => write!(f, "HttpKeys({url})"),
+            Address::Discovered { exact, .. } => write!(f, "HttpKeys(of {exact})"),
+        }
+    }
+}
+
+fn parse(text: &str, plain: Plain) -> Result<Url, AddressError> {
+    let url = Url::parse(text).map_err(|_| AddressError::Malformed(text.to_owned()))?;
+    if url.host().is_none() {
+        return Err(AddressError::Malformed(text.to_owned()));
+    }
+    let allowed = match url.scheme() {
+        "https" => true,
+        "http" => plain == Plain::Loopback && discovery::is_loopback(&url),
+        _ => false,
+    };
+    if allowed {
+        Ok(url)
+    } else {
+        Err(AddressError::Insecure(text.to_owned()))
+    }
+}
+
+fn client(trusted: &Url) -> Result<Client, AddressError> {
+    let resolver = Public {
+        trusted: trusted.host_str().unwrap_or_default().to_owned(),
+    };
+    Client::builder()
+        .user_agent(concat!("spanner/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .timeout(EXCHANGE)
+        .dns_resolver(Arc::new(resolver))
+        .build()
+        .map_err(|error| AddressError::Client(error.to_string()))
+}
+
+/// Resolves names, all but the trusted one to public addresses only. The client connects to
+/// what this returns, so nothing can change in between.
+struct Public {
+    trusted: String,
+}
+
+impl Resolve for Public {
+    fn resolve(&self, name: Name) -> Resolving {
+        let trusted = name.as_str().eq_ignore_ascii_case(&self.trusted);
+        Box::pin(async move {
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = addresses
+                .filter(|address| trusted || is_public(address.ip()))
+                .collect();
+            match public.is_empty() {
+                true => Err(format!("`{}` has no public address", name.as_str()).into()),
+                false => Ok(Box::new(public.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// The innermost cause: a client's own message repeats the address.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1); zero where storing is forbidden.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut directives = values.flat_map(|value| value.split(',')).map(str::trim);
+    directives.find_map(|directive| {
+        let lower = directive.to_ascii_lowercase();
+        match lower.split_once('=') {
+            Some(("max-age", seconds)) => seconds
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs),
+            None if matches!(&*lower, "no-store" | "no-cache") => Some(Duration::ZERO),
+            _ => None,
+        }
+    })
+}
+
+/// `Retry-After` in seconds (RFC 9110 §10.2.3); a date is not read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
