@@ -659,6 +659,14 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl fmt::Display for TokenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::error::Error for TokenFault {}
+
 impl From<Obstacle> for Refusal {
     fn from(obstacle: Obstacle) -> Self {
         Self::Credential(obstacle)
