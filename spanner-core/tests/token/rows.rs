@@ -181,11 +181,11 @@ impl Row {
         let header = self
             .header_text
             .as_deref()
-            .map_or(header.to_string(), expand);
+            .map_or_else(|| header.to_string(), expand);
         let claims = self
             .claims_text
             .as_deref()
-            .map_or(claims.to_string(), expand);
+            .map_or_else(|| claims.to_string(), expand);
         let (header, claims) = (bytes(&header), bytes(&claims));
         let fill = |template: &str| {
             template
