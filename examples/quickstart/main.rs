@@ -1,0 +1,106 @@
+//! The whole story in one run, on real parts and with nothing to install:
+//! `cargo run --release --example quickstart`.
+//!
+//! It starts an OpenID provider, a model server guarded twice (as staging and as
+//! production), and a ledger in a temporary folder; sends real HTTP calls as several
+//! people, an agent and a few strangers; checks every reply against what the story says;
+//! and prints the ledger. The exit status is 1 if anything differs.
+//!
+//! With `--serve` it keeps running and prints `curl` lines with tokens to try.
+
+mod scenes;
+mod stage;
+
+use std::process::ExitCode;
+
+use anstream::{eprintln, println};
+use anstyle::{AnsiColor, Style};
+
+use scenes::{Reply, Scene};
+use spanner_ledger::table;
+use stage::Stage;
+
+/// Anything that stops the story from being told.
+type Stop = Box<dyn std::error::Error + Send + Sync>;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+const TITLE: Style = Style::new().bold();
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let serve = match std::env::args().nth(1).as_deref() {
+        None => false,
+        Some("--serve") => true,
+        Some(other) => {
+            eprintln!("unknown argument `{other}`; the only one is `--serve`");
+            return ExitCode::from(2);
+        }
+    };
+    match run(serve).await {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(differences) => {
+            eprintln!("{BAD}{differences} calls differ from the story{BAD:#}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{BAD}the story stops: {error}{BAD:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the story; returns how many replies differ from it.
+async fn run(serve: bool) -> Result<usize, Stop> {
+    let stage = Stage::set().await?;
+    println!("{TITLE}Who may call which model, where?{TITLE:#}");
+    let scenes = scenes::all(&stage).await?;
+    let mut replies = Vec::new();
+    for scene in &scenes {
+        let reply = scene.play(&stage).await?;
+        show(scene, &reply);
+        replies.push(reply);
+    }
+    let rows = stage.rows(scenes.len()).await?;
+    println!("\n{TITLE}What the ledger says{TITLE:#}\n{}", table(&rows));
+    let unlike = |(scene, reply): &(&Scene, &Reply)| {
+        !scene.is_as_told(reply) || !scene.is_recorded(reply, &rows)
+    };
+    let differing: Vec<_> = scenes.iter().zip(&replies).filter(unlike).collect();
+    for (scene, _) in &differing {
+        println!(
+            "{BAD}{}: expected {}{BAD:#}",
+            scene.title,
+            scene.expectation()
+        );
+    }
+    let differences = differing.len() + rows.len().abs_diff(scenes.len());
+    if differences == 0 {
+        println!(
+            "{GOOD}All {} calls went as the story says.{GOOD:#}",
+            scenes.len()
+        );
+    }
+    if serve {
+        stage.invite().await?;
+    }
+    Ok(differences)
+}
+
+fn show(scene: &Scene, reply: &Reply) {
+    let (style, mark) = if scene.is_as_told(reply) {
+        (GOOD, "✓")
+    } else {
+        (BAD, "✗")
+    };
+    let whose = match (reply.status, &*reply.fault) {
+        (200..=299, _) => String::new(),
+        (_, fault) => format!(" {fault}"),
+    };
+    println!(
+        "{style}{mark}{style:#} {:<55} {}{whose}",
+        scene.title, reply.status
+    );
+    println!("    {DIM}{}{DIM:#}", reply.text);
+}

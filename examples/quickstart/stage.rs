@@ -1,0 +1,163 @@
+//! The parts of the story: a provider, two guarded servers, a ledger.
+
+use std::time::Duration;
+
+use spanner_cedar::Cedar;
+use spanner_examples::idp::{Account, Idp, SECRET};
+use spanner_examples::model;
+use spanner_ledger::{Ledger, Row};
+use spanner_tower::{Bearer, GuardLayer, Issuer, surface};
+use tokio::net::TcpListener;
+
+use crate::Stop;
+use anstream::println;
+
+/// Everything that runs while the story is told.
+pub(crate) struct Stage {
+    pub(crate) corp: Idp,
+    pub(crate) stranger: Idp,
+    pub(crate) staging: String,
+    pub(crate) production: String,
+    pub(crate) client: reqwest::Client,
+    ledger: Ledger,
+    folder: tempfile::TempDir,
+}
+
+const ACCESS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/access");
+
+impl Stage {
+    pub(crate) async fn set() -> Result<Self, Stop> {
+        let accounts = || {
+            vec![
+                Account {
+                    name: "tina",
+                    groups: &["qa"],
+                },
+                Account {
+                    name: "sam",
+                    groups: &["support"],
+                },
+            ]
+        };
+        let corp = Idp::start("models", accounts(), vec!["triage-copilot"]).await?;
+        let stranger = Idp::start("models", accounts(), Vec::new()).await?;
+        let folder = tempfile::tempdir()?;
+        let ledger = Ledger::open(folder.path().join("ledger"))?;
+        let issuer = Issuer::oidc(corp.issuer()).alias("corp").audience("models");
+        let callers = Bearer::builder()
+            .issuer(issuer.danger_allow_http_loopback())
+            .build()?;
+        let access = Cedar::from_dir(ACCESS)?;
+        let serve = async |environment: &str| {
+            let guard = GuardLayer::builder(callers.clone(), access.clone(), ledger.clone())
+                .service("quickstart")
+                .environment(environment.parse()?)
+                .surface(surface::openai())
+                .build()?;
+            listen(model::router().layer(guard)).await
+        };
+        let staging = serve("staging").await?;
+        let production = serve("production").await?;
+        let client = reqwest::Client::new();
+        Ok(Self {
+            corp,
+            stranger,
+            staging,
+            production,
+            client,
+            ledger,
+            folder,
+        })
+    }
+
+    /// A person's token from a provider's token endpoint.
+    pub(crate) async fn sign_in(&self, idp: &Idp, name: &str) -> Result<String, Stop> {
+        let form = [
+            ("grant_type", "password"),
+            ("username", name),
+            ("password", SECRET),
+        ];
+        self.token(idp, &form).await
+    }
+
+    /// A token in which the copilot acts for whoever holds the other token.
+    pub(crate) async fn delegate(&self, token: &str) -> Result<String, Stop> {
+        let form = [
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
+            ("client_id", "triage-copilot"),
+            ("client_secret", SECRET),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
+            ("subject_token", token),
+        ];
+        self.token(&self.corp, &form).await
+    }
+
+    async fn token(&self, idp: &Idp, form: &[(&str, &str)]) -> Result<String, Stop> {
+        let request = self.client.post(idp.token_endpoint()).form(form);
+        let answer: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
+        let token = answer
+            .get("access_token")
+            .and_then(serde_json::Value::as_str);
+        Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
+    }
+
+    /// What the ledger says of this many calls. An outcome may be written a moment after the
+    /// client has seen the end of the answer.
+    pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
+        for _ in 0..100 {
+            let rows = Ledger::read(self.ledger.dir())?.show()?;
+            if rows.len() >= calls && rows.iter().all(|row| row.outcome.is_some()) {
+                return Ok(rows);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err("the ledger does not have an outcome for every call".into())
+    }
+
+    /// Keeps running until interrupted, with calls to try.
+    pub(crate) async fn invite(&self) -> Result<(), Stop> {
+        let sam = self.sign_in(&self.corp, "sam").await?;
+        let tina = self.sign_in(&self.corp, "tina").await?;
+        let copilot = self.delegate(&sam).await?;
+        println!(
+            "\nTokens, good for ten minutes (more: curl {} -d grant_type=password \
+             -d username=sam -d password={SECRET}):",
+            self.corp.token_endpoint()
+        );
+        for (name, token) in [("SAM", &sam), ("TINA", &tina), ("COPILOT", &copilot)] {
+            println!("{name}={token}");
+        }
+        println!("\nCalls to try:");
+        for (name, url) in [
+            ("SAM", &self.production),
+            ("TINA", &self.staging),
+            ("TINA", &self.production),
+        ] {
+            println!(
+                "curl -i {url}/v1/chat/completions -H \"Authorization: Bearer ${name}\" \
+                 -H 'content-type: application/json' -d '{{\"model\": \"{}\", \"messages\": \
+                 [{{\"role\": \"user\", \"content\": \"thank you, that was quick\"}}]}}'",
+                model::SENTIMENT
+            );
+        }
+        println!(
+            "\nThe ledger is in {}; Ctrl-C ends it.",
+            self.folder.path().display()
+        );
+        tokio::signal::ctrl_c().await?;
+        Ok(())
+    }
+}
+
+async fn listen(app: axum::Router) -> Result<String, Stop> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(url)
+}
