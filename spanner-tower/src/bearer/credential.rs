@@ -58,6 +58,9 @@ pub(super) fn token(header: &HeaderValue) -> Result<&str, Obstacle> {
 mod tests {
     use super::*;
 
+    /// The values of the header, and the token due.
+    type Row<'a> = (&'a [&'a [u8]], Result<&'a str, Obstacle>);
+
     fn read(values: &[&[u8]]) -> Result<String, Obstacle> {
         let mut request = http::Request::builder();
         for value in values {
@@ -72,32 +75,32 @@ mod tests {
     fn reads_one_token68_after_the_scheme_and_nothing_else() {
         let long = format!("Bearer {}", "a".repeat(MAX_CREDENTIAL));
         let (malformed, other) = (Err(Obstacle::Malformed), Err(Obstacle::UnsupportedScheme));
-        let rows: &[(&[&[u8]], Result<&str, Obstacle>)] = &[
+        let rows: &[Row<'_>] = &[
             (&[b"Bearer a.b.c"], Ok("a.b.c")),
             (&[b"bearer a.b.c"], Ok("a.b.c")),
             (&[b"BEARER a.b.c=="], Ok("a.b.c==")),
             (&[], Err(Obstacle::Missing)),
-            (&[b""], malformed.clone()),
-            (&[b"Bearer"], malformed.clone()),
-            (&[b"Bearer "], malformed.clone()),
-            (&[b"Bearer  a.b.c"], malformed.clone()),
-            (&[b"Bearer a.b.c "], malformed.clone()),
-            (&[b"Bearer a.b.c, Bearer d.e.f"], malformed.clone()),
-            (&[b"Bearer Bearer a.b.c"], malformed.clone()),
-            (&[b"Bearer\ta.b.c"], malformed.clone()),
-            (&[b"Bearer a.b=.c"], malformed.clone()),
-            (&[b"Bearer a.\xff.c"], malformed.clone()),
-            (&[b"Bearer ......"], malformed.clone()),
-            (&[b"Bearer {\"payload\":1}"], malformed.clone()),
-            (&[b"Bearer a.b.c", b"Bearer a.b.c"], malformed.clone()),
-            (&[b"Bearer a.b.c", b"Basic YTpi"], malformed.clone()),
-            (&[b"Basic YTpi"], other.clone()),
-            (&[b"DPoP a.b.c"], other.clone()),
-            (&[b"a.b.c"], malformed.clone()),
-            (&[long.as_bytes()], malformed.clone()),
+            (&[b""], malformed),
+            (&[b"Bearer"], malformed),
+            (&[b"Bearer "], malformed),
+            (&[b"Bearer  a.b.c"], malformed),
+            (&[b"Bearer a.b.c "], malformed),
+            (&[b"Bearer a.b.c, Bearer d.e.f"], malformed),
+            (&[b"Bearer Bearer a.b.c"], malformed),
+            (&[b"Bearer\ta.b.c"], malformed),
+            (&[b"Bearer a.b=.c"], malformed),
+            (&[b"Bearer a.\xff.c"], malformed),
+            (&[b"Bearer ......"], malformed),
+            (&[b"Bearer {\"payload\":1}"], malformed),
+            (&[b"Bearer a.b.c", b"Bearer a.b.c"], malformed),
+            (&[b"Bearer a.b.c", b"Basic YTpi"], malformed),
+            (&[b"Basic YTpi"], other),
+            (&[b"DPoP a.b.c"], other),
+            (&[b"a.b.c"], malformed),
+            (&[long.as_bytes()], malformed),
         ];
         for (values, due) in rows {
-            assert_eq!(read(values), due.clone().map(str::to_owned), "{values:?}");
+            assert_eq!(read(values), due.map(str::to_owned), "{values:?}");
         }
     }
 

@@ -133,7 +133,6 @@ impl MockIdp {
     }
 
     /// A token to be signed: of nobody yet, for no audience, good for ten minutes.
-    #[must_use]
     pub fn token(&self) -> MockToken {
         MockToken::new(self.clone())
     }

@@ -36,6 +36,7 @@ impl MockToken {
     }
 
     /// Whose it is (`sub`).
+    #[expect(clippy::should_implement_trait, reason = "the claim's name")]
     pub fn sub(self, subject: &str) -> Self {
         self.claim("sub", subject)
     }
