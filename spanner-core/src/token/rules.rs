@@ -1,12 +1,12 @@
 //! What is accepted of one issuer.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::caller::CallerKind;
 use crate::name::IssuerAlias;
 use crate::token::algorithm::Algorithm;
 use crate::token::claims::ClaimPath;
+use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer};
 
 /// What is accepted of one issuer: for whom its tokens must be, how old they may be, how
 /// they say who is calling. Made by [`IssuerRules::builder`].
@@ -264,12 +264,9 @@ impl IssuerRulesBuilder {
     /// # Errors
     /// [`RulesError`] with *all* problems.
     pub fn build(self) -> Result<IssuerRules, RulesError> {
-        let mut problems = Problems {
-            alias: self.alias.clone(),
-            found: Vec::new(),
-        };
-        problems.audience(&self);
-        problems.limits(&self);
+        let mut problems = Problems::new(self.alias.clone());
+        self.check_audience(&mut problems);
+        self.check_limits(&mut problems);
         if !is_issuer(&self.issuer) {
             let issuer = self.issuer.clone();
             problems.add(|alias| RulesProblem::Issuer { alias, issuer });
@@ -301,199 +298,41 @@ impl IssuerRulesBuilder {
             rfc9068: self.rfc9068,
             unverified_binding: self.unverified_binding,
         };
-        RulesError::unless_empty(problems.found).map(|()| rules)
-    }
-}
-
-/// What is wrong with the rules of issuers: everything, not only the first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RulesError {
-    problems: Vec<RulesProblem>,
-}
-
-impl RulesError {
-    /// All problems, in no particular order; never none.
-    #[must_use]
-    pub fn problems(&self) -> &[RulesProblem] {
-        &self.problems
+        problems.none().map(|()| rules)
     }
 
-    pub(super) fn unless_empty(problems: Vec<RulesProblem>) -> Result<(), Self> {
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Self { problems })
-        }
-    }
-}
-
-impl fmt::Display for RulesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
-            let between = if at == 0 { "" } else { "; " };
-            write!(f, "{between}{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for RulesError {}
-
-/// One thing that is wrong with the rules of issuers.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RulesProblem {
-    /// There are no rules at all.
-    #[error("no issuer is configured")]
-    NoIssuer,
-    /// Two rules for the same `iss`: which one counts?
-    #[error("issuer `{issuer}` is configured twice")]
-    DuplicateIssuer {
-        /// The issuer.
-        issuer: String,
-    },
-    /// Two issuers of the same name: their principals could not be told apart.
-    #[error("two issuers are called `{alias}`")]
-    DuplicateAlias {
-        /// The alias.
-        alias: IssuerAlias,
-    },
-    /// Not a URL as OpenID Connect Discovery §3 demands.
-    #[error(
-        "issuer `{alias}`: {issuer:?} is no `https` URL without user, query and fragment (`http` is for loopback)"
-    )]
-    Issuer {
-        /// Whose rules.
-        alias: IssuerAlias,
-        /// The text.
-        issuer: String,
-    },
-    /// Nothing says for whom tokens must be.
-    #[error(
-        "issuer `{alias}`: no audience is configured, so tokens for any service would be accepted"
-    )]
-    NoAudience {
-        /// Whose rules.
-        alias: IssuerAlias,
-    },
-    /// An audience that is the empty string.
-    #[error("issuer `{alias}`: an audience is empty")]
-    EmptyAudience {
-        /// Whose rules.
-        alias: IssuerAlias,
-    },
-    /// Audiences are listed, and any is accepted.
-    #[error("issuer `{alias}`: audiences are listed although any audience is accepted")]
-    AnyAudience {
-        /// Whose rules.
-        alias: IssuerAlias,
-    },
-    /// A list that lets nothing through.
-    #[error("issuer `{alias}`: the list of {list} is empty, so no token would be accepted")]
-    EmptyList {
-        /// Whose rules.
-        alias: IssuerAlias,
-        /// What it lists.
-        list: &'static str,
-    },
-    /// More clock skew than makes sense.
-    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), IssuerRulesBuilder::MAX_CLOCK_SKEW.as_secs())]
-    ClockSkew {
-        /// Whose rules.
-        alias: IssuerAlias,
-        /// The skew.
-        skew: Duration,
-    },
-    /// A limit of zero, which no token can keep.
-    #[error("issuer `{alias}`: {limit} is zero, so no token would be accepted")]
-    ZeroLimit {
-        /// Whose rules.
-        alias: IssuerAlias,
-        /// Which limit.
-        limit: &'static str,
-    },
-    /// Not the name of a claim, nor a pointer to one.
-    #[error("issuer `{alias}`: {claim:?} neither names a claim nor points to one")]
-    Claim {
-        /// Whose rules.
-        alias: IssuerAlias,
-        /// The text.
-        claim: String,
-    },
-}
-
-/// The problems found so far.
-struct Problems {
-    alias: IssuerAlias,
-    found: Vec<RulesProblem>,
-}
-
-impl Problems {
-    fn add(&mut self, problem: impl FnOnce(IssuerAlias) -> RulesProblem) {
-        self.found.push(problem(self.alias.clone()));
-    }
-
-    fn audience(&mut self, rules: &IssuerRulesBuilder) {
-        match (rules.audiences.is_empty(), rules.any_audience) {
-            (true, false) => self.add(|alias| RulesProblem::NoAudience { alias }),
-            (false, true) => self.add(|alias| RulesProblem::AnyAudience { alias }),
+    fn check_audience(&self, problems: &mut Problems) {
+        match (self.audiences.is_empty(), self.any_audience) {
+            (true, false) => problems.add(|alias| RulesProblem::NoAudience { alias }),
+            (false, true) => problems.add(|alias| RulesProblem::AnyAudience { alias }),
             (true, true) | (false, false) => {}
         }
-        if rules.audiences.iter().any(String::is_empty) {
-            self.add(|alias| RulesProblem::EmptyAudience { alias });
+        if self.audiences.iter().any(String::is_empty) {
+            problems.add(|alias| RulesProblem::EmptyAudience { alias });
         }
     }
 
-    fn limits(&mut self, rules: &IssuerRulesBuilder) {
-        let no_parties = rules.authorized_parties.as_ref().is_some_and(Vec::is_empty);
+    fn check_limits(&self, problems: &mut Problems) {
+        let no_parties = self.authorized_parties.as_ref().is_some_and(Vec::is_empty);
         for (empty, list) in [
-            (rules.algorithms.is_empty(), "algorithms"),
+            (self.algorithms.is_empty(), "algorithms"),
             (no_parties, "authorized parties"),
         ] {
             if empty {
-                self.add(|alias| RulesProblem::EmptyList { alias, list });
+                problems.add(|alias| RulesProblem::EmptyList { alias, list });
             }
         }
         for (limit, span) in [
-            ("the maximal age", rules.max_token_age),
-            ("the maximal lifetime", rules.max_token_lifetime),
+            ("the maximal age", self.max_token_age),
+            ("the maximal lifetime", self.max_token_lifetime),
         ] {
             if span == Some(Duration::ZERO) {
-                self.add(|alias| RulesProblem::ZeroLimit { alias, limit });
+                problems.add(|alias| RulesProblem::ZeroLimit { alias, limit });
             }
         }
-        if rules.clock_skew > IssuerRulesBuilder::MAX_CLOCK_SKEW {
-            let skew = rules.clock_skew;
-            self.add(|alias| RulesProblem::ClockSkew { alias, skew });
+        if self.clock_skew > Self::MAX_CLOCK_SKEW {
+            let skew = self.clock_skew;
+            problems.add(|alias| RulesProblem::ClockSkew { alias, skew });
         }
     }
-
-    /// The path; some path if it is none, since nothing is built from it then.
-    fn path(&mut self, claim: &str) -> ClaimPath {
-        ClaimPath::parse(claim).unwrap_or_else(|| {
-            let claim = claim.to_owned();
-            self.add(|alias| RulesProblem::Claim { alias, claim });
-            ClaimPath::default()
-        })
-    }
-}
-
-/// Whether a text can be an issuer (OpenID Connect Discovery §3): `https`, a host, no user,
-/// query or fragment. `http` is for loopback, where tests and development run.
-fn is_issuer(text: &str) -> bool {
-    let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => return false,
-    };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\' | '"' | '<' | '>');
-    rest.chars().all(plain)
-        && !host.is_empty()
-        && !authority.contains('@')
-        && (secure || matches!(host, "localhost" | "127.0.0.1" | "::1"))
 }

@@ -17,7 +17,8 @@ use crate::token::header::Header;
 use crate::token::identity::{self, shown};
 use crate::token::json::Members;
 use crate::token::key_set::KeySet;
-use crate::token::rules::{IssuerRules, RulesError, RulesProblem};
+use crate::token::problem::{RulesError, RulesProblem};
+use crate::token::rules::IssuerRules;
 
 /// What RFC 9068 §2.2 requires.
 const RFC9068_CLAIMS: &[&str] = &["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];

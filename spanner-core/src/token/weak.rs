@@ -48,7 +48,7 @@ const SMALL_ORDER: [[u8; 32]; 7] = [
 
 /// Whether an RSA modulus has the fingerprint of ROCA (CVE-2017-15361): modulo each of
 /// these primes it is a power of 65537. Such a modulus can be factored. Of sound ones,
-/// about one in 2²⁷ has the fingerprint by chance.
+/// about one in 200 million has the fingerprint by chance.
 pub(super) fn is_roca(modulus: &[u8]) -> bool {
     PRIMES.iter().all(|&prime| {
         let rest = modulus
