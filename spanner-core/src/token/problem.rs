@@ -1,0 +1,178 @@
+//! What is wrong with the rules of issuers: everything at once, so that an operator mends
+//! a configuration in one round.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::name::IssuerAlias;
+use crate::token::claims::ClaimPath;
+use crate::token::rules::IssuerRulesBuilder;
+
+/// What is wrong with the rules of issuers: everything, not only the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesError {
+    problems: Vec<RulesProblem>,
+}
+
+impl RulesError {
+    /// All problems, in no particular order; never none.
+    #[must_use]
+    pub fn problems(&self) -> &[RulesProblem] {
+        &self.problems
+    }
+
+    pub(super) fn unless_empty(problems: Vec<RulesProblem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Self { problems })
+        }
+    }
+}
+
+impl fmt::Display for RulesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            let between = if at == 0 { "" } else { "; " };
+            write!(f, "{between}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RulesError {}
+
+/// One thing that is wrong with the rules of issuers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RulesProblem {
+    /// There are no rules at all.
+    #[error("no issuer is configured")]
+    NoIssuer,
+    /// Two rules for the same `iss`: which one counts?
+    #[error("issuer `{issuer}` is configured twice")]
+    DuplicateIssuer {
+        /// The issuer.
+        issuer: String,
+    },
+    /// Two issuers of the same name: their principals could not be told apart.
+    #[error("two issuers are called `{alias}`")]
+    DuplicateAlias {
+        /// The alias.
+        alias: IssuerAlias,
+    },
+    /// Not a URL as OpenID Connect Discovery §3 demands.
+    #[error(
+        "issuer `{alias}`: {issuer:?} is no `https` URL without user, query and fragment (`http` is for loopback)"
+    )]
+    Issuer {
+        /// Whose rules.
+        alias: IssuerAlias,
+        /// The text.
+        issuer: String,
+    },
+    /// Nothing says for whom tokens must be.
+    #[error(
+        "issuer `{alias}`: no audience is configured, so tokens for any service would be accepted"
+    )]
+    NoAudience {
+        /// Whose rules.
+        alias: IssuerAlias,
+    },
+    /// An audience that is the empty string.
+    #[error("issuer `{alias}`: an audience is empty")]
+    EmptyAudience {
+        /// Whose rules.
+        alias: IssuerAlias,
+    },
+    /// Audiences are listed, and any is accepted.
+    #[error("issuer `{alias}`: audiences are listed although any audience is accepted")]
+    AnyAudience {
+        /// Whose rules.
+        alias: IssuerAlias,
+    },
+    /// A list that lets nothing through.
+    #[error("issuer `{alias}`: the list of {list} is empty, so no token would be accepted")]
+    EmptyList {
+        /// Whose rules.
+        alias: IssuerAlias,
+        /// What it lists.
+        list: &'static str,
+    },
+    /// More clock skew than makes sense.
+    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), IssuerRulesBuilder::MAX_CLOCK_SKEW.as_secs())]
+    ClockSkew {
+        /// Whose rules.
+        alias: IssuerAlias,
+        /// The skew.
+        skew: Duration,
+    },
+    /// A limit of zero, which no token can keep.
+    #[error("issuer `{alias}`: {limit} is zero, so no token would be accepted")]
+    ZeroLimit {
+        /// Whose rules.
+        alias: IssuerAlias,
+        /// Which limit.
+        limit: &'static str,
+    },
+    /// Not the name of a claim, nor a pointer to one.
+    #[error("issuer `{alias}`: {claim:?} neither names a claim nor points to one")]
+    Claim {
+        /// Whose rules.
+        alias: IssuerAlias,
+        /// The text.
+        claim: String,
+    },
+}
+
+/// The problems of one issuer's rules, as far as they are known.
+pub(super) struct Problems {
+    alias: IssuerAlias,
+    found: Vec<RulesProblem>,
+}
+
+impl Problems {
+    pub(super) fn new(alias: IssuerAlias) -> Self {
+        Self {
+            alias,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn none(self) -> Result<(), RulesError> {
+        RulesError::unless_empty(self.found)
+    }
+
+    pub(super) fn add(&mut self, problem: impl FnOnce(IssuerAlias) -> RulesProblem) {
+        self.found.push(problem(self.alias.clone()));
+    }
+
+    /// The path; some path if it is none, since nothing is built from it then.
+    pub(super) fn path(&mut self, claim: &str) -> ClaimPath {
+        ClaimPath::parse(claim).unwrap_or_else(|| {
+            let claim = claim.to_owned();
+            self.add(|alias| RulesProblem::Claim { alias, claim });
+            ClaimPath::default()
+        })
+    }
+}
+
+/// Whether a text can be an issuer (OpenID Connect Discovery §3): `https`, a host, no user,
+/// query or fragment. `http` is for loopback, where tests and development run.
+pub(super) fn is_issuer(text: &str) -> bool {
+    let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return false,
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\' | '"' | '<' | '>');
+    rest.chars().all(plain)
+        && !host.is_empty()
+        && !authority.contains('@')
+        && (secure || matches!(host, "localhost" | "127.0.0.1" | "::1"))
+}
