@@ -144,23 +144,22 @@ impl KeyCache {
 
     /// Keys that are newer than these; `None` if it is known that there are none.
     pub(crate) async fn newer_than(&self, keys: &Keys) -> Result<Option<Keys>, Outage> {
-        let current = self.usable(Instant::now());
-        if let Some(current) = current.filter(|current| !Arc::ptr_eq(current, &keys.0)) {
-            return Ok(Some(Keys(current)));
+        if let Some(current) = self.others_than(keys) {
+            return Ok(Some(current));
         }
         let asked = self.lock().asked_unknown;
         if asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_EVERY) {
             return Ok(None);
         }
-        let before = Instant::now();
         self.fetched().await;
-        match self.usable(Instant::now()) {
-            Some(snapshot) if snapshot.fetched >= before => {
-                self.lock().asked_unknown = Some(snapshot.fetched);
-                Ok(Some(Keys(snapshot)))
-            }
-            _ => Err(self.outage()),
-        }
+        let newer = self.others_than(keys).ok_or_else(|| self.outage())?;
+        self.lock().asked_unknown = Some(newer.0.fetched);
+        Ok(Some(newer))
+    }
+
+    fn others_than(&self, keys: &Keys) -> Option<Keys> {
+        let current = self.usable(Instant::now())?;
+        (!Arc::ptr_eq(&current, &keys.0)).then_some(Keys(current))
     }
 
     /// Fetches once, now, for those who want to know at start.

@@ -37,7 +37,7 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 use spanner_core::Timestamp;
@@ -280,7 +280,13 @@ impl MockKey {
                     pair.as_der().expect("an encoding");
                 let parts = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
                 let public = json!({"kty": "RSA", "n": encode(&parts.n), "e": encode(&parts.e)});
-                (EncodingKey::from_rsa_der(pkcs8.as_ref()), public)
+                let body = STANDARD.encode(pkcs8.as_ref());
+                let pem =
+                    format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+                (
+                    EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key"),
+                    public,
+                )
             }
         };
         if let Some(members) = public.as_object_mut() {
