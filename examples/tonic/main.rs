@@ -29,9 +29,8 @@ use inference::{
 
 /// The messages of the protocol, compiled from `open_inference.proto`.
 #[expect(
-    clippy::all,
-    clippy::use_self,
-    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     unreachable_pub,
     unused_qualifications,
     reason = "generated"
