@@ -9,6 +9,7 @@
 )]
 
 mod key_set;
+mod row;
 mod rows;
 mod rules;
 mod signatures;

@@ -1,7 +1,7 @@
 //! Bearer tokens (RFC 6750) of OpenID Connect issuers.
 //!
-//! 1. The credential is one `Authorization` header with the scheme `Bearer` and a token68,
-//!    at most 16 KiB. Tokens in a query, a body or a cookie are never read.
+//! 1. The credential is one `Authorization` header with the scheme `Bearer` and one word, at
+//!    most 16 KiB; anything else is 400, and a word that is no good token 401. Tokens in a query, a body or a cookie are never read.
 //! 2. What can be checked without keys is checked first, so that only a token that would be
 //!    accepted but for its signature costs a look-up of keys.
 //! 3. Keys are looked up for the token's issuer, and only there ([`keys`](crate::keys)). An
