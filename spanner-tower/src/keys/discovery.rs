@@ -48,7 +48,7 @@ pub(super) fn jwks_uri(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, Fe
     }
     let own = url.host() == issuer.host();
     if !own && literal(&url).is_some_and(|address| !is_public(address)) {
-        return refused("is not a public address");
+        return refused("is not a public address; if that is meant, name it with `.jwks_url(..)`");
     }
     Ok(url)
 }

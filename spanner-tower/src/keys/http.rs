@@ -34,7 +34,7 @@ const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 /// # Security
 /// An address that was discovered is asked only if it is on the issuer's own host, or
 /// resolves to public addresses: whoever can change the issuer's metadata cannot make the
-/// guard speak to what is near it.
+/// guard speak to what is near it. An address that is configured is taken as it is.
 pub struct HttpKeys {
     address: Address,
     client: Client,
@@ -315,7 +315,11 @@ impl Resolve for Public {
                 .filter(|address| trusted || is_public(address.ip()))
                 .collect();
             match public.is_empty() {
-                true => Err(format!("`{}` has no public address", name.as_str()).into()),
+                true => Err(format!(
+                    "`{}` has no public address; if that is meant, name it with `.jwks_url(..)`",
+                    name.as_str()
+                )
+                .into()),
                 false => Ok(Box::new(public.into_iter()) as Addrs),
             }
         })

@@ -18,7 +18,8 @@
 //!
 //! # Caveats
 //! A service without any traffic fetches nothing. Its first request after the keys have
-//! become old waits for them (2 s at most) and falls back to the old ones.
+//! become old waits for them (2 s at most) and falls back to the old ones. Fetches are tasks
+//! of tokio: authenticate within its runtime.
 
 mod cache;
 mod discovery;
