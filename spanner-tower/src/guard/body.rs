@@ -11,7 +11,7 @@ use spanner_core::{Refusal, Settlement};
 
 use super::answer;
 use super::service::fault_of;
-use crate::resolve::Broken;
+use crate::resolve::{Broken, remove_ours};
 
 pin_project! {
     /// A response's body: the inner service's, or the guard's own answer. Its end, failure
@@ -112,12 +112,13 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// Says in trailers whose failure they report.
+/// Says in trailers whose failure they report, and lets nobody else say it.
 fn blame(frame: &mut Frame<Bytes>) {
-    if let Some(trailers) = frame.trailers_mut()
-        && let Some(whose) = fault_of(StatusCode::OK, grpc_status(trailers))
-    {
-        trailers.insert(answer::FAULT, answer::fault(whose));
+    if let Some(trailers) = frame.trailers_mut() {
+        remove_ours(trailers);
+        if let Some(whose) = fault_of(StatusCode::OK, grpc_status(trailers)) {
+            trailers.insert(answer::FAULT, answer::fault(whose));
+        }
     }
 }
 
@@ -173,6 +174,9 @@ where
             KindOf::Ended => return Poll::Ready(None),
             KindOf::Forwarded { body, watch } => (body, watch),
         };
+        let polled = body.as_mut().poll_frame(cx);
+        // An answer that is asked for its next frame may read the request for it: what was
+        // found wrong there comes before whatever the service makes of it.
         if let Some(Poll::Ready(refusal)) = watch.as_ref().map(|watch| watch.poll_broken(cx)) {
             if let Some(watch) = watch.take() {
                 watch.refused(&refusal);
@@ -180,7 +184,7 @@ where
             kind.set(Kind::Ended);
             return Poll::Ready(Some(Ok(Frame::trailers(answer::trailers(&refusal)))));
         }
-        let mut polled = ready!(body.as_mut().poll_frame(cx));
+        let mut polled = ready!(polled);
         if let Some(Ok(frame)) = &mut polled {
             blame(frame);
         }

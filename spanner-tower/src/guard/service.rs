@@ -24,7 +24,9 @@ use super::body::{GuardBody, Head, grpc_status};
 use super::permitted::{Peer, Permitted};
 use crate::BoxError;
 use crate::authenticate::Authenticate;
-use crate::resolve::{Broken, Limits, RequestBody, RouteClass, Routes};
+use crate::resolve::{
+    Broken, Limits, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
+};
 use crate::surface::Dialect;
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
@@ -107,7 +109,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut voice = Voice::of(&parts.headers, Dialect::Problem);
+        let mut voice = Voice::of_stranger(&parts.headers);
         let mut attempt = self.gate.open(arrival(&parts));
         let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
             Ok(asked) => asked,
@@ -138,6 +140,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         if self.exempt.iter().any(|exempt| exempt.is(parts)) {
+            refuse_detours(parts)?;
             return Ok((Asked::Pass(Count::Exempt), RequestBody::unread(body)));
         }
         let route = match self.routes.classify(parts) {
@@ -146,9 +149,10 @@ impl Guard {
             Err(refusal) => return Err(refusal),
         };
         if let Some(route) = &route {
-            *voice = Voice::of(&parts.headers, route.dialect());
+            *voice = Voice::of(&parts.headers, route.is_grpc(), route.dialect());
             attempt.route(route.surface(), route.template());
             if route.class() == RouteClass::Public {
+                refuse_detours(parts)?;
                 return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
             }
         }
@@ -156,6 +160,7 @@ impl Guard {
         attempt.identify(&caller);
         let route = route.ok_or(UnknownRoute)?;
         if route.class() == RouteClass::Whoami {
+            refuse_detours(parts)?;
             return Ok((Asked::Admit(caller), RequestBody::unread(body)));
         }
         let (target, body) = route.target(parts, body, &self.limits).await?;
@@ -179,6 +184,8 @@ impl<B> Admitted<B> {
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
         parts.headers.remove(AUTHORIZATION);
         remove_ours(&mut parts.headers);
+        // Some frameworks put it before the path that was decided.
+        parts.headers.remove("x-forwarded-prefix");
         parts.extensions.remove::<Permitted>();
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
@@ -298,18 +305,6 @@ pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
     }
 }
 
-/// Removes every header that only the guard may set.
-fn remove_ours(headers: &mut HeaderMap) {
-    let ours: Vec<_> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("spanner-"))
-        .cloned()
-        .collect();
-    for name in ours {
-        headers.remove(name);
-    }
-}
-
 fn arrival(parts: &Parts) -> Arrival {
     let mut arrival = Arrival::new();
     arrival.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
@@ -339,15 +334,27 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Voice {
-    /// How to answer a request with these headers on a surface of this dialect.
-    fn of(headers: &HeaderMap, dialect: Dialect) -> Self {
-        let grpc = headers
+    /// How to answer a request to a route of this dialect. A route that is no gRPC method
+    /// answers with an HTTP status, whatever the request says of itself.
+    fn of(headers: &HeaderMap, grpc: bool, dialect: Dialect) -> Self {
+        match Self::of_stranger(headers) {
+            Self::Grpc if grpc => Self::Grpc,
+            _ => Self::Http(dialect),
+        }
+    }
+
+    /// How to answer a request to an unknown route.
+    fn of_stranger(headers: &HeaderMap) -> Self {
+        const GRPC: &[u8] = b"application/grpc";
+        let media_type = headers
             .get(CONTENT_TYPE)
-            .is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"));
-        if grpc {
-            Self::Grpc
-        } else {
-            Self::Http(dialect)
+            .map(|value| value.as_bytes().get(..GRPC.len()));
+        match media_type
+            .flatten()
+            .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+        {
+            true => Self::Grpc,
+            false => Self::Http(Dialect::Problem),
         }
     }
 }

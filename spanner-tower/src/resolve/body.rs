@@ -12,6 +12,7 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 
 use super::BoxError;
 use super::broken::Broken;
+use super::head::clean;
 use super::stream::Watch;
 
 /// The body of a request that the guard lets through.
@@ -148,10 +149,15 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let replay = std::mem::take(&mut self.replay);
-        let polled = match replay.is_empty() {
+        let mut polled = match replay.is_empty() {
             true => self.poll_rest(cx),
             false => Poll::Ready(Some(Ok(Frame::data(replay)))),
         };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            clean(trailers);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {

@@ -1,31 +1,32 @@
 //! What a request's head says about its body and its model.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode;
 use spanner_core::RequestFault;
 
 /// Headers by which servers and routers choose another model, method or path than the
-/// request names. None of them belongs to a surface yet, so whoever sends one is refused.
-const RETARGETING: [&str; 16] = [
+/// request names, as beginnings. None of them belongs to a surface yet, so whoever sends one
+/// is refused.
+const RETARGETING: [&str; 13] = [
     "openai-model",
     "x-amzn-sagemaker-adapter-identifier",
     "x-amzn-sagemaker-inference-component",
-    "x-amzn-sagemaker-target-model",
-    "x-amzn-sagemaker-target-variant",
-    "x-gateway-destination-endpoint",
-    "x-gateway-destination-endpoint-subset",
-    "x-gateway-model-name",
-    "x-gateway-model-name-rewrite",
+    "x-amzn-sagemaker-target-",
+    "x-gateway-",
     "x-http-method",
-    "x-http-method-override",
     "x-litellm-model",
+    "x-method-override",
     "x-model",
     "x-original-url",
+    "x-original-uri",
     "x-rewrite-url",
     "x-vertex-ai-triton-redirect",
 ];
+
+/// What the guard's own headers begin with.
+const OURS: &str = "spanner-";
 
 /// Keys of a query by which some server chooses a model.
 const SELECTORS: [&str; 7] = [
@@ -52,11 +53,8 @@ pub(super) enum Media {
 }
 
 /// Refuses what asks for another target than the one that is looked at.
-pub(super) fn refuse_detours(parts: &Parts) -> Result<(), RequestFault> {
-    if RETARGETING
-        .iter()
-        .any(|name| parts.headers.contains_key(*name))
-    {
+pub(crate) fn refuse_detours(parts: &Parts) -> Result<(), RequestFault> {
+    if parts.headers.keys().any(retargets) {
         return Err(RequestFault::SelectorConflict);
     }
     // What follows an upgrade is not HTTP and cannot be decided.
@@ -64,6 +62,43 @@ pub(super) fn refuse_detours(parts: &Parts) -> Result<(), RequestFault> {
         return Err(RequestFault::Opaque);
     }
     Ok(())
+}
+
+/// Removes every header that only the guard may set.
+pub(crate) fn remove_ours(headers: &mut HeaderMap) {
+    remove(headers, |name| begins(name, OURS));
+}
+
+/// Removes from trailers what must not reach a service: credentials, and what would have
+/// been refused in the head.
+pub(super) fn clean(trailers: &mut HeaderMap) {
+    remove(trailers, |name| {
+        *name == AUTHORIZATION || begins(name, OURS) || retargets(name)
+    });
+}
+
+fn retargets(name: &HeaderName) -> bool {
+    RETARGETING.iter().any(|start| begins(name, start))
+}
+
+/// Whether a name begins so, to a server that takes `_` for `-` (RFC 3875 §4.1.18).
+fn begins(name: &HeaderName, start: &str) -> bool {
+    let name = name
+        .as_str()
+        .bytes()
+        .map(|b| if b == b'_' { b'-' } else { b });
+    name.take(start.len()).eq(start.bytes())
+}
+
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = headers
+        .keys()
+        .filter(|name| unwanted(name))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Reads `Content-Type`; there is at most one.

@@ -20,7 +20,7 @@ use crate::surface::{Place, Step, Want};
 const MAX_MEMBERS: usize = 1024;
 
 /// The names found, place by place.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     names: Vec<Vec<String>>,
 }

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
+pub(crate) use head::{refuse_detours, remove_ours};
 pub(crate) use routes::{RouteClass, Routes};
 
 /// Whatever a body in front of the guard fails with.

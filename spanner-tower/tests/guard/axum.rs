@@ -19,7 +19,7 @@ fn app(sink: &MemorySink) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(async || "[]"))
-        .layer(layer(sink))
+        .layer(layer(sink.clone()))
         .route("/late", get(async |_: Permitted| "never"))
 }
 

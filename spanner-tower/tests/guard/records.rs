@@ -102,7 +102,7 @@ async fn a_body_that_breaks_off_is_the_models_failure() {
         ];
         Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(frames))))
     });
-    let response = layer(&sink)
+    let response = layer(sink.clone())
         .layer(failing)
         .oneshot(chat("alice", "acme/a"))
         .await
@@ -121,7 +121,7 @@ async fn an_inner_error_is_the_models_failure() {
     let failing = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
         Err::<Response<Full<Bytes>>, _>(std::io::Error::other("connection refused"))
     });
-    let answer = layer(&sink)
+    let answer = layer(sink.clone())
         .layer(failing)
         .oneshot(chat("alice", "acme/a"))
         .await;
@@ -135,13 +135,14 @@ async fn an_inner_error_is_the_models_failure() {
 #[tokio::test]
 async fn a_panic_behind_the_guard_is_recorded() {
     let sink = MemorySink::new();
-    let guarded = layer(&sink).layer(service_fn(async |request: Request<RequestBody<_>>| {
-        let _: &RequestBody<Full<Bytes>> = request.body();
-        if request.method() == "POST" {
-            panic!("a bug in the handler");
-        }
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-    }));
+    let guarded =
+        layer(sink.clone()).layer(service_fn(async |request: Request<RequestBody<_>>| {
+            let _: &RequestBody<Full<Bytes>> = request.body();
+            if request.method() == "POST" {
+                panic!("a bug in the handler");
+            }
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }));
     let call = tokio::spawn(guarded.oneshot(chat("alice", "acme/a")));
     assert!(call.await.unwrap_err().is_panic());
     assert_eq!(ends(&sink), (OutcomeClass::ModelFailed, Finish::Panicked));
@@ -150,9 +151,10 @@ async fn a_panic_behind_the_guard_is_recorded() {
 #[tokio::test]
 async fn a_client_that_leaves_while_the_model_works_is_recorded_once() {
     let sink = MemorySink::new();
-    let guarded = layer(&sink).layer(service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
-        std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
-    }));
+    let guarded =
+        layer(sink.clone()).layer(service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+            std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+        }));
     assert!(
         guarded
             .oneshot(chat("alice", "acme/a"))
@@ -169,7 +171,7 @@ async fn a_client_that_leaves_in_the_middle_of_the_answer_is_recorded_once() {
         let frames = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from("more"))));
         Ok::<_, Infallible>(Response::new(StreamBody::new(frames.boxed())))
     });
-    let response = layer(&sink)
+    let response = layer(sink.clone())
         .layer(endless)
         .oneshot(chat("alice", "acme/a"))
         .await
@@ -196,7 +198,7 @@ async fn a_body_that_nobody_polls_to_its_end_is_complete_when_all_its_bytes_were
         let response = Response::builder().header("content-length", "4").body(body);
         Ok::<_, Infallible>(response.unwrap())
     });
-    let response = layer(&sink)
+    let response = layer(sink.clone())
         .layer(counted)
         .oneshot(chat("alice", "acme/a"))
         .await
@@ -300,9 +302,51 @@ async fn the_record_keeps_context_and_no_payload() {
 #[tokio::test]
 async fn the_duration_runs_from_arrival_to_the_end_of_the_body() {
     let (sink, host) = (MemorySink::new(), Fixed::at("2026-11-24T12:00:00Z"));
-    let guarded = layer_at(&sink, host.clone()).layer(Behind::serving());
+    let guarded = layer_at(sink.clone(), host.clone()).layer(Behind::serving());
     let response = guarded.oneshot(chat("alice", "acme/a")).await.unwrap();
     host.advance(Duration::from_millis(250));
     response.into_body().collect().await.unwrap();
     assert_eq!(sink.outcomes()[0].duration_us, 250_000);
+}
+
+#[tokio::test]
+async fn trailers_carry_neither_credentials_nor_words_of_the_guard() {
+    let trailers = |names: &[&'static str]| {
+        let named = names
+            .iter()
+            .map(|name| (name.parse().unwrap(), "x".parse().unwrap()));
+        Frame::<Bytes>::trailers(named.collect())
+    };
+    let sink = MemorySink::new();
+    let echo = service_fn(move |request: Request<RequestBody<_>>| async move {
+        let seen = request.into_body().collect().await.unwrap();
+        let seen = seen.trailers().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(seen, ["x-checksum"]);
+        let frames = [Ok::<_, Infallible>(trailers(&[
+            "spanner-origin",
+            "x-checksum",
+        ]))];
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(frames))))
+    });
+    let sent = [
+        "authorization",
+        "spanner-origin",
+        "spanner_fault",
+        "x-original-url",
+        "x-checksum",
+    ];
+    let frames = [Ok::<_, Infallible>(trailers(&sent))];
+    let request = chat("alice", "acme/a").map(|body| {
+        let body = body.map_err(|never| match never {}).into_data_stream();
+        let body = body.map(|data| data.map(Frame::data));
+        StreamBody::new(body.chain(stream::iter(frames)))
+    });
+    let response = layer(sink.clone())
+        .layer(echo)
+        .oneshot(request)
+        .await
+        .unwrap();
+    let answer = response.into_body().collect().await.unwrap();
+    let seen: Vec<_> = answer.trailers().unwrap().keys().cloned().collect();
+    assert_eq!(seen, ["x-checksum"]);
 }

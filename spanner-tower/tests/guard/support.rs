@@ -12,8 +12,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use spanner_core::testing::{Fixed, MemorySink};
 use spanner_core::{
-    Advice, Authorize, Caller, CallerKind, Credential, Freshness, IssuerAlias, Obstacle, Outage,
-    Principal, Question, Refusal, Resource, SubjectId, Timestamp, TokenFault, Verdict,
+    Advice, AuditSink, Authorize, Caller, CallerKind, Credential, Freshness, IssuerAlias, Obstacle,
+    Outage, Principal, Question, Refusal, Resource, SubjectId, Timestamp, TokenFault, Verdict,
     VerdictReason, Verdicts,
 };
 use spanner_tower::{
@@ -160,14 +160,14 @@ impl Service<Request<RequestBody<Full<Bytes>>>> for Behind {
 }
 
 /// The layer of these tests, over a sink.
-pub(crate) fn layer(sink: &MemorySink) -> GuardLayer {
+pub(crate) fn layer(sink: impl AuditSink) -> GuardLayer {
     layer_at(sink, Fixed::at("2026-11-24T12:00:00Z"))
 }
 
-pub(crate) fn layer_at(sink: &MemorySink, host: Fixed) -> GuardLayer {
+pub(crate) fn layer_at(sink: impl AuditSink, host: Fixed) -> GuardLayer {
     let mut limits = Limits::default();
     limits.json_body = 256;
-    GuardLayer::builder(Names, Book, sink.clone())
+    GuardLayer::builder(Names, Book, sink)
         .environment("production".parse().unwrap())
         .surface(surface::openai())
         .surface(surface::open_inference())
@@ -222,5 +222,5 @@ pub(crate) fn chat(token: &str, model: &str) -> Request<Full<Bytes>> {
 }
 
 pub(crate) fn guarded(sink: &MemorySink, behind: &Behind) -> Guarded {
-    layer(sink).layer(behind.clone())
+    layer(sink.clone()).layer(behind.clone())
 }

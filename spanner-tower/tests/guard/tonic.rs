@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::uri::PathAndQuery;
-use spanner_core::Effect;
-use spanner_core::record::{Finish, OutcomeClass};
+use spanner_core::record::{Decision, Finish, OutcomeClass};
 use spanner_core::testing::MemorySink;
-use spanner_tower::Permitted;
+use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
+use spanner_tower::{GuardLayer, Permitted};
 use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::codegen::StdError;
@@ -101,11 +101,15 @@ where
 
 /// A guarded server, and a channel to it.
 async fn serve(sink: &MemorySink) -> (Inference, Channel) {
+    serve_with(layer(sink.clone())).await
+}
+
+async fn serve_with(guard: GuardLayer) -> (Inference, Channel) {
     let inference = Inference::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = Server::builder()
-        .layer(layer(sink))
+        .layer(guard)
         .add_service(inference.clone())
         .serve_with_incoming(TcpIncoming::from(listener));
     tokio::spawn(server);
@@ -229,17 +233,46 @@ async fn a_stream_whose_models_are_all_allowed_is_served() {
     );
 }
 
+/// A sink that acknowledges only a while later, as a disk does.
+#[derive(Debug, Clone)]
+struct Late(MemorySink);
+
+impl AuditSink for Late {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        let Receipt {
+            acknowledged, room, ..
+        } = self.0.record(decision)?;
+        let acknowledged = Box::pin(async move {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            acknowledged.await
+        });
+        Ok(Receipt { acknowledged, room })
+    }
+
+    fn count(&self, what: Count) {
+        self.0.count(what);
+    }
+}
+
 #[tokio::test]
 async fn a_message_that_names_another_model_never_reaches_the_service() {
     let sink = MemorySink::new();
-    let (inference, channel) = serve(&sink).await;
+    refuses_a_later_message(&sink, sink.clone()).await;
+    let sink = MemorySink::new();
+    refuses_a_later_message(&sink, Late(sink.clone())).await;
+}
+
+async fn refuses_a_later_message(sink: &MemorySink, recording: impl AuditSink) {
+    let (inference, channel) = serve_with(layer(recording)).await;
     let models = ["acme/a", "acme/a", "secret/weights", "acme/a"];
     let (_, status) = streamed(channel, "alice", &models).await;
     let status = status.unwrap();
     assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
     assert!(status.message().contains("secret/weights"), "{status:?}");
     assert!(!inference.seen().contains(&"secret/weights".to_owned()));
-    settled(&sink, 2).await;
+    settled(sink, 2).await;
     let denied = &sink.decisions()[1];
     assert_eq!(
         (denied.effect, &*denied.reason),
