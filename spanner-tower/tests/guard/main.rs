@@ -1,5 +1,10 @@
 //! The guard as its users see it: requests in, replies and records out.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
 
 mod axum;
 mod build;
