@@ -305,9 +305,12 @@ fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 }
 
 fn walk_problem(dir: &Path, error: &walkdir::Error, problems: &mut Problems) {
-    let name = error
-        .path()
-        .map_or_else(|| ".".to_owned(), |path| relative(dir, path));
+    let place = error.path().unwrap_or(dir);
+    // The folder itself goes by the name that it was asked for.
+    let name = match place == dir {
+        true => dir.display().to_string(),
+        false => relative(dir, place),
+    };
     if error.loop_ancestor().is_some() {
         problems.file(
             &name,

@@ -21,7 +21,9 @@ pub struct Problem {
 }
 
 /// Why an access directory is not put in force: every problem found, by file and line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
+#[derive(Clone, PartialEq, Eq)]
 pub struct LoadError {
     problems: Vec<Problem>,
     more: usize,
@@ -154,6 +156,12 @@ impl fmt::Display for LoadError {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }
+    }
+}
+
+impl fmt::Debug for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -219,7 +219,12 @@ policies/latin.cedar:2:4: the file is not UTF-8; save it as UTF-8"
         "{twice}"
     );
     let missing = Cedar::from_dir("no/such/folder").unwrap_err().to_string();
-    assert!(missing.contains(".:1:1: it cannot be read: "), "{missing}");
+    assert!(
+        missing.contains("no/such/folder:1:1: it cannot be read: "),
+        "{missing}"
+    );
+    let debug = format!("{:?}", Cedar::from_dir("no/such/folder").unwrap_err());
+    assert_eq!(debug, missing, "`main` shows the error with `Debug`");
 }
 
 #[cfg(unix)]

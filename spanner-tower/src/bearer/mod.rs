@@ -199,7 +199,9 @@ impl fmt::Debug for BearerBuilder {
 }
 
 /// Why bearer tokens cannot be accepted as configured: every problem at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
+#[derive(Clone, PartialEq, Eq)]
 pub struct BearerError {
     problems: Vec<IssuerProblem>,
 }
@@ -218,6 +220,12 @@ impl fmt::Display for BearerError {
         self.problems
             .iter()
             .try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+impl fmt::Debug for BearerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -180,7 +180,9 @@ impl fmt::Debug for Danger {
 }
 
 /// Why a guard cannot be built: every problem at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
+#[derive(Clone, PartialEq, Eq)]
 pub struct BuildError {
     problems: Vec<Problem>,
 }
@@ -199,6 +201,12 @@ impl fmt::Display for BuildError {
         self.problems
             .iter()
             .try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
