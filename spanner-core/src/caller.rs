@@ -105,6 +105,31 @@ impl fmt::Display for Group {
     }
 }
 
+/// A role that an issuer gives to a party: `role:corp/realm:admin`. It means what policies
+/// and grants make of it, and is not one of Spanner's own roles (`caller`, `writer`, …).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Role {
+    /// Who gives it.
+    pub issuer: IssuerAlias,
+    /// Its name there.
+    pub name: GroupName,
+}
+
+impl Role {
+    /// A role of an issuer.
+    #[must_use]
+    pub const fn new(issuer: IssuerAlias, name: GroupName) -> Self {
+        Self { issuer, name }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "role:{}/{}", self.issuer, self.name)
+    }
+}
+
 /// One party of a request: an identity with the groups its issuer puts it in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -113,6 +138,18 @@ pub struct Party {
     pub principal: Principal,
     /// Its groups; empty for an actor, since a token lists only its subject's.
     pub groups: Vec<Group>,
+    /// Its roles at the issuer; empty for an actor.
+    pub roles: Vec<Role>,
+}
+
+impl Party {
+    const fn plain(principal: Principal) -> Self {
+        Self {
+            principal,
+            groups: Vec::new(),
+            roles: Vec::new(),
+        }
+    }
 }
 
 /// Where a credential stands in its permitted age.
@@ -133,6 +170,8 @@ pub enum Freshness {
 pub struct Credential {
     /// The token's identifier (`jti`), if it has one.
     pub token_id: Option<String>,
+    /// The session at the issuer that it belongs to (`sid`), if it says so.
+    pub session: Option<String>,
     /// The first 16 bytes of the token's SHA-256, in lower-case hexadecimal.
     pub token_hash: Option<String>,
     /// The identifier of the key that signed it (`kid`).
@@ -151,6 +190,7 @@ impl Credential {
     pub const fn unknown() -> Self {
         Self {
             token_id: None,
+            session: None,
             token_hash: None,
             key_id: None,
             issued_at: None,
@@ -201,6 +241,7 @@ struct Facts {
     actor: Option<Party>,
     chain: Vec<Principal>,
     origin: Option<&'static str>,
+    tenant: Option<String>,
     client: Option<String>,
     groups_complete: bool,
     scopes: Vec<String>,
@@ -222,13 +263,11 @@ impl Caller {
     pub fn assertion(principal: Principal) -> Assertion {
         Assertion {
             facts: Facts {
-                subject: Party {
-                    principal,
-                    groups: Vec::new(),
-                },
+                subject: Party::plain(principal),
                 actor: None,
                 chain: Vec::new(),
                 origin: None,
+                tenant: None,
                 client: None,
                 groups_complete: true,
                 scopes: Vec::new(),
@@ -271,6 +310,13 @@ impl Caller {
     #[must_use]
     pub fn origin(&self) -> Option<&'static str> {
         self.facts.origin
+    }
+
+    /// The tenant, organization or account at the issuer that the subject belongs to, as
+    /// the issuer identifies it.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.facts.tenant.as_deref()
     }
 
     /// The OAuth client that obtained the credential, if it says so.
@@ -353,6 +399,18 @@ impl Assertion {
         self
     }
 
+    /// The subject's roles at the issuer. Default: none.
+    pub fn roles(mut self, roles: impl IntoIterator<Item = Role>) -> Self {
+        self.facts.subject.roles = roles.into_iter().collect();
+        self
+    }
+
+    /// The subject's tenant at the issuer. Default: unknown.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.facts.tenant = Some(tenant.into());
+        self
+    }
+
     /// Says that the credential did not list all groups. Default: it did.
     pub fn groups_incomplete(mut self) -> Self {
         self.facts.groups_complete = false;
@@ -362,10 +420,7 @@ impl Assertion {
     /// The actors, the current one first. Default: none.
     pub fn actors(mut self, actors: impl IntoIterator<Item = Principal>) -> Self {
         let mut actors = actors.into_iter();
-        self.facts.actor = actors.next().map(|principal| Party {
-            principal,
-            groups: Vec::new(),
-        });
+        self.facts.actor = actors.next().map(Party::plain);
         self.facts.chain = actors.collect();
         self
     }

@@ -36,7 +36,7 @@ pub mod token;
 pub use access::{Advice, Authorize, Context, Effect, Question, Verdict, VerdictReason, Verdicts};
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use caller::{
-    Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, TooDeep,
+    Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, Role, TooDeep,
 };
 pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,

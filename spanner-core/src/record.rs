@@ -232,6 +232,12 @@ pub struct CallerEntry {
     pub groups: Vec<String>,
     /// Whether these are all.
     pub groups_complete: bool,
+    /// The subject's roles at the issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// The subject's tenant at the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The OAuth scopes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -240,6 +246,9 @@ pub struct CallerEntry {
     /// The token's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
+    /// The session at the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// The first 16 bytes of the token's SHA-256, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
@@ -299,9 +308,17 @@ impl CallerEntry {
                 .map(|group| group.name.to_string())
                 .collect(),
             groups_complete: caller.groups_complete(),
+            roles: caller
+                .subject()
+                .roles
+                .iter()
+                .map(|role| role.name.to_string())
+                .collect(),
+            tenant: caller.tenant().map(str::to_owned),
             scopes: caller.scopes().to_vec(),
             assurance: caller.assurance(),
             token_id: credential.token_id.clone(),
+            session: credential.session.clone(),
             token_hash: credential.token_hash.clone(),
             key_id: credential.key_id.clone(),
             token_age_s: credential.age(now).as_secs(),

@@ -38,6 +38,7 @@ pub(super) const READ: &[&str] = &[
     "nonce",
     "scope",
     "scp",
+    "sid",
     "sub",
     "sub_profile",
 ];

@@ -171,8 +171,10 @@ impl UnverifiedToken<'_> {
         freshness: Freshness,
     ) -> Result<Credential, TokenFault> {
         let token_id = self.claims.text("jti")?.map(shown).transpose()?;
+        let session = self.claims.text("sid")?.map(shown).transpose()?;
         Ok(Credential {
             token_id: token_id.map(str::to_owned),
+            session: session.map(str::to_owned),
             token_hash: Some(hash(self.token)),
             key_id,
             issued_at: self.times.issued,
