@@ -206,6 +206,8 @@ token_faults! {
     BadSignature => "token.bad_signature",
     /// The token says that it does not list all groups, where that is not accepted.
     GroupsOverage => "token.groups_overage",
+    /// Somebody acts for the subject, and the issuer is not one that may say so.
+    DelegationNotAllowed => "token.delegation_not_allowed",
     /// The chain of actors is deeper than accepted.
     DelegationDepth => "token.delegation_depth",
     /// The chain of actors goes in a circle.

@@ -15,36 +15,23 @@ const MAX_AUDIENCES: usize = 16;
 /// The claims that are read for every issuer. All others are walked past unless an
 /// issuer's rules name them.
 pub(super) const READ: &[&str] = &[
-    "_claim_names",
     "acr",
     "act",
     "amr",
-    "appid",
     "at_hash",
     "aud",
-    "azp",
+    "auth_time",
     "c_hash",
-    "cid",
-    "client_id",
     "cnf",
     "exp",
-    "grant_type",
-    "gty",
-    "hasgroups",
     "iat",
     "iss",
     "jti",
     "nbf",
     "nonce",
-    "scope",
-    "scp",
     "sid",
     "sub",
-    "sub_profile",
 ];
-
-/// The claims that name the OAuth client, in the order of preference.
-const CLIENT: &[&str] = &["client_id", "azp", "appid", "cid"];
 
 impl From<Defect> for TokenFault {
     fn from(defect: Defect) -> Self {
@@ -53,56 +40,6 @@ impl From<Defect> for TokenFault {
             Defect::Duplicate => Self::DuplicateMember,
             Defect::Items => Self::ClaimLimit,
         }
-    }
-}
-
-/// Where a claim stands: its name at the top level, or an RFC 6901 pointer. Names hold
-/// dots, colons and slashes, so nothing else separates.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct ClaimPath {
-    top: String,
-    below: Vec<String>,
-}
-
-impl ClaimPath {
-    /// The longest path, in bytes; a claim's name is often a URL.
-    const MAX_BYTES: usize = 256;
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let valid = !text.is_empty() && text.len() <= Self::MAX_BYTES;
-        match text.strip_prefix('/') {
-            _ if !valid => None,
-            None => Some(Self {
-                top: text.to_owned(),
-                below: Vec::new(),
-            }),
-            Some(pointer) => {
-                let mut names = pointer
-                    .split('/')
-                    .map(|name| name.replace("~1", "/").replace("~0", "~"));
-                let top = names.next().filter(|name| !name.is_empty())?;
-                Some(Self {
-                    top,
-                    below: names.collect(),
-                })
-            }
-        }
-    }
-
-    /// The member of the top level that has to be kept.
-    pub(super) fn top(&self) -> &str {
-        &self.top
-    }
-
-    pub(super) fn find<'c>(&self, claims: &'c Members) -> Option<&'c Json> {
-        self.below
-            .iter()
-            .try_fold(claims.get(&self.top)?, |value, name| match value {
-                Json::Object(members) => members.get(name),
-                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-                    None
-                }
-            })
     }
 }
 
@@ -121,21 +58,6 @@ impl Members {
             Some(Json::Number(seconds)) => time(*seconds).map(Some),
             Some(_) => Err(TokenFault::ClaimType),
         }
-    }
-
-    /// The OAuth client. Claims that name different ones are refused: two readers would
-    /// take different ones.
-    pub(super) fn client(&self) -> Result<Option<&str>, TokenFault> {
-        let mut client = None;
-        for name in CLIENT {
-            match (client, self.text(name)?) {
-                (_, None) => {}
-                (_, Some("")) => return Err(TokenFault::ClaimValue),
-                (Some(one), Some(other)) if one != other => return Err(TokenFault::ClaimValue),
-                (_, found) => client = found,
-            }
-        }
-        Ok(client)
     }
 }
 
@@ -158,10 +80,21 @@ pub(super) fn one_or_more(value: &Json) -> Result<Vec<&str>, TokenFault> {
     }
 }
 
+/// The words of a text between spaces, or of an array of strings.
+pub(super) fn words(value: &Json) -> Result<impl Iterator<Item = &str>, TokenFault> {
+    Ok(one_or_more(value)?
+        .into_iter()
+        .flat_map(|text| text.split(' ')))
+}
+
 /// Whether the token is for us: at least one of its audiences is one of the issuer's,
 /// byte for byte.
 pub(super) fn check_audience(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
-    let Some(value) = rules.audience_claim.find(claims) else {
+    let value = match &rules.mapping.audience_from {
+        Some(at) => at.find(claims),
+        None => claims.get("aud"),
+    };
+    let Some(value) = value else {
         return if rules.any_audience {
             Ok(())
         } else {
@@ -182,7 +115,7 @@ pub(super) fn check_audience(claims: &Members, rules: &IssuerRules) -> Result<()
 
 /// When a token may be used.
 pub(super) struct Times {
-    pub(super) expires: Timestamp,
+    pub(super) expires: Option<Timestamp>,
     pub(super) issued: Option<Timestamp>,
     not_before: Option<Timestamp>,
 }
@@ -190,7 +123,7 @@ pub(super) struct Times {
 impl Times {
     pub(super) fn read(claims: &Members) -> Result<Self, TokenFault> {
         Ok(Self {
-            expires: claims.time("exp")?.ok_or(TokenFault::MissingClaim)?,
+            expires: claims.time("exp")?,
             issued: claims.time("iat")?,
             not_before: claims.time("nbf")?,
         })
@@ -203,8 +136,8 @@ impl Times {
         now: Timestamp,
     ) -> Result<Freshness, TokenFault> {
         let (now, skew) = (now.as_nanosecond(), nanoseconds(rules.clock_skew));
-        let expires = self.expires.as_nanosecond();
-        if now >= expires.saturating_add(skew) {
+        let expires = self.expires.map(Timestamp::as_nanosecond);
+        if expires.is_some_and(|expires| now >= expires.saturating_add(skew)) {
             return Err(TokenFault::Expired);
         }
         if self
@@ -223,16 +156,16 @@ impl Times {
         if now.saturating_add(skew) < issued {
             return Err(TokenFault::IssuedInFuture);
         }
-        if expires < issued {
+        if expires.is_some_and(|expires| expires < issued) {
             return Err(TokenFault::ClaimValue);
         }
         let exceeds = |span: i128, limit: Option<Duration>| {
             limit.is_some_and(|limit| span > nanoseconds(limit))
         };
         let age = now.saturating_sub(issued);
-        if exceeds(age, rules.max_token_age)
-            || exceeds(expires.saturating_sub(issued), rules.max_token_lifetime)
-        {
+        // Without an expiry it lives for ever.
+        let lifetime = expires.map_or(i128::MAX, |expires| expires.saturating_sub(issued));
+        if exceeds(age, rules.max_token_age) || exceeds(lifetime, rules.max_token_lifetime) {
             return Err(TokenFault::Lifetime);
         }
         let soon = rules
@@ -277,25 +210,5 @@ mod tests {
             let due = due.map(|text| text.parse::<Timestamp>().unwrap());
             assert_eq!(time(seconds).ok(), due, "{seconds}");
         }
-    }
-
-    #[test]
-    fn finds_claims_by_name_or_by_pointer() {
-        let text = br#"{"a.b":"1","https://x/y":"2","r":{"a/b":{"~":"3"}}}"#;
-        let claims = Members::read(text, |_| true).unwrap();
-        for (path, due) in [
-            ("a.b", Some("1")),
-            ("https://x/y", Some("2")),
-            ("/https:~1~1x~1y", Some("2")),
-            ("/r/a~1b/~0", Some("3")),
-            ("/r/a", None),
-            ("/a.b/c", None),
-            ("r", None),
-        ] {
-            let found = ClaimPath::parse(path).unwrap();
-            assert_eq!(found.find(&claims).and_then(Json::as_str), due, "{path}");
-        }
-        assert_eq!(ClaimPath::parse(""), None);
-        assert_eq!(ClaimPath::parse("/"), None);
     }
 }

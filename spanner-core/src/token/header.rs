@@ -1,9 +1,12 @@
 //! The header (RFC 7515 §4): which key and algorithm, and nothing else that a token could
 //! ask for.
 
+use std::cell::RefCell;
+
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::{Json, Members};
+use crate::token::mapping::plain_type;
 
 /// Parameters that point to a key elsewhere, or say that the claims are compressed.
 /// Following them would let a token choose what it is verified with, or how much memory
@@ -14,18 +17,45 @@ const KEPT: &[&str] = &[
     "alg", "kid", "typ", "cty", "crit", "b64", "jku", "x5u", "zip",
 ];
 
+/// Types of tokens that are never access tokens, whatever an issuer's mapping says: what is
+/// made for an authorization server (ID-JAG, client authentication), for another protocol
+/// (logout, security events, introspection), for use within one trust domain (transaction
+/// tokens), to be presented with a proof (WIT, AAT, SD-JWT), or is itself a proof.
+const FORBIDDEN_TYPES: &[&str] = &[
+    "oauth-id-jag+jwt",
+    "txntoken+jwt",
+    "wit+jwt",
+    "aat+jwt",
+    "aat-pop+jwt",
+    "dpop+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "client-authentication+jwt",
+    "token-introspection+jwt",
+    "global-token-revocation+jwt",
+    "entity-statement+jwt",
+    "kb+jwt",
+    "dc+sd-jwt",
+    "refresh+jwt",
+];
+
 /// What a header says, checked. `jwk`, `x5c` and thumbprints are walked past: keys come
 /// from the issuer's key set only.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
-    /// Whether `typ` says access token (RFC 9068 §2.1), rather than nothing or `JWT`.
-    pub(super) access_token: bool,
+    pub(super) typ: Option<String>,
+    /// The names of all parameters.
+    names: Vec<String>,
 }
 
 impl Header {
     pub(super) fn parse(text: &[u8]) -> Result<Self, TokenFault> {
-        let members = Members::read(text, |name| KEPT.contains(&name))?;
+        let names = RefCell::new(Vec::new());
+        let members = Members::read(text, |name| {
+            names.borrow_mut().push(name.to_owned());
+            KEPT.contains(&name)
+        })?;
         let algorithm = text_of(&members, "alg")?.ok_or(TokenFault::Malformed)?;
         let algorithm = Algorithm::named(algorithm).ok_or(TokenFault::AlgorithmNotAllowed)?;
         if members.has("crit") || members.has("b64") {
@@ -43,8 +73,23 @@ impl Header {
                 Some("") => return Err(TokenFault::Malformed),
                 key_id => key_id.map(str::to_owned),
             },
-            access_token: is_access_token(text_of(&members, "typ")?)?,
+            typ: match text_of(&members, "typ")? {
+                Some(typ) if is_forbidden(typ) => return Err(TokenFault::Type),
+                typ => typ.map(str::to_owned),
+            },
+            names: names.into_inner(),
         })
+    }
+
+    /// Whether `typ` says access token (RFC 9068 §2.1).
+    pub(super) fn is_access_token(&self) -> bool {
+        let typ = self.typ.as_deref().map(plain_type);
+        typ.is_some_and(|typ| typ.eq_ignore_ascii_case("at+jwt"))
+    }
+
+    /// Whether it has no other parameters than these.
+    pub(super) fn has_only(&self, accepted: &[String]) -> bool {
+        self.names.iter().all(|name| accepted.contains(name))
     }
 }
 
@@ -58,19 +103,12 @@ fn text_of<'m>(members: &'m Members, name: &str) -> Result<Option<&'m str>, Toke
 /// Media types are compared in any case, and `application/` may be left out (RFC 7515
 /// §4.1.9, §4.1.10).
 fn is_jwt(kind: &str) -> bool {
-    kind.eq_ignore_ascii_case("JWT") || kind.eq_ignore_ascii_case("application/jwt")
+    plain_type(kind).eq_ignore_ascii_case("JWT")
 }
 
-fn is_access_token(kind: Option<&str>) -> Result<bool, TokenFault> {
-    match kind {
-        None => Ok(false),
-        Some(kind) if kind.eq_ignore_ascii_case("JWT") => Ok(false),
-        Some(kind)
-            if kind.eq_ignore_ascii_case("at+jwt")
-                || kind.eq_ignore_ascii_case("application/at+jwt") =>
-        {
-            Ok(true)
-        }
-        Some(_) => Err(TokenFault::Type),
-    }
+fn is_forbidden(typ: &str) -> bool {
+    let typ = plain_type(typ);
+    FORBIDDEN_TYPES
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(typ))
 }

@@ -28,8 +28,29 @@ const MAX_KEY_ID: usize = 256;
 /// The members that only private or symmetric keys have (RFC 7518 §6.2.2, §6.3.2, §6.4.1).
 const PRIVATE: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
+/// What a key signs (`use`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Tokens; also where `use` is absent.
+    Signature,
+    /// JWT-SVIDs, in the bundle of a trust domain (SPIFFE Trust Domain and Bundle §4.2.2).
+    JwtSvid,
+}
+
+impl Purpose {
+    /// The purpose of this word, if keys with it are used here.
+    pub(super) fn named(word: &str) -> Option<Self> {
+        match word {
+            "sig" => Some(Self::Signature),
+            "jwt-svid" => Some(Self::JwtSvid),
+            _ => None,
+        }
+    }
+}
+
 /// A public key that can be used. `Debug` is not derived: it would print the key.
 pub(super) struct Key {
+    pub(super) purpose: Purpose,
     pub(super) id: Option<String>,
     pub(super) kind: KeyKind,
     /// The only algorithm that it may be used with, if it says so.
@@ -64,8 +85,8 @@ pub enum SkippedKeyReason {
         /// The member.
         member: &'static str,
     },
-    /// Its `use` is not `sig`.
-    #[error("its `use` is not `sig`")]
+    /// Its `use` is neither `sig` nor `jwt-svid`.
+    #[error("its `use` is neither `sig` nor `jwt-svid`")]
     Use,
     /// Its `key_ops` do not have `verify`.
     #[error("its `key_ops` do not have `verify`")]
@@ -111,7 +132,7 @@ impl Key {
         if let Some(member) = PRIVATE.iter().find(|member| jwk.has(member)) {
             return Err(SkippedKeyReason::Private { member });
         }
-        check_purpose(jwk)?;
+        let purpose = purpose(jwk)?;
         let (kind, material) = match kty {
             "RSA" => rsa(jwk)?,
             "EC" => elliptic(jwk)?,
@@ -119,6 +140,7 @@ impl Key {
             _ => return Err(SkippedKeyReason::Type),
         };
         Ok(Self {
+            purpose,
             id: key_id(jwk)?,
             kind,
             algorithm: algorithm(jwk, kind)?,
@@ -141,6 +163,7 @@ impl Key {
     pub(super) fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.id.is_some()
             && self.id == other.id
+            && self.purpose == other.purpose
             && self.kind == other.kind
             && !self.same_material(other)
     }
@@ -179,14 +202,13 @@ pub(super) fn key_id(jwk: &Members) -> Result<Option<String>, SkippedKeyReason> 
     }
 }
 
-fn check_purpose(jwk: &Members) -> Result<(), SkippedKeyReason> {
-    if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
-        return Err(SkippedKeyReason::Use);
-    }
+fn purpose(jwk: &Members) -> Result<Purpose, SkippedKeyReason> {
+    let word = text(jwk, "use")?.unwrap_or("sig");
+    let purpose = Purpose::named(word).ok_or(SkippedKeyReason::Use)?;
     match jwk.get("key_ops") {
-        None => Ok(()),
+        None => Ok(purpose),
         Some(Json::Array(names)) if names.iter().any(|name| name.as_str() == Some("verify")) => {
-            Ok(())
+            Ok(purpose)
         }
         Some(_) => Err(SkippedKeyReason::Operations),
     }

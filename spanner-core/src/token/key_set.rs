@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::{Defect, Json, Members};
-use crate::token::key::{self, Key, SkippedKeyReason};
+use crate::token::key::{self, Key, Purpose, SkippedKeyReason};
 
 /// The keys that an issuer signs with, checked: each can be used. Cheap to clone; never
 /// empty.
@@ -133,8 +133,10 @@ impl KeySet {
         &self,
         key_id: Option<&str>,
         algorithm: Algorithm,
+        purpose: Purpose,
     ) -> Result<&Key, TokenFault> {
-        let mut fitting = self.keys.iter().filter(|key| key.fits(algorithm));
+        let fits = |key: &&Key| key.purpose == purpose && key.fits(algorithm);
+        let mut fitting = self.keys.iter().filter(fits);
         match key_id {
             Some(id) if !self.contains_key_id(id) => Err(TokenFault::UnknownKey),
             Some(id) => fitting

@@ -5,11 +5,12 @@
 //! 1. At most 8 KiB; three parts of strict base64url; a header of at most 2 KiB. Header and
 //!    claims are JSON objects in which no member stands twice, at any depth.
 //! 2. The algorithm is an asymmetric one. `crit`, `b64`, `jku`, `x5u`, `zip` and a nested
-//!    token are refused; `jwk`, `x5c` and thumbprints are never used. `typ` is absent, `JWT`
-//!    or `at+jwt`.
-//! 3. `iss` is a known issuer, byte for byte, and the algorithm is one of its own.
+//!    token are refused; `jwk`, `x5c` and thumbprints are never used. Types that are never
+//!    access tokens (`dpop+jwt`, `logout+jwt`, `oauth-id-jag+jwt`, …) are refused.
+//! 3. `iss` is a known issuer, byte for byte, and algorithm and `typ` are of its own. Where a
+//!    provider has tenants, the issuer is one of those listed, and the claim agrees.
 //! 4. It is an access token: without `at+jwt`, `nonce`, `at_hash` and `c_hash` give away an
-//!    ID token. One of its audiences is ours. If the issuer has a list of clients, one of
+//!    ID token. What the provider's mapping rejects is not there, what it requires is. One of its audiences is ours. If the issuer has a list of clients, one of
 //!    them obtained it.
 //! 5. It is in time: `exp`, `nbf`, `iat`, its age and its lifetime.
 //!
@@ -17,12 +18,11 @@
 //! the clock again, and makes the claims a [`Caller`](crate::Caller):
 //!
 //! 6. A sender-constrained token (`cnf`) is not a bearer token.
-//! 7. The kind of caller is what the first of these says: the issuer's own rules
-//!    ([`IssuerRulesBuilder::kind_when`]); `sub_profile` (`ai_agent`, `service`, `user`); a
-//!    grant of client credentials (`gty`, `grant_type`); a subject that is the client
-//!    itself; else [`IssuerRulesBuilder::kind_otherwise`].
-//! 8. Groups, scopes and the chain of `act` have the types they must have, and are bounded.
-//!    What is malformed is refused, not skipped. `may_act` gives nothing.
+//! 7. Subject, client, tenant, kind, groups, roles, scopes and actors are read as the issuer's
+//!    [`ClaimMapping`] says. A caller that no rule tells is `Unclassified`, and no role
+//!    admits it.
+//! 8. The chain of `act` and all lists are bounded. What is malformed is refused, not
+//!    skipped. `may_act` gives nothing.
 //!
 //! Nothing here fetches, waits or tells the time: keys come in as a [`KeySet`], which
 //! `spanner-tower` fetches, and the time as an argument.
@@ -57,6 +57,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Claim mappings
+//! A [`ClaimMapping`] is data. What it leaves out is as in the preset that it is laid over.
+//!
+//! | member | meaning |
+//! |---|---|
+//! | `typ`, `algs`, `header_only` | the types accepted (`""` is a header without `typ`), the algorithms, the only header parameters |
+//! | `key_use` | what keys must be for: `sig`, or `jwt-svid` |
+//! | `id_tokens` | `true` where the provider has no other JWTs than ID tokens |
+//! | `issuer_regex` | `[pointer, expression]`: what names the issuer where `iss` does not |
+//! | `audience_from` | where the audience stands, if not in `aud` |
+//! | `reject`, `require` | conditions that refuse a token, then pointers that must find something |
+//! | `subject`, or `subject_template`; `subject_fallback` | the first of these claims, or a text; `{ template, when }` for tokens that have none |
+//! | `client`, `tenant`, `tenant_regex` | the first of these claims; `[pointer, expression]` |
+//! | `kind`, `default_kind` | `{ kind, when }`, of which the first that holds counts: `user`, `service`, `agent`, `workload`, `pipeline`, `unknown` |
+//! | `groups`, `roles`, `scopes` | selectors |
+//! | `actor` | `{ at, subject, kind, default_kind, max_depth }` of whoever acts for the subject |
+//! | `actor_from_client` | `{ when, kind }`: the client acts |
+//! | `incomplete_groups`, `group_overage` | conditions for a token that does not list all groups, and whether that is to `flag` or to `refuse` |
+//!
+//! A pointer is an RFC 6901 pointer (`/realm_access/roles`); `*` in it is every member and
+//! can be put into a prefix as `{1}`, `~2` is a literal `*`. A condition is one of `exists`,
+//! `nonempty`, `equals`, `contains` (a word, or an item), `contains_any_case`, `prefix`,
+//! `suffix`, `same`, `contains_char`, `all`, `any` and `not`. A selector has `at`, and `as`:
+//! `string`, `strings` (the default; with `object_key` for lists of objects), `split`,
+//! `words`, `keys`, `entries` (with `template = "{key}={value}"`), `each` (with
+//! `template = "{/name}"`, and `unless`, `nested`); and `prefix`.
+//!
+//! What is put together is percent-escaped for `% : / =` in all parts but the last, so that
+//! two tokens never get one name.
+//!
+//! ```
+//! use spanner_core::token::{ClaimMapping, IssuerRules};
+//!
+//! let mapping: ClaimMapping = toml::from_str(r#"
+//!     subject = ["/employee_id"]
+//!     kind = [{ kind = "service", when = { prefix = ["/employee_id", "svc-"] } }]
+//!     default_kind = "user"
+//!     roles = [{ at = "/apps/*/roles", prefix = "{1}:" }]
+//! "#)?;
+//! let rules = IssuerRules::builder("corp".parse()?, "https://id.example.com")
+//!     .mapping(mapping)
+//!     .audience("models")
+//!     .build()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Caveats
 //! - Audience and issuer are the whole protection against tokens made for other services
 //!   and by other tenants: whoever opts out of the audience accepts those.
@@ -73,6 +119,7 @@ mod identity;
 mod json;
 mod key;
 mod key_set;
+mod mapping;
 mod problem;
 mod rules;
 mod verifier;
@@ -81,6 +128,7 @@ mod weak;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use key::SkippedKeyReason;
 pub use key_set::{KeySet, KeySetError, ParsedKeySet, SkippedKey};
+pub use mapping::{ClaimMapping, Preset, UnknownPreset};
 pub use problem::{RulesError, RulesProblem};
 pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
 pub use verifier::{TokenVerifier, UnverifiedToken};

@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::name::IssuerAlias;
-use crate::token::claims::ClaimPath;
 use crate::token::rules::IssuerRulesBuilder;
 
 /// What is wrong with the rules of issuers: everything, not only the first.
@@ -115,13 +114,23 @@ pub enum RulesProblem {
         /// Which limit.
         limit: &'static str,
     },
-    /// Not the name of a claim, nor a pointer to one.
-    #[error("issuer `{alias}`: {claim:?} neither names a claim nor points to one")]
-    Claim {
+    /// Its claims cannot be read as the mapping says.
+    #[error("issuer `{alias}`: `{member}`: {problem}")]
+    Mapping {
         /// Whose rules.
         alias: IssuerAlias,
-        /// The text.
-        claim: String,
+        /// The member of the mapping.
+        member: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Subjects of two tenants could not be told apart.
+    #[error(
+        "issuer `{alias}`: it has several tenants, and the subject does not name the tenant: give `subject_template` a place for it"
+    )]
+    TenantlessSubject {
+        /// Whose rules.
+        alias: IssuerAlias,
     },
 }
 
@@ -146,15 +155,6 @@ impl Problems {
     pub(super) fn add(&mut self, problem: impl FnOnce(IssuerAlias) -> RulesProblem) {
         self.found.push(problem(self.alias.clone()));
     }
-
-    /// The path; some path if it is none, since nothing is built from it then.
-    pub(super) fn path(&mut self, claim: &str) -> ClaimPath {
-        ClaimPath::parse(claim).unwrap_or_else(|| {
-            let claim = claim.to_owned();
-            self.add(|alias| RulesProblem::Claim { alias, claim });
-            ClaimPath::default()
-        })
-    }
 }
 
 /// Whether a text can be an issuer (OpenID Connect Discovery §3): `https`, a host, no user,
@@ -175,4 +175,12 @@ pub(super) fn is_issuer(text: &str) -> bool {
         && !host.is_empty()
         && !authority.contains('@')
         && (secure || matches!(host, "localhost" | "127.0.0.1" | "::1"))
+}
+
+/// Whether a text is a SPIFFE trust domain (SPIFFE-ID §2.1): `spiffe://` and a name of
+/// lower-case letters, digits, dots, hyphens and underscores.
+pub(super) fn is_trust_domain(text: &str) -> bool {
+    let name = text.strip_prefix("spiffe://").unwrap_or_default();
+    let accepted = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
+    (1..=255).contains(&name.len()) && name.bytes().all(accepted)
 }

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::caller::CallerKind;
 use crate::name::IssuerAlias;
+use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
-use crate::token::claims::ClaimPath;
-use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer};
+use crate::token::json::Members;
+use crate::token::key::Purpose;
+use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
+use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
 
 /// What is accepted of one issuer: for whom its tokens must be, how old they may be, how
 /// they say who is calling. Made by [`IssuerRules::builder`].
@@ -16,24 +21,22 @@ pub struct IssuerRules {
     pub(super) issuer: String,
     pub(super) audiences: Vec<String>,
     pub(super) any_audience: bool,
-    pub(super) audience_claim: ClaimPath,
     pub(super) authorized_parties: Option<Vec<String>>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) subject: ClaimPath,
-    pub(super) groups: Vec<ClaimPath>,
-    pub(super) group_overage: GroupOverage,
-    pub(super) kinds: Vec<KindRule>,
-    pub(super) kind_otherwise: CallerKind,
+    pub(super) mapping: ClaimMapping,
+    pub(super) bound: Option<Bound>,
+    pub(super) tenants: Vec<String>,
+    pub(super) ignore_self_act: bool,
     pub(super) clock_skew: Duration,
     pub(super) max_token_age: Option<Duration>,
     pub(super) max_token_lifetime: Option<Duration>,
-    pub(super) rfc9068: bool,
     pub(super) unverified_binding: bool,
 }
 
 /// What becomes of a token that says that it does not list all groups of its subject
 /// (Entra does, above 200).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GroupOverage {
     /// It is refused. A policy that looks for a group, and one that forbids one, would
@@ -45,12 +48,12 @@ pub enum GroupOverage {
     Flag,
 }
 
-/// One rule of [`IssuerRulesBuilder::kind_when`].
-#[derive(Debug, Clone)]
-pub(super) struct KindRule {
-    pub(super) claim: ClaimPath,
-    pub(super) word: String,
-    pub(super) kind: CallerKind,
+/// The tenant of a multi-tenant provider that rules are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) template: String,
+    pub(super) claim: Pointer,
+    pub(super) tenant: String,
 }
 
 impl IssuerRules {
@@ -63,18 +66,16 @@ impl IssuerRules {
             issuer: issuer.to_owned(),
             audiences: Vec::new(),
             any_audience: false,
-            audience_claim: "aud".to_owned(),
             authorized_parties: None,
-            algorithms: Algorithm::DEFAULT.to_vec(),
-            subject: "sub".to_owned(),
-            groups: vec!["groups".to_owned()],
-            group_overage: GroupOverage::Refuse,
-            kinds: Vec::new(),
-            kind_otherwise: CallerKind::User,
+            algorithms: None,
+            mapping: ClaimMapping::oidc(),
+            kind_rules: 0,
+            bound: None,
+            tenants: Vec::new(),
+            ignore_self_act: false,
             clock_skew: Duration::from_secs(60),
             max_token_age: Some(Duration::from_secs(30 * 24 * 60 * 60)),
             max_token_lifetime: None,
-            rfc9068: false,
             unverified_binding: false,
         }
     }
@@ -92,18 +93,41 @@ impl IssuerRules {
     }
 
     /// The top-level claims that these rules read, beyond those that are always read.
-    pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
-        [&self.audience_claim, &self.subject]
-            .into_iter()
-            .chain(&self.groups)
-            .chain(self.kinds.iter().map(|rule| &rule.claim))
-            .map(ClaimPath::top)
+    pub(super) fn claims(&self) -> Vec<String> {
+        let mut claims = self.mapping.claims();
+        claims.extend(self.bound.iter().map(|bound| bound.claim.top().to_owned()));
+        claims
+    }
+
+    /// What keys of the issuer must be for.
+    pub(super) fn purpose(&self) -> Purpose {
+        let word = self.mapping.key_use.as_deref();
+        word.and_then(Purpose::named).unwrap_or(Purpose::Signature)
+    }
+
+    /// Whether what names the issuer in tokens without `iss` names this one.
+    pub(super) fn is_named_by(&self, claims: &Members) -> bool {
+        let capture = self.mapping.issuer_regex.as_ref();
+        capture.and_then(|it| it.find(claims)) == Some(&self.issuer)
+    }
+
+    /// Whether the token is of the tenant that the issuer's own name says.
+    pub(super) fn check_tenant(&self, claims: &Members) -> Result<(), TokenFault> {
+        let Some(bound) = &self.bound else {
+            return Ok(());
+        };
+        let named = bound.claim.find(claims).ok_or(TokenFault::MissingClaim)?;
+        match named.as_str() {
+            Some(tenant) if tenant == bound.tenant => Ok(()),
+            Some(_) => Err(TokenFault::Issuer),
+            None => Err(TokenFault::ClaimType),
+        }
     }
 }
 
 /// Rules under construction: see [`IssuerRules::builder`].
 ///
-/// A claim is named as tokens spell it (`groups`, `https://acme.example/groups`), or by an
+/// Claims are read as a [`ClaimMapping`] says. A claim is named as tokens spell it (`groups`, `https://acme.example/groups`), or by an
 /// RFC 6901 pointer where it stands deeper (`/realm_access/roles`).
 #[derive(Debug, Clone)]
 #[must_use = "rules are nothing until they are built"]
@@ -112,18 +136,16 @@ pub struct IssuerRulesBuilder {
     issuer: String,
     audiences: Vec<String>,
     any_audience: bool,
-    audience_claim: String,
     authorized_parties: Option<Vec<String>>,
-    algorithms: Vec<Algorithm>,
-    subject: String,
-    groups: Vec<String>,
-    group_overage: GroupOverage,
-    kinds: Vec<(String, String, CallerKind)>,
-    kind_otherwise: CallerKind,
+    algorithms: Option<Vec<Algorithm>>,
+    mapping: ClaimMapping,
+    kind_rules: usize,
+    bound: Option<Bound>,
+    tenants: Vec<String>,
+    ignore_self_act: bool,
     clock_skew: Duration,
     max_token_age: Option<Duration>,
     max_token_lifetime: Option<Duration>,
-    rfc9068: bool,
     unverified_binding: bool,
 }
 
@@ -153,7 +175,8 @@ impl IssuerRulesBuilder {
     /// Reads the audience from another claim: Cognito's access tokens have none but
     /// `client_id`. Default: `aud`.
     pub fn audience_claim(mut self, claim: impl Into<String>) -> Self {
-        self.audience_claim = claim.into();
+        let claim: String = claim.into();
+        self.mapping.audience_from = Some(claim.into());
         self
     }
 
@@ -167,53 +190,113 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Accepts only these algorithms. Default: [`Algorithm::DEFAULT`], which are all; a
+    /// Accepts only these algorithms. Default: those of the mapping, or else
+    /// [`Algorithm::DEFAULT`], which are all; a
     /// key is never used with an algorithm of another type or with one that its own `alg`
     /// excludes.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.algorithms = algorithms.into_iter().collect();
+        self.algorithms = Some(algorithms.into_iter().collect());
+        self
+    }
+
+    /// Reads claims as this mapping says, and as the mapping so far where it says nothing.
+    /// Default: [`ClaimMapping::oidc`]. Call it before the options that change single
+    /// members.
+    pub fn mapping(mut self, mapping: ClaimMapping) -> Self {
+        self.mapping = mapping.over(self.mapping);
+        self.kind_rules = 0;
+        self
+    }
+
+    /// Reads claims as this provider's tokens have them, and forgets the mapping so far.
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.mapping = preset.mapping();
+        self.kind_rules = 0;
+        self
+    }
+
+    /// Says that the issuer's name was made for one tenant of a provider: `template` with
+    /// this tenant in the place of its one `{…}`. The claim must name the same tenant, and
+    /// the subject's template must have it, since the rules of all tenants share an alias.
+    pub fn tenant(
+        mut self,
+        template: impl Into<String>,
+        claim: impl Into<String>,
+        tenant: impl Into<String>,
+    ) -> Self {
+        let claim: String = claim.into();
+        self.bound = Some(Bound {
+            template: template.into(),
+            claim: claim.into(),
+            tenant: tenant.into(),
+        });
+        self
+    }
+
+    /// Accepts only callers of these tenants ([`Caller::tenant`](crate::Caller::tenant)):
+    /// accounts, organizations, trust domains. Default: all that the issuer has.
+    pub fn tenants(mut self, tenants: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tenants = tenants.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Refuses tokens with a chain of delegation (`act`). Default: as the mapping says;
+    /// those that know of no actors refuse them.
+    pub fn refuse_delegation(mut self) -> Self {
+        self.mapping.refuse_delegation();
+        self
+    }
+
+    /// Takes a token in which the subject acts for itself (`act.sub` is `sub`, and nobody
+    /// else acts) as a direct call. Default: refused as a circle.
+    pub fn ignore_self_act(mut self) -> Self {
+        self.ignore_self_act = true;
         self
     }
 
     /// Reads the subject from another claim: Okta's `sub` is a login name, its `uid` does
     /// not change. Default: `sub`.
     pub fn subject_claim(mut self, claim: impl Into<String>) -> Self {
-        self.subject = claim.into();
+        self.mapping.subject_from(&claim.into());
         self
     }
 
     /// Reads groups from these claims, each an array of strings where it is there.
     /// Default: `groups`.
     pub fn groups(mut self, claims: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.groups = claims.into_iter().map(Into::into).collect();
+        self.mapping
+            .groups_from(claims.into_iter().map(Into::into).collect());
         self
     }
 
-    /// What becomes of tokens that do not list all groups. Default: refused.
+    /// What becomes of tokens that do not list all groups. Default: what the mapping says,
+    /// or else refused.
     pub fn group_overage(mut self, overage: GroupOverage) -> Self {
-        self.group_overage = overage;
+        self.mapping.overage(overage);
         self
     }
 
     /// Says what kind of caller it is when a claim is this word, or a list (an array, or
     /// words between spaces) that has it. May be called again; rules are tried in order,
-    /// before those that serve every issuer (see the [module](crate::token)). Default:
-    /// none.
+    /// before those of the mapping. Default: none.
     pub fn kind_when(
         mut self,
         claim: impl Into<String>,
         word: impl Into<String>,
         kind: CallerKind,
     ) -> Self {
-        self.kinds.push((claim.into(), word.into(), kind));
+        let (claim, word): (String, String) = (claim.into(), word.into());
+        self.mapping.kind_when(&claim, word, kind, self.kind_rules);
+        self.kind_rules += 1;
         self
     }
 
-    /// What kind of caller it is when no rule says. Default: [`CallerKind::User`]. For an
+    /// What kind of caller it is when no rule says. Default: what the mapping says, which for
+    /// [`ClaimMapping::oidc`] is [`CallerKind::User`]. For an
     /// issuer whose programs cannot be told from people, [`CallerKind::Unclassified`] is
     /// the honest choice: no role admits it.
     pub fn kind_otherwise(mut self, kind: CallerKind) -> Self {
-        self.kind_otherwise = kind;
+        self.mapping.kind_otherwise(kind);
         self
     }
 
@@ -244,7 +327,7 @@ impl IssuerRulesBuilder {
     /// `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti` must be there. Default: off,
     /// since few issuers follow it yet.
     pub fn rfc9068(mut self) -> Self {
-        self.rfc9068 = true;
+        self.mapping.rfc9068();
         self
     }
 
@@ -267,38 +350,46 @@ impl IssuerRulesBuilder {
         let mut problems = Problems::new(self.alias.clone());
         self.check_audience(&mut problems);
         self.check_limits(&mut problems);
-        if !is_issuer(&self.issuer) {
+        let may_be_domain = self.mapping.issuer_regex.is_some();
+        let is_domain = may_be_domain && is_trust_domain(&self.issuer);
+        if !is_domain && !is_issuer(&self.issuer) {
             let issuer = self.issuer.clone();
             problems.add(|alias| RulesProblem::Issuer { alias, issuer });
         }
+        self.check_mapping(&mut problems);
+        let algorithms = self.algorithms.or_else(|| self.mapping.algorithms());
         let rules = IssuerRules {
-            audience_claim: problems.path(&self.audience_claim),
-            subject: problems.path(&self.subject),
-            groups: self.groups.iter().map(|it| problems.path(it)).collect(),
-            kinds: self
-                .kinds
-                .into_iter()
-                .map(|(claim, word, kind)| KindRule {
-                    claim: problems.path(&claim),
-                    word,
-                    kind,
-                })
-                .collect(),
             alias: self.alias,
             issuer: self.issuer,
             audiences: self.audiences,
             any_audience: self.any_audience,
             authorized_parties: self.authorized_parties,
-            algorithms: self.algorithms,
-            group_overage: self.group_overage,
-            kind_otherwise: self.kind_otherwise,
+            algorithms: algorithms.unwrap_or_else(|| Algorithm::DEFAULT.to_vec()),
+            mapping: self.mapping,
+            bound: self.bound,
+            tenants: self.tenants,
+            ignore_self_act: self.ignore_self_act,
             clock_skew: self.clock_skew,
             max_token_age: self.max_token_age,
             max_token_lifetime: self.max_token_lifetime,
-            rfc9068: self.rfc9068,
             unverified_binding: self.unverified_binding,
         };
         problems.none().map(|()| rules)
+    }
+
+    fn check_mapping(&self, problems: &mut Problems) {
+        for MappingProblem { member, problem } in self.mapping.problems() {
+            problems.add(|alias| RulesProblem::Mapping {
+                alias,
+                member,
+                problem,
+            });
+        }
+        if let Some(bound) = &self.bound
+            && !self.mapping.subject_names(&bound.claim)
+        {
+            problems.add(|alias| RulesProblem::TenantlessSubject { alias });
+        }
     }
 
     fn check_audience(&self, problems: &mut Problems) {
@@ -315,7 +406,10 @@ impl IssuerRulesBuilder {
     fn check_limits(&self, problems: &mut Problems) {
         let no_parties = self.authorized_parties.as_ref().is_some_and(Vec::is_empty);
         for (empty, list) in [
-            (self.algorithms.is_empty(), "algorithms"),
+            (
+                self.algorithms.as_ref().is_some_and(Vec::is_empty),
+                "algorithms",
+            ),
             (no_parties, "authorized parties"),
         ] {
             if empty {

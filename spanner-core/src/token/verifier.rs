@@ -14,14 +14,12 @@ use crate::refusal::TokenFault;
 use crate::token::claims::{self, Times, check_audience};
 use crate::token::compact::Compact;
 use crate::token::header::Header;
-use crate::token::identity::{self, shown};
+use crate::token::identity;
 use crate::token::json::Members;
 use crate::token::key_set::KeySet;
+use crate::token::mapping::{Capture, shown};
 use crate::token::problem::{RulesError, RulesProblem};
 use crate::token::rules::IssuerRules;
-
-/// What RFC 9068 §2.2 requires.
-const RFC9068_CLAIMS: &[&str] = &["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
 
 /// What an ID token carries and an access token does not (OpenID Connect Core §2, §3.1.3.6,
 /// §3.3.2.11).
@@ -35,6 +33,8 @@ const HASH_BYTES: usize = 16;
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<IssuerRules>>,
+    /// How an issuer is told from tokens without `iss`, each way once.
+    captures: Vec<Capture>,
     /// The claims that some issuer's rules read.
     read: BTreeSet<String>,
 }
@@ -60,16 +60,25 @@ impl TokenVerifier {
     /// [`RulesError`] with all problems: no issuer, or two with the same `iss` or alias.
     pub fn new(rules: Vec<IssuerRules>) -> Result<Self, RulesError> {
         let mut problems = Vec::new();
-        let (mut issuers, mut aliases) = (HashSet::new(), HashSet::new());
+        let (mut issuers, mut aliases) = (HashSet::new(), HashMap::new());
         if rules.is_empty() {
             problems.push(RulesProblem::NoIssuer);
         }
-        for IssuerRules { issuer, alias, .. } in &rules {
+        for IssuerRules {
+            issuer,
+            alias,
+            bound,
+            ..
+        } in &rules
+        {
             if !issuers.insert(issuer) {
                 let issuer = issuer.clone();
                 problems.push(RulesProblem::DuplicateIssuer { issuer });
             }
-            if !aliases.insert(alias) {
+            // The tenants of one provider share its alias.
+            let template = bound.as_ref().map(|bound| &bound.template);
+            let earlier = aliases.insert(alias, template);
+            if earlier.is_some_and(|earlier| earlier.is_none() || earlier != template) {
                 let alias = alias.clone();
                 problems.push(RulesProblem::DuplicateAlias { alias });
             }
@@ -78,14 +87,26 @@ impl TokenVerifier {
         let read = rules
             .iter()
             .flat_map(IssuerRules::claims)
-            .chain(claims::READ.iter().copied())
-            .map(str::to_owned)
+            .chain(claims::READ.iter().copied().map(str::to_owned))
             .collect();
+        let mut captures: Vec<Capture> = Vec::new();
+        for capture in rules
+            .iter()
+            .filter_map(|it| it.mapping.issuer_regex.as_ref())
+        {
+            if !captures.contains(capture) {
+                captures.push(capture.clone());
+            }
+        }
         let issuers = rules
             .into_iter()
             .map(|rules| (rules.issuer.clone(), Arc::new(rules)))
             .collect();
-        Ok(Self { issuers, read })
+        Ok(Self {
+            issuers,
+            captures,
+            read,
+        })
     }
 
     /// Checks all that can be checked without keys: form, header, issuer, algorithm, type,
@@ -101,15 +122,20 @@ impl TokenVerifier {
         let compact = Compact::parse(token)?;
         let header = Header::parse(&compact.header)?;
         let claims = Members::read(&compact.claims, |name| self.read.contains(name))?;
-        let issuer = claims.text("iss")?.ok_or(TokenFault::MissingClaim)?;
-        let rules = self.issuers.get(issuer).ok_or(TokenFault::Issuer)?;
+        let rules = self.rules_for(&claims)?;
         if !rules.algorithms.contains(&header.algorithm) {
             return Err(TokenFault::AlgorithmNotAllowed);
         }
+        check_header(&header, rules)?;
+        rules.check_tenant(&claims)?;
+        rules.mapping.check(&claims)?;
         check_type(&header, &claims, rules)?;
         check_audience(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
+        if times.expires.is_none() {
+            return Err(TokenFault::MissingClaim);
+        }
         times.check(rules, now)?;
         Ok(UnverifiedToken {
             rules: Arc::clone(rules),
@@ -141,7 +167,7 @@ impl TokenVerifier {
             return Err(TokenFault::Issuer);
         }
         let algorithm = token.header.algorithm;
-        let key = keys.choose(token.key_id(), algorithm)?;
+        let key = keys.choose(token.key_id(), algorithm, rules.purpose())?;
         key.verify(algorithm, token.signed, &token.signature)?;
         let freshness = token.times.check(rules, now)?;
         identity::caller(
@@ -149,6 +175,58 @@ impl TokenVerifier {
             &token.claims,
             token.credential(key.id.clone(), freshness)?,
         )
+    }
+
+    /// Makes a caller of claims that the issuer itself has just stated about a token: an
+    /// answer of token introspection (RFC 7662) or of a `whoami`. Everything is checked as
+    /// for a signed token, but for header and signature, of which there are none; `iss` and
+    /// `exp` may be absent.
+    ///
+    /// # Security
+    /// The claims must come from the issuer's own server, over an authenticated connection,
+    /// in answer to this very token.
+    ///
+    /// # Errors
+    /// The first [`TokenFault`].
+    pub fn attested(
+        &self,
+        issuer: &IssuerAlias,
+        claims: &[u8],
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Caller, TokenFault> {
+        let claims = Members::read(claims, |name| self.read.contains(name))?;
+        let stated = claims.text("iss")?;
+        let mut rules = self.issuers.values().filter(|it| it.alias == *issuer);
+        let rules = rules.find(|it| stated.is_none_or(|stated| stated == it.issuer));
+        let rules = rules.ok_or(TokenFault::Issuer)?;
+        rules.check_tenant(&claims)?;
+        rules.mapping.check(&claims)?;
+        check_audience(&claims, rules)?;
+        check_party(&claims, rules)?;
+        let times = Times::read(&claims)?;
+        let freshness = times.check(rules, now)?;
+        let credential = credential(token, &claims, &times, None, freshness)?;
+        identity::caller(rules, &claims, credential)
+    }
+
+    /// The rules for a token: by its `iss`, or by what else names its issuer.
+    fn rules_for(&self, claims: &Members) -> Result<&Arc<IssuerRules>, TokenFault> {
+        let stated = claims.text("iss")?;
+        if let Some(rules) = stated.and_then(|issuer| self.issuers.get(issuer)) {
+            return if rules.mapping.issuer_regex.is_none() || rules.is_named_by(claims) {
+                Ok(rules)
+            } else {
+                Err(TokenFault::Issuer)
+            };
+        }
+        let named = self.captures.iter().find_map(|it| it.find(claims));
+        match named.and_then(|issuer| self.issuers.get(issuer)) {
+            Some(rules) if rules.is_named_by(claims) => Ok(rules),
+            Some(_) => Err(TokenFault::Issuer),
+            None if stated.is_none() => Err(TokenFault::MissingClaim),
+            None => Err(TokenFault::Issuer),
+        }
     }
 }
 
@@ -165,22 +243,18 @@ impl UnverifiedToken<'_> {
         self.header.key_id.as_deref()
     }
 
+    /// The `iss` that its rules are for: one of several where a provider has tenants.
+    #[must_use]
+    pub fn issuer_url(&self) -> &str {
+        &self.rules.issuer
+    }
+
     fn credential(
         &self,
         key_id: Option<String>,
         freshness: Freshness,
     ) -> Result<Credential, TokenFault> {
-        let token_id = self.claims.text("jti")?.map(shown).transpose()?;
-        let session = self.claims.text("sid")?.map(shown).transpose()?;
-        Ok(Credential {
-            token_id: token_id.map(str::to_owned),
-            session: session.map(str::to_owned),
-            token_hash: Some(hash(self.token)),
-            key_id,
-            issued_at: self.times.issued,
-            expires_at: Some(self.times.expires),
-            freshness,
-        })
+        credential(self.token, &self.claims, &self.times, key_id, freshness)
     }
 }
 
@@ -193,16 +267,40 @@ impl fmt::Debug for UnverifiedToken<'_> {
     }
 }
 
-/// Whether it is an access token: not an ID token, and not less than the issuer promises.
-fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
-    if header.access_token {
-        let lacks = |name: &&&str| !claims.has(name);
-        return match RFC9068_CLAIMS.iter().find(lacks) {
-            Some(_) if rules.rfc9068 => Err(TokenFault::MissingClaim),
-            Some(_) | None => Ok(()),
-        };
+fn credential(
+    token: &str,
+    claims: &Members,
+    times: &Times,
+    key_id: Option<String>,
+    freshness: Freshness,
+) -> Result<Credential, TokenFault> {
+    let text = |name| claims.text(name)?.map(shown).transpose();
+    Ok(Credential {
+        token_id: text("jti")?.map(str::to_owned),
+        session: text("sid")?.map(str::to_owned),
+        token_hash: Some(hash(token)),
+        key_id,
+        issued_at: times.issued,
+        expires_at: times.expires,
+        freshness,
+    })
+}
+
+fn check_header(header: &Header, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let mapping = &rules.mapping;
+    if !mapping.accepts_type(header.typ.as_deref()) {
+        return Err(TokenFault::Type);
     }
-    if rules.rfc9068 || ID_TOKEN_CLAIMS.iter().any(|name| claims.has(name)) {
+    match &mapping.header_only {
+        Some(accepted) if !header.has_only(accepted) => Err(TokenFault::HeaderParameter),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether it is an access token: not an ID token, unless the provider has no other.
+fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let is_id_token = || ID_TOKEN_CLAIMS.iter().any(|name| claims.has(name));
+    if !header.is_access_token() && !rules.mapping.accepts_id_tokens() && is_id_token() {
         return Err(TokenFault::Type);
     }
     Ok(())
@@ -212,7 +310,8 @@ fn check_party(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> 
     let Some(parties) = &rules.authorized_parties else {
         return Ok(());
     };
-    let client = claims.client()?.ok_or(TokenFault::AuthorizedParty)?;
+    let client = rules.mapping.client_of(claims)?;
+    let client = client.ok_or(TokenFault::AuthorizedParty)?;
     if parties.iter().any(|party| party == client) {
         Ok(())
     } else {

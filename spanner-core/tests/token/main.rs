@@ -9,6 +9,8 @@
 )]
 
 mod key_set;
+mod mapping;
+mod providers;
 mod row;
 mod rows;
 mod rules;

@@ -78,6 +78,13 @@ pub(crate) struct Rules {
     rfc9068: bool,
     #[serde(default)]
     unverified_binding: bool,
+    preset: Option<String>,
+    tenant: Option<String>,
+    tenants: Option<Vec<String>>,
+    #[serde(default)]
+    refuse_delegation: bool,
+    #[serde(default)]
+    ignore_self_act: bool,
 }
 
 impl Row {
@@ -135,6 +142,24 @@ impl Row {
 impl Rules {
     pub(crate) fn builder(&self) -> IssuerRulesBuilder {
         let mut rules = IssuerRules::builder("corp".parse().unwrap(), "https://id.example.com");
+        if let Some(tenant) = &self.tenant {
+            let template = "https://login.example.com/{tid}/v2.0";
+            let issuer = template.replace("{tid}", tenant);
+            rules = IssuerRules::builder("corp".parse().unwrap(), &issuer);
+            rules = rules.tenant(template, "/tid", tenant);
+        }
+        if let Some(preset) = &self.preset {
+            rules = rules.preset(preset.parse().unwrap());
+        }
+        if let Some(tenants) = &self.tenants {
+            rules = rules.tenants(tenants);
+        }
+        if self.refuse_delegation {
+            rules = rules.refuse_delegation();
+        }
+        if self.ignore_self_act {
+            rules = rules.ignore_self_act();
+        }
         rules = match self.any_audience {
             true => rules.danger_any_audience(),
             false => rules.audience("models").audience("models-too"),

@@ -74,9 +74,9 @@ fn tells_all_problems_at_once() {
     assert_eq!(
         words,
         [
-            "issuer `corp`: \"\" neither names a claim nor points to one",
-            "issuer `corp`: \"/\" neither names a claim nor points to one",
             "issuer `corp`: \"id.example.com\" is no `https` URL without user, query and fragment (`http` is for loopback)",
+            "issuer `corp`: `audience_from`: \"\" neither names a claim nor points to one",
+            "issuer `corp`: `groups`: \"/\" neither names a claim nor points to one",
             "issuer `corp`: a clock skew of 301 s is more than 300 s",
             "issuer `corp`: no audience is configured, so tokens for any service would be accepted",
             "issuer `corp`: the list of algorithms is empty, so no token would be accepted",
