@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use spanner_core::token::{
-    Algorithm, GroupOverage, IssuerRules, IssuerRulesBuilder, KeySetError, RulesError,
+    Algorithm, ClaimMapping, GroupOverage, IssuerRules, IssuerRulesBuilder, KeySetError, Preset,
+    RulesError,
 };
 use spanner_core::{CallerKind, IssuerAlias, NameError};
 
@@ -17,13 +18,20 @@ use crate::keys::{AddressError, HttpKeys, KeyCache, KeySource, Plain, StaticKeys
 #[must_use = "an issuer is nothing until `Bearer::builder().issuer(..)` takes it"]
 pub struct Issuer {
     url: String,
+    tenants: Option<Tenants>,
     alias: Option<String>,
     adjustments: Vec<Adjustment>,
     keys: Keys,
     plain: Plain,
 }
 
-type Adjustment = Box<dyn FnOnce(IssuerRulesBuilder) -> IssuerRulesBuilder + Send>;
+type Adjustment = Box<dyn Fn(IssuerRulesBuilder) -> IssuerRulesBuilder + Send>;
+
+/// One provider with many issuers, which differ in the tenant's name only.
+struct Tenants {
+    claim: String,
+    listed: Vec<String>,
+}
 
 /// Where the keys come from.
 enum Keys {
@@ -61,6 +69,38 @@ pub enum IssuerProblem {
         /// What is wrong.
         error: KeySetError,
     },
+    /// A template for issuers without exactly one place for a tenant.
+    #[error("issuer `{issuer}`: the template needs one place for the tenant, such as `{{tid}}`")]
+    Template {
+        /// The issuer as configured.
+        issuer: String,
+    },
+    /// No tenant may call.
+    #[error(
+        "issuer `{issuer}`: no tenant is listed, and accepting every tenant would let anybody in who opens an account there"
+    )]
+    NoTenant {
+        /// The issuer as configured.
+        issuer: String,
+    },
+    /// A tenant whose name would change more of the issuer than its place.
+    #[error(
+        "issuer `{issuer}`: {tenant:?} is no tenant: letters, digits and `-._~` are, at most 128"
+    )]
+    Tenant {
+        /// The issuer as configured.
+        issuer: String,
+        /// The tenant.
+        tenant: String,
+    },
+    /// Nothing says where the keys of a trust domain are.
+    #[error(
+        "issuer `{issuer}`: a trust domain has no address of its own; say where its bundle is with `.jwks_url(..)`"
+    )]
+    NoBundle {
+        /// The issuer as configured.
+        issuer: String,
+    },
     /// Its rules do not hold together.
     #[error("{0}")]
     Rules(RulesError),
@@ -75,6 +115,7 @@ impl Issuer {
     pub fn oidc(issuer: impl Into<String>) -> Self {
         Self {
             url: issuer.into(),
+            tenants: None,
             alias: None,
             adjustments: Vec::new(),
             keys: Keys::Discovered,
@@ -91,10 +132,54 @@ impl Issuer {
         self
     }
 
+    /// A provider that issues for many tenants under a name for each. `template` has one
+    /// place in braces (`https://login.example.com/{tid}/v2.0`); only the listed tenants are
+    /// accepted, and only where `claim` of the token (`/tid`) agrees. Their principals share
+    /// the alias, so the mapping's subject must have the tenant in it; groups and roles are
+    /// one namespace. Where that is not right, write one issuer per tenant.
+    pub fn tenants_of(
+        template: impl Into<String>,
+        claim: impl Into<String>,
+        tenants: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let mut issuer = Self::oidc(template);
+        issuer.tenants = Some(Tenants {
+            claim: claim.into(),
+            listed: tenants.into_iter().map(Into::into).collect(),
+        });
+        issuer
+    }
+
+    /// Reads claims as this provider's tokens have them. See [`IssuerRulesBuilder::preset`].
+    pub fn preset(self, preset: Preset) -> Self {
+        self.adjust(move |rules| rules.preset(preset))
+    }
+
+    /// Reads claims as this mapping says. See [`IssuerRulesBuilder::mapping`].
+    pub fn mapping(self, mapping: ClaimMapping) -> Self {
+        self.adjust(move |rules| rules.mapping(mapping.clone()))
+    }
+
+    /// See [`IssuerRulesBuilder::tenants`].
+    pub fn tenants(self, tenants: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let tenants: Vec<String> = tenants.into_iter().map(Into::into).collect();
+        self.adjust(move |rules| rules.tenants(&tenants))
+    }
+
+    /// See [`IssuerRulesBuilder::refuse_delegation`].
+    pub fn refuse_delegation(self) -> Self {
+        self.adjust(IssuerRulesBuilder::refuse_delegation)
+    }
+
+    /// See [`IssuerRulesBuilder::ignore_self_act`].
+    pub fn ignore_self_act(self) -> Self {
+        self.adjust(IssuerRulesBuilder::ignore_self_act)
+    }
+
     /// See [`IssuerRulesBuilder::audience`]. Required.
     pub fn audience(self, audience: impl Into<String>) -> Self {
         let audience = audience.into();
-        self.adjust(|rules| rules.audience(audience))
+        self.adjust(move |rules| rules.audience(&audience))
     }
 
     /// See [`IssuerRulesBuilder::danger_any_audience`].
@@ -105,31 +190,31 @@ impl Issuer {
     /// See [`IssuerRulesBuilder::audience_claim`].
     pub fn audience_claim(self, claim: impl Into<String>) -> Self {
         let claim = claim.into();
-        self.adjust(|rules| rules.audience_claim(claim))
+        self.adjust(move |rules| rules.audience_claim(&claim))
     }
 
     /// See [`IssuerRulesBuilder::authorized_parties`].
     pub fn authorized_parties(self, parties: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let parties: Vec<String> = parties.into_iter().map(Into::into).collect();
-        self.adjust(|rules| rules.authorized_parties(parties))
+        self.adjust(move |rules| rules.authorized_parties(&parties))
     }
 
     /// See [`IssuerRulesBuilder::algorithms`].
     pub fn algorithms(self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         let algorithms: Vec<Algorithm> = algorithms.into_iter().collect();
-        self.adjust(|rules| rules.algorithms(algorithms))
+        self.adjust(move |rules| rules.algorithms(algorithms.clone()))
     }
 
     /// See [`IssuerRulesBuilder::subject_claim`].
     pub fn subject_claim(self, claim: impl Into<String>) -> Self {
         let claim = claim.into();
-        self.adjust(|rules| rules.subject_claim(claim))
+        self.adjust(move |rules| rules.subject_claim(&claim))
     }
 
     /// See [`IssuerRulesBuilder::groups`].
     pub fn groups(self, claims: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let claims: Vec<String> = claims.into_iter().map(Into::into).collect();
-        self.adjust(|rules| rules.groups(claims))
+        self.adjust(move |rules| rules.groups(&claims))
     }
 
     /// See [`IssuerRulesBuilder::group_overage`].
@@ -145,7 +230,7 @@ impl Issuer {
         kind: CallerKind,
     ) -> Self {
         let (claim, word) = (claim.into(), word.into());
-        self.adjust(move |rules| rules.kind_when(claim, word, kind))
+        self.adjust(move |rules| rules.kind_when(&claim, &word, kind))
     }
 
     /// See [`IssuerRulesBuilder::kind_otherwise`].
@@ -178,7 +263,8 @@ impl Issuer {
         self.adjust(IssuerRulesBuilder::allow_unverified_binding)
     }
 
-    /// Fetches the keys from this address instead of discovering it.
+    /// Fetches the keys from this address instead of discovering it. With
+    /// [`Issuer::tenants_of`], the template's place stands for the tenant here too.
     pub fn jwks_url(mut self, url: impl Into<String>) -> Self {
         self.keys = Keys::At(url.into());
         self
@@ -208,64 +294,183 @@ impl Issuer {
 
     fn adjust(
         mut self,
-        adjustment: impl FnOnce(IssuerRulesBuilder) -> IssuerRulesBuilder + Send + 'static,
+        adjustment: impl Fn(IssuerRulesBuilder) -> IssuerRulesBuilder + Send + 'static,
     ) -> Self {
         self.adjustments.push(Box::new(adjustment));
         self
     }
 
-    /// The rules and the keys, or all problems.
-    pub(super) fn build(self) -> Result<(IssuerRules, KeyCache), Vec<IssuerProblem>> {
+    /// The rules and the keys of each tenant, or all problems.
+    pub(super) fn build(self) -> Result<Vec<(IssuerRules, KeyCache)>, Vec<IssuerProblem>> {
+        let mut problems = Vec::new();
+        let alias = self.alias.clone().unwrap_or_else(|| host(&self.url));
+        let alias = IssuerAlias::new(&alias).unwrap_or_else(|error| {
+            let issuer = self.url.clone();
+            problems.push(IssuerProblem::Alias { issuer, error });
+            placeholder()
+        });
+        let places = match self.places() {
+            Ok(places) => places,
+            Err(found) => {
+                problems.extend(found);
+                return Err(problems);
+            }
+        };
         let Self {
-            url,
-            alias,
+            url: template,
+            tenants,
             adjustments,
             keys,
             plain,
+            ..
         } = self;
-        let mut problems = Vec::new();
-        let alias = IssuerAlias::new(&alias.unwrap_or_else(|| host(&url)));
-        let alias = alias.unwrap_or_else(|error| {
-            problems.push(IssuerProblem::Alias {
-                issuer: url.clone(),
-                error,
-            });
-            placeholder()
-        });
-        let rules = adjustments
-            .into_iter()
-            .fold(IssuerRules::builder(alias, &url), |rules, adjust| {
-                adjust(rules)
-            })
-            .build();
-        let cache = cache(&url, keys, plain);
-        match (rules, cache) {
-            (Ok(rules), Ok(cache)) if problems.is_empty() => Ok((rules, cache)),
-            (rules, cache) => {
-                problems.extend(rules.err().map(IssuerProblem::Rules));
-                problems.extend(cache.err());
-                Err(problems)
+        let claim = tenants.map(|tenants| tenants.claim);
+        let mut shared = Shared::new(keys);
+        let mut built = Vec::new();
+        for Place { url, tenant } in places {
+            let mut rules = IssuerRules::builder(alias.clone(), &url);
+            for adjust in &adjustments {
+                rules = adjust(rules);
             }
+            if let (Some(claim), Some((_, tenant))) = (&claim, &tenant) {
+                rules = rules.tenant(&template, claim, tenant);
+            }
+            match (rules.build(), shared.cache(&url, tenant.as_ref(), plain)) {
+                (Ok(rules), Ok(cache)) => built.push((rules, cache)),
+                (rules, cache) => {
+                    problems.extend(rules.err().map(IssuerProblem::Rules));
+                    problems.extend(cache.err());
+                    // The other tenants have the same problems.
+                    break;
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(built)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The issuers that it stands for: itself, or one for each tenant.
+    fn places(&self) -> Result<Vec<Place>, Vec<IssuerProblem>> {
+        let issuer = || self.url.clone();
+        let Some(tenants) = &self.tenants else {
+            let url = issuer();
+            return Ok(vec![Place { url, tenant: None }]);
+        };
+        let mut problems = Vec::new();
+        let place = place_of(&self.url);
+        if place.is_none() {
+            problems.push(IssuerProblem::Template { issuer: issuer() });
+        }
+        if tenants.listed.is_empty() {
+            problems.push(IssuerProblem::NoTenant { issuer: issuer() });
+        }
+        for tenant in tenants.listed.iter().filter(|tenant| !is_tenant(tenant)) {
+            problems.push(IssuerProblem::Tenant {
+                issuer: issuer(),
+                tenant: tenant.clone(),
+            });
+        }
+        match place {
+            Some(place) if problems.is_empty() => Ok(tenants
+                .listed
+                .iter()
+                .map(|tenant| Place {
+                    url: self.url.replace(&place, tenant),
+                    tenant: Some((place.clone(), tenant.clone())),
+                })
+                .collect()),
+            _ => Err(problems),
         }
     }
 }
 
-fn cache(issuer: &str, keys: Keys, plain: Plain) -> Result<KeyCache, IssuerProblem> {
-    let address = |error| IssuerProblem::Address {
-        issuer: issuer.to_owned(),
-        error,
-    };
-    Ok(match keys {
-        Keys::Discovered => KeyCache::new(HttpKeys::discovered(issuer, plain).map_err(address)?),
-        Keys::At(url) => KeyCache::new(HttpKeys::given(&url, plain).map_err(address)?),
-        Keys::Text(text) => {
-            KeyCache::new(StaticKeys::new(text).map_err(|error| IssuerProblem::Keys {
-                issuer: issuer.to_owned(),
-                error,
-            })?)
+/// One issuer of a provider; the tenant with the text that it stands for.
+struct Place {
+    url: String,
+    tenant: Option<(String, String)>,
+}
+
+/// The one place of a template, with its braces.
+fn place_of(template: &str) -> Option<String> {
+    let (_, after) = template.split_once('{')?;
+    let (name, rest) = after.split_once('}')?;
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (plain && !rest.contains(['{', '}'])).then(|| format!("{{{name}}}"))
+}
+
+/// Whether a text can stand for one segment of a URL and nothing else.
+fn is_tenant(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().any(|b| b != b'.')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+}
+
+/// The keys of all tenants: each has its own where they are found by its name, and all have
+/// the same where they are not.
+struct Shared {
+    keys: Keys,
+    cache: Option<KeyCache>,
+}
+
+impl Shared {
+    fn new(keys: Keys) -> Self {
+        match keys {
+            Keys::From(source) => Self {
+                keys: Keys::Discovered,
+                cache: Some(KeyCache::boxed(source)),
+            },
+            keys => Self { keys, cache: None },
         }
-        Keys::From(source) => KeyCache::boxed(source),
-    })
+    }
+
+    fn cache(
+        &mut self,
+        issuer: &str,
+        tenant: Option<&(String, String)>,
+        plain: Plain,
+    ) -> Result<KeyCache, IssuerProblem> {
+        if let Some(cache) = &self.cache {
+            return Ok(cache.clone());
+        }
+        let address = |error| IssuerProblem::Address {
+            issuer: issuer.to_owned(),
+            error,
+        };
+        let (source, own) = match (&self.keys, tenant) {
+            (Keys::Discovered, _) if issuer.starts_with("spiffe://") => {
+                return Err(IssuerProblem::NoBundle {
+                    issuer: issuer.to_owned(),
+                });
+            }
+            (Keys::At(url), Some((place, tenant))) if url.contains(place) => {
+                let url = url.replace(place, tenant);
+                (HttpKeys::given(&url, plain).map_err(address)?, true)
+            }
+            (Keys::At(url), _) => (HttpKeys::given(url, plain).map_err(address)?, false),
+            (Keys::Text(text), _) => {
+                let keys = StaticKeys::new(text.clone()).map_err(|error| IssuerProblem::Keys {
+                    issuer: issuer.to_owned(),
+                    error,
+                })?;
+                let cache = KeyCache::new(keys);
+                self.cache = Some(cache.clone());
+                return Ok(cache);
+            }
+            (Keys::Discovered | Keys::From(_), _) => {
+                (HttpKeys::discovered(issuer, plain).map_err(address)?, true)
+            }
+        };
+        let cache = KeyCache::new(source);
+        if !own {
+            self.cache = Some(cache.clone());
+        }
+        Ok(cache)
+    }
 }
 
 /// The host of an issuer, in lower case; what is no URL has none.

@@ -21,6 +21,7 @@
 
 mod credential;
 mod issuer;
+mod providers;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -46,7 +47,13 @@ pub struct Bearer {
 
 struct Shared {
     verifier: TokenVerifier,
-    keys: HashMap<IssuerAlias, KeyCache>,
+    /// The keys of each issuer, by its `iss`.
+    keys: HashMap<String, IssuerKeys>,
+}
+
+struct IssuerKeys {
+    alias: IssuerAlias,
+    cache: KeyCache,
 }
 
 /// Collects issuers; see [`Bearer::builder`].
@@ -60,8 +67,10 @@ pub struct BearerBuilder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IssuerReadiness {
-    /// Which issuer.
+    /// Which provider.
     pub issuer: IssuerAlias,
+    /// Its `iss`: one for each tenant, where it has several.
+    pub url: String,
     /// How its keys stand.
     pub keys: KeyStatus,
 }
@@ -86,11 +95,11 @@ impl Bearer {
     /// # Errors
     /// [`WarmUpError`] with every issuer whose keys could not be had in this time.
     pub async fn warm_up(&self, within: Duration) -> Result<(), WarmUpError> {
-        let each = self.shared.keys.iter().map(async |(alias, keys)| {
+        let each = self.shared.keys.values().map(async |keys| {
             let late = || format!("nothing came within {} s", within.as_secs_f32());
-            let warmed = tokio::time::timeout(within, keys.warm_up()).await;
+            let warmed = tokio::time::timeout(within, keys.cache.warm_up()).await;
             let failed = warmed.map_or_else(|_| Some(late()), |r| r.err().map(|e| e.to_string()));
-            failed.map(|reason| (alias.clone(), reason))
+            failed.map(|reason| (keys.alias.clone(), reason))
         });
         let mut failed: Vec<_> = join_all(each).await.into_iter().flatten().collect();
         failed.sort();
@@ -104,12 +113,13 @@ impl Bearer {
     /// How each issuer stands, by alias. Fetches nothing.
     #[must_use]
     pub fn readiness(&self) -> Vec<IssuerReadiness> {
-        let status = |(alias, keys): (&IssuerAlias, &KeyCache)| IssuerReadiness {
-            issuer: alias.clone(),
-            keys: keys.status(),
+        let status = |(url, keys): (&String, &IssuerKeys)| IssuerReadiness {
+            issuer: keys.alias.clone(),
+            url: url.clone(),
+            keys: keys.cache.status(),
         };
         let mut all: Vec<_> = self.shared.keys.iter().map(status).collect();
-        all.sort_by(|one, other| one.issuer.cmp(&other.issuer));
+        all.sort_by(|one, other| (&one.issuer, &one.url).cmp(&(&other.issuer, &other.url)));
         all
     }
 
@@ -121,11 +131,8 @@ impl Bearer {
     }
 
     async fn verify(&self, token: &UnverifiedToken<'_>, now: Timestamp) -> Result<Caller, Refusal> {
-        let cache = self
-            .shared
-            .keys
-            .get(token.issuer())
-            .ok_or(TokenFault::Issuer)?;
+        let keys = self.shared.keys.get(token.issuer_url());
+        let cache = &keys.ok_or(TokenFault::Issuer)?.cache;
         let keys = cache.keys().await?;
         match self.shared.verifier.verify(token, keys.set(), now) {
             Err(TokenFault::UnknownKey) => {}
@@ -150,7 +157,7 @@ impl Authenticate for Bearer {
 
 impl fmt::Debug for Bearer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.shared.keys.keys()).finish()
+        f.debug_set().entries(self.shared.keys.keys()).finish()
     }
 }
 
@@ -170,9 +177,12 @@ impl BearerBuilder {
         let (mut rules, mut keys) = (Vec::new(), HashMap::new());
         for issuer in self.issuers {
             match issuer.build() {
-                Ok((rule, cache)) => {
-                    keys.insert(rule.alias().clone(), cache);
-                    rules.push(rule);
+                Ok(built) => {
+                    for (rule, cache) in built {
+                        let alias = rule.alias().clone();
+                        keys.insert(rule.issuer().to_owned(), IssuerKeys { alias, cache });
+                        rules.push(rule);
+                    }
                 }
                 Err(found) => problems.extend(found),
             }

@@ -1,0 +1,125 @@
+//! The providers that have a preset, each by its name.
+
+use spanner_core::token::Preset;
+
+use super::issuer::Issuer;
+
+impl Issuer {
+    /// An Okta custom authorization server, `https://acme.okta.com/oauth2/default`. Not the
+    /// organization's own (`https://acme.okta.com`): its access tokens are for Okta alone.
+    pub fn okta(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Okta)
+    }
+
+    /// A tenant of Microsoft Entra ID, by its id, with v2 tokens. Subjects are
+    /// `tenant/object`.
+    pub fn entra(tenant: impl Into<String>) -> Self {
+        Self::entra_tenants([tenant])
+    }
+
+    /// Several tenants of Microsoft Entra ID under one alias; see [`Issuer::tenants_of`].
+    pub fn entra_tenants(tenants: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        const TEMPLATE: &str = "https://login.microsoftonline.com/{tid}/v2.0";
+        Self::tenants_of(TEMPLATE, "/tid", tenants).preset(Preset::Entra)
+    }
+
+    /// A tenant of Microsoft Entra ID whose application asks for v1 tokens
+    /// (`accessTokenAcceptedVersion` 1 or null).
+    pub fn entra_v1(tenant: impl Into<String>) -> Self {
+        const TEMPLATE: &str = "https://sts.windows.net/{tid}/";
+        Self::tenants_of(TEMPLATE, "/tid", [tenant]).preset(Preset::Entra)
+    }
+
+    /// An Auth0 tenant, `https://acme.eu.auth0.com/` with the slash. Groups and roles are in
+    /// claims that the tenant names: see [`Issuer::groups`] and [`Issuer::mapping`].
+    pub fn auth0(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Auth0)
+    }
+
+    /// A Keycloak realm, `https://keycloak.example.com/realms/ml`.
+    pub fn keycloak(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Keycloak)
+    }
+
+    /// Google's ID tokens. The audience is your OAuth client's id, or what a service account
+    /// asked for.
+    pub fn google() -> Self {
+        Self::oidc("https://accounts.google.com").preset(Preset::Google)
+    }
+
+    /// AWS IAM outbound identity federation; the issuer is the account's own, as
+    /// `aws iam get-outbound-web-identity-federation-info` shows it.
+    pub fn aws_iam(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::AwsIam)
+    }
+
+    /// The service accounts of an EKS cluster, by its OIDC issuer.
+    pub fn aws_eks(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::AwsEks)
+    }
+
+    /// A Cognito user pool, `https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_example`.
+    /// The audience is the app client's id.
+    pub fn aws_cognito(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::AwsCognito)
+    }
+
+    /// Jobs of GitHub Actions.
+    ///
+    /// # Security
+    /// Every repository of GitHub can get a token for your audience. Grants must name
+    /// subjects (`owner id/repository id`) or groups; [`Issuer::tenants`] with your owner's
+    /// id keeps others out altogether.
+    pub fn github_actions() -> Self {
+        Self::oidc("https://token.actions.githubusercontent.com").preset(Preset::GithubActions)
+    }
+
+    /// Jobs of GitLab CI, by the address of the instance.
+    ///
+    /// # Security
+    /// On `https://gitlab.com`, anybody's jobs: as for [`Issuer::github_actions`].
+    pub fn gitlab(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Gitlab)
+    }
+
+    /// The service accounts of a Kubernetes cluster, by its `--service-account-issuer`.
+    /// Clusters seldom publish their keys to the world: see [`Issuer::jwks_url`] and
+    /// [`Issuer::static_jwks`].
+    pub fn kubernetes(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Kubernetes)
+    }
+
+    /// JWT-SVIDs of a SPIFFE trust domain, `acme.example`. Say where its bundle is with
+    /// [`Issuer::jwks_url`].
+    pub fn spiffe(trust_domain: impl AsRef<str>) -> Self {
+        let name = trust_domain.as_ref();
+        let name = name.strip_prefix("spiffe://").unwrap_or(name);
+        Self::oidc(format!("spiffe://{name}")).preset(Preset::Spiffe)
+    }
+
+    /// Dex. The audience is the client's id.
+    pub fn dex(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Dex)
+    }
+
+    /// A PingOne environment, `https://auth.pingone.eu/<environment>/as`.
+    pub fn ping(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Ping)
+    }
+
+    /// OneLogin with API Authorization, `https://acme.onelogin.com/oidc/2`.
+    pub fn onelogin(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Onelogin)
+    }
+
+    /// A Zitadel instance. Its applications must ask for JWT access tokens; opaque ones need
+    /// introspection.
+    pub fn zitadel(issuer: impl Into<String>) -> Self {
+        Self::oidc(issuer).preset(Preset::Zitadel)
+    }
+
+    /// ID tokens of "Sign in with Hugging Face". The audience is your OAuth app's id.
+    pub fn hugging_face() -> Self {
+        Self::oidc("https://huggingface.co").preset(Preset::HuggingFace)
+    }
+}
