@@ -20,6 +20,7 @@
 //! ```
 
 mod credential;
+pub mod file;
 mod issuer;
 mod providers;
 
@@ -36,6 +37,7 @@ use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
 use crate::authenticate::{Authenticate, BoxFuture};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
 
+pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
 
 /// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
@@ -165,6 +167,13 @@ impl BearerBuilder {
     /// Accepts tokens of an issuer.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
+        self
+    }
+
+    /// Accepts tokens of all of these issuers, such as those of a file
+    /// ([`Issuer::from_toml`]).
+    pub fn issuers(mut self, issuers: impl IntoIterator<Item = Issuer>) -> Self {
+        self.issuers.extend(issuers);
         self
     }
 

@@ -4,6 +4,11 @@ use spanner_core::token::Preset;
 
 use super::issuer::Issuer;
 
+pub(super) const ENTRA: &str = "https://login.microsoftonline.com/{tid}/v2.0";
+pub(super) const GOOGLE: &str = "https://accounts.google.com";
+pub(super) const GITHUB_ACTIONS: &str = "https://token.actions.githubusercontent.com";
+pub(super) const HUGGING_FACE: &str = "https://huggingface.co";
+
 impl Issuer {
     /// An Okta custom authorization server, `https://acme.okta.com/oauth2/default`. Not the
     /// organization's own (`https://acme.okta.com`): its access tokens are for Okta alone.
@@ -19,8 +24,7 @@ impl Issuer {
 
     /// Several tenants of Microsoft Entra ID under one alias; see [`Issuer::tenants_of`].
     pub fn entra_tenants(tenants: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        const TEMPLATE: &str = "https://login.microsoftonline.com/{tid}/v2.0";
-        Self::tenants_of(TEMPLATE, "/tid", tenants).preset(Preset::Entra)
+        Self::tenants_of(ENTRA, "/tid", tenants).preset(Preset::Entra)
     }
 
     /// A tenant of Microsoft Entra ID whose application asks for v1 tokens
@@ -44,7 +48,7 @@ impl Issuer {
     /// Google's ID tokens. The audience is your OAuth client's id, or what a service account
     /// asked for.
     pub fn google() -> Self {
-        Self::oidc("https://accounts.google.com").preset(Preset::Google)
+        Self::oidc(GOOGLE).preset(Preset::Google)
     }
 
     /// AWS IAM outbound identity federation; the issuer is the account's own, as
@@ -71,7 +75,7 @@ impl Issuer {
     /// subjects (`owner id/repository id`) or groups; [`Issuer::tenants`] with your owner's
     /// id keeps others out altogether.
     pub fn github_actions() -> Self {
-        Self::oidc("https://token.actions.githubusercontent.com").preset(Preset::GithubActions)
+        Self::oidc(GITHUB_ACTIONS).preset(Preset::GithubActions)
     }
 
     /// Jobs of GitLab CI, by the address of the instance.
@@ -120,6 +124,6 @@ impl Issuer {
 
     /// ID tokens of "Sign in with Hugging Face". The audience is your OAuth app's id.
     pub fn hugging_face() -> Self {
-        Self::oidc("https://huggingface.co").preset(Preset::HuggingFace)
+        Self::oidc(HUGGING_FACE).preset(Preset::HuggingFace)
     }
 }

@@ -177,11 +177,45 @@ struct ClientActor {
     kind: Kind,
 }
 
-macro_rules! lay_over {
-    ($below:ident, $over:ident, $($member:ident),*) => {
-        ClaimMapping { $($member: $over.$member.or($below.$member),)* }
+macro_rules! members {
+    ($($member:ident),* $(,)?) => {
+        impl ClaimMapping {
+            /// The names of its members, for readers of files that have others beside.
+            pub const MEMBERS: &'static [&'static str] = &[$(stringify!($member)),*];
+
+            fn lay_over(self, below: Self) -> Self {
+                Self { $($member: self.$member.or(below.$member),)* }
+            }
+        }
     };
 }
+
+members!(
+    typ,
+    algs,
+    key_use,
+    header_only,
+    id_tokens,
+    issuer_regex,
+    audience_from,
+    reject,
+    require,
+    subject,
+    subject_template,
+    subject_fallback,
+    client,
+    tenant,
+    tenant_regex,
+    kind,
+    default_kind,
+    groups,
+    roles,
+    scopes,
+    actor,
+    actor_from_client,
+    incomplete_groups,
+    group_overage,
+);
 
 impl ClaimMapping {
     /// What OpenID Connect and OAuth say, for providers that have no preset.
@@ -205,34 +239,7 @@ impl ClaimMapping {
         } else {
             below
         };
-        lay_over!(
-            below,
-            over,
-            typ,
-            algs,
-            key_use,
-            header_only,
-            id_tokens,
-            issuer_regex,
-            audience_from,
-            reject,
-            require,
-            subject,
-            subject_template,
-            subject_fallback,
-            client,
-            tenant,
-            tenant_regex,
-            kind,
-            default_kind,
-            groups,
-            roles,
-            scopes,
-            actor,
-            actor_from_client,
-            incomplete_groups,
-            group_overage
-        )
+        over.lay_over(below)
     }
 
     pub(super) fn subject_from(&mut self, claim: &str) {

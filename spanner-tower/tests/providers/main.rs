@@ -1,0 +1,42 @@
+//! Providers by preset, by tenant and by file: several at once in one service.
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+
+mod file;
+mod together;
+
+use http::Request;
+use spanner_core::token::Algorithm;
+use spanner_core::{Caller, Refusal, Timestamp};
+use spanner_tower::mock_idp::{MockIdp, MockToken};
+use spanner_tower::{Authenticate, Bearer};
+
+const NOW: &str = "2026-11-24T12:00:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn idp(issuer: &str) -> MockIdp {
+    let idp = MockIdp::of(issuer, Algorithm::Es256);
+    idp.set_now(now());
+    idp
+}
+
+fn token(idp: &MockIdp) -> MockToken {
+    idp.token().header("typ", "JWT").audience("models")
+}
+
+async fn caller(bearer: &Bearer, token: MockToken) -> Result<Caller, Refusal> {
+    let header = format!("Bearer {}", token.sign());
+    let request = Request::builder().header("authorization", header);
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    bearer.authenticate(&mut parts, now()).await
+}
+
+/// The caller, or the code of the refusal.
+async fn who(bearer: &Bearer, token: MockToken) -> String {
+    match caller(bearer, token).await {
+        Ok(caller) => caller.to_string(),
+        Err(refusal) => refusal.code().to_owned(),
+    }
+}
