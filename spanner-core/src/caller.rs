@@ -345,6 +345,15 @@ impl Caller {
         self.facts.assurance
     }
 
+    /// The same caller, whose credential has aged meanwhile.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn with_freshness(mut self, freshness: Freshness) -> Self {
+        if self.facts.credential.freshness != freshness {
+            Arc::make_mut(&mut self.facts).credential.freshness = freshness;
+        }
+        self
+    }
+
     /// What the record keeps of the credential.
     #[must_use]
     pub fn credential(&self) -> &Credential {

@@ -114,6 +114,7 @@ pub(super) fn check_audience(claims: &Members, rules: &IssuerRules) -> Result<()
 }
 
 /// When a token may be used.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) expires: Option<Timestamp>,
     pub(super) issued: Option<Timestamp>,

@@ -131,4 +131,4 @@ pub use key_set::{KeySet, KeySetError, ParsedKeySet, SkippedKey};
 pub use mapping::{ClaimMapping, Preset, UnknownPreset};
 pub use problem::{RulesError, RulesProblem};
 pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
-pub use verifier::{TokenVerifier, UnverifiedToken};
+pub use verifier::{TokenVerifier, UnverifiedToken, VerifiedToken};

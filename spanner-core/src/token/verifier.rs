@@ -53,6 +53,16 @@ pub struct UnverifiedToken<'t> {
     times: Times,
 }
 
+/// A token that was verified, kept to be accepted again without another look at its
+/// signature. Only its times are looked at again; who keeps it must forget it when the
+/// issuer's keys change or something is revoked.
+#[derive(Debug, Clone)]
+pub struct VerifiedToken {
+    rules: Arc<IssuerRules>,
+    times: Times,
+    caller: Caller,
+}
+
 impl TokenVerifier {
     /// A verifier for these issuers.
     ///
@@ -161,6 +171,19 @@ impl TokenVerifier {
         keys: &KeySet,
         now: Timestamp,
     ) -> Result<Caller, TokenFault> {
+        self.verify_to_keep(token, keys, now)?.caller(now)
+    }
+
+    /// The same, for those who keep verified tokens for a while.
+    ///
+    /// # Errors
+    /// As [`TokenVerifier::verify`].
+    pub fn verify_to_keep(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: &KeySet,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenFault> {
         let rules = &token.rules;
         let ours = self.issuers.get(&rules.issuer);
         if !ours.is_some_and(|ours| Arc::ptr_eq(ours, rules)) {
@@ -170,11 +193,12 @@ impl TokenVerifier {
         let key = keys.choose(token.key_id(), algorithm, rules.purpose())?;
         key.verify(algorithm, token.signed, &token.signature)?;
         let freshness = token.times.check(rules, now)?;
-        identity::caller(
-            rules,
-            &token.claims,
-            token.credential(key.id.clone(), freshness)?,
-        )
+        let credential = token.credential(key.id.clone(), freshness)?;
+        Ok(VerifiedToken {
+            rules: Arc::clone(rules),
+            times: token.times,
+            caller: identity::caller(rules, &token.claims, credential)?,
+        })
     }
 
     /// Makes a caller of claims that the issuer itself has just stated about a token: an
@@ -227,6 +251,23 @@ impl TokenVerifier {
             None if stated.is_none() => Err(TokenFault::MissingClaim),
             None => Err(TokenFault::Issuer),
         }
+    }
+}
+
+impl VerifiedToken {
+    /// The caller, as of now.
+    ///
+    /// # Errors
+    /// [`TokenFault::Expired`] and the other faults of times.
+    pub fn caller(&self, now: Timestamp) -> Result<Caller, TokenFault> {
+        let freshness = self.times.check(&self.rules, now)?;
+        Ok(self.caller.clone().with_freshness(freshness))
+    }
+
+    /// The `iss` that its rules are for.
+    #[must_use]
+    pub fn issuer_url(&self) -> &str {
+        &self.rules.issuer
     }
 }
 

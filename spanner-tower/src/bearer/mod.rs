@@ -6,7 +6,9 @@
 //!    accepted but for its signature costs a look-up of keys.
 //! 3. Keys are looked up for the token's issuer, and only there ([`keys`](crate::keys)). An
 //!    issuer that is not configured causes no traffic.
-//! 4. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
+//! 4. A verified token is kept for at most a minute, and only while keys and
+//!    [revocations](revocation) are those that it was verified with.
+//! 5. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
 //!
 //! # Example
 //! ```no_run
@@ -19,10 +21,12 @@
 //! # Ok::<(), spanner_tower::BearerError>(())
 //! ```
 
+mod cache;
 mod credential;
 pub mod file;
 mod issuer;
 mod providers;
+pub mod revocation;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,14 +35,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use spanner_core::token::{TokenVerifier, UnverifiedToken};
+use spanner_core::token::{TokenVerifier, UnverifiedToken, VerifiedToken};
 use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
 
 use crate::authenticate::{Authenticate, BoxFuture};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
 
+use cache::{Era, TokenCache, TokenKey};
+
 pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
+pub use revocation::{Revocation, RevocationError, Revocations};
 
 /// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
 /// the keys.
@@ -49,6 +56,8 @@ pub struct Bearer {
 
 struct Shared {
     verifier: TokenVerifier,
+    tokens: TokenCache,
+    revocations: Revocations,
     /// The keys of each issuer, by its `iss`.
     keys: HashMap<String, IssuerKeys>,
 }
@@ -59,10 +68,11 @@ struct IssuerKeys {
 }
 
 /// Collects issuers; see [`Bearer::builder`].
-#[derive(Default)]
 #[must_use = "a builder is nothing until it is built"]
 pub struct BearerBuilder {
     issuers: Vec<Issuer>,
+    cached_tokens: usize,
+    revocations: Revocations,
 }
 
 /// How an issuer stands, for a readiness probe.
@@ -88,7 +98,11 @@ impl IssuerReadiness {
 impl Bearer {
     /// Starts without issuers.
     pub fn builder() -> BearerBuilder {
-        BearerBuilder::default()
+        BearerBuilder {
+            issuers: Vec::new(),
+            cached_tokens: cache::ENTRIES,
+            revocations: Revocations::new(),
+        }
     }
 
     /// Fetches the keys of all issuers at once, so that a deployment with a wrong address
@@ -125,25 +139,85 @@ impl Bearer {
         all
     }
 
+    /// The list of revocations that it looks at.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.shared.revocations
+    }
+
+    /// How many verified tokens are kept at the moment.
+    #[must_use]
+    pub fn cached_tokens(&self) -> usize {
+        self.shared.tokens.len()
+    }
+
     async fn caller(&self, parts: &mut Parts, now: Timestamp) -> Result<Caller, Refusal> {
         let header = credential::take(parts)?;
         let token = credential::token(&header)?;
-        let token = self.shared.verifier.inspect(token, now)?;
-        self.verify(&token, now).await
+        // Before anything is looked up: what is revoked meanwhile must not be kept.
+        let epoch = self.shared.revocations.epoch();
+        let key = TokenKey::of(token);
+        let caller = match self.kept(&key, epoch, now).await? {
+            Some(caller) => caller,
+            None => {
+                let token = self.shared.verifier.inspect(token, now)?;
+                let (verified, keys) = self.verify(&token, now).await?;
+                let caller = verified.caller(now)?;
+                self.shared.revocations.check(&caller)?;
+                self.shared.tokens.put(key, verified, Era { keys, epoch });
+                caller
+            }
+        };
+        Ok(caller)
     }
 
-    async fn verify(&self, token: &UnverifiedToken<'_>, now: Timestamp) -> Result<Caller, Refusal> {
-        let keys = self.shared.keys.get(token.issuer_url());
-        let cache = &keys.ok_or(TokenFault::Issuer)?.cache;
+    /// The caller of a token that was accepted a moment ago, if that still counts.
+    async fn kept(
+        &self,
+        key: &TokenKey,
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<Option<Caller>, Refusal> {
+        let Some(kept) = self.shared.tokens.get(key) else {
+            return Ok(None);
+        };
+        let keys = self.keys_of(kept.token.issuer_url())?.keys().await?;
+        let era = Era {
+            keys: keys.generation(),
+            epoch,
+        };
+        if !kept.is_good_in(era) {
+            self.shared.tokens.forget(key);
+            return Ok(None);
+        }
+        let caller = kept.token.caller(now)?;
+        self.shared.revocations.check(&caller)?;
+        Ok(Some(caller))
+    }
+
+    /// Verifies a token; says which keys did.
+    async fn verify(
+        &self,
+        token: &UnverifiedToken<'_>,
+        now: Timestamp,
+    ) -> Result<(VerifiedToken, u64), Refusal> {
+        let verifier = &self.shared.verifier;
+        let cache = self.keys_of(token.issuer_url())?;
         let keys = cache.keys().await?;
-        match self.shared.verifier.verify(token, keys.set(), now) {
+        match verifier.verify_to_keep(token, keys.set(), now) {
             Err(TokenFault::UnknownKey) => {}
-            verified => return Ok(verified?),
+            verified => return Ok((verified?, keys.generation())),
         }
         let Some(newer) = cache.newer_than(&keys).await? else {
             return Err(TokenFault::UnknownKey.into());
         };
-        Ok(self.shared.verifier.verify(token, newer.set(), now)?)
+        let verified = verifier.verify_to_keep(token, newer.set(), now)?;
+        Ok((verified, newer.generation()))
+    }
+
+    fn keys_of(&self, issuer: &str) -> Result<&KeyCache, TokenFault> {
+        let keys = self.shared.keys.get(issuer);
+        Ok(&keys.ok_or(TokenFault::Issuer)?.cache)
     }
 }
 
@@ -177,6 +251,20 @@ impl BearerBuilder {
         self
     }
 
+    /// Refuses what this list revokes. Default: a list of its own, which
+    /// [`Bearer::revocations`] gives out.
+    pub fn revocations(mut self, revocations: Revocations) -> Self {
+        self.revocations = revocations;
+        self
+    }
+
+    /// How many verified tokens are kept for up to a minute, so that their signatures are
+    /// not verified with every request; 0 keeps none. Default: 4,096, which take about 4 MB.
+    pub fn cached_tokens(mut self, entries: usize) -> Self {
+        self.cached_tokens = entries.min(cache::MAX_ENTRIES);
+        self
+    }
+
     /// Checks everything. Causes no traffic.
     ///
     /// # Errors
@@ -201,7 +289,12 @@ impl BearerBuilder {
             match TokenVerifier::new(rules) {
                 Ok(verifier) => {
                     return Ok(Bearer {
-                        shared: Arc::new(Shared { verifier, keys }),
+                        shared: Arc::new(Shared {
+                            verifier,
+                            tokens: TokenCache::new(self.cached_tokens),
+                            revocations: self.revocations,
+                            keys,
+                        }),
                     });
                 }
                 Err(error) => problems.push(IssuerProblem::Together(error)),

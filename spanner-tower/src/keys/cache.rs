@@ -1,6 +1,7 @@
 //! The keys of one issuer, kept.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,11 @@ pub(crate) struct Keys(Arc<Snapshot>);
 impl Keys {
     pub(crate) fn set(&self) -> &KeySet {
         &self.0.keys
+    }
+
+    /// Tells these keys from those that were fetched at another time, or of another issuer.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation
     }
 }
 
@@ -85,6 +91,7 @@ struct Shared {
 }
 
 struct Snapshot {
+    generation: u64,
     keys: KeySet,
     skipped: Vec<String>,
     validator: Option<String>,
@@ -322,11 +329,13 @@ impl Snapshot {
         validator: Option<String>,
         fresh_for: Option<Duration>,
     ) -> Self {
+        static GENERATION: AtomicU64 = AtomicU64::new(0);
         let fetched = Instant::now();
         let fresh_for = fresh_for.unwrap_or(FRESH).clamp(MIN_FRESH, MAX_FRESH);
         // Replicas that started together drift apart.
         let refresh_at = fetched + fresh_for.mul_f64(0.72 + 0.16 * fastrand::f64());
         Self {
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
             keys,
             skipped,
             validator,

@@ -18,6 +18,7 @@ pub struct MockToken {
     idp: MockIdp,
     header: Map<String, Value>,
     claims: Map<String, Value>,
+    absent: Vec<String>,
     issued: Timestamp,
     lifetime: Duration,
 }
@@ -30,6 +31,7 @@ impl MockToken {
             idp,
             header,
             claims,
+            absent: Vec::new(),
             issued,
             lifetime: Duration::from_secs(600),
         }
@@ -85,6 +87,12 @@ impl MockToken {
         self
     }
 
+    /// Leaves out a claim or a parameter of the header that would be there otherwise.
+    pub fn without(mut self, name: &str) -> Self {
+        self.absent.push(name.to_owned());
+        self
+    }
+
     /// The token, signed with the newest key.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test that cannot go on should fail")]
@@ -103,6 +111,10 @@ impl MockToken {
         claims.insert("iat".to_owned(), issued.into());
         claims.insert("exp".to_owned(), issued.saturating_add(lifetime).into());
         claims.extend(self.claims);
+        for name in &self.absent {
+            header.remove(name);
+            claims.remove(name);
+        }
         let encode = |object| URL_SAFE_NO_PAD.encode(Value::Object(object).to_string());
         let signed = format!("{}.{}", encode(header), encode(claims));
         let signer = (DEFAULT_PROVIDER.signer_factory)(&jose(algorithm), &key.signing);

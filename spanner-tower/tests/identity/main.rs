@@ -1,7 +1,10 @@
-//! Providers by preset, by tenant and by file: several at once in one service.
+//! Who is calling, over the whole of `Bearer`: several providers at once, tokens that are kept,
+//! and tokens that are revoked.
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
+mod cached;
 mod file;
+mod revoked;
 mod together;
 
 use http::Request;
@@ -36,6 +39,17 @@ async fn caller(bearer: &Bearer, token: MockToken) -> Result<Caller, Refusal> {
 /// The caller, or the code of the refusal.
 async fn who(bearer: &Bearer, token: MockToken) -> String {
     match caller(bearer, token).await {
+        Ok(caller) => caller.to_string(),
+        Err(refusal) => refusal.code().to_owned(),
+    }
+}
+
+/// What becomes of a token as a client sends it, at a time.
+async fn send(bearer: &Bearer, token: &str, now: Timestamp) -> String {
+    let header = format!("Bearer {token}");
+    let request = Request::builder().header("authorization", header);
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    match bearer.authenticate(&mut parts, now).await {
         Ok(caller) => caller.to_string(),
         Err(refusal) => refusal.code().to_owned(),
     }
