@@ -180,6 +180,8 @@ pub struct Credential {
     pub issued_at: Option<Timestamp>,
     /// When it expires (`exp`).
     pub expires_at: Option<Timestamp>,
+    /// How old it may become; `None` is however old.
+    pub max_age: Option<Duration>,
     /// Where it stands in its permitted age.
     pub freshness: Freshness,
 }
@@ -195,6 +197,7 @@ impl Credential {
             key_id: None,
             issued_at: None,
             expires_at: None,
+            max_age: None,
             freshness: Freshness::Fresh,
         }
     }

@@ -257,6 +257,12 @@ pub struct CallerEntry {
     pub key_id: Option<String>,
     /// The token's age on arrival, in seconds.
     pub token_age_s: u64,
+    /// The age from which on it is refused, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_max_age_s: Option<u64>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_expires: Option<Timestamp>,
     /// Where it stands in its permitted age.
     pub freshness: Freshness,
 }
@@ -322,6 +328,8 @@ impl CallerEntry {
             token_hash: credential.token_hash.clone(),
             key_id: credential.key_id.clone(),
             token_age_s: credential.age(now).as_secs(),
+            token_max_age_s: credential.max_age.map(|age| age.as_secs()),
+            token_expires: credential.expires_at,
             freshness: credential.freshness,
         }
     }

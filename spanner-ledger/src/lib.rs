@@ -37,6 +37,7 @@ mod log;
 mod queue;
 mod reader;
 mod recovery;
+mod rotation;
 mod scan;
 mod table;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use error::{CloseError, OpenError, ReadError};
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
+pub use rotation::{AgingCredential, rotation_report};
 pub use table::table;
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a

@@ -96,7 +96,7 @@ fn what(target: &[PairEntry]) -> String {
 }
 
 /// A text as one cell.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut cell = String::new();
     for character in text.chars().take(MAX_CELL) {
         match character {

@@ -230,7 +230,7 @@ impl TokenVerifier {
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
         let freshness = times.check(rules, now)?;
-        let credential = credential(token, &claims, &times, None, freshness)?;
+        let credential = credential(rules, token, &claims, &times, None, freshness)?;
         identity::caller(rules, &claims, credential)
     }
 
@@ -295,7 +295,14 @@ impl UnverifiedToken<'_> {
         key_id: Option<String>,
         freshness: Freshness,
     ) -> Result<Credential, TokenFault> {
-        credential(self.token, &self.claims, &self.times, key_id, freshness)
+        let Self {
+            rules,
+            token,
+            claims,
+            times,
+            ..
+        } = self;
+        credential(rules, token, claims, times, key_id, freshness)
     }
 }
 
@@ -309,6 +316,7 @@ impl fmt::Debug for UnverifiedToken<'_> {
 }
 
 fn credential(
+    rules: &IssuerRules,
     token: &str,
     claims: &Members,
     times: &Times,
@@ -323,6 +331,7 @@ fn credential(
         key_id,
         issued_at: times.issued,
         expires_at: times.expires,
+        max_age: rules.max_token_age,
         freshness,
     })
 }

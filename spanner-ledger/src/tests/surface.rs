@@ -1,15 +1,17 @@
 //! What people and other programs get to see.
 
 use spanner_core::testing::{Fixed, Rules};
+use std::time::Duration;
+
 use spanner_core::{
-    Action, Arrival, Caller, CallerKind, Gate, IssuerAlias, Pair, Permit, Principal, Refused,
-    Resource, SubjectId, Target,
+    Action, Arrival, Caller, CallerKind, Credential, Gate, Host, IssuerAlias, Pair, Permit,
+    Principal, Refused, Resource, SubjectId, Target,
 };
 
 use super::{Service, block_on, options, reader};
 use crate::files::Files;
 use crate::files::sim::Sim;
-use crate::{Ledger, ReadError, table};
+use crate::{Ledger, ReadError, rotation_report, table};
 
 fn principal(kind: CallerKind, subject: &str) -> Principal {
     let alias = IssuerAlias::new("acme").unwrap();
@@ -39,7 +41,7 @@ fn shows_one_line_per_request() {
         .unwrap()
         .forward();
     served.head(200);
-    host.advance(std::time::Duration::from_micros(12_345));
+    host.advance(Duration::from_micros(12_345));
     served.finish();
     drop(served);
     let two = [(Action::Deploy, "acme/a"), (Action::Deploy, "acme/b")];
@@ -146,4 +148,77 @@ fn a_closed_ledger_takes_no_more_space_than_it_needs() {
     service.ledger.close().unwrap();
     sim.remove("reserve").unwrap();
     assert!(sim.used() < 4096, "{}", sim.used());
+}
+
+/// A credential of the time and age given, in days before the calls.
+fn credential(hash: &str, age: u64, max_age: Option<u64>, lives: u64) -> Credential {
+    let day = Duration::from_secs(86_400);
+    let now: jiff::Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+    let days = |count: u64| day * u32::try_from(count).unwrap();
+    let mut credential = Credential::unknown();
+    credential.token_id = Some(format!("t-{hash}"));
+    credential.token_hash = Some(hash.to_owned());
+    credential.issued_at = Some(now - days(age));
+    credential.expires_at = Some(now - days(age) + days(lives));
+    credential.max_age = max_age.map(days);
+    credential
+}
+
+#[test]
+fn reports_credentials_that_must_be_replaced_soon() {
+    let sim = Sim::default();
+    let ledger = options().open_in(std::sync::Arc::new(sim.clone())).unwrap();
+    let host = Fixed::at("2026-11-23T12:00:00Z");
+    let environment = "production".parse().unwrap();
+    let gate = Gate::new(
+        "chat",
+        environment,
+        Rules::allow(|_| true),
+        ledger.clone(),
+        host.clone(),
+    );
+    let used = [
+        ("fresh", "a", credential("f", 20, Some(30), 365), 1),
+        ("soon", "b", credential("s", 24, Some(30), 365), 2),
+        ("sooner", "c", credential("u", 29, Some(30), 365), 1),
+        ("expires first", "d", credential("e", 20, Some(30), 22), 1),
+        ("never", "e", credential("n", 900, None, 9_999), 1),
+        ("grows\nold", "f", credential("g", 22, Some(30), 365), 3),
+    ];
+    for (client, subject, credential, times) in used {
+        for _ in 0..times {
+            let caller = Caller::assertion(principal(CallerKind::Service, subject))
+                .client(client)
+                .credential(credential.clone());
+            let one = [(Action::Generate, "acme/sentiment")];
+            drop(ask(&gate, caller.caller().unwrap(), &one).unwrap());
+        }
+    }
+    ledger.close().unwrap();
+    let due = |days: u64| {
+        let now = host.now() + Duration::from_secs(86_400 * days);
+        let found = reader(&sim).aging_credentials(now).unwrap();
+        let short: Vec<_> = found
+            .iter()
+            .map(|it| {
+                format!(
+                    "{} {} {}",
+                    it.subject.subject,
+                    it.token_hash.as_ref().unwrap(),
+                    it.uses
+                )
+            })
+            .collect();
+        (short, rotation_report(&found, now))
+    };
+    assert_eq!(due(0).0, ["c u 1", "b s 2"]);
+    // Two days later one is refused already, another has grown old unused, and one has expired.
+    let (short, report) = due(2);
+    assert_eq!(short, ["b s 2", "f g 3"]);
+    assert_eq!(
+        report,
+        "service:acme/b: token t-s, client soon, issued 2026-10-30, refused from 2026-11-29T12:00Z (4 d 0 h left), used 2 times, last 2026-11-23T12:00Z\n\
+         service:acme/f: token t-g, client grows\\nold, issued 2026-11-01, refused from 2026-12-01T12:00Z (6 d 0 h left), used 3 times, last 2026-11-23T12:00Z\n"
+    );
+    assert_eq!(due(400).0, Vec::<String>::new());
 }

@@ -1,0 +1,151 @@
+//! Which credentials must be replaced soon, from what the ledger saw of them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use jiff::SignedDuration;
+use spanner_core::Timestamp;
+use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::reader::Reader;
+use crate::table::cell;
+
+/// A credential that will be refused for its age soon, and was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AgingCredential {
+    /// Whose it is.
+    pub subject: PrincipalEntry,
+    /// Who acts with it, the current one first.
+    pub actors: Vec<PrincipalEntry>,
+    /// The OAuth client that got it.
+    pub client: Option<String>,
+    /// Its identifier (`jti`).
+    pub token_id: Option<String>,
+    /// The first 16 bytes of its SHA-256, in hexadecimal.
+    pub token_hash: Option<String>,
+    /// When it was issued, to the second.
+    pub issued: Timestamp,
+    /// From when on it is refused.
+    pub refused_from: Timestamp,
+    /// When it was used last.
+    pub last_used: Timestamp,
+    /// How often it was used, so far as the ledger goes back.
+    pub uses: u64,
+}
+
+impl Reader {
+    /// The credentials past 80 % of their permitted age at a time, and not yet past all of
+    /// it or past their expiry; the most urgent first. Keeps those in memory, and none else.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged or cannot be read.
+    pub fn aging_credentials(&self, now: Timestamp) -> Result<Vec<AgingCredential>, ReadError> {
+        let mut found: HashMap<Identity, AgingCredential> = HashMap::new();
+        for numbered in self.entries()? {
+            let Entry::Decision(decision) = numbered?.entry else {
+                continue;
+            };
+            let Some(aging) = AgingCredential::of(&decision, now) else {
+                continue;
+            };
+            let last_used = aging.last_used;
+            let known = found.entry(aging.identity()).or_insert(aging);
+            known.uses += 1;
+            known.last_used = known.last_used.max(last_used);
+        }
+        let mut all: Vec<_> = found.into_values().collect();
+        all.sort_by(|one, other| {
+            let order = |it: &AgingCredential| (it.refused_from, it.identity());
+            order(one).cmp(&order(other))
+        });
+        Ok(all)
+    }
+}
+
+/// What tells credentials apart: the whole token's hash where there is one.
+type Identity = (Option<String>, Option<String>, String, String, Timestamp);
+
+impl AgingCredential {
+    fn of(decision: &Decision, now: Timestamp) -> Option<Self> {
+        let caller = decision.caller.as_ref()?;
+        let CallerEntry {
+            token_age_s,
+            token_max_age_s,
+            ..
+        } = caller;
+        let seconds = |count: u64| i64::try_from(count).ok().map(SignedDuration::from_secs);
+        let max_age = seconds((*token_max_age_s)?)?;
+        let issued = decision.time.checked_sub(seconds(*token_age_s)?).ok()?;
+        let refused_from = issued.checked_add(max_age).ok()?;
+        let soon = issued
+            .checked_add(max_age.checked_mul(4)?.checked_div(5)?)
+            .ok()?;
+        let expired = caller.token_expires.is_some_and(|expires| expires <= now);
+        (soon <= now && now < refused_from && !expired).then(|| Self {
+            subject: caller.subject.clone(),
+            actors: caller.actors.clone(),
+            client: caller.client.clone(),
+            token_id: caller.token_id.clone(),
+            token_hash: caller.token_hash.clone(),
+            issued,
+            refused_from,
+            last_used: decision.time,
+            uses: 0,
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        let PrincipalEntry {
+            issuer, subject, ..
+        } = &self.subject;
+        // Without a hash, what is issued in one second to one subject is one credential.
+        let issued = match self.token_hash {
+            Some(_) => Timestamp::UNIX_EPOCH,
+            None => self.issued,
+        };
+        (
+            self.token_hash.clone(),
+            self.token_id.clone(),
+            issuer.clone(),
+            subject.clone(),
+            issued,
+        )
+    }
+}
+
+/// Renders credentials for people, one line each, with whom to tell. No name can forge a
+/// line or a terminal's command.
+#[must_use]
+pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> String {
+    let mut report = String::new();
+    for credential in credentials {
+        let left = credential.refused_from.duration_since(now).as_secs();
+        let name = |it: &PrincipalEntry| cell(&format!("{}:{}/{}", it.kind, it.issuer, it.subject));
+        let who = match credential.actors.first() {
+            Some(actor) => format!("{} for {}", name(actor), name(&credential.subject)),
+            None => name(&credential.subject),
+        };
+        let token = [&credential.token_id, &credential.token_hash];
+        let token = token.into_iter().flatten().next();
+        let token = token.map_or_else(|| "-".to_owned(), |it| cell(it));
+        let client = credential
+            .client
+            .as_deref()
+            .map_or_else(|| "-".to_owned(), cell);
+        // Writing to a text cannot fail.
+        let _ = writeln!(
+            report,
+            "{who}: token {token}, client {client}, issued {}, refused from {} ({} d {} h left), used {} times, last {}",
+            credential.issued.strftime("%Y-%m-%d"),
+            credential.refused_from.strftime("%Y-%m-%dT%H:%MZ"),
+            left / 86_400,
+            left % 86_400 / 3_600,
+            credential.uses,
+            credential.last_used.strftime("%Y-%m-%dT%H:%MZ"),
+        );
+    }
+    report
+}
