@@ -214,6 +214,8 @@ token_faults! {
     DelegationCycle => "token.delegation_cycle",
     /// Bound to a key of the sender, and the binding was not proved.
     ProofRequired => "token.pop_required",
+    /// Its issuer, when asked, says that it is not active (RFC 7662 §2.2).
+    Inactive => "token.inactive",
     /// Revoked.
     Revoked => "token.revoked",
 }
@@ -291,6 +293,11 @@ pub struct Denial {
 pub enum Outage {
     /// Get the issuer's keys.
     Keys {
+        /// When to try again, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// Ask the issuer about a token that does not speak for itself.
+    Introspection {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
@@ -382,6 +389,7 @@ impl Refusal {
             },
             Self::Unavailable(outage) => match outage {
                 Outage::Keys { .. } => "keys.unavailable",
+                Outage::Introspection { .. } => "introspection.unavailable",
                 Outage::Access => "policy.unavailable",
                 Outage::Record => "audit.unavailable",
                 Outage::Abandoned => "guard.abandoned",
@@ -635,6 +643,10 @@ impl Outage {
         let (message, retry_after) = match self {
             Self::Keys { retry_after } => (
                 "the identity provider's keys cannot be had, so nobody can be identified",
+                retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
+            ),
+            Self::Introspection { retry_after } => (
+                "the identity provider cannot be asked about the access token",
                 retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
             ),
             Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),

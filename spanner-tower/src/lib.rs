@@ -61,6 +61,8 @@ mod host;
 pub mod keys;
 #[cfg(feature = "test-util")]
 pub mod mock_idp;
+#[cfg(feature = "jwks")]
+pub mod opaque;
 mod resolve;
 pub mod surface;
 
@@ -74,4 +76,6 @@ pub use guard::{
     Problem,
 };
 pub use host::SystemHost;
+#[cfg(feature = "jwks")]
+pub use opaque::Introspection;
 pub use resolve::{BodyError, BoxError, Limits, RequestBody};

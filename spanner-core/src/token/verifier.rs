@@ -53,9 +53,9 @@ pub struct UnverifiedToken<'t> {
     times: Times,
 }
 
-/// A token that was verified, kept to be accepted again without another look at its
-/// signature. Only its times are looked at again; who keeps it must forget it when the
-/// issuer's keys change or something is revoked.
+/// A token that was verified, or attested by its issuer, kept to be accepted again without
+/// another look at what proved it. Only its times are looked at again; who keeps it must
+/// forget it when the issuer's keys change or something is revoked.
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     rules: Arc<IssuerRules>,
@@ -218,7 +218,7 @@ impl TokenVerifier {
         claims: &[u8],
         token: &str,
         now: Timestamp,
-    ) -> Result<Caller, TokenFault> {
+    ) -> Result<VerifiedToken, TokenFault> {
         let claims = Members::read(claims, |name| self.read.contains(name))?;
         let stated = claims.text("iss")?;
         let mut rules = self.issuers.values().filter(|it| it.alias == *issuer);
@@ -231,7 +231,11 @@ impl TokenVerifier {
         let times = Times::read(&claims)?;
         let freshness = times.check(rules, now)?;
         let credential = credential(rules, token, &claims, &times, None, freshness)?;
-        identity::caller(rules, &claims, credential)
+        Ok(VerifiedToken {
+            rules: Arc::clone(rules),
+            times,
+            caller: identity::caller(rules, &claims, credential)?,
+        })
     }
 
     /// The rules for a token: by its `iss`, or by what else names its issuer.

@@ -31,10 +31,10 @@ const TTL: Duration = Duration::from_secs(60);
 
 /// What a token is looked up by.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct TokenKey([u8; 32]);
+pub(crate) struct TokenKey([u8; 32]);
 
 impl TokenKey {
-    pub(super) fn of(token: &str) -> Self {
+    pub(crate) fn of(token: &str) -> Self {
         Self(Sha256::digest(token).into())
     }
 }

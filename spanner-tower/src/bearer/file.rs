@@ -24,6 +24,8 @@
 //! | `clock_skew`, `max_token_age`, `max_token_lifetime` | spans such as `"60s"`, `"30d"`; `"none"` for no maximum |
 //! | `profile` | `"rfc9068"`; see [`Issuer::rfc9068`] |
 //! | `delegation`, `ignore_self_act` | `false` is [`Issuer::refuse_delegation`]; `true` is [`Issuer::ignore_self_act`] |
+//! | `introspection` | `{ url, client_id, client_secret, client_secret_env, client_secret_file, auth, prefixes, kept_for }`: see [`Introspection`]. `url` is discovered if left out, `auth` is `basic` (the default) or `post`, and one of the three says the secret |
+//! | `organizations` | with the preset `hugging_face_whoami`: see [`Issuer::hugging_face_tokens`] |
 //! | `danger_allow_http_loopback`, `danger_allow_unverified_binding` | `true`; see [`Issuer`] |
 //!
 //! All others are members of a [claim mapping](spanner_core::token#claim-mappings).
@@ -41,6 +43,7 @@ use toml::{Table, Value};
 
 use super::issuer::Issuer;
 use super::providers::{ENTRA, GITHUB_ACTIONS, GOOGLE, HUGGING_FACE};
+use crate::opaque::Introspection;
 
 /// The longest file of providers, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -102,6 +105,7 @@ fn provider(alias: &str, members: Table) -> Result<Issuer, Vec<ProviderProblem>>
     let issuer = members.mapping(issuer.preset(preset));
     let issuer = members.limits(issuer);
     let issuer = members.keys(issuer);
+    let issuer = members.introspection(issuer);
     let issuer = members.rest(issuer);
     if members.problems.is_empty() {
         Ok(issuer)
@@ -152,6 +156,13 @@ impl Members {
 
     fn issuer(&mut self, preset: Preset) -> Issuer {
         let mut url: Option<String> = self.take("issuer");
+        if preset == Preset::HuggingFaceWhoami {
+            let organizations = self.take_list("organizations").unwrap_or_default();
+            return match url {
+                Some(url) => Issuer::hugging_face_tokens_at(url, organizations),
+                None => Issuer::hugging_face_tokens(organizations),
+            };
+        }
         let mut template: Option<String> = self.take("issuer_template");
         if url.is_none() && template.is_none() {
             url = only_issuer(preset).map(str::to_owned);
@@ -249,6 +260,50 @@ impl Members {
         issuer
     }
 
+    fn introspection(&mut self, issuer: Issuer) -> Issuer {
+        let Some(asked) = self.take::<Asked>("introspection") else {
+            return issuer;
+        };
+        let Asked {
+            url,
+            client_id,
+            auth,
+            prefixes,
+            kept_for,
+            ..
+        } = &asked;
+        let secret = match asked.secret() {
+            Ok(secret) => secret,
+            Err(problem) => {
+                self.add("introspection", problem);
+                return issuer;
+            }
+        };
+        let mut introspection = match url {
+            Some(url) => Introspection::at(url),
+            None => Introspection::discovered(),
+        };
+        introspection = match auth {
+            Auth::Basic => introspection.client_secret_basic(client_id, secret),
+            Auth::Post => introspection.client_secret_post(client_id, secret),
+        };
+        for prefix in prefixes {
+            introspection = introspection.prefix(prefix);
+        }
+        if let Some(text) = kept_for {
+            match span(text) {
+                Some(Some(time)) => introspection = introspection.kept_for(time),
+                Some(None) | None => {
+                    self.add(
+                        "introspection.kept_for",
+                        format!("{text:?} is no span such as `30s`"),
+                    );
+                }
+            }
+        }
+        issuer.introspection(introspection)
+    }
+
     fn rest(&mut self, mut issuer: Issuer) -> Issuer {
         if self.take("delegation") == Some(false) {
             issuer = issuer.refuse_delegation();
@@ -295,6 +350,55 @@ impl Members {
             }
         }
         issuer.mapping(mapping)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    url: Option<String>,
+    client_id: String,
+    client_secret: Option<String>,
+    client_secret_env: Option<String>,
+    client_secret_file: Option<String>,
+    #[serde(default)]
+    auth: Auth,
+    #[serde(default)]
+    prefixes: Vec<String>,
+    kept_for: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Auth {
+    #[default]
+    Basic,
+    Post,
+}
+
+impl Asked {
+    fn secret(&self) -> Result<String, String> {
+        let named = (
+            &self.client_secret,
+            &self.client_secret_env,
+            &self.client_secret_file,
+        );
+        let secret = match named {
+            (Some(secret), None, None) => secret.clone(),
+            (None, Some(name), None) => std::env::var(name)
+                .map_err(|_| format!("the variable `{name}` is not set, or is no text"))?,
+            (None, None, Some(path)) => read(path)?.trim_end_matches(['\r', '\n']).to_owned(),
+            _ => {
+                return Err(
+                    "give one of `client_secret`, `client_secret_env` and `client_secret_file`"
+                        .to_owned(),
+                );
+            }
+        };
+        match secret.is_empty() {
+            true => Err("the client's secret is empty".to_owned()),
+            false => Ok(secret),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use spanner_core::token::{
 use spanner_core::{CallerKind, IssuerAlias, NameError};
 
 use crate::keys::{AddressError, HttpKeys, KeyCache, KeySource, Plain, StaticKeys};
+use crate::opaque::{AskIssuer, Introspection, KEPT, MAX_KEPT, OpaqueTokens, Whoami};
 
 /// An identity provider whose tokens are accepted, and how they are read.
 ///
@@ -22,7 +23,29 @@ pub struct Issuer {
     alias: Option<String>,
     adjustments: Vec<Adjustment>,
     keys: Keys,
+    opaque: Option<Opaque>,
     plain: Plain,
+}
+
+/// How the issuer is asked about opaque tokens.
+enum Opaque {
+    Introspection(Introspection),
+    Whoami {
+        url: String,
+        organizations: Vec<String>,
+    },
+    From {
+        asks: Box<dyn AskIssuer>,
+        prefixes: Vec<String>,
+        kept_for: Duration,
+    },
+}
+
+/// What is built of an issuer.
+pub(super) struct Built {
+    /// The rules of each tenant, with its keys; an issuer of opaque tokens has none.
+    pub(super) tenants: Vec<(IssuerRules, Option<KeyCache>)>,
+    pub(super) opaque: Option<OpaqueTokens>,
 }
 
 type Adjustment = Box<dyn Fn(IssuerRulesBuilder) -> IssuerRulesBuilder + Send>;
@@ -39,6 +62,8 @@ enum Keys {
     At(String),
     Text(String),
     From(Box<dyn KeySource>),
+    /// It signs nothing.
+    None,
 }
 
 /// What is wrong with an issuer's configuration.
@@ -101,6 +126,32 @@ pub enum IssuerProblem {
         /// The issuer as configured.
         issuer: String,
     },
+    /// Nothing says as whom the guard asks about tokens.
+    #[error(
+        "issuer `{issuer}`: introspection needs credentials of the guard's own (RFC 7662 §2.1): call `.client_secret_basic(..)`, `.client_secret_post(..)` or `.bearer(..)`"
+    )]
+    NoClient {
+        /// The issuer as configured.
+        issuer: String,
+    },
+    /// No organization's members may call.
+    #[error(
+        "issuer `{issuer}`: no organization is listed, and accepting every holder of a token would let anybody in"
+    )]
+    NoOrganization {
+        /// The issuer as configured.
+        issuer: String,
+    },
+    /// A prefix that says nothing, or that another issuer's tokens have too.
+    #[error(
+        "issuer `{issuer}`: opaque tokens with the prefix {prefix:?} could be another issuer's: give each issuer prefixes of its own, and only one none"
+    )]
+    Prefix {
+        /// The alias of the issuer.
+        issuer: String,
+        /// The prefix; empty where it takes all that are nobody else's.
+        prefix: String,
+    },
     /// Its rules do not hold together.
     #[error("{0}")]
     Rules(RulesError),
@@ -119,8 +170,62 @@ impl Issuer {
             alias: None,
             adjustments: Vec::new(),
             keys: Keys::Discovered,
+            opaque: None,
             plain: Plain::Never,
         }
+    }
+
+    /// The holders of Hugging Face's access tokens (`hf_…`): Hugging Face is asked who it is
+    /// (`whoami-v2`), and whoever belongs to one of these organizations is accepted, with
+    /// the groups (`org:acme`), roles (`acme:write`) and resource groups (`acme/llm:write`)
+    /// that they have in those. What a token may do at Hugging Face is a scope: `hf:read`,
+    /// `hf:write`, `hf:fineGrained`.
+    ///
+    /// # Security
+    /// These tokens are made for Hugging Face and have no audience: any other service that
+    /// is given one can use it here, and this service could use it there. Prefer
+    /// [`Issuer::hugging_face`] where people sign in.
+    pub fn hugging_face_tokens(organizations: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        const WHOAMI: &str = "https://huggingface.co/api/whoami-v2";
+        Self::hugging_face_tokens_at(WHOAMI, organizations)
+    }
+
+    /// The same, at another address of `whoami-v2`.
+    pub fn hugging_face_tokens_at(
+        whoami: impl Into<String>,
+        organizations: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let url: String = whoami.into();
+        let mut issuer = Self::oidc(&url).preset(Preset::HuggingFaceWhoami);
+        issuer.keys = Keys::None;
+        issuer.opaque = Some(Opaque::Whoami {
+            url,
+            organizations: organizations.into_iter().map(Into::into).collect(),
+        });
+        issuer.danger_any_audience()
+    }
+
+    /// Asks the issuer about tokens that are not signed (RFC 7662). Signed ones are verified
+    /// as before.
+    pub fn introspection(mut self, introspection: Introspection) -> Self {
+        self.opaque = Some(Opaque::Introspection(introspection));
+        self
+    }
+
+    /// Asks about opaque tokens with these prefixes, in a way of your own. Without a prefix,
+    /// about all that are nobody else's. An answer counts for `kept_for`, at most 5 minutes.
+    pub fn opaque_tokens(
+        mut self,
+        asks: impl AskIssuer,
+        prefixes: impl IntoIterator<Item = impl Into<String>>,
+        kept_for: Duration,
+    ) -> Self {
+        self.opaque = Some(Opaque::From {
+            asks: Box::new(asks),
+            prefixes: prefixes.into_iter().map(Into::into).collect(),
+            kept_for,
+        });
+        self
     }
 
     /// The short name that principals carry: with `corp`, a person is `user:corp/alice`.
@@ -301,7 +406,7 @@ impl Issuer {
     }
 
     /// The rules and the keys of each tenant, or all problems.
-    pub(super) fn build(self) -> Result<Vec<(IssuerRules, KeyCache)>, Vec<IssuerProblem>> {
+    pub(super) fn build(self) -> Result<Built, Vec<IssuerProblem>> {
         let mut problems = Vec::new();
         let alias = self.alias.clone().unwrap_or_else(|| host(&self.url));
         let alias = IssuerAlias::new(&alias).unwrap_or_else(|error| {
@@ -321,9 +426,15 @@ impl Issuer {
             tenants,
             adjustments,
             keys,
+            opaque,
             plain,
             ..
         } = self;
+        let opaque = opaque.map(|opaque| opaque.build(&template, &alias, plain));
+        let opaque = opaque.transpose().unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         let claim = tenants.map(|tenants| tenants.claim);
         let mut shared = Shared::new(keys);
         let mut built = Vec::new();
@@ -346,7 +457,10 @@ impl Issuer {
             }
         }
         if problems.is_empty() {
-            Ok(built)
+            Ok(Built {
+                tenants: built,
+                opaque,
+            })
         } else {
             Err(problems)
         }
@@ -433,15 +547,16 @@ impl Shared {
         issuer: &str,
         tenant: Option<&(String, String)>,
         plain: Plain,
-    ) -> Result<KeyCache, IssuerProblem> {
+    ) -> Result<Option<KeyCache>, IssuerProblem> {
         if let Some(cache) = &self.cache {
-            return Ok(cache.clone());
+            return Ok(Some(cache.clone()));
         }
         let address = |error| IssuerProblem::Address {
             issuer: issuer.to_owned(),
             error,
         };
         let (source, own) = match (&self.keys, tenant) {
+            (Keys::None, _) => return Ok(None),
             (Keys::Discovered, _) if issuer.starts_with("spiffe://") => {
                 return Err(IssuerProblem::NoBundle {
                     issuer: issuer.to_owned(),
@@ -459,7 +574,7 @@ impl Shared {
                 })?;
                 let cache = KeyCache::new(keys);
                 self.cache = Some(cache.clone());
-                return Ok(cache);
+                return Ok(Some(cache));
             }
             (Keys::Discovered | Keys::From(_), _) => {
                 (HttpKeys::discovered(issuer, plain).map_err(address)?, true)
@@ -469,7 +584,46 @@ impl Shared {
         if !own {
             self.cache = Some(cache.clone());
         }
-        Ok(cache)
+        Ok(Some(cache))
+    }
+}
+
+impl Opaque {
+    fn build(
+        self,
+        issuer: &str,
+        alias: &IssuerAlias,
+        plain: Plain,
+    ) -> Result<OpaqueTokens, IssuerProblem> {
+        let issuer = || issuer.to_owned();
+        let address = |error| IssuerProblem::Address {
+            issuer: issuer(),
+            error,
+        };
+        let (asks, prefixes, kept_for): (Box<dyn AskIssuer>, _, _) = match self {
+            Self::Introspection(introspection) => {
+                if !introspection.is_authenticated() {
+                    return Err(IssuerProblem::NoClient { issuer: issuer() });
+                }
+                let prefixes = introspection.prefixes.clone();
+                let kept_for = introspection.kept_for;
+                let asks = introspection.build(&issuer(), plain).map_err(address)?;
+                (Box::new(asks), prefixes, kept_for)
+            }
+            Self::Whoami { url, organizations } => {
+                if organizations.is_empty() {
+                    return Err(IssuerProblem::NoOrganization { issuer: issuer() });
+                }
+                let asks = Whoami::build(&url, organizations, plain).map_err(address)?;
+                (Box::new(asks), vec!["hf_".to_owned()], KEPT)
+            }
+            Self::From {
+                asks,
+                prefixes,
+                kept_for,
+            } => (asks, prefixes, kept_for.min(MAX_KEPT)),
+        };
+        Ok(OpaqueTokens::new(alias.clone(), asks, prefixes, kept_for))
     }
 }
 

@@ -40,8 +40,10 @@ use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
 
 use crate::authenticate::{Authenticate, BoxFuture};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
+use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
-use cache::{Era, TokenCache, TokenKey};
+pub(crate) use cache::TokenKey;
+use cache::{Era, TokenCache};
 
 pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
@@ -60,6 +62,7 @@ struct Shared {
     revocations: Revocations,
     /// The keys of each issuer, by its `iss`.
     keys: HashMap<String, IssuerKeys>,
+    opaque: Vec<(IssuerAlias, OpaqueTokens)>,
 }
 
 struct IssuerKeys {
@@ -83,15 +86,19 @@ pub struct IssuerReadiness {
     pub issuer: IssuerAlias,
     /// Its `iss`: one for each tenant, where it has several.
     pub url: String,
-    /// How its keys stand.
-    pub keys: KeyStatus,
+    /// How its keys stand; absent where it signs nothing.
+    pub keys: Option<KeyStatus>,
+    /// How questions about its opaque tokens go; absent where none are asked.
+    pub opaque: Option<OpaqueStatus>,
 }
 
 impl IssuerReadiness {
     /// Whether callers of this issuer can be identified.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.keys.state, KeyState::Fresh | KeyState::Stale)
+        let usable = |keys: &KeyStatus| matches!(keys.state, KeyState::Fresh | KeyState::Stale);
+        let answers = |opaque: &OpaqueStatus| opaque.last_error.is_none();
+        self.keys.as_ref().is_none_or(usable) && self.opaque.as_ref().is_none_or(answers)
     }
 }
 
@@ -129,12 +136,28 @@ impl Bearer {
     /// How each issuer stands, by alias. Fetches nothing.
     #[must_use]
     pub fn readiness(&self) -> Vec<IssuerReadiness> {
-        let status = |(url, keys): (&String, &IssuerKeys)| IssuerReadiness {
+        let asked = |alias: &IssuerAlias| {
+            let mut opaque = self.shared.opaque.iter();
+            let found = opaque.find(|(issuer, _)| issuer == alias);
+            found.map(|(_, opaque)| opaque.status())
+        };
+        let signing = self.shared.keys.iter().map(|(url, keys)| IssuerReadiness {
             issuer: keys.alias.clone(),
             url: url.clone(),
-            keys: keys.cache.status(),
-        };
-        let mut all: Vec<_> = self.shared.keys.iter().map(status).collect();
+            keys: Some(keys.cache.status()),
+            opaque: asked(&keys.alias),
+        });
+        let mut all: Vec<_> = signing.collect();
+        for (alias, opaque) in &self.shared.opaque {
+            if !all.iter().any(|it| it.issuer == *alias) {
+                all.push(IssuerReadiness {
+                    issuer: alias.clone(),
+                    url: String::new(),
+                    keys: None,
+                    opaque: Some(opaque.status()),
+                });
+            }
+        }
         all.sort_by(|one, other| (&one.issuer, &one.url).cmp(&(&other.issuer, &other.url)));
         all
     }
@@ -154,6 +177,12 @@ impl Bearer {
     async fn caller(&self, parts: &mut Parts, now: Timestamp) -> Result<Caller, Refusal> {
         let header = credential::take(parts)?;
         let token = credential::token(&header)?;
+        if let Some(opaque) = self.opaque(token) {
+            let attested = opaque.attest(&self.shared.verifier, token, now).await?;
+            let caller = attested.caller(now)?;
+            self.shared.revocations.check(&caller)?;
+            return Ok(caller);
+        }
         // Before anything is looked up: what is revoked meanwhile must not be kept.
         let epoch = self.shared.revocations.epoch();
         let key = TokenKey::of(token);
@@ -169,6 +198,17 @@ impl Bearer {
             }
         };
         Ok(caller)
+    }
+
+    /// Who must be asked about a token: the issuer whose prefix it has; for one that is not
+    /// signed, the one that has no prefix.
+    fn opaque(&self, token: &str) -> Option<&OpaqueTokens> {
+        let mut opaque = self.shared.opaque.iter().map(|(_, opaque)| opaque);
+        let signed = token.split('.').count() > 2;
+        opaque
+            .clone()
+            .find(|it| it.has_prefix_of(token))
+            .or_else(|| opaque.find(|it| !signed && it.prefixes().is_empty()))
     }
 
     /// The caller of a token that was accepted a moment ago, if that still counts.
@@ -271,19 +311,24 @@ impl BearerBuilder {
     /// [`BearerError`] with every problem of every issuer.
     pub fn build(self) -> Result<Bearer, BearerError> {
         let mut problems = Vec::new();
-        let (mut rules, mut keys) = (Vec::new(), HashMap::new());
+        let (mut rules, mut keys, mut opaque) = (Vec::new(), HashMap::new(), Vec::new());
         for issuer in self.issuers {
             match issuer.build() {
                 Ok(built) => {
-                    for (rule, cache) in built {
-                        let alias = rule.alias().clone();
-                        keys.insert(rule.issuer().to_owned(), IssuerKeys { alias, cache });
+                    let alias = built.tenants.first().map(|(rule, _)| rule.alias().clone());
+                    opaque.extend(alias.zip(built.opaque));
+                    for (rule, cache) in built.tenants {
+                        if let Some(cache) = cache {
+                            let alias = rule.alias().clone();
+                            keys.insert(rule.issuer().to_owned(), IssuerKeys { alias, cache });
+                        }
                         rules.push(rule);
                     }
                 }
                 Err(found) => problems.extend(found),
             }
         }
+        problems.extend(shared_prefixes(&opaque));
         // Without problems so far, the verifier says what the issuers do to one another.
         if problems.is_empty() {
             match TokenVerifier::new(rules) {
@@ -294,6 +339,7 @@ impl BearerBuilder {
                             tokens: TokenCache::new(self.cached_tokens),
                             revocations: self.revocations,
                             keys,
+                            opaque,
                         }),
                     });
                 }
@@ -302,6 +348,42 @@ impl BearerBuilder {
         }
         Err(BearerError { problems })
     }
+}
+
+/// The issuers whose opaque tokens could be another's.
+fn shared_prefixes(opaque: &[(IssuerAlias, OpaqueTokens)]) -> Vec<IssuerProblem> {
+    const ALL: &[String] = &[String::new()];
+    let claimed = opaque.iter().flat_map(|(alias, opaque)| {
+        let prefixes = match opaque.prefixes() {
+            [] => ALL,
+            prefixes => prefixes,
+        };
+        prefixes.iter().map(move |prefix| (alias, prefix, opaque))
+    });
+    let claimed: Vec<_> = claimed.collect();
+    let clashes = |alias: &IssuerAlias, prefix: &str| {
+        claimed.iter().any(|(other, theirs, _)| {
+            let shares = match (prefix.is_empty(), theirs.is_empty()) {
+                (true, true) => true,
+                (false, false) => prefix.starts_with(&***theirs) || theirs.starts_with(prefix),
+                // What has a prefix is never taken for what has none.
+                (true, false) | (false, true) => false,
+            };
+            *other != alias && shares
+        })
+    };
+    let problem = |alias: &IssuerAlias, prefix: &str| IssuerProblem::Prefix {
+        issuer: alias.to_string(),
+        prefix: prefix.to_owned(),
+    };
+    claimed
+        .iter()
+        .filter(|(alias, prefix, opaque)| {
+            let blank = prefix.is_empty() && !opaque.prefixes().is_empty();
+            blank || clashes(alias, prefix)
+        })
+        .map(|(alias, prefix, _)| problem(alias, prefix))
+        .collect()
 }
 
 impl fmt::Debug for BearerBuilder {

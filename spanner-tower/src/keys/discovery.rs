@@ -13,6 +13,7 @@ use super::FetchError;
 struct Metadata {
     issuer: String,
     jwks_uri: String,
+    introspection_endpoint: Option<String>,
 }
 
 /// The address of an issuer's metadata: below its path, whatever that is.
@@ -22,8 +23,24 @@ pub(super) fn metadata_url(issuer: &Url) -> Result<Url, FetchError> {
         .map_err(|_| FetchError::new("the issuer cannot have metadata"))
 }
 
-/// What the metadata says, if it is the issuer's and the address may be asked.
+/// Where the keys are, as the metadata says.
 pub(super) fn jwks_uri(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, FetchError> {
+    let metadata = read(text, exact)?;
+    endpoint("jwks_uri", &metadata.jwks_uri, issuer)
+}
+
+/// Where tokens can be asked about, as the metadata says (RFC 8414 §2).
+pub(super) fn introspection(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, FetchError> {
+    const MEMBER: &str = "introspection_endpoint";
+    let metadata = read(text, exact)?;
+    let address = metadata.introspection_endpoint.as_deref();
+    let address =
+        address.ok_or_else(|| FetchError::new(format!("the metadata has no `{MEMBER}`")))?;
+    endpoint(MEMBER, address, issuer)
+}
+
+/// The metadata, if it is the issuer's.
+fn read(text: &[u8], exact: &str) -> Result<Metadata, FetchError> {
     let metadata: Metadata = serde_json::from_slice(text)
         .map_err(|error| FetchError::new(format!("the metadata cannot be read: {error}")))?;
     if metadata.issuer != exact {
@@ -32,13 +49,18 @@ pub(super) fn jwks_uri(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, Fe
             metadata.issuer.escape_debug()
         )));
     }
+    Ok(metadata)
+}
+
+/// An address that the metadata names, if it may be asked.
+fn endpoint(member: &str, address: &str, issuer: &Url) -> Result<Url, FetchError> {
     let refused = |why| {
-        let uri = metadata.jwks_uri.escape_debug();
+        let uri = address.escape_debug();
         Err(FetchError::new(format!(
-            "the metadata's `jwks_uri`, `{uri}`, {why}"
+            "the metadata's `{member}`, `{uri}`, {why}"
         )))
     };
-    let Ok(url) = Url::parse(&metadata.jwks_uri) else {
+    let Ok(url) = Url::parse(address) else {
         return refused("is no URL");
     };
     // Only an issuer that is itself on loopback http may name such an address.
@@ -48,7 +70,7 @@ pub(super) fn jwks_uri(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, Fe
     }
     let own = url.host() == issuer.host();
     if !own && literal(&url).is_some_and(|address| !is_public(address)) {
-        return refused("is not a public address; if that is meant, name it with `.jwks_url(..)`");
+        return refused("is not a public address; if that is meant, configure it");
     }
     Ok(url)
 }

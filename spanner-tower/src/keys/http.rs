@@ -152,13 +152,28 @@ impl HttpKeys {
     }
 
     async fn discover(&self, issuer: &Url, exact: &str) -> Result<Url, FetchError> {
-        let answer = self.get(discovery::metadata_url(issuer)?, None).await?;
-        let Answer::Body { body, .. } = answer else {
-            return Err(FetchError::new(
-                "the metadata's status is 304, and nothing was asked",
-            ));
-        };
+        let body = self.metadata(issuer).await?;
         discovery::jwks_uri(&body, issuer, exact)
+    }
+
+    async fn metadata(&self, issuer: &Url) -> Result<Bytes, FetchError> {
+        match self.get(discovery::metadata_url(issuer)?, None).await? {
+            Answer::Body { body, .. } => Ok(body),
+            Answer::Current { .. } => Err(FetchError::new(
+                "the metadata's status is 304, and nothing was asked",
+            )),
+        }
+    }
+
+    /// Where the issuer's tokens can be asked about, from its metadata.
+    pub(crate) async fn introspection(&self) -> Result<Url, FetchError> {
+        match &self.address {
+            Address::Given(url) => Ok(url.clone()),
+            Address::Discovered { issuer, exact, .. } => {
+                let body = self.metadata(issuer).await?;
+                discovery::introspection(&body, issuer, exact)
+            }
+        }
     }
 
     /// The address was not right any more.
@@ -268,7 +283,7 @@ impl fmt::Debug for HttpKeys {
     }
 }
 
-fn parse(text: &str, plain: Plain) -> Result<Url, AddressError> {
+pub(crate) fn parse(text: &str, plain: Plain) -> Result<Url, AddressError> {
     let url = Url::parse(text).map_err(|_| AddressError::Malformed(text.to_owned()))?;
     if url.host().is_none() {
         return Err(AddressError::Malformed(text.to_owned()));
@@ -285,7 +300,7 @@ fn parse(text: &str, plain: Plain) -> Result<Url, AddressError> {
     }
 }
 
-fn client(trusted: &Url) -> Result<Client, AddressError> {
+pub(crate) fn client(trusted: &Url) -> Result<Client, AddressError> {
     let resolver = Public {
         trusted: trusted.host_str().unwrap_or_default().to_owned(),
     };
@@ -327,7 +342,7 @@ impl Resolve for Public {
 }
 
 /// The innermost cause: a client's own message repeats the address.
-fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -357,7 +372,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3); a date is not read.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)
 }

@@ -37,8 +37,8 @@ use crate::authenticate::BoxFuture;
 pub(crate) use cache::KeyCache;
 pub use cache::{KeyState, KeyStatus};
 pub use fixed::StaticKeys;
-pub(crate) use http::Plain;
 pub use http::{AddressError, HttpKeys};
+pub(crate) use http::{Plain, cause, client, parse, retry_after};
 #[cfg(feature = "jwks-client-rs")]
 pub use jwks_client::JwksClientRs;
 

@@ -4,8 +4,10 @@
 
 mod cached;
 mod file;
+mod opaque;
 mod revoked;
 mod together;
+mod whoami;
 
 use http::Request;
 use spanner_core::token::Algorithm;

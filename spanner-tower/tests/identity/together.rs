@@ -146,6 +146,6 @@ async fn an_outage_of_one_provider_delays_nobody_elses_callers() {
         bearer
             .readiness()
             .iter()
-            .any(|it| it.keys.state == KeyState::Fresh)
+            .any(|it| it.keys.as_ref().unwrap().state == KeyState::Fresh)
     );
 }

@@ -1,0 +1,245 @@
+//! Token introspection (RFC 7662).
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::ACCEPT;
+use reqwest::{Client, RequestBuilder, Url};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{Answer, AskIssuer, KEPT, MAX_KEPT, body};
+use crate::authenticate::BoxFuture;
+use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
+
+/// How long a discovered address is used before it is discovered again.
+const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
+
+/// How an issuer is asked about its opaque tokens (RFC 7662): where, as whom, and how long
+/// an answer counts.
+///
+/// ```
+/// use spanner_tower::{Introspection, Issuer};
+///
+/// let issuer = Issuer::oidc("https://id.example.com")
+///     .audience("models")
+///     .introspection(Introspection::discovered().client_secret_basic("guard", "secret"));
+/// ```
+#[derive(Clone)]
+#[must_use = "it is nothing until `Issuer::introspection` takes it"]
+pub struct Introspection {
+    address: Option<String>,
+    authentication: ClientAuthentication,
+    pub(crate) prefixes: Vec<String>,
+    pub(crate) kept_for: Duration,
+}
+
+#[derive(Clone)]
+enum ClientAuthentication {
+    None,
+    Basic { id: String, secret: String },
+    Post { id: String, secret: String },
+    Bearer { token: String },
+}
+
+impl Introspection {
+    /// At the address that the issuer's metadata names (`introspection_endpoint`).
+    pub const fn discovered() -> Self {
+        Self {
+            address: None,
+            authentication: ClientAuthentication::None,
+            prefixes: Vec::new(),
+            kept_for: KEPT,
+        }
+    }
+
+    /// At this address.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            address: Some(url.into()),
+            ..Self::discovered()
+        }
+    }
+
+    /// Authenticates the guard by HTTP Basic (RFC 6749 §2.3.1, `client_secret_basic`).
+    pub fn client_secret_basic(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.authentication = ClientAuthentication::Basic {
+            id: id.into(),
+            secret: secret.into(),
+        };
+        self
+    }
+
+    /// Authenticates the guard in the form (RFC 6749 §2.3.1, `client_secret_post`).
+    pub fn client_secret_post(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.authentication = ClientAuthentication::Post {
+            id: id.into(),
+            secret: secret.into(),
+        };
+        self
+    }
+
+    /// Authenticates the guard by an access token of its own (RFC 7662 §2.1).
+    pub fn bearer(mut self, token: impl Into<String>) -> Self {
+        self.authentication = ClientAuthentication::Bearer {
+            token: token.into(),
+        };
+        self
+    }
+
+    /// Asks only about tokens that begin so; may be called again. Without one, the issuer is
+    /// asked about every token that is neither signed nor another's, and only one issuer can
+    /// be.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefixes.push(prefix.into());
+        self
+    }
+
+    /// How long an answer counts, and so how long a revoked token may still be accepted.
+    /// Default: 30 seconds; at most 5 minutes.
+    pub fn kept_for(mut self, time: Duration) -> Self {
+        self.kept_for = time.min(MAX_KEPT);
+        self
+    }
+
+    pub(crate) const fn is_authenticated(&self) -> bool {
+        !matches!(self.authentication, ClientAuthentication::None)
+    }
+
+    pub(crate) fn build(self, issuer: &str, plain: Plain) -> Result<Introspector, AddressError> {
+        let (address, http) = match &self.address {
+            Some(url) => {
+                let url = parse(url, plain)?;
+                let http = client(&url)?;
+                (Address::Given(url), http)
+            }
+            None => {
+                let trusted = parse(issuer, plain)?;
+                let metadata = HttpKeys::discovered(issuer, plain)?;
+                let found = Mutex::default();
+                (Address::Discovered { metadata, found }, client(&trusted)?)
+            }
+        };
+        Ok(Introspector {
+            address,
+            http,
+            authentication: self.authentication,
+        })
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introspection")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks an introspection endpoint.
+pub(crate) struct Introspector {
+    address: Address,
+    http: Client,
+    authentication: ClientAuthentication,
+}
+
+enum Address {
+    Given(Url),
+    Discovered {
+        metadata: HttpKeys,
+        found: Mutex<Option<(Url, Instant)>>,
+    },
+}
+
+impl Introspector {
+    async fn url(&self) -> Result<Url, FetchError> {
+        let (metadata, found) = match &self.address {
+            Address::Given(url) => return Ok(url.clone()),
+            Address::Discovered { metadata, found } => (metadata, found),
+        };
+        let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().clone();
+        if let Some((url, at)) = &known
+            && at.elapsed() < REDISCOVER
+        {
+            return Ok(url.clone());
+        }
+        match metadata.introspection().await {
+            Ok(url) => {
+                *lock() = Some((url.clone(), Instant::now()));
+                Ok(url)
+            }
+            // Metadata that cannot be had for a moment does not move the endpoint.
+            Err(error) => known.map(|(url, _)| url).ok_or(error),
+        }
+    }
+
+    fn request(&self, url: Url, token: &str) -> RequestBuilder {
+        let mut form = vec![("token", token), ("token_type_hint", "access_token")];
+        let mut request = self.http.post(url).header(ACCEPT, "application/json");
+        match &self.authentication {
+            ClientAuthentication::None => {}
+            ClientAuthentication::Basic { id, secret } => {
+                request = request.basic_auth(encoded(id), Some(encoded(secret)));
+            }
+            ClientAuthentication::Post { id, secret } => {
+                form.extend([("client_id", &**id), ("client_secret", &**secret)]);
+            }
+            ClientAuthentication::Bearer { token } => request = request.bearer_auth(token),
+        }
+        request.form(&form)
+    }
+
+    async fn introspect(&self, token: &str) -> Result<Answer, FetchError> {
+        let url = self.url().await?;
+        let place = url.to_string();
+        let failed = |error: reqwest::Error| {
+            FetchError::new(format!("`{place}` cannot be asked: {}", cause(&error)))
+        };
+        let response = self.request(url, token).send().await.map_err(failed)?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let hint = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    ": it does not accept the guard's own credentials"
+                }
+                _ => "",
+            };
+            let mut error = FetchError::new(format!("`{place}` answers {status}{hint}"));
+            error.retry_after = retry_after(response.headers());
+            return Err(error);
+        }
+        let body = body(response).await?;
+        let said: Said = serde_json::from_slice(&body)
+            .map_err(|error| FetchError::new(format!("`{place}` answers no such JSON: {error}")))?;
+        Ok(if said.active {
+            Answer::Active(body)
+        } else {
+            Answer::Inactive
+        })
+    }
+}
+
+/// The one member that must be there (RFC 7662 §2.2). `serde` refuses one that stands twice.
+#[derive(Deserialize)]
+struct Said {
+    active: bool,
+}
+
+impl AskIssuer for Introspector {
+    fn ask<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>> {
+        Box::pin(self.introspect(token))
+    }
+}
+
+/// As in a form (RFC 6749 §2.3.1), where all but letters, digits and `*-._` are encoded.
+fn encoded(text: &str) -> String {
+    const FORM: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'*')
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_');
+    percent_encoding::utf8_percent_encode(text, FORM).to_string()
+}

@@ -1,0 +1,682 @@
+//! Opaque tokens and the issuers that are asked about them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{RawForm, State};
+use axum::http::HeaderMap;
+use axum::routing::post;
+use bytes::Bytes;
+use http::Response;
+use serde_json::{Value, json};
+use spanner_core::Refusal;
+use spanner_tower::bearer::{IssuerProblem, Revocation};
+use spanner_tower::keys::FetchError;
+use spanner_tower::opaque::{Answer, AskIssuer};
+use spanner_tower::{Bearer, BoxFuture, Introspection, Issuer};
+use tokio::net::TcpListener;
+use tokio::time::{advance, timeout};
+
+use crate::{idp, now, send, token};
+
+const TOKEN: &str = "opaque-0123456789abcdef";
+
+/// What the server was asked: credentials and form.
+type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+/// An introspection endpoint that gives one answer to everybody.
+async fn server(status: u16, media_type: &str, headers: &str, body: String) -> (String, Asked) {
+    let asked = Asked::default();
+    let answer = (status, media_type.to_owned(), headers.to_owned(), body);
+    let state = Arc::new((asked.clone(), answer));
+    let app = Router::new()
+        .route("/introspect", post(answer_all))
+        .with_state(state);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, asked)
+}
+
+type Scripted = (Asked, (u16, String, String, String));
+
+async fn answer_all(
+    State(state): State<Arc<Scripted>>,
+    headers: HeaderMap,
+    RawForm(form): RawForm,
+) -> Response<axum::body::Body> {
+    let (asked, (status, media_type, header, body)) = &*state;
+    let credentials = headers
+        .get("authorization")
+        .map(|it| it.to_str().unwrap().to_owned());
+    let form = String::from_utf8(form.to_vec()).unwrap();
+    asked
+        .lock()
+        .unwrap()
+        .push((credentials.unwrap_or_default(), form));
+    let mut response = Response::builder()
+        .status(*status)
+        .header("content-type", media_type);
+    if let Some((name, value)) = header.split_once(": ") {
+        response = response.header(name, value);
+    }
+    response.body(body.clone().into()).unwrap()
+}
+
+fn issuer(introspection: Introspection) -> Issuer {
+    Issuer::oidc("https://id.example.com")
+        .alias("corp")
+        .audience("models")
+        .introspection(introspection)
+        .danger_allow_http_loopback()
+}
+
+fn bearer(url: &str) -> Bearer {
+    let introspection = Introspection::at(url).client_secret_basic("the guard", "a:b%c");
+    Bearer::builder()
+        .issuer(issuer(introspection))
+        .build()
+        .unwrap()
+}
+
+fn claims(overlay: &Value) -> String {
+    let mut claims = json!({
+        "active": true, "sub": "alice", "aud": "models", "iss": "https://id.example.com",
+        "iat": now().as_second(), "exp": now().as_second() + 600, "scope": "a b",
+    });
+    for (name, value) in overlay.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims
+                .as_object_mut()
+                .unwrap()
+                .insert(name.clone(), value.clone()),
+        };
+    }
+    claims.to_string()
+}
+
+#[tokio::test]
+async fn every_answer_gets_its_due() {
+    let json = "application/json";
+    let outage = "introspection.unavailable";
+    let long = json!({ "groups": ["x".repeat(300_000)] });
+    let rows = [
+        (200, json, "", claims(&json!({})), "user:corp/alice"),
+        (
+            200,
+            "application/json; charset=utf-8",
+            "",
+            claims(&json!({ "iss": null })),
+            "user:corp/alice",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "client_id": "alice" })),
+            "service:corp/alice",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "exp": null })),
+            "user:corp/alice",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "act": { "sub": "agent-7" } })),
+            "agent:corp/agent-7 for user:corp/alice",
+        ),
+        (
+            200,
+            json,
+            "",
+            r#"{"active":false}"#.into(),
+            "token.inactive",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "active": false })),
+            "token.inactive",
+        ),
+        (200, json, "", claims(&json!({ "active": "true" })), outage),
+        (200, json, "", claims(&json!({ "active": 1 })), outage),
+        (200, json, "", claims(&json!({ "active": null })), outage),
+        (
+            200,
+            json,
+            "",
+            r#"{"active":false,"active":true,"sub":"alice"}"#.into(),
+            outage,
+        ),
+        (200, json, "", "[]".into(), outage),
+        (200, json, "", "{".into(), outage),
+        (200, json, "", String::new(), outage),
+        (200, json, "", claims(&long), outage),
+        (
+            200,
+            json,
+            "content-encoding: gzip",
+            claims(&json!({})),
+            outage,
+        ),
+        (200, "text/html", "", claims(&json!({})), outage),
+        (
+            200,
+            "application/token-introspection+jwt",
+            "",
+            "a.b.c".into(),
+            outage,
+        ),
+        (201, json, "", claims(&json!({})), outage),
+        (
+            302,
+            json,
+            "location: http://127.0.0.1:1/",
+            claims(&json!({})),
+            outage,
+        ),
+        (400, json, "", claims(&json!({})), outage),
+        (401, json, "", claims(&json!({})), outage),
+        (403, json, "", claims(&json!({})), outage),
+        (429, json, "retry-after: 7", claims(&json!({})), outage),
+        (500, json, "", claims(&json!({})), outage),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "aud": "others" })),
+            "token.aud",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "aud": null })),
+            "token.missing_claim",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "iss": "https://other.example" })),
+            "token.iss",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "sub": null })),
+            "token.missing_claim",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "iat": null })),
+            "token.missing_claim",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "exp": now().as_second() - 61 })),
+            "token.expired",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "exp": "soon" })),
+            "token.claim_type",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "nbf": now().as_second() + 61 })),
+            "token.not_yet_valid",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "iat": now().as_second() - 2_592_001 })),
+            "token.lifetime",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "cnf": { "jkt": "x" } })),
+            "token.pop_required",
+        ),
+        (
+            200,
+            json,
+            "",
+            format!(
+                r#"{{"sub":"bob",{}"#,
+                &claims(&json!({})).replacen('{', "", 1)
+            ),
+            "token.duplicate_member",
+        ),
+    ];
+    for (status, media_type, headers, body, due) in rows {
+        let (url, asked) = server(status, media_type, headers, body.clone()).await;
+        let found = send(&bearer(&url), TOKEN, now()).await;
+        let shown: String = body.chars().take(200).collect();
+        assert_eq!(found, due, "{status} {media_type} {headers} {shown}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+}
+
+/// RFC 6749 §2.3.1 and RFC 7662 §2.1, as a server sees them.
+#[tokio::test]
+async fn the_guard_says_who_it_is() {
+    let form = format!("token={TOKEN}&token_type_hint=access_token");
+    let basic = "Basic dGhlJTIwZ3VhcmQ6YSUzQWIlMjVj";
+    let rows: [(fn(Introspection) -> Introspection, &str, String); 3] = [
+        (
+            |it| it.client_secret_basic("the guard", "a:b%c"),
+            basic,
+            form.clone(),
+        ),
+        (
+            |it| it.client_secret_post("the guard", "a&b"),
+            "",
+            format!("{form}&client_id=the+guard&client_secret=a%26b"),
+        ),
+        (
+            |it| it.bearer("its-own-token"),
+            "Bearer its-own-token",
+            form.clone(),
+        ),
+    ];
+    for (authenticate, credentials, form) in rows {
+        let (url, asked) = server(200, "application/json", "", claims(&json!({}))).await;
+        let issuer = issuer(authenticate(Introspection::at(url)));
+        let shown = format!("{issuer:?}");
+        for secret in ["a:b%c", "a&b", "its-own-token"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        let bearer = Bearer::builder().issuer(issuer).build().unwrap();
+        assert_eq!(send(&bearer, TOKEN, now()).await, "user:corp/alice");
+        assert_eq!(*asked.lock().unwrap(), [(credentials.to_owned(), form)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_who_ask_at_once_ask_once() {
+    let (url, asked) = server(200, "application/json", "", claims(&json!({}))).await;
+    let bearer = bearer(&url);
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let bearer = bearer.clone();
+            tokio::spawn(async move { send(&bearer, TOKEN, now()).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), "user:corp/alice");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 1);
+}
+
+/// What can be no token goes nowhere.
+#[tokio::test]
+async fn nobody_is_asked_about_what_is_no_token() {
+    let (url, asked) = server(200, "application/json", "", claims(&json!({}))).await;
+    let bearer = bearer(&url);
+    let long = "x".repeat(8_193);
+    for text in [
+        "short",
+        "with\"quotes-and-enough",
+        "a=b-0123456789abcdef",
+        "{\"a\":\"0123456789\"}",
+        &long,
+    ] {
+        assert_eq!(
+            send(&bearer, text, now()).await,
+            "token.malformed",
+            "{text}"
+        );
+    }
+    let own = idp("https://id.example.com");
+    let signed = token(&own)
+        .sub("alice")
+        .claim("iss", "https://other.example")
+        .sign();
+    assert_eq!(send(&bearer, &signed, now()).await, "token.iss");
+    assert_eq!(asked.lock().unwrap().len(), 0);
+}
+
+/// An issuer in the process, for what is about time.
+#[derive(Clone, Default)]
+struct Asks {
+    asked: Arc<AtomicUsize>,
+    script: Arc<Mutex<Script>>,
+}
+
+#[derive(Clone, Default)]
+struct Script {
+    inactive: bool,
+    outage: bool,
+    retry_after: Option<Duration>,
+    delay: Duration,
+}
+
+impl AskIssuer for Asks {
+    fn ask<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>> {
+        let script = self.script.lock().unwrap().clone();
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            tokio::time::sleep(script.delay).await;
+            let mut error = FetchError::new("an outage");
+            error.retry_after = script.retry_after;
+            match (script.outage, script.inactive) {
+                (true, _) => Err(error),
+                (false, true) => Ok(Answer::Inactive),
+                (false, false) => {
+                    let subject = token.rsplit('-').next().unwrap();
+                    let claims = json!({ "sub": subject, "jti": subject });
+                    Ok(Answer::Active(Bytes::from(claims_of(claims))))
+                }
+            }
+        })
+    }
+}
+
+fn claims_of(overlay: Value) -> String {
+    claims(&overlay)
+}
+
+impl Asks {
+    fn bearer(&self) -> Bearer {
+        let none: [&str; 0] = [];
+        let issuer = Issuer::oidc("https://id.example.com")
+            .alias("corp")
+            .audience("models")
+            .opaque_tokens(self.clone(), none, Duration::from_secs(30));
+        Bearer::builder().issuer(issuer).build().unwrap()
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    fn count(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn opaque(name: &str) -> String {
+    format!("opaque-0123456789-{name}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_for_as_long_as_configured_and_no_longer() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    let alice = opaque("alice");
+    for _ in 0..3 {
+        assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    }
+    assert_eq!(asks.count(), 1);
+    asks.set(|script| script.inactive = true);
+    advance(Duration::from_secs(29)).await;
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(send(&bearer, &alice, now()).await, "token.inactive");
+    assert_eq!(asks.count(), 2);
+    // Refused for five seconds without a question, then asked again.
+    asks.set(|script| script.inactive = false);
+    advance(Duration::from_secs(4)).await;
+    assert_eq!(send(&bearer, &alice, now()).await, "token.inactive");
+    assert_eq!(asks.count(), 2);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+}
+
+#[tokio::test]
+async fn times_and_revocations_are_looked_at_on_every_hit() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    let alice = opaque("alice");
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    let late = now() + Duration::from_secs(661);
+    assert_eq!(send(&bearer, &alice, late).await, "token.expired");
+    let revocation = Revocation::Token {
+        issuer: "corp".parse().unwrap(),
+        id: "alice".into(),
+        until: None,
+    };
+    bearer.revocations().revoke(revocation, now()).unwrap();
+    assert_eq!(send(&bearer, &alice, now()).await, "token.revoked");
+    assert_eq!(asks.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_503_and_costs_the_issuer_a_question_a_second() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "user:corp/alice"
+    );
+    assert!(
+        bearer.readiness()[0]
+            .opaque
+            .as_ref()
+            .unwrap()
+            .last_error
+            .is_none()
+    );
+    asks.set(|script| script.outage = true);
+    for at in 0..50 {
+        let found = send(&bearer, &opaque(&format!("user{at}")), now()).await;
+        assert_eq!(found, "introspection.unavailable");
+    }
+    assert_eq!(asks.count(), 2);
+    // Who was answered before is served, for as long as the answer counts.
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "user:corp/alice"
+    );
+    let status = bearer.readiness()[0].opaque.clone().unwrap();
+    assert_eq!(status.last_error.as_deref(), Some("an outage"));
+    advance(Duration::from_secs(31)).await;
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "introspection.unavailable"
+    );
+    asks.set(|script| script.outage = false);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "user:corp/alice"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_asks_for_patience_gets_it() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    asks.set(|script| {
+        script.outage = true;
+        script.retry_after = Some(Duration::from_secs(20));
+    });
+    let (mut parts, ()) = http::Request::builder()
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(())
+        .unwrap()
+        .into_parts();
+    let refused = spanner_tower::Authenticate::authenticate(&bearer, &mut parts, now()).await;
+    let refused: Refusal = refused.unwrap_err();
+    assert_eq!(refused.notice().retry_after, Some(20));
+    asks.set(|script| script.outage = false);
+    advance(Duration::from_secs(19)).await;
+    assert_eq!(
+        send(&bearer, TOKEN, now()).await,
+        "introspection.unavailable"
+    );
+    advance(Duration::from_secs(1)).await;
+    assert!(send(&bearer, TOKEN, now()).await.starts_with("user:corp/"));
+    assert_eq!(asks.count(), 2);
+}
+
+/// A thousand strangers wait for an issuer that hangs: 64 questions, and nobody else waits.
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_bounded_and_delays_nobody_elses_callers() {
+    let (asks, well) = (Asks::default(), idp("https://well.example"));
+    asks.set(|script| script.delay = Duration::from_secs(3_600));
+    let none: [&str; 0] = [];
+    let hanging = Issuer::oidc("https://id.example.com")
+        .alias("corp")
+        .audience("models")
+        .opaque_tokens(asks.clone(), none, Duration::from_secs(30));
+    let bearer = Bearer::builder()
+        .issuer(hanging)
+        .issuer(well.issuer_config().alias("well").audience("models"))
+        .build()
+        .unwrap();
+    let calls: Vec<_> = (0..1_000)
+        .map(|at| {
+            let (bearer, token) = (bearer.clone(), opaque(&format!("user{at}")));
+            tokio::spawn(async move { send(&bearer, &token, now()).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let signed = token(&well).sub("eve").sign();
+    let at_once = timeout(Duration::from_millis(1), send(&bearer, &signed, now()));
+    assert_eq!(at_once.await.unwrap(), "user:well/eve");
+    for call in calls {
+        let found = timeout(Duration::from_secs(6), call).await.unwrap();
+        assert_eq!(found.unwrap(), "introspection.unavailable");
+    }
+    assert_eq!(asks.count(), 64);
+}
+
+/// CCH-08: who asked first goes away; the others are answered.
+#[tokio::test(start_paused = true)]
+async fn others_are_served_when_the_first_to_ask_leaves() {
+    let asks = Asks::default();
+    asks.set(|script| script.delay = Duration::from_secs(1));
+    let bearer = asks.bearer();
+    let call = || {
+        let bearer = bearer.clone();
+        tokio::spawn(async move { send(&bearer, &opaque("alice"), now()).await })
+    };
+    let first = call();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let others: Vec<_> = (0..10).map(|_| call()).collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    first.abort();
+    for other in others {
+        assert_eq!(other.await.unwrap(), "user:corp/alice");
+    }
+    assert_eq!(asks.count(), 2);
+}
+
+#[tokio::test]
+async fn a_token_goes_to_the_issuer_of_its_prefix_only() {
+    let (one, two, rest) = (Asks::default(), Asks::default(), Asks::default());
+    let issuer = |url: &str, asks: &Asks, prefixes: &[&str]| {
+        Issuer::oidc(url)
+            .audience("models")
+            .alias(&url[8..11])
+            .opaque_tokens(asks.clone(), prefixes.to_vec(), Duration::from_secs(30))
+    };
+    let bearer = Bearer::builder()
+        .issuer(issuer("https://one.example", &one, &["one_"]))
+        .issuer(issuer("https://two.example", &two, &["two_", "2_"]))
+        .issuer(issuer("https://id.example.com", &rest, &[]))
+        .build()
+        .unwrap();
+    for (token, due) in [
+        ("one_0123456789-x", [1, 0, 0]),
+        ("two_0123456789.a.b", [1, 1, 0]),
+        ("2_0123456789abcd", [1, 2, 0]),
+        ("else-0123456789-alice", [1, 2, 1]),
+    ] {
+        send(&bearer, token, now()).await;
+        assert_eq!([one.count(), two.count(), rest.count()], due, "{token}");
+    }
+}
+
+#[test]
+fn what_could_be_two_issuers_tokens_is_not_built() {
+    let issuer = |alias: &str, prefixes: &[&str]| {
+        Issuer::oidc(format!("https://{alias}.example"))
+            .alias(alias)
+            .audience("models")
+            .opaque_tokens(Asks::default(), prefixes.to_vec(), Duration::from_secs(30))
+    };
+    for (one, two, count) in [
+        (&[][..], &[][..], 2),
+        (&["a_"], &["a_"], 2),
+        (&["a_"], &["a_b_"], 2),
+        (&["a_", ""], &["b_"], 1),
+        (&["a_"], &["b_"], 0),
+        (&["a_"], &[], 0),
+    ] {
+        let built = Bearer::builder()
+            .issuers([issuer("one", one), issuer("two", two)])
+            .build();
+        let problems = built.map_or_else(|error| error.problems().to_vec(), |_| Vec::new());
+        assert_eq!(problems.len(), count, "{one:?} {two:?} {problems:?}");
+        assert!(
+            problems
+                .iter()
+                .all(|it| matches!(it, IssuerProblem::Prefix { .. }))
+        );
+    }
+    let nobody = Issuer::oidc("https://id.example.com").audience("models");
+    let built = Bearer::builder()
+        .issuer(nobody.introspection(Introspection::discovered()))
+        .build();
+    let problems = built.map(|_| ()).unwrap_err().problems().to_vec();
+    assert!(matches!(
+        problems.as_slice(),
+        [IssuerProblem::NoClient { .. }]
+    ));
+}
+
+#[tokio::test]
+async fn the_endpoint_is_discovered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (issuer_url, body) = (url.clone(), claims(&json!({ "iss": url })));
+    let metadata = json!({
+        "issuer": issuer_url,
+        "jwks_uri": format!("{issuer_url}/keys"),
+        "introspection_endpoint": format!("{issuer_url}/introspect"),
+    });
+    let app = Router::new()
+        .route(
+            "/.well-known/openid-configuration",
+            axum::routing::get(async move || axum::Json(metadata)),
+        )
+        .route(
+            "/introspect",
+            post(async move || ([("content-type", "application/json")], body)),
+        );
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let text = format!(
+        r#"[providers.corp]
+        issuer = "{url}"
+        audience = "models"
+        introspection = {{ client_id = "guard", client_secret = "s", kept_for = "10s" }}
+        danger_allow_http_loopback = true"#
+    );
+    let issuers = Issuer::from_toml(&text).unwrap();
+    let bearer = Bearer::builder().issuers(issuers).build().unwrap();
+    assert_eq!(send(&bearer, TOKEN, now()).await, "user:corp/alice");
+}
