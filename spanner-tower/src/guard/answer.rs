@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
-use spanner_core::{Fault, Notice, RecordId, Refusal};
+use spanner_core::{Challenge, Fault, Notice, RecordId, Refusal};
 
 use crate::surface::Dialect;
 
@@ -56,8 +56,9 @@ pub(super) fn answer(
         Voice::Http(dialect) => http(&notice, dialect, id),
     };
     let headers = response.headers_mut();
-    if let Some(error) = notice.challenge {
-        set(headers, WWW_AUTHENTICATE, &challenge(realm, error, &notice));
+    if let Some(asked) = &notice.challenge {
+        let text = challenge(realm, asked, &notice.message);
+        set(headers, WWW_AUTHENTICATE, &text);
     }
     if let Some(seconds) = notice.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -153,15 +154,27 @@ fn sentence(notice: &Notice) -> String {
     format!("{}; {}", notice.message, notice.advice)
 }
 
-/// RFC 6750 §3, with `resource_metadata` of RFC 9728 §5.1.
-fn challenge(realm: &Realm, error: Option<&str>, notice: &Notice) -> String {
+/// RFC 6750 §3, with the sign-in of RFC 9470 §3 and `resource_metadata` of RFC 9728 §5.1.
+fn challenge(realm: &Realm, asked: &Challenge, message: &str) -> String {
     let mut text = format!("Bearer realm={}", quoted(&realm.name));
-    if let Some(error) = error {
-        text.push_str(&format!(", error={}", quoted(error)));
-        text.push_str(&format!(", error_description={}", quoted(&notice.message)));
+    let mut add = |name: &str, value: &str| text.push_str(&format!(", {name}={}", quoted(value)));
+    if let Some(error) = asked.error {
+        add("error", error);
+        add("error_description", message);
+    }
+    if !asked.scopes.is_empty() {
+        add("scope", &asked.scopes.join(" "));
+    }
+    if let Some(step_up) = &asked.step_up {
+        if !step_up.acr_values.is_empty() {
+            add("acr_values", &step_up.acr_values.join(" "));
+        }
+        if let Some(max_age) = step_up.max_age {
+            add("max_age", &max_age.as_secs().to_string());
+        }
     }
     if let Some(metadata) = &realm.metadata {
-        text.push_str(&format!(", resource_metadata={}", quoted(metadata)));
+        add("resource_metadata", metadata);
     }
     text
 }
