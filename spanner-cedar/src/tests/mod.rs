@@ -1,5 +1,6 @@
 //! The crate at its public boundary, and against plain Cedar.
 
+mod challenges;
 mod decisions;
 mod faults;
 mod loading;
@@ -8,7 +9,7 @@ mod reloading;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,
-    IssuerAlias, ModelName, Principal, Question, Resource, SubjectId, Timestamp, Verdict,
+    IssuerAlias, ModelName, Principal, Question, Resource, Role, SubjectId, Timestamp, Verdict,
 };
 
 use crate::Cedar;
@@ -63,6 +64,13 @@ pub(crate) fn principal(text: &str) -> Principal {
 
 pub(crate) fn group(name: &str) -> Group {
     Group::new(
+        IssuerAlias::new("corp").unwrap(),
+        GroupName::new(name).unwrap(),
+    )
+}
+
+pub(crate) fn role(name: &str) -> Role {
+    Role::new(
         IssuerAlias::new("corp").unwrap(),
         GroupName::new(name).unwrap(),
     )
