@@ -2,6 +2,7 @@
 
 mod challenges;
 mod decisions;
+mod delegation;
 mod faults;
 mod loading;
 mod plain;
