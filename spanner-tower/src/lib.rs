@@ -71,7 +71,7 @@ pub use bearer::{Bearer, BearerError, Issuer};
 pub use guard::NotGuarded;
 pub use guard::{
     Access, BuildError, Danger, GuardBody, GuardBuilder, GuardLayer, GuardService, Peer, Permitted,
-    Problem,
+    Problem, ProtectedResource,
 };
 pub use host::SystemHost;
 pub use resolve::{BodyError, BoxError, Limits, RequestBody};

@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
-use spanner_core::{Challenge, Fault, Notice, RecordId, Refusal};
+use spanner_core::{Fault, Notice, RecordId, Refusal};
 
 use crate::surface::Dialect;
 
@@ -56,10 +56,7 @@ pub(super) fn answer(
         Voice::Http(dialect) => http(&notice, dialect, id),
     };
     let headers = response.headers_mut();
-    if let Some(asked) = &notice.challenge {
-        let text = challenge(realm, asked, &notice.message);
-        set(headers, WWW_AUTHENTICATE, &text);
-    }
+    challenge(headers, realm, &notice);
     if let Some(seconds) = notice.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -71,10 +68,11 @@ pub(super) fn answer(
 }
 
 /// The trailers that end a gRPC stream of which a later message was refused.
-pub(super) fn trailers(refusal: &Refusal) -> HeaderMap {
+pub(super) fn trailers(refusal: &Refusal, realm: &Realm) -> HeaderMap {
     let notice = refusal.notice();
     let mut trailers = HeaderMap::new();
     grpc_status(&mut trailers, &notice);
+    challenge(&mut trailers, realm, &notice);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
 }
@@ -154,13 +152,17 @@ fn sentence(notice: &Notice) -> String {
     format!("{}; {}", notice.message, notice.advice)
 }
 
-/// RFC 6750 §3, with the sign-in of RFC 9470 §3 and `resource_metadata` of RFC 9728 §5.1.
-fn challenge(realm: &Realm, asked: &Challenge, message: &str) -> String {
+/// Adds the challenge of RFC 6750 §3, if there is one, with the sign-in of RFC 9470 §3 and
+/// `resource_metadata` of RFC 9728 §5.1.
+fn challenge(headers: &mut HeaderMap, realm: &Realm, notice: &Notice) {
+    let Some(asked) = &notice.challenge else {
+        return;
+    };
     let mut text = format!("Bearer realm={}", quoted(&realm.name));
     let mut add = |name: &str, value: &str| text.push_str(&format!(", {name}={}", quoted(value)));
     if let Some(error) = asked.error {
         add("error", error);
-        add("error_description", message);
+        add("error_description", &notice.message);
     }
     if !asked.scopes.is_empty() {
         add("scope", &asked.scopes.join(" "));
@@ -176,7 +178,7 @@ fn challenge(realm: &Realm, asked: &Challenge, message: &str) -> String {
     if let Some(metadata) = &realm.metadata {
         add("resource_metadata", metadata);
     }
-    text
+    set(headers, WWW_AUTHENTICATE, &text);
 }
 
 /// A quoted-string (RFC 9110 §5.6.4); what cannot stand in one becomes `'`.
