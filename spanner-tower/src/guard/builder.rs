@@ -6,9 +6,10 @@ use std::sync::Arc;
 use spanner_core::{AuditSink, Authorize, Environment, Gate, Host};
 
 use super::answer::Realm;
+use super::exempt::Exempt;
 use super::layer::GuardLayer;
 use super::resource::{ProtectedResource, Published};
-use super::service::{Exempt, Guard};
+use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
 use crate::resolve::{Limits, Routes};

@@ -31,6 +31,7 @@
 mod answer;
 mod body;
 mod builder;
+mod exempt;
 mod layer;
 mod permitted;
 mod resource;

@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
+use super::exempt::Exempt;
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
@@ -388,40 +389,6 @@ impl Voice {
             true => Self::Grpc,
             false => Self::Http(Dialect::Problem),
         }
-    }
-}
-
-/// A route that the operator exempted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exempt {
-    method: Method,
-    path: String,
-}
-
-impl Exempt {
-    /// `GET /healthz`, or `package.Service/Method` for gRPC.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (method, path) = match text.split_once(' ') {
-            Some((method, path)) => (method.parse().ok()?, path.to_owned()),
-            None if text.split('/').count() == 2 && !text.starts_with('/') => {
-                (Method::POST, format!("/{text}"))
-            }
-            None => return None,
-        };
-        let canonical = path.starts_with('/')
-            && path
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'?' | b'#' | b'\\'))
-            && !path.contains("//");
-        canonical.then_some(Self { method, path })
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn is(&self, parts: &Parts) -> bool {
-        parts.method == self.method && parts.uri.path() == self.path
     }
 }
 
