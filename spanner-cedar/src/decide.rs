@@ -9,6 +9,8 @@
 //! 4. Where the credential does not list all groups, a permit that mentions a group the
 //!    party is not known to be in does not count, and a forbid that does refuses.
 //! 5. Guardrails in shadow mode are asked as well and change nothing.
+//! 6. Where a grant or permit stands and every forbid names the credential that would
+//!    satisfy it, the refusal names one that satisfies all.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, LazyLock};
@@ -155,8 +157,12 @@ impl<'a> Asked<'a> {
         if let Some(forbid) = forbid {
             let mut verdict = Verdict::deny(VerdictReason::Forbidden);
             verdict.policies = sorted(findings.forbid_ids());
-            verdict.advice.reason.clone_from(&forbid.reason);
-            verdict.advice.text.clone_from(&forbid.advice);
+            verdict.advice.reason.clone_from(&forbid.advice.reason);
+            verdict.advice.text.clone_from(&forbid.advice.text);
+            if permitted && findings.a_credential_helps() {
+                let forbids = findings.forbids.iter();
+                forbids.for_each(|forbid| verdict.advice.demand(&forbid.advice));
+            }
             return verdict;
         }
         if permitted {
@@ -294,6 +300,12 @@ impl Findings<'_> {
             && self.forbids.is_empty()
             && self.errors.is_empty()
             && self.uncertain.is_empty()
+    }
+
+    /// Whether another credential would satisfy every guardrail that forbids.
+    fn a_credential_helps(&self) -> bool {
+        let names_one = |forbid: &&Guardrail| forbid.advice.names_a_credential();
+        self.uncertain.is_empty() && self.forbids.iter().all(names_one)
     }
 
     pub(crate) fn permit_ids(&self) -> impl Iterator<Item = &Arc<str>> {

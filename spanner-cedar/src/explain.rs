@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use spanner_core::{Effect, Question, Verdict, VerdictReason};
+use spanner_core::{Effect, Question, StepUp, Verdict, VerdictReason};
 
 use crate::guardrail::Guardrail;
 use crate::index::Access;
@@ -37,8 +37,11 @@ pub struct Deciding {
     pub reason: Option<String>,
     /// A guardrail's `@advice`.
     pub advice: Option<String>,
-    /// A guardrail's `@step_up_acr`: the sign-in that would satisfy it.
-    pub step_up_acr: Option<String>,
+    /// A guardrail's `@step_up_acr` and `@step_up_max_age`: the sign-in that would satisfy
+    /// it.
+    pub step_up: Option<StepUp>,
+    /// A guardrail's `@scope`: the OAuth scopes that would satisfy it.
+    pub scopes: Vec<String>,
 }
 
 /// A role that would allow what is refused.
@@ -105,7 +108,8 @@ impl Deciding {
             effect: Effect::Allow,
             reason: None,
             advice: None,
-            step_up_acr: None,
+            step_up: None,
+            scopes: Vec::new(),
         }
     }
 
@@ -116,9 +120,10 @@ impl Deciding {
                 cedar_policy::Effect::Permit => Effect::Allow,
                 cedar_policy::Effect::Forbid => Effect::Deny,
             },
-            reason: guardrail.reason.clone(),
-            advice: guardrail.advice.clone(),
-            step_up_acr: guardrail.step_up_acr.clone(),
+            reason: guardrail.advice.reason.clone(),
+            advice: guardrail.advice.text.clone(),
+            step_up: guardrail.advice.step_up.clone(),
+            scopes: guardrail.advice.scopes.clone(),
         }
     }
 }

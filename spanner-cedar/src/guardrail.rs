@@ -7,6 +7,7 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
+use spanner_core::Advice;
 
 use crate::role::ActionSet;
 use crate::schema::Schema;
@@ -26,11 +27,12 @@ pub(crate) struct Guardrail {
     pub(crate) id: Arc<str>,
     pub(crate) effect: Effect,
     pub(crate) mode: Mode,
-    pub(crate) reason: Option<String>,
-    pub(crate) advice: Option<String>,
-    pub(crate) step_up_acr: Option<String>,
+    /// What its annotations say to whoever is refused.
+    pub(crate) advice: Advice,
     /// The groups it mentions: what it says of a party depends on these.
     pub(crate) groups: BTreeSet<EntityUid>,
+    /// The issuers' roles it mentions.
+    pub(crate) roles: BTreeSet<EntityUid>,
     /// Whether it speaks of models by name; who may not know of a model does not learn of
     /// such a guardrail either.
     pub(crate) names_models: bool,
@@ -65,29 +67,19 @@ impl Guardrail {
         schema: &Schema,
         policy: &Policy,
         alone: PolicySet,
+        advice: Advice,
     ) -> Self {
         let literals = policy.entity_literals();
-        let text = |key: &str| {
-            policy
-                .annotation(key)
-                .filter(|t| !t.is_empty())
-                .map(ToOwned::to_owned)
-        };
         let types = &schema.types;
-        let is = |kind: &EntityTypeName| literals.iter().any(|uid| uid.type_name() == kind);
+        let of = |kind| literals.iter().filter(move |uid| uid.type_name() == kind);
         Self {
             id,
             effect: policy.effect(),
             mode,
-            reason: text("reason"),
-            advice: text("advice"),
-            step_up_acr: text("step_up_acr"),
-            groups: literals
-                .iter()
-                .filter(|uid| *uid.type_name() == types.group)
-                .cloned()
-                .collect(),
-            names_models: is(&types.model) || is(&types.endpoint),
+            advice,
+            groups: of(&types.group).cloned().collect(),
+            roles: of(&types.role).cloned().collect(),
+            names_models: of(&types.model).chain(of(&types.endpoint)).count() > 0,
             policy: alone,
             principal: policy.principal_constraint().into(),
             actions: actions(schema, &policy.action_constraint()),
@@ -116,7 +108,7 @@ impl Guardrail {
     ) -> bool {
         self.actions.contains(action)
             && self.resource.takes(resource)
-            && self.principal.could_take(principal)
+            && self.principal.could_take(principal, &self.groups)
     }
 
     /// The entity in whose bucket it belongs: what each resource that it is about is in.
@@ -137,11 +129,13 @@ impl Scope {
         }
     }
 
-    /// Like [`takes`](Self::takes), for an entity that may have further parents.
-    fn could_take(&self, entity: &Placed) -> bool {
+    /// Like [`takes`](Self::takes), for an entity that may be in any of these groups.
+    fn could_take(&self, entity: &Placed, groups: &BTreeSet<EntityUid>) -> bool {
         match self {
-            Self::In(_) => true,
-            Self::IsIn(kind, _) => entity.uid.type_name() == kind,
+            Self::In(uid) => groups.contains(uid) || self.takes(entity),
+            Self::IsIn(kind, uid) => {
+                (entity.uid.type_name() == kind && groups.contains(uid)) || self.takes(entity)
+            }
             Self::Any | Self::Is(_) | Self::Eq(_) => self.takes(entity),
         }
     }

@@ -10,10 +10,11 @@
 //! models there are does not matter.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, ModelName, Party, Principal};
+use spanner_core::{Environment, Group, ModelName, Party, Principal, Role};
 
 use crate::guardrail::{Guardrail, Placed};
 use crate::load::{Holder, RawGrant};
@@ -32,8 +33,16 @@ pub(crate) struct Access {
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,
     pub(crate) grants: Grants,
     pub(crate) guardrails: Guardrails,
-    /// The groups that guardrails mention: the only ones Cedar needs to know of.
-    pub(crate) mentioned: HashMap<Group, EntityUid>,
+    /// What guardrails ask of parties.
+    pub(crate) mentioned: Mentioned,
+}
+
+/// The groups and issuers' roles that guardrails mention: the only ones Cedar needs to know
+/// of.
+#[derive(Debug, Default)]
+pub(crate) struct Mentioned {
+    pub(crate) groups: HashMap<Group, EntityUid>,
+    pub(crate) roles: HashMap<Role, EntityUid>,
 }
 
 /// All grants.
@@ -54,6 +63,7 @@ struct Ground {
 #[derive(Debug, Default)]
 struct Holders {
     groups: HashMap<Group, Vec<Grant>>,
+    roles: HashMap<Role, Vec<Grant>>,
     parties: HashMap<Principal, Vec<Grant>>,
 }
 
@@ -90,6 +100,7 @@ impl Grants {
         };
         let list = match holder {
             Holder::Group(group) => holders.groups.entry(group).or_default(),
+            Holder::Role(role) => holders.roles.entry(role).or_default(),
             Holder::Party(principal) => holders.parties.entry(principal).or_default(),
         };
         list.push(Grant { id, role, actions });
@@ -100,7 +111,7 @@ impl Grants {
         self.count
     }
 
-    /// The grants that name this party or a group of it, on this model or on all.
+    /// The grants that name this party or a group or role of it, on this model or on all.
     pub(crate) fn of<'g>(
         &'g self,
         party: &'g Party,
@@ -110,7 +121,8 @@ impl Grants {
         self.on(environment, model).flat_map(|holders| {
             let own = holders.parties.get(&party.principal);
             let groups = distinct(&party.groups).filter_map(|group| holders.groups.get(group));
-            own.into_iter().chain(groups).flatten()
+            let roles = distinct(&party.roles).filter_map(|role| holders.roles.get(role));
+            own.into_iter().chain(groups).chain(roles).flatten()
         })
     }
 
@@ -126,12 +138,14 @@ impl Grants {
             .flat_map(|holders| {
                 let has = |grants: &[Grant]| grants.iter().any(|grant| &*grant.role == role);
                 let groups = holders.groups.iter().filter(move |(_, grants)| has(grants));
+                let roles = holders.roles.iter().filter(move |(_, grants)| has(grants));
                 let parties = holders
                     .parties
                     .iter()
                     .filter(move |(_, grants)| has(grants));
                 groups
                     .map(|(group, _)| group.to_string())
+                    .chain(roles.map(|(role, _)| role.to_string()))
                     .chain(parties.map(|(principal, _)| principal.to_string()))
             })
             .collect();
@@ -178,14 +192,14 @@ impl Guardrails {
 }
 
 impl Access {
-    /// What guardrails must know of a party: itself and the groups that any of them names.
+    /// What guardrails must know of a party: itself and the groups and roles that any of
+    /// them names.
     pub(crate) fn place(&self, party: &Party) -> Option<Placed> {
         let uid = self.schema.types.principal(&party.principal)?;
-        let parents: HashSet<&EntityUid> = party
-            .groups
-            .iter()
-            .filter_map(|group| self.mentioned.get(group))
-            .collect();
+        let Mentioned { groups, roles } = &self.mentioned;
+        let groups = party.groups.iter().filter_map(|group| groups.get(group));
+        let roles = party.roles.iter().filter_map(|role| roles.get(role));
+        let parents: HashSet<&EntityUid> = groups.chain(roles).collect();
         Some(Placed {
             uid,
             parents: parents.into_iter().cloned().collect(),
@@ -208,8 +222,8 @@ impl Access {
     }
 }
 
-/// Each group once, however often a token lists it.
-fn distinct(groups: &[Group]) -> impl Iterator<Item = &Group> {
+/// Each group or role once, however often a token lists it.
+fn distinct<T: Eq + Hash>(names: &[T]) -> impl Iterator<Item = &T> {
     let mut seen = HashSet::new();
-    groups.iter().filter(move |group| seen.insert(*group))
+    names.iter().filter(move |name| seen.insert(*name))
 }

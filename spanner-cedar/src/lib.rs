@@ -13,11 +13,15 @@
 //! 1. Nothing is allowed that no grant or permit allows, and a forbid outweighs them all.
 //! 2. A grant gives a *role* (a set of actions) to a principal, on one model in one
 //!    environment, or on every model (in `organization.toml`). Principals are
-//!    `group:corp/nlp`, `user:corp/alice`, `service:…`, `agent:…`: always of one issuer,
-//!    whose alias may be left out where there is only one.
+//!    `group:corp/nlp`, `role:corp/realm:admin` (a role that the issuer gives),
+//!    `user:corp/alice`, `service:…`, `agent:…`: always of one issuer, whose alias may be
+//!    left out where there is only one.
 //! 3. Guardrails are Cedar policies with an `@id`, forbids with a `@reason`, which reaches
 //!    whoever is refused, as does `@advice`. With `@mode("shadow")` a guardrail changes
-//!    nothing, and where it would have, records say so.
+//!    nothing, and where it would have, records say so. A forbid that another credential
+//!    would satisfy names it: `@step_up_acr("urn:example:mfa")` and
+//!    `@step_up_max_age("300")` a sign-in (RFC 9470), `@scope("models.infer")` OAuth scopes
+//!    (RFC 6750 §3.1). Where nothing else refuses, the reply asks for it.
 //! 4. A guardrail that cannot be evaluated refuses; Cedar by itself would skip it. So does a
 //!    forbid that depends on groups which the credential does not list.
 //! 5. A directory is put in force whole or not at all. Every problem is told at once, with
@@ -72,9 +76,13 @@
 //!
 //! # Caveats
 //! A credential of unknown age has `tokenAgeSeconds` 0; a guardrail that must refuse it asks
-//! for `context.tokenAgeKnown`. A guardrail may name a model that has no manifest: there is
-//! no list of models to check the name against. `@step_up_acr` is kept for
-//! [`Cedar::explain`] and does not reach replies yet.
+//! for `context.tokenAgeKnown`. A sign-in of unknown age counts as older than any. A
+//! guardrail may name a model that has no manifest, and a guardrail or grant an issuer's
+//! role that nobody has: there is no list to check these names against. `tenant` and
+//! `origin` are there only where the credential tells: a guardrail asks
+//! `context has tenant && context.tenant == "…"`.
+//! Whoever calls through an agent is also asked about with `delegationDepth` 0: a permit
+//! for delegated calls only gives an agent nothing that its principal has not.
 //!
 //! # Security
 //! Who can write the directory decides who may do what. An [`Explanation`] names models,

@@ -28,6 +28,7 @@ pub(crate) struct Types {
     pub(crate) service: EntityTypeName,
     pub(crate) agent: EntityTypeName,
     pub(crate) group: EntityTypeName,
+    pub(crate) role: EntityTypeName,
     pub(crate) environment: EntityTypeName,
     pub(crate) model: EntityTypeName,
     pub(crate) endpoint: EntityTypeName,
@@ -128,6 +129,7 @@ impl Types {
             service: name("Service"),
             agent: name("Agent"),
             group: name("Group"),
+            role: name("Role"),
             environment: name("Environment"),
             model: name("Model"),
             endpoint: name("Endpoint"),
@@ -197,26 +199,27 @@ pub(crate) fn call(
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let flag = RestrictedExpression::new_bool;
     let scopes = caller.scopes().iter().map(|scope| text(scope));
-    Context::from_pairs([
-        ("now".to_owned(), long(Timestamp::as_second(facts.now))),
+    let credential = caller.credential();
+    let always = [
+        ("now", long(Timestamp::as_second(facts.now))),
+        ("tokenAgeSeconds", count(facts.token_age.as_secs())),
+        ("tokenAgeKnown", flag(credential.issued_at.is_some())),
+        ("assurance", count(facts.assurance.into())),
         (
-            "tokenAgeSeconds".to_owned(),
-            count(facts.token_age.as_secs()),
+            "authAgeSeconds",
+            count(facts.auth_age.map_or(u64::MAX, |age| age.as_secs())),
         ),
-        (
-            "tokenAgeKnown".to_owned(),
-            flag(caller.credential().issued_at.is_some()),
-        ),
-        ("assurance".to_owned(), count(facts.assurance.into())),
-        ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
-        ("issuer".to_owned(), text(principal.issuer.as_str())),
-        (
-            "delegationDepth".to_owned(),
-            count(facts.delegation_depth as u64),
-        ),
-        ("groupsComplete".to_owned(), flag(facts.groups_complete)),
-    ])
-    .ok()
+        ("authAgeKnown", flag(facts.auth_age.is_some())),
+        ("scopes", RestrictedExpression::new_set(scopes)),
+        ("issuer", text(principal.issuer.as_str())),
+        ("delegationDepth", count(facts.delegation_depth as u64)),
+        ("groupsComplete", flag(facts.groups_complete)),
+    ];
+    let known = [("tenant", caller.tenant()), ("origin", caller.origin())]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, text(value?))));
+    let pairs = always.into_iter().chain(known);
+    Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value))).ok()
 }
 
 #[cfg(test)]

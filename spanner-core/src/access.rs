@@ -22,6 +22,9 @@ pub struct Context {
     pub token_age: Duration,
     /// Assurance of the sign-in, 0 to 3.
     pub assurance: u8,
+    /// How long ago the person signed in; zero if that is in the future, `None` if it is
+    /// not known.
+    pub auth_age: Option<Duration>,
     /// Whether the subject's groups are all known.
     pub groups_complete: bool,
     /// Number of actors between the subject and the request.
@@ -36,10 +39,26 @@ impl Context {
             now,
             token_age: caller.credential().age(now),
             assurance: caller.assurance(),
+            auth_age: caller.authenticated_at().map(|time| since(time, now)),
             groups_complete: caller.groups_complete(),
             delegation_depth: caller.depth(),
         }
     }
+
+    /// The same circumstances without anybody in between: what a subject is asked about
+    /// that must be allowed on its own.
+    #[must_use]
+    pub fn direct(&self) -> Self {
+        Self {
+            delegation_depth: 0,
+            ..self.clone()
+        }
+    }
+}
+
+/// How long ago a time was; zero if it is in the future.
+fn since(time: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(time)).unwrap_or(Duration::ZERO)
 }
 
 /// One question to an authorizer: may this party do this action on this resource here?
@@ -125,6 +144,73 @@ pub struct Advice {
     pub role: Option<String>,
     /// The model's owner, whom to ask; only where the party may know of the model.
     pub owner: Option<String>,
+    /// The sign-in that would lift the refusal, where one would and nothing else refuses.
+    pub step_up: Option<StepUp>,
+    /// The OAuth scopes that would lift it, where they would and nothing else refuses.
+    pub scopes: Vec<String>,
+}
+
+impl Advice {
+    /// Whether another credential of the same caller would be allowed.
+    #[must_use]
+    pub const fn names_a_credential(&self) -> bool {
+        self.step_up.is_some() || !self.scopes.is_empty()
+    }
+
+    /// Takes over what another advice demands of the credential, so that one that fits
+    /// both is named.
+    pub fn demand(&mut self, other: &Self) {
+        if let Some(step_up) = &other.step_up {
+            self.step_up.get_or_insert_default().demand(step_up);
+        }
+        extend(&mut self.scopes, &other.scopes);
+    }
+}
+
+/// A sign-in that would be enough where the present one is not (RFC 9470 §3).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepUp {
+    /// Authentication context class references (`acr`), the preferred one first; each of
+    /// them is enough. Empty: any is.
+    pub acr_values: Vec<String>,
+    /// How long ago the sign-in may have been at most, in whole seconds; `None`: any time.
+    pub max_age: Option<Duration>,
+}
+
+impl StepUp {
+    /// A sign-in with one of these `acr` values, at most so long ago.
+    #[must_use]
+    pub const fn new(acr_values: Vec<String>, max_age: Option<Duration>) -> Self {
+        Self {
+            acr_values,
+            max_age,
+        }
+    }
+
+    /// The values that both accept and the lesser age. Where no value is in both, all of
+    /// them: which of them implies another, only the identity provider knows.
+    fn demand(&mut self, other: &Self) {
+        self.max_age = match (self.max_age, other.max_age) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        let both = |value: &&String| other.acr_values.contains(value);
+        let both: Vec<String> = self.acr_values.iter().filter(both).cloned().collect();
+        if both.is_empty() {
+            extend(&mut self.acr_values, &other.acr_values);
+        } else {
+            self.acr_values = both;
+        }
+    }
+}
+
+fn extend(words: &mut Vec<String>, more: &[String]) {
+    for word in more {
+        if !words.contains(word) {
+            words.push(word.clone());
+        }
+    }
 }
 
 /// The answer to one [`Question`].
@@ -210,5 +296,27 @@ pub trait Authorize: Send + Sync + 'static {
 impl<T: Authorize + ?Sized> Authorize for Arc<T> {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
         (**self).authorize(questions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_the_time_since_the_sign_in() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        let age = |seconds: Option<i64>| {
+            let alice = Caller::for_test("alice").subject().principal.clone();
+            let mut assertion = Caller::assertion(alice);
+            if let Some(seconds) = seconds {
+                let time = Timestamp::from_second(now.as_second() - seconds).unwrap();
+                assertion = assertion.authenticated_at(time);
+            }
+            Context::of(&assertion.caller().unwrap(), now).auth_age
+        };
+        assert_eq!(age(None), None);
+        assert_eq!(age(Some(90)), Some(Duration::from_secs(90)));
+        assert_eq!(age(Some(-90)), Some(Duration::ZERO));
     }
 }

@@ -249,6 +249,7 @@ struct Facts {
     groups_complete: bool,
     scopes: Vec<String>,
     assurance: u8,
+    authenticated_at: Option<Timestamp>,
     credential: Credential,
 }
 
@@ -275,6 +276,7 @@ impl Caller {
                 groups_complete: true,
                 scopes: Vec::new(),
                 assurance: 0,
+                authenticated_at: None,
                 credential: Credential::unknown(),
             },
         }
@@ -355,6 +357,13 @@ impl Caller {
             Arc::make_mut(&mut self.facts).credential.freshness = freshness;
         }
         self
+    }
+
+    /// When the person signed in (`auth_time`, OpenID Connect Core 1.0 §2), if the
+    /// credential says so.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        self.facts.authenticated_at
     }
 
     /// What the record keeps of the credential.
@@ -458,6 +467,12 @@ impl Assertion {
     /// The assurance, 0 to 3; greater numbers count as 3. Default: 0.
     pub fn assurance(mut self, assurance: u8) -> Self {
         self.facts.assurance = assurance.min(3);
+        self
+    }
+
+    /// When the person signed in. Default: unknown.
+    pub fn authenticated_at(mut self, time: Timestamp) -> Self {
+        self.facts.authenticated_at = Some(time);
         self
     }
 

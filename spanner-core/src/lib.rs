@@ -33,7 +33,9 @@ pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
 
-pub use access::{Advice, Authorize, Context, Effect, Question, Verdict, VerdictReason, Verdicts};
+pub use access::{
+    Advice, Authorize, Context, Effect, Question, StepUp, Verdict, VerdictReason, Verdicts,
+};
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use caller::{
     Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, Role, TooDeep,
@@ -44,7 +46,7 @@ pub use gate::{
 pub use host::Host;
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 pub use refusal::{
-    Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
+    Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
     UnknownRoute,
 };
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Advice, VerdictReason};
+use crate::access::{Advice, StepUp, VerdictReason};
 use crate::caller::Principal;
 use crate::name::Environment;
 use crate::target::{Pair, Resource};
@@ -339,11 +339,34 @@ pub struct Notice {
     pub message: String,
     /// What to do, in one sentence.
     pub advice: String,
-    /// The `error` of a `WWW-Authenticate: Bearer` challenge. `Some(None)` is a challenge
-    /// without an error (RFC 6750 §3.1).
-    pub challenge: Option<Option<&'static str>>,
+    /// What a `WWW-Authenticate` challenge says, if there is one.
+    pub challenge: Option<Challenge>,
     /// When to try again, in seconds.
     pub retry_after: Option<u64>,
+}
+
+/// What a challenge asks of the next credential (RFC 6750 §3), apart from the realm.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Challenge {
+    /// The error code; `None` where there was no credential (RFC 6750 §3.1).
+    pub error: Option<&'static str>,
+    /// The sign-in that is asked for (RFC 9470 §3).
+    pub step_up: Option<StepUp>,
+    /// The scopes that are asked for (RFC 6750 §3); empty: none in particular.
+    pub scopes: Vec<String>,
+}
+
+impl Challenge {
+    /// A challenge with an error code.
+    #[must_use]
+    pub const fn new(error: Option<&'static str>) -> Self {
+        Self {
+            error,
+            step_up: None,
+            scopes: Vec::new(),
+        }
+    }
 }
 
 impl Refusal {
@@ -383,6 +406,10 @@ impl Refusal {
             Self::Route(UnknownRoute) => "route.unmapped",
             Self::Permission(denial) => match denial.reason {
                 VerdictReason::Granted | VerdictReason::NoGrant => "authz.no_permit",
+                VerdictReason::Forbidden if denial.advice.step_up.is_some() => "authz.step_up",
+                VerdictReason::Forbidden if !denial.advice.scopes.is_empty() => {
+                    "authz.insufficient_scope"
+                }
                 VerdictReason::Forbidden => "authz.forbidden",
                 VerdictReason::PolicyError => "authz.policy_error",
                 VerdictReason::NotApplicable => "authz.request_invalid",
@@ -445,7 +472,7 @@ impl Obstacle {
             code,
             message: message.into(),
             advice: advice.into(),
-            challenge: Some(challenge),
+            challenge: Some(Challenge::new(challenge)),
             retry_after: None,
         };
         match self {
@@ -615,13 +642,11 @@ impl Denial {
         } else if let Some(role) = &self.advice.role {
             message.push_str(&format!(": it lacks the role `{role}`"));
         }
-        let advice = match (&self.advice.text, &self.advice.owner) {
-            (Some(text), _) => text.clone(),
-            (None, Some(owner)) => format!("ask the model's owner, `{owner}`"),
-            (None, None) => "ask whoever runs this service who may grant it".into(),
-        };
         Notice {
-            status: Status::Forbidden,
+            status: match self.advice.step_up {
+                Some(_) => Status::Unauthorized,
+                None => Status::Forbidden,
+            },
             fault: match self.reason {
                 VerdictReason::PolicyError => Fault::PolicyError,
                 VerdictReason::Granted
@@ -629,11 +654,47 @@ impl Denial {
                 | VerdictReason::Forbidden
                 | VerdictReason::NotApplicable => Fault::Permission,
             },
-            code: "permission_denied",
+            code: self.error().unwrap_or("permission_denied"),
             message,
-            advice,
-            challenge: None,
+            advice: self.what_to_do(),
+            challenge: self.error().map(|error| Challenge {
+                error: Some(error),
+                step_up: self.advice.step_up.clone(),
+                scopes: self.advice.scopes.clone(),
+            }),
             retry_after: None,
+        }
+    }
+
+    /// The error code of a challenge for another credential, if one would help.
+    const fn error(&self) -> Option<&'static str> {
+        if self.advice.step_up.is_some() {
+            Some("insufficient_user_authentication")
+        } else if !self.advice.scopes.is_empty() {
+            Some("insufficient_scope")
+        } else {
+            None
+        }
+    }
+
+    fn what_to_do(&self) -> String {
+        let Advice {
+            text,
+            owner,
+            step_up,
+            scopes,
+            ..
+        } = &self.advice;
+        match (text, owner) {
+            (Some(text), _) => text.clone(),
+            (None, _) if step_up.is_some() => {
+                "sign in again, as the challenge of this reply asks".into()
+            }
+            (None, _) if !scopes.is_empty() => {
+                format!("get a token with the scope `{}`", scopes.join(" "))
+            }
+            (None, Some(owner)) => format!("ask the model's owner, `{owner}`"),
+            (None, None) => "ask whoever runs this service who may grant it".into(),
         }
     }
 }

@@ -73,7 +73,7 @@ pub use bearer::{Bearer, BearerError, Issuer};
 pub use guard::NotGuarded;
 pub use guard::{
     Access, BuildError, Danger, GuardBody, GuardBuilder, GuardLayer, GuardService, Peer, Permitted,
-    Problem,
+    Problem, ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]

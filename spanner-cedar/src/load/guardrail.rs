@@ -5,6 +5,8 @@
 //!    apply guards nothing.
 //! 3. They do no arithmetic, so that none can fail while it decides.
 //! 4. The groups, issuers and environments they name exist.
+//! 5. Only a forbid names the credential that would satisfy it, in words that a challenge
+//!    can carry.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr as _;
@@ -13,8 +15,9 @@ use std::sync::Arc;
 use cedar_policy::pst::{BinaryOp, Clause, Expr, UnaryOp};
 use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, ValidationMode};
 use miette::Diagnostic;
-use spanner_core::{Environment, IssuerAlias, ModelName};
+use spanner_core::{Advice, Environment, IssuerAlias, ModelName};
 
+use super::demand::{self, SCOPE, STEP_UP_ACR, STEP_UP_MAX_AGE};
 use super::grants::Vocabulary;
 use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
@@ -113,6 +116,7 @@ impl<'v> Reader<'v> {
             );
         }
         let mode = place.mode(problems);
+        let advice = advice(place, problems);
         place.refuse_misspelt(problems);
         place.refuse_arithmetic(problems);
         self.refuse_unknown_entities(place, problems);
@@ -136,6 +140,7 @@ impl<'v> Reader<'v> {
             self.vocabulary.schema,
             &policy,
             alone,
+            advice,
         ));
     }
 
@@ -231,7 +236,15 @@ impl<'v> Reader<'v> {
         } else if *kind == types.endpoint {
             let (place, name) = id.split_once('/').unwrap_or((id, ""));
             environment(place).and_then(|()| model(name))
-        } else if [&types.group, &types.user, &types.service, &types.agent].contains(&kind) {
+        } else if [
+            &types.group,
+            &types.role,
+            &types.user,
+            &types.service,
+            &types.agent,
+        ]
+        .contains(&kind)
+        {
             self.known_principal(uid)
         } else {
             Ok(())
@@ -254,10 +267,14 @@ impl<'v> Reader<'v> {
             );
             return Err((what, advice));
         }
-        if *uid.type_name() != self.vocabulary.schema.types.group {
-            return Ok(());
+        let types = &self.vocabulary.schema.types;
+        if *uid.type_name() == types.group {
+            directory.holder(&format!("group:{id}")).map(|_| ())
+        } else if *uid.type_name() == types.role {
+            directory.holder(&format!("role:{id}")).map(|_| ())
+        } else {
+            Ok(())
         }
-        directory.holder(&format!("group:{id}")).map(|_| ())
     }
 }
 
@@ -333,6 +350,17 @@ impl Place<'_> {
     }
 }
 
+/// What the annotations say to whoever is refused.
+fn advice(place: &Place<'_>, problems: &mut Problems) -> Advice {
+    let (mut advice, complaints) = demand::read(place.policy);
+    for (what, what_to_do) in complaints {
+        place.problem(what, what_to_do, problems);
+    }
+    advice.reason = place.annotation("reason");
+    advice.text = place.annotation("advice");
+    advice
+}
+
 /// Whether an expression calculates; the operands are looked at too if it does not.
 fn arithmetic(expression: &Expr) -> Option<bool> {
     let calculates = match expression {
@@ -399,7 +427,15 @@ const WARNING_ADVICE: &str =
     "correct the policy: warnings count, since it would not guard what it seems to";
 
 /// Annotations with a meaning.
-const ANNOTATIONS: &[&str] = &["id", "reason", "advice", "mode", "step_up_acr"];
+const ANNOTATIONS: &[&str] = &[
+    "id",
+    "reason",
+    "advice",
+    "mode",
+    STEP_UP_ACR,
+    STEP_UP_MAX_AGE,
+    SCOPE,
+];
 
 /// A decision has the principal, the action and the resource at hand, and no entity that
 /// an attribute of theirs refers to (Cedar RFC 76).

@@ -64,9 +64,9 @@ fn owner(
         problems,
     )?;
     let owner = vocabulary.party(fields, text, problems)?;
-    match owner.kind() {
-        None | Some(CallerKind::User) => Some(owner),
-        Some(_) => {
+    match (&owner, owner.kind()) {
+        (Holder::Group(_), _) | (_, Some(CallerKind::User)) => Some(owner),
+        _ => {
             let what = format!("{} cannot be accountable", quoted(text.value));
             fields.problem(
                 text.at,

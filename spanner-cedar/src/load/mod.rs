@@ -1,5 +1,6 @@
 //! From files to an access that can be put in force, or every problem with them.
 
+mod demand;
 mod fields;
 mod files;
 mod grants;
@@ -16,14 +17,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Group, IssuerAlias, ModelName};
+use spanner_core::{Group, GroupName, IssuerAlias, ModelName, Role};
 
 pub(crate) use grants::RawGrant;
 pub(crate) use principal::Holder;
 pub use problem::{LoadError, Problem};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Grants, Guardrails};
+use crate::index::{Access, Grants, Guardrails, Mentioned};
 use crate::schema::{self, Schema};
 use files::{Document, Documents};
 use grants::Vocabulary;
@@ -155,13 +156,13 @@ pub(crate) fn assemble(
     }
 }
 
-/// The groups that guardrails mention, as entities.
+/// The groups and roles that guardrails mention, as entities.
 fn mentioned(
     schema: &Schema,
     groups: impl IntoIterator<Item = Group>,
     guardrails: &[Guardrail],
-) -> HashMap<Group, EntityUid> {
-    groups
+) -> Mentioned {
+    let groups = groups
         .into_iter()
         .map(|group| {
             let uid = schema.types.group(&group);
@@ -172,5 +173,19 @@ fn mentioned(
                 .iter()
                 .any(|guardrail| guardrail.groups.contains(uid))
         })
-        .collect()
+        .collect();
+    let roles = guardrails.iter().flat_map(|guardrail| &guardrail.roles);
+    let roles = roles
+        .filter_map(|uid| Some((role_of(uid)?, uid.clone())))
+        .collect();
+    Mentioned { groups, roles }
+}
+
+/// The role that an entity stands for; there is no list of roles to look it up in.
+fn role_of(uid: &EntityUid) -> Option<Role> {
+    let (issuer, name) = uid.id().unescaped().split_once('/')?;
+    Some(Role::new(
+        IssuerAlias::new(issuer).ok()?,
+        GroupName::new(name).ok()?,
+    ))
 }

@@ -1,16 +1,20 @@
-//! Principals as manifests write them: `group:corp/nlp`, `user:corp/alice`.
+//! Principals as manifests write them: `group:corp/nlp`, `role:corp/realm:admin`,
+//! `user:corp/alice`.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use spanner_core::{CallerKind, Group, GroupName, IssuerAlias, NameError, Principal, SubjectId};
+use spanner_core::{
+    CallerKind, Group, GroupName, IssuerAlias, NameError, Principal, Role, SubjectId,
+};
 
 use super::problem::{listed, quoted, suggestion};
 
-/// Whom a manifest names: a group, or one party.
+/// Whom a manifest names: a group, a role of an issuer, or one party.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Holder {
     Group(Group),
+    Role(Role),
     Party(Principal),
 }
 
@@ -49,14 +53,13 @@ impl Directory {
             ));
         };
         let (issuer, id) = self.split(text, rest)?;
+        let name = || GroupName::new(id).map_err(|error| bad_name(text, &error));
         match kind {
-            Some(kind) => SubjectId::new(id)
+            Kind::Party(kind) => SubjectId::new(id)
                 .map(|subject| Holder::Party(Principal::new(issuer, kind, subject)))
                 .map_err(|error| bad_name(text, &error)),
-            None => {
-                let name = GroupName::new(id).map_err(|error| bad_name(text, &error))?;
-                self.known(text, Group::new(issuer, name))
-            }
+            Kind::Group => self.known(text, Group::new(issuer, name()?)),
+            Kind::Role => Ok(Holder::Role(Role::new(issuer, name()?))),
         }
     }
 
@@ -118,7 +121,7 @@ impl Directory {
 impl Holder {
     pub(crate) const fn kind(&self) -> Option<CallerKind> {
         match self {
-            Self::Group(_) => None,
+            Self::Group(_) | Self::Role(_) => None,
             Self::Party(principal) => Some(principal.kind),
         }
     }
@@ -128,6 +131,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group(group) => group.fmt(f),
+            Self::Role(role) => role.fmt(f),
             Self::Party(principal) => principal.fmt(f),
         }
     }
@@ -140,10 +144,19 @@ fn bad_name(text: &str, error: &NameError) -> Complaint {
     )
 }
 
-/// The kinds of principals; a group is none of the callers' kinds.
-const KINDS: [(&str, Option<CallerKind>); 4] = [
-    ("group", None),
-    ("user", Some(CallerKind::User)),
-    ("service", Some(CallerKind::Service)),
-    ("agent", Some(CallerKind::Agent)),
+/// What a principal's first word says that it is.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Group,
+    Role,
+    Party(CallerKind),
+}
+
+/// The kinds of principals.
+const KINDS: [(&str, Kind); 5] = [
+    ("group", Kind::Group),
+    ("role", Kind::Role),
+    ("user", Kind::Party(CallerKind::User)),
+    ("service", Kind::Party(CallerKind::Service)),
+    ("agent", Kind::Party(CallerKind::Agent)),
 ];

@@ -134,7 +134,7 @@ organization.toml:5:9: unknown environment `stagin`; did you mean `staging`?
 organization.toml:6:1: unknown role `caler`; did you mean `caller`?
 organization.toml:6:10: `group:nlq` is not in the directory; did you mean `nlp`?
 organization.toml:6:23: unknown kind of principal `grup`; did you mean `group`?
-organization.toml:6:35: `nlp` is no principal; write `group`, `user`, `service`, `agent` before the name
+organization.toml:6:35: `nlp` is no principal; write `group`, `role`, `user`, `service`, `agent` before the name
 organization.toml:6:42: `user:alice` is an individual; grant it to a group, or in the manifest of a model
 organization.toml:8:26: `group:corp/nlp` stands twice in this list; remove one
 organization.toml:10:1: `read` is an action or a group of actions; give the role another name
@@ -170,7 +170,7 @@ models/m.toml:1:1: the key `owner` is missing; add who is accountable, for insta
     );
     manifest(
         r#"model = "acme//x"
-owner = "service:x"
+owner = "role:x"
 individuals_reason = "because"
 descripton = 1
 description = 1
@@ -180,7 +180,7 @@ promoter = []
 "#,
         "
 models/m.toml:1:9: a model name must not have an empty, `.` or `..` part between its slashes; write the name as the model's API spells it
-models/m.toml:2:9: `service:x` cannot be accountable; name a group or a user as the owner
+models/m.toml:2:9: `role:x` cannot be accountable; name a group or a user as the owner
 models/m.toml:3:22: there is a reason for individuals, and they are not allowed; add `individuals = \"allowed\"`, or remove the reason
 models/m.toml:4:1: unknown key `descripton`; did you mean `description`?
 models/m.toml:5:15: `description` must be a string, not a value of type integer; write a string
@@ -241,11 +241,15 @@ fn tells_everything_that_is_wrong_with_a_guardrail() {
 @id("c") permit (principal is Spanner::Agent, action == Spanner::Action::"promote", resource);
 @id("d") permit (principal == ?principal, action, resource);
 @id("grant/x") permit (principal in Spanner::Group::"nlp", action, resource in Spanner::Model::"a//b");
+@id("e") @step_up_acr("a  b") @step_up_max_age("5m") @scope("x\\y") @reason("r") forbid (principal, action, resource);
+@id("f") @step_up_acr("") @step_up_max_age("0") @scope @scopes("x") @reason("r") forbid (principal, action, resource);
+@id("g") @step_up_acr("a") @step_up_max_age("5") @scope("b") permit (principal in Spanner::Role::"nowhere/x", action, resource);
+@id("h") permit (principal, action, resource) when { context.tenant == "t" };
 "#,
         r#"
 policies/g.cedar:1:1: the policy has no `@id`; name it as `@id("…")`; records refer to it
 policies/g.cedar:2:1: the forbid has no `@reason`; say why as `@reason("…")`; it reaches whoever is refused
-policies/g.cedar:2:54: for policy `a`, attribute `tokenAge` in context for Spanner::Action::"administer" not found (did you mean `tokenAgeKnown`?); correct the policy
+policies/g.cedar:2:54: for policy `a`, attribute `tokenAge` in context for Spanner::Action::"administer" not found (did you mean `tenant`?); correct the policy
 policies/g.cedar:4:1: the id `a` is already taken at policies/g.cedar:2; choose another id
 policies/g.cedar:4:1: the policy does arithmetic, which can fail while it decides; compare the attributes of the context as they are
 policies/g.cedar:4:62: unknown environment `prod`; the environments are `development`, `staging`, `production`
@@ -257,6 +261,18 @@ policies/g.cedar:7:1: the policy has a slot; name the principal or resource; gra
 policies/g.cedar:8:1: `grant/x` is no id for a guardrail; use letters, digits, `-`, `_`, `.` and `/`, at most 128, and not `grant/` in front
 policies/g.cedar:8:37: `nlp` does not begin with the alias of an issuer; write one of `corp` and a slash before the name
 policies/g.cedar:8:80: a model name must not have an empty, `.` or `..` part between its slashes; write the name as the model's API spells it
+policies/g.cedar:9:1: `@scope` cannot be `x\y`; write words with one space between two, without quotes and backslashes, at most 512 bytes
+policies/g.cedar:9:1: `@step_up_acr` cannot be `a  b`; write words with one space between two, without quotes and backslashes, at most 512 bytes
+policies/g.cedar:9:1: `@step_up_max_age` cannot be `5m`; write a positive number of seconds, for instance `@step_up_max_age("300")`
+policies/g.cedar:10:1: `@scope` cannot be ``; write words with one space between two, without quotes and backslashes, at most 512 bytes
+policies/g.cedar:10:1: `@step_up_acr` cannot be ``; write words with one space between two, without quotes and backslashes, at most 512 bytes
+policies/g.cedar:10:1: `@step_up_max_age` cannot be `0`; write a positive number of seconds, for instance `@step_up_max_age("300")`
+policies/g.cedar:10:1: unknown annotation `scopes`; did you mean `scope`?
+policies/g.cedar:11:1: a permit cannot have `@scope`: nothing is refused by it; annotate the forbid that another credential would satisfy
+policies/g.cedar:11:1: a permit cannot have `@step_up_acr`: nothing is refused by it; annotate the forbid that another credential would satisfy
+policies/g.cedar:11:1: a permit cannot have `@step_up_max_age`: nothing is refused by it; annotate the forbid that another credential would satisfy
+policies/g.cedar:11:83: `nowhere/x` does not begin with the alias of an issuer; write one of `corp` and a slash before the name
+policies/g.cedar:12:54: for policy `h`, unable to guarantee safety of access to optional attribute `tenant` in context for Spanner::Action::"administer" (try testing for the attribute's presence with `context has tenant && ..`); correct the policy
 "#,
     );
 }
@@ -295,16 +311,20 @@ fn binds_principals_to_issuers() {
         )
     };
     organization(
-        &two(r#""group:corp/nlp", "group:okta/a/b", "service:okta/repo:acme/x""#),
+        &two(
+            r#""group:corp/nlp", "group:okta/a/b", "role:okta/realm:a/b", "service:okta/repo:acme/x""#,
+        ),
         "",
     );
     organization(
-        &two(r#""group:nlp", "group:okta/nlp", "agent:otka/x", "service:""#),
+        &two(r#""group:nlp", "group:okta/nlp", "agent:otka/x", "service:", "role:a", "role:okta/""#),
         "
 organization.toml:5:11: `group:nlp` names no issuer, and there are several; write one of `corp`, `okta` and a slash before the name
 organization.toml:5:24: `group:okta/nlp` is not in the directory; add it to `groups` in organization.toml
 organization.toml:5:42: `agent:otka/x` names the issuer `otka`, which is not configured; did you mean `okta`?
 organization.toml:5:58: `service:` names no issuer, and there are several; write one of `corp`, `okta` and a slash before the name
+organization.toml:5:70: `role:a` names no issuer, and there are several; write one of `corp`, `okta` and a slash before the name
+organization.toml:5:80: `role:okta/` is no principal: a group name must not be empty; write the name exactly as its issuer does
 ",
     );
     organization(

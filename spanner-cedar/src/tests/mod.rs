@@ -1,6 +1,8 @@
 //! The crate at its public boundary, and against plain Cedar.
 
+mod challenges;
 mod decisions;
+mod delegation;
 mod faults;
 mod loading;
 mod plain;
@@ -8,7 +10,7 @@ mod reloading;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,
-    IssuerAlias, ModelName, Principal, Question, Resource, SubjectId, Timestamp, Verdict,
+    IssuerAlias, ModelName, Principal, Question, Resource, Role, SubjectId, Timestamp, Verdict,
 };
 
 use crate::Cedar;
@@ -63,6 +65,13 @@ pub(crate) fn principal(text: &str) -> Principal {
 
 pub(crate) fn group(name: &str) -> Group {
     Group::new(
+        IssuerAlias::new("corp").unwrap(),
+        GroupName::new(name).unwrap(),
+    )
+}
+
+pub(crate) fn role(name: &str) -> Role {
+    Role::new(
         IssuerAlias::new("corp").unwrap(),
         GroupName::new(name).unwrap(),
     )

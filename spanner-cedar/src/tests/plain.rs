@@ -12,11 +12,11 @@ use cedar_policy::{
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
-use spanner_core::{Action, Caller, Context, Effect, Environment, Question, VerdictReason};
+use spanner_core::{Action, Advice, Caller, Context, Effect, Environment, Question, VerdictReason};
 
-use super::{NOW, group, issued, principal, resource};
+use super::{NOW, group, issued, principal, resource, role};
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::Access;
+use crate::index::{Access, Mentioned};
 use crate::load;
 use crate::schema::{self, Schema};
 
@@ -24,13 +24,16 @@ const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
 const MODELS: [&str; 3] = ["acme/a", "lab/b", "c"];
 const RESOURCES: [&str; 5] = ["acme/a", "lab/b", "c", "acme/unheard-of", "the server"];
 const GROUPS: [&str; 3] = ["g", "h", "i"];
+const ISSUERS_ROLES: [&str; 2] = ["g", "realm:s"];
 const PARTIES: [&str; 4] = [
     "user:corp/u",
     "user:corp/g",
     "service:corp/u",
     "agent:corp/u",
 ];
-const HOLDERS: [&str; 6] = [
+const HOLDERS: [&str; 8] = [
+    "role:corp/g",
+    "role:corp/realm:s",
     "group:corp/g",
     "group:corp/h",
     "group:corp/i",
@@ -58,7 +61,9 @@ static ACTION_ENTITIES: LazyLock<Entities> = LazyLock::new(|| SCHEMA.action_enti
 
 /// Scopes and conditions of guardrails, in every form that Cedar has for them, and with
 /// conditions that fail.
-const PRINCIPALS: [&str; 7] = [
+const PRINCIPALS: [&str; 9] = [
+    "principal in Spanner::Role::\"corp/g\"",
+    "principal is Spanner::User in Spanner::Role::\"corp/realm:s\"",
     "principal",
     "principal is Spanner::User",
     "principal is Spanner::Agent",
@@ -86,7 +91,10 @@ const PLACES: [&str; 9] = [
     "resource is Spanner::Endpoint in Spanner::Environment::\"staging\"",
     "resource is Spanner::Endpoint in Spanner::Model::\"lab/b\"",
 ];
-const CONDITIONS: [&str; 10] = [
+const CONDITIONS: [&str; 13] = [
+    "unless { principal in Spanner::Role::\"corp/g\" }",
+    "when { context has tenant && context.tenant == \"t\" }",
+    "unless { context.authAgeSeconds < 100 || context has origin }",
     "",
     "",
     "when { principal in Spanner::Group::\"corp/i\" }",
@@ -112,6 +120,8 @@ struct Given {
 struct Asking {
     party: &'static str,
     groups: Vec<&'static str>,
+    roles: Vec<&'static str>,
+    tenant: Option<&'static str>,
     action: Action,
     resource: &'static str,
     environment: &'static str,
@@ -167,15 +177,19 @@ fn asking() -> impl Strategy<Value = Asking> {
     (
         select(&PARTIES[..]),
         subsequence(&GROUPS[..], 0..=GROUPS.len()),
+        subsequence(&ISSUERS_ROLES[..], 0..=ISSUERS_ROLES.len()),
+        proptest::option::of(select(&["t", "u"][..])),
         any::<Index>(),
         select(&RESOURCES[..]),
         select(&ENVIRONMENTS[..]),
         select(&[0, 1000][..]),
     )
         .prop_map(
-            |(party, groups, action, resource, environment, age)| Asking {
+            |(party, groups, roles, tenant, action, resource, environment, age)| Asking {
                 party,
                 groups,
+                roles,
+                tenant,
                 action: *action.get(&Action::ALL),
                 resource,
                 environment,
@@ -202,12 +216,15 @@ impl World {
                 Schema::shared(),
                 &policy,
                 alone,
+                Advice::default(),
             ));
         }
-        access.mentioned = GROUPS
-            .into_iter()
-            .map(|name| (group(name), Schema::shared().types.group(&group(name))))
-            .collect();
+        let groups = GROUPS.map(|name| (group(name), uid("Group", &format!("corp/{name}"))));
+        let roles = ISSUERS_ROLES.map(|name| (role(name), uid("Role", &format!("corp/{name}"))));
+        access.mentioned = Mentioned {
+            groups: groups.into(),
+            roles: roles.into(),
+        };
         access
     }
 
@@ -291,6 +308,7 @@ fn entity_of(holder: &str) -> EntityUid {
     let (kind, id) = holder.split_once(':').unwrap();
     let kind = match kind {
         "group" => "Group",
+        "role" => "Role",
         "user" => "User",
         "service" => "Service",
         _ => "Agent",
@@ -302,7 +320,12 @@ impl Asking {
     fn caller(&self, groups: &[&str], complete: bool) -> Caller {
         let assertion = Caller::assertion(principal(self.party))
             .groups(groups.iter().map(|name| group(name)))
+            .roles(self.roles.iter().map(|name| role(name)))
             .credential(issued(self.age));
+        let assertion = match self.tenant {
+            Some(tenant) => assertion.tenant(tenant),
+            None => assertion,
+        };
         let assertion = if complete {
             assertion
         } else {
@@ -340,7 +363,12 @@ impl Asking {
             .groups
             .iter()
             .map(|name| self::uid("Group", &format!("corp/{name}")));
-        let who = Entity::new_no_attrs(entity_of(self.party), groups.collect());
+        let roles = self
+            .roles
+            .iter()
+            .map(|name| self::uid("Role", &format!("corp/{name}")));
+        let parents = groups.chain(roles).collect();
+        let who = Entity::new_no_attrs(entity_of(self.party), parents);
         let action = self::uid("Action", self.action.as_str());
         let request = Request::new(who.uid(), action, thing.uid(), context, None).unwrap();
         let entities = ACTION_ENTITIES
@@ -481,6 +509,8 @@ fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
         let asking = Asking {
             party: "service:corp/u",
             groups: Vec::new(),
+            roles: Vec::new(),
+            tenant: None,
             action: Action::Embed,
             resource: "acme/a",
             environment: "production",

@@ -43,6 +43,7 @@
 
 mod attempt;
 mod decided;
+mod denial;
 mod permit;
 mod settlement;
 #[cfg(test)]
@@ -59,7 +60,7 @@ use crate::host::Host;
 use crate::name::Environment;
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
-use crate::target::{Pair, Target};
+use crate::target::Target;
 
 pub use attempt::Attempt;
 pub use decided::{Decided, Refused};
@@ -121,14 +122,25 @@ impl Gate {
     }
 
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
-    /// asked about on its own, and one refusal refuses all.
+    /// asked about on its own, and one refusal refuses all. The subject is asked about
+    /// twice, also as if it called directly, so that no policy gives an agent what its
+    /// principal has not.
     fn answer(&self, caller: &Caller, target: &Target, now: Timestamp) -> Answer {
+        let welcome = Answer::welcome(caller);
+        if welcome.refusal.is_some() {
+            return welcome;
+        }
         let context = Context::of(caller, now);
+        let direct = context.direct();
+        let asked = || {
+            let alone = caller.actor().map(|_| (caller.subject(), &direct));
+            caller.parties().map(|party| (party, &context)).chain(alone)
+        };
         let questions: Vec<Question<'_>> = target
             .pairs()
             .iter()
-            .flat_map(|pair| caller.parties().map(move |party| (pair, party)))
-            .map(|(pair, party)| {
+            .flat_map(|pair| asked().map(move |asked| (pair, asked)))
+            .map(|(pair, (party, context))| {
                 let environment = self.environment();
                 Question::new(
                     caller,
@@ -136,14 +148,10 @@ impl Gate {
                     pair.action,
                     &pair.resource,
                     environment,
-                    &context,
+                    context,
                 )
             })
             .collect();
-        let welcome = Answer::welcome(caller);
-        if welcome.refusal.is_some() {
-            return welcome;
-        }
         let answers = self.shared.authorizer.authorize(&questions);
         if answers.verdicts.len() != questions.len() {
             return Answer::refused(Outage::Access.into());
@@ -219,21 +227,16 @@ impl Answer {
     fn fold(questions: &[Question<'_>], answers: Verdicts) -> Self {
         let mut answer = Self::of(None);
         answer.digest = Some(answers.digest.to_string());
+        let mut denied = Vec::new();
         for (question, verdict) in questions.iter().zip(answers.verdicts) {
             collect(&mut answer.policies, &verdict.policies);
             collect(&mut answer.errors, &verdict.errors);
             collect(&mut answer.shadows, &verdict.shadows);
-            if verdict.effect != Effect::Allow && answer.refusal.is_none() {
-                answer.refusal = Some(Refusal::Permission(Box::new(Denial {
-                    principal: question.party.principal.clone(),
-                    acting: question.caller.actor() == Some(question.party),
-                    pair: Pair::new(question.action, question.resource.clone()),
-                    environment: question.environment.clone(),
-                    reason: verdict.reason,
-                    advice: verdict.advice,
-                })));
+            if verdict.effect != Effect::Allow {
+                denied.push((question, verdict));
             }
         }
+        answer.refusal = Denial::of(&denied).map(|denial| Refusal::Permission(Box::new(denial)));
         answer
     }
 }

@@ -10,7 +10,7 @@ use crate::record::{Finish, OutcomeClass};
 use crate::refusal::{RequestFault, TokenFault};
 use crate::sink::{Count, SinkFault};
 use crate::testing::{Fixed, MemorySink, Rules, wait};
-use crate::{Action, IssuerAlias, Principal, Resource, SubjectId};
+use crate::{Action, IssuerAlias, Pair, Principal, Resource, SubjectId};
 
 fn gate(sink: &MemorySink, authorizer: impl Authorize) -> Gate {
     let host = Fixed::at("2026-11-23T12:00:00Z");
@@ -338,6 +338,15 @@ fn asks_about_every_party_and_every_pair() {
         wait(decided.recorded()).is_ok()
     };
     assert!(allowed(|_| true));
+    // What a subject may only through an agent, no agent may for it.
+    assert!(!allowed(|q| q.context.delegation_depth > 0));
+    assert!(!allowed(
+        |q| q.party.principal.kind == CallerKind::Agent || q.context.delegation_depth > 0
+    ));
+    // What an agent may only for somebody, it may for somebody.
+    assert!(allowed(
+        |q| q.party.principal.kind == CallerKind::User || q.context.delegation_depth > 0
+    ));
     assert!(!allowed(|q| q.party.principal.kind == CallerKind::User));
     assert!(!allowed(|q| q.party.principal.kind == CallerKind::Agent));
     assert!(!allowed(|q| q

@@ -52,7 +52,7 @@ impl Members {
     }
 
     /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction.
-    fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.get(name) {
             None => Ok(None),
             Some(Json::Number(seconds)) => time(*seconds).map(Some),

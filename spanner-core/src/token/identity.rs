@@ -40,6 +40,9 @@ pub(super) fn caller(
         .scopes(mapping.scopes_of(claims)?)
         .assurance(assurance(claims)?)
         .credential(credential);
+    if let Some(time) = claims.time("auth_time")? {
+        caller = caller.authenticated_at(time);
+    }
     if let Some(client) = client {
         caller = caller.client(client);
     }

@@ -101,6 +101,7 @@ impl Row {
                 "scopes" => json!(caller.scopes()),
                 "client" => json!(caller.client()),
                 "assurance" => json!(caller.assurance()),
+                "signed_in" => json!(caller.authenticated_at()),
                 "chain" => json!(chain),
                 "token_id" => json!(caller.credential().token_id),
                 "key_id" => json!(caller.credential().key_id),

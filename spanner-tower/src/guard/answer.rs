@@ -56,9 +56,7 @@ pub(super) fn answer(
         Voice::Http(dialect) => http(&notice, dialect, id),
     };
     let headers = response.headers_mut();
-    if let Some(error) = notice.challenge {
-        set(headers, WWW_AUTHENTICATE, &challenge(realm, error, &notice));
-    }
+    challenge(headers, realm, &notice);
     if let Some(seconds) = notice.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -70,10 +68,11 @@ pub(super) fn answer(
 }
 
 /// The trailers that end a gRPC stream of which a later message was refused.
-pub(super) fn trailers(refusal: &Refusal) -> HeaderMap {
+pub(super) fn trailers(refusal: &Refusal, realm: &Realm) -> HeaderMap {
     let notice = refusal.notice();
     let mut trailers = HeaderMap::new();
     grpc_status(&mut trailers, &notice);
+    challenge(&mut trailers, realm, &notice);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
 }
@@ -153,17 +152,33 @@ fn sentence(notice: &Notice) -> String {
     format!("{}; {}", notice.message, notice.advice)
 }
 
-/// RFC 6750 §3, with `resource_metadata` of RFC 9728 §5.1.
-fn challenge(realm: &Realm, error: Option<&str>, notice: &Notice) -> String {
+/// Adds the challenge of RFC 6750 §3, if there is one, with the sign-in of RFC 9470 §3 and
+/// `resource_metadata` of RFC 9728 §5.1.
+fn challenge(headers: &mut HeaderMap, realm: &Realm, notice: &Notice) {
+    let Some(asked) = &notice.challenge else {
+        return;
+    };
     let mut text = format!("Bearer realm={}", quoted(&realm.name));
-    if let Some(error) = error {
-        text.push_str(&format!(", error={}", quoted(error)));
-        text.push_str(&format!(", error_description={}", quoted(&notice.message)));
+    let mut add = |name: &str, value: &str| text.push_str(&format!(", {name}={}", quoted(value)));
+    if let Some(error) = asked.error {
+        add("error", error);
+        add("error_description", &notice.message);
+    }
+    if !asked.scopes.is_empty() {
+        add("scope", &asked.scopes.join(" "));
+    }
+    if let Some(step_up) = &asked.step_up {
+        if !step_up.acr_values.is_empty() {
+            add("acr_values", &step_up.acr_values.join(" "));
+        }
+        if let Some(max_age) = step_up.max_age {
+            add("max_age", &max_age.as_secs().to_string());
+        }
     }
     if let Some(metadata) = &realm.metadata {
-        text.push_str(&format!(", resource_metadata={}", quoted(metadata)));
+        add("resource_metadata", metadata);
     }
-    text
+    set(headers, WWW_AUTHENTICATE, &text);
 }
 
 /// A quoted-string (RFC 9110 §5.6.4); what cannot stand in one becomes `'`.

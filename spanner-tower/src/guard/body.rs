@@ -1,6 +1,7 @@
 //! The response's body, watched to its end.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -9,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
 
-use super::answer;
+use super::answer::{self, Realm};
 use super::service::fault_of;
 use crate::resolve::{Broken, remove_ours};
 
@@ -34,7 +35,8 @@ pin_project! {
 /// What is kept until the body ends.
 struct Watch {
     settlement: Settlement,
-    broken: Option<Broken>,
+    broken: Broken,
+    realm: Arc<Realm>,
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
     /// when it has sent as many.
     remaining: Option<u64>,
@@ -57,7 +59,8 @@ impl<R: Body> GuardBody<R> {
         body: R,
         head: &Head<'_>,
         mut settlement: Settlement,
-        broken: Option<Broken>,
+        broken: Broken,
+        realm: &Arc<Realm>,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -74,6 +77,7 @@ impl<R: Body> GuardBody<R> {
         let watch = Some(Watch {
             settlement,
             broken,
+            realm: Arc::clone(realm),
             remaining,
         });
         Self {
@@ -136,13 +140,6 @@ impl Watch {
         }
     }
 
-    fn poll_broken(&self, cx: &Context<'_>) -> Poll<Refusal> {
-        match &self.broken {
-            Some(broken) => broken.poll_broken(cx),
-            None => Poll::Pending,
-        }
-    }
-
     fn finish(mut self) {
         self.settlement.finish();
     }
@@ -151,9 +148,11 @@ impl Watch {
         self.settlement.broke();
     }
 
-    fn refused(mut self, refusal: &Refusal) {
+    /// Ends the record, and says in trailers why.
+    fn refused(mut self, refusal: &Refusal) -> HeaderMap {
         self.settlement.grpc_status(refusal.notice().status.grpc());
         self.settlement.refused();
+        answer::trailers(refusal, &self.realm)
     }
 }
 
@@ -177,12 +176,11 @@ where
         let polled = body.as_mut().poll_frame(cx);
         // An answer that is asked for its next frame may read the request for it: what was
         // found wrong there comes before whatever the service makes of it.
-        if let Some(Poll::Ready(refusal)) = watch.as_ref().map(|watch| watch.poll_broken(cx)) {
-            if let Some(watch) = watch.take() {
-                watch.refused(&refusal);
-            }
+        let refusal = watch.as_ref().map(|watch| watch.broken.poll_broken(cx));
+        if let Some(Poll::Ready(refusal)) = refusal {
+            let trailers = watch.take().map(|watch| watch.refused(&refusal));
             kind.set(Kind::Ended);
-            return Poll::Ready(Some(Ok(Frame::trailers(answer::trailers(&refusal)))));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.unwrap_or_default()))));
         }
         let mut polled = ready!(polled);
         if let Some(Ok(frame)) = &mut polled {

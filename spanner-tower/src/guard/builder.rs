@@ -6,8 +6,10 @@ use std::sync::Arc;
 use spanner_core::{AuditSink, Authorize, Environment, Gate, Host};
 
 use super::answer::Realm;
+use super::exempt::Exempt;
 use super::layer::GuardLayer;
-use super::service::{Exempt, Guard};
+use super::resource::{ProtectedResource, Published};
+use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
 use crate::resolve::{Limits, Routes};
@@ -26,6 +28,7 @@ pub struct GuardBuilder {
     exempt: Vec<String>,
     limits: Limits,
     realm: Realm,
+    resource: Option<ProtectedResource>,
 }
 
 impl GuardBuilder {
@@ -48,6 +51,7 @@ impl GuardBuilder {
                 name: "spanner".to_owned(),
                 metadata: None,
             },
+            resource: None,
         }
     }
 
@@ -76,8 +80,16 @@ impl GuardBuilder {
         self
     }
 
+    /// Publishes the service's protected resource metadata (RFC 9728): served to anybody at
+    /// `/.well-known/oauth-protected-resource`, and named by challenges. Default: none.
+    pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
+        self.resource = Some(resource);
+        self
+    }
+
     /// The address of the protected resource metadata (RFC 9728), which challenges then
-    /// name. Default: none.
+    /// name, where something else serves it. Default: that of
+    /// [`protected_resource`](Self::protected_resource), if it is given.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
         self.realm.metadata = Some(url.into());
         self
@@ -105,8 +117,9 @@ impl GuardBuilder {
     ///
     /// # Errors
     /// [`BuildError`] with every problem: no environment, no surface, surfaces that
-    /// overlap, an exempted route that is none.
-    pub fn build(self) -> Result<GuardLayer, BuildError> {
+    /// overlap, an exempted route that is none, a protected resource that is none or is
+    /// described elsewhere as well.
+    pub fn build(mut self) -> Result<GuardLayer, BuildError> {
         let mut problems = Vec::new();
         if self.environment.is_none() {
             problems.push(Problem::NoEnvironment);
@@ -126,6 +139,7 @@ impl GuardBuilder {
                 })
             })
             .collect();
+        let published = publish(self.resource, &mut self.realm, &exempt, &mut problems);
         match (self.environment, routes) {
             (Some(environment), Ok(routes)) if problems.is_empty() => {
                 let gate = Gate::new(
@@ -136,9 +150,8 @@ impl GuardBuilder {
                     self.host,
                 );
                 let (callers, limits, realm) = (self.callers, self.limits, self.realm);
-                Ok(GuardLayer::new(Guard::new(
-                    gate, callers, routes, exempt, limits, realm,
-                )))
+                let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
+                Ok(GuardLayer::new(guard.publishing(published)))
             }
             _ => Err(BuildError { problems }),
         }
@@ -228,6 +241,38 @@ pub enum Problem {
     /// An exempted route is no route.
     #[error("`{0}` is no route to exempt: write `GET /path` or `package.Service/Method`")]
     Exempt(String),
+    /// The protected resource cannot be published as it is.
+    #[error("the protected resource cannot be published: {0}")]
+    ProtectedResource(String),
+    /// The metadata is served here and elsewhere.
+    #[error(
+        "the protected resource metadata has two addresses: call `.protected_resource(..)` or `.resource_metadata(..)`"
+    )]
+    TwoMetadata,
+}
+
+/// Checks what is to be published, and lets challenges name it.
+fn publish(
+    resource: Option<ProtectedResource>,
+    realm: &mut Realm,
+    exempt: &[Exempt],
+    problems: &mut Vec<Problem>,
+) -> Option<Published> {
+    let resource = resource?;
+    if realm.metadata.is_some() {
+        problems.push(Problem::TwoMetadata);
+    }
+    let published = resource.publish().map_err(|found| {
+        problems.extend(found.into_iter().map(Problem::ProtectedResource));
+    });
+    let published = published.ok()?;
+    for route in exempt.iter().filter(|route| published.is_at(route.path())) {
+        let path = route.path();
+        let what = format!("`{path}` is exempted as well, and the guard serves it");
+        problems.push(Problem::ProtectedResource(what));
+    }
+    realm.metadata.get_or_insert_with(|| published.url.clone());
+    Some(published)
 }
 
 impl GuardLayer {

@@ -19,6 +19,10 @@
 //! `spanner-origin: guard` whether the guard itself answered, and with `spanner-fault`
 //! whose failure it is.
 //!
+//! The guard itself serves the service's protected resource metadata (RFC 9728) where a
+//! [`ProtectedResource`] is configured: before all of this, to anybody, and counted like a
+//! public route.
+//!
 //! # Caveats
 //! In axum, [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer)
 //! guards only the routes that were added before it. Add the guard last, or wrap the whole
@@ -27,8 +31,10 @@
 mod answer;
 mod body;
 mod builder;
+mod exempt;
 mod layer;
 mod permitted;
+mod resource;
 mod service;
 
 pub use body::GuardBody;
@@ -37,4 +43,5 @@ pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;
 pub use permitted::{Access, Peer, Permitted};
+pub use resource::ProtectedResource;
 pub use service::GuardService;

@@ -21,7 +21,9 @@ use tower_service::Service;
 
 use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
+use super::exempt::Exempt;
 use super::permitted::{Peer, Permitted};
+use super::resource::Published;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
@@ -43,7 +45,8 @@ pub(super) struct Guard {
     routes: Routes,
     exempt: Vec<Exempt>,
     limits: Limits,
-    realm: Realm,
+    realm: Arc<Realm>,
+    published: Option<Published>,
 }
 
 /// A request that may be forwarded.
@@ -80,8 +83,14 @@ impl Guard {
             routes,
             exempt,
             limits,
-            realm,
+            realm: Arc::new(realm),
+            published: None,
         }
+    }
+
+    /// Answers requests for the protected resource metadata as well.
+    pub(super) fn publishing(self, published: Option<Published>) -> Self {
+        Self { published, ..self }
     }
 
     /// The road: authenticate, resolve, decide, record, forward, record.
@@ -96,10 +105,34 @@ impl Guard {
         B::Error: Into<BoxError>,
         R: Body<Data = Bytes>,
     {
+        if let Some(published) = &self.published
+            && published.is_at(request.uri().path())
+        {
+            let (parts, _) = request.into_parts();
+            return Ok(self.publish(published, &parts).await);
+        }
         match self.admit(request).await {
             Ok(admitted) => forward(inner, admitted, &self.realm).await,
             Err((refused, voice)) => Ok(reply(refused, voice, &self.realm)),
         }
+    }
+
+    /// Answers with what is public of the service. No inner service is reached.
+    async fn publish<R>(&self, published: &Published, parts: &Parts) -> Response<GuardBody<R>> {
+        let attempt = self.gate.open(arrival(parts));
+        let response = match attempt.pass(Count::Public).recorded().await {
+            Ok(permit) => {
+                let response = published.answer(&parts.method);
+                let mut settlement = permit.forward();
+                settlement.head(response.status().as_u16());
+                settlement.finish();
+                response
+            }
+            Err(refused) => {
+                return reply(refused, Voice::of_stranger(&parts.headers), &self.realm);
+            }
+        };
+        response.map(GuardBody::answer)
     }
 
     /// Authenticate, resolve, decide, record. What comes out may be forwarded.
@@ -205,7 +238,7 @@ impl<B> Admitted<B> {
 async fn forward<S, B, R>(
     mut inner: S,
     admitted: Admitted<B>,
-    realm: &Realm,
+    realm: &Arc<Realm>,
 ) -> Result<Response<GuardBody<R>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -255,7 +288,7 @@ where
         status: parts.status,
         headers: &parts.headers,
     };
-    let body = GuardBody::forwarded(body, &head, settlement, Some(broken));
+    let body = GuardBody::forwarded(body, &head, settlement, broken, realm);
     Ok(Response::from_parts(parts, body))
 }
 
@@ -356,36 +389,6 @@ impl Voice {
             true => Self::Grpc,
             false => Self::Http(Dialect::Problem),
         }
-    }
-}
-
-/// A route that the operator exempted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exempt {
-    method: Method,
-    path: String,
-}
-
-impl Exempt {
-    /// `GET /healthz`, or `package.Service/Method` for gRPC.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (method, path) = match text.split_once(' ') {
-            Some((method, path)) => (method.parse().ok()?, path.to_owned()),
-            None if text.split('/').count() == 2 && !text.starts_with('/') => {
-                (Method::POST, format!("/{text}"))
-            }
-            None => return None,
-        };
-        let canonical = path.starts_with('/')
-            && path
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'?' | b'#' | b'\\'))
-            && !path.contains("//");
-        canonical.then_some(Self { method, path })
-    }
-
-    fn is(&self, parts: &Parts) -> bool {
-        parts.method == self.method && parts.uri.path() == self.path
     }
 }
 

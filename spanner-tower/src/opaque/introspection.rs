@@ -117,7 +117,7 @@ impl Introspection {
             }
             None => {
                 let trusted = parse(issuer, plain)?;
-                let metadata = HttpKeys::discovered(issuer, plain)?;
+                let metadata = Box::new(HttpKeys::discovered(issuer, plain)?);
                 let found = Mutex::default();
                 (Address::Discovered { metadata, found }, client(&trusted)?)
             }
@@ -148,7 +148,7 @@ pub(crate) struct Introspector {
 enum Address {
     Given(Url),
     Discovered {
-        metadata: HttpKeys,
+        metadata: Box<HttpKeys>,
         found: Mutex<Option<(Url, Instant)>>,
     },
 }

@@ -9,6 +9,7 @@
 mod axum;
 mod build;
 mod records;
+mod resource;
 mod rows;
 mod support;
 mod tonic;

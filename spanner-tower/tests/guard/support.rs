@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,8 +14,8 @@ use http_body_util::{BodyExt, Full};
 use spanner_core::testing::{Fixed, MemorySink};
 use spanner_core::{
     Advice, AuditSink, Authorize, Caller, CallerKind, Credential, Freshness, IssuerAlias, Obstacle,
-    Outage, Principal, Question, Refusal, Resource, SubjectId, Timestamp, TokenFault, Verdict,
-    VerdictReason, Verdicts,
+    Outage, Principal, Question, Refusal, Resource, StepUp, SubjectId, Timestamp, TokenFault,
+    Verdict, VerdictReason, Verdicts,
 };
 use spanner_tower::{
     Authenticate, BoxFuture, GuardBody, GuardLayer, GuardService, Limits, Permitted, RequestBody,
@@ -22,7 +23,8 @@ use spanner_tower::{
 };
 use tower::{Layer, Service, ServiceExt};
 
-/// Who calls is what the bearer token says: a name, `<agent>-for-<name>`, or a way to fail.
+/// Who calls is what the bearer token says: a name, `<agent>-for-<name>`,
+/// `<agent>-after-<earlier agent>-for-<name>`, or a way to fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names;
 
@@ -56,8 +58,10 @@ fn who(token: &str) -> Result<Caller, Refusal> {
             Caller::assertion(user("alice")).credential(credential)
         }
         name => match name.split_once("-for-") {
-            Some((agent, name)) => {
-                Caller::assertion(user(name)).actors([principal(CallerKind::Agent, agent)])
+            Some((agents, name)) => {
+                let agents = agents.split("-after-");
+                let agents = agents.map(|agent| principal(CallerKind::Agent, agent));
+                Caller::assertion(user(name)).actors(agents)
             }
             None => Caller::assertion(user(name)),
         },
@@ -72,7 +76,8 @@ fn principal(kind: CallerKind, name: &str) -> Principal {
 }
 
 /// Alice and the copilot may everything with `acme` models and the server; policies about
-/// `broken` ones cannot be evaluated.
+/// `broken` ones cannot be evaluated. Whoever is `stale`, or asks for `acme/fresh`, must sign
+/// in again; whoever is `narrow` needs another scope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Book;
 
@@ -90,6 +95,14 @@ fn verdict(question: &Question<'_>) -> Verdict {
     };
     match (name, model) {
         (_, model) if model.starts_with("broken") => Verdict::deny(VerdictReason::PolicyError),
+        ("stale", _) | (_, "acme/fresh") => forbidden(|advice| {
+            let values = ["urn:example:phr", "urn:example:mfa"].map(str::to_owned);
+            advice.reason = Some("this takes a \"fresh\" sign-in".to_owned());
+            advice.step_up = Some(StepUp::new(values.into(), Some(Duration::from_secs(300))));
+        }),
+        ("narrow", _) => forbidden(|advice| {
+            advice.scopes = ["models.infer", "models.read"].map(str::to_owned).into();
+        }),
         ("alice" | "copilot", model) if model.starts_with("acme") => {
             Verdict::allow(vec!["book/acme".into()])
         }
@@ -102,6 +115,12 @@ fn verdict(question: &Question<'_>) -> Verdict {
             verdict
         }
     }
+}
+
+fn forbidden(advise: impl Fn(&mut Advice)) -> Verdict {
+    let mut verdict = Verdict::deny(VerdictReason::Forbidden);
+    advise(&mut verdict.advice);
+    verdict
 }
 
 /// A request as the service behind saw it.

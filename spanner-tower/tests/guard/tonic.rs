@@ -291,6 +291,24 @@ async fn refuses_a_later_message(sink: &MemorySink, recording: impl AuditSink) {
 }
 
 #[tokio::test]
+async fn a_later_message_that_takes_a_fresh_sign_in_is_challenged() {
+    let sink = MemorySink::new();
+    let (inference, channel) = serve(&sink).await;
+    let (_, status) = streamed(channel, "alice", &["acme/a", "acme/fresh"]).await;
+    let status = status.unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    let challenge = status.metadata().get("www-authenticate").unwrap();
+    let challenge = challenge.to_str().unwrap();
+    assert!(
+        challenge.starts_with("Bearer realm=\"models\", error=\"insufficient_user_auth"),
+        "{challenge}"
+    );
+    assert!(!inference.seen().contains(&"acme/fresh".to_owned()));
+    settled(&sink, 2).await;
+    assert_eq!(sink.decisions()[1].reason, "authz.step_up");
+}
+
+#[tokio::test]
 async fn the_first_message_of_a_stream_is_decided_like_any_other() {
     let sink = MemorySink::new();
     let (inference, channel) = serve(&sink).await;

@@ -1,6 +1,10 @@
 //! Who is calling, over the whole of `Bearer`: several providers at once, tokens that are kept,
 //! and tokens that are revoked.
-#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
 
 mod cached;
 mod file;

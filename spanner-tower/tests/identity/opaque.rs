@@ -284,7 +284,8 @@ async fn every_answer_gets_its_due() {
 async fn the_guard_says_who_it_is() {
     let form = format!("token={TOKEN}&token_type_hint=access_token");
     let basic = "Basic dGhlJTIwZ3VhcmQ6YSUzQWIlMjVj";
-    let rows: [(fn(Introspection) -> Introspection, &str, String); 3] = [
+    type Authenticate = fn(Introspection) -> Introspection;
+    let rows: [(Authenticate, &str, String); 3] = [
         (
             |it| it.client_secret_basic("the guard", "a:b%c"),
             basic,
@@ -387,15 +388,11 @@ impl AskIssuer for Asks {
                 (false, false) => {
                     let subject = token.rsplit('-').next().unwrap();
                     let claims = json!({ "sub": subject, "jti": subject });
-                    Ok(Answer::Active(Bytes::from(claims_of(claims))))
+                    Ok(Answer::Active(Bytes::from(self::claims(&claims))))
                 }
             }
         })
     }
-}
-
-fn claims_of(overlay: Value) -> String {
-    claims(&overlay)
 }
 
 impl Asks {
@@ -589,10 +586,11 @@ async fn others_are_served_when_the_first_to_ask_leaves() {
 async fn a_token_goes_to_the_issuer_of_its_prefix_only() {
     let (one, two, rest) = (Asks::default(), Asks::default(), Asks::default());
     let issuer = |url: &str, asks: &Asks, prefixes: &[&str]| {
-        Issuer::oidc(url)
-            .audience("models")
-            .alias(&url[8..11])
-            .opaque_tokens(asks.clone(), prefixes.to_vec(), Duration::from_secs(30))
+        Issuer::oidc(url).audience("models").opaque_tokens(
+            asks.clone(),
+            prefixes.to_vec(),
+            Duration::from_secs(30),
+        )
     };
     let bearer = Bearer::builder()
         .issuer(issuer("https://one.example", &one, &["one_"]))

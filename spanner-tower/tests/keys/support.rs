@@ -65,5 +65,5 @@ pub(crate) const fn seconds(seconds: u64) -> Duration {
 pub(crate) fn status(bearer: &Bearer) -> KeyStatus {
     let mut readiness = bearer.readiness();
     assert_eq!(readiness.len(), 1);
-    readiness.remove(0).keys
+    readiness.remove(0).keys.unwrap()
 }

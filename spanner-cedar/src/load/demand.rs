@@ -1,0 +1,87 @@
+//! The annotations by which a forbid names the credential that would satisfy it.
+
+use std::time::Duration;
+
+use cedar_policy::{Effect, Policy};
+use spanner_core::{Advice, StepUp};
+
+use super::principal::Complaint;
+use super::problem::quoted;
+
+/// The sign-in's `acr`, the preferred first: `@step_up_acr("urn:a urn:b")`.
+pub(super) const STEP_UP_ACR: &str = "step_up_acr";
+
+/// How many seconds ago the sign-in may have been: `@step_up_max_age("300")`.
+pub(super) const STEP_UP_MAX_AGE: &str = "step_up_max_age";
+
+/// The OAuth scopes: `@scope("models.infer models.read")`.
+pub(super) const SCOPE: &str = "scope";
+
+/// Reads what a policy demands of a credential, and everything that is wrong with it.
+pub(super) fn read(policy: &Policy) -> (Advice, Vec<Complaint>) {
+    let mut complaints = Vec::new();
+    let mut advice = Advice::default();
+    let mut texts = [STEP_UP_ACR, STEP_UP_MAX_AGE, SCOPE].map(|key| policy.annotation(key));
+    if policy.effect() == Effect::Permit {
+        for (key, text) in [STEP_UP_ACR, STEP_UP_MAX_AGE, SCOPE]
+            .into_iter()
+            .zip(&mut texts)
+        {
+            if text.take().is_some() {
+                complaints.push((
+                    format!("a permit cannot have `@{key}`: nothing is refused by it"),
+                    "annotate the forbid that another credential would satisfy".to_owned(),
+                ));
+            }
+        }
+    }
+    let [acr_values, max_age, scopes] = texts;
+    let mut all = |key, text: Option<&str>| {
+        let read = text.map(|text| words(key, text)).transpose();
+        read.map_err(|complaint| complaints.push(complaint))
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    };
+    let acr_values = all(STEP_UP_ACR, acr_values);
+    advice.scopes = all(SCOPE, scopes);
+    let max_age = max_age.map(seconds).transpose();
+    let max_age = max_age
+        .map_err(|complaint| complaints.push(complaint))
+        .ok()
+        .flatten();
+    if !acr_values.is_empty() || max_age.is_some() {
+        advice.step_up = Some(StepUp::new(acr_values, max_age));
+    }
+    (advice, complaints)
+}
+
+/// Words that a challenge can carry (RFC 6749 §3.3, RFC 9470 §3), one space between two.
+fn words(key: &str, text: &str) -> Result<Vec<String>, Complaint> {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+    let good = |word: &str| !word.is_empty() && word.chars().all(fits);
+    if text.len() > MAX_BYTES || !text.split(' ').all(good) {
+        return Err((
+            format!("`@{key}` cannot be {}", quoted(text)),
+            format!(
+                "write words with one space between two, without quotes and backslashes, at most {MAX_BYTES} bytes"
+            ),
+        ));
+    }
+    Ok(text.split(' ').map(ToOwned::to_owned).collect())
+}
+
+fn seconds(text: &str) -> Result<Duration, Complaint> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u32>() {
+        Ok(seconds @ 1..) if digits => Ok(Duration::from_secs(seconds.into())),
+        _ => Err((
+            format!("`@{STEP_UP_MAX_AGE}` cannot be {}", quoted(text)),
+            "write a positive number of seconds, for instance `@step_up_max_age(\"300\")`"
+                .to_owned(),
+        )),
+    }
+}
+
+/// They stand in a header of each such refusal; servers take 8 KiB of headers at least.
+const MAX_BYTES: usize = 512;

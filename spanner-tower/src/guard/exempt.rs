@@ -1,0 +1,38 @@
+//! Routes that the operator lets pass without asking who calls.
+
+use http::Method;
+use http::request::Parts;
+
+/// A route that the operator exempted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Exempt {
+    method: Method,
+    path: String,
+}
+
+impl Exempt {
+    /// `GET /healthz`, or `package.Service/Method` for gRPC.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (method, path) = match text.split_once(' ') {
+            Some((method, path)) => (method.parse().ok()?, path.to_owned()),
+            None if text.split('/').count() == 2 && !text.starts_with('/') => {
+                (Method::POST, format!("/{text}"))
+            }
+            None => return None,
+        };
+        let canonical = path.starts_with('/')
+            && path
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'?' | b'#' | b'\\'))
+            && !path.contains("//");
+        canonical.then_some(Self { method, path })
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn is(&self, parts: &Parts) -> bool {
+        parts.method == self.method && parts.uri.path() == self.path
+    }
+}
