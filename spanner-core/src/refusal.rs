@@ -214,6 +214,10 @@ token_faults! {
     DelegationCycle => "token.delegation_cycle",
     /// Bound to a key of the sender, and the binding was not proved.
     ProofRequired => "token.pop_required",
+    /// The proof beside it is not one, or is of another key, certificate, request or token.
+    ProofInvalid => "token.pop_invalid",
+    /// The proof beside it was used before.
+    ProofReplayed => "token.pop_replayed",
     /// Its issuer, when asked, says that it is not active (RFC 7662 §2.2).
     Inactive => "token.inactive",
     /// Revoked.
@@ -301,6 +305,8 @@ pub enum Outage {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
+    /// Remember that a proof was used: too many are remembered.
+    Proofs,
     /// Get a decision: no access is in force, or its answers do not fit the questions.
     Access,
     /// Record: no room, or not durable in time.
@@ -417,6 +423,7 @@ impl Refusal {
             Self::Unavailable(outage) => match outage {
                 Outage::Keys { .. } => "keys.unavailable",
                 Outage::Introspection { .. } => "introspection.unavailable",
+                Outage::Proofs => "proofs.unavailable",
                 Outage::Access => "policy.unavailable",
                 Outage::Record => "audit.unavailable",
                 Outage::Abandoned => "guard.abandoned",
@@ -709,6 +716,10 @@ impl Outage {
             Self::Introspection { retry_after } => (
                 "the identity provider cannot be asked about the access token",
                 retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
+            ),
+            Self::Proofs => (
+                "too many proofs of possession were used in a short time",
+                Refusal::RETRY_AFTER,
             ),
             Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),
             Self::Record => ("the decision cannot be recorded", Refusal::RETRY_AFTER),

@@ -14,9 +14,6 @@ pub(super) fn caller(
     claims: &Members,
     credential: Credential,
 ) -> Result<Caller, TokenFault> {
-    if claims.has("cnf") && !rules.unverified_binding {
-        return Err(TokenFault::ProofRequired);
-    }
     let (mapping, alias) = (&rules.mapping, &rules.alias);
     let subject = mapping.subject_of(claims)?;
     let client = mapping.client_of(claims)?;

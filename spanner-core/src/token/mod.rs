@@ -17,7 +17,8 @@
 //! [`TokenVerifier::verify`] then verifies the signature with a key of the issuer, looks at
 //! the clock again, and makes the claims a [`Caller`](crate::Caller):
 //!
-//! 6. A sender-constrained token (`cnf`) is not a bearer token.
+//! 6. A sender-constrained token (`cnf`) is not a bearer token: it needs its proof
+//!    ([`VerifiedToken::caller_with`]), and one that nobody here understands is refused.
 //! 7. Subject, client, tenant, kind, groups, roles, scopes and actors are read as the issuer's
 //!    [`ClaimMapping`] says. A caller that no rule tells is `Unclassified`, and no role
 //!    admits it.
@@ -121,6 +122,7 @@ mod key;
 mod key_set;
 mod mapping;
 mod problem;
+mod proof;
 mod rules;
 mod verifier;
 mod weak;
@@ -130,5 +132,6 @@ pub use key::SkippedKeyReason;
 pub use key_set::{KeySet, KeySetError, ParsedKeySet, SkippedKey};
 pub use mapping::{ClaimMapping, Preset, UnknownPreset};
 pub use problem::{RulesError, RulesProblem};
+pub use proof::{DpopProof, Presented};
 pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
 pub use verifier::{TokenVerifier, UnverifiedToken, VerifiedToken};

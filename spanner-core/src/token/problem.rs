@@ -124,6 +124,12 @@ pub enum RulesProblem {
         /// What is wrong with it.
         problem: String,
     },
+    /// A binding cannot be demanded and ignored.
+    #[error("issuer `{alias}`: bound tokens are required, and their binding is not to be verified")]
+    Binding {
+        /// Whose rules.
+        alias: IssuerAlias,
+    },
     /// Subjects of two tenants could not be told apart.
     #[error(
         "issuer `{alias}`: it has several tenants, and the subject does not name the tenant: give `subject_template` a place for it"

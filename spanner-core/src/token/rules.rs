@@ -12,6 +12,7 @@ use crate::token::json::Members;
 use crate::token::key::Purpose;
 use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
 use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
+use crate::token::proof::Binding;
 
 /// What is accepted of one issuer: for whom its tokens must be, how old they may be, how
 /// they say who is calling. Made by [`IssuerRules::builder`].
@@ -31,6 +32,7 @@ pub struct IssuerRules {
     pub(super) max_token_age: Option<Duration>,
     pub(super) max_token_lifetime: Option<Duration>,
     pub(super) unverified_binding: bool,
+    pub(super) require_binding: bool,
 }
 
 /// What becomes of a token that says that it does not list all groups of its subject
@@ -77,6 +79,7 @@ impl IssuerRules {
             max_token_age: Some(Duration::from_secs(30 * 24 * 60 * 60)),
             max_token_lifetime: None,
             unverified_binding: false,
+            require_binding: false,
         }
     }
 
@@ -97,6 +100,17 @@ impl IssuerRules {
         let mut claims = self.mapping.claims();
         claims.extend(self.bound.iter().map(|bound| bound.claim.top().to_owned()));
         claims
+    }
+
+    /// What a token is bound to, if that is to be checked here.
+    pub(super) fn binding(&self, claims: &Members) -> Result<Option<Binding>, TokenFault> {
+        if self.unverified_binding {
+            return Ok(None);
+        }
+        match Binding::of(claims)? {
+            None if self.require_binding => Err(TokenFault::ProofRequired),
+            binding => Ok(binding),
+        }
     }
 
     /// What keys of the issuer must be for.
@@ -147,6 +161,7 @@ pub struct IssuerRulesBuilder {
     max_token_age: Option<Duration>,
     max_token_lifetime: Option<Duration>,
     unverified_binding: bool,
+    require_binding: bool,
 }
 
 impl IssuerRulesBuilder {
@@ -331,8 +346,15 @@ impl IssuerRulesBuilder {
         self
     }
 
+    /// Refuses plain bearer tokens: only those count that are bound to a key (`DPoP`, RFC
+    /// 9449) or to a client's certificate (RFC 8705). Default: both kinds count.
+    pub fn require_binding(mut self) -> Self {
+        self.require_binding = true;
+        self
+    }
+
     /// Accepts sender-constrained tokens (`cnf`, RFC 7800) as if they were bearer tokens.
-    /// Default: they are refused.
+    /// Default: they are refused without their proof.
     ///
     /// # Security
     /// Right only where something in front verifies the binding (mutual TLS, `DPoP`).
@@ -350,6 +372,9 @@ impl IssuerRulesBuilder {
         let mut problems = Problems::new(self.alias.clone());
         self.check_audience(&mut problems);
         self.check_limits(&mut problems);
+        if self.require_binding && self.unverified_binding {
+            problems.add(|alias| RulesProblem::Binding { alias });
+        }
         let may_be_domain = self.mapping.issuer_regex.is_some();
         let is_domain = may_be_domain && is_trust_domain(&self.issuer);
         if !is_domain && !is_issuer(&self.issuer) {
@@ -373,6 +398,7 @@ impl IssuerRulesBuilder {
             max_token_age: self.max_token_age,
             max_token_lifetime: self.max_token_lifetime,
             unverified_binding: self.unverified_binding,
+            require_binding: self.require_binding,
         };
         problems.none().map(|()| rules)
     }

@@ -19,6 +19,7 @@ use crate::token::json::Members;
 use crate::token::key_set::KeySet;
 use crate::token::mapping::{Capture, shown};
 use crate::token::problem::{RulesError, RulesProblem};
+use crate::token::proof::{Binding, Presented};
 use crate::token::rules::IssuerRules;
 
 /// What an ID token carries and an access token does not (OpenID Connect Core §2, §3.1.3.6,
@@ -60,6 +61,7 @@ pub struct UnverifiedToken<'t> {
 pub struct VerifiedToken {
     rules: Arc<IssuerRules>,
     times: Times,
+    binding: Option<Binding>,
     caller: Caller,
 }
 
@@ -197,6 +199,7 @@ impl TokenVerifier {
         Ok(VerifiedToken {
             rules: Arc::clone(rules),
             times: token.times,
+            binding: rules.binding(&token.claims)?,
             caller: identity::caller(rules, &token.claims, credential)?,
         })
     }
@@ -234,6 +237,7 @@ impl TokenVerifier {
         Ok(VerifiedToken {
             rules: Arc::clone(rules),
             times,
+            binding: rules.binding(&claims)?,
             caller: identity::caller(rules, &claims, credential)?,
         })
     }
@@ -259,11 +263,26 @@ impl TokenVerifier {
 }
 
 impl VerifiedToken {
-    /// The caller, as of now.
+    /// The caller, as of now, of a token that came as a bearer token.
     ///
     /// # Errors
-    /// [`TokenFault::Expired`] and the other faults of times.
+    /// [`TokenFault::Expired`] and the other faults of times; [`TokenFault::ProofRequired`]
+    /// if the token is bound to a key or a certificate.
     pub fn caller(&self, now: Timestamp) -> Result<Caller, TokenFault> {
+        self.caller_with(&Presented::default(), now)
+    }
+
+    /// The caller, as of now, of a token with what came beside it.
+    ///
+    /// # Errors
+    /// [`TokenFault::Expired`] and the other faults of times; [`TokenFault::ProofRequired`]
+    /// and [`TokenFault::ProofInvalid`].
+    pub fn caller_with(
+        &self,
+        presented: &Presented<'_>,
+        now: Timestamp,
+    ) -> Result<Caller, TokenFault> {
+        Binding::check(self.binding.as_ref(), presented)?;
         let freshness = self.times.check(&self.rules, now)?;
         Ok(self.caller.clone().with_freshness(freshness))
     }
