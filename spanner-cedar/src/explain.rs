@@ -128,6 +128,29 @@ impl Deciding {
     }
 }
 
+impl Deciding {
+    /// The credential that would satisfy it.
+    fn demands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(step_up) = &self.step_up {
+            f.write_str("\n    a sign-in would satisfy it")?;
+            if !step_up.acr_values.is_empty() {
+                write!(f, ", as {}", step_up.acr_values.join(" or "))?;
+            }
+            if let Some(age) = step_up.max_age {
+                write!(f, ", at most {} seconds old", age.as_secs())?;
+            }
+        }
+        if !self.scopes.is_empty() {
+            write!(
+                f,
+                "\n    the scopes {} would satisfy it",
+                self.scopes.join(" ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = match self.verdict.reason {
@@ -146,6 +169,7 @@ impl fmt::Display for Explanation {
             if let Some(reason) = &policy.reason {
                 write!(f, ": {reason}")?;
             }
+            policy.demands(f)?;
         }
         for remedy in &self.remedies {
             write!(f, "\n  the role {} would allow it", remedy.role)?;

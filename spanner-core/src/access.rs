@@ -27,7 +27,7 @@ pub struct Context {
     pub auth_age: Option<Duration>,
     /// Whether the subject's groups are all known.
     pub groups_complete: bool,
-    /// Number of actors between the subject and the request.
+    /// Number of actors between the subject and the request; 0 is a direct call.
     pub delegation_depth: usize,
 }
 
@@ -64,7 +64,8 @@ fn since(time: Timestamp, now: Timestamp) -> Duration {
 /// One question to an authorizer: may this party do this action on this resource here?
 ///
 /// A request with an actor, or with several pairs, is several questions; all must be
-/// answered with [`Effect::Allow`].
+/// answered with [`Effect::Allow`]. With an actor, the subject is asked about in the
+/// circumstances of the call and once more in those of a direct one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Question<'a> {

@@ -551,6 +551,18 @@ fn explains_what_would_allow_a_refused_request() {
         cedar.explain(&question).to_string(),
         "allowed\n  by grant/production/acme/sentiment/caller/group:corp/support"
     );
+    let strict = with(
+        r#"@id("strict") @reason("r") @step_up_acr("urn:a urn:b") @step_up_max_age("60") @scope("x y") forbid (principal, action, resource);"#,
+    );
+    assert_eq!(
+        strict.explain(&question).to_string(),
+        "refused: a guardrail forbids it
+  by grant/production/acme/sentiment/caller/group:corp/support
+  by strict: r
+    a sign-in would satisfy it, as urn:a or urn:b, at most 60 seconds old
+    the scopes x y would satisfy it
+  ask group:corp/nlp"
+    );
 }
 
 #[test]

@@ -156,6 +156,70 @@ forbid (principal is Spanner::Agent, action, resource) unless { context.delegati
     check(&alone, Action::Generate, Some("authz.forbidden"));
 }
 
+#[test]
+fn a_person_behind_an_agent_is_asked_to_sign_in_where_it_helps() {
+    let cedar = with(
+        r#"@id("strong") @reason("two factors") @step_up_acr("urn:mfa") @step_up_max_age("300")
+forbid (principal, action == Spanner::Action::"embed", resource) unless { context.assurance >= 2 && context.authAgeSeconds <= 300 };
+@id("agents") @reason("two factors") @step_up_acr("urn:mfa")
+forbid (principal is Spanner::Agent, action == Spanner::Action::"predict", resource) unless { context.assurance >= 2 };
+"#,
+    );
+    let gate = gate(&cedar);
+    let ann = || Caller::assertion(principal("user:corp/ann")).groups([group("support")]);
+    let now = || NOW.parse().unwrap();
+    let copilot = || [principal("agent:corp/triage-copilot")];
+    let rogue = || [principal("agent:corp/rogue")];
+    let bot = Caller::assertion(principal("service:corp/ticket-bot"));
+    let strong = ann().assurance(2).authenticated_at(now());
+    let rows = [
+        (ann(), Action::Embed, Some("authz.step_up")),
+        (
+            ann().actors(copilot()),
+            Action::Embed,
+            Some("authz.step_up"),
+        ),
+        (strong.actors(copilot()), Action::Embed, None),
+        (
+            ann().assurance(2).actors(copilot()),
+            Action::Embed,
+            Some("authz.step_up"),
+        ),
+        // The agent has no grant: no sign-in of the person helps.
+        (
+            ann().actors(rogue()),
+            Action::Embed,
+            Some("authz.forbidden"),
+        ),
+        // The agent lacks it, and the person does not.
+        (
+            ann().actors(copilot()),
+            Action::Predict,
+            Some("authz.forbidden"),
+        ),
+        // Programs do not sign in.
+        (bot, Action::Embed, Some("authz.forbidden")),
+    ];
+    for (assertion, action, expected) in rows {
+        let caller = assertion.caller().unwrap();
+        let refusal = refusal(&gate, &caller, action, "acme/sentiment");
+        assert_eq!(
+            refusal.as_ref().map(Refusal::code),
+            expected,
+            "{caller} {action}"
+        );
+        let asked = refusal.is_some_and(|refusal| {
+            let notice = refusal.notice();
+            notice.status.http() == 401 && notice.challenge.is_some()
+        });
+        assert_eq!(
+            asked,
+            expected == Some("authz.step_up"),
+            "{caller} {action}"
+        );
+    }
+}
+
 const ROLES: [&str; 4] = ["reader", "caller", "writer", "admin"];
 const HOLDERS: [&str; 7] = [
     "group:corp/g",

@@ -1,5 +1,9 @@
 //! Protected resource metadata: one document, whoever asks and whatever they say.
 
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -7,6 +11,9 @@ use serde_json::{Value, json};
 use spanner_core::Count;
 use spanner_core::testing::MemorySink;
 use spanner_tower::{GuardBuilder, GuardLayer, Problem, ProtectedResource, surface};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tower::Layer;
 
 use crate::support::{Behind, Book, Guarded, Names, Reply, send};
@@ -177,6 +184,40 @@ async fn can_only_be_read() {
     }
     assert_eq!(sink.counts(), [Count::Public; 7]);
     assert!(sink.decisions().is_empty() && behind.seen().is_empty());
+}
+
+/// One exchange over loopback with a server of axum's, whose router has no such route.
+async fn exchange(method: &str) -> String {
+    let layer = builder(&MemorySink::new())
+        .protected_resource(resource("https://models.example.com"))
+        .build()
+        .unwrap();
+    let router = Router::new().route("/", get(async || "")).layer(layer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{method} {WELL_KNOWN} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let read = timeout(Duration::from_secs(10), stream.read_to_string(&mut text));
+    read.await.unwrap().unwrap();
+    server.abort();
+    text
+}
+
+#[tokio::test]
+async fn is_served_over_http_where_the_service_has_no_such_route() {
+    let (head, get) = (exchange("HEAD").await, exchange("GET").await);
+    let (fields, document) = get.split_once("\r\n\r\n").unwrap();
+    assert!(fields.starts_with("HTTP/1.1 200"), "{fields}");
+    assert!(document.ends_with('}'), "{document}");
+    let length = format!("content-length: {}\r\n", document.len());
+    for fields in [&get, &head] {
+        assert_eq!(fields.matches("content-length").count(), 1, "{fields}");
+        assert!(fields.contains(&length), "{fields}");
+    }
+    assert!(head.ends_with("\r\n\r\n"), "{head}");
 }
 
 #[tokio::test]
