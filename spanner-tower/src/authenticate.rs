@@ -29,6 +29,12 @@ pub trait Authenticate: Send + Sync + 'static {
         parts: &'a mut Parts,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Caller, Refusal>>;
+
+    /// The algorithms of `DPoP` proofs (RFC 9449 §5.1) that it accepts, between spaces;
+    /// challenges then offer that scheme too. Default: none.
+    fn proof_algorithms(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
@@ -38,5 +44,9 @@ impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Caller, Refusal>> {
         (**self).authenticate(parts, now)
+    }
+
+    fn proof_algorithms(&self) -> Option<&str> {
+        (**self).proof_algorithms()
     }
 }

@@ -68,7 +68,7 @@ pub mod surface;
 
 pub use authenticate::{Authenticate, BoxFuture};
 #[cfg(feature = "jwks")]
-pub use bearer::{Bearer, BearerError, Issuer};
+pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{

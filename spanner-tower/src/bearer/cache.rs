@@ -11,7 +11,8 @@
 //!    that an entry that is stored late is not good any more;
 //! 4. `exp`, `nbf`, age and revocation are looked at again on every hit;
 //! 5. an entry lives for at most a minute, whatever the token says;
-//! 6. only what was accepted is stored, so that nobody fills it with garbage.
+//! 6. only what was verified is stored, so that nobody fills it with garbage;
+//! 7. a proof of possession is not part of it: each request has its own.
 
 use std::time::Duration;
 

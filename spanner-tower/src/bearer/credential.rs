@@ -1,54 +1,90 @@
 //! The credential in a request's head (RFC 6750 §2.1, RFC 9110 §11.6.2).
 
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use spanner_core::Obstacle;
 
 /// The longest value of the header, in bytes: twice the longest token.
 const MAX_CREDENTIAL: usize = 16 * 1024;
 
-/// The one `Authorization` header, marked so that nothing behind prints it.
-pub(super) fn take(parts: &mut Parts) -> Result<HeaderValue, Obstacle> {
+/// The header of a `DPoP` proof (RFC 9449 §4.1).
+pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The headers that carry credentials, marked so that nothing behind prints them.
+pub(super) struct Headers {
+    authorization: HeaderValue,
+    proof: Option<HeaderValue>,
+}
+
+/// What a request's head has of credentials.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credentials<'h> {
+    pub(super) token: &'h str,
+    /// Whether the token came with the scheme `DPoP`.
+    pub(super) dpop: bool,
+    pub(super) proof: Option<&'h HeaderValue>,
+}
+
+/// The one `Authorization` header, and the proof beside it.
+pub(super) fn take(parts: &mut Parts) -> Result<Headers, Obstacle> {
+    let (authorization, proof) = (one(parts, &AUTHORIZATION), one(parts, &DPOP));
+    let authorization = authorization?.ok_or(Obstacle::Missing)?;
+    Ok(Headers {
+        authorization,
+        proof: proof?,
+    })
+}
+
+/// The only header of a name, if there is one.
+fn one(parts: &mut Parts, wanted: &HeaderName) -> Result<Option<HeaderValue>, Obstacle> {
     let mut found = None;
     let mut several = false;
     for (name, value) in &mut parts.headers {
-        if name == AUTHORIZATION {
+        if name == wanted {
             value.set_sensitive(true);
             several |= found.is_some();
             found = Some(value.clone());
         }
     }
     match found {
-        None => Err(Obstacle::Missing),
         Some(_) if several => Err(Obstacle::Malformed),
         Some(value) if value.len() > MAX_CREDENTIAL => Err(Obstacle::Malformed),
-        Some(value) => Ok(value),
+        found => Ok(found),
     }
 }
 
-/// The token of a `Bearer` credential: one word after one space. That it is no token68 is
-/// for the verifier to say, like whatever else is wrong with a token.
-pub(super) fn token(header: &HeaderValue) -> Result<&str, Obstacle> {
-    let text = header.to_str().map_err(|_| Obstacle::Malformed)?;
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        let is_scheme = !scheme.is_empty()
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        return Err(if is_scheme {
-            Obstacle::UnsupportedScheme
+impl Headers {
+    /// The token of a `Bearer` credential, or of a `DPoP` one where those are accepted: one
+    /// word after one space. That it is no token68 is for the verifier to say, like whatever
+    /// else is wrong with a token.
+    pub(super) fn credentials(&self, accepts_dpop: bool) -> Result<Credentials<'_>, Obstacle> {
+        let text = self.authorization.to_str();
+        let text = text.map_err(|_| Obstacle::Malformed)?;
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+        let dpop = accepts_dpop && scheme.eq_ignore_ascii_case("DPoP");
+        if !dpop && !scheme.eq_ignore_ascii_case("Bearer") {
+            let is_scheme = !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            return Err(if is_scheme {
+                Obstacle::UnsupportedScheme
+            } else {
+                Obstacle::Malformed
+            });
+        }
+        // A comma would begin a second credential.
+        let is_one_word = token.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        if is_one_word && token.bytes().any(|b| b != b'.') {
+            Ok(Credentials {
+                token,
+                dpop,
+                proof: self.proof.as_ref(),
+            })
         } else {
-            Obstacle::Malformed
-        });
-    }
-    // A comma would begin a second credential.
-    let is_one_word = token.bytes().all(|b| b.is_ascii_graphic() && b != b',');
-    if is_one_word && token.bytes().any(|b| b != b'.') {
-        Ok(token)
-    } else {
-        Err(Obstacle::Malformed)
+            Err(Obstacle::Malformed)
+        }
     }
 }
 
@@ -65,8 +101,9 @@ mod tests {
             request = request.header(AUTHORIZATION, *value);
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
-        let header = take(&mut parts)?;
-        token(&header).map(str::to_owned)
+        let headers = take(&mut parts)?;
+        let credentials = headers.credentials(false)?;
+        Ok(credentials.token.to_owned())
     }
 
     #[test]
@@ -105,10 +142,61 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_marked_as_sensitive() {
-        let request = http::Request::builder().header(AUTHORIZATION, "Bearer a.b.c");
+    fn reads_proofs_where_they_are_accepted() {
+        for (headers, accepts, due) in [
+            (
+                &[("authorization", "DPoP a.b.c"), ("dpop", "d.e.f")][..],
+                true,
+                Ok(true),
+            ),
+            (&[("authorization", "dpop a.b.c")], true, Ok(true)),
+            (
+                &[("authorization", "Bearer a.b.c"), ("dpop", "d.e.f")],
+                true,
+                Ok(false),
+            ),
+            (
+                &[("authorization", "DPoP a.b.c"), ("dpop", "d.e.f")],
+                false,
+                Err(Obstacle::UnsupportedScheme),
+            ),
+            (
+                &[
+                    ("authorization", "DPoP a.b.c"),
+                    ("dpop", "d.e.f"),
+                    ("dpop", "d.e.f"),
+                ],
+                true,
+                Err(Obstacle::Malformed),
+            ),
+            (
+                &[("authorization", "DPoP a.b.c, Bearer d.e.f")],
+                true,
+                Err(Obstacle::Malformed),
+            ),
+            (&[("dpop", "d.e.f")], true, Err(Obstacle::Missing)),
+        ] {
+            let mut request = http::Request::builder();
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut parts = request.body(()).unwrap().into_parts().0;
+            let found = take(&mut parts).and_then(|it| it.credentials(accepts).map(|it| it.dpop));
+            assert_eq!(found, due, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_headers_are_marked_as_sensitive() {
+        let request = http::Request::builder()
+            .header(AUTHORIZATION, "DPoP a.b.c")
+            .header(DPOP, "d.e.f");
         let mut parts = request.body(()).unwrap().into_parts().0;
         take(&mut parts).unwrap();
-        assert!(!format!("{:?}", parts.headers).contains("a.b.c"));
+        let shown = format!("{:?}", parts.headers);
+        assert!(
+            !shown.contains("a.b.c") && !shown.contains("d.e.f"),
+            "{shown}"
+        );
     }
 }

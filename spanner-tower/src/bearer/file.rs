@@ -26,6 +26,7 @@
 //! | `delegation`, `ignore_self_act` | `false` is [`Issuer::refuse_delegation`]; `true` is [`Issuer::ignore_self_act`] |
 //! | `introspection` | `{ url, client_id, client_secret, client_secret_env, client_secret_file, auth, prefixes, kept_for }`: see [`Introspection`]. `url` is discovered if left out, `auth` is `basic` (the default) or `post`, and one of the three says the secret |
 //! | `organizations` | with the preset `hugging_face_whoami`: see [`Issuer::hugging_face_tokens`] |
+//! | `require_binding` | `true`; see [`Issuer::require_binding`] |
 //! | `danger_allow_http_loopback`, `danger_allow_unverified_binding` | `true`; see [`Issuer`] |
 //!
 //! All others are members of a [claim mapping](spanner_core::token#claim-mappings).
@@ -310,6 +311,9 @@ impl Members {
         }
         if self.take_flag("ignore_self_act") {
             issuer = issuer.ignore_self_act();
+        }
+        if self.take_flag("require_binding") {
+            issuer = issuer.require_binding();
         }
         if self.take_flag("danger_allow_unverified_binding") {
             issuer = issuer.allow_unverified_binding();

@@ -152,6 +152,12 @@ pub enum IssuerProblem {
         /// The prefix; empty where it takes all that are nobody else's.
         prefix: String,
     },
+    /// The address for `DPoP` proofs is none.
+    #[error("`{address}`, for `DPoP` proofs, is no address: `https://`, a host, perhaps a path")]
+    Origin {
+        /// The address as configured.
+        address: String,
+    },
     /// Its rules do not hold together.
     #[error("{0}")]
     Rules(RulesError),
@@ -361,6 +367,11 @@ impl Issuer {
     /// See [`IssuerRulesBuilder::rfc9068`].
     pub fn rfc9068(self) -> Self {
         self.adjust(IssuerRulesBuilder::rfc9068)
+    }
+
+    /// See [`IssuerRulesBuilder::require_binding`].
+    pub fn require_binding(self) -> Self {
+        self.adjust(IssuerRulesBuilder::require_binding)
     }
 
     /// See [`IssuerRulesBuilder::allow_unverified_binding`].

@@ -8,7 +8,9 @@
 //!    issuer that is not configured causes no traffic.
 //! 4. A verified token is kept for at most a minute, and only while keys and
 //!    [revocations](revocation) are those that it was verified with.
-//! 5. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
+//! 5. A token that is bound to a key or a certificate is looked at with every request's own
+//!    [proof](Bearer).
+//! 6. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
 //!
 //! # Example
 //! ```no_run
@@ -25,6 +27,7 @@ mod cache;
 mod credential;
 pub mod file;
 mod issuer;
+mod proof;
 mod providers;
 pub mod revocation;
 
@@ -35,7 +38,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use spanner_core::token::{TokenVerifier, UnverifiedToken, VerifiedToken};
+use spanner_core::token::{DpopProof, TokenVerifier, UnverifiedToken, VerifiedToken};
 use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
 
 use crate::authenticate::{Authenticate, BoxFuture};
@@ -44,9 +47,11 @@ use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
 pub(crate) use cache::TokenKey;
 use cache::{Era, TokenCache};
+use proof::Proofs;
 
 pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
+pub use proof::PeerCertificate;
 pub use revocation::{Revocation, RevocationError, Revocations};
 
 /// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
@@ -60,6 +65,8 @@ struct Shared {
     verifier: TokenVerifier,
     tokens: TokenCache,
     revocations: Revocations,
+    /// Absent where proofs are not accepted.
+    proofs: Option<Proofs>,
     /// The keys of each issuer, by its `iss`.
     keys: HashMap<String, IssuerKeys>,
     opaque: Vec<(IssuerAlias, OpaqueTokens)>,
@@ -76,6 +83,7 @@ pub struct BearerBuilder {
     issuers: Vec<Issuer>,
     cached_tokens: usize,
     revocations: Revocations,
+    origin: Option<String>,
 }
 
 /// How an issuer stands, for a readiness probe.
@@ -109,6 +117,7 @@ impl Bearer {
             issuers: Vec::new(),
             cached_tokens: cache::ENTRIES,
             revocations: Revocations::new(),
+            origin: None,
         }
     }
 
@@ -175,29 +184,36 @@ impl Bearer {
     }
 
     async fn caller(&self, parts: &mut Parts, now: Timestamp) -> Result<Caller, Refusal> {
-        let header = credential::take(parts)?;
-        let token = credential::token(&header)?;
-        if let Some(opaque) = self.opaque(token) {
-            let attested = opaque.attest(&self.shared.verifier, token, now).await?;
-            let caller = attested.caller(now)?;
-            self.shared.revocations.check(&caller)?;
-            return Ok(caller);
-        }
+        let headers = credential::take(parts)?;
+        let proofs = self.shared.proofs.as_ref();
+        let credentials = headers.credentials(proofs.is_some())?;
         // Before anything is looked up: what is revoked meanwhile must not be kept.
         let epoch = self.shared.revocations.epoch();
-        let key = TokenKey::of(token);
-        let caller = match self.kept(&key, epoch, now).await? {
-            Some(caller) => caller,
-            None => {
-                let token = self.shared.verifier.inspect(token, now)?;
-                let (verified, keys) = self.verify(&token, now).await?;
-                let caller = verified.caller(now)?;
-                self.shared.revocations.check(&caller)?;
-                self.shared.tokens.put(key, verified, Era { keys, epoch });
-                caller
-            }
-        };
+        let token = self.token(credentials.token, epoch, now).await?;
+        let caller = proof::caller(&token, &credentials, parts, proofs, now)?;
+        self.shared.revocations.check(&caller)?;
         Ok(caller)
+    }
+
+    /// The token, verified just now or a moment ago, or attested by its issuer.
+    async fn token(
+        &self,
+        token: &str,
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, Refusal> {
+        if let Some(opaque) = self.opaque(token) {
+            return opaque.attest(&self.shared.verifier, token, now).await;
+        }
+        let key = TokenKey::of(token);
+        if let Some(kept) = self.kept(&key, epoch).await? {
+            return Ok(kept);
+        }
+        let token = self.shared.verifier.inspect(token, now)?;
+        let (verified, keys) = self.verify(&token, now).await?;
+        let era = Era { keys, epoch };
+        self.shared.tokens.put(key, verified.clone(), era);
+        Ok(verified)
     }
 
     /// Who must be asked about a token: the issuer whose prefix it has; for one that is not
@@ -211,13 +227,8 @@ impl Bearer {
             .or_else(|| opaque.find(|it| !signed && it.prefixes().is_empty()))
     }
 
-    /// The caller of a token that was accepted a moment ago, if that still counts.
-    async fn kept(
-        &self,
-        key: &TokenKey,
-        epoch: u64,
-        now: Timestamp,
-    ) -> Result<Option<Caller>, Refusal> {
+    /// A token that was verified a moment ago, if that still counts.
+    async fn kept(&self, key: &TokenKey, epoch: u64) -> Result<Option<VerifiedToken>, Refusal> {
         let Some(kept) = self.shared.tokens.get(key) else {
             return Ok(None);
         };
@@ -226,13 +237,11 @@ impl Bearer {
             keys: keys.generation(),
             epoch,
         };
-        if !kept.is_good_in(era) {
-            self.shared.tokens.forget(key);
-            return Ok(None);
+        if kept.is_good_in(era) {
+            return Ok(Some(kept.token));
         }
-        let caller = kept.token.caller(now)?;
-        self.shared.revocations.check(&caller)?;
-        Ok(Some(caller))
+        self.shared.tokens.forget(key);
+        Ok(None)
     }
 
     /// Verifies a token; says which keys did.
@@ -269,6 +278,11 @@ impl Authenticate for Bearer {
     ) -> BoxFuture<'a, Result<Caller, Refusal>> {
         Box::pin(self.caller(parts, now))
     }
+
+    fn proof_algorithms(&self) -> Option<&str> {
+        let proofs = self.shared.proofs.as_ref();
+        proofs.map(|_| DpopProof::ALGORITHMS)
+    }
 }
 
 impl fmt::Debug for Bearer {
@@ -295,6 +309,18 @@ impl BearerBuilder {
     /// [`Bearer::revocations`] gives out.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
+        self
+    }
+
+    /// Accepts `DPoP` proofs (RFC 9449) for requests to this address, which is how callers
+    /// reach the guarded service: `https://models.example.com`, with a path if a proxy in
+    /// front takes one away. Default: none, and tokens bound to a key are refused.
+    ///
+    /// Server nonces (RFC 9449 §8) are not used: clocks must agree to half a minute. What was
+    /// used is remembered in this process only; behind several, a proof that was seen on its
+    /// way can be used once in each, within two minutes, for the same method and path.
+    pub fn dpop(mut self, address: impl Into<String>) -> Self {
+        self.origin = Some(address.into());
         self
     }
 
@@ -329,6 +355,15 @@ impl BearerBuilder {
             }
         }
         problems.extend(shared_prefixes(&opaque));
+        let proofs = self.origin.as_deref().map(|origin| {
+            Proofs::new(origin).ok_or_else(|| IssuerProblem::Origin {
+                address: origin.to_owned(),
+            })
+        });
+        let proofs = proofs.transpose().unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         // Without problems so far, the verifier says what the issuers do to one another.
         if problems.is_empty() {
             match TokenVerifier::new(rules) {
@@ -338,6 +373,7 @@ impl BearerBuilder {
                             verifier,
                             tokens: TokenCache::new(self.cached_tokens),
                             revocations: self.revocations,
+                            proofs,
                             keys,
                             opaque,
                         }),

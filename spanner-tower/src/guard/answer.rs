@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::json;
-use spanner_core::{Fault, Notice, RecordId, Refusal};
+use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, TokenFault};
 
 use crate::surface::Dialect;
 
@@ -41,6 +41,8 @@ pub(super) enum Voice {
 pub(super) struct Realm {
     pub(super) name: String,
     pub(super) metadata: Option<String>,
+    /// The algorithms of `DPoP` proofs, where that scheme is accepted.
+    pub(super) proof_algorithms: Option<String>,
 }
 
 /// Writes a refusal.
@@ -56,7 +58,7 @@ pub(super) fn answer(
         Voice::Http(dialect) => http(&notice, dialect, id),
     };
     let headers = response.headers_mut();
-    challenge(headers, realm, &notice);
+    challenge(headers, realm, refusal, &notice);
     if let Some(seconds) = notice.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -72,7 +74,7 @@ pub(super) fn trailers(refusal: &Refusal, realm: &Realm) -> HeaderMap {
     let notice = refusal.notice();
     let mut trailers = HeaderMap::new();
     grpc_status(&mut trailers, &notice);
-    challenge(&mut trailers, realm, &notice);
+    challenge(&mut trailers, realm, refusal, &notice);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
 }
@@ -154,7 +156,7 @@ fn sentence(notice: &Notice) -> String {
 
 /// Adds the challenge of RFC 6750 §3, if there is one, with the sign-in of RFC 9470 §3 and
 /// `resource_metadata` of RFC 9728 §5.1.
-fn challenge(headers: &mut HeaderMap, realm: &Realm, notice: &Notice) {
+fn challenge(headers: &mut HeaderMap, realm: &Realm, refusal: &Refusal, notice: &Notice) {
     let Some(asked) = &notice.challenge else {
         return;
     };
@@ -179,6 +181,46 @@ fn challenge(headers: &mut HeaderMap, realm: &Realm, notice: &Notice) {
         add("resource_metadata", metadata);
     }
     set(headers, WWW_AUTHENTICATE, &text);
+    let missing_scope = !asked.scopes.is_empty();
+    if let Some(algorithms) = &realm.proof_algorithms
+        && asked.step_up.is_none()
+        && !missing_scope
+    {
+        let text = proof_challenge(realm, algorithms, refusal, asked.error);
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
+    }
+}
+
+/// The challenge of RFC 9449 §7.1, beside the one for bearer tokens.
+fn proof_challenge(
+    realm: &Realm,
+    algorithms: &str,
+    refusal: &Refusal,
+    error: Option<&str>,
+) -> String {
+    let about_proof = matches!(
+        refusal,
+        Refusal::Credential(Obstacle::Token(
+            TokenFault::ProofInvalid | TokenFault::ProofReplayed
+        ))
+    );
+    let error = if about_proof {
+        Some("invalid_dpop_proof")
+    } else {
+        error
+    };
+    let mut text = format!("DPoP realm={}", quoted(&realm.name));
+    let error = error.map(|error| ("error", error));
+    let metadata = realm.metadata.as_deref();
+    let metadata = metadata.map(|metadata| ("resource_metadata", metadata));
+    let parts = error
+        .into_iter()
+        .chain([("algs", algorithms)])
+        .chain(metadata);
+    parts.for_each(|(name, value)| text.push_str(&format!(", {name}={}", quoted(value))));
+    text
 }
 
 /// A quoted-string (RFC 9110 §5.6.4); what cannot stand in one becomes `'`.

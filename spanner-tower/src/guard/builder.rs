@@ -50,6 +50,7 @@ impl GuardBuilder {
             realm: Realm {
                 name: "spanner".to_owned(),
                 metadata: None,
+                proof_algorithms: None,
             },
             resource: None,
         }
@@ -149,7 +150,8 @@ impl GuardBuilder {
                     self.ledger,
                     self.host,
                 );
-                let (callers, limits, realm) = (self.callers, self.limits, self.realm);
+                let (callers, limits, mut realm) = (self.callers, self.limits, self.realm);
+                realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
                 Ok(GuardLayer::new(guard.publishing(published)))
             }

@@ -216,6 +216,7 @@ impl<B> Admitted<B> {
         let broken = Broken::default();
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
         parts.headers.remove(AUTHORIZATION);
+        parts.headers.remove("dpop");
         remove_ours(&mut parts.headers);
         // Some frameworks put it before the path that was decided.
         parts.headers.remove("x-forwarded-prefix");

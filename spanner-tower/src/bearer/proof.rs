@@ -1,0 +1,252 @@
+//! Proofs of possession beside a token: `DPoP` (RFC 9449) and client certificates (RFC 8705).
+//!
+//! 1. A proof is one `DPoP` header beside the scheme `DPoP`. It is looked at after the token
+//!    was verified, for every request, also when the token is kept.
+//! 2. It must be for this method and this URL. The URL is the origin that is configured and
+//!    the request's path: never what `Host` or a forwarding header says.
+//! 3. It counts once. What was used is remembered for as long as it could be used again, in
+//!    this process; when too much is remembered, further proofs are answered with 503
+//!    rather than accepted unseen.
+//! 4. A certificate is what the TLS connection had, as the service says by
+//!    [`PeerCertificate`]; never a header.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::request::Parts;
+use reqwest::Url;
+use sha2::{Digest, Sha256};
+use spanner_core::token::{DpopProof, Presented, VerifiedToken};
+use spanner_core::{Caller, Outage, Refusal, Timestamp, TokenFault};
+use tokio::time::Instant;
+
+use super::credential::Credentials;
+
+/// How many proofs are remembered for each span of their life: 1,700 requests per second,
+/// in 16 MB.
+const REMEMBERED: usize = 1 << 18;
+
+/// The client's certificate of the TLS connection that a request came over, for
+/// certificate-bound tokens (RFC 8705). The service that ends TLS puts it into the request's
+/// extensions, before the guard.
+///
+/// # Security
+/// Only what the handshake verified the possession of may be put here; the certificate's
+/// chain need not be checked (RFC 8705 §3). A header that a proxy adds is something that
+/// callers can write, unless nobody else reaches the service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PeerCertificate {
+    hash: [u8; 32],
+}
+
+impl PeerCertificate {
+    /// The certificate in DER, as TLS libraries give it.
+    #[must_use]
+    pub fn of_der(certificate: &[u8]) -> Self {
+        Self {
+            hash: Sha256::digest(certificate).into(),
+        }
+    }
+}
+
+impl fmt::Debug for PeerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerCertificate")
+    }
+}
+
+/// Where this service is reached, and which proofs were used.
+pub(super) struct Proofs {
+    origin: Url,
+    used: Mutex<Used>,
+}
+
+/// What was used in this span and in the one before: each is remembered for one span at
+/// least and for two at most.
+struct Used {
+    current: HashSet<[u8; 32]>,
+    previous: HashSet<[u8; 32]>,
+    since: Instant,
+}
+
+impl Proofs {
+    /// Proofs for a service at this address.
+    pub(super) fn new(origin: &str) -> Option<Self> {
+        let origin = Url::parse(origin).ok()?;
+        let bare = origin.query().is_none()
+            && origin.fragment().is_none()
+            && origin.username().is_empty()
+            && origin.password().is_none();
+        let fits = matches!(origin.scheme(), "https" | "http") && origin.has_host();
+        (bare && fits).then(|| Self {
+            origin,
+            used: Mutex::new(Used {
+                current: HashSet::new(),
+                previous: HashSet::new(),
+                since: Instant::now(),
+            }),
+        })
+    }
+
+    /// Whether a proof's URL is that of a request for this path. Both are parsed, so that
+    /// letter case of scheme and host, default ports and dot segments make no difference.
+    fn is_target(&self, path: &str, url: &str) -> bool {
+        let mut due = self.origin.clone();
+        let base = self.origin.path().trim_end_matches('/');
+        due.set_path(&format!("{base}{path}"));
+        Url::parse(url).is_ok_and(|mut url| {
+            let bare = url.username().is_empty() && url.password().is_none();
+            url.set_query(None);
+            url.set_fragment(None);
+            bare && url == due
+        })
+    }
+
+    /// Notes that a proof is used now; it must not have been before.
+    fn use_up(&self, proof: &DpopProof) -> Result<(), Refusal> {
+        const SPAN: Duration = Duration::from_secs(DpopProof::LIFE_SECONDS);
+        let once = proof.once();
+        let now = Instant::now();
+        // What a panic left behind is whole: each change is one step.
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.duration_since(used.since);
+        if passed >= SPAN {
+            used.previous = match passed < 2 * SPAN {
+                true => mem::take(&mut used.current),
+                false => HashSet::new(),
+            };
+            used.current.clear();
+            used.since = now;
+        }
+        if used.current.contains(&once) || used.previous.contains(&once) {
+            return Err(TokenFault::ProofReplayed.into());
+        }
+        if used.current.len() >= REMEMBERED {
+            return Err(Outage::Proofs.into());
+        }
+        used.current.insert(once);
+        Ok(())
+    }
+}
+
+/// The caller of a verified token, with what came beside it.
+pub(super) fn caller(
+    token: &VerifiedToken,
+    credentials: &Credentials<'_>,
+    parts: &Parts,
+    proofs: Option<&Proofs>,
+    now: Timestamp,
+) -> Result<Caller, Refusal> {
+    let certificate = parts.extensions.get::<PeerCertificate>();
+    let mut presented = Presented::default();
+    presented.dpop = credentials.dpop;
+    presented.certificate = certificate.map(|certificate| certificate.hash);
+    let (Some(proof), Some(proofs), true) = (credentials.proof, proofs, credentials.dpop) else {
+        return Ok(token.caller_with(&presented, now)?);
+    };
+    let proof = proof.to_str().map_err(|_| TokenFault::ProofInvalid)?;
+    let path = parts.uri.path();
+    let is_target = |url: &str| proofs.is_target(path, url);
+    let method = parts.method.as_str();
+    let proof = DpopProof::verify(proof, method, is_target, credentials.token, now)?;
+    presented.proof = Some(&proof);
+    let caller = token.caller_with(&presented, now)?;
+    proofs.use_up(&proof)?;
+    Ok(caller)
+}
+
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proofs({})", self.origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_the_configured_origin_and_the_path() {
+        for (origin, path, url, due) in [
+            ("https://m.example", "/v1/x", "https://m.example/v1/x", true),
+            (
+                "https://m.example/",
+                "/v1/x",
+                "https://m.example/v1/x",
+                true,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "HTTPS://M.Example:443/v1/./x?q#f",
+                true,
+            ),
+            (
+                "https://m.example/api/",
+                "/v1/x",
+                "https://m.example/api/v1/x",
+                true,
+            ),
+            (
+                "https://m.example/api",
+                "/v1/x",
+                "https://m.example/v1/x",
+                false,
+            ),
+            ("https://m.example", "/v1/x", "http://m.example/v1/x", false),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://m.example:8443/v1/x",
+                false,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://m.example.evil/v1/x",
+                false,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://m.example@evil/v1/x",
+                false,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://u@m.example/v1/x",
+                false,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://m.example/v1/X",
+                false,
+            ),
+            (
+                "https://m.example",
+                "/v1/x",
+                "https://m.example/v1/x/",
+                false,
+            ),
+            ("https://m.example", "/v1/x", "/v1/x", false),
+            ("https://m.example", "/v1/x", "", false),
+        ] {
+            let proofs = Proofs::new(origin).unwrap();
+            assert_eq!(proofs.is_target(path, url), due, "{origin} {path} {url}");
+        }
+        for origin in [
+            "m.example",
+            "ftp://m.example",
+            "https://m.example?q",
+            "https://u@m.example",
+            "",
+        ] {
+            assert!(Proofs::new(origin).is_none(), "{origin}");
+        }
+    }
+}
