@@ -25,6 +25,7 @@
 //! Everything here panics where it cannot go on: a test should fail.
 #![expect(clippy::expect_used, reason = "a test that cannot go on should fail")]
 
+mod holder;
 mod server;
 mod token;
 
@@ -47,6 +48,7 @@ use crate::Issuer;
 use crate::authenticate::BoxFuture;
 use crate::keys::{FetchError, Fetched, KeySource};
 
+pub use holder::{MockHolder, MockProof};
 pub use server::Serving;
 pub use token::MockToken;
 

@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use spanner_core::Timestamp;
 use spanner_core::token::Algorithm;
 
-use super::MockIdp;
+use super::{MockHolder, MockIdp};
 
 /// A token of a [`MockIdp`], before it is signed.
 #[derive(Debug, Clone)]
@@ -87,6 +88,17 @@ impl MockToken {
         self
     }
 
+    /// Binds it to a client's key (RFC 9449 §6.1).
+    pub fn bound_to(self, holder: &MockHolder) -> Self {
+        self.claim("cnf", json!({ "jkt": holder.thumbprint() }))
+    }
+
+    /// Binds it to a client's certificate, in DER (RFC 8705 §3.1).
+    pub fn bound_to_certificate(self, certificate: &[u8]) -> Self {
+        let print = URL_SAFE_NO_PAD.encode(Sha256::digest(certificate));
+        self.claim("cnf", json!({ "x5t#S256": print }))
+    }
+
     /// Leaves out a claim or a parameter of the header that would be there otherwise.
     pub fn without(mut self, name: &str) -> Self {
         self.absent.push(name.to_owned());
@@ -126,7 +138,7 @@ impl MockToken {
     }
 }
 
-const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+pub(super) const fn jose(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     use jsonwebtoken::Algorithm as Jose;
     match algorithm {
         Algorithm::Rs384 => Jose::RS384,

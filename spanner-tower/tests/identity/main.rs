@@ -9,6 +9,7 @@
 mod cached;
 mod file;
 mod opaque;
+mod proof;
 mod revoked;
 mod together;
 mod whoami;
