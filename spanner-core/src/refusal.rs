@@ -307,6 +307,8 @@ pub enum Outage {
     },
     /// Remember that a proof was used: too many are remembered.
     Proofs,
+    /// Tell who calls: another guard around this one has taken the credential.
+    Stacked,
     /// Get a decision: no access is in force, or its answers do not fit the questions.
     Access,
     /// Record: no room, or not durable in time.
@@ -424,6 +426,7 @@ impl Refusal {
                 Outage::Keys { .. } => "keys.unavailable",
                 Outage::Introspection { .. } => "introspection.unavailable",
                 Outage::Proofs => "proofs.unavailable",
+                Outage::Stacked => "guard.stacked",
                 Outage::Access => "policy.unavailable",
                 Outage::Record => "audit.unavailable",
                 Outage::Abandoned => "guard.abandoned",
@@ -719,6 +722,10 @@ impl Outage {
             ),
             Self::Proofs => (
                 "too many proofs of possession were used in a short time",
+                Refusal::RETRY_AFTER,
+            ),
+            Self::Stacked => (
+                "this service is guarded twice, which its operator has to mend",
                 Refusal::RETRY_AFTER,
             ),
             Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),

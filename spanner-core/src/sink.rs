@@ -39,7 +39,8 @@ impl Room {
         Self(Box::new(fill))
     }
 
-    pub(crate) fn fill(self, outcome: Outcome) {
+    /// Fills it. For sinks that pass records on to another one.
+    pub fn fill(self, outcome: Outcome) {
         (self.0)(outcome);
     }
 }
@@ -94,6 +95,13 @@ pub trait AuditSink: Send + Sync + 'static {
 
     /// Counts something that has no record of its own. Must not block.
     fn count(&self, what: Count);
+
+    /// Whether what it takes is there for an auditor after the process has ended. A guard
+    /// that is built for production is not made with one that says no, unless that is
+    /// allowed by name. Default: `true`.
+    fn is_audited(&self) -> bool {
+        true
+    }
 }
 
 impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
@@ -103,5 +111,9 @@ impl<T: AuditSink + ?Sized> AuditSink for Arc<T> {
 
     fn count(&self, what: Count) {
         (**self).count(what);
+    }
+
+    fn is_audited(&self) -> bool {
+        (**self).is_audited()
     }
 }

@@ -238,6 +238,10 @@ impl AuditSink for MemorySink {
     fn count(&self, what: Count) {
         lock(&self.state).counts.push(what);
     }
+
+    fn is_audited(&self) -> bool {
+        false
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -59,11 +59,15 @@ mod guard;
 mod host;
 #[cfg(feature = "jwks")]
 pub mod keys;
+#[cfg(feature = "metrics")]
+pub mod metered;
 #[cfg(feature = "test-util")]
 pub mod mock_idp;
 #[cfg(feature = "jwks")]
 pub mod opaque;
 mod resolve;
+#[cfg(feature = "test-util")]
+pub mod self_check;
 pub mod surface;
 
 pub use authenticate::{Authenticate, BoxFuture};

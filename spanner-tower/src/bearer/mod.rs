@@ -171,6 +171,22 @@ impl Bearer {
         all
     }
 
+    /// Sets the gauges of each issuer ([`metered`](crate::metered)). Call it before metrics
+    /// are read: keys grow old by themselves.
+    #[cfg(feature = "metrics")]
+    pub fn publish_readiness(&self) {
+        for issuer in self.readiness() {
+            let ready = f64::from(u8::from(issuer.is_ready()));
+            let alias = issuer.issuer.to_string();
+            metrics::gauge!("spanner_issuer_ready", "issuer" => alias.clone()).set(ready);
+            let age = issuer.keys.and_then(|keys| keys.age);
+            if let Some(age) = age {
+                metrics::gauge!("spanner_issuer_keys_age_seconds", "issuer" => alias)
+                    .set(age.as_secs_f64());
+            }
+        }
+    }
+
     /// The list of revocations that it looks at.
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
@@ -206,7 +222,14 @@ impl Bearer {
             return opaque.attest(&self.shared.verifier, token, now).await;
         }
         let key = TokenKey::of(token);
-        if let Some(kept) = self.kept(&key, epoch).await? {
+        let kept = self.kept(&key, epoch).await?;
+        #[cfg(feature = "metrics")]
+        metrics::counter!(
+            "spanner_token_cache_total",
+            "result" => if kept.is_some() { "hit" } else { "miss" }
+        )
+        .increment(1);
+        if let Some(kept) = kept {
             return Ok(kept);
         }
         let token = self.shared.verifier.inspect(token, now)?;

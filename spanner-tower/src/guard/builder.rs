@@ -28,6 +28,7 @@ pub struct GuardBuilder {
     exempt: Vec<String>,
     limits: Limits,
     realm: Realm,
+    unaudited: bool,
     resource: Option<ProtectedResource>,
 }
 
@@ -52,6 +53,7 @@ impl GuardBuilder {
                 metadata: None,
                 proof_algorithms: None,
             },
+            unaudited: false,
             resource: None,
         }
     }
@@ -128,6 +130,13 @@ impl GuardBuilder {
         if self.surfaces.is_empty() {
             problems.push(Problem::NoSurface);
         }
+        if !is_accountable(&*self.ledger, self.unaudited, !cfg!(debug_assertions)) {
+            problems.push(Problem::Unaudited);
+        }
+        #[cfg(feature = "metrics")]
+        let ledger: Arc<dyn AuditSink> = Arc::new(crate::metered::Metered::new(self.ledger));
+        #[cfg(not(feature = "metrics"))]
+        let ledger = self.ledger;
         let routes = Routes::new(self.surfaces)
             .map_err(|error| problems.push(Problem::Surfaces(error.to_string())));
         let exempt: Vec<Exempt> = self
@@ -143,13 +152,7 @@ impl GuardBuilder {
         let published = publish(self.resource, &mut self.realm, &exempt, &mut problems);
         match (self.environment, routes) {
             (Some(environment), Ok(routes)) if problems.is_empty() => {
-                let gate = Gate::new(
-                    self.service,
-                    environment,
-                    self.access,
-                    self.ledger,
-                    self.host,
-                );
+                let gate = Gate::new(self.service, environment, self.access, ledger, self.host);
                 let (callers, limits, mut realm) = (self.callers, self.limits, self.realm);
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
@@ -184,6 +187,16 @@ impl Danger {
     /// Whoever reaches the service reaches this route.
     pub fn exempt(mut self, route: impl Into<String>) -> GuardBuilder {
         self.builder.exempt.push(route.into());
+        self.builder
+    }
+
+    /// Records to a sink that keeps nothing, such as one in memory. Only builds with
+    /// optimization ask for this, which is how services are deployed.
+    ///
+    /// # Security
+    /// Nobody will be able to say who called what.
+    pub fn allow_unaudited(mut self) -> GuardBuilder {
+        self.builder.unaudited = true;
         self.builder
     }
 }
@@ -240,6 +253,11 @@ pub enum Problem {
     /// The surfaces do not go together.
     #[error("the surfaces do not go together: {0}")]
     Surfaces(String),
+    /// What is decided would be forgotten with the process.
+    #[error(
+        "the sink keeps no records, so nobody could say who called what: give a ledger, or call `.danger().allow_unaudited()`"
+    )]
+    Unaudited,
     /// An exempted route is no route.
     #[error("`{0}` is no route to exempt: write `GET /path` or `package.Service/Method`")]
     Exempt(String),
@@ -277,6 +295,11 @@ fn publish(
     Some(published)
 }
 
+/// Whether requests may be served with this sink.
+fn is_accountable(sink: &dyn AuditSink, allowed: bool, deployed: bool) -> bool {
+    sink.is_audited() || allowed || !deployed
+}
+
 impl GuardLayer {
     /// Starts a guard from those who say who calls, what they may, and where it is
     /// recorded.
@@ -294,6 +317,25 @@ impl GuardLayer {
     pub(super) fn new(guard: Guard) -> Self {
         Self {
             guard: Arc::new(guard),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spanner_core::testing::MemorySink;
+
+    use super::*;
+
+    #[test]
+    fn a_deployed_guard_keeps_records_unless_told_otherwise() {
+        let sink = MemorySink::new();
+        for (allowed, deployed, due) in [
+            (false, true, false),
+            (true, true, true),
+            (false, false, true),
+        ] {
+            assert_eq!(is_accountable(&sink, allowed, deployed), due);
         }
     }
 }

@@ -23,7 +23,7 @@ impl Exempt {
         let canonical = path.starts_with('/')
             && path
                 .bytes()
-                .all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'?' | b'#' | b'\\'))
+                .all(|b| b.is_ascii_graphic() && !b"%?#\\*^$|()[]{}+".contains(&b))
             && !path.contains("//");
         canonical.then_some(Self { method, path })
     }

@@ -14,10 +14,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use spanner_core::{
-    Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Permit, Refusal, Refused, Target,
-    UnknownRoute,
+    Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
+    Refused, Target, UnknownRoute,
 };
 use tower_service::Service;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
@@ -48,6 +50,10 @@ pub(super) struct Guard {
     realm: Arc<Realm>,
     published: Option<Published>,
 }
+
+/// Marks a request that has passed a guard.
+#[derive(Clone)]
+struct Guarded;
 
 /// A request that may be forwarded.
 struct Admitted<B> {
@@ -184,10 +190,19 @@ impl Guard {
         if let Some(route) = &route {
             *voice = Voice::of(&parts.headers, route.is_grpc(), route.dialect());
             attempt.route(route.surface(), route.template());
+            let span = Span::current();
+            span.record("surface", &*route.surface());
+            span.record("route", &*route.template());
             if route.class() == RouteClass::Public {
                 refuse_detours(parts)?;
                 return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
             }
+        }
+        if parts.extensions.get::<Guarded>().is_some() {
+            tracing::error!(
+                "this service is guarded twice: the outer guard takes the credential, so the inner one refuses everybody; remove one of the layers"
+            );
+            return Err(Outage::Stacked.into());
         }
         let caller = self.callers.authenticate(parts, self.gate.now()).await?;
         attempt.identify(&caller);
@@ -221,6 +236,7 @@ impl<B> Admitted<B> {
         // Some frameworks put it before the path that was decided.
         parts.headers.remove("x-forwarded-prefix");
         parts.extensions.remove::<Permitted>();
+        parts.extensions.insert(Guarded);
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
         }
@@ -258,6 +274,9 @@ where
         .is_some_and(|caller| caller.credential().freshness == Freshness::RotateSoon);
     let mut settlement = permit.forward();
     let id = settlement.id();
+    if recorded {
+        note("allow", "granted", id);
+    }
     let (mut parts, body) = match call(&mut inner, request, &broken).await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => {
@@ -314,15 +333,20 @@ where
     .await
 }
 
+/// Tells the trace what was decided.
+fn note(effect: &'static str, reason: &'static str, decision: RecordId) {
+    let span = Span::current();
+    span.record("effect", effect);
+    span.record("reason", reason);
+    span.record("decision", tracing::field::display(decision));
+}
+
 /// Answers a refusal and settles its record.
 fn reply<R>(refused: Refused, voice: Voice, realm: &Realm) -> Response<GuardBody<R>> {
     let response = answer(refused.refusal(), refused.id(), voice, realm);
     let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
-    tracing::debug!(
-        decision = %refused.id(),
-        reason = refused.refusal().code(),
-        "refused"
-    );
+    note("deny", refused.refusal().code(), refused.id());
+    tracing::debug!("refused");
     refused.settle(response.status().as_u16(), bytes);
     response.map(GuardBody::answer)
 }
@@ -420,7 +444,15 @@ where
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let guard = Arc::clone(&self.guard);
-        Box::pin(async move { guard.serve(ready, request).await })
+        let span = tracing::info_span!(
+            "guard",
+            surface = Empty,
+            route = Empty,
+            effect = Empty,
+            reason = Empty,
+            decision = Empty,
+        );
+        Box::pin(async move { guard.serve(ready, request).await }.instrument(span))
     }
 }
 

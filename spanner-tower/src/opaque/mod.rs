@@ -200,7 +200,19 @@ impl OpaqueTokens {
             tracing::warn!(issuer = %self.issuer, "too many questions about opaque tokens are under way");
             return Err(outage(None));
         };
-        let answer = match self.asks.ask(token).await {
+        let asked = self.asks.ask(token).await;
+        #[cfg(feature = "metrics")]
+        metrics::counter!(
+            "spanner_introspections_total",
+            "issuer" => self.issuer.to_string(),
+            "result" => match &asked {
+                Ok(Answer::Active(_)) => "active",
+                Ok(Answer::Inactive) => "inactive",
+                Err(_) => "failed",
+            }
+        )
+        .increment(1);
+        let answer = match asked {
             Ok(answer) => answer,
             Err(error) => return Err(self.failed(&error)),
         };

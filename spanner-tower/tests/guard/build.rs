@@ -54,7 +54,10 @@ fn exempted_routes_are_exact() {
         ("GET /a%2Fb", false),
         ("GET /a?b", false),
         ("/grpc.health.v1.Health/Check", false),
-        ("GET /*", true),
+        ("GET /*", false),
+        ("GET ^/health", false),
+        ("GET /health(z)?", false),
+        ("GET /{file}", false),
         ("G@T /healthz", false),
         ("", false),
     ] {

@@ -8,6 +8,7 @@
 
 mod axum;
 mod build;
+mod observed;
 mod records;
 mod resource;
 mod rows;

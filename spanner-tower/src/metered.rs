@@ -1,0 +1,172 @@
+//! Metrics, through the `metrics` facade: whichever recorder the service installs gets them.
+//!
+//! Labels have few values: what the operator configured (service, environment, surface,
+//! issuer) and words of Spanner's own (effect, reason, class, result). Nothing that a caller
+//! chooses is a label.
+//!
+//! | metric | kind | labels | |
+//! |---|---|---|---|
+//! | `spanner_decisions_total` | counter | service, environment, surface, issuer, effect, reason | requests decided and recorded |
+//! | `spanner_record_seconds` | histogram | service, environment | until a decision was durable |
+//! | `spanner_record_failures_total` | counter | service, environment, reason | decisions that were not recorded, so not served |
+//! | `spanner_outcomes_total` | counter | service, environment, surface, class | how requests ended |
+//! | `spanner_request_seconds` | histogram | service, environment, surface, class | from arrival to the end |
+//! | `spanner_requests_in_flight` | gauge | service, environment | requests without an outcome |
+//! | `spanner_rotate_soon_total` | counter | issuer | requests with a credential past 80 % of its permitted age |
+//! | `spanner_unrecorded_total` | counter | what | requests that are counted and not recorded |
+//! | `spanner_token_cache_total` | counter | result | look-ups of verified tokens: `hit`, `miss` |
+//! | `spanner_introspections_total` | counter | issuer, result | questions about opaque tokens: `active`, `inactive`, `failed` |
+//! | `spanner_issuer_ready` | gauge | issuer | 1 if its callers can be identified; see [`Bearer::publish_readiness`](crate::Bearer::publish_readiness) |
+//! | `spanner_issuer_keys_age_seconds` | gauge | issuer | how old its keys are |
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{counter, gauge, histogram};
+use spanner_core::record::{Decision, Outcome};
+use spanner_core::{AuditSink, Count, Effect, Freshness, Receipt, Room, SinkFault};
+
+/// A sink that counts what goes through it.
+pub(crate) struct Metered {
+    inner: Arc<dyn AuditSink>,
+}
+
+/// What is the same for the two entries of a request.
+#[derive(Clone)]
+struct Labels {
+    service: String,
+    environment: String,
+    surface: String,
+}
+
+impl Metered {
+    pub(crate) fn new(inner: Arc<dyn AuditSink>) -> Self {
+        Self { inner }
+    }
+}
+
+impl Labels {
+    fn of(decision: &Decision) -> Self {
+        Self {
+            service: decision.service.clone(),
+            environment: decision.environment.clone(),
+            surface: decision
+                .surface
+                .clone()
+                .unwrap_or_else(|| "none".to_owned()),
+        }
+    }
+
+    fn decided(&self, decision: &Decision) {
+        let Self {
+            service,
+            environment,
+            surface,
+        } = self.clone();
+        let caller = decision.caller.as_ref();
+        let issuer = caller
+            .map_or("none", |caller| &caller.subject.issuer)
+            .to_owned();
+        if caller.is_some_and(|caller| caller.freshness == Freshness::RotateSoon) {
+            counter!("spanner_rotate_soon_total", "issuer" => issuer.clone()).increment(1);
+        }
+        let effect = match decision.effect {
+            Effect::Allow => "allow",
+            _ => "deny",
+        };
+        counter!(
+            "spanner_decisions_total",
+            "service" => service, "environment" => environment, "surface" => surface,
+            "issuer" => issuer, "effect" => effect, "reason" => decision.reason.clone()
+        )
+        .increment(1);
+    }
+
+    fn failed(&self, fault: &SinkFault) {
+        let reason = match fault {
+            SinkFault::Full => "full",
+            SinkFault::NotDurable { .. } => "not_durable",
+            SinkFault::Closed => "closed",
+            _ => "other",
+        };
+        let (service, environment) = (self.service.clone(), self.environment.clone());
+        counter!(
+            "spanner_record_failures_total",
+            "service" => service, "environment" => environment, "reason" => reason
+        )
+        .increment(1);
+    }
+
+    fn in_flight(&self) -> metrics::Gauge {
+        let (service, environment) = (self.service.clone(), self.environment.clone());
+        gauge!("spanner_requests_in_flight", "service" => service, "environment" => environment)
+    }
+
+    fn ended(self, outcome: &Outcome) {
+        self.in_flight().decrement(1.0);
+        let class = outcome.class.as_str();
+        let Self {
+            service,
+            environment,
+            surface,
+        } = self;
+        let labels = [
+            ("service", service),
+            ("environment", environment),
+            ("surface", surface),
+            ("class", class.to_owned()),
+        ];
+        counter!("spanner_outcomes_total", &labels).increment(1);
+        let seconds = outcome.duration_us as f64 / 1e6;
+        histogram!("spanner_request_seconds", &labels).record(seconds);
+    }
+}
+
+impl AuditSink for Metered {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        let labels = Labels::of(&decision);
+        labels.decided(&decision);
+        let began = Instant::now();
+        let Receipt { acknowledged, room } = self
+            .inner
+            .record(decision)
+            .inspect_err(|fault| labels.failed(fault))?;
+        labels.in_flight().increment(1.0);
+        let ended = labels.clone();
+        Ok(Receipt {
+            acknowledged: Box::pin(async move {
+                acknowledged
+                    .await
+                    .inspect_err(|fault| labels.failed(fault))?;
+                let Labels {
+                    service,
+                    environment,
+                    ..
+                } = labels;
+                let seconds = began.elapsed().as_secs_f64();
+                histogram!("spanner_record_seconds", "service" => service, "environment" => environment)
+                    .record(seconds);
+                Ok(())
+            }),
+            room: Room::new(move |outcome| {
+                ended.ended(&outcome);
+                room.fill(outcome);
+            }),
+        })
+    }
+
+    fn count(&self, what: Count) {
+        let word = match what {
+            Count::Public => "public",
+            Count::Exempt => "exempt",
+            Count::ShedRefusal => "shed_refusal",
+            _ => "other",
+        };
+        counter!("spanner_unrecorded_total", "what" => word).increment(1);
+        self.inner.count(what);
+    }
+
+    fn is_audited(&self) -> bool {
+        self.inner.is_audited()
+    }
+}
