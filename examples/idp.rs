@@ -7,19 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use crate::signer::Signer;
 
 /// Somebody who can sign in.
 #[derive(Debug, Clone)]
@@ -39,8 +37,7 @@ pub struct Idp {
 struct Provider {
     issuer: String,
     audience: String,
-    key: EncodingKey,
-    jwks: Value,
+    signer: Signer,
     accounts: Vec<Account>,
     agents: Vec<&'static str>,
 }
@@ -69,13 +66,12 @@ impl Idp {
     ) -> Result<Self, IdpError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(error)?;
         let issuer = format!("http://{}", listener.local_addr().map_err(error)?);
-        let (key, jwks) = new_key()?;
+        let signer = Signer::new(KEY_ID).map_err(error)?;
         let audience = audience.to_owned();
         let provider = Arc::new(Provider {
             issuer,
             audience,
-            key,
-            jwks,
+            signer,
             accounts,
             agents,
         });
@@ -121,21 +117,6 @@ impl std::fmt::Debug for Idp {
     }
 }
 
-/// An ECDSA key on P-256, and the JWK Set with its public half.
-fn new_key() -> Result<(EncodingKey, Value), IdpError> {
-    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-    let document = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).map_err(error)?;
-    let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref()).map_err(error)?;
-    // An uncompressed point: 0x04, then both coordinates (SEC 1 §2.3.3).
-    let coordinates = pair.public_key().as_ref().get(1..).unwrap_or_default();
-    let (x, y) = coordinates.split_at(coordinates.len() / 2);
-    let jwks = json!({"keys": [{
-        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,
-        "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-    }]});
-    Ok((EncodingKey::from_ec_der(document.as_ref()), jwks))
-}
-
 fn error(error: impl std::fmt::Display) -> IdpError {
     IdpError(error.to_string())
 }
@@ -153,7 +134,7 @@ async fn discovery(State(provider): State<Arc<Provider>>) -> Json<Value> {
 }
 
 async fn jwks_document(State(provider): State<Arc<Provider>>) -> Json<Value> {
-    Json(provider.jwks.clone())
+    Json(provider.signer.jwks())
 }
 
 /// A token request, in any of the three grants.
@@ -230,7 +211,7 @@ impl Provider {
     fn subject_of(&self, token: &str) -> Result<&Account, Problem> {
         let invalid = || problem("invalid_grant", "the subject token is not one of ours");
         let set: jsonwebtoken::jwk::JwkSet =
-            serde_json::from_value(self.jwks.clone()).map_err(|_| invalid())?;
+            serde_json::from_value(self.signer.jwks()).map_err(|_| invalid())?;
         let jwk = set.find(KEY_ID).ok_or_else(invalid)?;
         let key = jsonwebtoken::DecodingKey::from_jwk(jwk).map_err(|_| invalid())?;
         let mut validation = jsonwebtoken::Validation::new(Algorithm::ES256);
@@ -256,9 +237,6 @@ impl Provider {
         actor: Option<&str>,
         issued: i64,
     ) -> Result<String, Problem> {
-        let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(KEY_ID.to_owned());
         let mut claims = json!({
             "iss": self.issuer,
             "aud": self.audience,
@@ -272,7 +250,8 @@ impl Provider {
         if let (Some(actor), Some(claims)) = (actor, claims.as_object_mut()) {
             claims.insert("act".to_owned(), json!({"sub": actor}));
         }
-        jsonwebtoken::encode(&header, &claims, &self.key)
+        self.signer
+            .sign("at+jwt", &claims)
             .map_err(|error| problem("server_error", &error.to_string()))
     }
 }

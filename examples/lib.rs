@@ -6,6 +6,7 @@
 
 pub mod idp;
 pub mod model;
+pub mod signer;
 
 /// The README's example compiles.
 #[cfg(doctest)]
