@@ -269,9 +269,7 @@ where
         voice,
     } = admitted;
     let recorded = permit.caller().is_some();
-    let warn = permit
-        .caller()
-        .is_some_and(|caller| caller.credential().freshness == Freshness::RotateSoon);
+    let warnings = permit.caller().map(warnings).unwrap_or_default();
     let mut settlement = permit.forward();
     let id = settlement.id();
     if recorded {
@@ -298,10 +296,9 @@ where
     if recorded {
         set(&mut parts.headers, DECISION, &id.to_string());
     }
-    if warn {
-        parts
-            .headers
-            .insert(WARNING, HeaderValue::from_static("credential-rotate-soon"));
+    for warning in warnings {
+        let warning = HeaderValue::from_static(warning);
+        parts.headers.append(WARNING, warning);
     }
     let head = Head {
         method: &method,
@@ -310,6 +307,18 @@ where
     };
     let body = GuardBody::forwarded(body, &head, settlement, broken, realm);
     Ok(Response::from_parts(parts, body))
+}
+
+/// What a caller should hear of its credential though it was accepted.
+fn warnings(caller: &Caller) -> Vec<&'static str> {
+    let soon = caller.credential().freshness == Freshness::RotateSoon;
+    [
+        (soon, "credential-rotate-soon"),
+        (!caller.groups_complete(), "groups-incomplete"),
+    ]
+    .into_iter()
+    .filter_map(|(applies, warning)| applies.then_some(warning))
+    .collect()
 }
 
 /// Calls the inner service until it answers or the request is broken off. What a service

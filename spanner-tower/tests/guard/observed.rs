@@ -231,3 +231,20 @@ async fn routes_beside_the_guard_are_found() {
         ["POST /v1/completions: answered with 200 OK, not by the guard",]
     );
 }
+
+#[tokio::test]
+async fn a_reply_says_what_is_wrong_with_a_credential_that_was_accepted() {
+    let service = layer(MemorySink::new()).layer(Behind::serving());
+    for (token, due) in [
+        ("alice", &[][..]),
+        ("old", &["credential-rotate-soon"]),
+        ("many", &["groups-incomplete"]),
+    ] {
+        let request = call(token, "/v1/embeddings", "acme/a");
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{token}");
+        let warnings = response.headers().get_all("spanner-warning").iter();
+        let warnings: Vec<_> = warnings.map(|it| it.to_str().unwrap()).collect();
+        assert_eq!(warnings, due, "{token}");
+    }
+}

@@ -57,6 +57,7 @@ fn who(token: &str) -> Result<Caller, Refusal> {
             credential.freshness = Freshness::RotateSoon;
             Caller::assertion(user("alice")).credential(credential)
         }
+        "many" => Caller::assertion(user("alice")).groups_incomplete(),
         name => match name.split_once("-for-") {
             Some((agents, name)) => {
                 let agents = agents.split("-after-");

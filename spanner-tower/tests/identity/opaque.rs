@@ -678,3 +678,31 @@ async fn the_endpoint_is_discovered() {
     let bearer = Bearer::builder().issuers(issuers).build().unwrap();
     assert_eq!(send(&bearer, TOKEN, now()).await, "user:corp/alice");
 }
+
+/// CCH-10: a source of the service's own that panics breaks one request and nothing else.
+#[tokio::test]
+async fn a_panic_while_asking_leaves_nothing_behind() {
+    struct Panics(AtomicUsize);
+    impl AskIssuer for Panics {
+        fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>> {
+            let first = self.0.fetch_add(1, Ordering::SeqCst) < 100;
+            Box::pin(async move {
+                assert!(!first, "on purpose");
+                Ok(Answer::Active(Bytes::from(claims(&json!({})))))
+            })
+        }
+    }
+    let none: [&str; 0] = [];
+    let issuer = Issuer::oidc("https://id.example.com")
+        .alias("corp")
+        .audience("models");
+    let asks = Panics(AtomicUsize::new(0));
+    let issuer = issuer.opaque_tokens(asks, none, Duration::from_secs(30));
+    let bearer = Bearer::builder().issuer(issuer).build().unwrap();
+    for _ in 0..100 {
+        let bearer = bearer.clone();
+        let broken = tokio::spawn(async move { send(&bearer, TOKEN, now()).await });
+        assert!(broken.await.is_err());
+    }
+    assert_eq!(send(&bearer, TOKEN, now()).await, "user:corp/alice");
+}
