@@ -14,8 +14,10 @@
 //! 6. only what was verified is stored, so that nobody fills it with garbage;
 //! 7. a proof of possession is not part of it: each request has its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use spanner_core::token::VerifiedToken;
@@ -52,7 +54,7 @@ pub(super) struct Era {
 /// A token that was accepted, and when that counts.
 #[derive(Clone)]
 pub(super) struct Kept {
-    pub(super) token: VerifiedToken,
+    pub(super) token: Arc<VerifiedToken>,
     era: Era,
     until: Instant,
 }
@@ -72,7 +74,9 @@ pub(super) struct TokenCache {
 impl TokenCache {
     pub(super) fn new(entries: usize) -> Self {
         Self {
-            kept: (entries > 0).then(|| Cache::new(entries)),
+            // Most services see few tokens; room for the rest is made when they come.
+            kept: (entries > 0)
+                .then(|| Cache::with_weighter(entries.div_ceil(8), entries as u64, UnitWeighter)),
         }
     }
 
@@ -82,7 +86,7 @@ impl TokenCache {
     }
 
     /// Keeps a token that was accepted.
-    pub(super) fn put(&self, key: TokenKey, token: VerifiedToken, era: Era) {
+    pub(super) fn put(&self, key: TokenKey, token: Arc<VerifiedToken>, era: Era) {
         if let Some(kept) = &self.kept {
             let until = Instant::now() + TTL;
             kept.insert(key, Kept { token, era, until });

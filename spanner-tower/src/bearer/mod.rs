@@ -217,7 +217,7 @@ impl Bearer {
         token: &str,
         epoch: u64,
         now: Timestamp,
-    ) -> Result<VerifiedToken, Refusal> {
+    ) -> Result<Arc<VerifiedToken>, Refusal> {
         if let Some(opaque) = self.opaque(token) {
             return opaque.attest(&self.shared.verifier, token, now).await;
         }
@@ -234,8 +234,8 @@ impl Bearer {
         }
         let token = self.shared.verifier.inspect(token, now)?;
         let (verified, keys) = self.verify(&token, now).await?;
-        let era = Era { keys, epoch };
-        self.shared.tokens.put(key, verified.clone(), era);
+        let (verified, era) = (Arc::new(verified), Era { keys, epoch });
+        self.shared.tokens.put(key, Arc::clone(&verified), era);
         Ok(verified)
     }
 
@@ -251,7 +251,11 @@ impl Bearer {
     }
 
     /// A token that was verified a moment ago, if that still counts.
-    async fn kept(&self, key: &TokenKey, epoch: u64) -> Result<Option<VerifiedToken>, Refusal> {
+    async fn kept(
+        &self,
+        key: &TokenKey,
+        epoch: u64,
+    ) -> Result<Option<Arc<VerifiedToken>>, Refusal> {
         let Some(kept) = self.shared.tokens.get(key) else {
             return Ok(None);
         };

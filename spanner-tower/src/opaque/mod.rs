@@ -19,10 +19,11 @@ mod introspection;
 mod whoami;
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use spanner_core::token::{TokenVerifier, VerifiedToken};
 use spanner_core::{IssuerAlias, Outage, Refusal, Timestamp, TokenFault};
@@ -114,7 +115,7 @@ pub(crate) struct OpaqueTokens {
 
 #[derive(Clone)]
 struct Kept {
-    answer: Result<VerifiedToken, TokenFault>,
+    answer: Result<Arc<VerifiedToken>, TokenFault>,
     until: Instant,
 }
 
@@ -137,7 +138,7 @@ impl OpaqueTokens {
             prefixes,
             asks,
             kept_for,
-            kept: Cache::new(ENTRIES),
+            kept: Cache::with_weighter(ENTRIES.div_ceil(8), ENTRIES as u64, UnitWeighter),
             questions: Semaphore::new(QUESTIONS),
             trouble: Mutex::default(),
         }
@@ -168,7 +169,7 @@ impl OpaqueTokens {
         verifier: &TokenVerifier,
         token: &str,
         now: Timestamp,
-    ) -> Result<VerifiedToken, Refusal> {
+    ) -> Result<Arc<VerifiedToken>, Refusal> {
         if !is_token(token) {
             return Err(TokenFault::Malformed.into());
         }
@@ -218,7 +219,9 @@ impl OpaqueTokens {
         };
         *self.trouble() = Trouble::default();
         let answer = match answer {
-            Answer::Active(claims) => verifier.attested(&self.issuer, &claims, token, now),
+            Answer::Active(claims) => verifier
+                .attested(&self.issuer, &claims, token, now)
+                .map(Arc::new),
             Answer::Inactive => Err(TokenFault::Inactive),
         };
         let kept_for = if answer.is_ok() {
