@@ -224,10 +224,10 @@ impl TokenVerifier {
     ) -> Result<VerifiedToken, TokenFault> {
         let claims = Members::read(claims, |name| self.read.contains(name))?;
         let stated = claims.text("iss")?;
-        let mut rules = self.issuers.values().filter(|it| it.alias == *issuer);
-        let rules = rules.find(|it| stated.is_none_or(|stated| stated == it.issuer));
+        let own = self.issuers.values().filter(|it| it.alias == *issuer);
+        let mut named = own.filter(|it| stated.is_none_or(|stated| stated == it.issuer));
+        let rules = named.find(|it| it.check_tenant(&claims).is_ok());
         let rules = rules.ok_or(TokenFault::Issuer)?;
-        rules.check_tenant(&claims)?;
         rules.mapping.check(&claims)?;
         check_audience(&claims, rules)?;
         check_party(&claims, rules)?;

@@ -395,6 +395,9 @@ impl BearerBuilder {
         if problems.is_empty() {
             match TokenVerifier::new(rules) {
                 Ok(verifier) => {
+                    let signing = keys.values().map(|keys: &IssuerKeys| &keys.alias);
+                    let asked = opaque.iter().map(|(alias, _)| alias);
+                    self.revocations.serve(signing.chain(asked));
                     return Ok(Bearer {
                         shared: Arc::new(Shared {
                             verifier,

@@ -11,7 +11,7 @@
 //! 4. It is in memory. Whoever wants it to outlive a restart, or to be the same on several
 //!    machines, keeps it in a file and gives that to [`Revocations::replace_toml`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -35,6 +35,8 @@ struct Shared {
 struct Lists {
     issuers: HashMap<IssuerAlias, Revoked>,
     entries: usize,
+    /// The issuers that somebody accepts who looks at this list; empty before that is known.
+    accepted: BTreeSet<IssuerAlias>,
 }
 
 /// What is revoked of one issuer.
@@ -90,6 +92,14 @@ pub enum RevocationError {
         Revocations::MAX_ENTRIES
     )]
     Full,
+    /// Nobody accepts tokens of this issuer, so that the entry would revoke nothing.
+    #[error("no issuer is called `{issuer}`; there are {accepted}")]
+    Issuer {
+        /// The alias.
+        issuer: IssuerAlias,
+        /// Those that there are.
+        accepted: String,
+    },
     /// An identifier that no token can have.
     #[error("{id:?} is no identifier of a token or session: 1 to 256 bytes")]
     Id {
@@ -169,11 +179,17 @@ impl Revocations {
         }
         let file: File = toml::from_str(text)
             .map_err(|error| RevocationError::File(error.to_string().trim_end().to_owned()))?;
-        let mut lists = Lists::default();
+        let mut lists = Lists {
+            accepted: self.read().accepted.clone(),
+            ..Lists::default()
+        };
         for revocation in file.revocations()? {
             lists.add(revocation)?;
         }
-        *self.write() = lists;
+        let mut current = self.write();
+        lists.accepted.append(&mut current.accepted);
+        *current = lists;
+        drop(current);
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -188,6 +204,19 @@ impl Revocations {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Tells which issuers' tokens are looked for in the list.
+    pub(super) fn serve<'i>(&self, issuers: impl Iterator<Item = &'i IssuerAlias>) {
+        let mut lists = self.write();
+        lists.accepted.extend(issuers.cloned());
+        let unknown = lists
+            .issuers
+            .keys()
+            .filter(|it| !lists.accepted.contains(*it));
+        for issuer in unknown {
+            tracing::warn!(%issuer, "revocations name an issuer that is not configured");
+        }
     }
 
     /// The number of changes so far.
@@ -226,6 +255,13 @@ impl Lists {
             }
             Revocation::Subject { issuer, .. } => (issuer, None),
         };
+        if !self.accepted.is_empty() && !self.accepted.contains(issuer) {
+            let accepted: Vec<&str> = self.accepted.iter().map(IssuerAlias::as_str).collect();
+            return Err(RevocationError::Issuer {
+                issuer: issuer.clone(),
+                accepted: accepted.join(", "),
+            });
+        }
         if let Some(id) = id
             && !(1..=Revocations::MAX_ID).contains(&id.len())
         {

@@ -416,9 +416,10 @@ async fn challenges_offer_proofs_and_nothing_of_them_goes_through() {
         .host(host)
         .build()
         .unwrap();
-    let service = guard.layer(service_fn(async |request: Request<RequestBody<Body>>| {
+    let service = guard.layer(service_fn(|request: Request<RequestBody<Body>>| {
         let seen = format!("{:?}", request.headers().keys().collect::<Vec<_>>());
-        Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(seen)))
+        let response = http::Response::new(Body::from(seen));
+        std::future::ready(Ok::<_, std::convert::Infallible>(response))
     }));
     let bound = token(&idp).sub("alice").bound_to(&holder).sign();
     let proof = || holder.proof("POST", URL, &bound, now());

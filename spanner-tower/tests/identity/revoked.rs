@@ -32,7 +32,7 @@ fn by_subject(subject: &str, issued_until: Timestamp) -> Revocation {
 async fn a_token_that_is_kept_is_revoked_at_once() {
     let idp = idp("https://mock.test");
     let second = std::time::Duration::from_secs(1);
-    let rows: [(Revocation, bool); 8] = [
+    let rows: [(Revocation, bool); 7] = [
         (by_id("t-1"), true),
         (by_id("t-2"), false),
         (by_subject("alice", now()), true),
@@ -46,14 +46,6 @@ async fn a_token_that_is_kept_is_revoked_at_once() {
                 until: None,
             },
             true,
-        ),
-        (
-            Revocation::Token {
-                issuer: "other".parse().unwrap(),
-                id: "t-1".into(),
-                until: None,
-            },
-            false,
         ),
     ];
     for (revocation, refused) in rows {
@@ -73,6 +65,32 @@ async fn a_token_that_is_kept_is_revoked_at_once() {
             assert_eq!(send(&bearer, &good, now()).await, due, "{revocation:?}");
         }
     }
+}
+
+/// A revocation that could revoke nothing is a mistake, and must not look like success.
+#[tokio::test]
+async fn an_issuer_that_nobody_accepts_is_told() {
+    let idp = idp("https://mock.test");
+    let list = bearer(&idp).revocations().clone();
+    let typo = Revocation::Token {
+        issuer: "mokc".parse().unwrap(),
+        id: "t-1".into(),
+        until: None,
+    };
+    let error = list.revoke(typo, now()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no issuer is called `mokc`; there are mock"
+    );
+    assert!(
+        list.replace_toml("[[token]]\nissuer = \"mokc\"\nid = \"1\"")
+            .is_err()
+    );
+    assert!(
+        list.replace_toml("[[token]]\nissuer = \"mock\"\nid = \"1\"")
+            .is_ok()
+    );
+    assert_eq!(list.len(), 1);
 }
 
 #[tokio::test]
