@@ -7,6 +7,7 @@
 pub mod idp;
 pub mod model;
 pub mod signer;
+pub mod telling;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spanner_cedar::Cedar;
-use spanner_examples::model;
 use spanner_examples::signer::Signer;
+use spanner_examples::{model, telling};
 use spanner_ledger::{Ledger, Row};
 use spanner_tower::bearer::Revocation;
 use spanner_tower::{Bearer, GuardLayer, Issuer, surface};
@@ -149,16 +149,8 @@ impl Stage {
         self.callers.readiness().into_iter().map(line).collect()
     }
 
-    /// What the ledger says of this many calls. An outcome may be written a moment after the
-    /// client has seen the end of the answer.
+    /// What the ledger says of this many calls.
     pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
-        for _ in 0..100 {
-            let rows = Ledger::read(self.ledger.dir())?.show()?;
-            if rows.len() >= calls && rows.iter().all(|row| row.outcome.is_some()) {
-                return Ok(rows);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err("the ledger does not have an outcome for every call".into())
+        telling::rows(&self.ledger, calls).await
     }
 }

@@ -14,19 +14,14 @@ mod stage;
 use std::process::ExitCode;
 
 use anstream::{eprintln, println};
-use anstyle::{AnsiColor, Style};
 
 use scenes::{Reply, Scene};
+use spanner_examples::telling::{BAD, DIM, GOOD, TITLE};
 use spanner_ledger::table;
 use stage::Stage;
 
 /// Anything that stops the story from being told.
 type Stop = Box<dyn std::error::Error + Send + Sync>;
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const DIM: Style = Style::new().dimmed();
-const TITLE: Style = Style::new().bold();
 
 #[tokio::main]
 async fn main() -> ExitCode {

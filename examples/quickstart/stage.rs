@@ -1,10 +1,8 @@
 //! The parts of the story: a provider, two guarded servers, a ledger.
 
-use std::time::Duration;
-
 use spanner_cedar::Cedar;
 use spanner_examples::idp::{Account, Idp, SECRET};
-use spanner_examples::model;
+use spanner_examples::{model, telling};
 use spanner_ledger::{Ledger, Row};
 use spanner_tower::{Bearer, GuardLayer, Issuer, surface};
 use tokio::net::TcpListener;
@@ -107,17 +105,9 @@ impl Stage {
         Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
     }
 
-    /// What the ledger says of this many calls. An outcome may be written a moment after the
-    /// client has seen the end of the answer.
+    /// What the ledger says of this many calls.
     pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
-        for _ in 0..100 {
-            let rows = Ledger::read(self.ledger.dir())?.show()?;
-            if rows.len() >= calls && rows.iter().all(|row| row.outcome.is_some()) {
-                return Ok(rows);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err("the ledger does not have an outcome for every call".into())
+        telling::rows(&self.ledger, calls).await
     }
 
     /// Keeps running until interrupted, with calls to try.

@@ -125,16 +125,18 @@ impl DpopProof {
         token: &str,
         now: Timestamp,
     ) -> Result<Self, TokenFault> {
-        Self::read(proof, method, is_target, token, now).map_err(|_| TokenFault::ProofInvalid)
+        Self::read(proof, token, now)
+            .ok()
+            .filter(|(_, claims)| {
+                let text = |name| claims.text(name).ok().flatten();
+                text("htm") == Some(method) && text("htu").is_some_and(is_target)
+            })
+            .map(|(proof, _)| proof)
+            .ok_or(TokenFault::ProofInvalid)
     }
 
-    fn read(
-        proof: &str,
-        method: &str,
-        is_target: impl FnOnce(&str) -> bool,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<Self, TokenFault> {
+    /// The proof and its claims, of which method and URL are still to be compared.
+    fn read(proof: &str, token: &str, now: Timestamp) -> Result<(Self, Members), TokenFault> {
         const FAULT: TokenFault = TokenFault::ProofInvalid;
         let compact = Compact::parse(proof)?;
         let header = Members::read(&compact.header, |_| true)?;
@@ -161,9 +163,7 @@ impl DpopProof {
         }
         let claims = Members::read(&compact.claims, |_| true)?;
         let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(token));
-        let right = claims.text("htm")? == Some(method)
-            && claims.text("htu")?.is_some_and(is_target)
-            && claims.text("ath")? == Some(&hash);
+        let right = claims.text("ath")? == Some(&hash);
         let issued = claims.time("iat")?.ok_or(FAULT)?.as_second();
         let age = now.as_second().saturating_sub(issued);
         if !right || !(-SKEW..=MAX_AGE + SKEW).contains(&age) {
@@ -171,10 +171,8 @@ impl DpopProof {
         }
         let id = shown(claims.text("jti")?.ok_or(FAULT)?)?.to_owned();
         key.verify(algorithm, compact.signed, &compact.signature)?;
-        Ok(Self {
-            thumbprint: thumbprint(jwk).ok_or(FAULT)?,
-            id,
-        })
+        let thumbprint = thumbprint(jwk).ok_or(FAULT)?;
+        Ok((Self { thumbprint, id }, claims))
     }
 
     /// What is never to be seen again while the proof lives: a hash of its key and its
