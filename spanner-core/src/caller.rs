@@ -159,7 +159,7 @@ impl Party {
 pub enum Freshness {
     /// Well within it.
     Fresh,
-    /// Past 80 % of it: the reply and the record say so.
+    /// Past 80 % of it, or of a life of a day or longer: the reply and the record say so.
     RotateSoon,
 }
 

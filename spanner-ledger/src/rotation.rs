@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::table::cell;
 
-/// A credential that will be refused for its age soon, and was used.
+/// A credential that will be refused soon, for its age or past its expiry, and was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgingCredential {
@@ -37,8 +37,9 @@ pub struct AgingCredential {
 }
 
 impl Reader {
-    /// The credentials past 80 % of their permitted age at a time, and not yet past all of
-    /// it or past their expiry; the most urgent first. Keeps those in memory, and none else.
+    /// The credentials past 80 % of their permitted age at a time, or of a life of a day or
+    /// longer, and not yet past all of it; the most urgent first. Keeps those in memory, and
+    /// none else.
     ///
     /// # Errors
     /// [`ReadError`] if something is damaged or cannot be read.
@@ -65,6 +66,9 @@ impl Reader {
     }
 }
 
+/// Shorter lives end all the time; see `Freshness::RotateSoon`.
+const LONG_LIVED: SignedDuration = SignedDuration::from_hours(24);
+
 /// What tells credentials apart: the whole token's hash where there is one.
 type Identity = (Option<String>, Option<String>, String, String, Timestamp);
 
@@ -77,14 +81,20 @@ impl AgingCredential {
             ..
         } = caller;
         let seconds = |count: u64| i64::try_from(count).ok().map(SignedDuration::from_secs);
-        let max_age = seconds((*token_max_age_s)?)?;
         let issued = decision.time.checked_sub(seconds(*token_age_s)?).ok()?;
-        let refused_from = issued.checked_add(max_age).ok()?;
-        let soon = issued
-            .checked_add(max_age.checked_mul(4)?.checked_div(5)?)
-            .ok()?;
-        let expired = caller.token_expires.is_some_and(|expires| expires <= now);
-        (soon <= now && now < refused_from && !expired).then(|| Self {
+        let expires = caller.token_expires;
+        let life = expires.map(|expires| expires.duration_since(issued));
+        let aged = token_max_age_s
+            .and_then(seconds)
+            .and_then(|age| issued.checked_add(age).ok());
+        let refused_from = aged.into_iter().chain(expires).min()?;
+        let mostly_over = |span: SignedDuration| {
+            let most = span.checked_mul(4).and_then(|it| it.checked_div(5));
+            most.is_some_and(|most| now.duration_since(issued) >= most)
+        };
+        let soon = token_max_age_s.and_then(seconds).is_some_and(mostly_over)
+            || life.is_some_and(|life| life >= LONG_LIVED && mostly_over(life));
+        (soon && now < refused_from).then(|| Self {
             subject: caller.subject.clone(),
             actors: caller.actors.clone(),
             client: caller.client.clone(),

@@ -8,6 +8,9 @@ use crate::refusal::TokenFault;
 use crate::token::json::{Defect, Json, Members};
 use crate::token::rules::IssuerRules;
 
+/// A token that lives at least this long has to be replaced by hand.
+const LONG_LIVED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How many audiences a token may name. More is a token for everybody; real ones have one
 /// to three.
 const MAX_AUDIENCES: usize = 16;
@@ -169,9 +172,13 @@ impl Times {
         if exceeds(age, rules.max_token_age) || exceeds(lifetime, rules.max_token_lifetime) {
             return Err(TokenFault::Lifetime);
         }
+        let mostly_over = |span: i128| age.saturating_mul(5) >= span.saturating_mul(4);
+        // What lives for hours is renewed by programs all the time; what lives for days, by
+        // somebody who should hear of it.
         let soon = rules
             .max_token_age
-            .is_some_and(|limit| age.saturating_mul(5) >= nanoseconds(limit).saturating_mul(4));
+            .is_some_and(|limit| mostly_over(nanoseconds(limit)))
+            || (lifetime >= nanoseconds(LONG_LIVED) && mostly_over(lifetime));
         Ok(if soon {
             Freshness::RotateSoon
         } else {

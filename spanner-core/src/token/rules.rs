@@ -332,7 +332,9 @@ impl IssuerRulesBuilder {
     }
 
     /// For how long (`exp` − `iat`) a token may be made; `iat` becomes required. Default:
-    /// `None`, however long.
+    /// `None`, however long. Of a token that lives a day or longer,
+    /// [`Freshness::RotateSoon`](crate::Freshness::RotateSoon) says so when 80 % of that are
+    /// over.
     pub fn max_token_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.max_token_lifetime = lifetime;
         self

@@ -211,8 +211,9 @@ fn reports_credentials_that_must_be_replaced_soon() {
             .collect();
         (short, rotation_report(&found, now))
     };
-    assert_eq!(due(0).0, ["c u 1", "b s 2"]);
-    // Two days later one is refused already, another has grown old unused, and one has expired.
+    // The third expires in two days, long before its age would tell.
+    assert_eq!(due(0).0, ["c u 1", "d e 1", "b s 2"]);
+    // Two days later two are refused already, and another has grown old unused.
     let (short, report) = due(2);
     assert_eq!(short, ["b s 2", "f g 3"]);
     assert_eq!(

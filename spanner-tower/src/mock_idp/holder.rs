@@ -1,5 +1,7 @@
 //! A client that proves that a token is its own.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
@@ -69,10 +71,13 @@ impl MockHolder {
         &self.key.public
     }
 
-    /// The thumbprint of its key (RFC 7638). `serde_json` sorts members, as that demands.
+    /// The thumbprint of its key: the hash of its members, sorted (RFC 7638 §3).
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(self.key.public.to_string()))
+        let members = self.key.public.as_object().into_iter().flatten();
+        let sorted: BTreeMap<&String, &Value> = members.collect();
+        let text = serde_json::to_string(&sorted).expect("members are JSON");
+        URL_SAFE_NO_PAD.encode(Sha256::digest(text))
     }
 
     /// A proof for one request with a token (RFC 9449 §4.2).
