@@ -43,6 +43,9 @@ pub struct Decision {
     /// Who called; absent if nobody was identified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerEntry>,
+    /// The credential that was refused, where nobody was identified by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialEntry>,
     /// What was asked for; empty if that was not found out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target: Vec<PairEntry>,
@@ -265,6 +268,52 @@ pub struct CallerEntry {
     pub token_expires: Option<Timestamp>,
     /// Where it stands in its permitted age.
     pub freshness: Freshness,
+}
+
+/// A credential that was refused: enough to find it, never enough to use it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CredentialEntry {
+    /// Whose it is, if it is genuine. That is not who sent it: it may be stolen, revoked or
+    /// out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<PrincipalEntry>,
+    /// The OAuth client that got it, if it is genuine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Its identifier, if it is genuine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// The first 16 bytes of its SHA-256, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_hash: Option<String>,
+    /// The key that signed it, if it is genuine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+}
+
+impl CredentialEntry {
+    /// A credential of which only the hash is known.
+    #[must_use]
+    pub fn hashed(token_hash: impl Into<String>) -> Self {
+        Self {
+            token_hash: Some(token_hash.into()),
+            ..Self::default()
+        }
+    }
+
+    /// The credential that made somebody a caller.
+    #[must_use]
+    pub fn of(caller: &Caller) -> Self {
+        let credential = caller.credential();
+        Self {
+            owner: Some(PrincipalEntry::from(&caller.subject().principal)),
+            client: caller.client().map(str::to_owned),
+            token_id: credential.token_id.clone(),
+            token_hash: credential.token_hash.clone(),
+            key_id: credential.key_id.clone(),
+        }
+    }
 }
 
 /// One action on one resource, as records spell it.

@@ -23,7 +23,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// error and never "somebody unknown". It should mark the headers that carry credentials as
 /// [sensitive](http::HeaderValue::set_sensitive), so that nothing behind prints them.
 pub trait Authenticate: Send + Sync + 'static {
-    /// The caller, or why there is none. `now` is the wall clock of the guard's host.
+    /// The caller, or why there is none. `now` is the wall clock of the guard's host. What
+    /// is known of a credential that is refused can be left for the record in the extensions,
+    /// as a [`CredentialEntry`](spanner_core::record::CredentialEntry).
     fn authenticate<'a>(
         &'a self,
         parts: &'a mut Parts,

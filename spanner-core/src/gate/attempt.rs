@@ -8,7 +8,7 @@ use super::settlement::Settlement;
 use super::{Answer, Arrival, Gate};
 use crate::access::Effect;
 use crate::caller::Caller;
-use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use crate::record::{CallerEntry, CredentialEntry, Decision, PairEntry, PrincipalEntry};
 use crate::refusal::{Outage, Refusal};
 use crate::sink::Count;
 use crate::target::Target;
@@ -30,6 +30,7 @@ pub(super) struct Open {
     pub(super) parent: Option<RecordId>,
     pub(super) arrival: Arc<Arrival>,
     pub(super) caller: Option<Caller>,
+    pub(super) credential: Option<CredentialEntry>,
     pub(super) target: Option<Target>,
     pub(super) surface: Option<Arc<str>>,
     pub(super) route: Option<Arc<str>>,
@@ -51,6 +52,7 @@ impl Attempt {
                 parent,
                 arrival,
                 caller: None,
+                credential: None,
                 target: None,
                 surface: None,
                 route: None,
@@ -76,6 +78,14 @@ impl Attempt {
     pub fn identify(&mut self, caller: &Caller) {
         if let Some(open) = &mut self.open {
             open.caller = Some(caller.clone());
+        }
+    }
+
+    /// Notes the credential that was refused, for the record. Once somebody is identified,
+    /// it counts for nothing.
+    pub fn refused_credential(&mut self, credential: CredentialEntry) {
+        if let Some(open) = &mut self.open {
+            open.credential = Some(credential);
         }
     }
 
@@ -170,6 +180,10 @@ impl Open {
                 .caller
                 .as_ref()
                 .map(|caller| CallerEntry::of(caller, self.time)),
+            credential: match self.caller {
+                Some(_) => None,
+                None => self.credential.clone(),
+            },
             target: self
                 .target
                 .iter()

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::Timestamp;
 use crate::caller::{Caller, Credential, Freshness};
 use crate::name::IssuerAlias;
+use crate::record::CredentialEntry;
 use crate::refusal::TokenFault;
 use crate::token::claims::{self, Times, check_audience};
 use crate::token::compact::Compact;
@@ -204,6 +205,12 @@ impl TokenVerifier {
         })
     }
 
+    /// What a record says of a text that is no token, or not one that was verified.
+    #[must_use]
+    pub fn refused(token: &str) -> CredentialEntry {
+        CredentialEntry::hashed(hash(token))
+    }
+
     /// Makes a caller of claims that the issuer itself has just stated about a token: an
     /// answer of token introspection (RFC 7662) or of a `whoami`. Everything is checked as
     /// for a signed token, but for header and signature, of which there are none; `iss` and
@@ -291,6 +298,13 @@ impl VerifiedToken {
     #[must_use]
     pub fn issuer_url(&self) -> &str {
         &self.rules.issuer
+    }
+
+    /// What a record says of it where it is refused all the same: too old, revoked, without
+    /// its proof.
+    #[must_use]
+    pub fn refused(&self) -> CredentialEntry {
+        CredentialEntry::of(&self.caller)
     }
 }
 

@@ -205,10 +205,24 @@ impl Bearer {
         let credentials = headers.credentials(proofs.is_some())?;
         // Before anything is looked up: what is revoked meanwhile must not be kept.
         let epoch = self.shared.revocations.epoch();
-        let token = self.token(credentials.token, epoch, now).await?;
-        let caller = proof::caller(&token, &credentials, parts, proofs, now)?;
-        self.shared.revocations.check(&caller)?;
-        Ok(caller)
+        let token = match self.token(credentials.token, epoch, now).await {
+            Ok(token) => token,
+            Err(refusal) => {
+                if let Refusal::Credential(_) = refusal {
+                    let entry = TokenVerifier::refused(credentials.token);
+                    parts.extensions.insert(entry);
+                }
+                return Err(refusal);
+            }
+        };
+        let caller = proof::caller(&token, &credentials, parts, proofs, now);
+        let judged = caller.and_then(|caller| {
+            self.shared.revocations.check(&caller)?;
+            Ok(caller)
+        });
+        judged.inspect_err(|_| {
+            parts.extensions.insert(token.refused());
+        })
     }
 
     /// The token, verified just now or a moment ago, or attested by its issuer.

@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
+use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
     Refused, Target, UnknownRoute,
@@ -204,7 +205,12 @@ impl Guard {
             );
             return Err(Outage::Stacked.into());
         }
-        let caller = self.callers.authenticate(parts, self.gate.now()).await?;
+        parts.extensions.remove::<CredentialEntry>();
+        let caller = self.callers.authenticate(parts, self.gate.now()).await;
+        if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
+            attempt.refused_credential(refused);
+        }
+        let caller = caller?;
         attempt.identify(&caller);
         let route = route.ok_or(UnknownRoute)?;
         if route.class() == RouteClass::Whoami {

@@ -10,6 +10,7 @@ mod cached;
 mod file;
 mod opaque;
 mod proof;
+mod recorded;
 mod revoked;
 mod together;
 mod whoami;
