@@ -263,6 +263,10 @@ pub enum RequestFault {
     DuplicateField,
     /// The message encoding is not one that is decoded here.
     MessageEncoding,
+    /// The form is malformed, or could be read in two ways.
+    Form,
+    /// The commands of the git push are malformed, or signed.
+    Push,
     /// The body broke off before it was whole.
     Incomplete,
     /// The body did not arrive in time.
@@ -408,6 +412,8 @@ impl Refusal {
                 RequestFault::TooLarge { .. } => "request.too_large",
                 RequestFault::Message => "request.bad_message",
                 RequestFault::DuplicateField => "request.duplicate_field",
+                RequestFault::Form => "request.bad_form",
+                RequestFault::Push => "request.bad_push",
                 RequestFault::Incomplete => "request.incomplete",
                 RequestFault::Slow => "request.slow",
             },
@@ -583,7 +589,7 @@ impl RequestFault {
             Self::Encoding => (
                 Status::UnsupportedMedia,
                 "the body's content encoding is not accepted".into(),
-                "send the body without `Content-Encoding`",
+                "send the body without `Content-Encoding`, or once with gzip, deflate or zstd",
             ),
             Self::MessageEncoding => (
                 Status::Unimplemented,
@@ -604,6 +610,16 @@ impl RequestFault {
                 Status::BadRequest,
                 "the field that names the model stands twice in one message".into(),
                 "send it once",
+            ),
+            Self::Form => (
+                Status::BadRequest,
+                "the form could be read in more than one way".into(),
+                "name each field once and plainly, the purpose before the file, and nothing before the first or after the last boundary",
+            ),
+            Self::Push => (
+                Status::BadRequest,
+                "the commands of the push cannot be read".into(),
+                "push with git's smart protocol, unsigned (`push.gpgSign=false`)",
             ),
             Self::Incomplete => (
                 Status::BadRequest,

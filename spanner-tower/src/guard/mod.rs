@@ -31,6 +31,8 @@
 mod answer;
 mod body;
 mod builder;
+mod credentials;
+mod dialect;
 mod exempt;
 mod layer;
 mod permitted;

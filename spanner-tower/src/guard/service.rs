@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -24,15 +24,16 @@ use tracing::{Instrument as _, Span};
 
 use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
+use super::credentials;
 use super::exempt::Exempt;
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    Broken, Limits, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
+    Broken, Limits, Match, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
 };
-use crate::surface::Dialect;
+use crate::surface::{Credential, Dialect};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
@@ -180,7 +181,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         if self.exempt.iter().any(|exempt| exempt.is(parts)) {
-            refuse_detours(parts)?;
+            refuse_detours(parts, &[])?;
             return Ok((Asked::Pass(Count::Exempt), RequestBody::unread(body)));
         }
         let route = match self.routes.classify(parts) {
@@ -189,13 +190,14 @@ impl Guard {
             Err(refusal) => return Err(refusal),
         };
         if let Some(route) = &route {
-            *voice = Voice::of(&parts.headers, route.is_grpc(), route.dialect());
+            *voice = Voice::of(&parts.headers, route);
             attempt.route(route.surface(), route.template());
             let span = Span::current();
             span.record("surface", &*route.surface());
             span.record("route", &*route.template());
             if route.class() == RouteClass::Public {
-                refuse_detours(parts)?;
+                refuse_detours(parts, &[])?;
+                credentials::remove(&mut parts.headers, route.credentials());
                 return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
             }
         }
@@ -205,6 +207,9 @@ impl Guard {
             );
             return Err(Outage::Stacked.into());
         }
+        if let Some(route) = &route {
+            credentials::present(&mut parts.headers, route.credentials())?;
+        }
         parts.extensions.remove::<CredentialEntry>();
         let caller = self.callers.authenticate(parts, self.gate.now()).await;
         if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
@@ -213,8 +218,9 @@ impl Guard {
         let caller = caller?;
         attempt.identify(&caller);
         let route = route.ok_or(UnknownRoute)?;
+        credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
-            refuse_detours(parts)?;
+            refuse_detours(parts, &[])?;
             return Ok((Asked::Admit(caller), RequestBody::unread(body)));
         }
         let (target, body) = route.target(parts, body, &self.limits).await?;
@@ -236,8 +242,7 @@ impl<B> Admitted<B> {
     fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
         let broken = Broken::default();
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
-        parts.headers.remove(AUTHORIZATION);
-        parts.headers.remove("dpop");
+        credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
         // Some frameworks put it before the path that was decided.
         parts.headers.remove("x-forwarded-prefix");
@@ -409,10 +414,13 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 impl Voice {
     /// How to answer a request to a route of this dialect. A route that is no gRPC method
     /// answers with an HTTP status, whatever the request says of itself.
-    fn of(headers: &HeaderMap, grpc: bool, dialect: Dialect) -> Self {
+    fn of(headers: &HeaderMap, route: &Match) -> Self {
         match Self::of_stranger(headers) {
-            Self::Grpc if grpc => Self::Grpc,
-            _ => Self::Http(dialect),
+            Self::Grpc if route.is_grpc() => Self::Grpc,
+            _ => Self::Http {
+                dialect: route.dialect(),
+                basic: route.credentials().contains(&Credential::Basic),
+            },
         }
     }
 
@@ -427,7 +435,10 @@ impl Voice {
             .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
         {
             true => Self::Grpc,
-            false => Self::Http(Dialect::Problem),
+            false => Self::Http {
+                dialect: Dialect::Problem,
+                basic: false,
+            },
         }
     }
 }

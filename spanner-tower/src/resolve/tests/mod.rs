@@ -4,6 +4,7 @@ mod bodies;
 mod cases;
 mod heads;
 mod properties;
+mod routes;
 mod streams;
 
 use bytes::Bytes;
