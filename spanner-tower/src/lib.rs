@@ -66,6 +66,7 @@ pub mod mock_idp;
 #[cfg(feature = "jwks")]
 pub mod opaque;
 mod resolve;
+mod resolver;
 #[cfg(feature = "test-util")]
 pub mod self_check;
 pub mod surface;
@@ -83,3 +84,4 @@ pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
 pub use resolve::{BodyError, BoxError, Limits, RequestBody};
+pub use resolver::{Resolved, Resolver, ResolverError};

@@ -33,7 +33,7 @@ use crate::authenticate::Authenticate;
 use crate::resolve::{
     Broken, Limits, Match, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
 };
-use crate::surface::{Credential, Dialect};
+use crate::surface::{Credential, Dialect, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
@@ -280,6 +280,8 @@ where
         voice,
     } = admitted;
     let recorded = permit.caller().is_some();
+    let pairs = permit.target().map_or(&[][..], Target::pairs);
+    let reports_usage = pairs.iter().any(|pair| is_run(pair.action));
     let warnings = permit.caller().map(warnings).unwrap_or_default();
     let mut settlement = permit.forward();
     let id = settlement.id();
@@ -315,6 +317,7 @@ where
         method: &method,
         status: parts.status,
         headers: &parts.headers,
+        reports_usage,
     };
     let body = GuardBody::forwarded(body, &head, settlement, broken, realm);
     Ok(Response::from_parts(parts, body))

@@ -8,6 +8,8 @@ pub(super) struct Found {
     places: Vec<Texts>,
     /// Grows with every finding.
     count: usize,
+    /// Whether a text replaces the one before.
+    last_only: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +24,15 @@ impl Found {
         Self {
             places: vec![Texts::default(); places],
             count: 0,
+            last_only: false,
+        }
+    }
+
+    /// Nothing yet; of each place only what it said last is kept.
+    pub(super) fn last_at_places(places: usize) -> Self {
+        Self {
+            last_only: true,
+            ..Self::at_places(places)
         }
     }
 
@@ -51,6 +62,9 @@ impl Found {
         found.filled = true;
         if found.texts.iter().any(|known| known == text) {
             return Ok(());
+        }
+        if self.last_only {
+            found.texts.clear();
         }
         if found.texts.len() == Target::MAX_PAIRS {
             return Err(RequestFault::TooManyModels);

@@ -148,10 +148,20 @@ impl JsonScan {
         scan
     }
 
-    /// Lets the document be of any kind.
-    pub(super) fn any_root(mut self) -> Self {
-        self.any_root = true;
-        self
+    /// A reader of documents of any kind, which keeps of each place what it said last.
+    pub(super) fn of_values(places: Arc<[Place]>) -> Self {
+        let found = Found::last_at_places(places.len());
+        Self {
+            found,
+            any_root: true,
+            ..Self::new(places)
+        }
+    }
+
+    /// What was found, which is forgotten.
+    pub(super) fn take_found(&mut self) -> Found {
+        let fresh = Found::last_at_places(self.places.len());
+        mem::replace(&mut self.found, fresh)
     }
 
     /// Goes on with a new document; what was found stays.

@@ -30,6 +30,7 @@ mod reader;
 mod refs;
 mod routes;
 mod stream;
+mod usage;
 mod watch;
 mod wire;
 
@@ -43,6 +44,7 @@ pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
 pub(crate) use head::{refuse_detours, remove_ours};
 pub(crate) use routes::{Match, RouteClass, Routes};
+pub(crate) use usage::UsageScan;
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -6,6 +6,7 @@ mod heads;
 mod properties;
 mod routes;
 mod streams;
+mod usage;
 
 use bytes::Bytes;
 use futures_util::stream;
