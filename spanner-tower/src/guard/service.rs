@@ -26,12 +26,13 @@ use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
+use super::frames::{self, Upgrade};
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    Broken, Limits, Match, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
+    Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
 };
 use crate::surface::{Credential, Dialect, is_run};
 
@@ -51,6 +52,7 @@ pub(super) struct Guard {
     limits: Limits,
     realm: Arc<Realm>,
     published: Option<Published>,
+    websockets: bool,
 }
 
 /// Marks a request that has passed a guard.
@@ -64,6 +66,7 @@ struct Admitted<B> {
     broken: Broken,
     method: Method,
     voice: Voice,
+    upgrade: Option<Upgrade>,
 }
 
 /// What a request turned out to ask.
@@ -93,7 +96,13 @@ impl Guard {
             limits,
             realm: Arc::new(realm),
             published: None,
+            websockets: false,
         }
+    }
+
+    /// Lets WebSockets be opened whose frames are examined behind.
+    pub(super) fn talking(self, websockets: bool) -> Self {
+        Self { websockets, ..self }
     }
 
     /// Answers requests for the protected resource metadata as well.
@@ -223,6 +232,17 @@ impl Guard {
             refuse_detours(parts, &[])?;
             return Ok((Asked::Admit(caller), RequestBody::unread(body)));
         }
+        if self.websockets
+            && let Some((talk, target)) = route.talk(parts)?
+        {
+            parts.extensions.insert(talk);
+            let asked = match target {
+                Some(target) => Asked::Decide(caller, target),
+                // The first frame names the model.
+                None => Asked::Admit(caller),
+            };
+            return Ok((asked, RequestBody::unread(body)));
+        }
         let (target, body) = route.target(parts, body, &self.limits).await?;
         Ok((Asked::Decide(caller, target), body))
     }
@@ -251,8 +271,13 @@ impl<B> Admitted<B> {
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
         }
+        let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
+            let allowed = permit.target().map_or(&[][..], Target::pairs);
+            frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
+        });
         let method = parts.method.clone();
         Self {
+            upgrade,
             permit,
             request: Request::from_parts(parts, body),
             broken,
@@ -278,6 +303,7 @@ where
         broken,
         method,
         voice,
+        upgrade,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
@@ -319,7 +345,13 @@ where
         headers: &parts.headers,
         reports_usage,
     };
-    let body = GuardBody::forwarded(body, &head, settlement, broken, realm);
+    let body = match upgrade {
+        Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade.opened(settlement);
+            GuardBody::answer(Bytes::new())
+        }
+        _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
+    };
     Ok(Response::from_parts(parts, body))
 }
 

@@ -10,7 +10,7 @@ use spanner_core::{Inquiry, Pair, Permit, Refusal, Refused, RequestFault, Settle
 use super::broken::Broken;
 
 /// What was allowed so far, and the question that is being asked.
-pub(super) struct Asking {
+pub(crate) struct Asking {
     allowed: Vec<Pair>,
     children: Vec<Settlement>,
     inquiry: Option<Inquiry>,
@@ -26,8 +26,13 @@ struct Question {
 
 impl Asking {
     pub(super) fn new(first: &Target) -> Self {
+        Self::about(first.pairs().to_vec())
+    }
+
+    /// Where so much is allowed already.
+    pub(crate) fn about(allowed: Vec<Pair>) -> Self {
         Self {
-            allowed: first.pairs().to_vec(),
+            allowed,
             children: Vec::new(),
             inquiry: None,
             broken: Broken::default(),
@@ -37,7 +42,7 @@ impl Asking {
     }
 
     /// Without an inquiry, everything new is refused.
-    pub(super) fn attach(&mut self, inquiry: Option<Inquiry>, broken: Broken) {
+    pub(crate) fn attach(&mut self, inquiry: Option<Inquiry>, broken: Broken) {
         self.inquiry = inquiry;
         self.broken = broken;
     }
@@ -47,8 +52,13 @@ impl Asking {
         self.over
     }
 
+    /// Whether anything was allowed so far.
+    pub(crate) const fn knows_something(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
     /// Asks about pairs unless they are allowed already; [`poll`](Self::poll) has the answer.
-    pub(super) fn ask(&mut self, pairs: Vec<Pair>) {
+    pub(crate) fn ask(&mut self, pairs: Vec<Pair>) {
         let mut unknown: Vec<Pair> = Vec::new();
         for pair in pairs {
             if !self.allowed.contains(&pair) && !unknown.contains(&pair) {
@@ -73,7 +83,7 @@ impl Asking {
     }
 
     /// Refuses what follows, and has that recorded.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
         match &self.inquiry {
             Some(inquiry) => {
                 self.question = Some(Question {
@@ -86,7 +96,7 @@ impl Asking {
     }
 
     /// Waits for the answer to the last question; whether to go on.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if let Some(question) = &mut self.question {
             let decided = ready!(question.decision.as_mut().poll(cx));
             let pairs = self.question.take().map(|question| question.pairs);
@@ -108,7 +118,7 @@ impl Asking {
     }
 
     /// The request is over.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.children.drain(..).for_each(|mut child| child.finish());
         self.over = true;
     }

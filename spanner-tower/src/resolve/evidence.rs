@@ -203,6 +203,8 @@ impl Evidence<'_> {
         match touch.on_missing {
             OnMissing::Nothing => Ok(Vec::new()),
             OnMissing::First if self.body.later => Ok(Vec::new()),
+            // A conversation goes on about what it was about.
+            _ if self.body.later && !self.wanted.frames.is_empty() => Ok(Vec::new()),
             OnMissing::Server(action) => Ok(vec![Pair::new(action, Resource::Server)]),
             // Until the body is over, the name may still come.
             _ if self.body.partial => Err(RequestFault::NoModel),

@@ -1,6 +1,6 @@
 //! What a request's head says about its body and its model.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode;
@@ -57,15 +57,32 @@ pub(super) enum Media {
 
 /// Refuses what asks for another target than the one that is looked at.
 pub(crate) fn refuse_detours(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
-    let unread = |name: &&HeaderName| !read.contains(name);
-    if parts.headers.keys().filter(unread).any(retargets) {
-        return Err(RequestFault::SelectorConflict);
-    }
+    refuse_retargeting(parts, read)?;
     // What follows an upgrade is not HTTP and cannot be decided.
     if parts.headers.contains_key(UPGRADE) || parts.method == Method::CONNECT {
         return Err(RequestFault::Opaque);
     }
     Ok(())
+}
+
+/// Refuses headers by which some server chooses, unless they are read.
+pub(super) fn refuse_retargeting(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
+    let unread = |name: &&HeaderName| !read.contains(name);
+    match parts.headers.keys().filter(unread).any(retargets) {
+        true => Err(RequestFault::SelectorConflict),
+        false => Ok(()),
+    }
+}
+
+/// Whether a request opens a WebSocket (RFC 6455 §4.1).
+pub(super) fn is_websocket(parts: &Parts) -> bool {
+    let header = |name: &HeaderName| single(&parts.headers, name).ok().flatten();
+    let upgrades = header(&UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let connection = header(&CONNECTION).unwrap_or_default();
+    let mut options = connection.split(',').map(str::trim);
+    parts.method == Method::GET
+        && upgrades
+        && options.any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
 /// The value of a header that names a model; empty is none.
@@ -166,7 +183,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 /// What a query selects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     pairs: Vec<(String, Option<String>)>,
 }

@@ -40,10 +40,11 @@ mod tests;
 use std::error::Error;
 use std::time::Duration;
 
+pub(crate) use asking::Asking;
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
 pub(crate) use head::{refuse_detours, remove_ours};
-pub(crate) use routes::{Match, RouteClass, Routes};
+pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 pub(crate) use usage::UsageScan;
 
 /// Whatever a body in front of the guard fails with.

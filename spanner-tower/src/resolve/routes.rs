@@ -17,6 +17,7 @@ use super::evidence::{Content, Evidence};
 use super::gather::{Gathered, Reading};
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
+use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::surface::{
@@ -274,6 +275,33 @@ impl Match {
         request.scanned(reading, reader, limits.body).await
     }
 
+    /// What opens a WebSocket whose frames name models, and what it touches before the first
+    /// one; `None` for any other request.
+    ///
+    /// # Errors
+    /// As [`target`](Self::target).
+    pub(crate) fn talk(&self, parts: &Parts) -> Result<Option<(Talk, Option<Target>)>, Refusal> {
+        let Rule::Guarded(guarded) = &self.row.route.rule else {
+            return Ok(None);
+        };
+        let wanted = &guarded.wanted;
+        if wanted.frames.is_empty() || !head::is_websocket(parts) {
+            return Ok(None);
+        }
+        head::refuse_retargeting(parts, &wanted.headers)?;
+        let talk = Talk(Known {
+            row: self.row.clone(),
+            slots: self.slots.clone(),
+            query: Query::read(parts.uri.query(), &wanted.query)?,
+            headers: kept(&parts.headers, wanted),
+        });
+        let target = match talk.0.target(&Content::default()) {
+            Err(RequestFault::NoModel) => None,
+            target => Some(target?),
+        };
+        Ok(Some((talk, target)))
+    }
+
     /// The target of a call whose first message decides it.
     async fn framed<B>(
         &self,
@@ -315,7 +343,33 @@ impl Match {
     }
 }
 
+/// Tells what the frames of one WebSocket touch.
+#[derive(Clone)]
+pub(crate) struct Talk(Known);
+
+impl Talk {
+    /// What a frame touches; nothing new, if it is a later one that names no model.
+    ///
+    /// # Errors
+    /// A [`RequestFault`] if that cannot be told, or not in one way.
+    pub(crate) fn pairs(&self, frame: &[u8], later: bool) -> Result<Vec<Pair>, RequestFault> {
+        let Rule::Guarded(guarded) = &self.0.row.route.rule else {
+            return Err(RequestFault::NoModel);
+        };
+        let mut scan = JsonScan::new(guarded.wanted.frames.as_slice().into());
+        scan.feed(frame)?;
+        scan.end()?;
+        let body = Content {
+            frames: scan.found().clone(),
+            later,
+            ..Content::default()
+        };
+        self.0.pairs(&body)
+    }
+}
+
 /// What is known of a request beside its body.
+#[derive(Clone)]
 struct Known {
     row: Row,
     slots: Vec<String>,
