@@ -240,6 +240,12 @@ pub enum RequestFault {
     SelectorConflict,
     /// The model's name is no name.
     Model,
+    /// The model's name has a character that no model's name has here, for instance one that
+    /// only looks like a letter of it: no such model is known.
+    UnknownName,
+    /// The gRPC path is not the one of a method: not `/package.Service/Method`, or in other
+    /// letters.
+    Rpc,
     /// No place names a model, and none is configured.
     NoModel,
     /// The kind of thing named cannot be resolved to a model.
@@ -403,6 +409,8 @@ impl Refusal {
                 RequestFault::DuplicateMember => "request.duplicate_member",
                 RequestFault::SelectorConflict => "request.selector_conflict",
                 RequestFault::Model => "request.bad_model",
+                RequestFault::UnknownName => "authz.no_permit",
+                RequestFault::Rpc => "route.unmapped",
                 RequestFault::NoModel => "request.no_model",
                 RequestFault::Opaque => "request.opaque",
                 RequestFault::TooManyModels => "request.too_many_models",
@@ -445,7 +453,7 @@ impl Refusal {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Credential(_) => Fault::Credential,
-            Self::Request(_) => Fault::AmbiguousRequest,
+            Self::Request(fault) => fault.fault(),
             Self::Route(_) => Fault::UnknownRoute,
             Self::Permission(denial) => match denial.reason {
                 VerdictReason::PolicyError => Fault::PolicyError,
@@ -529,6 +537,14 @@ impl Obstacle {
 }
 
 impl RequestFault {
+    const fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownName => Fault::Permission,
+            Self::Rpc => Fault::UnknownRoute,
+            _ => Fault::AmbiguousRequest,
+        }
+    }
+
     fn notice(&self) -> Notice {
         let (status, message, advice): (Status, String, &str) = match self {
             Self::Path => (
@@ -560,6 +576,16 @@ impl RequestFault {
                 Status::BadRequest,
                 "the model's name is not a name".into(),
                 "send it as a non-empty string of letters, digits and `-._:@+=/~`",
+            ),
+            Self::UnknownName => (
+                Status::Forbidden,
+                "no model of this name may be used here".into(),
+                "write the model's name in ASCII: letters, digits and `-._:@+=/~`",
+            ),
+            Self::Rpc => (
+                Status::Unimplemented,
+                "this is not the path of a gRPC method".into(),
+                "call `/package.Service/Method` exactly as its protocol spells it",
             ),
             Self::NoModel => (
                 Status::Forbidden,
@@ -632,10 +658,15 @@ impl RequestFault {
                 "send the body without pauses",
             ),
         };
+        let code = match self.fault() {
+            Fault::Permission => "permission_denied",
+            Fault::UnknownRoute => "unknown_route",
+            _ => "invalid_request",
+        };
         Notice {
             status,
-            fault: Fault::AmbiguousRequest,
-            code: "invalid_request",
+            fault: self.fault(),
+            code,
             message,
             advice: advice.into(),
             challenge: None,

@@ -33,6 +33,7 @@ use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
     Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
+    remove_rewriting,
 };
 use crate::surface::{Credential, Dialect, is_run};
 
@@ -264,8 +265,7 @@ impl<B> Admitted<B> {
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
         credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
-        // Some frameworks put it before the path that was decided.
-        parts.headers.remove("x-forwarded-prefix");
+        remove_rewriting(&mut parts.headers);
         parts.extensions.remove::<Permitted>();
         parts.extensions.insert(Guarded);
         if let Some(permitted) = Permitted::of(&permit) {
@@ -461,21 +461,25 @@ impl Voice {
 
     /// How to answer a request to an unknown route.
     fn of_stranger(headers: &HeaderMap) -> Self {
-        const GRPC: &[u8] = b"application/grpc";
-        let media_type = headers
-            .get(CONTENT_TYPE)
-            .map(|value| value.as_bytes().get(..GRPC.len()));
-        match media_type
-            .flatten()
-            .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-        {
-            true => Self::Grpc,
-            false => Self::Http {
-                dialect: Dialect::Problem,
-                basic: false,
-            },
+        let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if media_type.is_some_and(is_grpc) {
+            return Self::Grpc;
+        }
+        Self::Http {
+            dialect: Dialect::Problem,
+            basic: false,
         }
     }
+}
+
+/// Whether a media type is gRPC's (`application/grpc`, with a codec behind `+`), and not that
+/// of gRPC-Web, whose clients look for errors elsewhere.
+fn is_grpc(media_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some((start, rest)) = media_type.split_at_checked(GRPC.len()) else {
+        return false;
+    };
+    start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 impl<S> GuardService<S> {

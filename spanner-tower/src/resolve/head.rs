@@ -8,24 +8,30 @@ use spanner_core::RequestFault;
 
 /// Headers by which servers and routers choose another model, method or path than the
 /// request names, as beginnings. Whoever sends one that the route does not read is refused.
-const RETARGETING: [&str; 13] = [
+const RETARGETING: [&str; 8] = [
     "openai-model",
     "x-amzn-sagemaker-adapter-identifier",
     "x-amzn-sagemaker-inference-component",
     "x-amzn-sagemaker-target-",
     "x-gateway-",
-    "x-http-method",
     "x-litellm-model",
-    "x-method-override",
     "x-model",
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
     "x-vertex-ai-triton-redirect",
 ];
 
-/// What the guard's own headers begin with.
-const OURS: &str = "spanner-";
+/// Headers by which some frameworks choose another method or path than the request has, as
+/// beginnings. They decide nothing here and are not forwarded.
+const REWRITING: [&str; 6] = [
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-prefix",
+];
+
+/// What the guard's own headers begin with, and what could be taken for them.
+const OURS: [&str; 2] = ["spanner-", "x-spanner-"];
 
 /// Keys of a query by which some server chooses a model.
 const SELECTORS: [&str; 7] = [
@@ -98,14 +104,26 @@ pub(super) fn named<'h>(
 
 /// Removes every header that only the guard may set.
 pub(crate) fn remove_ours(headers: &mut HeaderMap) {
-    remove(headers, |name| begins(name, OURS));
+    remove(headers, is_ours);
+}
+
+/// Removes what some frameworks would put in the place of what was decided.
+pub(crate) fn remove_rewriting(headers: &mut HeaderMap) {
+    remove(headers, |name| {
+        REWRITING.iter().any(|start| begins(name, start))
+    });
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    OURS.iter().any(|start| begins(name, start))
 }
 
 /// Removes from trailers what must not reach a service: credentials, and what would have
 /// been refused in the head.
 pub(super) fn clean(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        *name == AUTHORIZATION || begins(name, OURS) || retargets(name)
+        let rewrites = REWRITING.iter().any(|start| begins(name, start));
+        *name == AUTHORIZATION || is_ours(name) || retargets(name) || rewrites
     });
 }
 

@@ -43,7 +43,7 @@ use std::time::Duration;
 pub(crate) use asking::Asking;
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
-pub(crate) use head::{refuse_detours, remove_ours};
+pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 pub(crate) use usage::UsageScan;
 

@@ -126,6 +126,18 @@ impl Routes {
     /// [`RequestFault::Path`] or [`RequestFault::Target`] if the target could be read in
     /// two ways, [`UnknownRoute`] if no surface has it.
     pub(crate) fn classify(&self, parts: &Parts) -> Result<Match, Refusal> {
+        if parts.method == Method::CONNECT {
+            // A tunnel passes no guard.
+            return Err(RequestFault::Opaque.into());
+        }
+        let grpc = head::media(&parts.headers) == Ok(Media::Grpc);
+        self.row(parts, grpc).map_err(|refusal| match refusal {
+            Refusal::Request(RequestFault::Path) if grpc => RequestFault::Rpc.into(),
+            refusal => refusal,
+        })
+    }
+
+    fn row(&self, parts: &Parts, grpc: bool) -> Result<Match, Refusal> {
         let path = path::checked(parts)?;
         let found = self.find(&parts.method, path).or_else(|| {
             let head = parts.method == Method::HEAD;
@@ -134,23 +146,38 @@ impl Routes {
         let Some((row, held)) = found else {
             return Err(match path::hides_slash(path) {
                 true => RequestFault::Path.into(),
+                false if grpc && !self.could_be_method(path) => RequestFault::Rpc.into(),
                 false => UnknownRoute.into(),
             });
         };
-        if held
-            .iter()
-            .any(|held| !held.slashes && path::hides_slash(held.raw))
-        {
+        let hidden = |held: &Held<'_>| !held.slashes && path::hides_slash(held.raw);
+        if held.iter().any(hidden) {
             return Err(RequestFault::Path.into());
         }
         // A gRPC method has no query; some servers route by the whole `:path`.
         if row.route.grpc && parts.uri.query().is_some() {
-            return Err(UnknownRoute.into());
+            return Err(match grpc {
+                true => RequestFault::Rpc.into(),
+                false => UnknownRoute.into(),
+            });
         }
         Ok(Match {
             row: row.clone(),
             slots: held.iter().map(|held| path::decoded(held.raw)).collect(),
         })
+    }
+
+    /// Whether an unknown path may be a method that some server has: it has the form of one,
+    /// and is none of ours in other letters.
+    fn could_be_method(&self, path: &str) -> bool {
+        let mut parts = path.split('/').skip(1);
+        let form = matches!(
+            (parts.next(), parts.next(), parts.next()),
+            (Some(service), Some(method), None) if !service.is_empty() && !method.is_empty()
+        );
+        let rows = self.methods.get(&Method::POST);
+        let mut fixed = rows.into_iter().flat_map(|rows| rows.fixed.keys());
+        form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
     fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Held<'p>>)> {

@@ -1,7 +1,7 @@
 //! How an API spells a model's name, and what else the spelling says.
 
 use serde::Deserialize;
-use spanner_core::{ModelName, RequestFault, Revision};
+use spanner_core::{ModelName, NameError, RequestFault, Revision};
 
 use super::error::Problem;
 
@@ -129,7 +129,15 @@ impl Names {
 }
 
 fn model(name: &str) -> Result<ModelName, RequestFault> {
-    ModelName::new(name).map_err(|_| RequestFault::Model)
+    ModelName::new(name).map_err(|error| match error {
+        // What only looks like a name is one that nobody was granted.
+        NameError::Character { character, .. }
+            if !character.is_ascii() && !character.is_control() && !character.is_whitespace() =>
+        {
+            RequestFault::UnknownName
+        }
+        _ => RequestFault::Model,
+    })
 }
 
 /// Ollama ignores case, and reads a name without host, namespace and tag as
