@@ -1,7 +1,6 @@
 //! What was tried against others, over real sockets: `tests/data/attacks.toml`.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "tests fail loudly"
 )]

@@ -12,6 +12,9 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Book, Names};
 
+/// What is said in a socket: texts, and whether they are sent as binary messages.
+type Said = &'static [(&'static str, bool)];
+
 /// What became of each frame.
 type Heard = Arc<Mutex<Vec<Result<(), String>>>>;
 
@@ -20,7 +23,7 @@ type Heard = Arc<Mutex<Vec<Result<(), String>>>>;
 async fn talk(
     token: &str,
     target: &str,
-    frames: &'static [(&'static str, bool)],
+    frames: Said,
 ) -> (Vec<Result<(), String>>, u16, MemorySink) {
     let sink = MemorySink::new();
     let guard = GuardLayer::builder(Names, Book, sink.clone())
@@ -129,7 +132,7 @@ async fn a_frame_that_names_another_model_is_decided_by_itself() {
 
 #[tokio::test]
 async fn what_could_be_read_in_two_ways_or_not_at_all_ends_the_conversation() {
-    let rows: &[(&str, &'static [(&'static str, bool)], &str)] = &[
+    let rows: &[(&str, Said, &str)] = &[
         (
             "/v1/responses",
             &[(r#"{"type":"response.create"}"#, false)],
