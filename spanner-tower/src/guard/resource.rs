@@ -8,6 +8,7 @@
 //! 3. It is public: nobody is asked who they are, and requests are counted, not recorded.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
@@ -44,6 +45,7 @@ pub struct ProtectedResource {
     dpop_algorithms: Vec<String>,
     dpop_required: bool,
     certificate_bound: bool,
+    loopback: bool,
 }
 
 /// A document that was checked, with the places where it is served.
@@ -69,6 +71,7 @@ impl ProtectedResource {
             dpop_algorithms: Vec::new(),
             dpop_required: false,
             certificate_bound: false,
+            loopback: false,
         }
     }
 
@@ -119,10 +122,19 @@ impl ProtectedResource {
         self
     }
 
+    /// Accepts http instead of https for addresses on the loopback interface, as
+    /// [`Issuer::danger_allow_http_loopback`](crate::Issuer::danger_allow_http_loopback)
+    /// does: for demonstrations and tests.
+    pub fn danger_allow_http_loopback(mut self) -> Self {
+        self.loopback = true;
+        self
+    }
+
     /// Checks it and makes the document.
     pub(super) fn publish(&self) -> Result<Published, Vec<String>> {
         let mut problems = Vec::new();
-        let place = https("the resource", &self.resource)
+        let place = self
+            .address("the resource", &self.resource)
             .and_then(|uri| self.check_path(&uri).map(|()| uri))
             .map_err(|problem| problems.push(problem));
         self.check(&mut problems);
@@ -130,6 +142,10 @@ impl ProtectedResource {
             Ok(uri) if problems.is_empty() => Ok(self.at(&uri)),
             _ => Err(problems),
         }
+    }
+
+    fn address(&self, what: &str, text: &str) -> Result<Uri, String> {
+        address(what, text, self.loopback)
     }
 
     /// Requests for the document must come through the guard as they were sent.
@@ -159,7 +175,7 @@ impl ProtectedResource {
             .iter()
             .map(|url| ("the documentation", url));
         for (what, url) in servers.chain(pages) {
-            problems.extend(https(what, url).err());
+            problems.extend(self.address(what, url).err());
         }
         for scope in &self.scopes {
             let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
@@ -203,13 +219,14 @@ impl ProtectedResource {
             path => path,
         };
         let place = format!("{WELL_KNOWN}{path}");
+        let scheme = uri.scheme_str().unwrap_or("https");
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let mut paths = vec![place.clone()];
         if place != WELL_KNOWN {
             paths.push(WELL_KNOWN.to_owned());
         }
         Published {
-            url: format!("https://{authority}{place}"),
+            url: format!("{scheme}://{authority}{place}"),
             paths,
             document: Bytes::from(Value::Object(self.document()).to_string()),
         }
@@ -293,13 +310,22 @@ fn not_allowed() -> Response<Bytes> {
     response
 }
 
-/// An `https` address without credentials, query and fragment.
-fn https(what: &str, text: &str) -> Result<Uri, String> {
+/// Whether an address is `http` and does not leave the machine.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse().is_ok_and(|it: IpAddr| it.is_loopback());
+    uri.scheme() == Some(&Scheme::HTTP) && (address || host == "localhost")
+}
+
+/// An `https` address without credentials, query and fragment; `loopback` allows `http` on
+/// the loopback interface as well.
+fn address(what: &str, text: &str, loopback: bool) -> Result<Uri, String> {
     let uri = text.parse::<Uri>().ok().filter(|uri| {
         let named = uri
             .authority()
             .filter(|authority| !authority.host().is_empty());
-        uri.scheme() == Some(&Scheme::HTTPS)
+        (uri.scheme() == Some(&Scheme::HTTPS) || loopback && is_loopback(uri))
             && named.is_some_and(|authority| !authority.as_str().contains('@'))
     });
     match uri {

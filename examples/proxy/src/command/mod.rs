@@ -1,0 +1,174 @@
+//! The command line.
+
+mod ledger;
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Config, Problems};
+use crate::load::Loaded;
+use crate::{demo, service};
+
+/// An identity-aware proxy for model servers: who is calling, what do they want, may they,
+/// and what became of it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spanner-proxy",
+    version,
+    args_conflicts_with_subcommands = false
+)]
+struct Cli {
+    /// The configuration
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "spanner.toml"
+    )]
+    config: PathBuf,
+    /// Listen here instead; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Start an identity provider and a model server, too, and print calls to try
+    #[arg(long)]
+    demo: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do; serve, if nothing else is said.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load everything that the configuration names, print all problems, exit 1 if there are
+    Check,
+    /// Read a ledger
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+}
+
+/// Anything that ends a command with a sentence.
+pub(crate) type Stop = Box<dyn std::error::Error + Send + Sync>;
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        // Whoever reads the output has enough of it.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(
+                &mut io::stderr(),
+                &format!("spanner-proxy: {}", chain(&*error)),
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Stop> {
+    match cli.command {
+        Some(Command::Check) => {
+            Loaded::read(&cli.config)?;
+            writeln!(io::stdout(), "{}: no problems", cli.config.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Ledger(command)) => command.run(&mut io::stdout().lock()),
+        None => serve(&cli),
+    }
+}
+
+fn serve(cli: &Cli) -> Result<ExitCode, Stop> {
+    log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (mut config, problems) = read(cli)?;
+        if let Some(listen) = cli.listen {
+            config.listen = listen;
+        }
+        match cli.demo {
+            true => demo::serve(config, problems).await?,
+            false => service::serve(Loaded::of(config, problems)?).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// What the configuration says, with the problems found so far.
+fn read(cli: &Cli) -> Result<(Config, Problems), Problems> {
+    match Config::read(&cli.config) {
+        (Some(config), problems) => Ok((config, problems)),
+        (None, problems) => Err(problems),
+    }
+}
+
+/// Logs to the standard error stream what concerns Spanner, or what `RUST_LOG` says.
+fn log() {
+    let wanted = std::env::var_os("RUST_LOG");
+    let wanted = wanted.as_deref().and_then(OsStr::to_str);
+    let targets = wanted.and_then(|text| Targets::from_str(text).ok());
+    let otherwise = || {
+        let info = LevelFilter::INFO;
+        let ours = [
+            "spanner_cedar",
+            "spanner_ledger",
+            "spanner_proxy",
+            "spanner_tower",
+        ];
+        ours.iter().fold(
+            Targets::new().with_default(LevelFilter::WARN),
+            |targets, name| targets.with_target(*name, info),
+        )
+    };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets.unwrap_or_else(otherwise))
+        .init();
+}
+
+/// An error with its causes, those left out that it repeats.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let says = error.to_string();
+        if !text.contains(&says) {
+            text.push_str(": ");
+            text.push_str(&says);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Writes a line where there is nobody left to tell that it failed.
+fn say(out: &mut dyn Write, line: &str) {
+    let _: io::Result<()> = writeln!(out, "{line}");
+}

@@ -1,0 +1,199 @@
+//! `[[issuer]]`: one identity provider.
+//!
+//! The keys are those of [`Issuer::from_toml`](spanner_tower::Issuer::from_toml), which
+//! reads them; a few have a shorter name here. So whatever a provider can need is there, and
+//! is explained in one place.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use spanner_tower::Issuer;
+use spanner_tower::bearer::ProvidersError;
+use toml::{Table, Value};
+
+use super::fields::{Fields, plain};
+use super::problem::{Place, Problems};
+use super::within;
+
+/// One identity provider, as configured.
+#[derive(Clone)]
+pub struct IssuerConfig {
+    /// The alias in principals and records.
+    pub name: String,
+    /// Where the table stands.
+    pub place: Place,
+    file: String,
+    members: Table,
+    places: HashMap<String, Place>,
+}
+
+/// What a key of this file is called in a file of providers.
+const RENAMED: [(&str, &str); 3] = [
+    ("url", "issuer"),
+    ("audiences", "audience"),
+    ("algorithms", "algs"),
+];
+
+impl IssuerConfig {
+    pub(super) fn read(fields: Fields<'_>, base: &Path) -> Option<Self> {
+        let name = fields.required(
+            "name",
+            "`name = \"corp\"`: the alias in principals and records",
+        )?;
+        let (mut members, mut places) = (Table::new(), HashMap::new());
+        for (key, value) in fields.table {
+            let key: &str = key.get_ref();
+            if key == "name" {
+                continue;
+            }
+            let place = fields.page.place(value.span().start);
+            places.insert(key.to_owned(), place);
+            let (name, value) = translated(key, plain(value.get_ref()), base);
+            members.insert(name, value);
+        }
+        Some(Self {
+            name: name.value.to_owned(),
+            place: fields.page.place(fields.at),
+            file: fields.page.name.clone(),
+            members,
+            places,
+        })
+    }
+
+    /// Says instead where the provider is: for one that is started together with the proxy.
+    pub(crate) fn relocate(&mut self, url: &str) {
+        for key in ["jwks", "jwks_file", "jwks_url", "preset", "tenants"] {
+            self.members.remove(key);
+        }
+        self.members
+            .insert("issuer".to_owned(), Value::String(url.to_owned()));
+        self.members
+            .insert(LOOPBACK.to_owned(), Value::Boolean(true));
+    }
+
+    /// Whether its addresses may be `http` on the loopback interface.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.members.get(LOOPBACK) == Some(&Value::Boolean(true))
+    }
+
+    /// The first audience, for who makes tokens for it.
+    pub(crate) fn audience(&self) -> Option<&str> {
+        match self.members.get("audience")? {
+            Value::Array(items) => items.first()?.as_str(),
+            one => one.as_str(),
+        }
+    }
+
+    /// The issuer that it describes, or every problem with it.
+    pub(crate) fn issuer(&self) -> Result<Issuer, Problems> {
+        let one = Table::from_iter([(self.name.clone(), Value::Table(self.members.clone()))]);
+        let all = Table::from_iter([("providers".to_owned(), Value::Table(one))]);
+        let text = all.to_string();
+        let issuers = Issuer::from_toml(&text).map_err(|error| self.placed(&error))?;
+        issuers.into_iter().next().ok_or_else(|| {
+            let mut problems = Problems::default();
+            self.problem(
+                &mut problems,
+                "it says nothing",
+                "add `url` and `audiences`",
+            );
+            problems
+        })
+    }
+
+    /// Notes a problem with it as a whole.
+    pub(crate) fn problem(
+        &self,
+        problems: &mut Problems,
+        what: impl fmt::Display,
+        advice: impl fmt::Display,
+    ) {
+        let what = format!("issuer `{}`: {what}", self.name);
+        problems.add(self.file.clone(), self.place, what, advice);
+    }
+
+    /// The problems of a file of providers where they stand in this one.
+    fn placed(&self, error: &ProvidersError) -> Problems {
+        let mut problems = Problems::default();
+        for problem in error.problems() {
+            let path = format!("providers.{}.", self.name);
+            let member = problem.place.strip_prefix(&path).unwrap_or_default();
+            let top = member.split('.').next().unwrap_or_default();
+            let key = RENAMED
+                .iter()
+                .find(|(_, theirs)| *theirs == top)
+                .map_or(top, |(ours, _)| ours);
+            let place = self.places.get(key).copied().unwrap_or(self.place);
+            let what = match key.is_empty() {
+                true => format!("issuer `{}`: {}", self.name, problem.problem),
+                false => format!("issuer `{}`: `{key}`: {}", self.name, problem.problem),
+            };
+            problems.add(self.file.clone(), place, what, ADVICE);
+        }
+        problems
+    }
+}
+
+impl fmt::Debug for IssuerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Its members may hold a secret.
+        f.debug_struct("IssuerConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key and its value as a file of providers has them.
+fn translated(key: &str, value: Value, base: &Path) -> (String, Value) {
+    let theirs = RENAMED.iter().find(|(ours, _)| *ours == key);
+    let name = theirs.map_or(key, |(_, theirs)| theirs).to_owned();
+    let value = match (key, value) {
+        ("jwks_file", Value::String(path)) => Value::String(absolute(base, &path)),
+        ("introspection", Value::Table(mut table)) => {
+            if let Some(Value::String(path)) = table.get_mut("client_secret_file") {
+                *path = absolute(base, path);
+            }
+            Value::Table(table)
+        }
+        ("groups", Value::Array(items)) => Value::Array(items.into_iter().map(selector).collect()),
+        (_, value) => value,
+    };
+    (name, value)
+}
+
+fn absolute(base: &Path, path: &str) -> String {
+    within(base, path).to_string_lossy().into_owned()
+}
+
+/// A list of names (`["realm_access", "roles"]`) is the pointer that leads there
+/// (RFC 6901); a name or a selector stays what it is.
+fn selector(item: Value) -> Value {
+    let pointer = match &item {
+        Value::Array(steps) => steps
+            .iter()
+            .map(|step| step.as_str().map(|step| format!("/{}", escaped(step))))
+            .collect::<Option<String>>(),
+        Value::String(name) => Some(name.clone()),
+        _ => None,
+    };
+    match pointer {
+        Some(pointer) => Value::Table(Table::from_iter([(
+            "at".to_owned(),
+            Value::String(pointer),
+        )])),
+        None => item,
+    }
+}
+
+/// A name as a step of a pointer: `~` and `/` escaped, `*` meant literally.
+fn escaped(step: &str) -> String {
+    let step = step.replace('~', "~0").replace('/', "~1");
+    match step.as_str() {
+        "*" => "~2".to_owned(),
+        _ => step,
+    }
+}
+
+const LOOPBACK: &str = "danger_allow_http_loopback";
+const ADVICE: &str = "the keys are those of `spanner_tower::bearer::file`";

@@ -1,0 +1,229 @@
+//! The proxy's configuration: one TOML file.
+//!
+//! 1. Paths in it are relative to the file.
+//! 2. Everything that is wrong is told at once, with file, line, column and what to do.
+//! 3. What is read here is checked: addresses are addresses, surfaces are loaded, secrets
+//!    are at hand. What takes a service to check stands in [`Loaded`](crate::Loaded).
+
+mod fields;
+mod issuer;
+mod problem;
+mod upstream;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use spanner_core::Environment;
+use spanner_ledger::Durability;
+use toml::de::DeTable;
+
+use fields::{Fields, listed};
+
+pub use issuer::IssuerConfig;
+pub(crate) use problem::Page;
+pub use problem::{Place, Problem, Problems};
+pub use upstream::{Origin, UpstreamConfig};
+
+/// What the file says.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// Where callers come in.
+    pub listen: SocketAddr,
+    /// Where probes and metrics are served; beside everything else, if absent.
+    pub admin_listen: Option<SocketAddr>,
+    /// The environment of upstreams that name none.
+    pub environment: Option<Environment>,
+    /// The address that callers know the proxy by.
+    pub public_origin: Option<String>,
+    /// Whose tokens are accepted.
+    pub issuers: Vec<IssuerConfig>,
+    /// The access directory.
+    pub access: PathBuf,
+    /// The ledger's directory.
+    pub ledger: PathBuf,
+    /// What an acknowledged decision survives.
+    pub durability: Durability,
+    /// The list of revocations, if there is one.
+    pub revocations: Option<PathBuf>,
+    /// The model servers.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// How many connections are open at once.
+    pub max_connections: usize,
+    /// How many requests wait for an answer at once.
+    pub max_requests: usize,
+    pub(crate) places: Places,
+}
+
+/// Where in the file things stand of which only a service knows whether they are right.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) access: Place,
+    pub(crate) ledger: Place,
+    pub(crate) revocations: Place,
+    pub(crate) public_origin: Place,
+}
+
+impl Config {
+    /// Reads a file. What it says is returned even if parts of it are wrong, so that the
+    /// rest can be looked at too; without problems it is whole.
+    pub fn read(file: &Path) -> (Option<Self>, Problems) {
+        let name = file.display().to_string();
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                let mut problems = Problems::default();
+                let what = format!("the configuration cannot be read: {error}");
+                problems.add(name, Place::START, what, "name a file with `--config`");
+                return (None, problems);
+            }
+        };
+        let page = Page::new(name, text);
+        let config = fields::parse(&page).map(|table| Self::of(file, &page, table.get_ref()));
+        (config, page.take_problems())
+    }
+
+    fn of(file: &Path, page: &Page, table: &DeTable<'_>) -> Self {
+        let base = file.parent().unwrap_or_else(|| Path::new(""));
+        let top = Fields::of(page, table, 0, KEYS);
+        let environment = top.parsed("environment", "write a name such as `production`");
+        let environment: Option<Environment> = environment.map(|it| it.value);
+        let section = |key, known: &[&str]| top.table(key, known);
+        let path = |section: Option<Fields<'_>>, key: &str, otherwise: &str| {
+            let given = section.and_then(|section| section.text(key));
+            within(base, given.map_or(otherwise, |it| it.value))
+        };
+        let access = section("access", &["dir"]);
+        let ledger = section("ledger", &["dir", "durability"]);
+        let revocations = section("revocations", &["file"]);
+        let place = |section: Option<Fields<'_>>, key: &str| {
+            page.place(section.map_or(0, |section| section.at(key)))
+        };
+        if let Some(section) = revocations {
+            section.required("file", "`file = \"revocations.toml\"`");
+        }
+        Self {
+            file: file.to_owned(),
+            listen: address(top, "listen").unwrap_or(LISTEN),
+            admin_listen: address(top, "admin_listen"),
+            public_origin: top.text("public_origin").map(|it| it.value.to_owned()),
+            issuers: issuers(top, base),
+            access: path(access, "dir", "access"),
+            ledger: path(ledger, "dir", "ledger"),
+            durability: ledger.and_then(durability).unwrap_or_default(),
+            revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
+            upstreams: upstreams(top, base, environment.as_ref()),
+            max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
+            max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
+            environment,
+            places: Places {
+                access: place(access, "dir"),
+                ledger: place(ledger, "dir"),
+                revocations: place(revocations, "file"),
+                public_origin: page.place(top.at("public_origin")),
+            },
+        }
+    }
+
+    /// Notes a problem with it.
+    pub(crate) fn problem(
+        &self,
+        problems: &mut Problems,
+        place: Place,
+        what: impl std::fmt::Display,
+        advice: impl std::fmt::Display,
+    ) {
+        problems.add(self.file.display().to_string(), place, what, advice);
+    }
+}
+
+/// A path that a file in a directory names.
+pub(crate) fn within(base: &Path, path: &str) -> PathBuf {
+    base.join(path)
+}
+
+fn address(top: Fields<'_>, key: &str) -> Option<SocketAddr> {
+    let advice = "write an address and a port, such as `127.0.0.1:8080` or `[::]:8080`";
+    top.parsed(key, advice).map(|it| it.value)
+}
+
+fn issuers(top: Fields<'_>, base: &Path) -> Vec<IssuerConfig> {
+    let tables = top.tables("issuer");
+    if tables.is_empty() {
+        let advice = "add `[[issuer]]` with `name`, `url` and `audiences`";
+        top.whole("no issuer is given, so that nobody could call", advice);
+    }
+    let mut issuers: Vec<IssuerConfig> = Vec::new();
+    for table in tables {
+        let Some(issuer) = IssuerConfig::read(table, base) else {
+            continue;
+        };
+        if issuers.iter().any(|other| other.name == issuer.name) {
+            let what = format!("another issuer is called `{}` as well", issuer.name);
+            let advice = "give each a name of its own: principals and records carry it";
+            table.page.problem(table.at("name"), what, advice);
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+fn upstreams(
+    top: Fields<'_>,
+    base: &Path,
+    environment: Option<&Environment>,
+) -> Vec<UpstreamConfig> {
+    let tables = top.tables("upstream");
+    if tables.is_empty() {
+        let advice = "add `[[upstream]]` with `surface` and `url`";
+        top.whole(
+            "no upstream is given, so that there is nothing to call",
+            advice,
+        );
+    }
+    let read = |table| UpstreamConfig::read(table, base, environment);
+    tables.into_iter().filter_map(read).collect()
+}
+
+fn durability(ledger: Fields<'_>) -> Option<Durability> {
+    let text = ledger.text("durability")?;
+    let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
+    if known.is_none() {
+        let words = DURABILITIES.map(|(word, _)| word);
+        ledger.page.problem(
+            text.at,
+            format!("`{}` is no durability", text.value),
+            format!("write one of {}", listed(&words)),
+        );
+    }
+    known.map(|(_, durability)| *durability)
+}
+
+const KEYS: &[&str] = &[
+    "listen",
+    "admin_listen",
+    "environment",
+    "public_origin",
+    "max_connections",
+    "max_requests",
+    "issuer",
+    "access",
+    "ledger",
+    "revocations",
+    "upstream",
+];
+
+const DURABILITIES: [(&str, Durability); 3] = [
+    ("power_loss", Durability::PowerLoss),
+    ("process_crash", Durability::ProcessCrash),
+    ("relaxed", Durability::Relaxed),
+];
+
+/// Nobody but this machine.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Each takes a file descriptor and, idle, some 10 KiB.
+const MAX_CONNECTIONS: usize = 10_000;
+/// Each may hold a body of 8 MiB until it is forwarded.
+const MAX_REQUESTS: usize = 2_048;

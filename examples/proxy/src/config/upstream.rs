@@ -1,0 +1,274 @@
+//! `[[upstream]]`: one model server, and what is asked of those who call it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Uri;
+use http::header::HeaderValue;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use spanner_core::{Environment, ModelName};
+use spanner_tower::surface::Surface;
+
+use super::fields::{At, Fields};
+use super::problem::Place;
+use super::within;
+use crate::surfaces;
+
+/// One model server, as configured.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct UpstreamConfig {
+    /// Where the table stands.
+    pub place: Place,
+    /// The model APIs that it speaks.
+    pub surfaces: Vec<Surface>,
+    /// Where `surface` stands.
+    pub surfaces_at: Place,
+    /// Where it is.
+    pub origin: Origin,
+    /// What callers write before its paths: empty, or `/hub`.
+    pub path_prefix: String,
+    /// The host that callers name; any, if absent.
+    pub host: Option<Authority>,
+    /// The environment whose access is asked.
+    pub environment: Environment,
+    /// Where `environment` stands.
+    pub environment_at: Place,
+    /// What it is sent as `Authorization`; marked as sensitive.
+    pub credential: Option<HeaderValue>,
+    /// How long a connection to it may take.
+    pub connect_timeout: Duration,
+    /// How long it may take until it begins to answer.
+    pub response_timeout: Duration,
+    /// How many requests it is given at once.
+    pub max_requests: usize,
+}
+
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Host and port.
+    pub authority: Authority,
+    /// What stands before every path: empty, or `/base`.
+    pub path: String,
+}
+
+impl UpstreamConfig {
+    pub(super) fn read(
+        fields: Fields<'_>,
+        base: &Path,
+        default: Option<&Environment>,
+    ) -> Option<Self> {
+        let fields = Fields::of(fields.page, fields.table, fields.at, KEYS);
+        let model = fields.parsed::<ModelName>("model", "write a name such as `acme/sentiment`");
+        let surfaces = surfaces(fields, base, model.map(|model| model.value));
+        let origin = fields
+            .required("url", "`url = \"http://127.0.0.1:9000\"`")
+            .and_then(|text| origin(fields, text));
+        let path_prefix = match fields.text("path_prefix") {
+            Some(text) => prefix(fields, text),
+            None => Some(String::new()),
+        };
+        let host = match fields.text("host") {
+            Some(text) => host(fields, text).map(Some),
+            None => Some(None),
+        };
+        let environment = environment(fields, default);
+        let credential = credential(fields, base);
+        let place = |key| fields.page.place(fields.at(key));
+        let connect_timeout = fields.time("connect_timeout").unwrap_or(CONNECT);
+        let response_timeout = fields.time("response_timeout").unwrap_or(RESPONSE);
+        let max_requests = fields.count("max_requests").unwrap_or(MAX_REQUESTS);
+        Some(Self {
+            place: fields.page.place(fields.at),
+            surfaces,
+            surfaces_at: place("surface"),
+            origin: origin?,
+            path_prefix: path_prefix?,
+            host: host?,
+            environment: environment?,
+            environment_at: place("environment"),
+            credential: credential?,
+            connect_timeout,
+            response_timeout,
+            max_requests,
+        })
+    }
+}
+
+impl Origin {
+    /// The address of a path here.
+    pub(crate) fn uri(&self, path_and_query: &str) -> Result<Uri, http::Error> {
+        let path = match self.path.is_empty() {
+            true => path_and_query.parse::<PathAndQuery>()?,
+            false => format!("{}{path_and_query}", self.path).parse()?,
+        };
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Says instead where it is.
+    pub(crate) fn relocate(&mut self, authority: Authority) {
+        self.scheme = Scheme::HTTP;
+        self.authority = authority;
+        self.path.clear();
+    }
+}
+
+fn surfaces(fields: Fields<'_>, base: &Path, model: Option<ModelName>) -> Vec<Surface> {
+    let names = fields.one_or_more("surface");
+    if names.is_empty() {
+        let advice = "add `surface = \"openai\"`, or the path of a surface file";
+        fields.whole("the upstream speaks no surface", advice);
+    }
+    let load = |name: &At<&str>| match surfaces::load(name.value, base) {
+        Ok(surface) => Some(surface),
+        Err(problems) => {
+            problems.note(fields.page, name.at);
+            None
+        }
+    };
+    let surfaces = names.iter().filter_map(load);
+    match model {
+        Some(model) => surfaces
+            .map(|surface| surface.default_model(model.clone()))
+            .collect(),
+        None => surfaces.collect(),
+    }
+}
+
+fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {
+    let origin = text.value.parse::<Uri>().ok().and_then(|uri| {
+        let plain = uri.query().is_none() && !text.value.contains('#');
+        let scheme = uri.scheme().cloned();
+        let scheme = scheme.filter(|it| *it == Scheme::HTTP || *it == Scheme::HTTPS);
+        let authority = uri.authority().cloned();
+        let authority = authority.filter(|it| !it.as_str().contains('@'));
+        plain.then_some(Origin {
+            scheme: scheme?,
+            authority: authority?,
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    });
+    if origin.is_none() {
+        fields.page.problem(
+            text.at,
+            format!("`{}` is no address of a server", text.value),
+            "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
+        );
+    }
+    origin
+}
+
+/// Segments that can be read in one way only, so that taking them away is exact.
+fn prefix(fields: Fields<'_>, text: At<&str>) -> Option<String> {
+    let path = text.value.strip_suffix('/').unwrap_or(text.value);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    let good = path.is_empty()
+        || path
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(segment));
+    if !good {
+        fields.page.problem(
+            text.at,
+            format!("`{}` is no prefix of paths", text.value),
+            "write `/` and words of letters, digits, `-`, `.`, `_` and `~`, such as `/hub`",
+        );
+    }
+    good.then(|| path.to_owned())
+}
+
+fn host(fields: Fields<'_>, text: At<&str>) -> Option<Authority> {
+    let host = text.value.parse::<Authority>().ok();
+    let host = host.filter(|it| !it.as_str().contains('@') && !it.host().is_empty());
+    if host.is_none() {
+        fields.page.problem(
+            text.at,
+            format!("`{}` is no host", text.value),
+            "write what callers send as `Host`, such as `staging.models.example.com`",
+        );
+    }
+    host
+}
+
+fn environment(fields: Fields<'_>, default: Option<&Environment>) -> Option<Environment> {
+    if fields.text("environment").is_some() {
+        let advice = "write a name such as `staging`";
+        return fields.parsed("environment", advice).map(|it| it.value);
+    }
+    if default.is_none() {
+        let advice = "add `environment = \"production\"` here, or once at the top of the file";
+        fields.whole("the upstream serves no environment", advice);
+    }
+    default.cloned()
+}
+
+/// `Some(None)` where none is configured, `None` where it cannot be had.
+fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<HeaderValue>> {
+    let key = "credential";
+    if !fields.table.contains_key(key) {
+        return Some(None);
+    }
+    let at = fields.at(key);
+    let source = fields.table(key, &["env", "file"])?;
+    let (env, file) = (source.text("env"), source.text("file"));
+    let secret = match (env, file) {
+        (Some(name), None) => std::env::var(name.value)
+            .map_err(|_| format!("the variable `{}` is not set, or is no text", name.value)),
+        (None, Some(path)) => {
+            let path = within(base, path.value);
+            std::fs::read_to_string(&path)
+                .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+        }
+        _ => Err("it comes from one place".to_owned()),
+    };
+    let header = secret.and_then(|secret| bearer(secret.trim_end_matches(['\r', '\n'])));
+    match header {
+        Ok(header) => Some(Some(header)),
+        Err(what) => {
+            let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
+            fields.page.problem(at, format!("`{key}`: {what}"), advice);
+            None
+        }
+    }
+}
+
+fn bearer(secret: &str) -> Result<HeaderValue, String> {
+    let plain = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = plain.then(|| HeaderValue::try_from(format!("Bearer {secret}")));
+    match header {
+        Some(Ok(mut header)) => {
+            header.set_sensitive(true);
+            Ok(header)
+        }
+        // What it is instead must not be said: it may be a secret all the same.
+        _ => Err("what is there is no token of one word".to_owned()),
+    }
+}
+
+const KEYS: &[&str] = &[
+    "surface",
+    "url",
+    "path_prefix",
+    "host",
+    "environment",
+    "model",
+    "credential",
+    "connect_timeout",
+    "response_timeout",
+    "max_requests",
+];
+
+/// A server in the same building answers a connection in milliseconds.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A long answer that is not streamed takes minutes.
+const RESPONSE: Duration = Duration::from_secs(300);
+/// More than a model server works on at once; what waits there waits better here.
+const MAX_REQUESTS: usize = 1024;

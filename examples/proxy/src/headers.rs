@@ -1,0 +1,305 @@
+//! Which headers cross the proxy.
+//!
+//! 1. What a connection says of itself (RFC 9110 §7.6.1) ends here, in both directions.
+//!    Fields that `Connection` names are taken away *before* the guard looks at the request:
+//!    what was checked is what is forwarded. Fields that the guard decides by, or that say
+//!    where a body ends, cannot be named away.
+//! 2. The caller's credentials are never forwarded, wherever they stand.
+//! 3. What the caller says of earlier hops is replaced by what this one knows.
+//! 4. The model server learns who is calling from the guard alone.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
+    FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use spanner_tower::Access;
+
+/// What a connection says of itself, besides what `Connection` names.
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that `Connection` cannot name away.
+const END_TO_END: [HeaderName; 8] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    HOST,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Headers in which model APIs take keys.
+const CREDENTIALS: [&str; 5] = [
+    "authorization",
+    "api-key",
+    "dpop",
+    "x-api-key",
+    "x-goog-api-key",
+];
+
+/// Parameters of a query in which model APIs take keys.
+const QUERY_CREDENTIALS: [&str; 2] = ["access_token", "key"];
+
+/// The cookie in which notebooks and their hubs take tokens.
+const TOKEN_COOKIE: &str = "token";
+
+/// What is no visible character of ASCII, and `%`, so that it can be decoded.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// The connection that a request came in on.
+#[derive(Debug, Clone)]
+pub(crate) struct Hop {
+    pub(crate) peer: IpAddr,
+    /// The scheme that callers use, whoever ends their TLS.
+    pub(crate) scheme: &'static str,
+    /// The host that the caller named.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+/// Takes away what `Connection` names, before anybody looks at the request.
+pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        if !END_TO_END.contains(&name) {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Makes the caller's headers those of a request to a model server.
+pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool) {
+    remove_all(headers, &HOP_BY_HOP);
+    remove_all(headers, &CREDENTIALS);
+    // `100 Continue` was said, or not, on the caller's connection.
+    headers.remove(EXPECT);
+    headers.remove(HOST);
+    headers.remove(TE);
+    if grpc {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    remove_token_cookie(headers);
+    replace_forwarded(headers, hop);
+}
+
+/// Makes a model server's headers those of an answer to the caller.
+pub(crate) fn to_caller(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        if !END_TO_END.contains(&name) {
+            headers.remove(name);
+        }
+    }
+    remove_all(headers, &HOP_BY_HOP);
+}
+
+/// Says who is calling, as the guard found out.
+pub(crate) fn identify(headers: &mut HeaderMap, access: &Access) {
+    let subject = &access.caller.subject().principal;
+    let actor = access.caller.actor().map(|actor| &actor.principal);
+    set(headers, "spanner-subject", &subject.to_string());
+    set(headers, "spanner-kind", subject.kind.as_str());
+    set(headers, "spanner-decision", &access.decision.to_string());
+    if let Some(actor) = actor {
+        set(headers, "spanner-actor", &actor.to_string());
+    }
+}
+
+/// A path and query without the parameters in which callers send keys.
+pub(crate) fn without_keys(path: &str, query: Option<&str>) -> String {
+    let is_key = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
+        let name = percent_decode_str(&name).decode_utf8_lossy();
+        QUERY_CREDENTIALS
+            .iter()
+            .any(|key| name.trim().eq_ignore_ascii_case(key))
+    };
+    let Some(query) = query else {
+        return path.to_owned();
+    };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
+    match kept.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", kept.join("&")),
+    }
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    let words = values.filter_map(|value| value.to_str().ok());
+    words
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
+
+/// Removes headers of these names, also as a server reads them that takes `_` for `-`
+/// (RFC 3875 §4.1.18).
+fn remove_all(headers: &mut HeaderMap, names: &[&str]) {
+    let is_one = |name: &&HeaderName| names.contains(&name.as_str().replace('_', "-").as_str());
+    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn remove_token_cookie(headers: &mut HeaderMap) {
+    let is_token = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(TOKEN_COOKIE)
+    };
+    let mut kept: Vec<HeaderValue> = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        // What is not text is no list of cookies that could be looked through.
+        let Ok(text) = value.to_str() else { continue };
+        let pairs: Vec<&str> = text.split(';').filter(|pair| !is_token(pair)).collect();
+        let text = pairs.join(";");
+        if let (false, Ok(value)) = (text.trim().is_empty(), text.trim().parse()) {
+            kept.push(value);
+        }
+    }
+    headers.remove(COOKIE);
+    for value in kept {
+        headers.append(COOKIE, value);
+    }
+}
+
+fn replace_forwarded(headers: &mut HeaderMap, hop: Option<&Hop>) {
+    let is_claim = |name: &&HeaderName| {
+        let name = name.as_str().replace('_', "-");
+        name.starts_with("x-forwarded-") || name == "x-real-ip" || name == FORWARDED.as_str()
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    let Some(hop) = hop else { return };
+    set(headers, "x-forwarded-for", &hop.peer.to_string());
+    set(headers, "x-forwarded-proto", hop.scheme);
+    if let Some(host) = &hop.host {
+        headers.insert("x-forwarded-host", host.clone());
+    }
+}
+
+/// Sets a header to a text, whose characters that cannot stand there are escaped.
+fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    let escaped = utf8_percent_encode(text, ESCAPED).to_string();
+    if let Ok(value) = HeaderValue::try_from(escaped) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(rows: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn hop() -> Hop {
+        Hop {
+            peer: [192, 0, 2, 7].into(),
+            scheme: "https",
+            host: Some(HeaderValue::from_static("models.example.com")),
+        }
+    }
+
+    #[test]
+    fn a_connection_cannot_name_away_what_is_decided_by() {
+        let mut map = headers(&[
+            (
+                "connection",
+                "close, X-Trace, Authorization, content-type, host, te",
+            ),
+            ("x-trace", "1"),
+            ("authorization", "Bearer x"),
+            ("content-type", "application/json"),
+            ("host", "a"),
+        ]);
+        remove_nominated(&mut map);
+        assert_eq!(
+            names(&map),
+            ["authorization", "connection", "content-type", "host"]
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_callers_connection_or_credentials_goes_on() {
+        let mut map = headers(&[
+            ("accept", "*/*"),
+            ("api_key", "k"),
+            ("authorization", "Bearer x"),
+            ("connection", "keep-alive"),
+            ("cookie", "a=1; token=secret; b=2"),
+            ("cookie", "Token=secret"),
+            ("expect", "100-continue"),
+            ("forwarded", "for=1.1.1.1"),
+            ("host", "a"),
+            ("keep-alive", "5"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "gzip"),
+            ("transfer-encoding", "chunked"),
+            ("x-api-key", "k"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x_forwarded_user", "root"),
+            ("x-goog-api-key", "k"),
+        ]);
+        to_upstream(&mut map, Some(&hop()), false);
+        let expected = [
+            "accept",
+            "cookie",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+        ];
+        assert_eq!(names(&map), expected);
+        assert_eq!(map["cookie"], "a=1; b=2");
+        assert_eq!(map["x-forwarded-for"], "192.0.2.7");
+        to_upstream(&mut map, Some(&hop()), true);
+        assert_eq!(map["te"], "trailers");
+    }
+
+    #[test]
+    fn keys_are_taken_out_of_a_query_and_the_rest_stays_as_it_is() {
+        for (query, expected) in [
+            (None, "/v1"),
+            (Some(""), "/v1?"),
+            (Some("key=secret"), "/v1"),
+            (Some("alt=sse&key=secret"), "/v1?alt=sse"),
+            (Some("a=%20+b&%6Bey=s&c"), "/v1?a=%20+b&c"),
+            (Some("Access_Token=s&keys=1"), "/v1?keys=1"),
+        ] {
+            assert_eq!(without_keys("/v1", query), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_header_can_hold_are_escaped() {
+        let mut map = HeaderMap::new();
+        set(&mut map, "spanner-subject", "user:corp/zoë 100%\r\n");
+        assert_eq!(map["spanner-subject"], "user:corp/zo%C3%AB%20100%25%0D%0A");
+    }
+}

@@ -1,0 +1,34 @@
+//! An identity-aware proxy for model servers, from one TOML file.
+//!
+//! It puts a guard ([`spanner_tower::GuardLayer`]) before each model server of a
+//! [configuration](config), and adds what a process in front of others needs: choosing the
+//! server, connections, limits, probes, metrics, reloading, an orderly end. Who may do what
+//! is decided in the guard; nothing here knows of a policy or a token.
+//!
+//! ```text
+//! accept ─▶ server ─▶ dispatch ─▶ guard ─▶ upstream ─▶ the model's server
+//!           limits    which one   may they  headers, pools, time
+//! ```
+
+mod client;
+pub mod command;
+pub mod config;
+mod demo;
+mod dispatch;
+mod failure;
+mod headers;
+mod health;
+mod load;
+mod meters;
+mod patience;
+mod reload;
+mod server;
+mod service;
+mod signals;
+mod surfaces;
+mod upstream;
+mod watched;
+
+pub use load::Loaded;
+pub use service::{Service, ServiceError};
+pub use surfaces::surface_named;

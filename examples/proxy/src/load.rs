@@ -1,0 +1,309 @@
+//! From a configuration to the parts of a service, or every problem with it.
+
+use std::path::Path;
+
+use spanner_cedar::Cedar;
+use spanner_core::record::Decision;
+use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
+use spanner_ledger::Ledger;
+use spanner_tower::bearer::Revocations;
+use spanner_tower::surface::Surface;
+use spanner_tower::{Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource};
+use tower_layer::Layer;
+
+use crate::config::{Config, Place, Problems, UpstreamConfig};
+use crate::dispatch::{Dispatch, Door};
+use crate::upstream::Upstream;
+
+/// A configuration with all that it names: keys can be asked for, the access is in force.
+/// Nothing listens and nothing is written yet.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Config,
+    pub(crate) bearer: Bearer,
+    pub(crate) access: Cedar,
+    pub(crate) revocations: Revocations,
+}
+
+/// The service's name in records.
+const SERVICE: &str = "spanner-proxy";
+
+impl Loaded {
+    /// Reads a configuration and loads what it names.
+    ///
+    /// # Errors
+    /// [`Problems`], all of them.
+    pub fn read(file: &Path) -> Result<Self, Problems> {
+        let (config, problems) = Config::read(file);
+        match config {
+            Some(config) => Self::of(config, problems),
+            None => Err(problems),
+        }
+    }
+
+    /// Loads what a configuration names, in which these problems were found already.
+    pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
+        let revocations = Revocations::new();
+        let bearer = bearer(&config, &revocations, &mut problems);
+        read_revocations(&config, &revocations, &mut problems);
+        let access = access(&config, &mut problems);
+        check_environments(&config, access.as_ref(), &mut problems);
+        check_ledger(&config, &mut problems);
+        let (Some(bearer), Some(access)) = (bearer, access) else {
+            return Err(problems);
+        };
+        let loaded = Self {
+            config,
+            bearer,
+            access,
+            revocations,
+        };
+        if let Err(found) = loaded.dispatch(&Unwritten) {
+            problems.extend(found);
+        }
+        match problems.is_empty() {
+            true => Ok(loaded),
+            false => Err(problems),
+        }
+    }
+
+    /// One guard for each upstream, and one for what is for nobody; all record to one sink.
+    pub(crate) fn dispatch<S>(&self, sink: &S) -> Result<Dispatch, Problems>
+    where
+        S: AuditSink + Clone,
+    {
+        let mut problems = Problems::default();
+        let doors: Vec<Door> = self
+            .config
+            .upstreams
+            .iter()
+            .filter_map(|config| self.door(config, sink, &mut problems))
+            .collect();
+        let otherwise = doors.first().map(|door| door.guarded.clone());
+        let otherwise = self.otherwise(sink, &mut problems).or(otherwise);
+        match otherwise {
+            Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
+            _ => Err(problems),
+        }
+    }
+
+    fn door<S>(&self, config: &UpstreamConfig, sink: &S, problems: &mut Problems) -> Option<Door>
+    where
+        S: AuditSink + Clone,
+    {
+        // What speaks no surface was told of already.
+        if config.surfaces.is_empty() {
+            return None;
+        }
+        let guard = self
+            .guard(&config.environment, &config.surfaces, sink)
+            .map_err(|error| self.note(&error, config, problems));
+        let upstream = self.upstream(config, problems)?;
+        Some(Door {
+            host: config.host.clone(),
+            prefix: config.path_prefix.clone(),
+            guarded: guard.ok()?.layer(upstream),
+        })
+    }
+
+    /// A guard that knows no route: nothing comes through it.
+    fn otherwise<S>(&self, sink: &S, problems: &mut Problems) -> Option<crate::dispatch::Guarded>
+    where
+        S: AuditSink + Clone,
+    {
+        let config = self.config.upstreams.first()?;
+        let environment = self.config.environment.as_ref();
+        let environment = environment.unwrap_or(&config.environment);
+        let nothing = Surface::from_toml("none", "dialect = \"problem\"\nroutes = []").ok()?;
+        let guard = self
+            .guard(environment, &[nothing], sink)
+            .map_err(|error| self.note(&error, config, problems));
+        Some(guard.ok()?.layer(self.upstream(config, problems)?))
+    }
+
+    fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
+        let upstream = Upstream::new(config.clone()).map_err(|error| {
+            let advice = "install the system's certificates (`ca-certificates`)";
+            self.config.problem(problems, config.place, error, advice);
+        });
+        upstream.ok()
+    }
+
+    fn guard<S>(
+        &self,
+        environment: &Environment,
+        surfaces: &[Surface],
+        sink: &S,
+    ) -> Result<GuardLayer, BuildError>
+    where
+        S: AuditSink + Clone,
+    {
+        let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
+            .service(SERVICE)
+            .environment(environment.clone());
+        for surface in surfaces {
+            guard = guard.surface(surface.clone());
+        }
+        if let Some(resource) = self.resource() {
+            guard = guard.protected_resource(resource);
+        }
+        guard.build()
+    }
+
+    /// What is public of the service, for clients that look for a token (RFC 9728).
+    fn resource(&self) -> Option<ProtectedResource> {
+        let mut resource = ProtectedResource::new(self.config.public_origin.as_deref()?);
+        let mut issuers: Vec<String> = self
+            .bearer
+            .readiness()
+            .into_iter()
+            .map(|it| it.url)
+            .collect();
+        // Who asks about opaque tokens, or vouches for workloads, gives nobody a token here.
+        issuers.retain(|url| url.starts_with("http"));
+        issuers.dedup();
+        for issuer in issuers {
+            resource = resource.authorization_server(issuer);
+        }
+        match self.config.issuers.iter().any(|it| it.is_on_loopback()) {
+            true => Some(resource.danger_allow_http_loopback()),
+            false => Some(resource),
+        }
+    }
+
+    /// Notes why a guard cannot be built, where that stands.
+    fn note(&self, error: &BuildError, config: &UpstreamConfig, problems: &mut Problems) {
+        for problem in error.problems() {
+            let (place, advice) = match problem {
+                GuardProblem::Surfaces(_) => (
+                    config.surfaces_at,
+                    "give each an upstream of its own, apart by `host` or `path_prefix`",
+                ),
+                GuardProblem::ProtectedResource(_) => (
+                    self.config.places.public_origin,
+                    "write the `https` address that callers know the proxy by",
+                ),
+                _ => (config.place, "correct the upstream"),
+            };
+            self.config.problem(problems, place, problem, advice);
+        }
+    }
+}
+
+fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -> Option<Bearer> {
+    let mut good = Vec::new();
+    for issuer in &config.issuers {
+        // Once alone, so that its problems stand where it does.
+        let alone = issuer.issuer().and_then(|one| {
+            let built = Bearer::builder().issuer(one).build();
+            built.map_err(|error| {
+                let mut found = Problems::default();
+                for problem in error.problems() {
+                    issuer.problem(&mut found, problem, "correct its table");
+                }
+                found
+            })
+        });
+        match alone.and_then(|_| issuer.issuer()) {
+            Ok(one) => good.push(one),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if good.is_empty() || good.len() < config.issuers.len() {
+        return None;
+    }
+    let built = Bearer::builder()
+        .issuers(good)
+        .revocations(revocations.clone())
+        .build();
+    let first = config.issuers.first()?;
+    let noted = built.map_err(|error| {
+        for problem in error.problems() {
+            let advice = "the issuers must be told apart by `url` and `name`";
+            config.problem(problems, first.place, problem, advice);
+        }
+    });
+    noted.ok()
+}
+
+/// Reads the list of revocations, if one is configured.
+fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut Problems) {
+    let Some(file) = &config.revocations else {
+        return;
+    };
+    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let read = read.and_then(|text| {
+        revocations
+            .replace_toml(&text)
+            .map_err(|error| error.to_string())
+    });
+    if let Err(error) = read {
+        let what = format!("`{}`: {error}", file.display());
+        let advice = "correct the list; an empty file revokes nothing";
+        config.problem(problems, config.places.revocations, what, advice);
+    }
+}
+
+fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
+    let aliases = config.issuers.iter();
+    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
+    let loaded = Cedar::builder()
+        .issuers(aliases)
+        .from_dir(&config.access)
+        .map_err(|error| {
+            for problem in error.problems() {
+                let file = config.access.join(&problem.file).display().to_string();
+                let mut place = Place::START;
+                (place.line, place.column) = (problem.line, problem.column);
+                problems.add(file, place, &problem.what, &problem.advice);
+            }
+        });
+    if !config.access.is_dir() {
+        let what = format!("`{}` is no directory", config.access.display());
+        let advice = "name the access directory with `[access]` and `dir`";
+        config.problem(problems, config.places.access, what, advice);
+    }
+    loaded.ok()
+}
+
+/// An environment that the access does not know would refuse everybody.
+fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Problems) {
+    let Some(access) = access else { return };
+    let known = access.status().environments;
+    for upstream in &config.upstreams {
+        if !known.contains(&upstream.environment) {
+            let names: Vec<&str> = known.iter().map(Environment::as_str).collect();
+            let what = format!(
+                "the access knows no environment `{}`",
+                upstream.environment.as_str()
+            );
+            let advice = format!("write one of {}", names.join(", "));
+            config.problem(problems, upstream.environment_at, what, advice);
+        }
+    }
+}
+
+/// A ledger that is there can be read. It is not opened: a service may be writing it.
+fn check_ledger(config: &Config, problems: &mut Problems) {
+    if !config.ledger.exists() {
+        return;
+    }
+    if let Err(error) = Ledger::read(&config.ledger) {
+        let advice = "name its directory with `[ledger]` and `dir`";
+        config.problem(problems, config.places.ledger, error, advice);
+    }
+}
+
+/// Stands for the ledger while a configuration is only looked at.
+#[derive(Clone)]
+struct Unwritten;
+
+impl AuditSink for Unwritten {
+    fn record(&self, _: Decision) -> Result<Receipt, SinkFault> {
+        Err(SinkFault::Closed)
+    }
+
+    fn count(&self, _: Count) {}
+}

@@ -1,0 +1,193 @@
+//! Reads the access and the revocations again when they change.
+//!
+//! Files are looked at twice a second, by size and times: that works on every file system,
+//! and where a directory is swapped by a link, as Kubernetes does it. A change counts once
+//! nothing has changed any more for half a second, so that several files that are written
+//! together come into force together. With a problem, what was in force stays.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+use spanner_cedar::Cedar;
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::health::ReadList;
+use crate::meters;
+use crate::watched::Watched;
+
+/// What is read again, and who is told.
+pub(crate) struct Reload {
+    pub(crate) access: Cedar,
+    pub(crate) dir: PathBuf,
+    pub(crate) revocations: Option<(PathBuf, ReadList)>,
+    pub(crate) ledger: Watched,
+}
+
+/// A path, as it was when it was read and when it was looked at last.
+struct Seen {
+    path: PathBuf,
+    read: u64,
+    last: u64,
+}
+
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_millis(500);
+/// Directories below one another; a link may lead back up.
+const MAX_DEPTH: usize = 16;
+/// Problems of one reload that the ledger keeps; the log has all.
+const MAX_RECORDED: usize = 20;
+
+impl Reload {
+    /// Goes on until told to stop. Whatever `ask` brings (SIGHUP) reads everything at once.
+    pub(crate) async fn run(self, mut ask: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
+        let mut access = Seen::now(self.dir.clone()).await;
+        let mut list = match &self.revocations {
+            Some((path, _)) => Some(Seen::now(path.clone()).await),
+            None => None,
+        };
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let asked = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(()) = ask.recv() => true,
+                _ = ticks.tick() => false,
+            };
+            if asked {
+                tracing::info!(
+                    "the access and the revocations are read again; for a change of the configuration itself, start again"
+                );
+            }
+            if access.changed().await || asked {
+                self.access().await;
+            }
+            if let (Some(seen), Some((path, revocations))) = (&mut list, &self.revocations)
+                && (seen.changed().await || asked)
+            {
+                revoke(path, revocations).await;
+            }
+        }
+    }
+
+    async fn access(&self) {
+        let (access, before) = (self.access.clone(), self.access.digest());
+        let reloaded = spawn_blocking(move || access.reload()).await;
+        let Ok(reloaded) = reloaded else { return };
+        meters::reloaded("access", reloaded.is_ok());
+        let digest = self.access.digest();
+        match reloaded {
+            // Whoever loads it says so in the log.
+            Ok(()) if digest == before => {}
+            Ok(()) => {
+                let body = json!({"digest": &*digest, "before": &*before});
+                self.ledger.event("access.reloaded", body).await;
+            }
+            Err(error) => {
+                for problem in error.problems() {
+                    let file = self.dir.join(&problem.file);
+                    tracing::error!("{}", located(&file, problem));
+                }
+                let said = error.problems().iter().take(MAX_RECORDED);
+                let problems: Vec<String> = said.map(ToString::to_string).collect();
+                let count = error.problems().len() + error.more();
+                let body = json!({"in_force": &*digest, "count": count, "problems": problems});
+                self.ledger.event("access.reload_refused", body).await;
+            }
+        }
+    }
+}
+
+fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {
+    format!(
+        "{}:{}:{}: {}; {}",
+        file.display(),
+        problem.line,
+        problem.column,
+        problem.what,
+        problem.advice
+    )
+}
+
+async fn revoke(path: &Path, revocations: &ReadList) {
+    let (list, path) = (revocations.list.clone(), path.to_owned());
+    let read = spawn_blocking(move || {
+        let text = fs::read_to_string(&path);
+        let text = text.map_err(|error| format!("`{}`: {error}", path.display()))?;
+        list.replace_toml(&text).map_err(|error| error.to_string())
+    });
+    let Ok(read) = read.await else { return };
+    meters::reloaded("revocations", read.is_ok());
+    revocations.stale.store(read.is_err(), Ordering::Relaxed);
+    match read {
+        Ok(()) => {
+            let entries = revocations.list.len();
+            tracing::info!(entries, "the revocations are read again");
+        }
+        Err(error) => tracing::error!(error, "the revocations are not; those before count"),
+    }
+}
+
+impl Seen {
+    async fn now(path: PathBuf) -> Self {
+        let now = look(path.clone()).await;
+        let (read, last) = (now, now);
+        Self { path, read, last }
+    }
+
+    /// Whether it changed since it was read, and not since it was looked at last. What is
+    /// told once counts as read.
+    async fn changed(&mut self) -> bool {
+        let now = look(self.path.clone()).await;
+        let settled = now == self.last;
+        let changed = settled && now != self.read;
+        self.last = now;
+        if changed {
+            self.read = now;
+        }
+        changed
+    }
+}
+
+async fn look(path: PathBuf) -> u64 {
+    let looked = spawn_blocking(move || {
+        let mut hasher = DefaultHasher::new();
+        print(&path, MAX_DEPTH, &mut hasher);
+        hasher.finish()
+    });
+    looked.await.unwrap_or_default()
+}
+
+/// Takes the print of a file, or of all files below a directory.
+fn print(path: &Path, depth: usize, hasher: &mut DefaultHasher) {
+    path.hash(hasher);
+    let Ok(metadata) = fs::metadata(path) else {
+        return;
+    };
+    if !metadata.is_dir() {
+        metadata.len().hash(hasher);
+        metadata.modified().ok().hash(hasher);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            (metadata.dev(), metadata.ino(), changed).hash(hasher);
+        }
+        return;
+    }
+    let Some(depth) = depth.checked_sub(1) else {
+        return;
+    };
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        print(&path, depth, hasher);
+    }
+}

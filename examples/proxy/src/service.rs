@@ -1,0 +1,247 @@
+//! The proxy, running.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use spanner_ledger::{CloseError, Ledger, OpenError};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::sleep;
+
+use crate::config::Problems;
+use crate::health::{Health, ReadList};
+use crate::load::Loaded;
+use crate::reload::Reload;
+use crate::server::{self, Callers, Front};
+use crate::watched::Watched;
+use crate::{meters, signals};
+
+/// A proxy that serves until it is stopped.
+#[derive(Debug)]
+#[must_use = "it serves only while it is kept"]
+pub struct Service {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    ledger: Ledger,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+/// Why the proxy does not serve, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// Nobody could come in at an address.
+    #[error("`{address}` cannot be listened at: {source}; another program may be there")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Nothing could be recorded.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The guards cannot be built.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The operating system's signals cannot be waited for.
+    #[error("signals cannot be waited for: {0}")]
+    Signals(#[source] io::Error),
+    /// The ledger was not closed well.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// A part of it ended with a panic.
+    #[error("a part of the proxy ended unexpectedly")]
+    Abandoned,
+}
+
+/// How long is waited at start for keys before the first request may have to.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// How often keys are asked for that are not at hand, and the counted is put in order.
+const KEEP: Duration = Duration::from_secs(2);
+
+impl Service {
+    /// Opens the ledger, listens, and serves.
+    ///
+    /// # Errors
+    /// [`ServiceError`]; nothing runs then.
+    pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
+        meters::install();
+        let config = &loaded.config;
+        let listener = listen(config.listen).await?;
+        let admin = match config.admin_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let builder = Ledger::builder(&config.ledger).durability(config.durability);
+        let opened = spawn_blocking(move || builder.open()).await;
+        let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
+        let watched = Watched::new(ledger.clone());
+        let dispatch = loaded.dispatch(&watched)?;
+        let callers = Callers {
+            dispatch,
+            scheme: scheme(config.public_origin.as_deref()),
+            turns: Arc::new(Semaphore::new(config.max_requests)),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let mut service = Self {
+            address: address_of(&listener, config.listen),
+            admin: admin
+                .as_ref()
+                .zip(config.admin_listen)
+                .map(|(listener, asked)| address_of(listener, asked)),
+            ledger,
+            stop,
+            tasks: JoinSet::new(),
+        };
+        service.run(listener, admin, callers, loaded, watched, stopped)?;
+        Ok(service)
+    }
+
+    fn run(
+        &mut self,
+        listener: TcpListener,
+        admin: Option<TcpListener>,
+        callers: Callers,
+        loaded: Loaded,
+        ledger: Watched,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(), ServiceError> {
+        let Loaded {
+            config,
+            bearer,
+            access,
+            revocations,
+        } = loaded;
+        let list = config.revocations.map(|path| {
+            let stale = Arc::default();
+            let list = revocations;
+            (path, ReadList { list, stale })
+        });
+        let health = Health {
+            bearer: bearer.clone(),
+            access: access.clone(),
+            ledger: ledger.clone(),
+            revocations: list.as_ref().map(|(_, list)| list.clone()),
+        };
+        let limit = config.max_connections;
+        let front = Front {
+            health: admin.is_none().then(|| health.clone()),
+            callers: Some(callers),
+        };
+        let tasks = &mut self.tasks;
+        tasks.spawn(server::run(listener, front, limit, stopped.clone()));
+        if let Some(admin) = admin {
+            let front = Front {
+                health: Some(health),
+                callers: None,
+            };
+            tasks.spawn(server::run(admin, front, limit, stopped.clone()));
+        }
+        let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
+        let reload = Reload {
+            access: access.clone(),
+            dir: config.access,
+            revocations: list,
+            ledger: ledger.clone(),
+        };
+        tasks.spawn(reload.run(ask, stopped.clone()));
+        tasks.spawn(keep(bearer, stopped));
+        tasks.spawn(async move {
+            let body = json!({"digest": &*access.digest()});
+            ledger.event("access.in_force", body).await;
+        });
+        Ok(())
+    }
+
+    /// Where callers come in.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where probes and metrics are served, if that is elsewhere.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Stops accepting, lets open requests end for at most 30 seconds, settles every
+    /// record and closes the ledger.
+    ///
+    /// # Errors
+    /// [`ServiceError`] if something could not be stored.
+    pub async fn stop(mut self) -> Result<(), ServiceError> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|_| ServiceError::Abandoned)?;
+        }
+        let ledger = self.ledger.clone();
+        let closed = spawn_blocking(move || ledger.close()).await;
+        Ok(closed.map_err(|_| ServiceError::Abandoned)??)
+    }
+}
+
+/// Serves until the operating system says to stop.
+///
+/// # Errors
+/// [`ServiceError`] if it does not begin, or does not end well.
+pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
+    let upstreams = loaded.config.upstreams.len();
+    let service = Service::start(loaded).await?;
+    tracing::info!(address = %service.address(), upstreams, "serving");
+    if let Some(admin) = service.admin_address() {
+        tracing::info!(address = %admin, "probes and metrics");
+    }
+    signals::stop().await.map_err(ServiceError::Signals)?;
+    tracing::info!("stopping: no more connections, open requests may end");
+    service.stop().await?;
+    tracing::info!("stopped: every record is settled and synced");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| ServiceError::Listen { address, source })
+}
+
+/// Where a listener is, with the port that it got.
+fn address_of(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+/// The scheme that callers use, whoever ends their TLS.
+fn scheme(origin: Option<&str>) -> &'static str {
+    match origin {
+        Some(origin) if origin.starts_with("https:") => "https",
+        _ => "http",
+    }
+}
+
+/// Asks for keys until they are at hand, so that a proxy to which nobody sends requests
+/// while it is not ready becomes so by itself.
+async fn keep(bearer: spanner_tower::Bearer, mut stop: watch::Receiver<bool>) {
+    let mut told = false;
+    loop {
+        let warmed = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            warmed = bearer.warm_up(WARM_UP) => warmed,
+        };
+        match (warmed, told) {
+            (Err(error), false) => tracing::warn!("{error}; their callers get 503 until then"),
+            (Ok(()), true) => tracing::info!("the keys of every issuer are at hand"),
+            _ => {}
+        }
+        told = bearer.readiness().iter().any(|issuer| !issuer.is_ready());
+        meters::upkeep();
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(KEEP) => {}
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the operating system tells the process: to stop, or to read again.
+
+use std::io;
+
+use tokio::sync::mpsc;
+
+/// Waits for SIGTERM, or SIGINT as from Ctrl-C.
+#[cfg(unix)]
+pub(crate) async fn stop() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+pub(crate) async fn stop() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Brings something for each SIGHUP, from now on.
+pub(crate) fn hang_ups() -> io::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel(1);
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hang_ups = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            // One that waits already reads what the next one means.
+            while hang_ups.recv().await.is_some() {
+                let _: Result<(), _> = sender.try_send(());
+                if sender.is_closed() {
+                    return;
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move { sender.closed().await });
+    Ok(receiver)
+}

@@ -1,0 +1,70 @@
+//! Model APIs by name, or from a file.
+
+use std::path::{Path, PathBuf};
+
+use spanner_tower::surface::{self, Surface, SurfaceError};
+
+use crate::config::{Page, within};
+
+/// The built-in surface of a name.
+#[must_use]
+pub fn surface_named(name: &str) -> Option<Surface> {
+    match name {
+        "openai" => Some(surface::openai()),
+        "open-inference" => Some(surface::open_inference()),
+        _ => None,
+    }
+}
+
+/// Why there is no such surface.
+pub(crate) enum NoSurface {
+    Unknown(String),
+    Unreadable(PathBuf, std::io::Error),
+    Wrong(PathBuf, String, SurfaceError),
+}
+
+/// The surface of a name, or of a file: whatever has a `/` in it or ends in `.toml`. Its
+/// name in records is the file's, without the ending.
+pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
+    if !name.contains('/') && !name.ends_with(".toml") {
+        return surface_named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
+    }
+    let path = within(base, name);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return Err(NoSurface::Unreadable(path, error)),
+    };
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    Surface::from_toml(&stem, &text).map_err(|error| NoSurface::Wrong(path.clone(), text, error))
+}
+
+impl NoSurface {
+    /// Notes why, beside the name in the configuration or in the surface's own file.
+    pub(crate) fn note(&self, page: &Page, at: usize) {
+        match self {
+            Self::Unknown(name) => page.problem(
+                at,
+                format!("no surface is called `{name}`"),
+                "write the name of a built-in one, such as `openai` or `open-inference`, or a path ending in `.toml`",
+            ),
+            Self::Unreadable(path, error) => page.problem(
+                at,
+                format!("the surface `{}` cannot be read: {error}", path.display()),
+                "correct the path, which is relative to this file",
+            ),
+            Self::Wrong(path, text, error) => {
+                let other = Page::new(path.display().to_string(), text.as_str());
+                for (line, problem) in error.problems() {
+                    other.problem(start_of(text, *line), problem, "see `spanner_tower::surface`");
+                }
+                page.adopt(&other);
+            }
+        }
+    }
+}
+
+/// The byte at which a line begins.
+fn start_of(text: &str, line: usize) -> usize {
+    let before = text.split_inclusive('\n').take(line.saturating_sub(1));
+    before.map(str::len).sum()
+}

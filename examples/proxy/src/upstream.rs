@@ -1,0 +1,231 @@
+//! The model server behind a guard, as a service.
+//!
+//! What comes here was permitted. It is sent on as it is, without the caller's credentials
+//! and with the upstream's own; what comes back is passed on as it comes. Nothing is kept in
+//! between.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use spanner_tower::surface::Dialect;
+use spanner_tower::{Permitted, RequestBody};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use crate::client::{Client, ClientError, is_callers};
+use crate::config::UpstreamConfig;
+use crate::failure::{Failure, Voice};
+use crate::headers::{self, Hop};
+use crate::meters;
+
+/// A model server. Cheap to clone; clones share its connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: UpstreamConfig,
+    client: Client,
+    /// As many as it may have requests.
+    places: Arc<Semaphore>,
+    /// What it is called in metrics.
+    name: Arc<str>,
+    dialect: Dialect,
+}
+
+pin_project! {
+    /// The body of an answer. The upstream's place is free for another when it is dropped.
+    pub(crate) struct UpstreamBody {
+        #[pin]
+        body: Either<Incoming, Full<Bytes>>,
+        place: Option<OwnedSemaphorePermit>,
+    }
+}
+
+type PermittedBody = RequestBody<Incoming>;
+type Answer = Response<UpstreamBody>;
+
+impl Upstream {
+    pub(crate) fn new(config: UpstreamConfig) -> Result<Self, ClientError> {
+        let mut dialects = config.surfaces.iter().map(|surface| surface.dialect());
+        let first = dialects.next().unwrap_or(Dialect::Problem);
+        let dialect = match dialects.all(|other| other == first) {
+            true => first,
+            false => Dialect::Problem,
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                client: Client::new(config.connect_timeout)?,
+                places: Arc::new(Semaphore::new(config.max_requests)),
+                name: config.origin.authority.as_str().into(),
+                dialect,
+                config,
+            }),
+        })
+    }
+
+    async fn answer(self, request: Request<PermittedBody>) -> Answer {
+        let Shared { name, dialect, .. } = &*self.shared;
+        let grpc = is_grpc(&request);
+        let began = Instant::now();
+        let answered = self.shared.forward(request, grpc).await;
+        match answered {
+            Ok(answer) => {
+                meters::answered(name, answer.status(), began.elapsed());
+                answer
+            }
+            Err(failure) => {
+                meters::failed(name, failure);
+                tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
+                let voice = match grpc {
+                    true => Voice::Grpc,
+                    false => Voice::Http(*dialect),
+                };
+                let answer = failure.answer(voice);
+                answer.map(|text| UpstreamBody {
+                    body: Either::Right(text),
+                    place: None,
+                })
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn forward(
+        &self,
+        request: Request<PermittedBody>,
+        grpc: bool,
+    ) -> Result<Answer, Failure> {
+        let place = self.place().await?;
+        let request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
+        let answered = timeout(
+            self.config.response_timeout,
+            self.client.send(request, grpc),
+        );
+        let response = match answered.await {
+            Err(_) => return Err(Failure::TimedOut),
+            Ok(Err(error)) if error.is_connect() => {
+                tracing::debug!(upstream = %self.name, ?error, "no connection");
+                return Err(Failure::Unreachable);
+            }
+            Ok(Err(error)) if is_callers(&error) => return Err(Failure::CallerLeft),
+            Ok(Err(error)) => {
+                tracing::debug!(upstream = %self.name, ?error, "broken off");
+                return Err(Failure::Broken);
+            }
+            Ok(Ok(response)) => response,
+        };
+        // Nobody asked to switch protocols: the guard refuses upgrades.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Broken);
+        }
+        let mut response = response.map(|body| UpstreamBody {
+            body: Either::Left(body),
+            place: Some(place),
+        });
+        headers::to_caller(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Waits for a place, as long as for a connection.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.places).acquire_owned();
+        match timeout(self.config.connect_timeout, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(Failure::Busy),
+        }
+    }
+
+    /// The request as the model server gets it.
+    fn addressed(
+        &self,
+        request: Request<PermittedBody>,
+        grpc: bool,
+    ) -> Option<Request<PermittedBody>> {
+        let (parts, body) = request.into_parts();
+        let uri = &parts.uri;
+        let target = headers::without_keys(uri.path(), uri.query());
+        let mut forwarded = Request::new(body);
+        *forwarded.method_mut() = parts.method.clone();
+        *forwarded.uri_mut() = self.config.origin.uri(&target).ok()?;
+        *forwarded.headers_mut() = self.headers(parts, grpc);
+        Some(forwarded)
+    }
+
+    fn headers(&self, parts: Parts, grpc: bool) -> http::HeaderMap {
+        let (mut headers, extensions) = (parts.headers, parts.extensions);
+        headers::to_upstream(&mut headers, extensions.get::<Hop>(), grpc);
+        if let Some(Permitted(access)) = extensions.get() {
+            headers::identify(&mut headers, access);
+        }
+        if let Some(credential) = &self.config.credential {
+            headers.insert(AUTHORIZATION, credential.clone());
+        }
+        headers
+    }
+}
+
+impl Service<Request<PermittedBody>> for Upstream {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<PermittedBody>) -> Self::Future {
+        let upstream = self.clone();
+        Box::pin(async move { Ok(upstream.answer(request).await) })
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl std::fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UpstreamBody")
+    }
+}
+
+/// Whether a request is a gRPC call, which needs HTTP/2.
+fn is_grpc(request: &Request<PermittedBody>) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let media_type = request.headers().get(CONTENT_TYPE);
+    let start = media_type.and_then(|value| value.as_bytes().get(..GRPC.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+}

@@ -1,0 +1,106 @@
+//! The ledger, watched: whether it stores what it is given, for probes.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use spanner_core::record::Decision;
+use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
+use spanner_ledger::Ledger;
+
+/// A ledger that remembers whether the last decision became durable. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    ledger: Ledger,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    failing: AtomicBool,
+    probed: Mutex<Option<Instant>>,
+}
+
+/// One probe in this time, whatever is asked.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+impl Watched {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        let state = Arc::default();
+        Self { ledger, state }
+    }
+
+    /// Whether decisions become durable. While they do not, asking tries: nobody else may,
+    /// since who asks sends no requests to a service that is not ready.
+    pub(crate) async fn is_storing(&self) -> bool {
+        if self.state.failing.load(Ordering::Relaxed) && self.state.may_probe() {
+            let tried = self
+                .ledger
+                .event("readiness.probed", serde_json::Value::Null);
+            let stored = match tried {
+                Ok(acknowledged) => acknowledged.await,
+                Err(fault) => Err(fault),
+            };
+            self.state.failing.store(stored.is_err(), Ordering::Relaxed);
+        }
+        !self.state.failing.load(Ordering::Relaxed)
+    }
+
+    /// Records something that happened apart from requests; a failure is logged.
+    pub(crate) async fn event(&self, event: &str, body: serde_json::Value) {
+        let stored = match self.ledger.event(event, body) {
+            Ok(acknowledged) => acknowledged.await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = stored {
+            tracing::error!(event, %fault, "the event is not in the ledger");
+        }
+    }
+}
+
+impl State {
+    fn may_probe(&self) -> bool {
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = probed.is_none_or(|at| at.elapsed() >= PROBE_EVERY);
+        if may {
+            *probed = Some(Instant::now());
+        }
+        may
+    }
+}
+
+impl AuditSink for Watched {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        // Refusals are shed under a flood, which says nothing of the disk.
+        let counts = decision.effect == Effect::Allow;
+        let taken = self.ledger.record(decision);
+        if counts && taken.is_err() {
+            self.state.failing.store(true, Ordering::Relaxed);
+        }
+        let Receipt { acknowledged, room } = taken?;
+        let state = Arc::clone(&self.state);
+        Ok(Receipt {
+            acknowledged: Box::pin(async move {
+                let stored = acknowledged.await;
+                state.failing.store(stored.is_err(), Ordering::Relaxed);
+                stored
+            }),
+            room,
+        })
+    }
+
+    fn count(&self, what: Count) {
+        self.ledger.count(what);
+    }
+
+    fn is_audited(&self) -> bool {
+        self.ledger.is_audited()
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ledger.fmt(f)
+    }
+}
