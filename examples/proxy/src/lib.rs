@@ -31,4 +31,3 @@ mod watched;
 
 pub use load::Loaded;
 pub use service::{Service, ServiceError};
-pub use surfaces::surface_named;

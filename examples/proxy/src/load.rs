@@ -8,7 +8,9 @@ use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFaul
 use spanner_ledger::Ledger;
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
-use spanner_tower::{Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource};
+use spanner_tower::{
+    Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource, Resolver,
+};
 use tower_layer::Layer;
 
 use crate::config::{Config, Place, Problems, UpstreamConfig};
@@ -60,13 +62,19 @@ impl Loaded {
             access,
             revocations,
         };
-        if let Err(found) = loaded.dispatch(&Unwritten) {
+        if let Err(found) = loaded.unwritten() {
             problems.extend(found);
         }
+        check_neighbours(&loaded.config, &mut problems);
         match problems.is_empty() {
             true => Ok(loaded),
             false => Err(problems),
         }
+    }
+
+    /// Where requests would go, as long as nothing is recorded.
+    pub(crate) fn unwritten(&self) -> Result<Dispatch, Problems> {
+        self.dispatch(&Unwritten)
     }
 
     /// One guard for each upstream, and one for what is for nobody; all record to one sink.
@@ -104,6 +112,7 @@ impl Loaded {
         Some(Door {
             host: config.host.clone(),
             prefix: config.path_prefix.clone(),
+            resolver: Resolver::new(config.surfaces.clone()).ok()?,
             guarded: guard.ok()?.layer(upstream),
         })
     }
@@ -282,6 +291,29 @@ fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Pr
             let advice = format!("write one of {}", names.join(", "));
             config.problem(problems, upstream.environment_at, what, advice);
         }
+    }
+}
+
+/// Upstreams with the same host and prefix are told apart by their routes, so none may be of
+/// two.
+fn check_neighbours(config: &Config, problems: &mut Problems) {
+    let mut earlier: Vec<&UpstreamConfig> = Vec::new();
+    for upstream in &config.upstreams {
+        let beside = |other: &&&UpstreamConfig| {
+            let same =
+                |host: &UpstreamConfig| host.host.as_ref().map(|h| h.as_str().to_lowercase());
+            same(other) == same(upstream) && other.path_prefix == upstream.path_prefix
+        };
+        for other in earlier.iter().filter(beside) {
+            let both = other.surfaces.iter().chain(&upstream.surfaces).cloned();
+            if let Err(error) = Resolver::new(both.collect()) {
+                let line = other.place.line;
+                let what = format!("it cannot be told from the upstream of line {line}: {error}");
+                let advice = "give one of them a `host` or a `path_prefix`";
+                config.problem(problems, upstream.place, what, advice);
+            }
+        }
+        earlier.push(upstream);
     }
 }
 
