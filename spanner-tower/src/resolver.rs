@@ -100,7 +100,13 @@ impl Resolver {
     {
         let (parts, body) = request.into_parts();
         let route = self.routes.classify(&parts)?;
+        // What opens a WebSocket touches what its address names; the frames come later.
+        let talk = match route.class() {
+            RouteClass::Guarded => route.talk(&parts)?,
+            RouteClass::Public | RouteClass::Whoami => None,
+        };
         let target = match route.class() {
+            RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
             RouteClass::Guarded => Some(route.target(&parts, body, &self.limits).await?.0),
             RouteClass::Public | RouteClass::Whoami => {
                 refuse_detours(&parts, &[])?;

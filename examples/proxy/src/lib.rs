@@ -26,6 +26,7 @@ mod server;
 mod service;
 mod signals;
 mod surfaces;
+mod talk;
 mod upstream;
 mod watched;
 

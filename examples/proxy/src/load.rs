@@ -15,6 +15,7 @@ use tower_layer::Layer;
 
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
+use crate::talk::Talks;
 use crate::upstream::Upstream;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
@@ -27,6 +28,7 @@ pub struct Loaded {
     pub(crate) bearer: Bearer,
     pub(crate) access: Cedar,
     pub(crate) revocations: Revocations,
+    pub(crate) talks: Talks,
 }
 
 /// The service's name in records.
@@ -61,6 +63,7 @@ impl Loaded {
             bearer,
             access,
             revocations,
+            talks: Talks::default(),
         };
         if let Err(found) = loaded.unwritten() {
             problems.extend(found);
@@ -133,7 +136,7 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone()).map_err(|error| {
+        let upstream = Upstream::new(config.clone(), self.talks.clone()).map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
         });
@@ -151,7 +154,8 @@ impl Loaded {
     {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
-            .environment(environment.clone());
+            .environment(environment.clone())
+            .websockets();
         for surface in surfaces {
             guard = guard.surface(surface.clone());
         }

@@ -77,7 +77,7 @@ impl Frames {
     }
 
     /// Counts bytes that were sent to the client.
-    pub fn sent(&self, bytes: u64) {
+    pub fn sent(&mut self, bytes: u64) {
         if let Some(settlement) = &mut *self.owed() {
             settlement.sent(bytes);
         }
