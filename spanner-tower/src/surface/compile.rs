@@ -320,8 +320,11 @@ impl<'f> Compiler<'f> {
             }
             Written::Json(steps) => Ok(Location::Json(self.json(steps, want))),
             Written::Joined(names, members) => {
-                let members = members.into_iter().map(|steps| self.json(steps, want));
-                let members = members.collect();
+                // One of several that is null is not there.
+                let members = members.into_iter();
+                let members = members
+                    .map(|steps| self.json(steps, Want::Further))
+                    .collect();
                 Ok(Location::Joined(slots(names)?, members))
             }
             Written::OpaqueJson(steps) if want == Want::Further => {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::routes::push;
 use super::*;
 
 #[derive(Deserialize)]
@@ -23,6 +24,8 @@ struct Case {
     body: Option<String>,
     message: Option<Vec<(u8, String)>>,
     frames: Option<String>,
+    /// The references that a git push changes; those with a minus it deletes.
+    push: Option<Vec<String>>,
     pairs: Option<Vec<String>>,
     refused: Option<String>,
     #[serde(default)]
@@ -40,6 +43,7 @@ impl Case {
             .as_ref()
             .map(fields)
             .or_else(|| self.frames.as_deref().map(hex))
+            .or_else(|| self.push.as_deref().map(push))
             .or_else(|| self.body.clone().map(String::into_bytes))
             .unwrap_or_default()
     }
@@ -53,6 +57,9 @@ impl Case {
         if !self.headers.contains_key("content-type") {
             match (&self.body, self.message.is_some() || self.frames.is_some()) {
                 (_, true) => headers.push(GRPC),
+                _ if self.push.is_some() => {
+                    headers.push(("content-type", "application/x-git-receive-pack-request"));
+                }
                 (Some(_), false) => headers.push(JSON),
                 (None, false) => {}
             }
@@ -93,26 +100,25 @@ fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-async fn check(surface: Surface, text: &str) {
-    let cases: Cases = toml::from_str(text).unwrap();
-    let mut wrong = Vec::new();
-    for case in &cases.cases {
-        wrong.extend(case.check(surface.clone()).await);
+#[tokio::test]
+async fn each_surface_touches_what_its_file_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("surfaces");
+    let (mut wrong, mut checked) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some(name) = file.strip_suffix(".cases.toml") else {
+            continue;
+        };
+        let text = std::fs::read_to_string(&path).unwrap();
+        let cases: Cases = toml::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let surface = surface::named(name).unwrap();
+        for case in &cases.cases {
+            let found = case.check(surface.clone()).await;
+            wrong.extend(found.map(|found| format!("{name}: {found}")));
+            checked += 1;
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test]
-async fn openai_requests_touch_what_their_file_says() {
-    check(
-        surface::openai(),
-        include_str!("../../../surfaces/openai.cases.toml"),
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn open_inference_requests_touch_what_their_file_says() {
-    let cases = include_str!("../../../surfaces/open-inference.cases.toml");
-    check(surface::open_inference(), cases).await;
+    assert!(checked > 250, "{checked}");
 }

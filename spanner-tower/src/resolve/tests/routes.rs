@@ -316,7 +316,11 @@ fn protobuf(fields: &[(Vec<u32>, Field)]) -> Vec<u8> {
 pub(super) fn push(refs: &[String]) -> Vec<u8> {
     let mut body = Vec::new();
     for (index, name) in refs.iter().enumerate() {
-        let (old, new) = ("1".repeat(40), "2".repeat(40));
+        let (name, new) = match name.strip_prefix('-') {
+            Some(deleted) => (deleted, "0".repeat(40)),
+            None => (name.as_str(), "2".repeat(40)),
+        };
+        let old = "1".repeat(40);
         let capabilities = if index == 0 { "\0report-status" } else { "" };
         let line = format!("{old} {new} {name}{capabilities}");
         body.extend(format!("{:04x}{line}", line.len() + 4).into_bytes());
