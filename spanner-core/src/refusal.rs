@@ -240,6 +240,12 @@ pub enum RequestFault {
     SelectorConflict,
     /// The model's name is no name.
     Model,
+    /// The model's name has a character that no model's name has here, for instance one that
+    /// only looks like a letter of it: no such model is known.
+    UnknownName,
+    /// The gRPC path is not the one of a method: not `/package.Service/Method`, or in other
+    /// letters.
+    Rpc,
     /// No place names a model, and none is configured.
     NoModel,
     /// The kind of thing named cannot be resolved to a model.
@@ -263,6 +269,10 @@ pub enum RequestFault {
     DuplicateField,
     /// The message encoding is not one that is decoded here.
     MessageEncoding,
+    /// The form is malformed, or could be read in two ways.
+    Form,
+    /// The commands of the git push are malformed, or signed.
+    Push,
     /// The body broke off before it was whole.
     Incomplete,
     /// The body did not arrive in time.
@@ -399,6 +409,8 @@ impl Refusal {
                 RequestFault::DuplicateMember => "request.duplicate_member",
                 RequestFault::SelectorConflict => "request.selector_conflict",
                 RequestFault::Model => "request.bad_model",
+                RequestFault::UnknownName => "authz.no_permit",
+                RequestFault::Rpc => "route.unmapped",
                 RequestFault::NoModel => "request.no_model",
                 RequestFault::Opaque => "request.opaque",
                 RequestFault::TooManyModels => "request.too_many_models",
@@ -408,6 +420,8 @@ impl Refusal {
                 RequestFault::TooLarge { .. } => "request.too_large",
                 RequestFault::Message => "request.bad_message",
                 RequestFault::DuplicateField => "request.duplicate_field",
+                RequestFault::Form => "request.bad_form",
+                RequestFault::Push => "request.bad_push",
                 RequestFault::Incomplete => "request.incomplete",
                 RequestFault::Slow => "request.slow",
             },
@@ -439,7 +453,7 @@ impl Refusal {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Credential(_) => Fault::Credential,
-            Self::Request(_) => Fault::AmbiguousRequest,
+            Self::Request(fault) => fault.fault(),
             Self::Route(_) => Fault::UnknownRoute,
             Self::Permission(denial) => match denial.reason {
                 VerdictReason::PolicyError => Fault::PolicyError,
@@ -523,6 +537,14 @@ impl Obstacle {
 }
 
 impl RequestFault {
+    const fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownName => Fault::Permission,
+            Self::Rpc => Fault::UnknownRoute,
+            _ => Fault::AmbiguousRequest,
+        }
+    }
+
     fn notice(&self) -> Notice {
         let (status, message, advice): (Status, String, &str) = match self {
             Self::Path => (
@@ -555,6 +577,16 @@ impl RequestFault {
                 "the model's name is not a name".into(),
                 "send it as a non-empty string of letters, digits and `-._:@+=/~`",
             ),
+            Self::UnknownName => (
+                Status::Forbidden,
+                "no model of this name may be used here".into(),
+                "write the model's name in ASCII: letters, digits and `-._:@+=/~`",
+            ),
+            Self::Rpc => (
+                Status::Unimplemented,
+                "this is not the path of a gRPC method".into(),
+                "call `/package.Service/Method` exactly as its protocol spells it",
+            ),
             Self::NoModel => (
                 Status::Forbidden,
                 "the request names no model, and none is configured for this route".into(),
@@ -583,7 +615,7 @@ impl RequestFault {
             Self::Encoding => (
                 Status::UnsupportedMedia,
                 "the body's content encoding is not accepted".into(),
-                "send the body without `Content-Encoding`",
+                "send the body without `Content-Encoding`, or once with gzip, deflate or zstd",
             ),
             Self::MessageEncoding => (
                 Status::Unimplemented,
@@ -605,6 +637,16 @@ impl RequestFault {
                 "the field that names the model stands twice in one message".into(),
                 "send it once",
             ),
+            Self::Form => (
+                Status::BadRequest,
+                "the form could be read in more than one way".into(),
+                "name each field once and plainly, the purpose before the file, and nothing before the first or after the last boundary",
+            ),
+            Self::Push => (
+                Status::BadRequest,
+                "the commands of the push cannot be read".into(),
+                "push with git's smart protocol, unsigned (`push.gpgSign=false`)",
+            ),
             Self::Incomplete => (
                 Status::BadRequest,
                 "the body broke off".into(),
@@ -616,10 +658,15 @@ impl RequestFault {
                 "send the body without pauses",
             ),
         };
+        let code = match self.fault() {
+            Fault::Permission => "permission_denied",
+            Fault::UnknownRoute => "unknown_route",
+            _ => "invalid_request",
+        };
         Notice {
             status,
-            fault: Fault::AmbiguousRequest,
-            code: "invalid_request",
+            fault: self.fault(),
+            code,
             message,
             advice: advice.into(),
             challenge: None,

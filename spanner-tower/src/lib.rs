@@ -66,6 +66,7 @@ pub mod mock_idp;
 #[cfg(feature = "jwks")]
 pub mod opaque;
 mod resolve;
+mod resolver;
 #[cfg(feature = "test-util")]
 pub mod self_check;
 pub mod surface;
@@ -76,10 +77,11 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, GuardBody, GuardBuilder, GuardLayer, GuardService, Peer, Permitted,
-    Problem, ProtectedResource,
+    Access, BuildError, Danger, FrameRefused, Frames, GuardBody, GuardBuilder, GuardLayer,
+    GuardService, Peer, Permitted, Problem, ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
 pub use resolve::{BodyError, BoxError, Limits, RequestBody};
+pub use resolver::{Resolved, Resolver, ResolverError};

@@ -14,7 +14,7 @@ use http::Uri;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use spanner_tower::GuardService;
+use spanner_tower::{GuardService, Resolver};
 
 use crate::upstream::Upstream;
 
@@ -33,6 +33,8 @@ pub(crate) struct Dispatch {
 pub(crate) struct Door {
     pub(crate) host: Option<Authority>,
     pub(crate) prefix: String,
+    /// What its surfaces see in a request.
+    pub(crate) resolver: Resolver,
     pub(crate) guarded: Guarded,
 }
 
@@ -44,21 +46,27 @@ impl Dispatch {
 
     /// The upstream of a request, from whose path its prefix is taken away.
     pub(crate) fn choose(&self, parts: &mut Parts) -> &Guarded {
+        self.door(parts)
+            .map_or(&self.otherwise, |door| &door.guarded)
+    }
+
+    /// The same before its guard, `None` if it is for nobody.
+    pub(crate) fn door(&self, parts: &mut Parts) -> Option<&Door> {
         let host = host_of(parts);
         let path = parts.uri.path();
         let fits = |door: &&Door| door.takes(host.as_ref()) && rest(path, &door.prefix).is_some();
         let rank = |door: &&Door| (door.host.is_some(), door.prefix.len());
-        let Some(best) = self.doors.iter().filter(fits).map(|door| rank(&door)).max() else {
-            return &self.otherwise;
-        };
+        let best = self
+            .doors
+            .iter()
+            .filter(fits)
+            .map(|door| rank(&door))
+            .max()?;
         let fitting = self.doors.iter().filter(fits);
         let candidates: Vec<&Door> = fitting.filter(|door| rank(door) == best).collect();
         let prefix = candidates.first().map_or("", |door| &door.prefix);
-        match without(&parts.uri, prefix) {
-            Some(uri) => parts.uri = uri,
-            None => return &self.otherwise,
-        }
-        knowing(&candidates, parts).map_or(&self.otherwise, |door| &door.guarded)
+        parts.uri = without(&parts.uri, prefix)?;
+        knowing(&candidates, parts)
     }
 }
 
@@ -75,9 +83,12 @@ impl Door {
     }
 }
 
-/// The one of several whose surface knows the route.
-fn knowing<'d>(candidates: &[&'d Door], _parts: &Parts) -> Option<&'d Door> {
-    candidates.first().copied()
+/// The one of several whose surface knows the route; where none does, any of them refuses
+/// it.
+fn knowing<'d>(candidates: &[&'d Door], parts: &Parts) -> Option<&'d Door> {
+    let knows = |door: &&&Door| door.resolver.surface_of(parts).is_some();
+    let knowing = candidates.iter().find(knows);
+    knowing.or_else(|| candidates.first()).copied()
 }
 
 /// The host that the caller named. One that is named in two ways is refused by any guard.

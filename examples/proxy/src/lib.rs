@@ -26,9 +26,9 @@ mod server;
 mod service;
 mod signals;
 mod surfaces;
+mod talk;
 mod upstream;
 mod watched;
 
 pub use load::Loaded;
 pub use service::{Service, ServiceError};
-pub use surfaces::surface_named;

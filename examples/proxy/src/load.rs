@@ -8,12 +8,15 @@ use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFaul
 use spanner_ledger::Ledger;
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
-use spanner_tower::{Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource};
+use spanner_tower::{
+    Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource, Resolver,
+};
 use tower_layer::Layer;
 
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
+use crate::talk::Talks;
 use crate::upstream::Upstream;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
@@ -28,6 +31,7 @@ pub struct Loaded {
     pub(crate) revocations: Revocations,
     pub(crate) access_seen: Seen,
     pub(crate) revocations_seen: Option<Seen>,
+    pub(crate) talks: Talks,
 }
 
 /// The service's name in records.
@@ -67,14 +71,21 @@ impl Loaded {
             revocations,
             access_seen,
             revocations_seen,
+            talks: Talks::default(),
         };
-        if let Err(found) = loaded.dispatch(&Unwritten) {
+        if let Err(found) = loaded.unwritten() {
             problems.extend(found);
         }
+        check_neighbours(&loaded.config, &mut problems);
         match problems.is_empty() {
             true => Ok(loaded),
             false => Err(problems),
         }
+    }
+
+    /// Where requests would go, as long as nothing is recorded.
+    pub(crate) fn unwritten(&self) -> Result<Dispatch, Problems> {
+        self.dispatch(&Unwritten)
     }
 
     /// One guard for each upstream, and one for what is for nobody; all record to one sink.
@@ -112,6 +123,7 @@ impl Loaded {
         Some(Door {
             host: config.host.clone(),
             prefix: config.path_prefix.clone(),
+            resolver: Resolver::new(config.surfaces.clone()).ok()?,
             guarded: guard.ok()?.layer(upstream),
         })
     }
@@ -132,7 +144,7 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone()).map_err(|error| {
+        let upstream = Upstream::new(config.clone(), self.talks.clone()).map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
         });
@@ -150,7 +162,8 @@ impl Loaded {
     {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
-            .environment(environment.clone());
+            .environment(environment.clone())
+            .websockets();
         for surface in surfaces {
             guard = guard.surface(surface.clone());
         }
@@ -284,6 +297,29 @@ fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Pr
             let advice = format!("write one of {}", names.join(", "));
             config.problem(problems, upstream.environment_at, what, advice);
         }
+    }
+}
+
+/// Upstreams with the same host and prefix are told apart by their routes, so none may be of
+/// two.
+fn check_neighbours(config: &Config, problems: &mut Problems) {
+    let mut earlier: Vec<&UpstreamConfig> = Vec::new();
+    for upstream in &config.upstreams {
+        let beside = |other: &&&UpstreamConfig| {
+            let same =
+                |host: &UpstreamConfig| host.host.as_ref().map(|h| h.as_str().to_lowercase());
+            same(other) == same(upstream) && other.path_prefix == upstream.path_prefix
+        };
+        for other in earlier.iter().filter(beside) {
+            let both = other.surfaces.iter().chain(&upstream.surfaces).cloned();
+            if let Err(error) = Resolver::new(both.collect()) {
+                let line = other.place.line;
+                let what = format!("it cannot be told from the upstream of line {line}: {error}");
+                let advice = "give one of them a `host` or a `path_prefix`";
+                config.problem(problems, upstream.place, what, advice);
+            }
+        }
+        earlier.push(upstream);
     }
 }
 

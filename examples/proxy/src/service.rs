@@ -17,6 +17,7 @@ use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
+use crate::talk::Talks;
 use crate::watched::Watched;
 use crate::{meters, signals};
 
@@ -27,6 +28,7 @@ pub struct Service {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     ledger: Ledger,
+    talks: Talks,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -96,6 +98,7 @@ impl Service {
                 .zip(config.admin_listen)
                 .map(|(listener, asked)| address_of(listener, asked)),
             ledger,
+            talks: loaded.talks.clone(),
             stop,
             tasks: JoinSet::new(),
         };
@@ -119,6 +122,7 @@ impl Service {
             revocations,
             access_seen,
             revocations_seen,
+            ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
             let stale = Arc::default();
@@ -183,6 +187,7 @@ impl Service {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|_| ServiceError::Abandoned)?;
         }
+        self.talks.end().await;
         let ledger = self.ledger.clone();
         let closed = spawn_blocking(move || ledger.close()).await;
         Ok(closed.map_err(|_| ServiceError::Abandoned)??)

@@ -6,16 +6,6 @@ use spanner_tower::surface::{self, Surface, SurfaceError};
 
 use crate::config::{Page, within};
 
-/// The built-in surface of a name.
-#[must_use]
-pub fn surface_named(name: &str) -> Option<Surface> {
-    match name {
-        "openai" => Some(surface::openai()),
-        "open-inference" => Some(surface::open_inference()),
-        _ => None,
-    }
-}
-
 /// Why there is no such surface.
 pub(crate) enum NoSurface {
     Unknown(String),
@@ -27,7 +17,7 @@ pub(crate) enum NoSurface {
 /// name in records is the file's, without the ending.
 pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
     if !name.contains('/') && !name.ends_with(".toml") {
-        return surface_named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
+        return surface::named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
     }
     let path = within(base, name);
     let text = match std::fs::read_to_string(&path) {
@@ -45,7 +35,10 @@ impl NoSurface {
             Self::Unknown(name) => page.problem(
                 at,
                 format!("no surface is called `{name}`"),
-                "write the name of a built-in one, such as `openai` or `open-inference`, or a path ending in `.toml`",
+                format!(
+                    "write a path ending in `.toml`, or one of {}",
+                    surface::built_in().collect::<Vec<_>>().join(", ")
+                ),
             ),
             Self::Unreadable(path, error) => page.problem(
                 at,
@@ -55,7 +48,11 @@ impl NoSurface {
             Self::Wrong(path, text, error) => {
                 let other = Page::new(path.display().to_string(), text.as_str());
                 for (line, problem) in error.problems() {
-                    other.problem(start_of(text, *line), problem, "see `spanner_tower::surface`");
+                    other.problem(
+                        start_of(text, *line),
+                        problem,
+                        "see `spanner_tower::surface`",
+                    );
                 }
                 page.adopt(&other);
             }

@@ -12,15 +12,16 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use spanner_tower::surface::Dialect;
-use spanner_tower::{Permitted, RequestBody};
+use spanner_tower::{Frames, Permitted, RequestBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
@@ -30,6 +31,7 @@ use crate::config::UpstreamConfig;
 use crate::failure::{Failure, Voice};
 use crate::headers::{self, Hop};
 use crate::meters;
+use crate::talk::{self, Talk, Talks};
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -46,6 +48,7 @@ struct Shared {
     /// What it is called in metrics.
     name: Arc<str>,
     dialect: Dialect,
+    talks: Talks,
 }
 
 pin_project! {
@@ -61,7 +64,7 @@ type PermittedBody = RequestBody<Incoming>;
 type Answer = Response<UpstreamBody>;
 
 impl Upstream {
-    pub(crate) fn new(config: UpstreamConfig) -> Result<Self, ClientError> {
+    pub(crate) fn new(config: UpstreamConfig, talks: Talks) -> Result<Self, ClientError> {
         let mut dialects = config.surfaces.iter().map(|surface| surface.dialect());
         let first = dialects.next().unwrap_or(Dialect::Problem);
         let dialect = match dialects.all(|other| other == first) {
@@ -74,6 +77,7 @@ impl Upstream {
                 places: Arc::new(Semaphore::new(config.max_requests)),
                 name: config.origin.authority.as_str().into(),
                 dialect,
+                talks,
                 config,
             }),
         })
@@ -109,11 +113,17 @@ impl Upstream {
 impl Shared {
     async fn forward(
         &self,
-        request: Request<PermittedBody>,
+        mut request: Request<PermittedBody>,
         grpc: bool,
     ) -> Result<Answer, Failure> {
         let place = self.place().await?;
-        let request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
+        // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
+        let conversation = Frames::take(request.extensions_mut())
+            .map(|frames| (frames, hyper::upgrade::on(&mut request)));
+        let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
+        if conversation.is_some() {
+            talk::upgrading(request.headers_mut());
+        }
         let answered = timeout(
             self.config.response_timeout,
             self.client.send(request, grpc),
@@ -131,9 +141,8 @@ impl Shared {
             }
             Ok(Ok(response)) => response,
         };
-        // Nobody asked to switch protocols: the guard refuses upgrades.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Broken);
+            return self.opened(response, conversation, place);
         }
         let mut response = response.map(|body| UpstreamBody {
             body: Either::Left(body),
@@ -141,6 +150,35 @@ impl Shared {
         });
         headers::to_caller(response.headers_mut());
         Ok(response)
+    }
+
+    /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to
+    /// switch protocols: the guard refuses other upgrades.
+    fn opened(
+        &self,
+        mut response: Response<Incoming>,
+        conversation: Option<(Frames, OnUpgrade)>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Failure> {
+        let (frames, caller) = conversation.ok_or(Failure::Broken)?;
+        if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+            return Err(Failure::Broken);
+        }
+        self.talks.begin(Talk {
+            frames,
+            caller,
+            model: hyper::upgrade::on(&mut response),
+            place,
+        });
+        let (mut parts, _) = response.into_parts();
+        headers::to_caller(&mut parts.headers);
+        talk::upgrading(&mut parts.headers);
+        let nothing = Either::Right(Full::default());
+        let body = UpstreamBody {
+            body: nothing,
+            place: None,
+        };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Waits for a place, as long as for a connection.

@@ -64,10 +64,11 @@ impl Headers {
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         let dpop = accepts_dpop && scheme.eq_ignore_ascii_case("DPoP");
         if !dpop && !scheme.eq_ignore_ascii_case("Bearer") {
+            // With a colon it is what people write who take it for another header.
             let is_scheme = !scheme.is_empty()
                 && scheme
                     .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':'));
             return Err(if is_scheme {
                 Obstacle::UnsupportedScheme
             } else {

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::json;
-use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, TokenFault};
+use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
+
+use super::dialect;
 
 use crate::surface::Dialect;
 
@@ -32,8 +33,12 @@ const GRPC_ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 pub(super) enum Voice {
     /// Trailers only, over HTTP 200.
     Grpc,
-    /// A JSON body in a surface's dialect.
-    Http(Dialect),
+    /// A body in a surface's dialect.
+    Http {
+        dialect: Dialect,
+        /// Whether clients of the API wait for a `Basic` challenge before they send a token.
+        basic: bool,
+    },
 }
 
 /// What a challenge says besides the error.
@@ -55,10 +60,16 @@ pub(super) fn answer(
     let notice = refusal.notice();
     let mut response = match voice {
         Voice::Grpc => grpc(&notice),
-        Voice::Http(dialect) => http(&notice, dialect, id),
+        Voice::Http { dialect, .. } => http(&notice, dialect, id),
     };
     let headers = response.headers_mut();
     challenge(headers, realm, refusal, &notice);
+    if matches!(voice, Voice::Http { basic: true, .. }) && notice.status == Status::Unauthorized {
+        let text = format!("Basic realm={}", quoted(&realm.name));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
+    }
     if let Some(seconds) = notice.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -106,48 +117,15 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
 }
 
 fn http(notice: &Notice, dialect: Dialect, id: RecordId) -> Response<Bytes> {
+    let mut headers = HeaderMap::new();
     let text = sentence(notice);
-    let (media_type, body) = match dialect {
-        Dialect::OpenAi => (
-            "application/json",
-            json!({"error": {
-                "message": text,
-                "type": openai_type(notice.fault),
-                "param": null,
-                "code": notice.code,
-            }}),
-        ),
-        Dialect::OpenInference => ("application/json", json!({"error": text})),
-        Dialect::Problem => (
-            "application/problem+json",
-            json!({
-                "type": "about:blank",
-                "title": notice.code,
-                "status": notice.status.http(),
-                "detail": text,
-                "fault": notice.fault.as_str(),
-                "decision": id,
-            }),
-        ),
-    };
-    let mut response = Response::new(Bytes::from(body.to_string()));
+    let (media_type, body) = dialect::write(dialect, notice, &text, id, &mut headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let mut response = Response::new(Bytes::from(body));
+    *response.headers_mut() = headers;
     *response.status_mut() =
         StatusCode::from_u16(notice.status.http()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
-}
-
-/// The `type` that the OpenAI API uses for errors of this class.
-const fn openai_type(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Credential => "authentication_error",
-        Fault::Permission | Fault::PolicyError => "permission_error",
-        Fault::UnknownRoute | Fault::AmbiguousRequest => "invalid_request_error",
-        Fault::Model | Fault::ModelTimeout | Fault::GuardUnavailable => "server_error",
-        _ => "server_error",
-    }
 }
 
 fn sentence(notice: &Notice) -> String {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -12,7 +12,7 @@ use spanner_core::{Refusal, Settlement};
 
 use super::answer::{self, Realm};
 use super::service::fault_of;
-use crate::resolve::{Broken, remove_ours};
+use crate::resolve::{Broken, UsageScan, remove_ours};
 
 pin_project! {
     /// A response's body: the inner service's, or the guard's own answer. Its end, failure
@@ -40,6 +40,7 @@ struct Watch {
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
     /// when it has sent as many.
     remaining: Option<u64>,
+    usage: Option<UsageScan>,
 }
 
 impl<R> GuardBody<R> {
@@ -79,6 +80,10 @@ impl<R: Body> GuardBody<R> {
             broken,
             realm: Arc::clone(realm),
             remaining,
+            usage: head
+                .reports_usage
+                .then(|| UsageScan::of(head.headers))
+                .flatten(),
         });
         Self {
             kind: Kind::Forwarded { body, watch },
@@ -91,6 +96,8 @@ pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
+    /// Whether a model was run, which APIs report in tokens.
+    pub(super) reports_usage: bool,
 }
 
 impl Head<'_> {
@@ -127,9 +134,12 @@ fn blame(frame: &mut Frame<Bytes>) {
 }
 
 impl Watch {
-    fn saw<D: Buf>(&mut self, frame: &Frame<D>) {
+    fn saw(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            let bytes = u64::try_from(data.remaining()).unwrap_or(u64::MAX);
+            if let Some(usage) = &mut self.usage {
+                self.settlement.usage(usage.feed(data));
+            }
+            let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
             self.settlement.sent(bytes);
             self.remaining = self
                 .remaining

@@ -29,6 +29,7 @@ pub struct GuardBuilder {
     limits: Limits,
     realm: Realm,
     unaudited: bool,
+    websockets: bool,
     resource: Option<ProtectedResource>,
 }
 
@@ -54,6 +55,7 @@ impl GuardBuilder {
                 proof_algorithms: None,
             },
             unaudited: false,
+            websockets: false,
             resource: None,
         }
     }
@@ -102,6 +104,18 @@ impl GuardBuilder {
     /// take. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets WebSockets be opened on routes whose frames name models, because the service
+    /// behind has each message [examined](crate::Frames::examine). Default: every upgrade is
+    /// refused, since what follows it passes no guard.
+    ///
+    /// # Security
+    /// A service that forwards a frame which it has not examined lets its caller use any
+    /// model.
+    pub fn websockets(mut self) -> Self {
+        self.websockets = true;
         self
     }
 
@@ -156,7 +170,8 @@ impl GuardBuilder {
                 let (callers, limits, mut realm) = (self.callers, self.limits, self.realm);
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
-                Ok(GuardLayer::new(guard.publishing(published)))
+                let guard = guard.publishing(published).talking(self.websockets);
+                Ok(GuardLayer::new(guard))
             }
             _ => Err(BuildError { problems }),
         }

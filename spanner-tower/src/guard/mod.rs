@@ -31,7 +31,10 @@
 mod answer;
 mod body;
 mod builder;
+mod credentials;
+mod dialect;
 mod exempt;
+mod frames;
 mod layer;
 mod permitted;
 mod resource;
@@ -39,6 +42,7 @@ mod service;
 
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
+pub use frames::{FrameRefused, Frames};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -24,15 +24,18 @@ use tracing::{Instrument as _, Span};
 
 use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
+use super::credentials;
 use super::exempt::Exempt;
+use super::frames::{self, Upgrade};
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    Broken, Limits, RequestBody, RouteClass, Routes, refuse_detours, remove_ours,
+    Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
+    remove_rewriting,
 };
-use crate::surface::Dialect;
+use crate::surface::{Credential, Dialect, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
@@ -50,6 +53,7 @@ pub(super) struct Guard {
     limits: Limits,
     realm: Arc<Realm>,
     published: Option<Published>,
+    websockets: bool,
 }
 
 /// Marks a request that has passed a guard.
@@ -63,6 +67,7 @@ struct Admitted<B> {
     broken: Broken,
     method: Method,
     voice: Voice,
+    upgrade: Option<Upgrade>,
 }
 
 /// What a request turned out to ask.
@@ -92,7 +97,13 @@ impl Guard {
             limits,
             realm: Arc::new(realm),
             published: None,
+            websockets: false,
         }
+    }
+
+    /// Lets WebSockets be opened whose frames are examined behind.
+    pub(super) fn talking(self, websockets: bool) -> Self {
+        Self { websockets, ..self }
     }
 
     /// Answers requests for the protected resource metadata as well.
@@ -180,7 +191,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         if self.exempt.iter().any(|exempt| exempt.is(parts)) {
-            refuse_detours(parts)?;
+            refuse_detours(parts, &[])?;
             return Ok((Asked::Pass(Count::Exempt), RequestBody::unread(body)));
         }
         let route = match self.routes.classify(parts) {
@@ -189,13 +200,14 @@ impl Guard {
             Err(refusal) => return Err(refusal),
         };
         if let Some(route) = &route {
-            *voice = Voice::of(&parts.headers, route.is_grpc(), route.dialect());
+            *voice = Voice::of(&parts.headers, route);
             attempt.route(route.surface(), route.template());
             let span = Span::current();
             span.record("surface", &*route.surface());
             span.record("route", &*route.template());
             if route.class() == RouteClass::Public {
-                refuse_detours(parts)?;
+                refuse_detours(parts, &[])?;
+                credentials::remove(&mut parts.headers, route.credentials());
                 return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
             }
         }
@@ -205,6 +217,9 @@ impl Guard {
             );
             return Err(Outage::Stacked.into());
         }
+        if let Some(route) = &route {
+            credentials::present(&mut parts.headers, route.credentials())?;
+        }
         parts.extensions.remove::<CredentialEntry>();
         let caller = self.callers.authenticate(parts, self.gate.now()).await;
         if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
@@ -213,9 +228,21 @@ impl Guard {
         let caller = caller?;
         attempt.identify(&caller);
         let route = route.ok_or(UnknownRoute)?;
+        credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
-            refuse_detours(parts)?;
+            refuse_detours(parts, &[])?;
             return Ok((Asked::Admit(caller), RequestBody::unread(body)));
+        }
+        if self.websockets
+            && let Some((talk, target)) = route.talk(parts)?
+        {
+            parts.extensions.insert(talk);
+            let asked = match target {
+                Some(target) => Asked::Decide(caller, target),
+                // The first frame names the model.
+                None => Asked::Admit(caller),
+            };
+            return Ok((asked, RequestBody::unread(body)));
         }
         let (target, body) = route.target(parts, body, &self.limits).await?;
         Ok((Asked::Decide(caller, target), body))
@@ -236,18 +263,21 @@ impl<B> Admitted<B> {
     fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
         let broken = Broken::default();
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
-        parts.headers.remove(AUTHORIZATION);
-        parts.headers.remove("dpop");
+        credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
-        // Some frameworks put it before the path that was decided.
-        parts.headers.remove("x-forwarded-prefix");
+        remove_rewriting(&mut parts.headers);
         parts.extensions.remove::<Permitted>();
         parts.extensions.insert(Guarded);
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
         }
+        let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
+            let allowed = permit.target().map_or(&[][..], Target::pairs);
+            frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
+        });
         let method = parts.method.clone();
         Self {
+            upgrade,
             permit,
             request: Request::from_parts(parts, body),
             broken,
@@ -273,8 +303,11 @@ where
         broken,
         method,
         voice,
+        upgrade,
     } = admitted;
     let recorded = permit.caller().is_some();
+    let pairs = permit.target().map_or(&[][..], Target::pairs);
+    let reports_usage = pairs.iter().any(|pair| is_run(pair.action));
     let warnings = permit.caller().map(warnings).unwrap_or_default();
     let mut settlement = permit.forward();
     let id = settlement.id();
@@ -310,8 +343,15 @@ where
         method: &method,
         status: parts.status,
         headers: &parts.headers,
+        reports_usage,
     };
-    let body = GuardBody::forwarded(body, &head, settlement, broken, realm);
+    let body = match upgrade {
+        Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade.opened(settlement);
+            GuardBody::answer(Bytes::new())
+        }
+        _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
+    };
     Ok(Response::from_parts(parts, body))
 }
 
@@ -409,27 +449,37 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 impl Voice {
     /// How to answer a request to a route of this dialect. A route that is no gRPC method
     /// answers with an HTTP status, whatever the request says of itself.
-    fn of(headers: &HeaderMap, grpc: bool, dialect: Dialect) -> Self {
+    fn of(headers: &HeaderMap, route: &Match) -> Self {
         match Self::of_stranger(headers) {
-            Self::Grpc if grpc => Self::Grpc,
-            _ => Self::Http(dialect),
+            Self::Grpc if route.is_grpc() => Self::Grpc,
+            _ => Self::Http {
+                dialect: route.dialect(),
+                basic: route.credentials().contains(&Credential::Basic),
+            },
         }
     }
 
     /// How to answer a request to an unknown route.
     fn of_stranger(headers: &HeaderMap) -> Self {
-        const GRPC: &[u8] = b"application/grpc";
-        let media_type = headers
-            .get(CONTENT_TYPE)
-            .map(|value| value.as_bytes().get(..GRPC.len()));
-        match media_type
-            .flatten()
-            .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-        {
-            true => Self::Grpc,
-            false => Self::Http(Dialect::Problem),
+        let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if media_type.is_some_and(is_grpc) {
+            return Self::Grpc;
+        }
+        Self::Http {
+            dialect: Dialect::Problem,
+            basic: false,
         }
     }
+}
+
+/// Whether a media type is gRPC's (`application/grpc`, with a codec behind `+`), and not that
+/// of gRPC-Web, whose clients look for errors elsewhere.
+fn is_grpc(media_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some((start, rest)) = media_type.split_at_checked(GRPC.len()) else {
+        return false;
+    };
+    start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 impl<S> GuardService<S> {

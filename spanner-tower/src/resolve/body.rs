@@ -13,7 +13,7 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 use super::BoxError;
 use super::broken::Broken;
 use super::head::clean;
-use super::stream::Watch;
+use super::{stream, watch};
 
 /// The body of a request that the guard lets through.
 ///
@@ -35,7 +35,9 @@ enum Rest<B> {
     /// Nothing but trailers that are still to come.
     OneMessage { body: Pin<Box<B>> },
     /// Messages that are decided one by one.
-    Stream { watch: Box<Watch<B>> },
+    Stream { watch: Box<stream::Watch<B>> },
+    /// What is scanned to its end.
+    Scanned { watch: Box<watch::Watch<B>> },
 }
 
 /// Why a request's body ended early.
@@ -85,9 +87,20 @@ impl<B> RequestBody<B> {
     }
 
     /// A stream whose first message was read and decided.
-    pub(super) fn stream(first: Bytes, watch: Watch<B>) -> Self {
+    pub(super) fn stream(first: Bytes, watch: stream::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(first, Rest::Stream { watch })
+    }
+
+    /// A body whose beginning was read and decided.
+    pub(super) fn scanned(beginning: Bytes, watch: watch::Watch<B>) -> Self {
+        let watch = Box::new(watch);
+        Self::new(beginning, Rest::Scanned { watch })
+    }
+
+    /// A body of which all that matters was read.
+    pub(super) fn decided(beginning: Bytes, body: Pin<Box<B>>) -> Self {
+        Self::new(beginning, Rest::Open { body })
     }
 
     fn new(replay: Bytes, rest: Rest<B>) -> Self {
@@ -105,8 +118,10 @@ impl<B> RequestBody<B> {
     pub(crate) fn attach(&mut self, meter: Meter, inquiry: Option<Inquiry>, broken: Broken) {
         self.meter = meter;
         self.broken = broken.clone();
-        if let Rest::Stream { watch } = &mut self.rest {
-            watch.attach(inquiry, broken);
+        match &mut self.rest {
+            Rest::Stream { watch } => watch.attach(inquiry, broken),
+            Rest::Scanned { watch } => watch.attach(inquiry, broken),
+            Rest::Read { .. } | Rest::Open { .. } | Rest::OneMessage { .. } => {}
         }
     }
 }
@@ -121,6 +136,7 @@ where
             Rest::Read { trailers } => Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t)))),
             Rest::Open { body } => body.as_mut().poll_frame(cx).map_err(inner),
             Rest::Stream { watch } => watch.poll_frame(cx),
+            Rest::Scanned { watch } => watch.poll_frame(cx),
             Rest::OneMessage { body } => {
                 let polled = body.as_mut().poll_frame(cx).map_err(inner);
                 let further =
@@ -173,6 +189,7 @@ where
                 Rest::Read { trailers } => trailers.is_none(),
                 Rest::Open { body } | Rest::OneMessage { body } => body.is_end_stream(),
                 Rest::Stream { watch } => watch.is_end_stream(),
+                Rest::Scanned { watch } => watch.is_end_stream(),
             }
     }
 
@@ -181,6 +198,7 @@ where
             Rest::Read { .. } => SizeHint::with_exact(0),
             Rest::Open { body } | Rest::OneMessage { body } => body.size_hint(),
             Rest::Stream { watch } => watch.size_hint(),
+            Rest::Scanned { watch } => watch.size_hint(),
         };
         longer(&rest, self.replay.len())
     }

@@ -1,127 +1,329 @@
 //! From what a request says to the pairs that it touches.
 
-use spanner_core::{ModelName, Pair, RequestFault, Resource, Revision, Target};
+use http::HeaderMap;
+use spanner_core::{ModelName, Pair, RequestFault, Resource, Revision};
 
-use super::head::Query;
-use super::json::Found;
-use crate::surface::{Guarded, Location, OnMissing, Touch};
+use super::found::Found;
+use super::head::{self, Query};
+use crate::surface::{
+    Condition, Guarded, Location, Names, OnMissing, Surface, Test, Touch, Touches, Wanted, is_run,
+};
 
 /// All that was read of a request.
 pub(super) struct Evidence<'r> {
     /// What the path's slots hold, decoded.
     pub(super) slots: &'r [String],
     pub(super) query: &'r Query,
-    pub(super) json: Option<&'r Found>,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: &'r Content,
+    pub(super) surface: &'r Surface,
+    pub(super) wanted: &'r Wanted,
+}
+
+/// What was read of a body, or so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    pub(super) json: Found,
+    pub(super) lines: Found,
+    pub(super) form: Found,
+    pub(super) frames: Found,
     /// The texts of the message's fields.
-    pub(super) fields: &'r [Option<String>],
-    /// What a request without a model means.
-    pub(super) default: Option<&'r ModelName>,
+    pub(super) fields: Vec<Vec<String>>,
+    pub(super) refs: Vec<String>,
+    pub(super) deleted: Vec<String>,
+    /// More may come: what is not there yet may still be.
+    pub(super) partial: bool,
+    /// An earlier message of the same stream has named the model.
+    pub(super) later: bool,
 }
 
 /// What a location says.
 enum Said {
     /// These names, none of them empty; or nothing.
     Names(Vec<String>),
+    /// The model that the server has.
+    OnlyModel,
     /// That no model is meant.
     Server,
 }
 
+/// A model, perhaps at a revision.
+type Named = (ModelName, Option<Revision>);
+
 impl Evidence<'_> {
-    /// Everything that the request touches.
-    pub(super) fn target(&self, guarded: &Guarded) -> Result<Target, RequestFault> {
-        let mut pairs = self.touched(&guarded.main)?;
-        for location in &guarded.secondary {
+    /// Everything that the request touches; nothing, for a later message that says nothing
+    /// new.
+    pub(super) fn pairs(&self, guarded: &Guarded) -> Result<Vec<Pair>, RequestFault> {
+        let rule = self.rule(guarded)?;
+        let mut pairs = self.touched(&rule.main)?;
+        self.check_same(rule)?;
+        for location in &rule.secondary {
             if let Said::Names(names) = self.said(location)? {
-                for name in names {
-                    pairs.push(Pair::new(
-                        guarded.main.action,
-                        Resource::model(model(&name)?),
-                    ));
+                let models = names.iter().map(|name| self.names().read(name));
+                for model in models.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                    pairs.push(pair(&rule.main, model));
                 }
             }
         }
-        for touch in &guarded.also {
-            pairs.extend(self.touched(touch)?);
+        for touch in &rule.also {
+            let any = touch.when.iter().any(|all| self.hold(all));
+            if touch.when.is_empty() || any {
+                pairs.extend(self.touched(touch)?);
+            }
         }
-        Target::of(pairs).ok_or(RequestFault::TooManyModels)
+        match pairs.is_empty() && !self.body.later {
+            true => Err(RequestFault::NoModel),
+            false => Ok(pairs),
+        }
+    }
+
+    fn names(&self) -> &Names {
+        self.surface.names()
+    }
+
+    /// The first rule whose conditions hold. The last one, without conditions, does not take
+    /// a request whose query says something that the others ask for in other words.
+    fn rule<'g>(&self, guarded: &'g Guarded) -> Result<&'g Touches, RequestFault> {
+        let holds = |rule: &&Touches| self.hold(&rule.when);
+        let Some(rule) = guarded.rules.iter().find(holds) else {
+            // On what has come so far, none; on the whole, one must hold.
+            return Err(match self.body.partial {
+                true => RequestFault::NoModel,
+                false => RequestFault::SelectorConflict,
+            });
+        };
+        let asked = guarded.rules.iter().flat_map(|rule| &rule.when);
+        let contradicts = |condition: &Condition| match &condition.subject {
+            Location::Query(key) => self.query.has(key),
+            _ => false,
+        };
+        match rule.when.is_empty() && asked.clone().any(contradicts) {
+            true => Err(RequestFault::SelectorConflict),
+            false => Ok(rule),
+        }
+    }
+
+    fn hold(&self, conditions: &[Condition]) -> bool {
+        conditions.iter().all(|condition| self.holds(condition))
+    }
+
+    fn holds(&self, condition: &Condition) -> bool {
+        let filled = match &condition.subject {
+            Location::Json(place) => self.body.json.is_filled(*place),
+            Location::Line(place) => self.body.lines.is_filled(*place),
+            Location::Form(place) => self.body.form.is_filled(*place),
+            Location::Query(key) => self.query.has(key),
+            Location::DeletedRefs => !self.body.deleted.is_empty(),
+            _ => false,
+        };
+        let texts = match self.said(&condition.subject) {
+            Ok(Said::Names(names)) => names,
+            _ => Vec::new(),
+        };
+        match &condition.test {
+            Test::Present => filled || !texts.is_empty(),
+            Test::Absent => !self.body.partial && !filled && texts.is_empty(),
+            Test::Is(text) => texts.contains(text),
+            Test::Begins(begin) => texts.iter().any(|text| text.starts_with(begin)),
+            Test::AllBegin(begin) => {
+                !texts.is_empty() && texts.iter().all(|text| text.starts_with(begin))
+            }
+        }
     }
 
     fn touched(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
+        let mut main: Option<(&Location, Vec<Named>)> = None;
         for location in &touch.model {
-            match self.said(location)? {
+            let names = match self.said(location)? {
                 Said::Server => return Ok(vec![Pair::new(touch.action, Resource::Server)]),
-                Said::Names(names) if names.is_empty() => {}
-                Said::Names(names) => {
-                    let revision = self.revision(touch.version.as_ref())?;
-                    return names
+                Said::OnlyModel => return self.only_model(touch),
+                Said::Names(names) => names,
+            };
+            let mut models = Vec::new();
+            for name in names.iter().filter(|name| !self.names().is_default(name)) {
+                match self.names().read(name) {
+                    Ok(mut named) => models.append(&mut named),
+                    Err(_) if touch.foreign => {
+                        return Ok(vec![Pair::new(touch.action, Resource::Server)]);
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+            match &main {
+                _ if models.is_empty() => {}
+                None => main = Some((location, models)),
+                Some((_, known)) if *known == models => {}
+                Some(_) => return Err(RequestFault::SelectorConflict),
+            }
+        }
+        let Some((_, models)) = main else {
+            return self.missing(touch);
+        };
+        let revisions = self.revisions(touch)?;
+        let mut pairs = Vec::new();
+        for (name, own) in models {
+            match (own, revisions.as_slice()) {
+                (Some(_), [_, ..]) => return Err(RequestFault::SelectorConflict),
+                (own, []) => pairs.push(pair(touch, (name, own))),
+                (None, all) => {
+                    let each = all
                         .iter()
-                        .map(|name| {
-                            let (name, revision) = (model(name)?, revision.clone());
-                            Ok(Pair::new(touch.action, Resource::Model { name, revision }))
-                        })
-                        .collect();
+                        .map(|one| pair(touch, (name.clone(), Some(one.clone()))));
+                    pairs.extend(each);
                 }
             }
         }
-        if touch.model.contains(&Location::Form) && self.json.is_none() {
-            return Err(RequestFault::Opaque);
+        let runs_it = self.surface.has_one_model() && is_run(touch.action);
+        let base = self.surface.bound_model().filter(|_| runs_it);
+        let known = |base: &&ModelName| pairs.iter().all(|pair| pair.resource.name() != Some(base));
+        if let Some(base) = base.filter(known) {
+            pairs.push(Pair::new(touch.action, Resource::model(base.clone())));
         }
-        let pair = match (touch.on_missing, self.default) {
-            (OnMissing::Server(action), _) => Pair::new(action, Resource::Server),
-            (OnMissing::Default, Some(name)) => {
-                Pair::new(touch.action, Resource::model(name.clone()))
-            }
-            (OnMissing::Default, None) | (OnMissing::Refuse, _) => {
-                return Err(RequestFault::NoModel);
-            }
-        };
-        Ok(vec![pair])
+        Ok(pairs)
     }
 
-    fn revision(&self, location: Option<&Location>) -> Result<Option<Revision>, RequestFault> {
-        let Some(Said::Names(names)) = location.map(|l| self.said(l)).transpose()? else {
-            return Ok(None);
-        };
-        match names.as_slice() {
-            [] => Ok(None),
-            [name] => Revision::new(name)
-                .map(Some)
-                .map_err(|_| RequestFault::Model),
-            _ => Err(RequestFault::SelectorConflict),
+    /// The model that the server has. Where none is bound, what is done to the server is,
+    /// and what is asked of the model is refused.
+    fn only_model(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
+        use spanner_core::Action;
+        let of_the_server = matches!(
+            touch.action,
+            Action::List | Action::Deploy | Action::Administer | Action::Read
+        );
+        match self.surface.bound_model() {
+            Some(name) => Ok(vec![Pair::new(touch.action, Resource::model(name.clone()))]),
+            None if of_the_server => Ok(vec![Pair::new(touch.action, Resource::Server)]),
+            None => Err(RequestFault::NoModel),
         }
+    }
+
+    /// What a touch without a name means.
+    fn missing(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
+        let opaque = touch.model.contains(&Location::Opaque);
+        match touch.on_missing {
+            OnMissing::Nothing => Ok(Vec::new()),
+            OnMissing::First if self.body.later => Ok(Vec::new()),
+            // A conversation goes on about what it was about.
+            _ if self.body.later && !self.wanted.frames.is_empty() => Ok(Vec::new()),
+            OnMissing::Server(action) => Ok(vec![Pair::new(action, Resource::Server)]),
+            // Until the body is over, the name may still come.
+            _ if self.body.partial => Err(RequestFault::NoModel),
+            _ if opaque => Err(RequestFault::Opaque),
+            OnMissing::Default => match self.default_pair(touch) {
+                Some(pair) => Ok(vec![pair]),
+                None => Err(RequestFault::NoModel),
+            },
+            OnMissing::Refuse | OnMissing::First => Err(RequestFault::NoModel),
+        }
+    }
+
+    fn default_pair(&self, touch: &Touch) -> Option<Pair> {
+        let name = self.surface.bound_model()?.clone();
+        Some(Pair::new(touch.action, Resource::model(name)))
+    }
+
+    /// Refuses places that repeat the model and name another.
+    fn check_same(&self, rule: &Touches) -> Result<(), RequestFault> {
+        let mut main = Vec::new();
+        for location in &rule.main.model {
+            if let Said::Names(names) = self.said(location)? {
+                main.extend(self.read_all(&names)?);
+            }
+        }
+        for location in &rule.same {
+            if let Said::Names(names) = self.said(location)? {
+                let models = self.read_all(&names)?;
+                if models.iter().any(|model| !main.contains(model)) {
+                    return Err(RequestFault::SelectorConflict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_all(&self, names: &[String]) -> Result<Vec<Named>, RequestFault> {
+        let read = names.iter().map(|name| self.names().read(name));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    fn revisions(&self, touch: &Touch) -> Result<Vec<Revision>, RequestFault> {
+        for location in &touch.version {
+            let Said::Names(names) = self.said(location)? else {
+                continue;
+            };
+            if names.len() > 1 && *location != Location::Refs {
+                // Several models of one message may each have their own.
+                let several = matches!(location, Location::Field(_));
+                return match several {
+                    true => Ok(Vec::new()),
+                    false => Err(RequestFault::SelectorConflict),
+                };
+            }
+            if !names.is_empty() {
+                let read = names.iter().map(|name| Revision::new(name));
+                return read
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| RequestFault::Model);
+            }
+        }
+        Ok(Vec::new())
     }
 
     fn said(&self, location: &Location) -> Result<Said, RequestFault> {
+        let body = self.body;
+        let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
         let names = match location {
             Location::Server => return Ok(Said::Server),
-            Location::Opaque => return Err(RequestFault::Opaque),
-            // A request that is a form was refused before.
-            Location::Form => Vec::new(),
-            Location::Query(key) => self
-                .query
-                .value(key)?
-                .map(str::to_owned)
-                .into_iter()
-                .collect(),
-            Location::Json(place) => self
-                .json
-                .map_or_else(Vec::new, |found| found.at(*place).to_vec()),
-            Location::Field(field) => self
-                .fields
-                .get(*field)
-                .cloned()
-                .flatten()
-                .into_iter()
-                .collect(),
-            Location::Path(slots) => {
-                let held = slots.iter().filter_map(|slot| self.slots.get(*slot));
-                vec![held.map(String::as_str).collect::<Vec<_>>().join("/")]
+            Location::OnlyModel => return Ok(Said::OnlyModel),
+            // What cannot be read says nothing; where it is all there is, `missing` refuses.
+            Location::Opaque | Location::DeletedRefs => Vec::new(),
+            Location::Query(key) => one(self.query.value(key)?),
+            Location::Header(index) => self.header(*index)?,
+            Location::Json(place) => body.json.at(*place).to_vec(),
+            Location::Line(place) => body.lines.at(*place).to_vec(),
+            Location::Form(place) => body.form.at(*place).to_vec(),
+            Location::Frame(place) => body.frames.at(*place).to_vec(),
+            Location::Field(field) => body.fields.get(*field).cloned().unwrap_or_default(),
+            Location::Refs => body.refs.clone(),
+            Location::Path(slots) => vec![self.slots_joined(slots)],
+            Location::PathAfter(slot, mark) => {
+                let held = self.slots.get(*slot).map_or("", String::as_str);
+                one(held.rsplit_once(mark.as_str()).map(|(_, after)| after))
             }
+            Location::Joined(slots, places) => self.joined(slots, places)?,
         };
         Ok(Said::Names(names))
     }
+
+    fn header(&self, index: usize) -> Result<Vec<String>, RequestFault> {
+        let name = self.wanted.headers.get(index);
+        let value = name
+            .map(|name| head::named(self.headers, name))
+            .transpose()?;
+        Ok(value.flatten().map(str::to_owned).into_iter().collect())
+    }
+
+    fn slots_joined(&self, slots: &[usize]) -> String {
+        let held = slots.iter().filter_map(|slot| self.slots.get(*slot));
+        held.map(String::as_str).collect::<Vec<_>>().join("/")
+    }
+
+    fn joined(&self, slots: &[usize], places: &[usize]) -> Result<Vec<String>, RequestFault> {
+        let mut parts = Vec::new();
+        if !slots.is_empty() {
+            parts.push(self.slots_joined(slots));
+        }
+        for place in places {
+            match self.body.json.at(*place) {
+                [part] => parts.push(part.clone()),
+                [] => return Ok(Vec::new()),
+                [_, _, ..] => return Err(RequestFault::SelectorConflict),
+            }
+        }
+        Ok(vec![parts.join("/")])
+    }
 }
 
-fn model(name: &str) -> Result<ModelName, RequestFault> {
-    ModelName::new(name).map_err(|_| RequestFault::Model)
+fn pair(touch: &Touch, (name, revision): Named) -> Pair {
+    Pair::new(touch.action, Resource::Model { name, revision })
 }

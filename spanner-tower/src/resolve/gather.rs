@@ -84,27 +84,19 @@ impl<B: Body<Data = Bytes>> Reading<B> {
         .await
     }
 
-    /// The whole body, and its trailers.
-    pub(super) async fn whole(
-        mut self,
-        limit: usize,
-    ) -> Result<(Bytes, Option<HeaderMap>), RequestFault> {
-        let too_large = RequestFault::TooLarge { limit };
-        let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-        if announced > limit {
-            return Err(too_large);
-        }
-        let mut gathered = Gathered::default();
-        let mut trailers = None;
+    /// The trailers of a body without a byte.
+    ///
+    /// # Errors
+    /// [`RequestFault::ContentType`] if there is a byte, of a type that nobody named.
+    pub(super) async fn nothing(&mut self) -> Result<Option<HeaderMap>, RequestFault> {
         while let Some(frame) = self.frame().await? {
             match frame.into_data() {
-                Ok(data) if data.len() > limit - gathered.len() => return Err(too_large),
-                Ok(data) => gathered.push(data),
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Ok(data) if data.is_empty() => {}
+                Ok(_) => return Err(RequestFault::ContentType),
+                Err(frame) => return Ok(frame.into_trailers().ok()),
             }
         }
-        let length = gathered.len();
-        Ok((gathered.split_to(length), trailers))
+        Ok(None)
     }
 }
 

@@ -10,6 +10,7 @@ use spanner_core::RequestFault;
 
 use super::head::single;
 use super::wire;
+use crate::surface::FieldPath;
 
 /// Flag and length.
 const PREFIX: usize = 5;
@@ -60,8 +61,8 @@ impl Framing {
     pub(super) fn texts(
         self,
         frame: &[u8],
-        fields: &[Vec<u32>],
-    ) -> Result<Vec<Option<String>>, RequestFault> {
+        fields: &[FieldPath],
+    ) -> Result<Vec<Vec<String>>, RequestFault> {
         let (prefix, message) = frame
             .split_at_checked(PREFIX)
             .ok_or(RequestFault::Message)?;
@@ -71,7 +72,7 @@ impl Framing {
         };
         fields
             .iter()
-            .map(|path| Ok(wire::text(&message, path)?.map(str::to_owned)))
+            .map(|path| wire::texts(&message, path))
             .collect()
     }
 

@@ -1,32 +1,37 @@
 //! What a request's head says about its body and its model.
 
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode;
 use spanner_core::RequestFault;
 
 /// Headers by which servers and routers choose another model, method or path than the
-/// request names, as beginnings. None of them belongs to a surface yet, so whoever sends one
-/// is refused.
-const RETARGETING: [&str; 13] = [
+/// request names, as beginnings. Whoever sends one that the route does not read is refused.
+const RETARGETING: [&str; 8] = [
     "openai-model",
     "x-amzn-sagemaker-adapter-identifier",
     "x-amzn-sagemaker-inference-component",
     "x-amzn-sagemaker-target-",
     "x-gateway-",
-    "x-http-method",
     "x-litellm-model",
-    "x-method-override",
     "x-model",
-    "x-original-url",
-    "x-original-uri",
-    "x-rewrite-url",
     "x-vertex-ai-triton-redirect",
 ];
 
-/// What the guard's own headers begin with.
-const OURS: &str = "spanner-";
+/// Headers by which some frameworks choose another method or path than the request has, as
+/// beginnings. They decide nothing here and are not forwarded.
+const REWRITING: [&str; 6] = [
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-prefix",
+];
+
+/// What the guard's own headers begin with, and what could be taken for them.
+const OURS: [&str; 2] = ["spanner-", "x-spanner-"];
 
 /// Keys of a query by which some server chooses a model.
 const SELECTORS: [&str; 7] = [
@@ -46,6 +51,10 @@ pub(super) enum Media {
     Json,
     /// A form, in either encoding.
     Form,
+    /// Lines of JSON.
+    Lines,
+    /// A git push.
+    Push,
     /// gRPC with protobuf messages.
     Grpc,
     /// Anything else, or nothing.
@@ -53,27 +62,68 @@ pub(super) enum Media {
 }
 
 /// Refuses what asks for another target than the one that is looked at.
-pub(crate) fn refuse_detours(parts: &Parts) -> Result<(), RequestFault> {
-    if parts.headers.keys().any(retargets) {
-        return Err(RequestFault::SelectorConflict);
-    }
+pub(crate) fn refuse_detours(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
+    refuse_retargeting(parts, read)?;
     // What follows an upgrade is not HTTP and cannot be decided.
-    if parts.headers.contains_key(UPGRADE) {
+    if parts.headers.contains_key(UPGRADE) || parts.method == Method::CONNECT {
         return Err(RequestFault::Opaque);
     }
     Ok(())
 }
 
+/// Refuses headers by which some server chooses, unless they are read.
+pub(super) fn refuse_retargeting(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
+    let unread = |name: &&HeaderName| !read.contains(name);
+    match parts.headers.keys().filter(unread).any(retargets) {
+        true => Err(RequestFault::SelectorConflict),
+        false => Ok(()),
+    }
+}
+
+/// Whether a request opens a WebSocket (RFC 6455 §4.1).
+pub(super) fn is_websocket(parts: &Parts) -> bool {
+    let header = |name: &HeaderName| single(&parts.headers, name).ok().flatten();
+    let upgrades = header(&UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
+    let connection = header(&CONNECTION).unwrap_or_default();
+    let mut options = connection.split(',').map(str::trim);
+    parts.method == Method::GET
+        && upgrades
+        && options.any(|option| option.eq_ignore_ascii_case("upgrade"))
+}
+
+/// The value of a header that names a model; empty is none.
+pub(super) fn named<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, RequestFault> {
+    match single(headers, name) {
+        Ok(text) => Ok(text.filter(|text| !text.is_empty())),
+        Err(()) => Err(RequestFault::SelectorConflict),
+    }
+}
+
 /// Removes every header that only the guard may set.
 pub(crate) fn remove_ours(headers: &mut HeaderMap) {
-    remove(headers, |name| begins(name, OURS));
+    remove(headers, is_ours);
+}
+
+/// Removes what some frameworks would put in the place of what was decided.
+pub(crate) fn remove_rewriting(headers: &mut HeaderMap) {
+    remove(headers, |name| {
+        REWRITING.iter().any(|start| begins(name, start))
+    });
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    OURS.iter().any(|start| begins(name, start))
 }
 
 /// Removes from trailers what must not reach a service: credentials, and what would have
 /// been refused in the head.
 pub(super) fn clean(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
-        *name == AUTHORIZATION || begins(name, OURS) || retargets(name)
+        let rewrites = REWRITING.iter().any(|start| begins(name, start));
+        *name == AUTHORIZATION || is_ours(name) || retargets(name) || rewrites
     });
 }
 
@@ -114,7 +164,11 @@ pub(super) fn media(headers: &HeaderMap) -> Result<Media, RequestFault> {
         _ if is_json => check_charset(parts).map(|()| Media::Json),
         "application/grpc" | "application/grpc+proto" => Ok(Media::Grpc),
         "application/x-www-form-urlencoded" => Ok(Media::Form),
-        multipart if multipart.starts_with("multipart/") => Ok(Media::Form),
+        "multipart/form-data" => Ok(Media::Form),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+            check_charset(parts).map(|()| Media::Lines)
+        }
+        "application/x-git-receive-pack-request" => Ok(Media::Push),
         _ => Ok(Media::Other),
     }
 }
@@ -134,16 +188,6 @@ fn check_charset<'h>(parameters: impl Iterator<Item = &'h str>) -> Result<(), Re
     Ok(())
 }
 
-/// Refuses bodies that must be decoded first.
-pub(super) fn refuse_encodings(headers: &HeaderMap) -> Result<(), RequestFault> {
-    let encoding = single(headers, &CONTENT_ENCODING).map_err(|()| RequestFault::Encoding)?;
-    let plain = encoding.is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
-    match plain && !headers.contains_key("x-body-compressed") {
-        true => Ok(()),
-        false => Err(RequestFault::Encoding),
-    }
-}
-
 /// The one value of a header; an error if there are several or it is not text.
 pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, ()> {
     let mut values = headers.get_all(name).iter();
@@ -157,7 +201,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
 }
 
 /// What a query selects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     pairs: Vec<(String, Option<String>)>,
 }
@@ -165,7 +209,7 @@ pub(super) struct Query {
 impl Query {
     /// Reads the declared keys of a query, and refuses one that selects by any other key,
     /// or twice.
-    pub(super) fn read(raw: Option<&str>, declared: &[&str]) -> Result<Self, RequestFault> {
+    pub(super) fn read(raw: Option<&str>, declared: &[String]) -> Result<Self, RequestFault> {
         let mut query = Self::default();
         let raw = raw.unwrap_or_default();
         // Some servers separate at `;` as well.
@@ -175,7 +219,7 @@ impl Query {
         for pair in raw.split(['&', ';']) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let key = text(key).unwrap_or_default();
-            if declared.contains(&key.as_str()) {
+            if declared.contains(&key) {
                 if query.pairs.iter().any(|(known, _)| *known == key) {
                     return Err(RequestFault::SelectorConflict);
                 }
@@ -185,6 +229,11 @@ impl Query {
             }
         }
         Ok(query)
+    }
+
+    /// Whether a declared key is there, with or without a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(known, _)| known == key)
     }
 
     /// The value of a declared key; empty is none.
@@ -198,10 +247,11 @@ impl Query {
 }
 
 /// Whether some server takes this key for a selector: in other letters, or as a list.
-fn selects(key: &str, declared: &[&str]) -> bool {
+fn selects(key: &str, declared: &[String]) -> bool {
     let key = key.split('[').next().unwrap_or_default().trim();
+    let declared = declared.iter().map(String::as_str);
     SELECTORS
-        .iter()
+        .into_iter()
         .chain(declared)
         .any(|selector| key.eq_ignore_ascii_case(selector))
 }

@@ -1,70 +1,64 @@
-//! Looks at a whole JSON document for the places that name models, without building it.
+//! Looks at a JSON document for the places that name models while it arrives, without
+//! building it.
 //!
 //! 1. Every member of an object on the way to a place must stand once, after unescaping;
 //!    and none may be a case variant of one that is looked for (some decoders ignore
 //!    case).
-//! 2. Everything else is parsed as strictly (escapes, numbers, depth of at most 128) and
+//! 2. Everything else is read as strictly (escapes, numbers, a depth of less than 128) and
 //!    forgotten.
+//!
+//! An own reader, since those of the field either build what they read (`serde_json`,
+//! `simd-json`) or keep each text whole (`actson`, `json-event-parser`), and a text here is
+//! some megabytes of an image. `tests/properties.rs` compares it with `serde_json`.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
+use std::mem;
+use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use spanner_core::{RequestFault, Target};
+use spanner_core::RequestFault;
 
+use super::found::Found;
 use crate::surface::{Place, Step, Want};
 
 /// Members of one object on the way to a place: OpenAI's largest request has some 40, and
 /// each has to be remembered while the object is read.
 const MAX_MEMBERS: usize = 1024;
 
-/// The names found, place by place.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    names: Vec<Vec<String>>,
+/// Objects and lists within each other: what `serde_json` reads.
+const MAX_DEPTH: usize = 127;
+
+/// Bytes of a name, or of another text that matters: four times the longest model's name.
+const MAX_TEXT: usize = 1024;
+
+/// The greatest exponent: beyond, some readers find infinity and others an error.
+const MAX_EXPONENT: u32 = 308;
+
+/// Reads one document in pieces.
+#[derive(Debug)]
+pub(super) struct JsonScan {
+    places: Arc<[Place]>,
+    found: Found,
+    any_root: bool,
+    at: At,
+    levels: Vec<Level>,
+    /// The states of the value that comes next.
+    next: Vec<State>,
+    /// The text or number that is being kept.
+    kept: Vec<u8>,
+    keeps: bool,
+    /// The text is longer than what matters.
+    long: bool,
+    encoding: Utf8,
 }
 
-impl Found {
-    /// Looks for the places in a document.
-    pub(super) fn scan(document: &[u8], places: &[Place]) -> Result<Self, RequestFault> {
-        let text = std::str::from_utf8(document).map_err(|_| RequestFault::Json)?;
-        let mut scan = Scan {
-            places,
-            names: vec![Vec::new(); places.len()],
-            fault: None,
-        };
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let states = (0..places.len()).map(|place| State {
-            place,
-            step: 0,
-            variant: false,
-        });
-        let root = Value {
-            states: scan.closed(states),
-            scan: &mut scan,
-            root: true,
-        };
-        let read = root
-            .deserialize(&mut deserializer)
-            .and_then(|()| deserializer.end());
-        match (scan.fault, read) {
-            (Some(fault), _) => Err(fault),
-            (None, Err(_)) => Err(RequestFault::Json),
-            (None, Ok(())) => Ok(Self { names: scan.names }),
-        }
-    }
-
-    /// The names at a place; none of them empty.
-    pub(super) fn at(&self, place: usize) -> &[String] {
-        self.names.get(place).map_or(&[], Vec::as_slice)
-    }
-}
-
-struct Scan<'p> {
-    places: &'p [Place],
-    names: Vec<Vec<String>>,
-    fault: Option<RequestFault>,
+/// An object or list that is open.
+#[derive(Debug)]
+struct Level {
+    object: bool,
+    states: Vec<State>,
+    /// Its members so far, if one may lie on the way to a place.
+    seen: Option<HashSet<Box<str>>>,
+    empty: bool,
 }
 
 /// How far a value is on the way to a place.
@@ -76,18 +70,546 @@ struct State {
     variant: bool,
 }
 
+/// What is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Value,
+    FirstElement,
+    FirstMember,
+    Member,
+    Colon,
+    CommaOrEnd,
+    Text {
+        key: bool,
+    },
+    Escape {
+        key: bool,
+    },
+    Unicode {
+        key: bool,
+        digits: u8,
+        unit: u16,
+        high: Option<u16>,
+    },
+    /// The second half of a surrogate pair must follow.
+    Low {
+        key: bool,
+        high: u16,
+        slash: bool,
+    },
+    Literal {
+        rest: &'static [u8],
+        word: &'static str,
+    },
+    Number(Digits, u32),
+    End,
+}
+
+/// Where in a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Digits {
+    Minus,
+    Zero,
+    Whole,
+    Point,
+    Fraction,
+    E,
+    Sign { negative: bool },
+    Exponent { negative: bool },
+}
+
 /// What a value without members turned out to be.
 enum Leaf<'v> {
     Text(&'v str),
-    /// Null or false.
-    Nothing {
-        null: bool,
-    },
-    Something,
+    /// A text that is too long for anything that matters.
+    LongText,
+    Null,
+    False,
+    /// A number, or true.
+    Other(&'v str),
 }
 
-impl Scan<'_> {
-    fn step(&self, state: State) -> Option<&Step> {
+impl JsonScan {
+    /// A reader of one document, which must be an object.
+    pub(super) fn new(places: Arc<[Place]>) -> Self {
+        let mut scan = Self {
+            found: Found::at_places(places.len()),
+            places,
+            any_root: false,
+            at: At::Value,
+            levels: Vec::new(),
+            next: Vec::new(),
+            kept: Vec::new(),
+            keeps: false,
+            long: false,
+            encoding: Utf8::default(),
+        };
+        scan.restart();
+        scan
+    }
+
+    /// A reader of documents of any kind, which keeps of each place what it said last.
+    pub(super) fn of_values(places: Arc<[Place]>) -> Self {
+        let found = Found::last_at_places(places.len());
+        Self {
+            found,
+            any_root: true,
+            ..Self::new(places)
+        }
+    }
+
+    /// What was found, which is forgotten.
+    pub(super) fn take_found(&mut self) -> Found {
+        let fresh = Found::last_at_places(self.places.len());
+        mem::replace(&mut self.found, fresh)
+    }
+
+    /// Goes on with a new document; what was found stays.
+    pub(super) fn restart(&mut self) {
+        let states = (0..self.places.len()).map(|place| State {
+            place,
+            step: 0,
+            variant: false,
+        });
+        let next = self.closed(states.collect::<Vec<_>>().into_iter());
+        self.next = next;
+        self.at = At::Value;
+        self.levels.clear();
+        self.keeps = false;
+        self.encoding = Utf8::default();
+    }
+
+    pub(super) const fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Whether nothing of a document has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.at == At::Value && self.levels.is_empty()
+    }
+
+    /// Reads on.
+    ///
+    /// # Errors
+    /// The first fault: of the syntax, or of what stands at a place.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), RequestFault> {
+        self.encoding.check(bytes)?;
+        while let Some(byte) = bytes.first() {
+            let taken = match self.at {
+                At::Text { key } => self.text(bytes, key)?,
+                _ => self.step(*byte)?,
+            };
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The document is over.
+    ///
+    /// # Errors
+    /// [`RequestFault::Json`] if it is not.
+    pub(super) fn end(&mut self) -> Result<(), RequestFault> {
+        if matches!(self.at, At::Number(..)) && self.levels.is_empty() {
+            self.number_ends()?;
+        }
+        match self.at == At::End && self.encoding.is_whole() {
+            true => Ok(()),
+            false => Err(RequestFault::Json),
+        }
+    }
+
+    /// Takes one byte; 0 if it is to be looked at again.
+    fn step(&mut self, byte: u8) -> Result<usize, RequestFault> {
+        let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        match (self.at, byte) {
+            (At::Number(digits, exponent), _) => return self.number(digits, exponent, byte),
+            (At::Literal { rest, word }, _) => self.literal(rest, word, byte)?,
+            (At::Escape { key }, _) => self.escape(key, byte)?,
+            (At::Unicode { .. }, _) => self.unicode(byte)?,
+            (At::Low { key, high, slash }, _) => self.low(key, high, slash, byte)?,
+            (_, _) if blank => {}
+            (At::FirstElement, b']') | (At::FirstMember, b'}') => self.close()?,
+            (At::Value | At::FirstElement, _) => return self.value(byte),
+            (At::FirstMember | At::Member, b'"') => self.begin_text(true),
+            (At::Colon, b':') => self.at = At::Value,
+            (At::CommaOrEnd, b',') => self.comma(),
+            (At::CommaOrEnd, b'}') if self.in_object() => self.close()?,
+            (At::CommaOrEnd, b']') if !self.in_object() => self.close()?,
+            _ => return Err(RequestFault::Json),
+        }
+        Ok(1)
+    }
+
+    fn in_object(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.object)
+    }
+
+    fn comma(&mut self) {
+        if self.in_object() {
+            self.at = At::Member;
+        } else {
+            self.element();
+            self.at = At::Value;
+        }
+    }
+
+    /// The states of the next element of the list that is open.
+    fn element(&mut self) {
+        let states = self.levels.last().map_or(&[][..], |level| &level.states);
+        let next = self.step_to_elements(states);
+        self.next = next;
+    }
+
+    fn value(&mut self, byte: u8) -> Result<usize, RequestFault> {
+        let root = self.levels.is_empty();
+        if root && byte != b'{' && !self.any_root {
+            return Err(RequestFault::Json);
+        }
+        self.parent_is_filled();
+        match byte {
+            b'{' | b'[' => self.open(byte == b'{')?,
+            b'"' => self.begin_text(false),
+            b't' => self.begin_literal("true"),
+            b'f' => self.begin_literal("false"),
+            b'n' => self.begin_literal("null"),
+            b'-' => self.begin_number(Digits::Minus, byte),
+            b'0' => self.begin_number(Digits::Zero, byte),
+            b'1'..=b'9' => self.begin_number(Digits::Whole, byte),
+            _ => return Err(RequestFault::Json),
+        }
+        Ok(1)
+    }
+
+    /// Something stands in the object or list that is open.
+    fn parent_is_filled(&mut self) {
+        let Some(level) = self.levels.last_mut().filter(|level| level.empty) else {
+            return;
+        };
+        level.empty = false;
+        let states = mem::take(&mut level.states);
+        for state in &states {
+            if self.wants_value(*state) {
+                self.found.fill(state.place);
+            }
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.states = states;
+        }
+    }
+
+    fn wants_value(&self, state: State) -> bool {
+        let place = self.places.get(state.place);
+        !state.variant
+            && place.is_some_and(|p| p.want == Want::Value && p.steps.len() == state.step)
+    }
+
+    fn open(&mut self, object: bool) -> Result<(), RequestFault> {
+        if self.levels.len() == MAX_DEPTH {
+            return Err(RequestFault::Json);
+        }
+        let states = mem::take(&mut self.next);
+        self.branch(&states)?;
+        let by_name = object && self.goes_by_name(&states);
+        self.levels.push(Level {
+            object,
+            states,
+            seen: by_name.then(HashSet::new),
+            empty: true,
+        });
+        if object {
+            self.at = At::FirstMember;
+        } else {
+            self.element();
+            self.at = At::FirstElement;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), RequestFault> {
+        self.levels.pop().ok_or(RequestFault::Json)?;
+        self.value_ends();
+        Ok(())
+    }
+
+    fn value_ends(&mut self) {
+        self.at = match self.levels.is_empty() {
+            true => At::End,
+            false => At::CommaOrEnd,
+        };
+    }
+
+    /// Whether the value that comes next may say something.
+    fn matters(&self) -> bool {
+        let ends = |state: &State| {
+            let place = self.places.get(state.place);
+            state.variant || place.is_some_and(|place| place.steps.len() <= state.step)
+        };
+        self.next.iter().any(ends)
+    }
+
+    fn keep(&mut self, keeps: bool) {
+        self.kept.clear();
+        self.long = false;
+        self.keeps = keeps;
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if !self.keeps || self.long {
+            return;
+        }
+        if self.kept.len() + bytes.len() > MAX_TEXT {
+            self.long = true;
+        } else {
+            self.kept.extend_from_slice(bytes);
+        }
+    }
+
+    // Texts.
+
+    fn begin_text(&mut self, key: bool) {
+        let by_name = self.levels.last().is_some_and(|level| level.seen.is_some());
+        let keeps = if key { by_name } else { self.matters() };
+        self.keep(keeps);
+        self.at = At::Text { key };
+    }
+
+    /// Takes what stands before the next escape or the end.
+    fn text(&mut self, bytes: &[u8], key: bool) -> Result<usize, RequestFault> {
+        let end = memchr::memchr2(b'"', b'\\', bytes);
+        let plain = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        if plain.iter().any(|byte| *byte < b' ') {
+            return Err(RequestFault::Json);
+        }
+        self.push(plain);
+        match end.and_then(|end| bytes.get(end)) {
+            Some(b'"') => self.text_ends(key)?,
+            Some(_) => self.at = At::Escape { key },
+            None => return Ok(plain.len()),
+        }
+        Ok(plain.len() + 1)
+    }
+
+    fn escape(&mut self, key: bool, byte: u8) -> Result<(), RequestFault> {
+        let plain: &[u8] = match byte {
+            b'"' => b"\"",
+            b'\\' => b"\\",
+            b'/' => b"/",
+            b'b' => b"\x08",
+            b'f' => b"\x0C",
+            b'n' => b"\n",
+            b'r' => b"\r",
+            b't' => b"\t",
+            b'u' => {
+                self.at = At::Unicode {
+                    key,
+                    digits: 0,
+                    unit: 0,
+                    high: None,
+                };
+                return Ok(());
+            }
+            _ => return Err(RequestFault::Json),
+        };
+        self.push(plain);
+        self.at = At::Text { key };
+        Ok(())
+    }
+
+    fn unicode(&mut self, byte: u8) -> Result<(), RequestFault> {
+        let At::Unicode {
+            key,
+            digits,
+            unit,
+            high,
+        } = self.at
+        else {
+            return Ok(());
+        };
+        let digit = char::from(byte).to_digit(16).ok_or(RequestFault::Json)?;
+        let unit = (unit << 4) | u16::try_from(digit).unwrap_or_default();
+        if digits < 3 {
+            self.at = At::Unicode {
+                key,
+                digits: digits + 1,
+                unit,
+                high,
+            };
+            return Ok(());
+        }
+        if high.is_none() && (0xD800..0xDC00).contains(&unit) {
+            self.at = At::Low {
+                key,
+                high: unit,
+                slash: false,
+            };
+            return Ok(());
+        }
+        let units = high.into_iter().chain([unit]);
+        let decoded: Result<String, _> = char::decode_utf16(units).collect();
+        let decoded = decoded.map_err(|_| RequestFault::Json)?;
+        self.push(decoded.as_bytes());
+        self.at = At::Text { key };
+        Ok(())
+    }
+
+    fn low(&mut self, key: bool, high: u16, slash: bool, byte: u8) -> Result<(), RequestFault> {
+        self.at = match (slash, byte) {
+            (false, b'\\') => At::Low {
+                key,
+                high,
+                slash: true,
+            },
+            (true, b'u') => At::Unicode {
+                key,
+                digits: 0,
+                unit: 0,
+                high: Some(high),
+            },
+            _ => return Err(RequestFault::Json),
+        };
+        Ok(())
+    }
+
+    fn text_ends(&mut self, key: bool) -> Result<(), RequestFault> {
+        if key {
+            return self.key_ends();
+        }
+        self.value_ends();
+        if !self.keeps {
+            return Ok(());
+        }
+        let (kept, states) = (mem::take(&mut self.kept), mem::take(&mut self.next));
+        // The body may break off within a character, and is refused for it later.
+        let text = str::from_utf8(&kept).map_err(|_| RequestFault::Json)?;
+        let taken = match self.long {
+            true => self.leaf(&states, &Leaf::LongText),
+            false => self.leaf(&states, &Leaf::Text(text)),
+        };
+        self.kept = kept;
+        taken
+    }
+
+    fn key_ends(&mut self) -> Result<(), RequestFault> {
+        self.at = At::Colon;
+        self.next.clear();
+        if !self.keeps {
+            return Ok(());
+        }
+        if self.long {
+            return Err(RequestFault::Json);
+        }
+        let kept = mem::take(&mut self.kept);
+        let name = str::from_utf8(&kept).map_err(|_| RequestFault::Json)?;
+        let states = self.levels.last().map_or(&[][..], |level| &level.states);
+        let next = self.step_to_member(states, name)?;
+        let seen = self.levels.last_mut().and_then(|level| level.seen.as_mut());
+        if let Some(seen) = seen {
+            if seen.len() == MAX_MEMBERS {
+                return Err(RequestFault::Json);
+            }
+            if !seen.insert(name.into()) {
+                return Err(RequestFault::DuplicateMember);
+            }
+        }
+        self.next = next;
+        self.kept = kept;
+        Ok(())
+    }
+
+    // Words and numbers.
+
+    fn begin_literal(&mut self, word: &'static str) {
+        let rest = word.as_bytes().get(1..).unwrap_or_default();
+        self.at = At::Literal { rest, word };
+    }
+
+    fn literal(
+        &mut self,
+        rest: &'static [u8],
+        word: &'static str,
+        byte: u8,
+    ) -> Result<(), RequestFault> {
+        match rest.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.at = At::Literal { rest, word };
+                if rest.is_empty() {
+                    self.value_ends();
+                    let states = mem::take(&mut self.next);
+                    return self.leaf(
+                        &states,
+                        &match word {
+                            "null" => Leaf::Null,
+                            "false" => Leaf::False,
+                            other => Leaf::Other(other),
+                        },
+                    );
+                }
+                Ok(())
+            }
+            _ => Err(RequestFault::Json),
+        }
+    }
+
+    fn begin_number(&mut self, digits: Digits, byte: u8) {
+        self.keep(self.matters());
+        self.push(&[byte]);
+        self.at = At::Number(digits, 0);
+    }
+
+    fn number(&mut self, digits: Digits, exponent: u32, byte: u8) -> Result<usize, RequestFault> {
+        let next = match (digits, byte) {
+            (Digits::Minus, b'0') => Digits::Zero,
+            (Digits::Minus, b'1'..=b'9') | (Digits::Whole, b'0'..=b'9') => Digits::Whole,
+            (Digits::Zero | Digits::Whole, b'.') => Digits::Point,
+            (Digits::Point | Digits::Fraction, b'0'..=b'9') => Digits::Fraction,
+            (Digits::Zero | Digits::Whole | Digits::Fraction, b'e' | b'E') => Digits::E,
+            (Digits::E, b'+' | b'-') => Digits::Sign {
+                negative: byte == b'-',
+            },
+            (Digits::E, b'0'..=b'9') => Digits::Exponent { negative: false },
+            (Digits::Sign { negative } | Digits::Exponent { negative }, b'0'..=b'9') => {
+                Digits::Exponent { negative }
+            }
+            _ => {
+                self.number_ends()?;
+                return Ok(0);
+            }
+        };
+        let exponent = match next {
+            Digits::Exponent { .. } => exponent
+                .saturating_mul(10)
+                .saturating_add(u32::from(byte.wrapping_sub(b'0'))),
+            _ => exponent,
+        };
+        self.push(&[byte]);
+        self.at = At::Number(next, exponent);
+        Ok(1)
+    }
+
+    fn number_ends(&mut self) -> Result<(), RequestFault> {
+        let At::Number(digits, exponent) = self.at else {
+            return Ok(());
+        };
+        match digits {
+            Digits::Exponent { negative: false } if exponent > MAX_EXPONENT => {
+                return Err(RequestFault::Json);
+            }
+            Digits::Zero | Digits::Whole | Digits::Fraction | Digits::Exponent { .. } => {}
+            Digits::Minus | Digits::Point | Digits::E | Digits::Sign { .. } => {
+                return Err(RequestFault::Json);
+            }
+        }
+        self.value_ends();
+        let (kept, states) = (mem::take(&mut self.kept), mem::take(&mut self.next));
+        let text = str::from_utf8(&kept).unwrap_or_default();
+        let taken = self.leaf(&states, &Leaf::Other(text));
+        self.kept = kept;
+        taken
+    }
+
+    // The way to the places.
+
+    fn goal(&self, state: State) -> Option<&Step> {
         self.places.get(state.place)?.steps.get(state.step)
     }
 
@@ -99,7 +621,7 @@ impl Scan<'_> {
                 if !closed.contains(&state) {
                     closed.push(state);
                 }
-                if state.variant || self.step(state) != Some(&Step::Any) {
+                if state.variant || self.goal(state) != Some(&Step::Any) {
                     break;
                 }
                 state.step += 1;
@@ -109,13 +631,13 @@ impl Scan<'_> {
     }
 
     fn step_to_elements(&self, states: &[State]) -> Vec<State> {
-        let stepped = states.iter().filter_map(|&state| match self.step(state)? {
+        let stepped = states.iter().filter_map(|&state| match self.goal(state)? {
             Step::Each => Some(State {
                 step: state.step + 1,
                 ..state
             }),
             Step::Any => Some(state),
-            Step::Key(_) => None,
+            Step::Key(_) | Step::Begins(_) => None,
         });
         self.closed(stepped)
     }
@@ -124,12 +646,14 @@ impl Scan<'_> {
     fn step_to_member(&self, states: &[State], name: &str) -> Result<Vec<State>, RequestFault> {
         let mut stepped = Vec::new();
         for &state in states.iter().filter(|state| !state.variant) {
-            match self.step(state) {
-                Some(Step::Key(key)) if key == name => {
-                    stepped.push(State {
-                        step: state.step + 1,
-                        ..state
-                    });
+            let onward = State {
+                step: state.step + 1,
+                ..state
+            };
+            match self.goal(state) {
+                Some(Step::Key(key)) if key == name => stepped.push(onward),
+                Some(Step::Begins(begin)) if name.starts_with(begin.as_str()) => {
+                    stepped.push(onward);
                 }
                 Some(Step::Key(key)) if is_variant(key, name) => {
                     if !self.is_loose(state) {
@@ -141,7 +665,7 @@ impl Scan<'_> {
                     });
                 }
                 Some(Step::Any) => stepped.push(state),
-                Some(Step::Key(_) | Step::Each) | None => {}
+                Some(Step::Key(_) | Step::Begins(_) | Step::Each) | None => {}
             }
         }
         Ok(self.closed(stepped.into_iter()))
@@ -149,38 +673,44 @@ impl Scan<'_> {
 
     /// Whether a place may lie behind a member of this value.
     fn goes_by_name(&self, states: &[State]) -> bool {
-        let named = |state: &State| matches!(self.step(*state), Some(Step::Key(_) | Step::Any));
-        states.iter().any(|state| !state.variant && named(state))
+        states.iter().any(|state| {
+            !state.variant
+                && matches!(
+                    self.goal(*state),
+                    Some(Step::Key(_) | Step::Begins(_) | Step::Any)
+                )
+        })
     }
 
     /// Whether a state was reached at any depth, where only strings are names.
     fn is_loose(&self, state: State) -> bool {
-        self.places
-            .get(state.place)
-            .is_some_and(|place| place.steps.iter().take(state.step).any(|s| *s == Step::Any))
+        let place = self.places.get(state.place);
+        place.is_some_and(|place| place.steps.iter().take(state.step).any(|s| *s == Step::Any))
     }
 
     /// Takes a value without members.
     fn leaf(&mut self, states: &[State], leaf: &Leaf<'_>) -> Result<(), RequestFault> {
         for &state in states {
-            let Some(place) = self.places.get(state.place) else {
-                continue;
-            };
+            let text = matches!(leaf, Leaf::Text(_) | Leaf::LongText);
             if state.variant {
-                if matches!(leaf, Leaf::Text(_)) {
-                    return Err(RequestFault::DuplicateMember);
+                match text {
+                    true => return Err(RequestFault::DuplicateMember),
+                    false => continue,
                 }
-                continue;
             }
-            if state.step < place.steps.len() {
-                continue;
-            }
-            match (place.want, leaf) {
-                (_, Leaf::Text("") | Leaf::Nothing { null: true })
-                    if place.want != Want::Name || matches!(leaf, Leaf::Text(_)) => {}
-                (Want::Nothing, Leaf::Nothing { .. }) => {}
-                (Want::Nothing, _) => return Err(RequestFault::Opaque),
-                (_, Leaf::Text(name)) => self.take(state.place, name)?,
+            let ended = self.goal(state).is_none();
+            let want = self.places.get(state.place).map(|place| place.want);
+            match (want, leaf) {
+                _ if !ended => {}
+                (Some(Want::Name | Want::Further | Want::Nothing), Leaf::Text("")) => {}
+                (Some(Want::Further), Leaf::Null) => {}
+                (Some(Want::Nothing), Leaf::Null | Leaf::False) => {}
+                (Some(Want::Nothing), _) => return Err(RequestFault::Opaque),
+                (Some(Want::Value), Leaf::Null | Leaf::Text("")) => {}
+                (Some(Want::Value), Leaf::False) => self.found.take(state.place, "false")?,
+                (Some(Want::Value), Leaf::Other(text)) => self.found.take(state.place, text)?,
+                (Some(Want::Value), Leaf::LongText) => self.found.fill(state.place),
+                (Some(_), Leaf::Text(name)) => self.found.take(state.place, name)?,
                 _ if self.is_loose(state) => {}
                 _ => return Err(RequestFault::Model),
             }
@@ -191,9 +721,8 @@ impl Scan<'_> {
     /// Takes note that a value has members where a name was looked for.
     fn branch(&self, states: &[State]) -> Result<(), RequestFault> {
         for &state in states {
-            let ended = self.step(state).is_none() && !state.variant;
-            let want = self.places.get(state.place).map(|place| place.want);
-            match want {
+            let ended = self.goal(state).is_none() && !state.variant;
+            match self.places.get(state.place).map(|place| place.want) {
                 Some(Want::Nothing) if ended => return Err(RequestFault::Opaque),
                 Some(Want::Name | Want::Further) if ended && !self.is_loose(state) => {
                     return Err(RequestFault::Model);
@@ -202,28 +731,6 @@ impl Scan<'_> {
             }
         }
         Ok(())
-    }
-
-    fn take(&mut self, place: usize, name: &str) -> Result<(), RequestFault> {
-        let Some(names) = self.names.get_mut(place) else {
-            return Ok(());
-        };
-        if names.iter().any(|known| known == name) {
-            return Ok(());
-        }
-        if names.len() == Target::MAX_PAIRS {
-            return Err(RequestFault::TooManyModels);
-        }
-        names.push(name.to_owned());
-        Ok(())
-    }
-
-    /// Turns a refusal into an error of the deserializer, which ends the scan.
-    fn noted<T, E: Error>(&mut self, result: Result<T, RequestFault>) -> Result<T, E> {
-        result.map_err(|fault| {
-            self.fault.get_or_insert(fault);
-            E::custom("refused")
-        })
     }
 }
 
@@ -238,149 +745,39 @@ fn is_variant(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
 
-/// Reads one value.
-struct Value<'s, 'p> {
-    scan: &'s mut Scan<'p>,
-    states: Vec<State>,
-    root: bool,
+/// Checks that pieces together are UTF-8 (RFC 8259 §8.1).
+#[derive(Debug, Default)]
+struct Utf8 {
+    /// The beginning of a character whose rest is still to come.
+    begun: Vec<u8>,
 }
 
-impl<'s, 'p> Value<'s, 'p> {
-    const fn inner(scan: &'s mut Scan<'p>, states: Vec<State>) -> Self {
-        Self {
-            scan,
-            states,
-            root: false,
-        }
-    }
-
-    fn leaf<E: Error>(self, leaf: &Leaf<'_>) -> Result<(), E> {
-        if self.root {
-            return Err(E::custom("not an object"));
-        }
-        let taken = self.scan.leaf(&self.states, leaf);
-        self.scan.noted(taken)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Value<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.leaf(&match value {
-            true => Leaf::Something,
-            false => Leaf::Nothing { null: false },
-        })
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.leaf(&Leaf::Nothing { null: true })
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        self.leaf(&Leaf::Something)
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        self.leaf(&Leaf::Something)
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        self.leaf(&Leaf::Something)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.leaf(&Leaf::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        if self.root {
-            return Err(A::Error::custom("not an object"));
-        }
-        let checked = self.scan.branch(&self.states);
-        self.scan.noted(checked)?;
-        let states = self.scan.step_to_elements(&self.states);
-        while elements
-            .next_element_seed(Value::inner(self.scan, states.clone()))?
-            .is_some()
-        {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let checked = self.scan.branch(&self.states);
-        self.scan.noted(checked)?;
-        let by_name = self.scan.goes_by_name(&self.states);
-        let mut seen = Seen::default();
-        while let Some(Name(name)) = members.next_key_seed(Name(Cow::Borrowed("")))? {
-            let within = match by_name {
-                false => Ok(Vec::new()),
-                true => self
-                    .scan
-                    .step_to_member(&self.states, &name)
-                    .and_then(|states| {
-                        seen.insert(name)?;
-                        Ok(states)
-                    }),
+impl Utf8 {
+    fn check(&mut self, mut bytes: &[u8]) -> Result<(), RequestFault> {
+        while !self.begun.is_empty() {
+            let Some((first, rest)) = bytes.split_first() else {
+                return Ok(());
             };
-            let states = self.scan.noted(within)?;
-            members.next_value_seed(Value::inner(self.scan, states))?;
+            self.begun.push(*first);
+            bytes = rest;
+            match str::from_utf8(&self.begun) {
+                Ok(_) => self.begun.clear(),
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(RequestFault::Json),
+            }
         }
-        Ok(())
-    }
-}
-
-/// The members of an object so far.
-#[derive(Default)]
-struct Seen<'de>(HashSet<Cow<'de, str>>);
-
-impl<'de> Seen<'de> {
-    fn insert(&mut self, name: Cow<'de, str>) -> Result<(), RequestFault> {
-        if self.0.len() == MAX_MEMBERS {
-            return Err(RequestFault::Json);
-        }
-        match self.0.insert(name) {
-            true => Ok(()),
-            false => Err(RequestFault::DuplicateMember),
+        match str::from_utf8(bytes) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error_len().is_none() => {
+                let begun = bytes.get(error.valid_up_to()..).unwrap_or_default();
+                self.begun.extend_from_slice(begun);
+                Ok(())
+            }
+            Err(_) => Err(RequestFault::Json),
         }
     }
-}
 
-/// A member's name, borrowed where it has no escapes.
-struct Name<'de>(Cow<'de, str>);
-
-impl<'de> DeserializeSeed<'de> for Name<'de> {
-    type Value = Self;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name<'de> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self, E> {
-        Ok(Self(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Self, E> {
-        Ok(Self(Cow::Owned(name.to_owned())))
+    fn is_whole(&self) -> bool {
+        self.begun.is_empty()
     }
 }

@@ -3,24 +3,35 @@
 //! 1. [`Routes::classify`] looks at the target alone: its grammar ([`path`]), then the
 //!    method and path in the surfaces. Unknown is refused.
 //! 2. [`Match::target`] finds every model that the request names. The body is read only if
-//!    one stands in it, whole ([`json`]) or message by message ([`grpc`], [`wire`]), never
-//!    further than [`Limits`] allow.
-//! 3. What was read is what is forwarded ([`RequestBody`]): the same bytes. A stream goes
-//!    on being read as it is forwarded ([`stream`]).
+//!    one stands in it ([`reader`]: [`json`], [`lines`], [`form`], [`refs`]), or message by
+//!    message ([`grpc`], [`wire`]). What was read is kept until it is decided, never more
+//!    than [`Limits`] allow.
+//! 3. What was read is what is forwarded ([`RequestBody`]): the same bytes. A larger body
+//!    ([`watch`]) and a stream ([`stream`]) go on being read as they are forwarded, and what
+//!    turns up is asked about ([`asking`]).
 //!
 //! Nothing is normalised. What two parsers could read differently is refused, since one of
 //! them could stand behind the guard.
 
+mod asking;
 mod body;
 mod broken;
+mod decode;
 mod evidence;
+mod form;
+mod found;
 mod gather;
 mod grpc;
 mod head;
 mod json;
+mod lines;
 mod path;
+mod reader;
+mod refs;
 mod routes;
 mod stream;
+mod usage;
+mod watch;
 mod wire;
 
 #[cfg(test)]
@@ -29,10 +40,12 @@ mod tests;
 use std::error::Error;
 use std::time::Duration;
 
+pub(crate) use asking::Asking;
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
-pub(crate) use head::{refuse_detours, remove_ours};
-pub(crate) use routes::{RouteClass, Routes};
+pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
+pub(crate) use routes::{Match, RouteClass, Routes, Talk};
+pub(crate) use usage::UsageScan;
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -41,10 +54,14 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest JSON body, in bytes. Default: 8 MiB, which holds a dozen photographs
-    /// inline; it is kept in memory until the request is decided. A larger body is refused
-    /// with 413.
-    pub json_body: usize,
+    /// How much of a body is kept until it is decided, in bytes. Default: 8 MiB, which holds
+    /// a dozen photographs inline. Of a larger body, what has come must name the model, or
+    /// it is refused with 413; then it is forwarded, read to its end, and broken off if that
+    /// contradicts what was decided.
+    pub body: usize,
+    /// How much an encoded body (gzip, deflate, zstd) may unfold to, in bytes. Default:
+    /// 64 MiB. It is only looked at, not kept; more is refused with 413.
+    pub decoded: usize,
     /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
     /// times what tonic and gRPC accept unless told otherwise, for servers that were told.
     pub grpc_message: usize,
@@ -56,7 +73,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            json_body: 8 << 20,
+            body: 8 << 20,
+            decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),
         }

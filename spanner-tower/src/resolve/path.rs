@@ -74,7 +74,11 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
     let mut bytes = segment.bytes();
     let mut part = Part::default();
     let mut slashes = false;
+    let mut beyond = Vec::new();
     while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            check_characters(&mut beyond)?;
+        }
         match byte {
             b'%' => match escaped(bytes.next(), bytes.next()) {
                 Some(b'/') => {
@@ -82,17 +86,37 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
                     part.close()?;
                 }
                 Some(byte) if may_be_escaped(byte) => part.push(byte),
+                // Part of a character beyond ASCII, if all of them together are.
+                Some(byte) if !byte.is_ascii() => {
+                    beyond.push(byte);
+                    part.push(byte);
+                    continue;
+                }
                 _ => return Err(RequestFault::Path),
             },
             byte if may_stand(byte) => part.push(byte),
             _ => return Err(RequestFault::Path),
         }
     }
+    check_characters(&mut beyond)?;
     // Only the end of the whole path may be empty: a trailing slash is another route.
     if segment.is_empty() && last && !slashes {
         return Ok(());
     }
     part.close()
+}
+
+/// Escaped bytes in a row must be characters that can be seen, in UTF-8 and in its shortest
+/// form.
+fn check_characters(escaped: &mut Vec<u8>) -> Result<(), RequestFault> {
+    let text = str::from_utf8(escaped).map_err(|_| RequestFault::Path)?;
+    let unseen = |c: char| c.is_control() || c.is_whitespace();
+    let hidden = text.contains(unseen);
+    escaped.clear();
+    match hidden {
+        true => Err(RequestFault::Path),
+        false => Ok(()),
+    }
 }
 
 /// A run of characters between slashes.

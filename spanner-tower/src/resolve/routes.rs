@@ -5,28 +5,29 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Method;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use http_body::Body;
-use spanner_core::{Outage, Refusal, RequestFault, Target, UnknownRoute};
-use tokio::sync::Semaphore;
+use spanner_core::{Pair, Refusal, RequestFault, Target, UnknownRoute};
 
 use super::body::RequestBody;
-use super::evidence::Evidence;
+use super::decode::Decoder;
+use super::evidence::{Content, Evidence};
 use super::gather::{Gathered, Reading};
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
-use super::json::Found;
-use super::stream::Watch;
-use super::{BoxError, Limits, path};
-use crate::surface::{BodyKind, Dialect, Guarded, Held, Location, Overlap, Route, Rule, Surface};
+use super::json::JsonScan;
+use super::reader::Reader;
+use super::{BoxError, Limits, path, stream, watch};
+use crate::surface::{
+    Credential, Dialect, Held, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
+};
 
 /// The surfaces of one guard, ready to be looked up.
 #[derive(Debug)]
 pub(crate) struct Routes {
     methods: HashMap<Method, Rows>,
-    /// As many large bodies are read at once as there are processors.
-    turns: Arc<Semaphore>,
 }
 
 /// The rows of one method.
@@ -34,8 +35,10 @@ pub(crate) struct Routes {
 struct Rows {
     /// Paths without slots.
     fixed: HashMap<Arc<str>, Row>,
-    /// Paths with slots, the more exact before the less.
-    slotted: Vec<Row>,
+    /// Paths with slots by their first segment, the more exact before the less.
+    slotted: HashMap<String, Vec<Row>>,
+    /// Paths that begin with a slot.
+    open: Vec<Row>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,7 +74,6 @@ pub(crate) struct Match {
     row: Row,
     /// What the path's slots hold, decoded.
     slots: Vec<String>,
-    turns: Arc<Semaphore>,
 }
 
 impl Routes {
@@ -80,9 +82,8 @@ impl Routes {
     /// # Errors
     /// [`Overlapping`] if a path could belong to two of them.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let (methods, turns) = (HashMap::new(), Arc::new(Semaphore::new(processors)));
-        let mut routes = Self { methods, turns };
+        let methods = HashMap::new();
+        let mut routes = Self { methods };
         for surface in surfaces {
             for route in surface.routes() {
                 let (surface, route) = (surface.clone(), Arc::clone(route));
@@ -95,9 +96,8 @@ impl Routes {
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
         let template = &row.route.template;
-        let overlap = |other: &Row| other.route.template.overlap(template);
-        let mut others = rows.fixed.values().chain(&rows.slotted);
-        if let Some(other) = others.find(|other| overlap(other) == Overlap::Both) {
+        let overlaps = |other: &&Row| other.route.template.overlap(template) == Overlap::Both;
+        if let Some(other) = rows.all().find(overlaps) {
             return Err(Overlapping {
                 method: row.route.method.to_string(),
                 path: template.to_string(),
@@ -106,13 +106,17 @@ impl Routes {
                 other: other.surface.name().to_owned(),
             });
         }
-        if template.is_literal() {
-            rows.fixed.insert(template.text(), row);
-        } else {
-            let less_exact = |other: &Row| overlap(other) == Overlap::Second;
-            let at = rows.slotted.iter().position(less_exact);
-            rows.slotted.insert(at.unwrap_or(rows.slotted.len()), row);
-        }
+        let text = template.text();
+        let slotted = match template.first() {
+            _ if template.is_literal() => {
+                rows.fixed.insert(text, row);
+                return Ok(());
+            }
+            Some(first) => rows.slotted.entry(first.to_owned()).or_default(),
+            None => &mut rows.open,
+        };
+        slotted.push(row);
+        slotted.sort_by_key(|row| row.route.template.inexactness());
         Ok(())
     }
 
@@ -122,6 +126,18 @@ impl Routes {
     /// [`RequestFault::Path`] or [`RequestFault::Target`] if the target could be read in
     /// two ways, [`UnknownRoute`] if no surface has it.
     pub(crate) fn classify(&self, parts: &Parts) -> Result<Match, Refusal> {
+        if parts.method == Method::CONNECT {
+            // A tunnel passes no guard.
+            return Err(RequestFault::Opaque.into());
+        }
+        let grpc = head::media(&parts.headers) == Ok(Media::Grpc);
+        self.row(parts, grpc).map_err(|refusal| match refusal {
+            Refusal::Request(RequestFault::Path) if grpc => RequestFault::Rpc.into(),
+            refusal => refusal,
+        })
+    }
+
+    fn row(&self, parts: &Parts, grpc: bool) -> Result<Match, Refusal> {
         let path = path::checked(parts)?;
         let found = self.find(&parts.method, path).or_else(|| {
             let head = parts.method == Method::HEAD;
@@ -130,24 +146,38 @@ impl Routes {
         let Some((row, held)) = found else {
             return Err(match path::hides_slash(path) {
                 true => RequestFault::Path.into(),
+                false if grpc && !self.could_be_method(path) => RequestFault::Rpc.into(),
                 false => UnknownRoute.into(),
             });
         };
-        if held
-            .iter()
-            .any(|held| !held.slashes && path::hides_slash(held.raw))
-        {
+        let hidden = |held: &Held<'_>| !held.slashes && path::hides_slash(held.raw);
+        if held.iter().any(hidden) {
             return Err(RequestFault::Path.into());
         }
         // A gRPC method has no query; some servers route by the whole `:path`.
         if row.route.grpc && parts.uri.query().is_some() {
-            return Err(UnknownRoute.into());
+            return Err(match grpc {
+                true => RequestFault::Rpc.into(),
+                false => UnknownRoute.into(),
+            });
         }
         Ok(Match {
             row: row.clone(),
             slots: held.iter().map(|held| path::decoded(held.raw)).collect(),
-            turns: Arc::clone(&self.turns),
         })
+    }
+
+    /// Whether an unknown path may be a method that some server has: it has the form of one,
+    /// and is none of ours in other letters.
+    fn could_be_method(&self, path: &str) -> bool {
+        let mut parts = path.split('/').skip(1);
+        let form = matches!(
+            (parts.next(), parts.next(), parts.next()),
+            (Some(service), Some(method), None) if !service.is_empty() && !method.is_empty()
+        );
+        let rows = self.methods.get(&Method::POST);
+        let mut fixed = rows.into_iter().flat_map(|rows| rows.fixed.keys());
+        form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
     fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Held<'p>>)> {
@@ -155,9 +185,17 @@ impl Routes {
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));
         }
-        rows.slotted
-            .iter()
-            .find_map(|row| Some((row, row.route.template.matches(path)?)))
+        let first = path.get(1..).and_then(|path| path.split('/').next());
+        let slotted = first.and_then(|first| rows.slotted.get(first));
+        let mut candidates = slotted.into_iter().flatten().chain(&rows.open);
+        candidates.find_map(|row| Some((row, row.route.template.matches(path)?)))
+    }
+}
+
+impl Rows {
+    fn all(&self) -> impl Iterator<Item = &Row> {
+        let slotted = self.slotted.values().flatten();
+        self.fixed.values().chain(slotted).chain(&self.open)
     }
 }
 
@@ -188,7 +226,15 @@ impl Match {
 
     /// How refusals are written.
     pub(crate) fn dialect(&self) -> Dialect {
-        self.row.surface.dialect()
+        self.row
+            .route
+            .dialect
+            .unwrap_or_else(|| self.row.surface.dialect())
+    }
+
+    /// Where the caller may have put its token.
+    pub(crate) fn credentials(&self) -> &[Credential] {
+        self.row.surface.credentials()
     }
 
     /// Everything that the request touches, and its body as it is to be forwarded.
@@ -208,61 +254,79 @@ impl Match {
         let Rule::Guarded(guarded) = &self.row.route.rule else {
             return Err(UnknownRoute.into());
         };
-        head::refuse_detours(parts)?;
+        let wanted = &guarded.wanted;
+        head::refuse_detours(parts, &wanted.headers)?;
         let media = head::media(&parts.headers)?;
         if self.row.route.grpc && media != Media::Grpc {
             return Err(RequestFault::ContentType.into());
         }
-        if media == Media::Form && needs_form(guarded) || is_opaque(guarded) {
+        let opaque = |rule: &Touches| rule.main.model == [Location::Opaque];
+        if guarded.rules.iter().all(opaque) {
             return Err(RequestFault::Opaque.into());
         }
-        let query = Query::read(parts.uri.query(), &declared(guarded))?;
-        let reading = |body| Reading::new(body, limits.body_wait);
-        match guarded.body {
-            BodyKind::Unread => {
-                let target = self.evidence(&query).target(guarded)?;
-                Ok((target, RequestBody::unread(body)))
-            }
-            BodyKind::Json => {
-                if media != Media::Json {
-                    return Err(RequestFault::ContentType.into());
-                }
-                head::refuse_encodings(&parts.headers)?;
-                let (bytes, trailers) = reading(body).whole(limits.json_body).await?;
-                let found = self.scan(&bytes).await?;
-                let evidence = Evidence {
-                    json: Some(&found),
-                    ..self.evidence(&query)
-                };
-                Ok((
-                    evidence.target(guarded)?,
-                    RequestBody::read(bytes, trailers),
-                ))
-            }
-            BodyKind::Message | BodyKind::Stream => {
-                head::refuse_encodings(&parts.headers)?;
-                let framing = Framing {
-                    encoding: Encoding::of(&parts.headers)?,
-                    limit: limits.grpc_message,
-                };
-                self.framed(reading(body), framing, guarded.body).await
-            }
+        let query = Query::read(parts.uri.query(), &wanted.query)?;
+        let headers = &parts.headers;
+        if !wanted.fields.is_empty() {
+            Decoder::of(headers).and_then(Decoder::none)?;
+            let framing = Framing {
+                encoding: Encoding::of(headers)?,
+                limit: limits.grpc_message,
+            };
+            let reading = Reading::new(body, limits.body_wait);
+            return self.framed(reading, framing, wanted.stream).await;
         }
+        let request = Known {
+            row: self.row.clone(),
+            slots: self.slots.clone(),
+            query,
+            headers: kept(headers, wanted),
+        };
+        if !wanted.reads_body() || is_empty(&body) {
+            let target = request.target(&Content::default())?;
+            return Ok((target, RequestBody::unread(body)));
+        }
+        if !headers.contains_key(CONTENT_TYPE) {
+            let mut reading = Reading::new(body, limits.body_wait);
+            let trailers = reading.nothing().await?;
+            let target = request.target(&Content::default())?;
+            return Ok((target, RequestBody::read(Bytes::new(), trailers)));
+        }
+        // Nobody finds a form where none is announced, so it cannot name anything.
+        if media == Media::Other && wanted.reads_only_forms() {
+            let target = request.target(&Content::default());
+            let target = target.map_err(|_| RequestFault::ContentType)?;
+            return Ok((target, RequestBody::unread(body)));
+        }
+        let reader = Reader::new(headers, media, wanted, limits.decoded)?;
+        let reading = Reading::new(body, limits.body_wait);
+        request.scanned(reading, reader, limits.body).await
     }
 
-    /// What a JSON body says. A large one is read beside the tasks, so that it does not hold
-    /// up the requests that share a thread with it.
-    async fn scan(&self, body: &Bytes) -> Result<Found, Refusal> {
-        /// Read in 0.3 ms, less than a change of threads in a busy moment.
-        const MAX_INLINE: usize = 64 * 1024;
-        if body.len() <= MAX_INLINE {
-            return Ok(scan(&self.row.route, body)?);
+    /// What opens a WebSocket whose frames name models, and what it touches before the first
+    /// one; `None` for any other request.
+    ///
+    /// # Errors
+    /// As [`target`](Self::target).
+    pub(crate) fn talk(&self, parts: &Parts) -> Result<Option<(Talk, Option<Target>)>, Refusal> {
+        let Rule::Guarded(guarded) = &self.row.route.rule else {
+            return Ok(None);
+        };
+        let wanted = &guarded.wanted;
+        if wanted.frames.is_empty() || !head::is_websocket(parts) {
+            return Ok(None);
         }
-        let turn = self.turns.acquire().await;
-        let (route, body) = (Arc::clone(&self.row.route), body.clone());
-        let scanned = tokio::task::spawn_blocking(move || scan(&route, &body)).await;
-        drop(turn);
-        Ok(scanned.map_err(|_| Outage::Abandoned)??)
+        head::refuse_retargeting(parts, &wanted.headers)?;
+        let talk = Talk(Known {
+            row: self.row.clone(),
+            slots: self.slots.clone(),
+            query: Query::read(parts.uri.query(), &wanted.query)?,
+            headers: kept(&parts.headers, wanted),
+        });
+        let target = match talk.0.target(&Content::default()) {
+            Err(RequestFault::NoModel) => None,
+            target => Some(target?),
+        };
+        Ok(Some((talk, target)))
     }
 
     /// The target of a call whose first message decides it.
@@ -270,7 +334,7 @@ impl Match {
         &self,
         mut reading: Reading<B>,
         framing: Framing,
-        kind: BodyKind,
+        stream: bool,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -289,12 +353,14 @@ impl Match {
             arrived.push(data);
         };
         let first = arrived.split_to(length);
-        let target = message_target(&self.row, framing, &first)?;
-        if kind == BodyKind::Stream {
+        let pairs = message_pairs(&self.row, framing, &first, false)?;
+        let target = Target::of(pairs).ok_or(RequestFault::TooManyModels)?;
+        if stream {
             let row = self.row.clone();
-            let read =
-                Arc::new(move |framing, message: &[u8]| message_target(&row, framing, message));
-            let watch = Watch::new(reading.body, arrived, framing, read, &target);
+            let read = Arc::new(move |framing, message: &[u8]| {
+                message_pairs(&row, framing, message, true)
+            });
+            let watch = stream::Watch::new(reading.body, arrived, framing, read, &target);
             return Ok((target, RequestBody::stream(first, watch)));
         }
         if arrived.len() > 0 {
@@ -302,16 +368,162 @@ impl Match {
         }
         Ok((target, RequestBody::one_message(first, reading.body)))
     }
+}
 
-    fn evidence<'r>(&'r self, query: &'r Query) -> Evidence<'r> {
-        Evidence {
+/// Tells what the frames of one WebSocket touch.
+#[derive(Clone)]
+pub(crate) struct Talk(Known);
+
+impl Talk {
+    /// What a frame touches; nothing new, if it is a later one that names no model.
+    ///
+    /// # Errors
+    /// A [`RequestFault`] if that cannot be told, or not in one way.
+    pub(crate) fn pairs(&self, frame: &[u8], later: bool) -> Result<Vec<Pair>, RequestFault> {
+        let Rule::Guarded(guarded) = &self.0.row.route.rule else {
+            return Err(RequestFault::NoModel);
+        };
+        let mut scan = JsonScan::new(guarded.wanted.frames.as_slice().into());
+        scan.feed(frame)?;
+        scan.end()?;
+        let body = Content {
+            frames: scan.found().clone(),
+            later,
+            ..Content::default()
+        };
+        self.0.pairs(&body)
+    }
+}
+
+/// What is known of a request beside its body.
+#[derive(Clone)]
+struct Known {
+    row: Row,
+    slots: Vec<String>,
+    query: Query,
+    /// Those that name models.
+    headers: HeaderMap,
+}
+
+impl Known {
+    fn pairs(&self, body: &Content) -> Result<Vec<Pair>, RequestFault> {
+        let Rule::Guarded(guarded) = &self.row.route.rule else {
+            return Err(RequestFault::NoModel);
+        };
+        let evidence = Evidence {
             slots: &self.slots,
-            query,
-            json: None,
-            fields: &[],
-            default: self.row.surface.bound_model(),
+            query: &self.query,
+            headers: &self.headers,
+            body,
+            surface: &self.row.surface,
+            wanted: &guarded.wanted,
+        };
+        evidence.pairs(guarded)
+    }
+
+    fn target(&self, body: &Content) -> Result<Target, RequestFault> {
+        Target::of(self.pairs(body)?).ok_or(RequestFault::TooManyModels)
+    }
+
+    /// The target of a body that is read: whole, or as much as may be kept.
+    async fn scanned<B>(
+        self,
+        mut reading: Reading<B>,
+        mut reader: Reader,
+        limit: usize,
+    ) -> Result<(Target, RequestBody<B>), Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut held = Gathered::default();
+        let mut trailers = None;
+        while let Some(frame) = reading.frame().await? {
+            let mut data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    trailers = frame.into_trailers().ok();
+                    continue;
+                }
+            };
+            let unread = data.split_off(data.len().min(limit - held.len()));
+            // Others on this thread have their turn in between.
+            for piece in data.chunks(MAX_TURN) {
+                reader.feed(piece)?;
+                if data.len() > MAX_TURN {
+                    tokio::task::yield_now().await;
+                }
+            }
+            held.push(data);
+            if !reader.is_done() && unread.is_empty() {
+                continue;
+            }
+            let target = match self.target(&reader.content(!reader.is_done())) {
+                Err(RequestFault::NoModel) => Err(RequestFault::TooLarge { limit }),
+                target => target,
+            }?;
+            if reader.is_done() {
+                held.push(unread);
+                let beginning = held.split_to(held.len());
+                return Ok((target, RequestBody::decided(beginning, reading.body)));
+            }
+            let beginning = held.split_to(held.len());
+            let pairs_of = Arc::new(move |body: &Content| self.pairs(body));
+            let watch = watch::Watch::new(reading.body, reader, pairs_of, unread, &target);
+            return Ok((target, RequestBody::scanned(beginning, watch)));
+        }
+        reader.end()?;
+        let target = self.target(&reader.content(false))?;
+        Ok((
+            target,
+            RequestBody::read(held.split_to(held.len()), trailers),
+        ))
+    }
+}
+
+/// What is read of a body without a pause: some 0.2 ms.
+const MAX_TURN: usize = 64 * 1024;
+
+/// The headers that the route reads.
+fn kept(headers: &HeaderMap, wanted: &Wanted) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in &wanted.headers {
+        for value in headers.get_all(name) {
+            kept.append(name, value.clone());
         }
     }
+    kept
+}
+
+/// Whether a body is known to have no byte.
+fn is_empty<B: Body>(body: &B) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
+/// What one gRPC message touches.
+fn message_pairs(
+    row: &Row,
+    framing: Framing,
+    message: &[u8],
+    later: bool,
+) -> Result<Vec<Pair>, Refusal> {
+    let Rule::Guarded(guarded) = &row.route.rule else {
+        return Err(UnknownRoute.into());
+    };
+    let body = Content {
+        fields: framing.texts(message, &guarded.wanted.fields)?,
+        later,
+        ..Content::default()
+    };
+    let evidence = Evidence {
+        slots: &[],
+        query: &Query::default(),
+        headers: &HeaderMap::new(),
+        body: &body,
+        surface: &row.surface,
+        wanted: &guarded.wanted,
+    };
+    Ok(evidence.pairs(guarded)?)
 }
 
 impl fmt::Debug for Match {
@@ -323,57 +535,4 @@ impl fmt::Debug for Match {
             self.row.route.template
         )
     }
-}
-
-fn scan(route: &Route, body: &[u8]) -> Result<Found, RequestFault> {
-    match &route.rule {
-        Rule::Guarded(guarded) => Found::scan(body, &guarded.places),
-        Rule::Public | Rule::Whoami => Ok(Found::default()),
-    }
-}
-
-/// What one gRPC message touches.
-fn message_target(row: &Row, framing: Framing, message: &[u8]) -> Result<Target, Refusal> {
-    let Rule::Guarded(guarded) = &row.route.rule else {
-        return Err(UnknownRoute.into());
-    };
-    let fields = framing.texts(message, &guarded.fields)?;
-    let evidence = Evidence {
-        slots: &[],
-        query: &Query::default(),
-        json: None,
-        fields: &fields,
-        default: row.surface.bound_model(),
-    };
-    Ok(evidence.target(guarded)?)
-}
-
-fn locations(guarded: &Guarded) -> impl Iterator<Item = &Location> {
-    let touches = std::iter::once(&guarded.main).chain(&guarded.also);
-    touches
-        .flat_map(|touch| touch.model.iter().chain(&touch.version))
-        .chain(&guarded.secondary)
-}
-
-/// Keys of the query that the surface reads.
-fn declared(guarded: &Guarded) -> Vec<&str> {
-    locations(guarded)
-        .filter_map(|location| match location {
-            Location::Query(key) => Some(key.as_str()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn needs_form(guarded: &Guarded) -> bool {
-    locations(guarded).any(|location| *location == Location::Form)
-}
-
-/// Whether there is no way to tell the model, whatever the request says.
-fn is_opaque(guarded: &Guarded) -> bool {
-    let touches = std::iter::once(&guarded.main).chain(&guarded.also);
-    touches
-        .flat_map(|touch| touch.model.first())
-        .any(|location| *location == Location::Opaque)
-        || guarded.secondary.contains(&Location::Opaque)
 }

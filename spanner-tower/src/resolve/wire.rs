@@ -5,42 +5,67 @@
 //! must therefore stand once. Groups, which some decoders skip and others do not know, are
 //! refused.
 
-use spanner_core::RequestFault;
+use spanner_core::{RequestFault, Target};
+
+use crate::surface::{FieldPath, FieldStep};
 
 /// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value<'m> {
-    /// A number of any kind.
+    /// A varint.
+    Varint(u64),
+    /// A number of another kind.
     Number,
     /// A string, a message or packed numbers.
     Bytes(&'m [u8]),
 }
 
-/// The text of a field, found by its path of numbers. Missing and empty are the same in
-/// proto3: `None`.
-pub(super) fn text<'m>(message: &'m [u8], path: &[u32]) -> Result<Option<&'m str>, RequestFault> {
-    let Some((number, inner)) = path.split_first() else {
-        return Ok(None);
-    };
-    let bytes = match only(message, *number)? {
-        None => return Ok(None),
-        Some(Value::Number) => return Err(RequestFault::Message),
-        Some(Value::Bytes(bytes)) => bytes,
-    };
-    if !inner.is_empty() {
-        return text(bytes, inner);
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| RequestFault::Message)?;
-    Ok(Some(text).filter(|text| !text.is_empty()))
+/// The texts of a field, found by its path. Missing, empty and zero are the same in proto3:
+/// nothing. A varint, where there may be one, is a text in decimal digits.
+pub(super) fn texts(message: &[u8], path: &FieldPath) -> Result<Vec<String>, RequestFault> {
+    within(message, &path.steps, path.number)
 }
 
-/// The one field of this number. The whole message is read.
-fn only(mut message: &[u8], number: u32) -> Result<Option<Value<'_>>, RequestFault> {
-    let mut found = None;
+fn within(
+    message: &[u8],
+    steps: &[FieldStep],
+    may_be_number: bool,
+) -> Result<Vec<String>, RequestFault> {
+    let Some((step, inner)) = steps.split_first() else {
+        return Ok(Vec::new());
+    };
+    let mut texts = Vec::new();
+    for value in values(message, *step)? {
+        match value {
+            Value::Bytes(bytes) if !inner.is_empty() => {
+                texts.extend(within(bytes, inner, may_be_number)?)
+            }
+            Value::Bytes(bytes) => {
+                let text = str::from_utf8(bytes).map_err(|_| RequestFault::Message)?;
+                texts.extend((!text.is_empty()).then(|| text.to_owned()));
+            }
+            Value::Varint(number) if inner.is_empty() && may_be_number => {
+                texts.extend((number > 0).then(|| number.to_string()));
+            }
+            Value::Varint(_) | Value::Number => return Err(RequestFault::Message),
+        }
+        if texts.len() > Target::MAX_PAIRS {
+            return Err(RequestFault::TooManyModels);
+        }
+    }
+    Ok(texts)
+}
+
+/// The fields of this number: one at most, unless each counts. The whole message is read.
+fn values(mut message: &[u8], step: FieldStep) -> Result<Vec<Value<'_>>, RequestFault> {
+    let mut found = Vec::new();
     while !message.is_empty() {
         let (field, value) = field(&mut message).ok_or(RequestFault::Message)?;
-        if field == number && found.replace(value).is_some() {
-            return Err(RequestFault::DuplicateField);
+        if field == step.number {
+            if !step.each && !found.is_empty() {
+                return Err(RequestFault::DuplicateField);
+            }
+            found.push(value);
         }
     }
     Ok(found)
@@ -51,7 +76,7 @@ fn field<'m>(message: &mut &'m [u8]) -> Option<(u32, Value<'m>)> {
     let number = tag >> 3;
     let value = match (number, tag & 7) {
         (0, _) => None,
-        (_, 0) => varint(message).map(|_| Value::Number),
+        (_, 0) => varint(message).map(Value::Varint),
         (_, 1) => take(message, 8).map(|_| Value::Number),
         (_, 2) => {
             let length = usize::try_from(varint(message)?).ok()?;

@@ -18,8 +18,16 @@ pub enum Problem {
     #[error("{0}")]
     Shape(String),
     /// No such dialect.
-    #[error("`{0}` is no dialect: write `openai`, `open-inference` or `problem`")]
+    #[error("`{0}` is no dialect: write one of {all}", all = super::Dialect::all())]
     Dialect(String),
+    /// No such place for a credential.
+    #[error("`{0}` is no place for a credential: write one of {all}", all = super::Credential::all())]
+    Credential(String),
+    /// No such rule for names.
+    #[error(
+        "`{0}` is no rule for names: `suffix` is `none`, `provider` or `adapter`, `normalizer` is `ollama`, `version_suffix` and `list` are one sign"
+    )]
+    Names(String),
     /// No HTTP method in capitals, or not `POST` where gRPC demands it.
     #[error("`{0}` is no method for this route")]
     Method(String),
@@ -45,8 +53,18 @@ pub enum Problem {
     /// A route that needs to say where its model stands does not, or the reverse.
     #[error("a route has `model` if and only if its action is done to something")]
     Model,
+    /// Rows for one method and path that do not go together.
+    #[error(
+        "of several rows for one method and path all but the last say `when` they hold, and they are all gRPC or none is; `public` and `whoami` stand alone"
+    )]
+    Conditions,
+    /// A body that would have to be read in two ways.
+    #[error("a body is JSON or a form, or lines, or a git push")]
+    Bodies,
     /// No such `on_missing`.
-    #[error("`{0}` is no meaning of a missing model: write `default`, `refuse` or `server:ACTION`")]
+    #[error(
+        "`{0}` is no meaning of a missing model: write `default`, `refuse`, `first`, `nothing` or `server:ACTION`"
+    )]
     OnMissing(String),
     /// Two routes match the same path, and neither is more exact.
     #[error("`{path}` overlaps with `{other}` of line {line}")]

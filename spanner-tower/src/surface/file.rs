@@ -1,50 +1,102 @@
 //! From TOML to a surface.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::Method;
 use serde::Deserialize;
-use spanner_core::Action;
 use toml::Spanned;
 
+use super::compile::Compiler;
 use super::error::{Problem, SurfaceError};
-use super::location::{Location, Place, Want, Written};
-use super::route::{BodyKind, Guarded, OnMissing, Route, Rule, Touch};
-use super::template::{Overlap, Template};
-use super::{Dialect, Surface};
+use super::location::Written;
+use super::names::{NameFile, Names};
+use super::route::Route;
+use super::template::{Overlap, Reserved};
+use super::{Credential, Dialect, Surface};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     dialect: Spanned<String>,
     #[serde(default)]
+    credentials: Vec<Spanned<String>>,
+    #[serde(default)]
+    one_model: bool,
+    #[serde(default)]
+    names: NameFile,
+    #[serde(default)]
+    reserved: ReservedFile,
+    #[serde(default)]
     secondary: Vec<Spanned<String>>,
+    #[serde(default)]
+    paths: BTreeMap<String, Vec<String>>,
     routes: Vec<Spanned<Row>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReservedFile {
+    slots: Vec<String>,
+    words: Vec<String>,
+}
+
+/// One row as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
-    method: String,
-    path: String,
+pub(super) struct Row {
+    method: OneOrMore,
+    path: OneOrMore,
     #[serde(default)]
-    grpc: bool,
-    action: String,
-    model: Option<String>,
-    version: Option<String>,
+    pub(super) grpc: bool,
+    pub(super) when: Option<String>,
+    pub(super) action: String,
+    pub(super) model: Option<String>,
+    pub(super) version: Option<String>,
     #[serde(default)]
-    secondary: Vec<String>,
+    pub(super) secondary: Vec<String>,
     #[serde(default)]
-    also: Vec<Also>,
-    on_missing: Option<String>,
+    pub(super) same: Vec<String>,
+    #[serde(default)]
+    pub(super) also: Vec<Also>,
+    pub(super) on_missing: Option<String>,
+    pub(super) dialect: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Also {
-    action: String,
-    model: String,
-    on_missing: Option<String>,
+pub(super) struct Also {
+    #[serde(default)]
+    pub(super) when: Option<OneOrMore>,
+    pub(super) action: String,
+    pub(super) model: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) on_missing: Option<String>,
+    #[serde(default)]
+    pub(super) foreign: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(more) => more,
+        }
+    }
+}
+
+/// One method and path, and the rows that say what it does under which conditions.
+pub(super) struct Group<'f> {
+    pub(super) method: &'f str,
+    pub(super) path: String,
+    /// Each with its line.
+    pub(super) rows: Vec<(usize, &'f Row)>,
 }
 
 /// Reads a surface, or finds everything that is wrong with it.
@@ -56,38 +108,58 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         SurfaceError::new(name, vec![(at, Problem::Shape(message))])
     })?;
     let mut problems = Vec::new();
-    let dialect = dialect(file.dialect.get_ref())
-        .map_err(|problem| problems.push((line(file.dialect.span().start), problem)));
+    let mut told = |spanned: &Spanned<String>, problem| {
+        problems.push((line(spanned.span().start), problem));
+    };
+    let dialect = Dialect::named(file.dialect.get_ref());
+    if dialect.is_none() {
+        told(
+            &file.dialect,
+            Problem::Dialect(file.dialect.get_ref().clone()),
+        );
+    }
+    let mut credentials = Vec::new();
+    for place in &file.credentials {
+        match Credential::named(place.get_ref()) {
+            Some(credential) => credentials.push(credential),
+            None => told(place, Problem::Credential(place.get_ref().clone())),
+        }
+    }
+    for secondary in &file.secondary {
+        if let Err(reason) = Written::parse(secondary.get_ref()) {
+            let location = secondary.get_ref().clone();
+            told(secondary, Problem::Location { location, reason });
+        }
+    }
+    let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
     let shared: Vec<&str> = file
         .secondary
         .iter()
         .map(|s| s.get_ref().as_str())
         .collect();
-    for secondary in &file.secondary {
-        if let Err(reason) = Written::parse(secondary.get_ref()) {
-            let location = secondary.get_ref().clone();
-            problems.push((
-                line(secondary.span().start),
-                Problem::Location { location, reason },
-            ));
-        }
-    }
+    let reserved = Reserved {
+        slots: file.reserved.slots,
+        words: file.reserved.words.into(),
+    };
     let mut routes: Vec<(usize, Arc<Route>)> = Vec::new();
-    for row in &file.routes {
-        let at = line(row.span().start);
-        let mut compiler = Compiler::default();
-        let route = compiler.route(row.get_ref(), &shared);
-        problems.extend(compiler.problems.into_iter().map(|problem| (at, problem)));
-        if let Some(route) = route {
-            problems.extend(overlaps(&routes, &route).map(|problem| (at, problem)));
-            routes.push((at, Arc::new(route)));
+    for group in groups(&file.routes, &file.paths, line) {
+        let mut compiler = Compiler::new(&reserved);
+        let route = compiler.route(&group, &shared);
+        problems.append(&mut compiler.problems);
+        if let (Some(route), Some((at, _))) = (route, group.rows.first()) {
+            problems.extend(overlaps(&routes, &route).map(|problem| (*at, problem)));
+            routes.push((*at, Arc::new(route)));
         }
     }
     problems.sort_by_key(|(line, _)| *line);
-    match dialect {
-        Ok(dialect) if problems.is_empty() => Ok(Surface {
+    problems.dedup();
+    match (dialect, names) {
+        (Some(dialect), Ok(names)) if problems.is_empty() => Ok(Surface {
             name: name.into(),
             dialect,
+            credentials: credentials.into(),
+            names: Arc::new(names),
+            one_model: file.one_model,
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             default_model: None,
         }),
@@ -95,13 +167,49 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     }
 }
 
-fn dialect(text: &str) -> Result<Dialect, Problem> {
-    match text {
-        "openai" => Ok(Dialect::OpenAi),
-        "open-inference" => Ok(Dialect::OpenInference),
-        "problem" => Ok(Dialect::Problem),
-        other => Err(Problem::Dialect(other.to_owned())),
+/// The rows by method and path, in their order.
+fn groups<'f>(
+    rows: &'f [Spanned<Row>],
+    paths: &BTreeMap<String, Vec<String>>,
+    line: impl Fn(usize) -> usize,
+) -> Vec<Group<'f>> {
+    let mut groups: Vec<Group<'f>> = Vec::new();
+    let mut known = std::collections::HashMap::new();
+    for spanned in rows {
+        let (row, at) = (spanned.get_ref(), line(spanned.span().start));
+        for method in row.method.as_slice() {
+            for path in row
+                .path
+                .as_slice()
+                .iter()
+                .flat_map(|path| spelled(path, paths))
+            {
+                let place = *known.entry((method, path.clone())).or_insert(groups.len());
+                match groups.get_mut(place) {
+                    Some(group) => group.rows.push((at, row)),
+                    None => groups.push(Group {
+                        method,
+                        path,
+                        rows: vec![(at, row)],
+                    }),
+                }
+            }
+        }
     }
+    groups
+}
+
+/// Every path that a path stands for whose `$name` is one of several texts.
+fn spelled(path: &str, paths: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let used = paths.iter().find_map(|(name, texts)| {
+        let mark = format!("${name}");
+        path.contains(&mark).then_some((mark, texts))
+    });
+    let Some((mark, texts)) = used else {
+        return vec![path.to_owned()];
+    };
+    let one = texts.iter().map(|text| path.replacen(&mark, text, 1));
+    one.flat_map(|path| spelled(&path, paths)).collect()
 }
 
 fn overlaps<'r>(
@@ -117,234 +225,4 @@ fn overlaps<'r>(
             other: other.template.to_string(),
             line: *line,
         })
-}
-
-/// Compiles one row and collects what is wrong with it.
-#[derive(Default)]
-struct Compiler {
-    problems: Vec<Problem>,
-    places: Vec<Place>,
-    fields: Vec<Vec<u32>>,
-    streams: bool,
-    grpc: bool,
-}
-
-impl Compiler {
-    /// The route, unless the row has a problem.
-    fn route(&mut self, row: &Row, shared: &[&str]) -> Option<Route> {
-        self.grpc = row.grpc;
-        let method = self.method(row);
-        let template = Template::parse(&row.path).map_err(|reason| {
-            let path = row.path.clone();
-            self.problems.push(Problem::Path { path, reason });
-        });
-        let (method, template) = (method?, template.ok()?);
-        let rule = match row.action.as_str() {
-            "public" => self.unguarded(row, Rule::Public),
-            "whoami" => self.unguarded(row, Rule::Whoami),
-            _ => self.guarded(row, shared, &template).map(Rule::Guarded),
-        }?;
-        self.problems.is_empty().then_some(Route {
-            method,
-            template,
-            grpc: row.grpc,
-            rule,
-        })
-    }
-
-    fn method(&mut self, row: &Row) -> Option<Method> {
-        let known = [
-            Method::GET,
-            Method::HEAD,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-            Method::OPTIONS,
-        ];
-        let method = known
-            .into_iter()
-            .find(|method| method.as_str() == row.method && (!row.grpc || *method == Method::POST));
-        if method.is_none() {
-            self.problems.push(Problem::Method(row.method.clone()));
-        }
-        method
-    }
-
-    fn unguarded(&mut self, row: &Row, rule: Rule) -> Option<Rule> {
-        let bare = row.model.is_none()
-            && row.version.is_none()
-            && row.on_missing.is_none()
-            && row.secondary.is_empty()
-            && row.also.is_empty();
-        if !bare {
-            self.problems.push(Problem::Model);
-        }
-        bare.then_some(rule)
-    }
-
-    fn guarded(&mut self, row: &Row, shared: &[&str], template: &Template) -> Option<Guarded> {
-        let Some(model) = &row.model else {
-            self.problems.push(Problem::Model);
-            return None;
-        };
-        let main = self.touch(&row.action, model, row.on_missing.as_deref(), template);
-        let version = row.version.as_deref();
-        let version = version.and_then(|text| self.location(text, template, Want::Further));
-        let also: Vec<Touch> = row
-            .also
-            .iter()
-            .filter_map(|also| {
-                self.touch(
-                    &also.action,
-                    &also.model,
-                    also.on_missing.as_deref(),
-                    template,
-                )
-            })
-            .collect();
-        let shared = shared.iter().copied().filter(|_| !self.places.is_empty());
-        let texts: Vec<&str> = row
-            .secondary
-            .iter()
-            .map(String::as_str)
-            .chain(shared)
-            .collect();
-        let secondary = texts
-            .into_iter()
-            .filter_map(|text| self.location(text, template, Want::Further))
-            .collect();
-        let mut main = main?;
-        main.version = version;
-        Some(Guarded {
-            main,
-            also,
-            secondary,
-            body: self.body(),
-            places: std::mem::take(&mut self.places),
-            fields: std::mem::take(&mut self.fields),
-        })
-    }
-
-    fn body(&self) -> BodyKind {
-        match (self.fields.is_empty(), self.streams, self.places.is_empty()) {
-            (false, true, _) => BodyKind::Stream,
-            (false, false, _) => BodyKind::Message,
-            (true, _, false) => BodyKind::Json,
-            (true, _, true) => BodyKind::Unread,
-        }
-    }
-
-    fn touch(
-        &mut self,
-        action: &str,
-        model: &str,
-        on_missing: Option<&str>,
-        template: &Template,
-    ) -> Option<Touch> {
-        let action = self.action(action);
-        let on_missing = self.on_missing(on_missing);
-        let model: Vec<Location> = model
-            .split('|')
-            .filter_map(|text| self.location(text, template, Want::Name))
-            .collect();
-        Some(Touch {
-            action: action?,
-            model,
-            version: None,
-            on_missing: on_missing?,
-        })
-    }
-
-    /// `approve` is Spanner's own and no API's.
-    fn action(&mut self, text: &str) -> Option<Action> {
-        let action = text
-            .parse()
-            .ok()
-            .filter(|action| *action != Action::Approve);
-        if action.is_none() {
-            self.problems.push(Problem::Action(text.to_owned()));
-        }
-        action
-    }
-
-    fn on_missing(&mut self, text: Option<&str>) -> Option<OnMissing> {
-        match text {
-            None | Some("default") => Some(OnMissing::Default),
-            Some("refuse") => Some(OnMissing::Refuse),
-            Some(other) => match other.strip_prefix("server:") {
-                Some(action) => self.action(action).map(OnMissing::Server),
-                None => {
-                    self.problems.push(Problem::OnMissing(other.to_owned()));
-                    None
-                }
-            },
-        }
-    }
-
-    fn location(&mut self, text: &str, template: &Template, want: Want) -> Option<Location> {
-        let placed = Written::parse(text).and_then(|written| self.place(written, template, want));
-        placed
-            .map_err(|reason| {
-                let location = text.to_owned();
-                self.problems.push(Problem::Location { location, reason });
-            })
-            .ok()
-    }
-
-    /// Puts a location where the reader of its kind finds it.
-    fn place(
-        &mut self,
-        written: Written<'_>,
-        template: &Template,
-        want: Want,
-    ) -> Result<Location, &'static str> {
-        let in_message = matches!(written, Written::Field(_) | Written::StreamField(_));
-        let in_http = matches!(
-            written,
-            Written::Query(_) | Written::Json(_) | Written::OpaqueJson(_) | Written::Form
-        );
-        if (in_message && !self.grpc) || (in_http && self.grpc) {
-            return Err("gRPC routes name models in protobuf fields, others do not");
-        }
-        match written {
-            Written::Server => Ok(Location::Server),
-            Written::Opaque => Ok(Location::Opaque),
-            Written::Query(name) => Ok(Location::Query(name.to_owned())),
-            Written::Form => Ok(Location::Form),
-            Written::Path(names) => names
-                .into_iter()
-                .map(|name| template.slot(name).ok_or("the path has no such slot"))
-                .collect::<Result<_, _>>()
-                .map(Location::Path),
-            Written::Json(steps) => Ok(Location::Json(self.json(steps, want))),
-            Written::OpaqueJson(steps) if want == Want::Further => {
-                Ok(Location::Json(self.json(steps, Want::Nothing)))
-            }
-            Written::OpaqueJson(_) => Ok(Location::Opaque),
-            Written::Field(numbers) => self.field(numbers, false),
-            Written::StreamField(numbers) => self.field(numbers, true),
-        }
-    }
-
-    fn json(&mut self, steps: Vec<super::Step>, want: Want) -> usize {
-        let place = Place { steps, want };
-        let known = self.places.iter().position(|known| *known == place);
-        known.unwrap_or_else(|| {
-            self.places.push(place);
-            self.places.len() - 1
-        })
-    }
-
-    fn field(&mut self, numbers: Vec<u32>, stream: bool) -> Result<Location, &'static str> {
-        if !self.fields.is_empty() && self.streams != stream {
-            return Err("a route reads one message or each, not both");
-        }
-        self.streams = stream;
-        let known = self.fields.iter().position(|known| *known == numbers);
-        Ok(Location::Field(known.unwrap_or_else(|| {
-            self.fields.push(numbers);
-            self.fields.len() - 1
-        })))
-    }
 }

@@ -1,26 +1,43 @@
 //! Where a name can stand in a request.
 
-/// One place where a name can stand. Places in bodies are indices into what is searched
-/// for there.
+/// One place where a name can stand. Places that are searched for are indices into what the
+/// route [wants](super::Wanted).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// Slots of the path, joined by `/`.
     Path(Vec<usize>),
+    /// What follows a mark in a slot of the path, if the mark is there.
+    PathAfter(usize, String),
     /// A key of the query.
     Query(String),
+    /// A header.
+    Header(usize),
     /// A place in the JSON body.
     Json(usize),
+    /// Slots of the path, then places in the JSON body, joined by `/`; nothing unless all
+    /// are there.
+    Joined(Vec<usize>, Vec<usize>),
+    /// A place in each line of JSON.
+    Line(usize),
+    /// A field of the form.
+    Form(usize),
     /// A field of the protobuf message.
     Field(usize),
-    /// A field of a form, which is not read.
-    Form,
+    /// The references that a git push changes.
+    Refs,
+    /// Those that it deletes.
+    DeletedRefs,
+    /// A place in the frames of a WebSocket.
+    Frame(usize),
     /// Somewhere that is not read at all.
     Opaque,
+    /// The one model that the server has.
+    OnlyModel,
     /// Nowhere: the server as a whole is meant.
     Server,
 }
 
-/// A place in a JSON body.
+/// A place in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) steps: Vec<Step>,
@@ -32,6 +49,8 @@ pub(crate) struct Place {
 pub(crate) enum Step {
     /// The member of this name.
     Key(String),
+    /// Every member whose name begins so.
+    Begins(String),
     /// Every element.
     Each,
     /// Any number of members or elements.
@@ -39,7 +58,7 @@ pub(crate) enum Step {
 }
 
 /// What a place is looked at for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Want {
     /// The model: a string if it is there at all.
     Name,
@@ -47,19 +66,74 @@ pub(crate) enum Want {
     Further,
     /// Something that cannot be resolved: refused unless null, false or empty.
     Nothing,
+    /// Whatever it is, for a condition.
+    Value,
+}
+
+/// A path into a protobuf message: field numbers, each perhaps of a repeated field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FieldPath {
+    pub(crate) steps: Vec<FieldStep>,
+    /// Whether it may lead to a varint, as to a version.
+    pub(crate) number: bool,
+}
+
+/// One step into a protobuf message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FieldStep {
+    pub(crate) number: u32,
+    /// Whether every field of the number counts; otherwise there must be one.
+    pub(crate) each: bool,
+}
+
+/// What must hold for a rule to apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub(crate) subject: Location,
+    pub(crate) test: Test,
+}
+
+/// What is asked of a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Test {
+    /// It is there, and not empty.
+    Present,
+    /// It is not there, or empty.
+    Absent,
+    /// It is this text.
+    Is(String),
+    /// It begins with this text.
+    Begins(String),
+    /// All of several begin with this text.
+    AllBegin(String),
 }
 
 /// A location as it is written, before it is known for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Written<'t> {
     Path(Vec<&'t str>),
+    PathAfter(&'t str, &'t str),
     Query(&'t str),
+    Header(&'t str),
     Json(Vec<Step>),
-    OpaqueJson(Vec<Step>),
-    Field(Vec<u32>),
-    StreamField(Vec<u32>),
-    Form,
+    /// Slots, and members of the body.
+    Joined(Vec<&'t str>, Vec<Vec<Step>>),
+    /// Lines of the body.
+    Line(Vec<Step>),
+    /// Lines of an uploaded file.
+    FileLine(Vec<Step>),
+    Form(&'t str),
+    Field(Vec<FieldStep>),
+    StreamField(Vec<FieldStep>),
+    Refs,
+    DeletedRefs,
+    Frame(Vec<Step>),
     Opaque,
+    OpaqueJson(Vec<Step>),
+    OpaqueFrame(Vec<Step>),
+    OpaqueQuery(&'t str),
+    OpaqueForm(&'t str),
+    OnlyModel,
     Server,
 }
 
@@ -68,17 +142,27 @@ impl<'t> Written<'t> {
     pub(super) fn parse(text: &'t str) -> Result<Self, &'static str> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         match (kind, rest) {
-            ("server" | "none", "") => Ok(Self::Server),
-            ("path", names) => words(names.split('+')).map(Self::Path),
-            ("query", name) => words([name].into_iter()).map(|_| Self::Query(name)),
-            ("json", pointer) => steps(pointer).map(Self::Json),
+            ("server", "") => Ok(Self::OnlyModel),
+            ("none", "") => Ok(Self::Server),
+            ("refs", "") => Ok(Self::Refs),
+            ("deleted-refs", "") => Ok(Self::DeletedRefs),
+            ("path", names) => path(names),
+            ("query", name) => word(name).map(Self::Query),
+            ("header", name) => word(name).map(Self::Header),
+            ("form", name) => word(name).map(Self::Form),
+            ("json", pointers) => json(pointers),
+            ("ndjson", pointer) => steps(pointer).map(Self::Line),
+            ("jsonl", pointer) => steps(pointer).map(Self::FileLine),
+            ("ws", pointer) => steps(pointer).map(Self::Frame),
             ("pb", numbers) => fields(numbers).map(Self::Field),
             ("pb-stream", numbers) => fields(numbers).map(Self::StreamField),
-            ("form", name) if !name.is_empty() => Ok(Self::Form),
-            ("header" | "ws" | "jsonl", place) if !place.is_empty() => Ok(Self::Opaque),
-            ("opaque", place) => match place.strip_prefix("json:") {
-                Some(pointer) => steps(pointer).map(Self::OpaqueJson),
-                None if place.is_empty() => Err("say of which kind it is, `opaque:kind`"),
+            ("opaque", place) => match place.split_once(':') {
+                Some(("json", pointer)) => steps(pointer).map(Self::OpaqueJson),
+                Some(("ws", pointer)) => steps(pointer).map(Self::OpaqueFrame),
+                Some(("query", name)) => word(name).map(Self::OpaqueQuery),
+                Some(("form", name)) => word(name).map(Self::OpaqueForm),
+                Some(_) => Err("there is no such kind of location"),
+                None if place.is_empty() => Err("say what is opaque"),
                 None => Ok(Self::Opaque),
             },
             _ => Err("there is no such kind of location"),
@@ -86,19 +170,60 @@ impl<'t> Written<'t> {
     }
 }
 
-fn words<'t>(names: impl Iterator<Item = &'t str>) -> Result<Vec<&'t str>, &'static str> {
-    names
-        .map(|name| {
-            let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-            match !name.is_empty() && name.bytes().all(word) {
-                true => Ok(name),
-                false => Err("a name is letters, digits and `_-.`"),
-            }
-        })
-        .collect()
+impl Test {
+    /// Splits `place`, `!place`, `place=text` or `place=begin*`.
+    pub(super) fn split(text: &str) -> (&str, Self) {
+        if let Some(place) = text.strip_prefix('!') {
+            return (place, Self::Absent);
+        }
+        match text.split_once('=') {
+            None => (text, Self::Present),
+            Some((place, pattern)) => match pattern.strip_suffix('*') {
+                Some(begin) if place == "refs" => (place, Self::AllBegin(begin.to_owned())),
+                Some(begin) => (place, Self::Begins(begin.to_owned())),
+                None => (place, Self::Is(pattern.to_owned())),
+            },
+        }
+    }
 }
 
-/// A JSON pointer (RFC 6901 §3) with `[]` for every element and `**` for any depth.
+/// `owner+name`, `conversation~::`, or slots and members: `ns+json:/name`.
+fn path(names: &str) -> Result<Written<'_>, &'static str> {
+    if let Some((slots, members)) = names.split_once("+json:") {
+        let members = members.split('+').map(steps).collect::<Result<_, _>>()?;
+        return Ok(Written::Joined(words(slots)?, members));
+    }
+    match names.split_once('~') {
+        Some((_, "")) => Err("say which mark the name follows"),
+        Some((slot, mark)) => word(slot).map(|slot| Written::PathAfter(slot, mark)),
+        None => words(names).map(Written::Path),
+    }
+}
+
+fn json(pointers: &str) -> Result<Written<'_>, &'static str> {
+    match pointers.split_once('+') {
+        None => steps(pointers).map(Written::Json),
+        Some(_) => {
+            let members = pointers.split('+').map(steps).collect::<Result<_, _>>()?;
+            Ok(Written::Joined(Vec::new(), members))
+        }
+    }
+}
+
+fn words(names: &str) -> Result<Vec<&str>, &'static str> {
+    names.split('+').map(word).collect()
+}
+
+fn word(name: &str) -> Result<&str, &'static str> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    match !name.is_empty() && name.bytes().all(word) {
+        true => Ok(name),
+        false => Err("a name is letters, digits and `_-.`"),
+    }
+}
+
+/// A JSON pointer (RFC 6901 §3) with `[]` for every element, `**` for any depth and `x*` for
+/// every member whose name begins with `x`.
 fn steps(pointer: &str) -> Result<Vec<Step>, &'static str> {
     let path = pointer
         .strip_prefix('/')
@@ -108,19 +233,31 @@ fn steps(pointer: &str) -> Result<Vec<Step>, &'static str> {
             "" => Err("a JSON pointer must not have an empty part"),
             "[]" => Ok(Step::Each),
             "**" => Ok(Step::Any),
-            key => Ok(Step::Key(key.replace("~1", "/").replace("~0", "~"))),
+            key => {
+                let unescaped = |key: &str| key.replace("~1", "/").replace("~0", "~");
+                Ok(match key.strip_suffix('*') {
+                    Some(begin) => Step::Begins(unescaped(begin)),
+                    None => Step::Key(unescaped(key)),
+                })
+            }
         })
         .collect()
 }
 
-/// Protobuf field numbers from the outermost message inwards.
-fn fields(numbers: &str) -> Result<Vec<u32>, &'static str> {
+/// Protobuf field numbers from the outermost message inwards; `[]` behind a repeated one.
+fn fields(numbers: &str) -> Result<Vec<FieldStep>, &'static str> {
     const MAX_FIELD: u32 = (1 << 29) - 1;
     numbers
         .split('.')
-        .map(|number| match number.parse() {
-            Ok(number @ 1..=MAX_FIELD) => Ok(number),
-            _ => Err("a field number is 1 to 536870911"),
+        .map(|step| {
+            let (number, each) = match step.strip_suffix("[]") {
+                Some(number) => (number, true),
+                None => (step, false),
+            };
+            match number.parse() {
+                Ok(number @ 1..=MAX_FIELD) => Ok(FieldStep { number, each }),
+                _ => Err("a field number is 1 to 536870911"),
+            }
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Model APIs: which method and path does which action on which model.
 //!
-//! A surface is data. The ones that Spanner ships ([`openai`], [`open_inference`]) are TOML
+//! A surface is data. The ones that Spanner ships ([`built_in`]) are TOML
 //! files in the same format that a team writes for an API of its own
 //! ([`Surface::from_toml`]):
 //!
@@ -32,48 +32,86 @@
 //! ```
 //!
 //! # The format
-//! At the top: `dialect` (how refusals are written: `openai`, `open-inference` or
-//! `problem`) and, if the API has such members everywhere, `secondary` (below), which then
-//! holds for every route that looks for its model in a JSON body. Then `routes`, each with
+//! At the top stand
 //!
-//! 1. `method` and `path`. `{x}` stands for one segment, `{x:enc}` for one in which `%2F`
-//!    is a slash of the name, `{x*}` (last) for one or more. Paths are compared as they
-//!    are sent. Where two routes match, the one that is more exact in every segment rules;
-//!    where neither is, the surface is refused. `HEAD` takes the row of `GET`.
+//! 1. `dialect`: how refusals are written ([`Dialect`]).
+//! 2. `credentials`: where callers of this API put their token besides `Authorization:
+//!    Bearer` ([`Credential`]).
+//! 3. `names`: what the API does with a name: `suffix = "provider"` (who serves it stands
+//!    behind a colon and is no part of the name) or `"adapter"` (a further model stands
+//!    there), `version_suffix = "@"`, `list = ","` (several names), `strip = ["models/"]`,
+//!    `default = ["tgi"]` (texts that mean the server's own), `normalizer = "ollama"`.
+//! 4. `one_model = true`: the server runs one model whatever a request names. Where a
+//!    [default model](Surface::default_model) is bound, it is decided too whenever one is
+//!    run.
+//! 5. `reserved`: `words` that no slot of `slots` can hold.
+//! 6. `secondary`: as below, for every route that runs a model and looks for its name in a
+//!    JSON body.
+//! 7. `paths`: texts that `$name` stands for in paths, each a path of its own.
+//!
+//! Then `routes`, each with
+//!
+//! 1. `method` and `path`, one or several. `{x}` stands for one segment, `{x:enc}` for one
+//!    in which `%2F` is a slash of the name, `{x*}` and `{x:enc*}` for one or more; only
+//!    literal segments follow these. A slot can have an end: `{x}:predict`. Paths are
+//!    compared as they are sent. Where two routes match, the one that is more exact in every
+//!    segment rules; where neither is, the surface is refused. `HEAD` takes the row of `GET`.
 //! 2. `action`: one of Spanner's actions, or `public` (nobody is asked, only counted) or
 //!    `whoami` (every authenticated caller may).
 //! 3. `model`: where the name stands; `|` separates alternatives, the first that is there
-//!    counts. `path:x`, `path:x+y` (joined by `/`), `query:x`, `json:/pointer` (RFC 6901;
-//!    `[]` is every element, `**` any depth, of which only strings count), `pb:1` (protobuf
-//!    field number, nested as `pb:1.2`), `pb-stream:1` (each message of a stream),
-//!    `server` or `none` (no model: the server as a whole).
-//!    `form:x`, `header:x`, `ws:…`, `jsonl:…` and `opaque:…` are understood and not read:
-//!    a request that would need them is refused with `request.opaque`.
+//!    counts, and the others must not say otherwise. `path:x`, `path:x+y` (joined by `/`),
+//!    `path:x~::` (what follows `::`), `query:x`, `header:x`, `json:/pointer` (RFC 6901; `[]`
+//!    is every element, `**` any depth, of which only strings count, `x*` every member that
+//!    begins so), `json:/a+/b` and `path:x+json:/a` (joined by `/`), `ndjson:/pointer` (in
+//!    each line of the body), `form:x` (multipart or URL-encoded), `jsonl:/pointer` (in each
+//!    line of the form's `file`), `pb:1` (protobuf field number; nested as `pb:1.2`, repeated
+//!    as `pb:1[].2`), `pb-stream:1` (each message of a stream), `ws:/pointer` (each text frame
+//!    of a WebSocket), `refs` (what a git push changes), `server` (the one model that the
+//!    server has), `none` (the server as a whole), `opaque:kind` (nowhere that can be read:
+//!    refused).
 //! 4. `version`: where the model's revision stands.
 //! 5. `secondary`: further places that name models; all named must be allowed. With
 //!    `opaque:json:/pointer` a member that leads to something unknown is refused.
-//! 6. `also`: further pairs, each with `action` and `model`.
-//! 7. `on_missing`: what a request without a name means: `default` (the surface's
-//!    [default model](Surface::default_model), otherwise refused), `refuse`, or
-//!    `server:ACTION` (that action on the server as a whole).
-//! 8. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
+//! 6. `same`: places that repeat the model, and are refused if they name another.
+//! 7. `also`: further pairs, each with `action`, and `model` and `version` if they are others;
+//!    with `when` (any of several) only where it holds; with `foreign = true` something that
+//!    is no model's name stands for the server as a whole.
+//! 8. `when`: several rows can have the same method and path; the first whose conditions hold
+//!    counts. A condition is a place (there and not empty), `!place`, `place=text` or
+//!    `place=begin*`, several joined by ` & `. A row without conditions stands last, and does
+//!    not take requests whose query says something else where a condition asks it.
+//! 9. `on_missing`: what a request without a name means: `default` (the surface's default
+//!    model, otherwise refused), `refuse`, `first` (the model of the stream's first
+//!    message), `nothing`, or `server:ACTION` (that action on the server as a whole).
+//! 10. `dialect`, where a route's is another than the surface's.
+//! 11. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
 
+mod compile;
+mod credential;
+mod dialect;
 mod error;
 mod file;
 mod location;
+mod names;
+mod registry;
 mod route;
 mod template;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use spanner_core::ModelName;
 
+pub(crate) use compile::is_run;
+pub use credential::Credential;
+pub use dialect::Dialect;
 pub use error::{Problem, SurfaceError};
-pub(crate) use location::{Location, Place, Step, Want};
-pub(crate) use route::{BodyKind, Guarded, OnMissing, Route, Rule, Touch};
+pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want};
+pub(crate) use names::Names;
+pub use registry::{built_in, named, open_inference, openai};
+pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
 pub(crate) use template::{Held, Overlap};
 
 /// One model API. Cheap to clone.
@@ -81,20 +119,11 @@ pub(crate) use template::{Held, Overlap};
 pub struct Surface {
     name: Arc<str>,
     dialect: Dialect,
+    credentials: Arc<[Credential]>,
+    names: Arc<Names>,
+    one_model: bool,
     routes: Arc<[Arc<Route>]>,
     default_model: Option<ModelName>,
-}
-
-/// How an API writes its errors, so that its official clients show the reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// `{"error": {"message", "type", "code"}}`.
-    OpenAi,
-    /// `{"error": "…"}`.
-    OpenInference,
-    /// `application/problem+json` (RFC 9457).
-    Problem,
 }
 
 impl Surface {
@@ -135,6 +164,31 @@ impl Surface {
         Arc::clone(&self.name)
     }
 
+    /// Where callers put their token besides `Authorization: Bearer`.
+    #[must_use]
+    pub fn credentials(&self) -> &[Credential] {
+        &self.credentials
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(crate) const fn has_one_model(&self) -> bool {
+        self.one_model
+    }
+
+    /// The routes of several surfaces under one name; what else a surface says is the
+    /// first's.
+    pub(crate) fn join(name: &str, first: &Self, others: &[&Self]) -> Self {
+        let others = others.iter().flat_map(|other| other.routes.iter());
+        Self {
+            name: name.into(),
+            routes: first.routes.iter().chain(others).cloned().collect(),
+            ..first.clone()
+        }
+    }
+
     pub(crate) fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
@@ -153,39 +207,4 @@ impl fmt::Debug for Surface {
             .field("default_model", &self.default_model)
             .finish()
     }
-}
-
-/// The OpenAI API, as OpenAI, vLLM and most gateways serve it under `/v1`.
-///
-/// Routes whose model cannot be told from the request (uploads by form, WebSockets, stored
-/// responses, files, batches, jobs) are known and refused.
-#[must_use]
-pub fn openai() -> Surface {
-    OPENAI.clone()
-}
-
-/// The Open Inference Protocol v2 (KServe, Triton), REST and gRPC.
-///
-/// Each message of `ModelStreamInfer` is decided by the model that it names.
-#[must_use]
-pub fn open_inference() -> Surface {
-    OPEN_INFERENCE.clone()
-}
-
-static OPENAI: LazyLock<Surface> =
-    LazyLock::new(|| embedded("openai", include_str!("../../surfaces/openai.toml")));
-
-static OPEN_INFERENCE: LazyLock<Surface> = LazyLock::new(|| {
-    embedded(
-        "open-inference",
-        include_str!("../../surfaces/open-inference.toml"),
-    )
-});
-
-#[expect(
-    clippy::expect_used,
-    reason = "the embedded files are read by this crate's tests"
-)]
-fn embedded(name: &str, text: &str) -> Surface {
-    Surface::from_toml(name, text).expect("an embedded surface is well-formed")
 }

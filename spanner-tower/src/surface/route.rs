@@ -1,9 +1,10 @@
 //! One row of a surface.
 
-use http::Method;
+use http::{HeaderName, Method};
 use spanner_core::Action;
 
-use super::location::{Location, Place};
+use super::dialect::Dialect;
+use super::location::{Condition, FieldPath, Location, Place, Want};
 use super::template::Template;
 
 /// What one method and path does.
@@ -12,6 +13,8 @@ pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) template: Template,
     pub(crate) grpc: bool,
+    /// Where it is another than the surface's.
+    pub(crate) dialect: Option<Dialect>,
     pub(crate) rule: Rule,
 }
 
@@ -23,44 +26,78 @@ pub(crate) enum Rule {
     /// Any authenticated caller.
     Whoami,
     /// Whoever is allowed everything that the request touches.
-    Guarded(Guarded),
+    Guarded(Box<Guarded>),
 }
 
 /// What a request touches, and where it says so.
 #[derive(Debug)]
 pub(crate) struct Guarded {
+    /// The first whose conditions hold counts.
+    pub(crate) rules: Vec<Touches>,
+    pub(crate) wanted: Wanted,
+}
+
+/// What a request touches under some conditions.
+#[derive(Debug)]
+pub(crate) struct Touches {
+    /// All must hold.
+    pub(crate) when: Vec<Condition>,
     pub(crate) main: Touch,
     pub(crate) also: Vec<Touch>,
     /// Further models for the main action.
     pub(crate) secondary: Vec<Location>,
-    /// What is searched for in a JSON body.
-    pub(crate) places: Vec<Place>,
-    /// What is searched for in a protobuf message: field numbers, outermost first.
-    pub(crate) fields: Vec<Vec<u32>>,
-    pub(crate) body: BodyKind,
+    /// Places that repeat the main model, if they say anything.
+    pub(crate) same: Vec<Location>,
 }
 
 /// One action and where its model's name stands.
 #[derive(Debug)]
 pub(crate) struct Touch {
+    /// Any of them must hold, with all its parts; none: always.
+    pub(crate) when: Vec<Vec<Condition>>,
     pub(crate) action: Action,
-    /// The first that is there counts.
+    /// The first that is there counts, and the others must not say otherwise.
     pub(crate) model: Vec<Location>,
-    pub(crate) version: Option<Location>,
+    /// The first that is there counts.
+    pub(crate) version: Vec<Location>,
     pub(crate) on_missing: OnMissing,
+    /// Whether something that is no model's name stands for the server as a whole.
+    pub(crate) foreign: bool,
 }
 
-/// How much of a body is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyKind {
-    /// Nothing.
-    Unread,
-    /// One JSON document.
-    Json,
-    /// One gRPC message.
-    Message,
-    /// Each gRPC message.
-    Stream,
+/// What is searched for in a request.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) query: Vec<String>,
+    pub(crate) headers: Vec<HeaderName>,
+    /// In the JSON body.
+    pub(crate) json: Vec<Place>,
+    /// In each line of JSON: of the body, or of an uploaded file.
+    pub(crate) lines: Vec<Place>,
+    /// Whether the lines are those of the form's field `file`.
+    pub(crate) in_file: bool,
+    pub(crate) form: Vec<(String, Want)>,
+    /// Whether the body is a git push.
+    pub(crate) refs: bool,
+    /// In a protobuf message.
+    pub(crate) fields: Vec<FieldPath>,
+    /// Whether each message of a stream is read.
+    pub(crate) stream: bool,
+    /// In the text frames of a WebSocket.
+    pub(crate) frames: Vec<Place>,
+}
+
+impl Wanted {
+    /// Whether there is something to find in the body of an HTTP request.
+    pub(crate) const fn reads_body(&self) -> bool {
+        !self.json.is_empty() || !self.lines.is_empty() || !self.form.is_empty() || self.refs
+    }
+
+    /// Whether that is in forms only.
+    pub(crate) const fn reads_only_forms(&self) -> bool {
+        let others = !self.json.is_empty() || (!self.lines.is_empty() && !self.in_file);
+        !others && !self.refs
+    }
 }
 
 /// What a request means that names no model.
@@ -72,4 +109,8 @@ pub(crate) enum OnMissing {
     Refuse,
     /// This action on the server as a whole.
     Server(Action),
+    /// That nothing is touched.
+    Nothing,
+    /// The model of the stream's first message, which must name one.
+    First,
 }

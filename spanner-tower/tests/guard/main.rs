@@ -13,4 +13,5 @@ mod records;
 mod resource;
 mod rows;
 mod support;
+mod talks;
 mod tonic;

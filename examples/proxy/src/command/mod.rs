@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ledger;
+mod resolve;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -50,6 +51,8 @@ struct Cli {
 enum Command {
     /// Load everything that the configuration names, print all problems, exit 1 if there are
     Check,
+    /// Read one raw HTTP/1.1 request from the standard input, and print what Spanner sees in it
+    Resolve,
     /// Read a ledger
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -83,6 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode, Stop> {
             writeln!(io::stdout(), "{}: no problems", cli.config.display())?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Resolve) => resolve::run(&cli.config),
         Some(Command::Ledger(command)) => command.run(&mut io::stdout().lock()),
         None => serve(&cli),
     }

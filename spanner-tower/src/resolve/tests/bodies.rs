@@ -25,7 +25,6 @@ async fn check(body: &[u8], expected: RequestFault) {
 #[tokio::test]
 async fn refuses_what_is_not_one_json_object_in_utf_8() {
     let rows: &[&[u8]] = &[
-        b"",
         b"\xEF\xBB\xBF{\"model\":\"a\"}",
         b"{\"model\":\"a\xFF\"}",
         b"{\"model\":\"a\",\"x\":\"\xC0\xAE\"}",
@@ -105,16 +104,16 @@ async fn a_model_behind_megabytes_is_found() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_however_it_arrives() {
+async fn a_body_whose_model_comes_after_the_limit_is_refused_however_it_arrives() {
     let limits = Limits {
-        json_body: 20,
+        body: 20,
         ..Limits::default()
     };
     let routes = routes(surface::openai());
     let parts = parts("POST /v1/chat/completions", &[JSON]);
     let refused = Err(fault(RequestFault::TooLarge { limit: 20 }));
-    let within = br#"{"model":"abcdefgh"}"#;
-    let over = br#"{"model":"abcdefghi"}"#;
+    let within = br#"{"x":1,"model":"ab"}"#;
+    let over = br#"{"x":1,"model": "abcdefgh"}"#;
     for at in 0..=within.len() {
         let (first, second) = within.split_at(at);
         let found = resolve(&routes, &parts, chunks([first, second]), &limits).await;

@@ -5,10 +5,13 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::Value;
+use spanner_core::RequestFault;
 
-use crate::resolve::json::Found;
+use crate::resolve::form::{FormScan, Sought};
+use crate::resolve::found::Found;
+use crate::resolve::json::JsonScan;
 use crate::resolve::wire;
-use crate::surface::{Place, Step, Want};
+use crate::surface::{FieldPath, FieldStep, Place, Step, Want};
 
 /// A JSON value as generated: duplicates and all.
 #[derive(Debug, Clone)]
@@ -79,6 +82,28 @@ fn document() -> impl Strategy<Value = Json> {
     let tools = tools.prop_map(|tools| ("tools".to_owned(), Json::List(tools)));
     let object = prop::collection::vec(prop_oneof![3 => member, 1 => tools], 0..4);
     prop_oneof![9 => object.prop_map(Json::Object), 1 => json()]
+}
+
+/// What is found in a document that arrives in two pieces.
+fn scan(document: &[u8], cut: usize) -> Result<Found, RequestFault> {
+    let (first, second) = document.split_at(cut.min(document.len()));
+    let mut scan = JsonScan::new(places().into());
+    scan.feed(first)?;
+    scan.feed(second)?;
+    scan.end()?;
+    Ok(scan.found().clone())
+}
+
+fn field(message: &[u8], path: &[u32]) -> Result<Vec<String>, RequestFault> {
+    let step = |number: &u32| FieldStep {
+        number: *number,
+        each: false,
+    };
+    let path = FieldPath {
+        steps: path.iter().map(step).collect(),
+        number: false,
+    };
+    wire::texts(message, &path)
 }
 
 fn key(name: &str) -> Step {
@@ -187,17 +212,43 @@ prop_compose! {
     }
 }
 
-fn some(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
+fn some(text: &str) -> Vec<String> {
+    let text = Some(text).filter(|text| !text.is_empty());
+    text.map(str::to_owned).into_iter().collect()
+}
+
+/// A form of these fields, and the content of its file.
+fn form() -> impl Strategy<Value = (Vec<(String, String)>, String)> {
+    let name = prop_oneof![2 => Just("model".to_owned()), 3 => "[a-z]{1,6}"];
+    let fields = prop::collection::vec((name, "[a-z0-9/ -]{0,12}"), 0..5);
+    (fields, "[a-z\r\n-]{0,40}")
+}
+
+/// What another reader finds in the whole form: every `model`.
+fn models(body: &[u8]) -> Option<Vec<String>> {
+    let body = bytes::Bytes::copy_from_slice(body);
+    let whole = futures_util::stream::iter([Ok::<_, std::io::Error>(body)]);
+    let mut parts = multer::Multipart::new(whole, "b0undary");
+    let mut models = Vec::new();
+    let read = async {
+        while let Some(field) = parts.next_field().await.ok()? {
+            let is_model = field.name() == Some("model");
+            let text = field.text().await.ok()?;
+            models.extend(is_model.then_some(text));
+        }
+        Some(())
+    };
+    futures_util::FutureExt::now_or_never(read)??;
+    Some(models)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
-    fn the_json_scanner_finds_what_a_tree_holds_or_refuses(document in document()) {
+    fn the_json_scanner_finds_what_a_tree_holds_or_refuses(document in document(), cut: prop::sample::Index) {
         let text = document.text();
-        let found = Found::scan(text.as_bytes(), &places());
+        let found = scan(text.as_bytes(), cut.index(text.len() + 1));
         let tree = serde_json::from_str::<Value>(&text).ok();
         let expected = tree.as_ref().and_then(oracle);
         match (found, is_ambiguous(&document)) {
@@ -212,8 +263,8 @@ proptest! {
     }
 
     #[test]
-    fn the_json_scanner_accepts_no_bytes_that_others_refuse(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-        if Found::scan(&bytes, &places()).is_ok() {
+    fn the_json_scanner_accepts_no_bytes_that_others_refuse(bytes in prop::collection::vec(any::<u8>(), 0..40), cut: prop::sample::Index) {
+        if scan(&bytes, cut.index(bytes.len() + 1)).is_ok() {
             prop_assert!(serde_json::from_slice::<Value>(&bytes).is_ok());
         }
     }
@@ -221,10 +272,34 @@ proptest! {
     #[test]
     fn the_message_scanner_finds_what_prost_decodes(request in request()) {
         let bytes = request.encode_to_vec();
-        prop_assert_eq!(wire::text(&bytes, &[1]), Ok(some(&request.name)));
-        prop_assert_eq!(wire::text(&bytes, &[2]), Ok(some(&request.version)));
-        let spec = request.spec.as_ref().and_then(|spec| some(&spec.name));
-        prop_assert_eq!(wire::text(&bytes, &[7, 1]), Ok(spec));
+        prop_assert_eq!(field(&bytes, &[1]), Ok(some(&request.name)));
+        prop_assert_eq!(field(&bytes, &[2]), Ok(some(&request.version)));
+        let spec = request.spec.as_ref().map_or_else(Vec::new, |spec| some(&spec.name));
+        prop_assert_eq!(field(&bytes, &[7, 1]), Ok(spec));
+    }
+
+    #[test]
+    fn the_form_reader_finds_what_another_reader_finds_once(
+        (fields, file) in form(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let body = super::routes::multipart(&fields, Some(&file));
+        let sought = Sought { fields: vec![("model".to_owned(), Want::Name)].into(), lines: None };
+        let mut scan = FormScan::new("multipart/form-data; boundary=b0undary", sought).unwrap();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let mut pieces = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]);
+        let read = pieces.try_for_each(|piece| scan.feed(piece)).and_then(|()| scan.end());
+        let models = models(&body).unwrap();
+        match models.as_slice() {
+            [_, _, ..] => prop_assert_eq!(read, Err(RequestFault::SelectorConflict)),
+            models => {
+                prop_assert_eq!(read, Ok(()));
+                let due: Vec<String> = models.iter().filter(|m| !m.is_empty()).cloned().collect();
+                prop_assert_eq!(scan.fields().at(0).to_vec(), due);
+            }
+        }
     }
 
     #[test]
@@ -240,7 +315,7 @@ proptest! {
             bytes[at] = byte;
             bytes.truncate(cut.index(bytes.len() + 1).max(bytes.len() / 2));
         }
-        if let (Ok(found), Ok(decoded)) = (wire::text(&bytes, &[1]), Request::decode(bytes.as_slice())) {
+        if let (Ok(found), Ok(decoded)) = (field(&bytes, &[1]), Request::decode(bytes.as_slice())) {
             prop_assert_eq!(found, some(&decoded.name));
         }
     }

@@ -1,0 +1,180 @@
+//! WebSockets whose frames name models.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Extensions;
+use spanner_core::{Inquiry, Notice, Pair, RequestFault, Settlement};
+
+use crate::resolve::{Asking, Broken, Talk};
+
+/// Decides the frames of one WebSocket: each message from the client must be
+/// [examined](Self::examine) before it goes on.
+///
+/// Whoever takes the upgrade finds it in the request's extensions, if the guard was built
+/// [with WebSockets](crate::GuardBuilder::websockets).
+///
+/// # Security
+/// What is not examined is not decided. A service that says that it inspects frames and
+/// forwards one that it has not examined lets its caller use any model.
+pub struct Frames {
+    talk: Talk,
+    asking: Asking,
+    broken: Broken,
+    settlement: Owed,
+}
+
+/// The outcome that is owed once the response is an upgrade.
+type Owed = Arc<Mutex<Option<Settlement>>>;
+
+/// In a request's extensions, where things must be cloned.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Frames>>>);
+
+/// A frame that must not go on, nor any after it: the socket is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameRefused {
+    notice: Notice,
+}
+
+impl Frames {
+    /// Takes it from a request's extensions; `None` if the request opens no WebSocket that
+    /// the guard let through.
+    #[must_use]
+    pub fn take(extensions: &mut Extensions) -> Option<Self> {
+        let slot = extensions.remove::<Slot>()?;
+        slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Examines one whole message from the client, and waits until what it asks for is
+    /// decided and recorded. A binary message that is no JSON object (sound, for instance)
+    /// names nothing.
+    ///
+    /// # Errors
+    /// [`FrameRefused`]: close the socket and forward nothing more.
+    pub async fn examine(&mut self, message: &[u8], binary: bool) -> Result<(), FrameRefused> {
+        let later = self.asking.knows_something();
+        let first = message.iter().find(|byte| !byte.is_ascii_whitespace());
+        let pairs = match binary && first != Some(&b'{') {
+            true if later => Ok(Vec::new()),
+            true => Err(RequestFault::NoModel),
+            false => self.talk.pairs(message, later),
+        };
+        match pairs {
+            Ok(pairs) => self.asking.ask(pairs),
+            Err(fault) => self.asking.refuse(fault.into()),
+        }
+        if poll_fn(|cx| self.asking.poll(cx)).await {
+            return Ok(());
+        }
+        let refusal = poll_fn(|cx| self.broken.poll_broken(cx)).await;
+        if let Some(settlement) = &mut *self.owed() {
+            settlement.refused();
+        }
+        let notice = refusal.notice();
+        Err(FrameRefused { notice })
+    }
+
+    /// Counts bytes that were sent to the client.
+    pub fn sent(&mut self, bytes: u64) {
+        if let Some(settlement) = &mut *self.owed() {
+            settlement.sent(bytes);
+        }
+    }
+
+    /// The conversation came to its end, closed by either side.
+    pub fn finish(mut self) {
+        self.asking.finish();
+        if let Some(settlement) = &mut *self.owed() {
+            settlement.finish();
+        }
+    }
+
+    /// The model's side broke it off.
+    pub fn broke(mut self) {
+        self.asking.finish();
+        if let Some(settlement) = &mut *self.owed() {
+            settlement.broke();
+        }
+    }
+
+    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Settlement>> {
+        self.settlement
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts what decides frames into a request's extensions; what comes back takes the outcome
+/// that is owed.
+pub(super) fn offer(
+    extensions: &mut Extensions,
+    talk: Talk,
+    allowed: &[Pair],
+    inquiry: Option<Inquiry>,
+) -> Upgrade {
+    let broken = Broken::default();
+    let mut asking = Asking::about(allowed.to_vec());
+    asking.attach(inquiry, broken.clone());
+    let settlement = Owed::default();
+    let frames = Frames {
+        talk,
+        asking,
+        broken,
+        settlement: Arc::clone(&settlement),
+    };
+    extensions.insert(Slot(Arc::new(Mutex::new(Some(frames)))));
+    Upgrade(settlement)
+}
+
+/// Waits for the answer to a request that opens a WebSocket.
+pub(super) struct Upgrade(Owed);
+
+impl Upgrade {
+    /// The socket is open: its end settles the record. Where nobody has it any more, it
+    /// ended already.
+    pub(super) fn opened(self, mut settlement: Settlement) {
+        settlement.head(101);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(settlement);
+    }
+}
+
+impl FrameRefused {
+    /// The code to close with (RFC 6455 §7.4.1): 1008, policy violation.
+    pub const CLOSE_CODE: u16 = 1008;
+
+    /// What the caller is told.
+    #[must_use]
+    pub const fn notice(&self) -> &Notice {
+        &self.notice
+    }
+
+    /// The same in what a close frame can hold: 123 bytes.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        const MAX_BYTES: usize = 123;
+        let text = &self.notice.message;
+        let mut end = text.len().min(MAX_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.get(..end).unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Display for FrameRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.notice.message, self.notice.advice)
+    }
+}
+
+impl std::error::Error for FrameRefused {}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("asking", &self.asking)
+            .finish_non_exhaustive()
+    }
+}

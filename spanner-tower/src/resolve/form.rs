@@ -1,0 +1,424 @@
+//! Forms: `multipart/form-data` (RFC 7578) and `application/x-www-form-urlencoded`.
+//!
+//! 1. A field that decides must stand once, plainly named: no `name*`, nothing but a name
+//!    and a file name in its disposition.
+//! 2. A file's content is passed over, unless lines of JSON are looked for in it.
+//! 3. Nothing stands before the first boundary or after the last one, where some parsers
+//!    look and others do not.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use memchr::memmem;
+use multer::{Field, Multipart};
+use spanner_core::RequestFault;
+
+use super::found::Found;
+use super::lines::LineScan;
+use crate::surface::{Place, Want};
+
+/// Bytes of a field that decides: four times the longest model's name.
+const MAX_FIELD: usize = 1024;
+
+/// Fields of one form; OpenAI's largest has some 20.
+const MAX_FIELDS: usize = 1024;
+
+/// A URL-encoded form, which is kept whole.
+const MAX_ENCODED: usize = 64 * 1024;
+
+/// What is looked for in a form.
+#[derive(Debug, Clone)]
+pub(super) struct Sought {
+    pub(super) fields: Arc<[(String, Want)]>,
+    /// In lines of JSON in the field `file`.
+    pub(super) lines: Option<Arc<[Place]>>,
+}
+
+/// Reads a form in pieces.
+pub(super) enum FormScan {
+    Multipart(Parts),
+    Encoded {
+        sought: Sought,
+        arrived: Vec<u8>,
+        fields: Found,
+    },
+}
+
+/// A multipart body. The parser pulls; what arrives is put where it pulls from.
+pub(super) struct Parts {
+    shared: Arc<Shared>,
+    reading: Option<Pin<Box<Read>>>,
+    edges: Edges,
+}
+
+/// The parser at work.
+type Read = dyn Future<Output = Result<(), RequestFault>> + Send;
+
+/// What the parser pulls from, and where it puts what it finds.
+struct Shared {
+    arrived: Mutex<(VecDeque<Bytes>, bool)>,
+    fields: Mutex<Found>,
+    lines: Mutex<Option<LineScan>>,
+}
+
+impl FormScan {
+    /// A form of this content type.
+    ///
+    /// # Errors
+    /// [`RequestFault::ContentType`] without a usable boundary.
+    pub(super) fn new(content_type: &str, sought: Sought) -> Result<Self, RequestFault> {
+        let multipart = content_type.trim_start().to_ascii_lowercase();
+        if !multipart.starts_with("multipart/") {
+            let fields = Found::at_places(sought.fields.len());
+            return Ok(Self::Encoded {
+                sought,
+                arrived: Vec::new(),
+                fields,
+            });
+        }
+        let boundary =
+            multer::parse_boundary(content_type).map_err(|_| RequestFault::ContentType)?;
+        let once = multipart.matches("boundary").count() == 1;
+        let plain = boundary.bytes().all(|byte| byte.is_ascii_graphic());
+        match once && plain && (1..=70).contains(&boundary.len()) {
+            true => Ok(Self::Multipart(Parts::new(boundary, sought))),
+            false => Err(RequestFault::ContentType),
+        }
+    }
+
+    /// What the fields say, one place each.
+    pub(super) fn fields(&self) -> Found {
+        match self {
+            Self::Multipart(parts) => lock(&parts.shared.fields).clone(),
+            Self::Encoded { fields, .. } => fields.clone(),
+        }
+    }
+
+    /// What the lines of the file say.
+    pub(super) fn lines(&self) -> Found {
+        match self {
+            Self::Multipart(parts) => {
+                let lines = lock(&parts.shared.lines);
+                lines
+                    .as_ref()
+                    .map_or_else(Found::default, |lines| lines.found().clone())
+            }
+            Self::Encoded { .. } => Found::default(),
+        }
+    }
+
+    /// Reads on.
+    ///
+    /// # Errors
+    /// [`RequestFault::Form`] if it is malformed, and what a field is refused for.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
+        match self {
+            Self::Multipart(parts) => parts.feed(bytes),
+            Self::Encoded { arrived, .. } if arrived.len() + bytes.len() > MAX_ENCODED => {
+                Err(RequestFault::TooLarge { limit: MAX_ENCODED })
+            }
+            Self::Encoded { arrived, .. } => {
+                arrived.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The form is over.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub(super) fn end(&mut self) -> Result<(), RequestFault> {
+        match self {
+            Self::Multipart(parts) => parts.end(),
+            Self::Encoded {
+                sought,
+                arrived,
+                fields,
+            } => encoded(arrived, sought, fields),
+        }
+    }
+}
+
+/// Reads a URL-encoded form that is whole.
+fn encoded(form: &[u8], sought: &Sought, fields: &mut Found) -> Result<(), RequestFault> {
+    let mut seen = vec![false; sought.fields.len()];
+    for (name, value) in form_urlencoded::parse(form) {
+        take(sought, fields, &mut seen, &name, &value)?;
+    }
+    Ok(())
+}
+
+/// Takes note of a field, which must be the only one of its name.
+fn take(
+    sought: &Sought,
+    fields: &mut Found,
+    seen: &mut [bool],
+    name: &str,
+    value: &str,
+) -> Result<(), RequestFault> {
+    let Some(place) = sought.place(name)? else {
+        return Ok(());
+    };
+    if let Some(seen) = seen.get_mut(place)
+        && std::mem::replace(seen, true)
+    {
+        return Err(RequestFault::SelectorConflict);
+    }
+    match sought.fields.get(place) {
+        _ if value.is_empty() => Ok(()),
+        Some((_, Want::Nothing)) => Err(RequestFault::Opaque),
+        _ => fields.take(place, value),
+    }
+}
+
+impl Sought {
+    /// Where a field of this name is looked for; an error if some parser takes it for one.
+    fn place(&self, name: &str) -> Result<Option<usize>, RequestFault> {
+        let found = self.fields.iter().position(|(sought, _)| sought == name);
+        let plain = name.split('[').next().unwrap_or_default().trim();
+        let similar = |(sought, _): &(String, Want)| sought.eq_ignore_ascii_case(plain);
+        match found.is_none() && self.fields.iter().any(similar) {
+            true => Err(RequestFault::SelectorConflict),
+            false => Ok(found),
+        }
+    }
+}
+
+impl Parts {
+    fn new(boundary: String, sought: Sought) -> Self {
+        let shared = Arc::new(Shared {
+            arrived: Mutex::default(),
+            fields: Mutex::new(Found::at_places(sought.fields.len())),
+            lines: Mutex::new(sought.lines.clone().map(LineScan::new)),
+        });
+        let edges = Edges::new(&boundary);
+        let pieces = Pieces(Arc::clone(&shared));
+        let multipart = Multipart::new(pieces, boundary);
+        let reading = Box::pin(read(multipart, sought, Arc::clone(&shared)));
+        Self {
+            shared,
+            reading: Some(reading),
+            edges,
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
+        self.edges.saw(bytes)?;
+        let piece = Bytes::copy_from_slice(bytes);
+        lock(&self.shared.arrived).0.push_back(piece);
+        self.advance()
+    }
+
+    fn end(&mut self) -> Result<(), RequestFault> {
+        lock(&self.shared.arrived).1 = true;
+        self.advance()?;
+        if let Some(lines) = &mut *lock(&self.shared.lines) {
+            lines.end()?;
+        }
+        match self.reading.is_none() && self.edges.closed {
+            true => Ok(()),
+            false => Err(RequestFault::Form),
+        }
+    }
+
+    /// Lets the parser read what has arrived. It waits for nothing else.
+    fn advance(&mut self) -> Result<(), RequestFault> {
+        let Some(reading) = &mut self.reading else {
+            return Ok(());
+        };
+        match reading
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Pending => Ok(()),
+            Poll::Ready(read) => {
+                self.reading = None;
+                read
+            }
+        }
+    }
+}
+
+/// Reads all fields.
+async fn read(
+    mut multipart: Multipart<'static>,
+    sought: Sought,
+    shared: Arc<Shared>,
+) -> Result<(), RequestFault> {
+    let mut seen = vec![false; sought.fields.len()];
+    let mut files = 0;
+    let mut count = 0;
+    while let Some(field) = multipart.next_field().await.map_err(malformed)? {
+        count += 1;
+        if count > MAX_FIELDS {
+            return Err(RequestFault::Form);
+        }
+        let name = plain_name(&field)?;
+        if name == "file" && sought.lines.is_some() {
+            files += 1;
+            if files > 1 {
+                return Err(RequestFault::SelectorConflict);
+            }
+            let batch = is_batch(&sought, &shared)?;
+            pass(field, |chunk| match &mut *lock(&shared.lines) {
+                Some(lines) if batch => lines.feed(chunk),
+                _ => Ok(()),
+            })
+            .await?;
+        } else if sought.place(&name)?.is_some() {
+            if field.file_name().is_some() {
+                return Err(RequestFault::SelectorConflict);
+            }
+            let mut value = Vec::new();
+            pass(field, |chunk| {
+                value.extend_from_slice(chunk);
+                match value.len() > MAX_FIELD {
+                    true => Err(RequestFault::Model),
+                    false => Ok(()),
+                }
+            })
+            .await?;
+            let value = str::from_utf8(&value).map_err(|_| RequestFault::Form)?;
+            take(&sought, &mut lock(&shared.fields), &mut seen, &name, value)?;
+        } else {
+            pass(field, |_| Ok(())).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file names models: it does if the purpose of the upload, which must stand
+/// before it, is a batch.
+fn is_batch(sought: &Sought, shared: &Shared) -> Result<bool, RequestFault> {
+    let Some(purpose) = sought.fields.iter().position(|(name, _)| name == "purpose") else {
+        return Ok(true);
+    };
+    match lock(&shared.fields).at(purpose) {
+        [] => Err(RequestFault::Form),
+        [purpose] => Ok(purpose == "batch"),
+        _ => Err(RequestFault::SelectorConflict),
+    }
+}
+
+async fn pass(
+    mut field: Field<'static>,
+    mut take: impl FnMut(&[u8]) -> Result<(), RequestFault>,
+) -> Result<(), RequestFault> {
+    while let Some(chunk) = field.chunk().await.map_err(malformed)? {
+        take(&chunk)?;
+    }
+    Ok(())
+}
+
+/// The name of a field whose disposition all parsers read alike.
+fn plain_name(field: &Field<'_>) -> Result<String, RequestFault> {
+    let mut dispositions = field
+        .headers()
+        .get_all(http::header::CONTENT_DISPOSITION)
+        .iter();
+    let disposition = dispositions
+        .next()
+        .and_then(|value| str::from_utf8(value.as_bytes()).ok());
+    let (Some(disposition), None, Some(name)) = (disposition, dispositions.next(), field.name())
+    else {
+        return Err(RequestFault::Form);
+    };
+    let small = disposition.to_ascii_lowercase();
+    let named = small.replace("filename=", "").replace("filename*=", "");
+    let once = named.matches("name=").count() == 1 && !named.contains("name*");
+    let quoted = disposition.contains(&format!("name=\"{name}\""));
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    match once && quoted && plain && !name.contains(['"', '\\', '%']) {
+        true => Ok(name.to_owned()),
+        false => Err(RequestFault::Form),
+    }
+}
+
+fn malformed(_: multer::Error) -> RequestFault {
+    RequestFault::Form
+}
+
+/// What has arrived, as the parser wants it.
+struct Pieces(Arc<Shared>);
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, std::io::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut arrived = lock(&self.0.arrived);
+        match (arrived.0.pop_front(), arrived.1) {
+            (Some(piece), _) => Poll::Ready(Some(Ok(piece))),
+            (None, true) => Poll::Ready(None),
+            (None, false) => Poll::Pending,
+        }
+    }
+}
+
+/// The two ends of a body.
+struct Edges {
+    first: Vec<u8>,
+    /// The closing delimiter (RFC 2046 §5.1.1), which stands at the beginning of a line.
+    last: Vec<u8>,
+    seen: usize,
+    /// What of it may have begun.
+    begun: Vec<u8>,
+    closed: bool,
+}
+
+impl Edges {
+    fn new(boundary: &str) -> Self {
+        Self {
+            first: format!("--{boundary}").into_bytes(),
+            last: format!("\r\n--{boundary}--").into_bytes(),
+            seen: 0,
+            begun: b"\r\n".to_vec(),
+            closed: false,
+        }
+    }
+
+    /// # Errors
+    /// [`RequestFault::Form`] if something stands before the first boundary or after the
+    /// last one.
+    fn saw(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
+        let begins = self.first.iter().skip(self.seen).zip(bytes);
+        if begins.clone().any(|(due, byte)| due != byte) {
+            return Err(RequestFault::Form);
+        }
+        self.seen += begins.count();
+        let mut after = bytes.to_vec();
+        if !self.closed {
+            self.begun.extend_from_slice(bytes);
+            let Some(at) = memmem::find(&self.begun, &self.last) else {
+                let keep = self.last.len() - 1;
+                let excess = self.begun.len().saturating_sub(keep);
+                self.begun.drain(..excess);
+                return Ok(());
+            };
+            self.closed = true;
+            after = self.begun.split_off(at + self.last.len());
+        }
+        match after.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            true => Ok(()),
+            false => Err(RequestFault::Form),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for FormScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FormScan")
+    }
+}

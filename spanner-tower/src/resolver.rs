@@ -1,0 +1,130 @@
+//! What would the guard see in this request? The answer without a guard: nobody is asked,
+//! nothing is recorded or forwarded.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
+use http_body::Body;
+use spanner_core::{Refusal, Target};
+
+use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
+use crate::surface::Surface;
+
+/// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
+/// would find it.
+///
+/// For whoever routes before the guard, and for people who ask what Spanner sees in a call.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use http_body_util::Full;
+/// use spanner_tower::{Resolver, surface};
+///
+/// let resolver = Resolver::new(vec![surface::openai()])?;
+/// let request = http::Request::post("/v1/embeddings")
+///     .header("content-type", "application/json")
+///     .body(Full::from(r#"{"model": "acme/e5", "input": "hi"}"#))?;
+/// let resolved = resolver.resolve(request).await?;
+/// assert_eq!(resolved.target.unwrap().pairs()[0].to_string(), "embed on acme/e5");
+///
+/// let twice = http::Request::post("/v1/embeddings")
+///     .header("content-type", "application/json")
+///     .body(Full::from(r#"{"model": "acme/e5", "model": "acme/other"}"#))?;
+/// assert_eq!(resolver.resolve(twice).await.unwrap_err().code(), "request.duplicate_member");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Resolver {
+    routes: Routes,
+    limits: Limits,
+}
+
+/// What a request turned out to be.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// The surface that knows it.
+    pub surface: Arc<str>,
+    /// The route's template.
+    pub route: Arc<str>,
+    /// Everything that it touches; `None` where nothing is decided: on public routes, and on
+    /// those for every authenticated caller.
+    pub target: Option<Target>,
+}
+
+/// The surfaces do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ResolverError(String);
+
+impl Resolver {
+    /// Joins surfaces.
+    ///
+    /// # Errors
+    /// [`ResolverError`] if a path could belong to two of them.
+    pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
+        let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
+        let limits = Limits::default();
+        Ok(Self { routes, limits })
+    }
+
+    /// How much of a body may be read. Default: [`Limits::default`].
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The name of the surface that knows a request by its method and path; `None` if none
+    /// does, or if the path could be read in two ways.
+    #[must_use]
+    pub fn surface_of(&self, parts: &Parts) -> Option<Arc<str>> {
+        let route = self.routes.classify(parts).ok()?;
+        Some(route.surface())
+    }
+
+    /// What a request touches. Its body is read as far as the guard would read it before it
+    /// decides.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that the guard would give: an unknown route, or a request that could
+    /// be read in two ways.
+    pub async fn resolve<B>(&self, request: Request<B>) -> Result<Resolved, Refusal>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let route = self.routes.classify(&parts)?;
+        // What opens a WebSocket touches what its address names; the frames come later.
+        let talk = match route.class() {
+            RouteClass::Guarded => route.talk(&parts)?,
+            RouteClass::Public | RouteClass::Whoami => None,
+        };
+        let target = match route.class() {
+            RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
+            RouteClass::Guarded => Some(route.target(&parts, body, &self.limits).await?.0),
+            RouteClass::Public | RouteClass::Whoami => {
+                refuse_detours(&parts, &[])?;
+                None
+            }
+        };
+        Ok(Resolved {
+            surface: route.surface(),
+            route: route.template(),
+            target,
+        })
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

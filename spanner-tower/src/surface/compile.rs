@@ -1,0 +1,404 @@
+//! From the rows of one method and path to a route.
+
+use http::{HeaderName, Method};
+use spanner_core::Action;
+
+use super::dialect::Dialect;
+use super::error::Problem;
+use super::file::{Also, Group, OneOrMore, Row};
+use super::location::{
+    Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want, Written,
+};
+use super::route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
+use super::template::{Reserved, Template};
+
+/// Compiles one route and collects what is wrong with it.
+pub(super) struct Compiler<'f> {
+    pub(super) problems: Vec<(usize, Problem)>,
+    reserved: &'f Reserved,
+    wanted: Wanted,
+    /// Of the row that is being compiled.
+    line: usize,
+    grpc: bool,
+}
+
+impl<'f> Compiler<'f> {
+    pub(super) fn new(reserved: &'f Reserved) -> Self {
+        Self {
+            problems: Vec::new(),
+            reserved,
+            wanted: Wanted::default(),
+            line: 1,
+            grpc: false,
+        }
+    }
+
+    /// The route, unless a row has a problem.
+    pub(super) fn route(&mut self, group: &Group<'_>, shared: &[&str]) -> Option<Route> {
+        let (line, first) = group.rows.first()?;
+        self.line = *line;
+        self.grpc = first.grpc;
+        let method = self.method(group.method);
+        let template = Template::parse(&group.path, self.reserved).map_err(|reason| {
+            let path = group.path.clone();
+            self.tell(Problem::Path { path, reason });
+        });
+        let dialect = first.dialect.as_deref().and_then(|word| {
+            let dialect = Dialect::named(word);
+            if dialect.is_none() {
+                self.tell(Problem::Dialect(word.to_owned()));
+            }
+            dialect
+        });
+        let (method, template) = (method?, template.ok()?);
+        let rule = match first.action.as_str() {
+            "public" => self.unguarded(group, Rule::Public),
+            "whoami" => self.unguarded(group, Rule::Whoami),
+            _ => self.guarded(group, shared, &template),
+        }?;
+        self.problems.is_empty().then_some(Route {
+            method,
+            template,
+            grpc: self.grpc,
+            dialect,
+            rule,
+        })
+    }
+
+    fn tell(&mut self, problem: Problem) {
+        self.problems.push((self.line, problem));
+    }
+
+    fn method(&mut self, text: &str) -> Option<Method> {
+        let known = [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+        ];
+        let mut known = known.into_iter();
+        let method =
+            known.find(|method| method.as_str() == text && (!self.grpc || *method == Method::POST));
+        if method.is_none() {
+            self.tell(Problem::Method(text.to_owned()));
+        }
+        method
+    }
+
+    fn unguarded(&mut self, group: &Group<'_>, rule: Rule) -> Option<Rule> {
+        let bare = |row: &Row| {
+            row.model.is_none()
+                && row.version.is_none()
+                && row.on_missing.is_none()
+                && row.when.is_none()
+                && row.secondary.is_empty()
+                && row.same.is_empty()
+                && row.also.is_empty()
+        };
+        let [(_, row)] = group.rows.as_slice() else {
+            self.tell(Problem::Conditions);
+            return None;
+        };
+        if !bare(row) {
+            self.tell(Problem::Model);
+            return None;
+        }
+        Some(rule)
+    }
+
+    fn guarded(&mut self, group: &Group<'_>, shared: &[&str], at: &Template) -> Option<Rule> {
+        let mut rules = Vec::new();
+        let last = group.rows.len() - 1;
+        for (index, (line, row)) in group.rows.iter().enumerate() {
+            self.line = *line;
+            // A row without conditions would hide those behind it.
+            if (row.when.is_none() && index < last) || row.grpc != self.grpc {
+                self.tell(Problem::Conditions);
+            }
+            rules.extend(self.touches(row, shared, at));
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let kinds = [
+            !wanted.json.is_empty() || (!wanted.form.is_empty() || wanted.in_file),
+            !wanted.lines.is_empty() && !wanted.in_file,
+            wanted.refs,
+        ];
+        if kinds.into_iter().filter(|kind| *kind).count() > 1 {
+            self.tell(Problem::Bodies);
+        }
+        let guarded = Guarded { rules, wanted };
+        Some(Rule::Guarded(Box::new(guarded)))
+    }
+
+    fn touches(&mut self, row: &Row, shared: &[&str], at: &Template) -> Option<Touches> {
+        let Some(model) = &row.model else {
+            self.tell(Problem::Model);
+            return None;
+        };
+        let when = row.when.iter().flat_map(|when| self.conditions(when, at));
+        let when = when.collect();
+        let mut main = self.touch(&row.action, model, row.on_missing.as_deref(), at);
+        let version = self.locations(row.version.as_deref(), at, Want::Value);
+        if let Some(main) = &mut main {
+            main.version.clone_from(&version);
+        }
+        let also = row
+            .also
+            .iter()
+            .filter_map(|also| self.also(also, model, &version, at));
+        let also = also.collect();
+        let same = row
+            .same
+            .iter()
+            .flat_map(|text| self.locations(Some(text), at, Want::Further));
+        let same = same.collect();
+        // What a router or a server with adapters reads besides, it reads to run a model.
+        let runs = main.as_ref().is_some_and(|main| is_run(main.action));
+        let reads = runs && !self.wanted.json.is_empty();
+        let shared = shared.iter().copied().filter(|_| reads);
+        let secondary = row.secondary.iter().map(String::as_str).chain(shared);
+        let secondary = secondary
+            .flat_map(|text| self.locations(Some(text), at, Want::Further))
+            .collect();
+        Some(Touches {
+            when,
+            main: main?,
+            also,
+            secondary,
+            same,
+        })
+    }
+
+    fn also(
+        &mut self,
+        also: &Also,
+        model: &str,
+        version: &[Location],
+        at: &Template,
+    ) -> Option<Touch> {
+        let when = also.when.as_ref().map_or(&[][..], OneOrMore::as_slice);
+        let when = when.iter().map(|when| self.conditions(when, at)).collect();
+        let own = also.model.as_deref();
+        let on_missing = also.on_missing.as_deref();
+        let mut touch = self.touch(&also.action, own.unwrap_or(model), on_missing, at)?;
+        touch.when = when;
+        touch.foreign = also.foreign;
+        touch.version = match (&also.version, own) {
+            (Some(text), _) => self.locations(Some(text), at, Want::Value),
+            (None, None) => version.to_vec(),
+            (None, Some(_)) => Vec::new(),
+        };
+        Some(touch)
+    }
+
+    fn touch(
+        &mut self,
+        action: &str,
+        model: &str,
+        on_missing: Option<&str>,
+        at: &Template,
+    ) -> Option<Touch> {
+        let action = self.action(action);
+        let on_missing = self.on_missing(on_missing);
+        let model = self.locations(Some(model), at, Want::Name);
+        Some(Touch {
+            when: Vec::new(),
+            action: action?,
+            model,
+            version: Vec::new(),
+            on_missing: on_missing?,
+            foreign: false,
+        })
+    }
+
+    /// `approve` is Spanner's own and no API's.
+    fn action(&mut self, text: &str) -> Option<Action> {
+        let action = text
+            .parse()
+            .ok()
+            .filter(|action| *action != Action::Approve);
+        if action.is_none() {
+            self.tell(Problem::Action(text.to_owned()));
+        }
+        action
+    }
+
+    fn on_missing(&mut self, text: Option<&str>) -> Option<OnMissing> {
+        match text {
+            None | Some("default") => Some(OnMissing::Default),
+            Some("refuse") => Some(OnMissing::Refuse),
+            Some("nothing") => Some(OnMissing::Nothing),
+            Some("first") => Some(OnMissing::First),
+            Some(other) => match other.strip_prefix("server:") {
+                Some(action) => self.action(action).map(OnMissing::Server),
+                None => {
+                    self.tell(Problem::OnMissing(other.to_owned()));
+                    None
+                }
+            },
+        }
+    }
+
+    fn conditions(&mut self, text: &str, at: &Template) -> Vec<Condition> {
+        let texts = text.split(" & ");
+        texts.filter_map(|text| self.condition(text, at)).collect()
+    }
+
+    fn condition(&mut self, text: &str, at: &Template) -> Option<Condition> {
+        let (place, test) = Test::split(text);
+        let subject = Written::parse(place).and_then(|written| match written {
+            Written::DeletedRefs => {
+                self.wanted.refs = true;
+                Ok(Location::DeletedRefs)
+            }
+            Written::Opaque | Written::OnlyModel | Written::Server => {
+                Err("a condition is about a place that can be read")
+            }
+            written => self.place(written, at, Want::Value),
+        });
+        match subject {
+            Ok(subject) => Some(Condition { subject, test }),
+            Err(reason) => {
+                let location = text.to_owned();
+                self.tell(Problem::Location { location, reason });
+                None
+            }
+        }
+    }
+
+    /// Alternatives, separated by `|`.
+    fn locations(&mut self, text: Option<&str>, at: &Template, want: Want) -> Vec<Location> {
+        let texts = text.into_iter().flat_map(|text| text.split('|'));
+        texts
+            .filter_map(|text| self.location(text, at, want))
+            .collect()
+    }
+
+    fn location(&mut self, text: &str, at: &Template, want: Want) -> Option<Location> {
+        let placed = Written::parse(text).and_then(|written| self.place(written, at, want));
+        placed
+            .map_err(|reason| {
+                let location = text.to_owned();
+                self.tell(Problem::Location { location, reason });
+            })
+            .ok()
+    }
+
+    /// Puts a location where the reader of its kind finds it.
+    fn place(
+        &mut self,
+        written: Written<'_>,
+        at: &Template,
+        want: Want,
+    ) -> Result<Location, &'static str> {
+        let in_message = matches!(written, Written::Field(_) | Written::StreamField(_));
+        let anywhere = matches!(
+            written,
+            Written::OnlyModel | Written::Server | Written::Opaque
+        );
+        if !anywhere && in_message != self.grpc {
+            return Err("gRPC routes name models in protobuf fields, others do not");
+        }
+        let slot = |name: &str| at.slot(name).ok_or("the path has no such slot");
+        let slots = |names: Vec<&str>| names.into_iter().map(slot).collect::<Result<_, _>>();
+        match written {
+            Written::OnlyModel => Ok(Location::OnlyModel),
+            Written::Server => Ok(Location::Server),
+            Written::Opaque => Ok(Location::Opaque),
+            Written::Path(names) => slots(names).map(Location::Path),
+            Written::PathAfter(name, mark) => Ok(Location::PathAfter(slot(name)?, mark.to_owned())),
+            Written::Query(name) => {
+                noted(&mut self.wanted.query, name.to_owned());
+                Ok(Location::Query(name.to_owned()))
+            }
+            Written::Header(name) => {
+                let name = HeaderName::try_from(name).map_err(|_| "this is no header's name")?;
+                Ok(Location::Header(noted(&mut self.wanted.headers, name)))
+            }
+            Written::Json(steps) => Ok(Location::Json(self.json(steps, want))),
+            Written::Joined(names, members) => {
+                let members = members.into_iter().map(|steps| self.json(steps, want));
+                let members = members.collect();
+                Ok(Location::Joined(slots(names)?, members))
+            }
+            Written::OpaqueJson(steps) if want == Want::Further => {
+                Ok(Location::Json(self.json(steps, Want::Nothing)))
+            }
+            Written::OpaqueForm(name) => {
+                let form = (name.to_owned(), Want::Nothing);
+                Ok(Location::Form(noted(&mut self.wanted.form, form)))
+            }
+            Written::OpaqueQuery(name) => {
+                noted(&mut self.wanted.query, name.to_owned());
+                Ok(Location::Opaque)
+            }
+            Written::OpaqueJson(_) => Ok(Location::Opaque),
+            Written::Line(steps) => self.line(steps, want, false),
+            Written::FileLine(steps) => self.line(steps, want, true),
+            Written::Form(name) => {
+                let form = (name.to_owned(), want);
+                Ok(Location::Form(noted(&mut self.wanted.form, form)))
+            }
+            Written::Field(steps) => self.field(steps, want, false),
+            Written::StreamField(steps) => self.field(steps, want, true),
+            Written::Refs => {
+                self.wanted.refs = true;
+                Ok(Location::Refs)
+            }
+            Written::DeletedRefs => Err("it can only be a condition"),
+            Written::Frame(steps) => Ok(self.frame(steps, want)),
+            Written::OpaqueFrame(steps) => Ok(self.frame(steps, Want::Nothing)),
+        }
+    }
+
+    fn json(&mut self, steps: Vec<Step>, want: Want) -> usize {
+        noted(&mut self.wanted.json, Place { steps, want })
+    }
+
+    fn frame(&mut self, steps: Vec<Step>, want: Want) -> Location {
+        Location::Frame(noted(&mut self.wanted.frames, Place { steps, want }))
+    }
+
+    fn line(&mut self, steps: Vec<Step>, want: Want, file: bool) -> Result<Location, &'static str> {
+        if !self.wanted.lines.is_empty() && self.wanted.in_file != file {
+            return Err("a route reads lines of its body or of a file, not both");
+        }
+        self.wanted.in_file = file;
+        let place = Place { steps, want };
+        Ok(Location::Line(noted(&mut self.wanted.lines, place)))
+    }
+
+    fn field(
+        &mut self,
+        steps: Vec<FieldStep>,
+        want: Want,
+        stream: bool,
+    ) -> Result<Location, &'static str> {
+        if !self.wanted.fields.is_empty() && self.wanted.stream != stream {
+            return Err("a route reads one message or each, not both");
+        }
+        self.wanted.stream = stream;
+        let number = want == Want::Value;
+        let path = FieldPath { steps, number };
+        Ok(Location::Field(noted(&mut self.wanted.fields, path)))
+    }
+}
+
+/// Whether an action runs a model.
+pub(crate) const fn is_run(action: Action) -> bool {
+    matches!(action, Action::Embed | Action::Generate | Action::Predict)
+}
+
+/// The position of something that is wanted.
+fn noted<T: PartialEq>(known: &mut Vec<T>, wanted: T) -> usize {
+    known
+        .iter()
+        .position(|known| *known == wanted)
+        .unwrap_or_else(|| {
+            known.push(wanted);
+            known.len() - 1
+        })
+}

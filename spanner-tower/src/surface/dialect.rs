@@ -1,0 +1,68 @@
+//! How APIs write their errors.
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident => $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$of])* $variant,)* }
+
+        impl $name {
+            /// The one of this word in a surface's file.
+            #[must_use]
+            pub fn named(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The word in a surface's file.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+
+            /// All words, for an error.
+            pub(super) fn all() -> String {
+                let words = [$($word,)*];
+                words.map(|word| format!("`{word}`")).join(", ")
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// How an API writes its errors, so that its official clients show the reason.
+    Dialect {
+        /// `{"error": {"message", "type", "param", "code"}}`: OpenAI, vLLM and most gateways.
+        OpenAi => "openai",
+        /// `{"error": "…"}` with `X-Error-Code` and `X-Error-Message`, which
+        /// `huggingface_hub` shows.
+        HuggingFace => "hugging-face",
+        /// `{"error": "…", "error_type": "…"}`: Text Generation Inference, Text Embeddings
+        /// Inference.
+        Tgi => "tgi",
+        /// `{"error": "…"}`: the Open Inference Protocol, TensorFlow Serving, Ollama.
+        OpenInference => "open-inference",
+        /// `{"code", "type", "message"}`: TorchServe.
+        TorchServe => "torchserve",
+        /// `{"type": "error", "error": {"type", "message"}}`.
+        Anthropic => "anthropic",
+        /// `{"message": "…"}`.
+        Cohere => "cohere",
+        /// `{"error": {"code", "message", "status"}}`: Gemini, Vertex AI.
+        Google => "google",
+        /// `{"message": "…"}` with `x-amzn-errortype`: Bedrock, SageMaker.
+        Aws => "aws",
+        /// `{"error_code", "message"}`.
+        Mlflow => "mlflow",
+        /// Plain text, which git shows its user.
+        Git => "git",
+        /// `application/problem+json` (RFC 9457).
+        Problem => "problem",
+    }
+}
