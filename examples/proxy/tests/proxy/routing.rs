@@ -61,6 +61,37 @@ async fn by_host_then_by_the_longest_prefix() {
 }
 
 #[tokio::test]
+async fn neighbours_are_told_apart_by_their_routes() {
+    let stage = Stage::set().await;
+    let (chats, scores) = (Model::start("chats").await, Model::start("scores").await);
+    stage.write(
+        "scores.toml",
+        "dialect = \"problem\"\n[[routes]]\nmethod = \"POST\"\npath = \"/score\"\n\
+         action = \"predict\"\nmodel = \"json:/model\"\n",
+    );
+    let lines = format!(
+        "{}[[upstream]]\nsurface = \"scores.toml\"\nurl = \"{}\"\n",
+        openai(&chats.url),
+        scores.url
+    );
+    let service = stage.serve(&lines).await;
+    let token = stage.token("alice", &["support"]);
+    for (path, status, expected) in [
+        ("/v1/chat/completions", 200, "chats got"),
+        ("/score", 200, "scores got"),
+        ("/neither", 403, ""),
+    ] {
+        let request =
+            crate::support::post(&service, path).header("authorization", format!("Bearer {token}"));
+        let reply = ask(request, prompt()).await;
+        assert_eq!(reply.status, status, "{path}: {reply:?}");
+        let served = reply.body.starts_with(expected);
+        assert!(served, "{path}: {reply:?}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_for_nobody_is_refused_and_recorded() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!("{}host = \"a.example.com\"\n", openai(&model.url));
