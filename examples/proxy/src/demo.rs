@@ -20,6 +20,7 @@ use crate::signals;
 
 /// Serves with both until the operating system says to stop.
 pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), Stop> {
+    let mut stops = signals::stops()?;
     let folder = tempfile::tempdir()?;
     config.ledger = folder.path().join("ledger");
     let issuer = config.issuers.first_mut();
@@ -34,7 +35,7 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     }
     let service = Service::start(Loaded::of(config, problems)?).await?;
     invite(&service, &idp).await?;
-    signals::stop().await?;
+    stops.recv().await;
     Ok(service.stop().await?)
 }
 

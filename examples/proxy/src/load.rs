@@ -15,6 +15,7 @@ use tower_layer::Layer;
 
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
+use crate::reload::Seen;
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub(crate) bearer: Bearer,
     pub(crate) access: Cedar,
     pub(crate) revocations: Revocations,
+    pub(crate) access_seen: Seen,
+    pub(crate) revocations_seen: Option<Seen>,
     pub(crate) talks: Talks,
 }
 
@@ -50,6 +53,9 @@ impl Loaded {
     /// Loads what a configuration names, in which these problems were found already.
     pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
+        let access_seen = Seen::before_reading(&config.access);
+        let list = config.revocations.as_deref();
+        let revocations_seen = list.map(Seen::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
         read_revocations(&config, &revocations, &mut problems);
         let access = access(&config, &mut problems);
@@ -63,6 +69,8 @@ impl Loaded {
             bearer,
             access,
             revocations,
+            access_seen,
+            revocations_seen,
             talks: Talks::default(),
         };
         if let Err(found) = loaded.unwritten() {
@@ -209,17 +217,8 @@ fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -
     let mut good = Vec::new();
     for issuer in &config.issuers {
         // Once alone, so that its problems stand where it does.
-        let alone = issuer.issuer().and_then(|one| {
-            let built = Bearer::builder().issuer(one).build();
-            built.map_err(|error| {
-                let mut found = Problems::default();
-                for problem in error.problems() {
-                    issuer.problem(&mut found, problem, "correct its table");
-                }
-                found
-            })
-        });
-        match alone.and_then(|_| issuer.issuer()) {
+        problems.extend(issuer.problems());
+        match issuer.issuer() {
             Ok(one) => good.push(one),
             Err(found) => problems.extend(found),
         }
@@ -232,6 +231,9 @@ fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -
         .revocations(revocations.clone())
         .build();
     let first = config.issuers.first()?;
+    if !problems.is_empty() {
+        return built.ok();
+    }
     let noted = built.map_err(|error| {
         for problem in error.problems() {
             let advice = "the issuers must be told apart by `url` and `name`";

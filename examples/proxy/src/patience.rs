@@ -28,7 +28,8 @@ impl<T> Patience<T> {
         Self { stream, waiting }
     }
 
-    /// Counts what came. A line that ends is a request of HTTP/1, which has its own limit.
+    /// Counts what came. What does not begin as HTTP/2 does is HTTP/1, which has a limit of
+    /// its own.
     fn came(&mut self, bytes: &[u8]) {
         if let Some((left, _)) = &mut self.waiting {
             *left = left.saturating_sub(bytes.len());
@@ -89,5 +90,45 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patience<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const TIME: Duration = Duration::from_secs(30);
+
+    /// Whether a stream is given up on which this was said and no more.
+    async fn is_given_up(said: &[u8]) -> bool {
+        let (mut client, server) = duplex(64);
+        let mut server = Patience::new(server, TIME);
+        client.write_all(said).await.unwrap();
+        let mut buffer = [0; 64];
+        loop {
+            match timeout(TIME * 2, server.read(&mut buffer)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.kind() == io::ErrorKind::TimedOut,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_tells_no_version_is_given_up() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let rows: [(&[u8], bool); 5] = [
+            (b"", true),
+            (b"PRI * HTTP/2.0\r\n", true),
+            (b"POST", true),
+            (b"GET / HTTP/1.1\r\n", false),
+            (preface, false),
+        ];
+        for (said, expected) in rows {
+            assert_eq!(is_given_up(said).await, expected, "{said:?}");
+        }
     }
 }

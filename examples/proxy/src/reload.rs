@@ -25,13 +25,14 @@ use crate::watched::Watched;
 /// What is read again, and who is told.
 pub(crate) struct Reload {
     pub(crate) access: Cedar,
-    pub(crate) dir: PathBuf,
-    pub(crate) revocations: Option<(PathBuf, ReadList)>,
+    pub(crate) dir: Seen,
+    pub(crate) revocations: Option<(Seen, ReadList)>,
     pub(crate) ledger: Watched,
 }
 
 /// A path, as it was when it was read and when it was looked at last.
-struct Seen {
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
     path: PathBuf,
     read: u64,
     last: u64,
@@ -46,12 +47,11 @@ const MAX_RECORDED: usize = 20;
 
 impl Reload {
     /// Goes on until told to stop. Whatever `ask` brings (SIGHUP) reads everything at once.
-    pub(crate) async fn run(self, mut ask: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
-        let mut access = Seen::now(self.dir.clone()).await;
-        let mut list = match &self.revocations {
-            Some((path, _)) => Some(Seen::now(path.clone()).await),
-            None => None,
-        };
+    pub(crate) async fn run(
+        mut self,
+        mut ask: mpsc::Receiver<()>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -65,13 +65,13 @@ impl Reload {
                     "the access and the revocations are read again; for a change of the configuration itself, start again"
                 );
             }
-            if access.changed().await || asked {
+            if self.dir.changed().await || asked {
                 self.access().await;
             }
-            if let (Some(seen), Some((path, revocations))) = (&mut list, &self.revocations)
-                && (seen.changed().await || asked)
+            if let Some((file, revocations)) = &mut self.revocations
+                && (file.changed().await || asked)
             {
-                revoke(path, revocations).await;
+                revoke(&file.path, revocations).await;
             }
         }
     }
@@ -91,7 +91,7 @@ impl Reload {
             }
             Err(error) => {
                 for problem in error.problems() {
-                    let file = self.dir.join(&problem.file);
+                    let file = self.dir.path.join(&problem.file);
                     tracing::error!("{}", located(&file, problem));
                 }
                 let said = error.problems().iter().take(MAX_RECORDED);
@@ -135,16 +135,24 @@ async fn revoke(path: &Path, revocations: &ReadList) {
 }
 
 impl Seen {
-    async fn now(path: PathBuf) -> Self {
-        let now = look(path.clone()).await;
-        let (read, last) = (now, now);
-        Self { path, read, last }
+    /// As it is now, which is to be asked before it is read: what changes meanwhile is read
+    /// again.
+    pub(crate) fn before_reading(path: &Path) -> Self {
+        let now = look(path);
+        Self {
+            path: path.to_owned(),
+            read: now,
+            last: now,
+        }
     }
 
     /// Whether it changed since it was read, and not since it was looked at last. What is
     /// told once counts as read.
     async fn changed(&mut self) -> bool {
-        let now = look(self.path.clone()).await;
+        let path = self.path.clone();
+        let Ok(now) = spawn_blocking(move || look(&path)).await else {
+            return false;
+        };
         let settled = now == self.last;
         let changed = settled && now != self.read;
         self.last = now;
@@ -155,13 +163,10 @@ impl Seen {
     }
 }
 
-async fn look(path: PathBuf) -> u64 {
-    let looked = spawn_blocking(move || {
-        let mut hasher = DefaultHasher::new();
-        print(&path, MAX_DEPTH, &mut hasher);
-        hasher.finish()
-    });
-    looked.await.unwrap_or_default()
+fn look(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    print(path, MAX_DEPTH, &mut hasher);
+    hasher.finish()
 }
 
 /// Takes the print of a file, or of all files below a directory.

@@ -120,12 +120,14 @@ impl Service {
             bearer,
             access,
             revocations,
+            access_seen,
+            revocations_seen,
             ..
         } = loaded;
-        let list = config.revocations.map(|path| {
+        let list = revocations_seen.map(|seen| {
             let stale = Arc::default();
             let list = revocations;
-            (path, ReadList { list, stale })
+            (seen, ReadList { list, stale })
         });
         let health = Health {
             bearer: bearer.clone(),
@@ -150,7 +152,7 @@ impl Service {
         let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
             access: access.clone(),
-            dir: config.access,
+            dir: access_seen,
             revocations: list,
             ledger: ledger.clone(),
         };
@@ -197,13 +199,14 @@ impl Service {
 /// # Errors
 /// [`ServiceError`] if it does not begin, or does not end well.
 pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
+    let mut stops = signals::stops().map_err(ServiceError::Signals)?;
     let upstreams = loaded.config.upstreams.len();
     let service = Service::start(loaded).await?;
     tracing::info!(address = %service.address(), upstreams, "serving");
     if let Some(admin) = service.admin_address() {
         tracing::info!(address = %admin, "probes and metrics");
     }
-    signals::stop().await.map_err(ServiceError::Signals)?;
+    stops.recv().await;
     tracing::info!("stopping: no more connections, open requests may end");
     service.stop().await?;
     tracing::info!("stopped: every record is settled and synced");

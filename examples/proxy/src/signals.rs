@@ -4,25 +4,31 @@ use std::io;
 
 use tokio::sync::mpsc;
 
-/// Waits for SIGTERM, or SIGINT as from Ctrl-C.
-#[cfg(unix)]
-pub(crate) async fn stop() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// Brings one thing when the process is to stop: SIGTERM, or SIGINT as from Ctrl-C. They
+/// count from now on, and no longer end the process by themselves.
+pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel(1);
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut term, mut int) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            let _: Result<(), _> = sender.try_send(());
+        });
     }
-    Ok(())
-}
-
-/// Waits for Ctrl-C.
-#[cfg(not(unix))]
-pub(crate) async fn stop() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+    #[cfg(not(unix))]
+    tokio::spawn(async move {
+        let _: io::Result<()> = tokio::signal::ctrl_c().await;
+        let _: Result<(), _> = sender.try_send(());
+    });
+    Ok(receiver)
 }
 
 /// Brings something for each SIGHUP, from now on.

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use spanner_tower::Issuer;
-use spanner_tower::bearer::ProvidersError;
+use spanner_core::token::RulesProblem;
+use spanner_tower::bearer::{IssuerProblem, ProviderProblem, ProvidersError};
+use spanner_tower::{Bearer, BearerError, Issuer};
 use toml::{Table, Value};
 
 use super::fields::{Fields, plain};
@@ -85,53 +86,105 @@ impl IssuerConfig {
         }
     }
 
-    /// The issuer that it describes, or every problem with it.
-    pub(crate) fn issuer(&self) -> Result<Issuer, Problems> {
-        let one = Table::from_iter([(self.name.clone(), Value::Table(self.members.clone()))]);
-        let all = Table::from_iter([("providers".to_owned(), Value::Table(one))]);
-        let text = all.to_string();
-        let issuers = Issuer::from_toml(&text).map_err(|error| self.placed(&error))?;
-        issuers.into_iter().next().ok_or_else(|| {
-            let mut problems = Problems::default();
-            self.problem(
-                &mut problems,
-                "it says nothing",
-                "add `url` and `audiences`",
-            );
-            problems
-        })
+    /// Every problem with it, alone.
+    pub(crate) fn problems(&self) -> Problems {
+        let (mut rest, mut problems) = (self.clone(), Problems::default());
+        let mut read = rest.read_members();
+        if let Err(error) = &read {
+            problems.extend(self.placed(error));
+            // What else is wrong shows without those members.
+            for problem in error.problems() {
+                rest.members.remove(self.member(problem));
+            }
+            read = rest.read_members();
+        }
+        let built = read.map(|issuers| Bearer::builder().issuers(issuers).build());
+        if let Ok(Err(error)) = built {
+            problems.extend(self.found(&error));
+        }
+        problems
     }
 
-    /// Notes a problem with it as a whole.
-    pub(crate) fn problem(
-        &self,
-        problems: &mut Problems,
-        what: impl fmt::Display,
-        advice: impl fmt::Display,
-    ) {
-        let what = format!("issuer `{}`: {what}", self.name);
-        problems.add(self.file.clone(), self.place, what, advice);
+    /// The issuer that it describes, or every problem with how that is said.
+    pub(crate) fn issuer(&self) -> Result<Issuer, Problems> {
+        let issuers = self.read_members().map_err(|error| self.placed(&error))?;
+        issuers.into_iter().next().ok_or_else(|| self.problems())
+    }
+
+    fn read_members(&self) -> Result<Vec<Issuer>, ProvidersError> {
+        let one = Table::from_iter([(self.name.clone(), Value::Table(self.members.clone()))]);
+        let all = Table::from_iter([("providers".to_owned(), Value::Table(one))]);
+        Issuer::from_toml(&all.to_string())
     }
 
     /// The problems of a file of providers where they stand in this one.
     fn placed(&self, error: &ProvidersError) -> Problems {
         let mut problems = Problems::default();
         for problem in error.problems() {
-            let path = format!("providers.{}.", self.name);
-            let member = problem.place.strip_prefix(&path).unwrap_or_default();
-            let top = member.split('.').next().unwrap_or_default();
-            let key = RENAMED
-                .iter()
-                .find(|(_, theirs)| *theirs == top)
-                .map_or(top, |(ours, _)| ours);
-            let place = self.places.get(key).copied().unwrap_or(self.place);
-            let what = match key.is_empty() {
-                true => format!("issuer `{}`: {}", self.name, problem.problem),
-                false => format!("issuer `{}`: `{key}`: {}", self.name, problem.problem),
-            };
-            problems.add(self.file.clone(), place, what, ADVICE);
+            self.note(&mut problems, self.member(problem), &problem.problem);
         }
         problems
+    }
+
+    /// The member that a problem of a file of providers is about.
+    fn member<'p>(&self, problem: &'p ProviderProblem) -> &'p str {
+        let path = format!("providers.{}.", self.name);
+        let member = problem.place.strip_prefix(&path).unwrap_or_default();
+        member.split('.').next().unwrap_or_default()
+    }
+
+    /// The problems of an issuer that was read, where they stand.
+    fn found(&self, error: &BearerError) -> Problems {
+        let mut problems = Problems::default();
+        for problem in error.problems() {
+            match problem {
+                IssuerProblem::Rules(rules) | IssuerProblem::Together(rules) => {
+                    for problem in rules.problems() {
+                        match problem {
+                            RulesProblem::Mapping {
+                                member, problem, ..
+                            } => {
+                                self.note(&mut problems, member, problem);
+                            }
+                            other => self.note(&mut problems, rules_member(other), other),
+                        }
+                    }
+                }
+                IssuerProblem::Keys { .. } => self.note(&mut problems, "jwks_file", problem),
+                other => self.note(&mut problems, "issuer", other),
+            }
+        }
+        problems
+    }
+
+    /// Notes a problem with a member, which is called otherwise in this file.
+    fn note(&self, problems: &mut Problems, member: &str, what: impl fmt::Display) {
+        let renamed = RENAMED.iter().find(|(_, theirs)| *theirs == member);
+        let key = renamed.map_or(member, |(ours, _)| ours);
+        let place = self.places.get(key).copied().unwrap_or(self.place);
+        let what = what.to_string();
+        // It says itself whose it is, by one name or another.
+        let what = match what.strip_prefix("issuer `") {
+            Some(rest) => rest.split_once("`: ").map_or(rest, |(_, rest)| rest),
+            None => &what,
+        };
+        let what = match self.places.contains_key(key) {
+            true => format!("issuer `{}`, `{key}`: {what}", self.name),
+            false => format!("issuer `{}`: {what}", self.name),
+        };
+        problems.add(self.file.clone(), place, what, ADVICE);
+    }
+}
+
+/// The member that a problem of its rules is about.
+const fn rules_member(problem: &RulesProblem) -> &'static str {
+    match problem {
+        RulesProblem::Issuer { .. } => "issuer",
+        RulesProblem::NoAudience { .. }
+        | RulesProblem::EmptyAudience { .. }
+        | RulesProblem::AnyAudience { .. } => "audience",
+        RulesProblem::ClockSkew { .. } => "clock_skew",
+        _ => "",
     }
 }
 

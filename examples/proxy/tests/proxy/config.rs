@@ -1,0 +1,183 @@
+//! Every problem of a configuration, with its place.
+
+use spanner_proxy::Loaded;
+
+use crate::support::Stage;
+
+/// Checks the problems of a file, each as `line:column: what; advice`, by beginnings.
+async fn check(text: &str, expected: &[&str]) {
+    let stage = Stage::set().await;
+    stage.write("spanner.toml", text.trim_start());
+    let path = stage.path("spanner.toml");
+    let problems = Loaded::read(&path).map(|_| ()).unwrap_err();
+    let name = format!("{}:", path.display());
+    let folder = format!("{}/", stage.folder.path().display());
+    let found: Vec<String> = problems
+        .all()
+        .iter()
+        .map(|problem| problem.to_string().replace(&name, "").replace(&folder, ""))
+        .collect();
+    for line in expected {
+        let is_there = found.iter().any(|problem| problem.starts_with(line));
+        assert!(is_there, "{line}\nis not among\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+}
+
+#[tokio::test]
+async fn all_problems_are_told_at_once() {
+    let text = r#"
+listen = "8080"
+enviroment = "production"
+public_origin = "models.example.com"
+
+[[issuer]]
+name = "corp"
+url = "http://id.example.com"
+audiences = ["models"]
+algorithms = ["HS256"]
+max_token_age = "soon"
+
+[[issuer]]
+url = "https://id.example.net"
+
+[ledger]
+durability = "forever"
+
+[[upstream]]
+surface = "opemai"
+url = "127.0.0.1:9000"
+path_prefix = "hub"
+
+[[upstream]]
+surface = ["openai", "missing.toml"]
+url = "http://127.0.0.1:9000"
+host = "a b"
+environment = "production"
+model = "no model"
+credential = { env = "SPANNER_PROXY_NOT_SET" }
+response_timeout = "long"
+max_requests = 0
+"#;
+    let expected = [
+        "1:10: `listen`: ",
+        "2:1: unknown key `enviroment`; the keys here are `listen`, ",
+        "7:7: issuer `corp`, `url`: \"http://id.example.com\" is no `https` URL ",
+        "7:7: issuer `corp`, `url`: `http://id.example.com` must be https; ",
+        "9:14: issuer `corp`, `algorithms`: \"HS256\" is no asymmetric signature algorithm; ",
+        "10:17: issuer `corp`, `max_token_age`: \"soon\" is no span",
+        "12:1: the key `name` is missing; add `name = \"corp\"`",
+        "16:14: `forever` is no durability; write one of `power_loss`",
+        "18:1: the upstream serves no environment; add ",
+        "19:11: no surface is called `opemai`; ",
+        "20:7: `127.0.0.1:9000` is no address of a server; ",
+        "21:15: `hub` is no prefix of paths; ",
+        "24:22: the surface `missing.toml` cannot be read: ",
+        "26:8: `a b` is no host; ",
+        "28:9: `model`: ",
+        "29:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
+        "30:20: `response_timeout` is no span of time; ",
+        "31:16: `max_requests` is no count; ",
+    ];
+    check(text, &expected).await;
+}
+
+#[tokio::test]
+async fn what_is_named_is_loaded_too() {
+    let text = r#"
+public_origin = "ftp://models.example.com"
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+[access]
+dir = "broken"
+[revocations]
+file = "revocations.toml"
+[[upstream]]
+surface = "broken.toml"
+url = "http://127.0.0.1:9000"
+environment = "production"
+"#;
+    let stage = Stage::set().await;
+    stage.write("broken/organization.toml", "environments = 7\n");
+    stage.write("revocations.toml", "[[token]]\n");
+    stage.write("broken.toml", "dialect = \"none\"\nroutes = []\n");
+    stage.write("spanner.toml", text.trim_start());
+    let problems = Loaded::read(&stage.path("spanner.toml")).map(|_| ());
+    let found = problems.unwrap_err().to_string();
+    for line in [
+        "/spanner.toml:2:1: issuer `corp`: ",
+        "/spanner.toml:8:8: `",
+        "/broken.toml:1:1: `none` is no dialect",
+        "/broken/organization.toml:1:16: `environments` must be ",
+    ] {
+        assert!(found.contains(line), "{line}\nis not in\n{found}");
+    }
+}
+
+#[tokio::test]
+async fn parts_must_go_together() {
+    let upstream = "surface = [\"openai\", \"openai\"]\nurl = \"http://127.0.0.1:9000\"\n";
+    let text = format!(
+        "environment = \"prod\"\npublic_origin = \"http://models.example.com\"\n\
+         [[issuer]]\nname = \"corp\"\nurl = \"https://id.example.com\"\naudiences = \"models\"\n\
+         [[upstream]]\n{upstream}"
+    );
+    let expected = [
+        "2:17: the protected resource cannot be published: ",
+        "7:1: the access knows no environment `prod`; write one of staging, production",
+        "8:11: the surfaces do not go together: ",
+    ];
+    check(&text, &expected).await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said() {
+    let expected = [
+        "1:1: no issuer is given, so that nobody could call; ",
+        "1:1: no upstream is given, so that there is nothing to call; ",
+    ];
+    check("", &expected).await;
+    check("listen = \n[[issuer]\n", &["1:10: ", "2:10: "]).await;
+}
+
+#[tokio::test]
+async fn a_provider_may_need_whatever_a_file_of_providers_has() {
+    let stage = Stage::set().await;
+    stage.write("keys.json", &stage.idp.jwks());
+    stage.write("secret", "s\n");
+    let text = r#"
+environment = "production"
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+jwks_file = "keys.json"
+audiences = ["models", "api://models"]
+groups = [["realm_access", "roles"], "teams"]
+algorithms = ["RS256", "ES256"]
+max_token_age = "30d"
+clock_skew = "60s"
+profile = "rfc9068"
+introspection = { url = "https://id.example.com/ask", client_id = "guard", client_secret_file = "secret" }
+[[issuer]]
+name = "okta"
+preset = "okta"
+url = "https://acme.okta.com/oauth2/default"
+audiences = "models"
+[[upstream]]
+surface = "openai"
+url = "https://models.example.com/base/"
+"#;
+    stage.write(
+        "access/organization.toml",
+        "environments = [\"production\"]\ngroups = []\n",
+    );
+    stage.write(
+        "access/models/acme/sentiment.toml",
+        "model = \"acme/sentiment\"\nowner = \"user:corp/alice\"\n",
+    );
+    stage.write("spanner.toml", text);
+    let loaded = Loaded::read(&stage.path("spanner.toml")).unwrap();
+    assert_eq!(loaded.config.issuers.len(), 2);
+    assert_eq!(loaded.config.upstreams[0].origin.path, "/base");
+}

@@ -1,0 +1,17 @@
+//! The proxy as those around it see it: callers, model servers, operators.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
+mod calls;
+mod commands;
+mod config;
+mod grpc;
+mod probes;
+mod process;
+mod reload;
+mod routing;
+mod support;

@@ -1,0 +1,110 @@
+//! What probes, scrapers and clients without a token see.
+
+use http::Request;
+use serde_json::json;
+
+use crate::support::{Model, Stage, ask, chat, get, openai, prompt, until};
+
+#[tokio::test]
+async fn readiness_says_how_each_part_stands() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let service = stage.serve_before(&model.url).await;
+    assert_eq!(get(&service, "/spanner/live").await.status, 200);
+    let ready = until(async || {
+        let reply = get(&service, "/spanner/ready").await;
+        (reply.status == 200).then_some(reply)
+    })
+    .await;
+    let ready = ready.json();
+    assert_eq!(ready["ready"], true);
+    assert_eq!(ready["issuers"][0]["name"], "corp");
+    assert_eq!(ready["issuers"][0]["keys"], "fresh");
+    assert_eq!(ready["access"]["state"], "current");
+    assert_eq!(ready["ledger"]["state"], "storing");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_is_no_readiness_and_nobodys_fault() {
+    let (mut stage, model) = (Stage::set().await, Model::start("model").await);
+    let token = stage.token("alice", &["support"]);
+    stage.take_down_provider();
+    let service = stage.serve_before(&model.url).await;
+    let reply = get(&service, "/spanner/ready").await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["issuers"][0]["ready"], false);
+    assert_eq!(get(&service, "/spanner/live").await.status, 200);
+    let reply = ask(chat(&service, &token), prompt()).await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.header("spanner-fault"), "guard_unavailable");
+    assert!(model.seen().is_empty());
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn metrics_count_calls_and_failures() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let service = stage.serve_before(&model.url).await;
+    let token = stage.token("alice", &["support"]);
+    ask(chat(&service, &token), prompt()).await;
+    let page = get(&service, "/spanner/metrics").await;
+    assert!(page.header("content-type").starts_with("text/plain"));
+    let name = model.url.trim_start_matches("http://");
+    for line in [
+        "spanner_decisions_total{service=\"spanner-proxy\",environment=\"production\",surface=\"openai\",issuer=\"corp\",effect=\"allow\",reason=\"granted\"}",
+        &format!(
+            "spanner_upstream_seconds_bucket{{upstream=\"{name}\",status=\"2xx\",le=\"300\"}} 1"
+        ),
+        "spanner_issuer_ready{issuer=\"corp\"} 1",
+        "spanner_connections ",
+    ] {
+        assert!(page.body.contains(line), "{line} is not in\n{}", page.body);
+    }
+    assert!(!page.body.contains("alice"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn probes_are_elsewhere_if_that_is_configured() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let lines = format!("admin_listen = \"127.0.0.1:0\"\n{}", openai(&model.url));
+    let service = stage.serve(&lines).await;
+    assert_eq!(get(&service, "/spanner/ready").await.status, 401);
+    let admin = service.admin_address().unwrap();
+    for (path, status) in [
+        ("/spanner/live", 200),
+        ("/spanner/metrics", 200),
+        ("/v1/models", 404),
+    ] {
+        let reply = ask(Request::get(format!("http://{admin}{path}")), "").await;
+        assert_eq!(reply.status, status, "{path}");
+    }
+    let reply = ask(Request::post(format!("http://{admin}/spanner/live")), "").await;
+    assert_eq!(reply.status, 405);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_without_a_token_learn_where_to_get_one() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let lines = format!(
+        "public_origin = \"https://models.example.com\"\n{}host = \"models.example.com\"\n",
+        openai(&model.url)
+    );
+    let service = stage.serve(&lines).await;
+    let place = "/.well-known/oauth-protected-resource";
+    // Whatever host the caller names, upstream or not.
+    for host in ["models.example.com", "other.example.com"] {
+        let address = format!("http://{}{place}", service.address());
+        let reply = ask(Request::get(address).header("host", host), "").await;
+        assert_eq!(reply.status, 200, "{host}");
+        let says = reply.json();
+        assert_eq!(says["resource"], "https://models.example.com");
+        assert_eq!(says["authorization_servers"], json!([stage.idp.issuer()]));
+    }
+    let reply = ask(chat(&service, "x").header("host", "models.example.com"), "").await;
+    let challenge = reply.header("www-authenticate");
+    let named = format!("resource_metadata=\"https://models.example.com{place}\"");
+    assert!(challenge.contains(&named), "{challenge}");
+    service.stop().await.unwrap();
+}

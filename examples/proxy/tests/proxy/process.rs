@@ -1,0 +1,116 @@
+//! The program itself: what the operating system tells it.
+
+use std::process::Stdio;
+
+use http::Request;
+use spanner_core::record::Finish;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
+
+use crate::calls::serve_pieces;
+use crate::support::{PATIENCE, Stage, binary, openai, prompt, send, until, whole};
+
+struct Running {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    address: String,
+}
+
+async fn start(stage: &Stage, lines: &str) -> Running {
+    let mut child = Command::new(binary())
+        .arg("--config")
+        .arg(stage.configure(lines))
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = waited(&mut log, "serving").await;
+    let address = line.split("address=").nth(1).unwrap();
+    let address = address.split(' ').next().unwrap().to_owned();
+    Running {
+        child,
+        log,
+        address,
+    }
+}
+
+/// The next line of the log with these words.
+async fn waited(log: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    let reading = async {
+        loop {
+            let line = log.next_line().await.unwrap().expect("a line");
+            if line.contains(words) {
+                return line;
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect(words)
+}
+
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    let sent = Command::new("kill").args([name, &id]).status().await;
+    assert!(sent.unwrap().success());
+}
+
+#[tokio::test]
+async fn sigterm_drains_settles_and_exits_with_0() {
+    let stage = Stage::set().await;
+    let (url, pieces) = serve_pieces().await;
+    let mut running = start(&stage, &openai(&url)).await;
+    let request = Request::post(format!("http://{}/v1/chat/completions", running.address))
+        .header("content-type", "application/json")
+        .header(
+            "authorization",
+            format!("Bearer {}", stage.token("alice", &["support"])),
+        );
+    let response = send(request, prompt()).await;
+    assert_eq!(response.status(), 200);
+    signal(&running.child, "-TERM").await;
+    let address = running.address.clone();
+    until(async || TcpStream::connect(&address).await.is_err().then_some(())).await;
+    pieces.send("data: last\n\n").unwrap();
+    drop(pieces);
+    assert_eq!(whole(response).await.body, "data: last\n\n");
+    waited(&mut running.log, "every record is settled").await;
+    let status = timeout(PATIENCE, running.child.wait()).await.unwrap();
+    assert!(status.as_ref().unwrap().success(), "{status:?}");
+    let outcome = stage.rows().pop().unwrap().outcome.unwrap();
+    assert_eq!(outcome.finish, Finish::Complete);
+}
+
+#[tokio::test]
+async fn sighup_reads_the_access_again_and_tells_every_problem() {
+    let stage = Stage::set().await;
+    let mut running = start(&stage, &openai("http://127.0.0.1:9000")).await;
+    stage.write(
+        "access/models/acme/sentiment.toml",
+        "owner = 7\nmodel = 8\n",
+    );
+    signal(&running.child, "-HUP").await;
+    waited(&mut running.log, "start again").await;
+    waited(&mut running.log, "sentiment.toml:1:9: ").await;
+    waited(&mut running.log, "sentiment.toml:2:9: ").await;
+    signal(&running.child, "-INT").await;
+    let status = timeout(PATIENCE, running.child.wait()).await.unwrap();
+    assert!(status.as_ref().unwrap().success(), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_second_proxy_does_not_write_the_same_ledger() {
+    let stage = Stage::set().await;
+    let lines = openai("http://127.0.0.1:9000");
+    let _running = start(&stage, &lines).await;
+    let second = Command::new(binary())
+        .arg("--config")
+        .arg(stage.path("spanner.toml"))
+        .output();
+    let second = timeout(PATIENCE, second).await.unwrap().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("written by somebody else"), "{said}");
+}
