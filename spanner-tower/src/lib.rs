@@ -77,8 +77,8 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, FrameRefused, Frames, GuardBody, GuardBuilder, GuardLayer,
-    GuardService, Peer, Permitted, Problem, ProtectedResource,
+    Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
+    GuardBuilder, GuardLayer, GuardService, Peer, Permitted, Problem, ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]

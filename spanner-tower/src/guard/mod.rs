@@ -35,6 +35,7 @@ mod credentials;
 mod dialect;
 mod exempt;
 mod frames;
+mod further;
 mod layer;
 mod permitted;
 mod resource;
@@ -43,6 +44,7 @@ mod service;
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
 pub use frames::{FrameRefused, Frames};
+pub use further::{Further, FurtherRefused};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;

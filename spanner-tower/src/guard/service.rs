@@ -27,6 +27,7 @@ use super::body::{GuardBody, Head, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
+use super::further::Further;
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
@@ -267,9 +268,13 @@ impl<B> Admitted<B> {
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
         parts.extensions.remove::<Permitted>();
+        parts.extensions.remove::<Further>();
         parts.extensions.insert(Guarded);
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
+        }
+        if let Some(inquiry) = permit.inquiry() {
+            parts.extensions.insert(Further::new(inquiry));
         }
         let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
             let allowed = permit.target().map_or(&[][..], Target::pairs);

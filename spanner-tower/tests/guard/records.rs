@@ -10,8 +10,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use spanner_core::record::{Finish, OutcomeClass};
 use spanner_core::testing::{Fixed, MemorySink};
-use spanner_core::{Count, SinkFault};
-use spanner_tower::RequestBody;
+use spanner_core::{Action, Count, Pair, Resource, SinkFault};
+use spanner_tower::{Further, RequestBody};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Behind, chat, guarded, layer, layer_at, send};
@@ -349,4 +349,34 @@ async fn trailers_carry_neither_credentials_nor_words_of_the_guard() {
     let answer = response.into_body().collect().await.unwrap();
     let seen: Vec<_> = answer.trailers().unwrap().keys().cloned().collect();
     assert_eq!(seen, ["x-checksum"]);
+}
+
+/// BOD-08, BOD-09, BOD-36: a service that falls back to another model asks again.
+#[tokio::test]
+async fn a_model_that_the_request_did_not_name_is_decided_when_the_service_asks() {
+    let sink = MemorySink::new();
+    let inner = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
+        let further = Further::of(request.extensions()).unwrap().clone();
+        let pair = |name: &str| Pair::new(Action::Generate, Resource::model(name.parse().unwrap()));
+        let allowed = further.ask([pair("acme/larger")]).await;
+        let refused = further.ask([pair("secret/x")]).await.unwrap_err();
+        assert_eq!(allowed, Ok(()));
+        assert_eq!(refused.notice().status.http(), 403);
+        let text = format!("{refused}");
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+    });
+    let guarded = layer(sink.clone()).layer(inner);
+    let response = guarded.oneshot(chat("alice", "acme/small")).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("may not generate on `secret/x`"), "{text}");
+    let decisions = sink.decisions();
+    let reasons: Vec<&str> = decisions.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(reasons, ["granted", "granted", "authz.no_permit"]);
+    assert!(
+        decisions[1..]
+            .iter()
+            .all(|it| it.parent == Some(decisions[0].id))
+    );
+    assert_eq!(sink.outcomes().len(), 3);
 }
