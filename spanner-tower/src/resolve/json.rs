@@ -166,13 +166,16 @@ impl JsonScan {
 
     /// Goes on with a new document; what was found stays.
     pub(super) fn restart(&mut self) {
-        let states = (0..self.places.len()).map(|place| State {
-            place,
-            step: 0,
-            variant: false,
-        });
-        let next = self.closed(states.collect::<Vec<_>>().into_iter());
-        self.next = next;
+        self.next.clear();
+        for (place, wanted) in self.places.iter().enumerate() {
+            // Where any depth begins at once, the step behind it may come at once, too.
+            let loose = wanted.steps.iter().take_while(|step| **step == Step::Any);
+            self.next.extend((0..=loose.count()).map(|step| State {
+                place,
+                step,
+                variant: false,
+            }));
+        }
         self.at = At::Value;
         self.levels.clear();
         self.keeps = false;
@@ -181,6 +184,10 @@ impl JsonScan {
 
     pub(super) const fn found(&self) -> &Found {
         &self.found
+    }
+
+    pub(super) fn into_found(self) -> Found {
+        self.found
     }
 
     /// Whether nothing of a document has come yet.
@@ -197,6 +204,9 @@ impl JsonScan {
         while let Some(byte) = bytes.first() {
             let taken = match self.at {
                 At::Text { key } => self.text(bytes, key)?,
+                At::Number(Digits::Whole | Digits::Fraction, _) if byte.is_ascii_digit() => {
+                    self.digits(bytes)
+                }
                 _ => self.step(*byte)?,
             };
             bytes = bytes.get(taken..).unwrap_or_default();
@@ -256,6 +266,10 @@ impl JsonScan {
     /// The states of the next element of the list that is open.
     fn element(&mut self) {
         let states = self.levels.last().map_or(&[][..], |level| &level.states);
+        if states.is_empty() {
+            self.next.clear();
+            return;
+        }
         let next = self.step_to_elements(states);
         self.next = next;
     }
@@ -353,6 +367,7 @@ impl JsonScan {
         self.keeps = keeps;
     }
 
+    #[inline]
     fn push(&mut self, bytes: &[u8]) {
         if !self.keeps || self.long {
             return;
@@ -556,6 +571,14 @@ impl JsonScan {
         self.at = At::Number(digits, 0);
     }
 
+    /// Takes digits in a row, where any number of them may stand.
+    fn digits(&mut self, bytes: &[u8]) -> usize {
+        let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
+        let taken = digits.count();
+        self.push(bytes.get(..taken).unwrap_or_default());
+        taken
+    }
+
     fn number(&mut self, digits: Digits, exponent: u32, byte: u8) -> Result<usize, RequestFault> {
         let next = match (digits, byte) {
             (Digits::Minus, b'0') => Digits::Zero,
@@ -600,6 +623,9 @@ impl JsonScan {
             }
         }
         self.value_ends();
+        if self.next.is_empty() {
+            return Ok(());
+        }
         let (kept, states) = (mem::take(&mut self.kept), mem::take(&mut self.next));
         let text = str::from_utf8(&kept).unwrap_or_default();
         let taken = self.leaf(&states, &Leaf::Other(text));

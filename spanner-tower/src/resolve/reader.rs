@@ -48,15 +48,15 @@ impl Reader {
     ) -> Result<Self, RequestFault> {
         let scan = match media {
             Media::Json if !wanted.json.is_empty() => {
-                Scan::Json(JsonScan::new(wanted.json.as_slice().into()))
+                Scan::Json(JsonScan::new(Arc::clone(&wanted.sealed.json)))
             }
             Media::Lines if !wanted.lines.is_empty() && !wanted.in_file => {
-                Scan::Lines(LineScan::new(wanted.lines.as_slice().into()))
+                Scan::Lines(LineScan::new(Arc::clone(&wanted.sealed.lines)))
             }
             Media::Form if !wanted.form.is_empty() || wanted.in_file => {
                 let content_type = single(headers, &CONTENT_TYPE).ok().flatten();
-                let lines = wanted.in_file.then(|| wanted.lines.as_slice().into());
-                let fields: Arc<[_]> = wanted.form.as_slice().into();
+                let lines = wanted.in_file.then(|| Arc::clone(&wanted.sealed.lines));
+                let fields = Arc::clone(&wanted.sealed.form);
                 Scan::Form(FormScan::new(
                     content_type.unwrap_or_default(),
                     Sought { fields, lines },
@@ -152,6 +152,19 @@ impl Reader {
             }
         }
         content
+    }
+}
+
+impl Reader {
+    /// What was found, of a body that is over.
+    pub(super) fn into_content(self) -> Content {
+        match self.scan {
+            Scan::Json(scan) => Content {
+                json: scan.into_found(),
+                ..Content::default()
+            },
+            Scan::Lines(_) | Scan::Form(_) | Scan::Refs(_) => self.content(false),
+        }
     }
 }
 

@@ -383,7 +383,7 @@ impl Talk {
         let Rule::Guarded(guarded) = &self.0.row.route.rule else {
             return Err(RequestFault::NoModel);
         };
-        let mut scan = JsonScan::new(guarded.wanted.frames.as_slice().into());
+        let mut scan = JsonScan::new(Arc::clone(&guarded.wanted.sealed.frames));
         scan.feed(frame)?;
         scan.end()?;
         let body = Content {
@@ -473,7 +473,7 @@ impl Known {
             return Ok((target, RequestBody::scanned(beginning, watch)));
         }
         reader.end()?;
-        let target = self.target(&reader.content(false))?;
+        let target = self.target(&reader.into_content())?;
         Ok((
             target,
             RequestBody::read(held.split_to(held.len()), trailers),

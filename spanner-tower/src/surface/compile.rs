@@ -120,7 +120,8 @@ impl<'f> Compiler<'f> {
             }
             rules.extend(self.touches(row, shared, at));
         }
-        let wanted = std::mem::take(&mut self.wanted);
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.seal();
         let kinds = [
             !wanted.json.is_empty() || (!wanted.form.is_empty() || wanted.in_file),
             !wanted.lines.is_empty() && !wanted.in_file,

@@ -1,5 +1,7 @@
 //! One row of a surface.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Method};
 use spanner_core::Action;
 
@@ -85,9 +87,30 @@ pub(crate) struct Wanted {
     pub(crate) stream: bool,
     /// In the text frames of a WebSocket.
     pub(crate) frames: Vec<Place>,
+    /// The same for those who read, once all is known.
+    pub(crate) sealed: Sealed,
+}
+
+/// What readers of bodies share.
+#[derive(Debug, Default)]
+pub(crate) struct Sealed {
+    pub(crate) json: Arc<[Place]>,
+    pub(crate) lines: Arc<[Place]>,
+    pub(crate) form: Arc<[(String, Want)]>,
+    pub(crate) frames: Arc<[Place]>,
 }
 
 impl Wanted {
+    /// All that is wanted is known.
+    pub(super) fn seal(&mut self) {
+        self.sealed = Sealed {
+            json: self.json.as_slice().into(),
+            lines: self.lines.as_slice().into(),
+            form: self.form.as_slice().into(),
+            frames: self.frames.as_slice().into(),
+        };
+    }
+
     /// Whether there is something to find in the body of an HTTP request.
     pub(crate) const fn reads_body(&self) -> bool {
         !self.json.is_empty() || !self.lines.is_empty() || !self.form.is_empty() || self.refs
