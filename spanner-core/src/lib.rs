@@ -24,6 +24,7 @@ mod caller;
 mod gate;
 mod host;
 mod name;
+pub mod promotion;
 pub mod record;
 mod refusal;
 mod sink;

@@ -1,0 +1,86 @@
+//! What is in force, and how it came to be.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::event::{Event, Step};
+use super::life::{Fault, Promotion};
+use crate::RecordId;
+use crate::name::{Environment, ModelName};
+
+/// All promotions, as their events tell.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    promotions: BTreeMap<RecordId, Promotion>,
+    events: Vec<Event>,
+    /// What was put in force in an environment and not rolled back, the last one last.
+    in_force: HashMap<(ModelName, Environment), Vec<RecordId>>,
+}
+
+impl History {
+    /// No promotion yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// A [`Fault`] if no promotion can have had it; the history is as it was.
+    pub fn take(&mut self, event: Event) -> Result<&Promotion, Fault> {
+        let known = self.promotions.get(&event.promotion);
+        let after = match known {
+            Some(promotion) => promotion.after(&event)?,
+            None => Promotion::begin(&event)?,
+        };
+        if matches!(event.step, Step::RolledBack { .. }) {
+            let latest = self.current(&after.candidate().model, &after.plan().into);
+            if latest.map(Promotion::id) != Some(event.promotion) {
+                return Err(Fault::Event("another promotion has taken its place"));
+            }
+        }
+        let place = (after.candidate().model.clone(), after.plan().into.clone());
+        let stack = self.in_force.entry(place).or_default();
+        match event.step {
+            Step::Promoted { .. } => stack.push(event.promotion),
+            Step::RolledBack { .. } => drop(stack.pop()),
+            Step::Proposed { .. }
+            | Step::Approved { .. }
+            | Step::Rejected { .. }
+            | Step::Withdrawn => {}
+        }
+        let id = event.promotion;
+        self.events.push(event);
+        Ok(self.promotions.entry(id).insert_entry(after).into_mut())
+    }
+
+    /// A promotion.
+    #[must_use]
+    pub fn promotion(&self, id: RecordId) -> Option<&Promotion> {
+        self.promotions.get(&id)
+    }
+
+    /// The promotion under which a model is served in an environment; `None` if none put it
+    /// there, or each was rolled back.
+    #[must_use]
+    pub fn current(&self, model: &ModelName, environment: &Environment) -> Option<&Promotion> {
+        let stack = self.in_force.get(&(model.clone(), environment.clone()))?;
+        self.promotions.get(stack.last()?)
+    }
+
+    /// Who did what, in order: everything about a model in an environment, or in all.
+    pub fn of<'h>(
+        &'h self,
+        model: &'h ModelName,
+        environment: Option<&'h Environment>,
+    ) -> impl Iterator<Item = (&'h Event, &'h Promotion)> {
+        let told = self.events.iter().filter_map(|event| {
+            let promotion = self.promotions.get(&event.promotion)?;
+            Some((event, promotion))
+        });
+        told.filter(move |(_, promotion)| {
+            let here = environment.is_none_or(|wanted| promotion.plan().into == *wanted);
+            promotion.candidate().model == *model && here
+        })
+    }
+}
