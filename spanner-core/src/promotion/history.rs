@@ -51,7 +51,11 @@ impl History {
         }
         let id = event.promotion;
         self.events.push(event);
-        Ok(self.promotions.entry(id).insert_entry(after).into_mut())
+        Ok(&*self
+            .promotions
+            .entry(id)
+            .and_modify(|promotion| promotion.clone_from(&after))
+            .or_insert(after))
     }
 
     /// A promotion.
