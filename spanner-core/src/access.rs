@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
 use crate::action::Action;
 use crate::caller::{Caller, Party};
 use crate::name::Environment;
 use crate::target::Resource;
+use crate::{RecordId, Timestamp};
 
 /// What a policy may read of a request besides who, what and where. Flat, and computed
 /// before any policy is asked: policies do no arithmetic.
@@ -230,6 +230,9 @@ pub struct Verdict {
     pub shadows: Vec<Arc<str>>,
     /// For a refusal: what to do about it.
     pub advice: Advice,
+    /// The promotion under which the model is served in the environment, where promotions
+    /// decide what is in force there.
+    pub promotion: Option<RecordId>,
 }
 
 impl Verdict {
@@ -243,6 +246,7 @@ impl Verdict {
             errors: Vec::new(),
             shadows: Vec::new(),
             advice: Advice::default(),
+            promotion: None,
         }
     }
 
@@ -256,6 +260,7 @@ impl Verdict {
             errors: Vec::new(),
             shadows: Vec::new(),
             advice: Advice::default(),
+            promotion: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Effect;
+use crate::access::{Context, Effect};
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind, Freshness, Principal};
 use crate::refusal::Fault;
@@ -246,6 +246,9 @@ pub struct CallerEntry {
     pub scopes: Vec<String>,
     /// Assurance of the sign-in, 0 to 3.
     pub assurance: u8,
+    /// How long ago the person signed in, in seconds; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_age_s: Option<u64>,
     /// The token's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
@@ -328,6 +331,9 @@ pub struct PairEntry {
     /// The revision asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// The promotion under which the model is served here: who approved this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<RecordId>,
 }
 
 impl From<&Principal> for PrincipalEntry {
@@ -372,6 +378,7 @@ impl CallerEntry {
             tenant: caller.tenant().map(str::to_owned),
             scopes: caller.scopes().to_vec(),
             assurance: caller.assurance(),
+            auth_age_s: Context::of(caller, now).auth_age.map(|age| age.as_secs()),
             token_id: credential.token_id.clone(),
             session: credential.session.clone(),
             token_hash: credential.token_hash.clone(),
@@ -397,6 +404,7 @@ impl From<&Pair> for PairEntry {
             action: pair.action,
             model,
             revision,
+            promotion: None,
         }
     }
 }

@@ -175,7 +175,7 @@ impl Open {
             parent: self.parent,
             time: self.time,
             service: self.gate.shared.service.clone(),
-            environment: self.gate.shared.environment.to_string(),
+            environment: self.gate.environment.to_string(),
             caller: self
                 .caller
                 .as_ref()
@@ -187,7 +187,11 @@ impl Open {
             target: self
                 .target
                 .iter()
-                .flat_map(|target| target.pairs().iter().map(PairEntry::from))
+                .flat_map(Target::pairs)
+                .map(|pair| PairEntry {
+                    promotion: answer.promotion(&pair.resource),
+                    ..PairEntry::from(pair)
+                })
                 .collect(),
             surface: self.surface.as_deref().map(str::to_owned),
             route: self.route.as_deref().map(str::to_owned),

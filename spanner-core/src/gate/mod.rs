@@ -53,14 +53,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::Timestamp;
 use crate::access::{Authorize, Context, Effect, Question, Verdicts};
 use crate::caller::{Caller, CallerKind, Party};
 use crate::host::Host;
 use crate::name::Environment;
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
-use crate::target::Target;
+use crate::target::{Resource, Target};
+use crate::{RecordId, Timestamp};
 
 pub use attempt::Attempt;
 pub use decided::{Decided, Refused};
@@ -72,11 +72,11 @@ pub use settlement::{Meter, Settlement, Usage};
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
+    environment: Environment,
 }
 
 struct Shared {
     service: String,
-    environment: Environment,
     authorizer: Box<dyn Authorize>,
     sink: Box<dyn AuditSink>,
     host: Box<dyn Host>,
@@ -95,11 +95,19 @@ impl Gate {
         Self {
             shared: Arc::new(Shared {
                 service: service.into(),
-                environment,
                 authorizer: Box::new(authorizer),
                 sink: Box::new(sink),
                 host: Box::new(host),
             }),
+            environment,
+        }
+    }
+
+    /// The same gate in another environment: for a service whose requests are about several.
+    fn within(&self, environment: &Environment) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            environment: environment.clone(),
         }
     }
 
@@ -112,7 +120,7 @@ impl Gate {
     /// The environment whose access is asked.
     #[must_use]
     pub fn environment(&self) -> &Environment {
-        &self.shared.environment
+        &self.environment
     }
 
     /// The wall clock of the gate's host.
@@ -164,7 +172,7 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("service", &self.shared.service)
-            .field("environment", &self.shared.environment)
+            .field("environment", &self.environment)
             .finish_non_exhaustive()
     }
 }
@@ -196,6 +204,8 @@ struct Answer {
     errors: Vec<String>,
     shadows: Vec<String>,
     digest: Option<String>,
+    /// The promotions under which models are served.
+    promotions: Vec<(Resource, RecordId)>,
 }
 
 impl Answer {
@@ -206,6 +216,7 @@ impl Answer {
             errors: Vec::new(),
             shadows: Vec::new(),
             digest: None,
+            promotions: Vec::new(),
         }
     }
 
@@ -232,12 +243,23 @@ impl Answer {
             collect(&mut answer.policies, &verdict.policies);
             collect(&mut answer.errors, &verdict.errors);
             collect(&mut answer.shadows, &verdict.shadows);
+            if let Some(promotion) = verdict.promotion
+                && answer.promotion(question.resource).is_none()
+            {
+                let served = (question.resource.clone(), promotion);
+                answer.promotions.push(served);
+            }
             if verdict.effect != Effect::Allow {
                 denied.push((question, verdict));
             }
         }
         answer.refusal = Denial::of(&denied).map(|denial| Refusal::Permission(Box::new(denial)));
         answer
+    }
+
+    fn promotion(&self, resource: &Resource) -> Option<RecordId> {
+        let served = self.promotions.iter().find(|(other, _)| other == resource);
+        served.map(|(_, promotion)| *promotion)
     }
 }
 

@@ -121,6 +121,21 @@ impl Inquiry {
         self.attempt().decide(self.caller.clone(), target)
     }
 
+    /// The same in another environment, for what a request asks to be done there.
+    #[must_use]
+    pub fn within(&self, environment: &Environment) -> Self {
+        Self {
+            gate: self.gate.within(environment),
+            ..self.clone()
+        }
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Records that a further message is refused before it could be decided.
     pub fn refuse(&self, refusal: crate::Refusal) -> Decided {
         let mut attempt = self.attempt();

@@ -19,15 +19,40 @@ pub struct DigestError;
 
 /// A revision of a model and the manifest that goes with it: what an approval is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The model.
     pub model: ModelName,
-    /// Its revision.
-    pub revision: Revision,
-    /// The digest of what the revision is.
-    pub content: Digest,
+    /// Its revision; `None` where only its access moves, and whatever is served stays.
+    pub revision: Option<Revision>,
+    /// The digest of what the revision is, where whoever proposes it tells: a name alone may
+    /// come to mean something else.
+    pub content: Option<Digest>,
     /// The digest of the manifest that is to be in force with it.
     pub manifest: Digest,
+}
+
+impl Candidate {
+    /// A model with a manifest, its revision left as it is.
+    #[must_use]
+    pub const fn new(model: ModelName, manifest: Digest) -> Self {
+        Self {
+            model,
+            revision: None,
+            content: None,
+            manifest,
+        }
+    }
+
+    /// With this revision, and the digest of what it is, if that is known.
+    #[must_use]
+    pub fn revision(self, revision: Revision, content: Option<Digest>) -> Self {
+        Self {
+            revision: Some(revision),
+            content,
+            ..self
+        }
+    }
 }
 
 impl Digest {

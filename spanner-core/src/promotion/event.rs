@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
+use crate::action::Action;
 use crate::caller::Caller;
 use crate::record::PrincipalEntry;
 use crate::{RecordId, Timestamp};
@@ -16,8 +17,9 @@ pub struct Event {
     pub promotion: RecordId,
     /// When.
     pub time: Timestamp,
-    /// Who.
-    pub by: SignatoryEntry,
+    /// Who; absent where nobody asked: what was found in force was [adopted](Step::Adopted).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<SignatoryEntry>,
     /// What.
     #[serde(flatten)]
     pub step: Step,
@@ -28,6 +30,15 @@ pub struct Event {
 #[serde(tag = "step", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Step {
+    /// What was in force before promotions were kept stays in force. Nobody approved it here.
+    Adopted {
+        /// What.
+        candidate: CandidateEntry,
+        /// Where.
+        into: String,
+        /// The manifest, whole.
+        manifest: String,
+    },
     /// A candidate was proposed.
     Proposed {
         /// What.
@@ -38,11 +49,20 @@ pub enum Step {
         into: String,
         /// How many approvals it needs.
         approvals: u8,
+        /// The promotion in whose place it is to come; absent if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<RecordId>,
+        /// The manifest, whole: what is in force once it is promoted.
+        manifest: String,
+        /// Who would gain and lose what.
+        difference: Vec<ChangeEntry>,
     },
     /// The candidate was approved, as it was shown.
     Approved {
         /// What was shown.
         candidate: CandidateEntry,
+        /// The difference of access that was shown.
+        difference: Vec<ChangeEntry>,
     },
     /// It was turned down.
     Rejected {
@@ -56,12 +76,58 @@ pub enum Step {
         /// For an emergency, which waits for no approvals: why, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         emergency: Option<String>,
+        /// Who gained and lost what.
+        difference: Vec<ChangeEntry>,
     },
     /// What was in force before is in force again.
     RolledBack {
         /// Why, in words.
         reason: String,
+        /// Who gained and lost what.
+        difference: Vec<ChangeEntry>,
     },
+}
+
+impl Step {
+    /// The word that stands in `step`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Adopted { .. } => "adopted",
+            Self::Proposed { .. } => "proposed",
+            Self::Approved { .. } => "approved",
+            Self::Rejected { .. } => "rejected",
+            Self::Withdrawn => "withdrawn",
+            Self::Promoted { .. } => "promoted",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+}
+
+/// What changes for one holder of roles when a candidate comes into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ChangeEntry {
+    /// For whom, as manifests write it: `group:corp/support`.
+    pub holder: String,
+    /// What they could not do, and can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gains: Vec<Action>,
+    /// What they could do, and cannot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loses: Vec<Action>,
+}
+
+impl ChangeEntry {
+    /// A change.
+    #[must_use]
+    pub fn new(holder: impl Into<String>, gains: Vec<Action>, loses: Vec<Action>) -> Self {
+        Self {
+            holder: holder.into(),
+            gains,
+            loses,
+        }
+    }
 }
 
 /// Who took a step, with the agents that acted.
@@ -82,10 +148,12 @@ pub struct SignatoryEntry {
 pub struct CandidateEntry {
     /// The model.
     pub model: String,
-    /// Its revision.
-    pub revision: String,
-    /// The digest of what the revision is.
-    pub content: String,
+    /// Its revision; absent where only its access moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The digest of what the revision is, where it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// The digest of its manifest.
     pub manifest: String,
 }
@@ -107,8 +175,8 @@ impl From<&Candidate> for CandidateEntry {
     fn from(candidate: &Candidate) -> Self {
         Self {
             model: candidate.model.to_string(),
-            revision: candidate.revision.to_string(),
-            content: candidate.content.to_string(),
+            revision: candidate.revision.as_ref().map(ToString::to_string),
+            content: candidate.content.as_ref().map(ToString::to_string),
             manifest: candidate.manifest.to_string(),
         }
     }

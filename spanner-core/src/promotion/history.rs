@@ -33,16 +33,25 @@ impl History {
             Some(promotion) => promotion.after(&event)?,
             None => Promotion::begin(&event)?,
         };
-        if matches!(event.step, Step::RolledBack { .. }) {
-            let latest = self.current(&after.candidate().model, &after.plan().into);
-            if latest.map(Promotion::id) != Some(event.promotion) {
+        let latest = self.current(&after.candidate().model, &after.plan().into);
+        let latest = latest.map(Promotion::id);
+        match event.step {
+            Step::RolledBack { .. } if latest != Some(event.promotion) => {
                 return Err(Fault::Event("another promotion has taken its place"));
             }
+            Step::Promoted { .. } if latest != after.plan().base => return Err(Fault::Superseded),
+            Step::Adopted { .. } if latest.is_some() => {
+                return Err(Fault::Event("something is in force already"));
+            }
+            Step::Proposed { .. } | Step::Adopted { .. } if known.is_some() => {
+                return Err(Fault::Event("it is there already"));
+            }
+            _ => {}
         }
         let place = (after.candidate().model.clone(), after.plan().into.clone());
         let stack = self.in_force.entry(place).or_default();
         match event.step {
-            Step::Promoted { .. } => stack.push(event.promotion),
+            Step::Promoted { .. } | Step::Adopted { .. } => stack.push(event.promotion),
             Step::RolledBack { .. } => drop(stack.pop()),
             Step::Proposed { .. }
             | Step::Approved { .. }
@@ -70,6 +79,25 @@ impl History {
     pub fn current(&self, model: &ModelName, environment: &Environment) -> Option<&Promotion> {
         let stack = self.in_force.get(&(model.clone(), environment.clone()))?;
         self.promotions.get(stack.last()?)
+    }
+
+    /// Whatever is in force where promotions are kept.
+    pub fn in_force(&self) -> impl Iterator<Item = &Promotion> {
+        let latest = self.in_force.values().filter_map(|stack| stack.last());
+        latest.filter_map(|id| self.promotions.get(id))
+    }
+
+    /// What would be in force if the promotion that is were rolled back; `None` if nothing
+    /// would.
+    #[must_use]
+    pub fn before(&self, model: &ModelName, environment: &Environment) -> Option<&Promotion> {
+        let stack = self.in_force.get(&(model.clone(), environment.clone()))?;
+        self.promotions.get(stack.iter().rev().nth(1)?)
+    }
+
+    /// All of them, the oldest first.
+    pub fn promotions(&self) -> impl Iterator<Item = &Promotion> {
+        self.promotions.values()
     }
 
     /// Who did what, in order: everything about a model in an environment, or in all.

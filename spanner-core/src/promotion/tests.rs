@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::caller::{Caller, CallerKind, Principal};
-use crate::{Effect, RecordId, Timestamp, Verdict, VerdictReason};
+use crate::testing::{Fixed, MemorySink, Rules, wait};
+use crate::{Action, Arrival, Gate, Permit, RecordId, Resource, Target, Timestamp};
 
 fn caller(kind: CallerKind, name: &str) -> Caller {
     let principal = Principal::new("corp".parse().unwrap(), kind, name.parse().unwrap());
@@ -20,13 +21,22 @@ fn through(agent: &str, name: &str) -> Caller {
         .unwrap()
 }
 
+const MANIFEST: &str = "model = \"acme/sentiment\"";
+
 fn candidate(content: u8) -> Candidate {
-    Candidate {
-        model: "acme/sentiment".parse().unwrap(),
-        revision: "v2".parse().unwrap(),
-        content: Digest::of(&[content]),
-        manifest: Digest::of(b"manifest"),
-    }
+    let manifest = Digest::of(MANIFEST.as_bytes());
+    Candidate::new("acme/sentiment".parse().unwrap(), manifest)
+        .revision("v2".parse().unwrap(), Some(Digest::of(&[content])))
+}
+
+fn shown(content: u8) -> Shown {
+    Shown::new(candidate(content), vec![])
+}
+
+fn proposal(content: u8, plan: Plan) -> Proposal {
+    let gains = vec![Action::Generate];
+    let change = ChangeEntry::new("group:corp/support", gains, vec![]);
+    Proposal::new(candidate(content), plan, MANIFEST, vec![change])
 }
 
 fn plan(approvals: u8) -> Plan {
@@ -37,12 +47,19 @@ fn plan(approvals: u8) -> Plan {
     )
 }
 
-fn may() -> Verdict {
-    Verdict::allow(vec!["grant".into()])
+/// A permit of somebody for an action on a model in an environment.
+fn permit_for(by: &Caller, action: Action, model: &str, environment: &str) -> Permit {
+    let rules = Rules::allow(|_| true);
+    let host = Fixed::at("2026-11-24T12:00:00Z");
+    let environment = environment.parse().unwrap();
+    let gate = Gate::new("test", environment, rules, MemorySink::new(), host);
+    let target = Target::one(action, Resource::model(model.parse().unwrap()));
+    let decided = gate.open(Arrival::new()).decide(by.clone(), target);
+    wait(decided.recorded()).unwrap()
 }
 
-fn may_not() -> Verdict {
-    Verdict::deny(VerdictReason::NoGrant)
+fn may(by: &Caller, action: Action) -> Permit {
+    permit_for(by, action, "acme/sentiment", "production")
 }
 
 fn now() -> Timestamp {
@@ -52,7 +69,12 @@ fn now() -> Timestamp {
 fn proposed(approvals: u8) -> Promotion {
     let nina = caller(CallerKind::User, "nina");
     let id = RecordId::from_u128(7);
-    let event = Promotion::propose(id, &candidate(0), &plan(approvals), &nina, &may(), now());
+    let event = Promotion::propose(
+        id,
+        &proposal(0, plan(approvals)),
+        &may(&nina, Action::Promote),
+        now(),
+    );
     Promotion::begin(&event.unwrap()).unwrap()
 }
 
@@ -67,17 +89,24 @@ fn only_people_who_did_not_propose_approve_and_once() {
         (through("copilot", "omar"), Fault::NotAPerson),
     ];
     for (by, due) in rows {
-        let approved = promotion.approve(&candidate(0), &by, &may(), now());
+        let approved = promotion.approve(&shown(0), &may(&by, Action::Approve), now());
         assert_eq!(approved, Err(due));
     }
-    let refused = promotion.approve(&candidate(0), &omar, &may_not(), now());
-    assert_eq!(refused, Err(Fault::NotPermitted));
+    for (action, model, environment) in [
+        (Action::Promote, "acme/sentiment", "production"),
+        (Action::Approve, "acme/other", "production"),
+        (Action::Approve, "acme/sentiment", "staging"),
+    ] {
+        let permit = permit_for(&omar, action, model, environment);
+        let refused = promotion.approve(&shown(0), &permit, now());
+        assert_eq!(refused, Err(Fault::NotPermitted));
+    }
     let once = promotion
-        .approve(&candidate(0), &omar, &may(), now())
+        .approve(&shown(0), &may(&omar, Action::Approve), now())
         .unwrap();
     let promotion = promotion.after(&once).unwrap();
     assert_eq!(
-        promotion.approve(&candidate(0), &omar, &may(), now()),
+        promotion.approve(&shown(0), &may(&omar, Action::Approve), now()),
         Err(Fault::Twice)
     );
     assert_eq!(promotion.after(&once), Err(Fault::Twice));
@@ -90,19 +119,19 @@ fn whatever_changed_is_not_what_was_approved() {
         caller(CallerKind::User, "nina"),
         caller(CallerKind::User, "omar"),
     );
-    let shown = promotion.approve(&candidate(1), &omar, &may(), now());
-    assert_eq!(shown, Err(Fault::Changed));
+    let other = promotion.approve(&shown(1), &may(&omar, Action::Approve), now());
+    assert_eq!(other, Err(Fault::Changed));
     let approved = promotion
-        .approve(&candidate(0), &omar, &may(), now())
+        .approve(&shown(0), &may(&omar, Action::Approve), now())
         .unwrap();
     let promotion = promotion.after(&approved).unwrap();
     assert_eq!(
-        promotion.promote(&candidate(1), &nina, &may(), now()),
+        promotion.promote(&shown(1), &may(&nina, Action::Promote), now()),
         Err(Fault::Changed)
     );
     assert!(
         promotion
-            .promote(&candidate(0), &nina, &may(), now())
+            .promote(&shown(0), &may(&nina, Action::Promote), now())
             .is_ok()
     );
 }
@@ -111,9 +140,10 @@ fn whatever_changed_is_not_what_was_approved() {
 fn an_emergency_says_why_and_is_marked() {
     let promotion = proposed(2);
     let ada = caller(CallerKind::User, "ada");
-    let silent = promotion.promote_in_emergency(&candidate(0), " ", &ada, &may(), now());
+    let permit = may(&ada, Action::Administer);
+    let silent = promotion.promote_in_emergency(&shown(0), " ", &permit, now());
     assert_eq!(silent, Err(Fault::NoReason));
-    let event = promotion.promote_in_emergency(&candidate(0), "it is down", &ada, &may(), now());
+    let event = promotion.promote_in_emergency(&shown(0), "it is down", &permit, now());
     let promotion = promotion.after(&event.unwrap()).unwrap();
     assert_eq!(promotion.standing(), Standing::Emergency);
     assert!(promotion.is_in_force());
@@ -129,24 +159,30 @@ fn a_rollback_puts_in_force_what_was_before() {
     let (model, production) = (candidate(0).model, plan(1).into);
     for n in [1, 2] {
         let id = RecordId::from_u128(u128::from(n));
-        let event = Promotion::propose(id, &candidate(n), &plan(1), &nina, &may(), now());
+        let base = history.current(&model, &production).map(Promotion::id);
+        let proposal = proposal(n, plan(1).instead_of(base));
+        let event = Promotion::propose(id, &proposal, &may(&nina, Action::Promote), now());
         let promotion = history.take(event.unwrap()).unwrap().clone();
         let approved = promotion
-            .approve(&candidate(n), &omar, &may(), now())
+            .approve(&shown(n), &may(&omar, Action::Approve), now())
             .unwrap();
         let promotion = history.take(approved).unwrap().clone();
         let promoted = promotion
-            .promote(&candidate(n), &nina, &may(), now())
+            .promote(&shown(n), &may(&nina, Action::Promote), now())
             .unwrap();
         history.take(promoted).unwrap();
         assert_eq!(history.current(&model, &production).unwrap().id(), id);
     }
     let first = history.promotion(RecordId::from_u128(1)).unwrap();
-    let out_of_turn = first.roll_back("bad", &nina, &may(), now()).unwrap();
+    let out_of_turn = first
+        .roll_back("bad", vec![], &may(&nina, Action::Promote), now())
+        .unwrap();
     assert!(matches!(history.take(out_of_turn), Err(Fault::Event(_))));
     for left in [Some(1), None] {
         let current = history.current(&model, &production).unwrap().clone();
-        let event = current.roll_back("bad", &nina, &may(), now()).unwrap();
+        let event = current
+            .roll_back("bad", vec![], &may(&nina, Action::Promote), now())
+            .unwrap();
         history.take(event).unwrap();
         let now_current = history.current(&model, &production).map(Promotion::id);
         assert_eq!(now_current, left.map(RecordId::from_u128));
@@ -157,11 +193,77 @@ fn a_rollback_puts_in_force_what_was_before() {
 }
 
 #[test]
+fn what_would_come_in_another_place_than_was_shown_is_not_promoted() {
+    let (nina, omar) = (
+        caller(CallerKind::User, "nina"),
+        caller(CallerKind::User, "omar"),
+    );
+    let mut history = History::new();
+    let ids = [1, 2].map(RecordId::from_u128);
+    for id in ids {
+        let event = Promotion::propose(
+            id,
+            &proposal(0, plan(1)),
+            &may(&nina, Action::Promote),
+            now(),
+        );
+        let promotion = history.take(event.unwrap()).unwrap().clone();
+        let approved = promotion.approve(&shown(0), &may(&omar, Action::Approve), now());
+        history.take(approved.unwrap()).unwrap();
+    }
+    let promote = |history: &History, id| {
+        let promotion = history.promotion(id).unwrap();
+        promotion
+            .promote(&shown(0), &may(&nina, Action::Promote), now())
+            .unwrap()
+    };
+    let first = promote(&history, ids[0]);
+    history.take(first).unwrap();
+    let second = promote(&history, ids[1]);
+    assert_eq!(history.take(second), Err(Fault::Superseded));
+    let current = history.current(&candidate(0).model, &plan(1).into);
+    assert_eq!(current.map(Promotion::id), Some(ids[0]));
+}
+
+#[test]
+fn what_was_adopted_is_in_force_and_approved_by_nobody() {
+    let mut history = History::new();
+    let (model, production) = (candidate(0).model, plan(1).into);
+    let adopt = |id| {
+        let id = RecordId::from_u128(id);
+        Promotion::adopt(id, model.clone(), MANIFEST, &production, now())
+    };
+    let adopted = history.take(adopt(1)).unwrap().clone();
+    assert_eq!(adopted.standing(), Standing::Adopted);
+    assert!(adopted.is_in_force() && adopted.proposer().is_none());
+    assert!(matches!(history.take(adopt(2)), Err(Fault::Event(_))));
+    let nina = caller(CallerKind::User, "nina");
+    let back = adopted.roll_back("bad", vec![], &may(&nina, Action::Promote), now());
+    assert_eq!(back, Err(Fault::Standing(Standing::Adopted)));
+    let approved = adopted.approve(&shown(0), &may(&nina, Action::Approve), now());
+    assert_eq!(approved, Err(Fault::Standing(Standing::Adopted)));
+}
+
+#[test]
+fn a_manifest_with_another_digest_is_not_proposed() {
+    let nina = caller(CallerKind::User, "nina");
+    let mut proposal = proposal(0, plan(1));
+    proposal.manifest = "model = \"acme/other\"".into();
+    let event = Promotion::propose(
+        RecordId::from_u128(7),
+        &proposal,
+        &may(&nina, Action::Promote),
+        now(),
+    );
+    assert!(matches!(event, Err(Fault::Event(_))));
+}
+
+#[test]
 fn events_are_kept_as_json_and_give_the_same_promotion() {
     let promotion = proposed(1);
     let omar = caller(CallerKind::User, "omar");
     let event = promotion
-        .approve(&candidate(0), &omar, &may(), now())
+        .approve(&shown(0), &may(&omar, Action::Approve), now())
         .unwrap();
     let text = serde_json::to_string(&event).unwrap();
     assert!(text.contains(r#""step":"approved""#), "{text}");
@@ -209,18 +311,26 @@ proptest! {
         let mut over = false;
         for attempt in tries {
             let by = &people[attempt.who];
-            let verdict = if attempt.permitted { may() } else { may_not() };
-            let shown = candidate(attempt.content);
+            let shown = shown(attempt.content);
+            let due = [
+                Action::Approve,
+                Action::Approve,
+                Action::List,
+                Action::Promote,
+                Action::Administer,
+                Action::Promote,
+            ][attempt.what];
+            let permit = may(by, if attempt.permitted { due } else { Action::Read });
             let event = match attempt.what {
-                0 => promotion.approve(&shown, by, &verdict, now()),
-                1 => promotion.reject("no", by, &verdict, now()),
-                2 => promotion.withdraw(by, now()),
-                3 => promotion.promote(&shown, by, &verdict, now()),
-                4 => promotion.promote_in_emergency(&shown, "down", by, &verdict, now()),
-                _ => promotion.roll_back("bad", by, &verdict, now()),
+                0 => promotion.approve(&shown, &permit, now()),
+                1 => promotion.reject("no", &permit, now()),
+                2 => promotion.withdraw(&permit, now()),
+                3 => promotion.promote(&shown, &permit, now()),
+                4 => promotion.promote_in_emergency(&shown, "down", &permit, now()),
+                _ => promotion.roll_back("bad", vec![], &permit, now()),
             };
             let Ok(event) = event else { continue };
-            prop_assert!(attempt.what == 2 || verdict.effect == Effect::Allow);
+            prop_assert!(attempt.what == 2 || attempt.permitted);
             let after = promotion.after(&event).unwrap();
             match attempt.what {
                 0 => {
