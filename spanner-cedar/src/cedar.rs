@@ -12,6 +12,7 @@ use crate::guardrail::Placed;
 use crate::index::Access;
 use crate::load::{self, LoadError};
 use crate::promotion::PromotionRule;
+use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
 /// guardrails. Cheap to clone; clones share the access in force.
@@ -134,6 +135,16 @@ impl Cedar {
     #[must_use]
     pub fn promotion(&self, into: &Environment) -> Option<PromotionRule> {
         self.shared.current.load().promotions.get(into).cloned()
+    }
+
+    /// The whole matrix of what is granted, for people to read.
+    #[must_use]
+    pub fn review(&self) -> Review {
+        self.shared.current.load().review()
+    }
+
+    pub(crate) fn current(&self) -> Arc<Access> {
+        self.shared.current.load_full()
     }
 
     /// Answers a question with everything that led to the answer. For people: slower than

@@ -75,6 +75,15 @@ pub(crate) struct Grant {
     pub(crate) actions: ActionSet,
 }
 
+/// A grant with what it is on and whom it names.
+pub(crate) struct Given<'g> {
+    pub(crate) environment: &'g Environment,
+    /// `None`: on every model.
+    pub(crate) model: Option<&'g ModelName>,
+    pub(crate) holder: Holder,
+    pub(crate) grant: &'g Grant,
+}
+
 /// All guardrails.
 #[derive(Debug, Default)]
 pub(crate) struct Guardrails {
@@ -109,6 +118,25 @@ impl Grants {
 
     pub(crate) const fn len(&self) -> usize {
         self.count
+    }
+
+    /// All of them, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Given<'_>> {
+        self.by_environment
+            .iter()
+            .flat_map(|(environment, ground)| {
+                let models = ground.models.iter();
+                let models = models.map(|(model, holders)| (Some(model), holders));
+                let every = std::iter::once((None, &ground.every));
+                every.chain(models).flat_map(move |(model, holders)| {
+                    holders.each().map(move |(holder, grant)| Given {
+                        environment,
+                        model,
+                        holder,
+                        grant,
+                    })
+                })
+            })
     }
 
     /// The grants that name this party or a group or role of it, on this model or on all.
@@ -164,6 +192,19 @@ impl Grants {
             .zip(model)
             .and_then(|(ground, model)| ground.models.get(model));
         own.into_iter().chain(ground.map(|ground| &ground.every))
+    }
+}
+
+impl Holders {
+    fn each(&self) -> impl Iterator<Item = (Holder, &Grant)> {
+        let groups = self.groups.iter();
+        let groups = groups.map(|(group, grants)| (Holder::Group(group.clone()), grants));
+        let roles = self.roles.iter();
+        let roles = roles.map(|(role, grants)| (Holder::Role(role.clone()), grants));
+        let parties = self.parties.iter();
+        let parties = parties.map(|(party, grants)| (Holder::Party(party.clone()), grants));
+        let all = groups.chain(roles).chain(parties);
+        all.flat_map(|(holder, grants)| grants.iter().map(move |grant| (holder.clone(), grant)))
     }
 }
 

@@ -90,17 +90,21 @@
 
 mod cedar;
 mod decide;
+mod diff;
 mod explain;
 mod guardrail;
 mod index;
 mod load;
 mod promotion;
+mod review;
 mod role;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use cedar::{Builder, Cedar, Status};
+pub use diff::{Change, Difference};
 pub use explain::{Deciding, Explanation, Remedy};
 pub use load::{LoadError, Problem};
 pub use promotion::PromotionRule;
+pub use review::{Granted, Guarding, Review};

@@ -42,7 +42,6 @@ impl ActionSet {
         self.0.count_ones()
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(self) -> impl Iterator<Item = Action> {
         Action::ALL
             .into_iter()

@@ -7,6 +7,7 @@ mod faults;
 mod loading;
 mod plain;
 mod reloading;
+mod reviewing;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,
