@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use spanner_core::{Authorize, Environment, IssuerAlias, Question, Verdicts};
+use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Question, Verdicts};
 
 use crate::explain::Explanation;
 use crate::guardrail::Placed;
 use crate::index::Access;
 use crate::load::{self, LoadError};
-use crate::promotion::PromotionRule;
+use crate::promotion::{Kept, Promoted, PromotionRule};
 use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
@@ -92,7 +92,7 @@ impl Cedar {
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
-            Some(dir) => load::from_dir(dir, &shared.builder.issuers),
+            Some(dir) => load::from_dir(dir, &shared.builder.issuers, &shared.kept()),
             None => Err(load::no_directory()),
         })
     }
@@ -106,7 +106,39 @@ impl Cedar {
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<(), LoadError> {
         let shared = &*self.shared;
-        shared.change(|| load::from_memory(files, &shared.builder.issuers))
+        shared.change(|| load::from_memory(files, &shared.builder.issuers, &shared.kept()))
+    }
+
+    /// Puts in force what was promoted, in the place of what the files say, until something
+    /// else is kept; also after a reload.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a promoted manifest names something that the organization does not
+    /// have (any more); what was in force stays.
+    pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
+        let shared = &*self.shared;
+        let kept = Arc::new(kept);
+        shared.change(|| load::again(&shared.current.load(), &shared.builder.issuers, &kept))
+    }
+
+    /// What is kept in force.
+    #[must_use]
+    pub fn kept(&self) -> Arc<Kept> {
+        self.shared.kept()
+    }
+
+    /// The access that there would be if this were kept, apart from the one in force.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`].
+    pub fn preview(&self, kept: Kept) -> Result<Self, LoadError> {
+        let builder = self.shared.builder.clone();
+        let access = load::again(
+            &self.shared.current.load(),
+            &builder.issuers,
+            &Arc::new(kept),
+        )?;
+        Ok(builder.with(access, None))
     }
 
     /// The digest of the access in force, as records carry it: over every file that was
@@ -135,6 +167,57 @@ impl Cedar {
     #[must_use]
     pub fn promotion(&self, into: &Environment) -> Option<PromotionRule> {
         self.shared.current.load().promotions.get(into).cloned()
+    }
+
+    /// All rules of promotions, in the order of their environments' names.
+    #[must_use]
+    pub fn promotions(&self) -> Vec<PromotionRule> {
+        let access = self.shared.current.load();
+        access.promotions.values().cloned().collect()
+    }
+
+    /// The models that have a manifest, in the files or promoted, sorted, each with its owner as
+    /// manifests write it.
+    #[must_use]
+    pub fn models(&self) -> Vec<(ModelName, Option<String>)> {
+        let access = self.shared.current.load();
+        let owners = access.owners.iter();
+        let named = owners.map(|(model, owner)| {
+            let owner = owner.as_ref().map(ToString::to_string);
+            (model.clone(), owner)
+        });
+        let mut models: Vec<_> = named.collect();
+        models.sort();
+        models
+    }
+
+    /// The manifest of a model that is in force in an environment: as promoted, where promotions
+    /// are kept, otherwise its file's. `None` if there is none.
+    #[must_use]
+    pub fn manifest(&self, model: &ModelName, environment: &Environment) -> Option<Arc<str>> {
+        let access = self.shared.current.load();
+        if access.is_kept(environment) {
+            let here = |it: &&Promoted| it.model == *model && it.environment == *environment;
+            let promoted = access.kept.promoted.iter().find(here)?;
+            return Some(Arc::clone(&promoted.manifest));
+        }
+        access.file_of(model).map(Arc::from)
+    }
+
+    /// The manifests in the files that grant something in an environment, in force or not,
+    /// sorted by model.
+    #[must_use]
+    pub fn claiming(&self, environment: &Environment) -> Vec<(ModelName, Arc<str>)> {
+        let access = self.shared.current.load();
+        let claims = access.claims.iter();
+        let here = claims.filter(|(_, claim)| claim.environments.contains(environment));
+        let texts = here.filter_map(|(model, _)| {
+            let text = access.file_of(model)?;
+            Some((model.clone(), Arc::from(text)))
+        });
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort();
+        texts
     }
 
     /// The whole matrix of what is granted, for people to read.
@@ -170,7 +253,7 @@ impl Builder {
     /// [`LoadError`] with every problem found.
     pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
         let dir = dir.as_ref();
-        let access = load::from_dir(dir, &self.issuers)?;
+        let access = load::from_dir(dir, &self.issuers, &Arc::default())?;
         Ok(self.with(access, Some(dir.to_path_buf())))
     }
 
@@ -182,7 +265,7 @@ impl Builder {
         self,
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Cedar, LoadError> {
-        let access = load::from_memory(files, &self.issuers)?;
+        let access = load::from_memory(files, &self.issuers, &Arc::default())?;
         Ok(self.with(access, None))
     }
 
@@ -200,6 +283,10 @@ impl Builder {
 }
 
 impl Shared {
+    fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.current.load().kept)
+    }
+
     /// Puts another access in force if it loads. One change at a time, so that the last one
     /// asked for is the one that stays.
     fn change(&self, load: impl FnOnce() -> Result<Access, LoadError>) -> Result<(), LoadError> {

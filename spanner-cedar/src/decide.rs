@@ -142,6 +142,7 @@ impl<'a> Asked<'a> {
             .filter(|(guardrail, finding)| differs(*finding, guardrail.effect))
             .map(|(guardrail, _)| &guardrail.id);
         verdict.shadows = sorted(listed);
+        verdict.promotion = self.access.promotion(self.environment, self.model);
         verdict
     }
 

@@ -144,6 +144,42 @@ impl Cedar {
     }
 }
 
+impl Cedar {
+    /// Who gains and loses what on one model in one environment if the other access takes this
+    /// one's place: what a promotion changes.
+    #[must_use]
+    pub fn diff_on(
+        &self,
+        after: &Self,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> Vec<Change> {
+        let both = [self.current(), after.current()];
+        let mut holders: BTreeSet<Holder> = BTreeSet::new();
+        for access in &both {
+            let here = access.grants.iter().filter(|given| {
+                given.environment == environment && given.model.is_none_or(|it| it == model)
+            });
+            holders.extend(here.map(|given| given.holder));
+            holders.extend(access.mentioned.groups.keys().cloned().map(Holder::Group));
+            holders.extend(access.mentioned.roles.keys().cloned().map(Holder::Role));
+        }
+        let on = resource(Some(model));
+        let changes = holders.iter().filter_map(|holder| {
+            let (gains, loses) = compare(self, after, holder, &on, environment);
+            let change = Change {
+                environment: environment.clone(),
+                model: Some(model.clone()),
+                holder: holder.to_string(),
+                gains,
+                loses,
+            };
+            (!change.gains.is_empty() || !change.loses.is_empty()).then_some(change)
+        });
+        changes.collect()
+    }
+}
+
 fn resource(model: Option<&ModelName>) -> Resource {
     let other = || ModelName::new(OTHER).ok();
     match model.cloned().or_else(other) {

@@ -9,16 +9,16 @@
 //! and at the guardrails whose scope names the model, the environment or nothing; how many
 //! models there are does not matter.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, ModelName, Party, Principal, Role};
+use spanner_core::{Environment, Group, ModelName, Party, Principal, RecordId, Role};
 
 use crate::guardrail::{Guardrail, Placed};
-use crate::load::{Holder, RawGrant};
-use crate::promotion::PromotionRule;
+use crate::load::{Documents, Holder, RawGrant};
+use crate::promotion::{Kept, PromotionRule};
 use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 
@@ -27,6 +27,14 @@ use crate::schema::Schema;
 pub(crate) struct Access {
     pub(crate) schema: &'static Schema,
     pub(crate) digest: Arc<str>,
+    /// The files it was made of.
+    pub(crate) documents: Arc<Documents>,
+    /// What promotions keep in force, where the organization has a rule for them.
+    pub(crate) kept: Arc<Kept>,
+    /// The promotion under which a model is served, where promotions rule.
+    pub(crate) served: HashMap<Environment, HashMap<ModelName, RecordId>>,
+    /// What the manifests in the files say, in force or not.
+    pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
@@ -43,6 +51,15 @@ pub(crate) struct Access {
 pub(crate) struct Mentioned {
     pub(crate) groups: HashMap<Group, EntityUid>,
     pub(crate) roles: HashMap<Role, EntityUid>,
+}
+
+/// The manifest of a model in the files.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Which of the manifests' files it is.
+    pub(crate) document: usize,
+    /// Where it grants something.
+    pub(crate) environments: BTreeSet<Environment>,
 }
 
 /// All grants.
@@ -245,6 +262,27 @@ impl Access {
             uid,
             parents: parents.into_iter().cloned().collect(),
         })
+    }
+
+    /// The promotion under which a model is served in an environment.
+    pub(crate) fn promotion(
+        &self,
+        environment: &Environment,
+        model: Option<&ModelName>,
+    ) -> Option<RecordId> {
+        self.served.get(environment)?.get(model?).copied()
+    }
+
+    /// The text of the manifest that the files have for a model.
+    pub(crate) fn file_of(&self, model: &ModelName) -> Option<&str> {
+        let claim = self.claims.get(model)?;
+        let document = self.documents.manifests.get(claim.document)?;
+        Some(&document.text)
+    }
+
+    /// Whether only promoted manifests count in an environment.
+    pub(crate) fn is_kept(&self, environment: &Environment) -> bool {
+        self.kept.environments.contains(environment) && self.promotions.contains_key(environment)
     }
 
     /// A resource in an environment.

@@ -8,6 +8,7 @@ mod guardrail;
 mod lexer;
 mod manifest;
 mod organization;
+mod overlay;
 mod principal;
 mod problem;
 mod roles;
@@ -17,36 +18,54 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Group, GroupName, IssuerAlias, ModelName, Role};
+use spanner_core::{Environment, Group, GroupName, IssuerAlias, ModelName, RecordId, Role};
 
 pub(crate) use grants::RawGrant;
 pub(crate) use principal::Holder;
 pub use problem::{LoadError, Problem};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Grants, Guardrails, Mentioned};
+use crate::index::{Access, Claim, Grants, Guardrails, Mentioned};
+use crate::promotion::Kept;
 use crate::schema::{self, Schema};
-use files::{Document, Documents};
+use files::Document;
+pub(crate) use files::Documents;
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
+use overlay::Overlay;
 use problem::{Problems, quoted};
 
 /// Reads a directory.
-pub(crate) fn from_dir(dir: &Path, issuers: &[IssuerAlias]) -> Result<Access, LoadError> {
+pub(crate) fn from_dir(
+    dir: &Path,
+    issuers: &[IssuerAlias],
+    kept: &Arc<Kept>,
+) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_dir(dir, &mut problems);
-    compile(&documents, issuers, problems)
+    compile(Arc::new(documents), issuers, kept, problems)
 }
 
 /// Reads files from memory.
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     issuers: &[IssuerAlias],
+    kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_memory(files, &mut problems);
-    compile(&documents, issuers, problems)
+    compile(Arc::new(documents), issuers, kept, problems)
+}
+
+/// The same files, with something else promoted.
+pub(crate) fn again(
+    access: &Access,
+    issuers: &[IssuerAlias],
+    kept: &Arc<Kept>,
+) -> Result<Access, LoadError> {
+    let documents = Arc::clone(&access.documents);
+    compile(documents, issuers, kept, Problems::default())
 }
 
 /// There is no directory to read again.
@@ -60,8 +79,9 @@ pub(crate) fn no_directory() -> LoadError {
 
 /// Makes an access of documents if nothing is wrong with any of them.
 fn compile(
-    documents: &Documents,
+    documents: Arc<Documents>,
     issuers: &[IssuerAlias],
+    kept: &Arc<Kept>,
     mut problems: Problems,
 ) -> Result<Access, LoadError> {
     let schema = Schema::shared();
@@ -79,6 +99,8 @@ fn compile(
         schema,
     };
     let manifests = manifests(&documents.manifests, &vocabulary, &mut problems);
+    let mut overlay = Overlay::new(kept, &organization);
+    overlay.read(&vocabulary, &mut problems);
     let mut reader = guardrail::Reader::new(&vocabulary);
     for document in &documents.guardrails {
         reader.read(document.page(), &mut problems);
@@ -89,8 +111,22 @@ fn compile(
     }
     let mut program: Vec<&str> = issuers.iter().map(IssuerAlias::as_str).collect();
     program.push(schema::TEXT);
+    let parts = overlay.parts();
+    program.extend(parts.iter().map(AsRef::as_ref));
     let digest = documents.digest(&program);
-    Ok(assemble(&digest, organization, manifests, guardrails))
+    let source = Source {
+        digest,
+        documents,
+        overlay,
+    };
+    Ok(assemble(source, organization, manifests, guardrails))
+}
+
+/// What an access is made of, besides what its files say.
+struct Source {
+    digest: String,
+    documents: Arc<Documents>,
+    overlay: Overlay,
 }
 
 /// Reads all manifests; a model that two of them claim is a problem of the later one.
@@ -101,10 +137,11 @@ fn manifests(
 ) -> Vec<Manifest> {
     let mut first: HashMap<ModelName, &str> = HashMap::new();
     let mut manifests = Vec::new();
-    for document in documents {
-        let Some(manifest) = manifest::read(document.page(), vocabulary, problems) else {
+    for (number, document) in documents.iter().enumerate() {
+        let Some(mut manifest) = manifest::read(document.page(), vocabulary, problems) else {
             continue;
         };
+        manifest.document = number;
         if let Some(other) = first.get(&manifest.model) {
             let what = format!(
                 "{} already has a manifest, {other}",
@@ -120,23 +157,48 @@ fn manifests(
 }
 
 /// Puts together what was found to be right.
-pub(crate) fn assemble(
-    digest: &str,
+fn assemble(
+    source: Source,
     organization: Organization,
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
 ) -> Access {
+    let Source {
+        digest,
+        documents,
+        overlay,
+    } = source;
     let schema = Schema::shared();
     let mut grants = Grants::default();
     for grant in organization.grants {
         grants.add(None, grant);
     }
-    let mut owners = HashMap::new();
+    let (mut owners, mut claims) = (HashMap::new(), HashMap::new());
     for manifest in manifests {
+        let granted = manifest.grants.iter();
+        let claim = Claim {
+            document: manifest.document,
+            environments: granted.map(|grant| grant.environment.clone()).collect(),
+        };
+        claims.insert(manifest.model.clone(), claim);
         for grant in manifest.grants {
-            grants.add(Some(&manifest.model), grant);
+            if !overlay.rules(&grant.environment) {
+                grants.add(Some(&manifest.model), grant);
+            }
         }
         owners.insert(manifest.model, manifest.owner);
+    }
+    let kept = Arc::clone(&overlay.kept);
+    let mut served: HashMap<Environment, HashMap<ModelName, RecordId>> = HashMap::new();
+    for (environment, promotion, manifest) in overlay.manifests {
+        for grant in manifest.grants {
+            if grant.environment == environment {
+                grants.add(Some(&manifest.model), grant);
+            }
+        }
+        let here = served.entry(environment).or_default();
+        here.insert(manifest.model.clone(), promotion);
+        owners.entry(manifest.model).or_insert(manifest.owner);
     }
     let mentioned = mentioned(schema, organization.directory.groups, &guardrails);
     let mut index = Guardrails::default();
@@ -146,6 +208,10 @@ pub(crate) fn assemble(
     Access {
         schema,
         digest: Arc::from(digest),
+        documents,
+        kept,
+        served,
+        claims,
         environments: organization.environments,
         roles: organization.roles,
         promotions: organization.promotions,

@@ -4,6 +4,7 @@ mod challenges;
 mod decisions;
 mod delegation;
 mod faults;
+mod kept;
 mod loading;
 mod plain;
 mod reloading;
