@@ -6,6 +6,7 @@ mod delegation;
 mod faults;
 mod loading;
 mod plain;
+mod promoting;
 mod reloading;
 mod reviewing;
 
