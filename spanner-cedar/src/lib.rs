@@ -106,5 +106,5 @@ pub use cedar::{Builder, Cedar, Status};
 pub use diff::{Change, Difference};
 pub use explain::{Deciding, Explanation, Remedy};
 pub use load::{LoadError, Problem};
-pub use promotion::{Kept, Promoted, PromotionRule};
+pub use promotion::{Existing, Kept, Promoted, PromotionRule};
 pub use review::{Granted, Guarding, Review};

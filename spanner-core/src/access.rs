@@ -273,13 +273,29 @@ pub struct Verdicts {
     pub digest: Arc<str>,
     /// One verdict per question, in their order.
     pub verdicts: Vec<Verdict>,
+    /// What an access that is tried out answers to the same questions. It decides nothing;
+    /// records say where it would have decided otherwise.
+    pub candidate: Option<Box<Self>>,
 }
 
 impl Verdicts {
     /// Answers under an access with this digest.
     #[must_use]
     pub const fn new(digest: Arc<str>, verdicts: Vec<Verdict>) -> Self {
-        Self { digest, verdicts }
+        Self {
+            digest,
+            verdicts,
+            candidate: None,
+        }
+    }
+
+    /// The same, with the answers of an access that is tried out beside this one.
+    #[must_use]
+    pub fn beside(self, candidate: Self) -> Self {
+        Self {
+            candidate: Some(Box::new(candidate)),
+            ..self
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is in force where promotions are kept.
 
-use spanner_core::RecordId;
+use spanner_core::{Effect, RecordId};
 
 use super::*;
 use crate::{Kept, Promoted};

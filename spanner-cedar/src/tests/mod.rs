@@ -7,6 +7,7 @@ mod faults;
 mod kept;
 mod loading;
 mod plain;
+mod promoting;
 mod reloading;
 mod reviewing;
 

@@ -205,7 +205,7 @@ impl World {
         for model in MODELS {
             files.push((format!("models/{model}.toml"), self.file(Some(model))));
         }
-        let mut access = load::from_memory(files, &[], &std::sync::Arc::default()).unwrap();
+        let mut access = load::from_memory(files, &[], &Arc::default()).unwrap();
         for (number, text) in self.guardrails.iter().enumerate() {
             let policy = Policy::parse(Some(PolicyId::new(name(number))), text).unwrap();
             let alone = PolicySet::from_policies([policy.clone()]).unwrap();
