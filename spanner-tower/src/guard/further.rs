@@ -53,15 +53,6 @@ pub struct InGuardsName {
 }
 
 impl InGuardsName {
-    /// A response about a decision.
-    #[must_use]
-    pub const fn about(decision: RecordId) -> Self {
-        Self {
-            fault: None,
-            decision: Some(decision),
-        }
-    }
-
     /// A failure.
     #[must_use]
     pub const fn failed(fault: Fault) -> Self {
@@ -69,6 +60,12 @@ impl InGuardsName {
             fault: Some(fault),
             decision: None,
         }
+    }
+
+    /// About a further decision, if there was one.
+    #[must_use]
+    pub const fn about(self, decision: Option<RecordId>) -> Self {
+        Self { decision, ..self }
     }
 }
 
