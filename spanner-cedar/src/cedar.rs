@@ -26,6 +26,7 @@ pub struct Cedar {
 #[must_use = "a builder is nothing until it is given an access"]
 pub struct Builder {
     issuers: Vec<IssuerAlias>,
+    models: Vec<PathBuf>,
 }
 
 /// What is in force.
@@ -42,6 +43,8 @@ pub struct Status {
     pub grants: usize,
     /// How many guardrails there are, those in shadow mode included.
     pub guardrails: usize,
+    /// The digest of the candidate that is tried out beside it, if there is one.
+    pub candidate: Option<Arc<str>>,
     /// Why the last reload was not put in force; `None` if it was.
     pub last_error: Option<Arc<LoadError>>,
 }
@@ -51,6 +54,7 @@ struct Shared {
     source: Option<PathBuf>,
     current: ArcSwap<Access>,
     last_error: ArcSwapOption<LoadError>,
+    candidate: ArcSwapOption<Cedar>,
     changing: Mutex<()>,
 }
 
@@ -92,7 +96,7 @@ impl Cedar {
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
-            Some(dir) => load::from_dir(dir, &shared.builder.issuers),
+            Some(dir) => load::from_dir(dir, &shared.builder.issuers, &shared.builder.models),
             None => Err(load::no_directory()),
         })
     }
@@ -106,7 +110,7 @@ impl Cedar {
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<(), LoadError> {
         let shared = &*self.shared;
-        shared.change(|| load::from_memory(files, &shared.builder.issuers))
+        shared.change(|| load::from_memory(files, &shared.builder.issuers, &shared.builder.models))
     }
 
     /// The digest of the access in force, as records carry it: over every file that was
@@ -114,6 +118,17 @@ impl Cedar {
     #[must_use]
     pub fn digest(&self) -> Arc<str> {
         Arc::clone(&self.shared.current.load().digest)
+    }
+
+    /// An access that no file says.
+    #[cfg(test)]
+    pub(crate) fn of(access: Access) -> Self {
+        Self::builder().with(access, None)
+    }
+
+    /// Where it came from, if that is a directory.
+    pub(crate) fn source(&self) -> Option<&Path> {
+        self.shared.source.as_deref()
     }
 
     /// What is in force, for readiness and for people.
@@ -126,6 +141,7 @@ impl Cedar {
             models: access.owners.len(),
             grants: access.grants.len(),
             guardrails: access.guardrails.iter().count(),
+            candidate: self.candidate().map(|candidate| candidate.digest()),
             last_error: self.shared.last_error.load_full(),
         }
     }
@@ -141,6 +157,23 @@ impl Cedar {
     #[must_use]
     pub fn review(&self) -> Review {
         self.shared.current.load().review()
+    }
+
+    /// Tries another access out beside this one, or no more: it is asked whatever this one is
+    /// asked, decides nothing, and records have as `candidate` what it would have decided
+    /// where that is otherwise. Each decision then takes the time of two.
+    ///
+    /// The candidate stays what it is: reload it, and what it has loaded is tried out.
+    pub fn shadow(&self, candidate: Option<Self>) {
+        let other = candidate.filter(|other| !Arc::ptr_eq(&other.shared, &self.shared));
+        self.shared.candidate.store(other.map(Arc::new));
+    }
+
+    /// The access that is tried out beside this one, if there is one.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Self> {
+        let candidate = self.shared.candidate.load();
+        candidate.as_deref().cloned()
     }
 
     pub(crate) fn current(&self) -> Arc<Access> {
@@ -164,13 +197,31 @@ impl Builder {
         self
     }
 
+    /// A folder that models' own folders are in: each `access.toml` in it, however deep, is
+    /// the manifest of the model that it names. May be said several times. Default: manifests
+    /// stand in `models/` of the access alone.
+    ///
+    /// Everything else in such a folder is passed over, hidden files and links that lead
+    /// nowhere included. A model that has two manifests is a problem that names both files.
+    ///
+    /// # Security
+    /// Who can write an `access.toml` there decides who may do what with the model that it
+    /// names, whichever that is, as long as no other manifest is about it.
+    pub fn models_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
+        let absolute = std::path::absolute(dir);
+        self.models
+            .push(absolute.unwrap_or_else(|_| dir.to_path_buf()));
+        self
+    }
+
     /// See [`Cedar::from_dir`].
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
     pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
         let dir = dir.as_ref();
-        let access = load::from_dir(dir, &self.issuers)?;
+        let access = load::from_dir(dir, &self.issuers, &self.models)?;
         Ok(self.with(access, Some(dir.to_path_buf())))
     }
 
@@ -182,7 +233,7 @@ impl Builder {
         self,
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Cedar, LoadError> {
-        let access = load::from_memory(files, &self.issuers)?;
+        let access = load::from_memory(files, &self.issuers, &self.models)?;
         Ok(self.with(access, None))
     }
 
@@ -193,6 +244,7 @@ impl Builder {
                 source,
                 current: ArcSwap::from_pointee(access),
                 last_error: ArcSwapOption::empty(),
+                candidate: ArcSwapOption::empty(),
                 changing: Mutex::new(()),
             }),
         }
@@ -223,7 +275,17 @@ impl Shared {
 
 impl Authorize for Cedar {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
-        let access = self.shared.current.load();
+        let verdicts = self.shared.current.load().authorize(questions);
+        match &*self.shared.candidate.load() {
+            None => verdicts,
+            Some(other) => verdicts.beside(other.shared.current.load().authorize(questions)),
+        }
+    }
+}
+
+impl Authorize for Access {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        let access = self;
         let mut parties: Vec<(&spanner_core::Party, Option<Placed>)> = Vec::new();
         for question in questions {
             if !parties

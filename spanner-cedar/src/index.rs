@@ -14,7 +14,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, ModelName, Party, Principal, Role};
+use spanner_core::{Environment, Group, IssuerAlias, ModelName, Party, Principal, Role};
 
 use crate::guardrail::{Guardrail, Placed};
 use crate::load::{Holder, RawGrant};
@@ -28,6 +28,9 @@ pub(crate) struct Access {
     pub(crate) schema: &'static Schema,
     pub(crate) digest: Arc<str>,
     pub(crate) environments: Vec<Environment>,
+    pub(crate) issuers: Vec<IssuerAlias>,
+    /// The groups of the directory.
+    pub(crate) directory: HashSet<Group>,
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,

@@ -1,5 +1,6 @@
 //! From files to an access that can be put in force, or every problem with them.
 
+mod case;
 mod demand;
 mod fields;
 mod files;
@@ -13,29 +14,36 @@ mod problem;
 mod roles;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Group, GroupName, IssuerAlias, ModelName, Role};
+use spanner_core::{Group, GroupName, IssuerAlias, ModelName, Role, Timestamp};
 
+pub(crate) use case::Case;
+pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
-pub(crate) use principal::Holder;
+pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
+pub(crate) use problem::{listed, quoted};
 
 use crate::guardrail::Guardrail;
 use crate::index::{Access, Grants, Guardrails, Mentioned};
 use crate::schema::{self, Schema};
-use files::{Document, Documents};
+use files::Documents;
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
-use problem::{Problems, quoted};
+use problem::Problems;
 
 /// Reads a directory.
-pub(crate) fn from_dir(dir: &Path, issuers: &[IssuerAlias]) -> Result<Access, LoadError> {
+pub(crate) fn from_dir(
+    dir: &Path,
+    issuers: &[IssuerAlias],
+    models: &[PathBuf],
+) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_dir(dir, &mut problems);
+    let documents = files::from_dir(dir, models, &mut problems);
     compile(&documents, issuers, problems)
 }
 
@@ -43,10 +51,40 @@ pub(crate) fn from_dir(dir: &Path, issuers: &[IssuerAlias]) -> Result<Access, Lo
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     issuers: &[IssuerAlias],
+    models: &[PathBuf],
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_memory(files, &mut problems);
+    let documents = files::from_memory(files, models, &mut problems);
     compile(&documents, issuers, problems)
+}
+
+/// Reads the files of the cases in a directory.
+pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_dir(dir, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Takes files of cases from memory.
+pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
+    files: impl IntoIterator<Item = (N, T)>,
+) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_memory(files, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Reads cases against an access, or tells everything that is wrong with them.
+pub(crate) fn cases(
+    documents: &[Document],
+    access: &Access,
+    now: Timestamp,
+) -> Result<Vec<Case>, LoadError> {
+    let mut problems = Problems::of("cases");
+    let reader = case::Reader::new(access, now);
+    let read = |document: &Document| reader.read(document.page(), &mut problems);
+    let cases = documents.iter().flat_map(read).collect();
+    problems.none_or(cases)
 }
 
 /// There is no directory to read again.
@@ -138,7 +176,8 @@ pub(crate) fn assemble(
         }
         owners.insert(manifest.model, manifest.owner);
     }
-    let mentioned = mentioned(schema, organization.directory.groups, &guardrails);
+    let Directory { issuers, groups } = organization.directory;
+    let mentioned = mentioned(schema, groups.iter().cloned(), &guardrails);
     let mut index = Guardrails::default();
     for guardrail in guardrails {
         index.add(guardrail);
@@ -147,6 +186,8 @@ pub(crate) fn assemble(
         schema,
         digest: Arc::from(digest),
         environments: organization.environments,
+        issuers,
+        directory: groups,
         roles: organization.roles,
         promotions: organization.promotions,
         owners,
