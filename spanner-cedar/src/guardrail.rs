@@ -1,14 +1,15 @@
 //! A guardrail ready to be asked: its scope as data, its conditions left to Cedar.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
-use spanner_core::Advice;
+use spanner_core::{Advice, ModelName};
 
+use crate::load::Holder;
 use crate::role::ActionSet;
 use crate::schema::Schema;
 
@@ -109,6 +110,30 @@ impl Guardrail {
         self.actions.contains(action)
             && self.resource.takes(resource)
             && self.principal.could_take(principal, &self.groups)
+    }
+
+    /// Whether it could be about a resource, whoever asks for whatever.
+    pub(crate) fn can_be_about(&self, resource: &Placed) -> bool {
+        self.resource.takes(resource)
+    }
+
+    /// Whether it decides as another one does; what it says to whoever is refused may differ.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let text = |guardrail: &Self| {
+            let policy = guardrail.policy.policies().next()?.to_pst().ok()?;
+            let bare = policy.body().clone().with_annotations(BTreeMap::new());
+            Some(format!("{bare:?}"))
+        };
+        (self.effect, self.mode) == (other.effect, other.mode) && text(self) == text(other)
+    }
+
+    /// The principals and the models that it names.
+    pub(crate) fn named(&self, schema: &Schema) -> (Vec<Holder>, Vec<ModelName>) {
+        let policies = self.policy.policies();
+        let literals: Vec<EntityUid> = policies.flat_map(Policy::entity_literals).collect();
+        let holders = literals.iter().filter_map(|uid| schema.types.holder(uid));
+        let models = literals.iter().filter_map(|uid| schema.types.model_of(uid));
+        (holders.collect(), models.collect())
     }
 
     /// The entity in whose bucket it belongs: what each resource that it is about is in.

@@ -14,7 +14,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, ModelName, Party, Principal, RecordId, Role};
+use spanner_core::{Environment, Group, IssuerAlias, ModelName, Party, Principal, RecordId, Role};
 
 use crate::guardrail::{Guardrail, Placed};
 use crate::load::{Documents, Holder, RawGrant};
@@ -36,6 +36,9 @@ pub(crate) struct Access {
     /// What the manifests in the files say, in force or not.
     pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
+    pub(crate) issuers: Vec<IssuerAlias>,
+    /// The groups of the directory.
+    pub(crate) directory: HashSet<Group>,
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,

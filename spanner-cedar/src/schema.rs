@@ -7,9 +7,11 @@ use cedar_policy::{
     Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Validator,
 };
 use spanner_core::{
-    Action, ActionGroup, Caller, CallerKind, Environment, Group, ModelName, Principal, Timestamp,
+    Action, ActionGroup, Caller, CallerKind, Environment, Group, GroupName, IssuerAlias, ModelName,
+    Principal, Role, SubjectId, Timestamp,
 };
 
+use crate::load::Holder;
 use crate::role::ActionSet;
 
 /// The schema, with the names that every decision needs made once.
@@ -88,6 +90,16 @@ impl Schema {
         })
     }
 
+    /// What a kind of party may ever do with a model, or with the server.
+    pub(crate) fn applicable_to(&self, kind: CallerKind, server: bool) -> ActionSet {
+        let resource = match server {
+            true => &self.types.server,
+            false => &self.types.endpoint,
+        };
+        let kind = self.types.of(kind);
+        kind.map_or(ActionSet::EMPTY, |kind| self.applicable(kind, resource))
+    }
+
     /// What a type of principal may ever do with a type of resource.
     pub(crate) fn applicable(
         &self,
@@ -155,6 +167,35 @@ impl Types {
 
     pub(crate) fn group(&self, group: &Group) -> EntityUid {
         self.uid(&self.group, &format!("{}/{}", group.issuer, group.name))
+    }
+
+    /// Whom an entity stands for, if that is a principal, a group or a role.
+    pub(crate) fn holder(&self, uid: &EntityUid) -> Option<Holder> {
+        let (issuer, name) = uid.id().unescaped().split_once('/')?;
+        let issuer = IssuerAlias::new(issuer).ok()?;
+        let kind = uid.type_name();
+        if *kind == self.group {
+            return Some(Holder::Group(Group::new(
+                issuer,
+                GroupName::new(name).ok()?,
+            )));
+        }
+        if *kind == self.role {
+            return Some(Holder::Role(Role::new(issuer, GroupName::new(name).ok()?)));
+        }
+        let kinds = [CallerKind::User, CallerKind::Service, CallerKind::Agent];
+        let found = kinds.into_iter().find(|it| self.of(*it) == Some(kind))?;
+        let subject = SubjectId::new(name).ok()?;
+        Some(Holder::Party(Principal::new(issuer, found, subject)))
+    }
+
+    /// The model that an entity stands for, or is an endpoint of.
+    pub(crate) fn model_of(&self, uid: &EntityUid) -> Option<ModelName> {
+        let id = uid.id().unescaped();
+        if *uid.type_name() == self.endpoint {
+            return ModelName::new(id.split_once('/')?.1).ok();
+        }
+        (*uid.type_name() == self.model).then(|| ModelName::new(id).ok())?
     }
 
     pub(crate) fn environment(&self, environment: &Environment) -> EntityUid {

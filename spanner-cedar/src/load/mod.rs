@@ -1,5 +1,6 @@
 //! From files to an access that can be put in force, or every problem with them.
 
+mod case;
 mod demand;
 mod fields;
 mod files;
@@ -14,58 +15,100 @@ mod problem;
 mod roles;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, GroupName, IssuerAlias, ModelName, RecordId, Role};
+use spanner_core::{
+    Environment, Group, GroupName, IssuerAlias, ModelName, RecordId, Role, Timestamp,
+};
 
+pub(crate) use case::Case;
+pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
-pub(crate) use principal::Holder;
+pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
+pub(crate) use problem::{listed, quoted};
 
 use crate::guardrail::Guardrail;
 use crate::index::{Access, Claim, Grants, Guardrails, Mentioned};
 use crate::promotion::Kept;
 use crate::schema::{self, Schema};
-use files::Document;
 pub(crate) use files::Documents;
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
-use problem::{Problems, quoted};
+use problem::Problems;
+
+/// What the program brings to the files of an access.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Program<'p> {
+    /// The aliases of the issuers whose tokens it accepts.
+    pub(crate) issuers: &'p [IssuerAlias],
+    /// Folders of models that bring their own manifests.
+    pub(crate) models: &'p [PathBuf],
+}
 
 /// Reads a directory.
 pub(crate) fn from_dir(
     dir: &Path,
-    issuers: &[IssuerAlias],
+    program: &Program<'_>,
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_dir(dir, &mut problems);
-    compile(Arc::new(documents), issuers, kept, problems)
+    let documents = files::from_dir(dir, program.models, &mut problems);
+    compile(Arc::new(documents), program.issuers, kept, problems)
 }
 
 /// Reads files from memory.
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
-    issuers: &[IssuerAlias],
+    program: &Program<'_>,
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_memory(files, &mut problems);
-    compile(Arc::new(documents), issuers, kept, problems)
+    let documents = files::from_memory(files, program.models, &mut problems);
+    compile(Arc::new(documents), program.issuers, kept, problems)
 }
 
 /// The same files, with something else promoted.
 pub(crate) fn again(
     access: &Access,
-    issuers: &[IssuerAlias],
+    program: &Program<'_>,
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let documents = Arc::clone(&access.documents);
-    compile(documents, issuers, kept, Problems::default())
+    compile(documents, program.issuers, kept, Problems::default())
+}
+
+/// Reads the files of the cases in a directory.
+pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_dir(dir, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Takes files of cases from memory.
+pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
+    files: impl IntoIterator<Item = (N, T)>,
+) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_memory(files, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Reads cases against an access, or tells everything that is wrong with them.
+pub(crate) fn cases(
+    documents: &[Document],
+    access: &Access,
+    now: Timestamp,
+) -> Result<Vec<Case>, LoadError> {
+    let mut problems = Problems::of("cases");
+    let reader = case::Reader::new(access, now);
+    let read = |document: &Document| reader.read(document.page(), &mut problems);
+    let cases = documents.iter().flat_map(read).collect();
+    problems.none_or(cases)
 }
 
 /// There is no directory to read again.
@@ -200,7 +243,8 @@ fn assemble(
         here.insert(manifest.model.clone(), promotion);
         owners.entry(manifest.model).or_insert(manifest.owner);
     }
-    let mentioned = mentioned(schema, organization.directory.groups, &guardrails);
+    let Directory { issuers, groups } = organization.directory;
+    let mentioned = mentioned(schema, groups.iter().cloned(), &guardrails);
     let mut index = Guardrails::default();
     for guardrail in guardrails {
         index.add(guardrail);
@@ -213,6 +257,8 @@ fn assemble(
         served,
         claims,
         environments: organization.environments,
+        issuers,
+        directory: groups,
         roles: organization.roles,
         promotions: organization.promotions,
         owners,
