@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use spanner_admin::{Admin, Promotions};
 use spanner_cedar::Cedar;
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
@@ -9,7 +10,8 @@ use spanner_ledger::Ledger;
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource, Resolver,
+    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
+    Resolver,
 };
 use tower_layer::Layer;
 
@@ -106,6 +108,29 @@ impl Loaded {
             Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
             _ => Err(problems),
         }
+    }
+
+    /// The administration behind a guard of its own, which records to the same sink.
+    pub(crate) fn administration<S>(
+        &self,
+        promotions: Promotions,
+        sink: &S,
+    ) -> Result<GuardService<Admin>, Problems>
+    where
+        S: AuditSink + Clone,
+    {
+        let mut problems = Problems::default();
+        let Some(upstream) = self.config.upstreams.first() else {
+            return Err(problems);
+        };
+        let environment = self.config.environment.as_ref();
+        let environment = environment.unwrap_or(&upstream.environment);
+        let guard = self.guard(environment, &[spanner_admin::surface()], sink);
+        let guarded = guard.map(|guard| guard.layer(Admin::new(promotions)));
+        guarded.map_err(|error| {
+            self.note(&error, upstream, &mut problems);
+            problems
+        })
     }
 
     fn door<S>(&self, config: &UpstreamConfig, sink: &S, problems: &mut Problems) -> Option<Door>

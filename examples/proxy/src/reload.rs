@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
-use spanner_cedar::Cedar;
+use spanner_admin::{OpenError, Promotions};
+use spanner_cedar::LoadError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,7 +25,7 @@ use crate::watched::Watched;
 
 /// What is read again, and who is told.
 pub(crate) struct Reload {
-    pub(crate) access: Cedar,
+    pub(crate) promotions: Promotions,
     pub(crate) dir: Seen,
     pub(crate) revocations: Option<(Seen, ReadList)>,
     pub(crate) ledger: Watched,
@@ -77,11 +78,11 @@ impl Reload {
     }
 
     async fn access(&self) {
-        let (access, before) = (self.access.clone(), self.access.digest());
-        let reloaded = spawn_blocking(move || access.reload()).await;
-        let Ok(reloaded) = reloaded else { return };
+        let access = self.promotions.access();
+        let before = access.digest();
+        let reloaded = self.promotions.reload().await;
         meters::reloaded("access", reloaded.is_ok());
-        let digest = self.access.digest();
+        let digest = access.digest();
         match reloaded {
             // Whoever loads it says so in the log.
             Ok(()) if digest == before => {}
@@ -89,18 +90,25 @@ impl Reload {
                 let body = json!({"digest": &*digest, "before": &*before});
                 self.ledger.event("access.reloaded", body).await;
             }
+            Err(OpenError::Access(error)) => self.refused(&error, &digest).await,
             Err(error) => {
-                for problem in error.problems() {
-                    let file = self.dir.path.join(&problem.file);
-                    tracing::error!("{}", located(&file, problem));
-                }
-                let said = error.problems().iter().take(MAX_RECORDED);
-                let problems: Vec<String> = said.map(ToString::to_string).collect();
-                let count = error.problems().len() + error.more();
-                let body = json!({"in_force": &*digest, "count": count, "problems": problems});
+                tracing::error!(%error, "promotions do not go on with the access that was read");
+                let body = json!({"in_force": &*digest, "problems": [error.to_string()]});
                 self.ledger.event("access.reload_refused", body).await;
             }
         }
+    }
+
+    async fn refused(&self, error: &LoadError, digest: &str) {
+        for problem in error.problems() {
+            let file = self.dir.path.join(&problem.file);
+            tracing::error!("{}", located(&file, problem));
+        }
+        let said = error.problems().iter().take(MAX_RECORDED);
+        let problems: Vec<String> = said.map(ToString::to_string).collect();
+        let count = error.problems().len() + error.more();
+        let body = json!({"in_force": digest, "count": count, "problems": problems});
+        self.ledger.event("access.reload_refused", body).await;
     }
 }
 

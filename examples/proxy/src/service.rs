@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -48,6 +49,9 @@ pub enum ServiceError {
     /// Nothing could be recorded.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// What was promoted cannot be put in force.
+    #[error(transparent)]
+    Promotions(#[from] spanner_admin::OpenError),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -67,6 +71,12 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// How often keys are asked for that are not at hand, and the counted is put in order.
 const KEEP: Duration = Duration::from_secs(2);
 
+/// What is recorded, and what the record puts in force.
+struct Records {
+    ledger: Watched,
+    promotions: Promotions,
+}
+
 impl Service {
     /// Opens the ledger, listens, and serves.
     ///
@@ -84,9 +94,12 @@ impl Service {
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
         let watched = Watched::new(ledger.clone());
+        let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
+        let administration = loaded.administration(promotions.clone(), &watched)?;
         let dispatch = loaded.dispatch(&watched)?;
         let callers = Callers {
             dispatch,
+            administration,
             scheme: scheme(config.public_origin.as_deref()),
             turns: Arc::new(Semaphore::new(config.max_requests)),
         };
@@ -102,7 +115,11 @@ impl Service {
             stop,
             tasks: JoinSet::new(),
         };
-        service.run(listener, admin, callers, loaded, watched, stopped)?;
+        let records = Records {
+            ledger: watched,
+            promotions,
+        };
+        service.run(listener, admin, callers, loaded, records, stopped)?;
         Ok(service)
     }
 
@@ -112,9 +129,10 @@ impl Service {
         admin: Option<TcpListener>,
         callers: Callers,
         loaded: Loaded,
-        ledger: Watched,
+        records: Records,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServiceError> {
+        let Records { ledger, promotions } = records;
         let Loaded {
             config,
             bearer,
@@ -151,7 +169,7 @@ impl Service {
         }
         let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
-            access: access.clone(),
+            promotions,
             dir: access_seen,
             revocations: list,
             ledger: ledger.clone(),
