@@ -16,7 +16,9 @@ use std::cell::OnceCell;
 use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Authorizer, Effect, Entities, Entity, PolicySet, Request};
-use spanner_core::{Action, Advice, Environment, ModelName, Question, Verdict, VerdictReason};
+use spanner_core::{
+    Action, Advice, Environment, ModelName, PolicyIds, Question, Verdict, VerdictReason,
+};
 
 use crate::guardrail::{Guardrail, Mode, Placed};
 use crate::index::{Access, Grant};
@@ -166,7 +168,7 @@ impl<'a> Asked<'a> {
             return verdict;
         }
         if permitted {
-            return Verdict::allow(sorted(findings.permit_ids()));
+            return Verdict::allow_by(sorted(findings.permit_ids()));
         }
         let mut verdict = Verdict::deny(VerdictReason::NoGrant);
         verdict.policies = sorted(findings.forbid_ids());
@@ -332,8 +334,8 @@ fn evaluate(request: &Request, entities: &Entities, policy: &PolicySet) -> Findi
     }
 }
 
-fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> Vec<Arc<str>> {
-    let mut ids: Vec<Arc<str>> = ids.cloned().collect();
+fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> PolicyIds {
+    let mut ids: PolicyIds = ids.cloned().collect();
     ids.sort();
     ids
 }
