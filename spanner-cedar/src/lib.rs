@@ -95,6 +95,7 @@ mod explain;
 mod guardrail;
 mod index;
 mod load;
+mod names;
 mod promotion;
 mod review;
 mod role;

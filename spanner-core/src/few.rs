@@ -144,7 +144,10 @@ mod tests {
             let few = Few::<usize, 2>::from(list.clone());
             assert_eq!(few, list);
             assert_eq!(few, list.iter().copied().collect::<Few<_, 2>>());
-            assert_eq!(few.iter().collect::<Vec<_>>(), list.iter().collect::<Vec<_>>());
+            assert_eq!(
+                few.iter().collect::<Vec<_>>(),
+                list.iter().collect::<Vec<_>>()
+            );
             assert_eq!(format!("{few:?}"), format!("{list:?}"));
             assert_eq!(few.clone().into_iter().collect::<Vec<_>>(), list);
             assert_eq!(few.into_vec(), list);

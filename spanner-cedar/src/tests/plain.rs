@@ -16,7 +16,7 @@ use spanner_core::{Action, Advice, Caller, Context, Effect, Environment, Questio
 
 use super::{NOW, group, issued, principal, resource, role};
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::{Access, Mentioned};
+use crate::index::Access;
 use crate::load;
 use crate::schema::{self, Schema};
 
@@ -219,12 +219,6 @@ impl World {
                 Advice::default(),
             ));
         }
-        let groups = GROUPS.map(|name| (group(name), uid("Group", &format!("corp/{name}"))));
-        let roles = ISSUERS_ROLES.map(|name| (role(name), uid("Role", &format!("corp/{name}"))));
-        access.mentioned = Mentioned {
-            groups: groups.into(),
-            roles: roles.into(),
-        };
         access
     }
 
