@@ -97,6 +97,8 @@ mod index;
 mod load;
 mod names;
 mod promotion;
+#[cfg(feature = "prove")]
+mod prove;
 mod review;
 mod role;
 mod schema;
@@ -108,4 +110,6 @@ pub use diff::{Change, Difference};
 pub use explain::{Deciding, Explanation, Remedy};
 pub use load::{LoadError, Problem};
 pub use promotion::PromotionRule;
+#[cfg(feature = "prove")]
+pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use review::{Granted, Guarding, Review};

@@ -173,6 +173,36 @@ impl Types {
         }
     }
 
+    /// Whom a difference names: `group:corp/nlp`.
+    #[cfg(feature = "prove")]
+    pub(crate) fn written(&self, holder: &str) -> Option<EntityUid> {
+        let (kind, id) = holder.split_once(':')?;
+        let kind = match kind {
+            "group" => &self.group,
+            "role" => &self.role,
+            "user" => &self.user,
+            "service" => &self.service,
+            "agent" => &self.agent,
+            _ => return None,
+        };
+        Some(self.uid(kind, id))
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn action(&self, action: Action) -> EntityUid {
+        self.uid(&self.action, action.as_str())
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn environment_named(&self, name: &str) -> EntityUid {
+        self.uid(&self.environment, name)
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn model_named(&self, name: &str) -> EntityUid {
+        self.uid(&self.model, name)
+    }
+
     pub(crate) fn environment(&self, environment: &Environment) -> EntityUid {
         self.uid(&self.environment, environment.as_str())
     }
