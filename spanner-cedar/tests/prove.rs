@@ -1,5 +1,8 @@
 //! What is proved of changes of access, by Debian's cvc5 or any later one.
 #![cfg(feature = "prove")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail loudly")]
+
+use std::io::Write as _;
 
 use serde::Deserialize;
 use spanner_cedar::{Cedar, Counterexample, ProveError, Solver, prove};
@@ -72,13 +75,12 @@ fn access(change: Option<&Change>) -> Cedar {
     .unwrap()
 }
 
-/// Told on the terminal too, where tests are run without their output.
+/// Where there is none, the terminal says so, though tests are run without their output.
 fn solver() -> Option<Solver> {
     match Solver::find() {
         Ok(solver) => Some(solver),
         Err(ProveError::NoSolver { .. }) => {
-            use std::io::Write as _;
-            writeln!(std::io::stderr(), "skipped: no cvc5").unwrap();
+            std::io::stderr().write_all(b"skipped: no cvc5\n").unwrap();
             None
         }
         Err(other) => panic!("{other}"),
