@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use smallvec::SmallVec;
-use spanner_core::{Authorize, Environment, IssuerAlias, Party, Question, Verdicts};
+use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Party, Question, Verdicts};
 
 use crate::explain::Explanation;
 use crate::index::{Access, Placed};
-use crate::load::{self, LoadError};
-use crate::promotion::PromotionRule;
+use crate::load::{self, LoadError, Program};
+use crate::promotion::{Kept, Promoted, PromotionRule};
 use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
@@ -26,6 +26,7 @@ pub struct Cedar {
 #[must_use = "a builder is nothing until it is given an access"]
 pub struct Builder {
     issuers: Vec<IssuerAlias>,
+    models: Vec<PathBuf>,
 }
 
 /// What is in force.
@@ -42,6 +43,8 @@ pub struct Status {
     pub grants: usize,
     /// How many guardrails there are, those in shadow mode included.
     pub guardrails: usize,
+    /// The digest of the candidate that is tried out beside it, if there is one.
+    pub candidate: Option<Arc<str>>,
     /// Why the last reload was not put in force; `None` if it was.
     pub last_error: Option<Arc<LoadError>>,
 }
@@ -51,6 +54,7 @@ struct Shared {
     source: Option<PathBuf>,
     current: ArcSwap<Access>,
     last_error: ArcSwapOption<LoadError>,
+    candidate: ArcSwapOption<Cedar>,
     changing: Mutex<()>,
 }
 
@@ -92,7 +96,7 @@ impl Cedar {
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
-            Some(dir) => load::from_dir(dir, &shared.builder.issuers),
+            Some(dir) => load::from_dir(dir, &shared.builder.from(), &shared.kept()),
             None => Err(load::no_directory()),
         })
     }
@@ -106,7 +110,36 @@ impl Cedar {
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<(), LoadError> {
         let shared = &*self.shared;
-        shared.change(|| load::from_memory(files, &shared.builder.issuers))
+        shared.change(|| load::from_memory(files, &shared.builder.from(), &shared.kept()))
+    }
+
+    /// Puts in force what was promoted, in the place of what the files say, until something
+    /// else is kept; also after a reload.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a promoted manifest names something that the organization does not
+    /// have (any more); what was in force stays.
+    pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
+        let shared = &*self.shared;
+        let kept = Arc::new(kept);
+        shared.change(|| load::again(&shared.current.load(), &shared.builder.from(), &kept))
+    }
+
+    /// What is kept in force.
+    #[must_use]
+    pub fn kept(&self) -> Arc<Kept> {
+        self.shared.kept()
+    }
+
+    /// The access that there would be if this were kept, apart from the one in force.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`].
+    pub fn preview(&self, kept: Kept) -> Result<Self, LoadError> {
+        let builder = self.shared.builder.clone();
+        let current = self.shared.current.load();
+        let access = load::again(&current, &builder.from(), &Arc::new(kept))?;
+        Ok(builder.with(access, None))
     }
 
     /// The digest of the access in force, as records carry it: over every file that was
@@ -114,6 +147,17 @@ impl Cedar {
     #[must_use]
     pub fn digest(&self) -> Arc<str> {
         Arc::clone(&self.shared.current.load().digest)
+    }
+
+    /// An access that no file says.
+    #[cfg(test)]
+    pub(crate) fn of(access: Access) -> Self {
+        Self::builder().with(access, None)
+    }
+
+    /// Where it came from, if that is a directory.
+    pub(crate) fn source(&self) -> Option<&Path> {
+        self.shared.source.as_deref()
     }
 
     /// What is in force, for readiness and for people.
@@ -126,6 +170,7 @@ impl Cedar {
             models: access.owners.len(),
             grants: access.grants.len(),
             guardrails: access.guardrails.iter().count(),
+            candidate: self.candidate().map(|candidate| candidate.digest()),
             last_error: self.shared.last_error.load_full(),
         }
     }
@@ -137,10 +182,78 @@ impl Cedar {
         self.shared.current.load().promotions.get(into).cloned()
     }
 
+    /// All rules of promotions, in the order of their environments' names.
+    #[must_use]
+    pub fn promotions(&self) -> Vec<PromotionRule> {
+        let access = self.shared.current.load();
+        access.promotions.values().cloned().collect()
+    }
+
+    /// The models that have a manifest, in the files or promoted, sorted, each with its owner as
+    /// manifests write it.
+    #[must_use]
+    pub fn models(&self) -> Vec<(ModelName, Option<String>)> {
+        let access = self.shared.current.load();
+        let owners = access.owners.iter();
+        let named = owners.map(|(model, owner)| {
+            let owner = owner.as_ref().map(ToString::to_string);
+            (model.clone(), owner)
+        });
+        let mut models: Vec<_> = named.collect();
+        models.sort();
+        models
+    }
+
+    /// The manifest of a model that is in force in an environment: as promoted, where promotions
+    /// are kept, otherwise its file's. `None` if there is none.
+    #[must_use]
+    pub fn manifest(&self, model: &ModelName, environment: &Environment) -> Option<Arc<str>> {
+        let access = self.shared.current.load();
+        if access.is_kept(environment) {
+            let here = |it: &&Promoted| it.model == *model && it.environment == *environment;
+            let promoted = access.kept.promoted.iter().find(here)?;
+            return Some(Arc::clone(&promoted.manifest));
+        }
+        access.file_of(model).map(Arc::from)
+    }
+
+    /// The manifests in the files that grant something in an environment, in force or not,
+    /// sorted by model.
+    #[must_use]
+    pub fn claiming(&self, environment: &Environment) -> Vec<(ModelName, Arc<str>)> {
+        let access = self.shared.current.load();
+        let claims = access.claims.iter();
+        let here = claims.filter(|(_, claim)| claim.environments.contains(environment));
+        let texts = here.filter_map(|(model, _)| {
+            let text = access.file_of(model)?;
+            Some((model.clone(), Arc::from(text)))
+        });
+        let mut texts: Vec<_> = texts.collect();
+        texts.sort();
+        texts
+    }
+
     /// The whole matrix of what is granted, for people to read.
     #[must_use]
     pub fn review(&self) -> Review {
         self.shared.current.load().review()
+    }
+
+    /// Tries another access out beside this one, or no more: it is asked whatever this one is
+    /// asked, decides nothing, and records have as `candidate` what it would have decided
+    /// where that is otherwise. Each decision then takes the time of two.
+    ///
+    /// The candidate stays what it is: reload it, and what it has loaded is tried out.
+    pub fn shadow(&self, candidate: Option<Self>) {
+        let other = candidate.filter(|other| !Arc::ptr_eq(&other.shared, &self.shared));
+        self.shared.candidate.store(other.map(Arc::new));
+    }
+
+    /// The access that is tried out beside this one, if there is one.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Self> {
+        let candidate = self.shared.candidate.load();
+        candidate.as_deref().cloned()
     }
 
     pub(crate) fn current(&self) -> Arc<Access> {
@@ -164,13 +277,31 @@ impl Builder {
         self
     }
 
+    /// A folder that models' own folders are in: each `access.toml` in it, however deep, is
+    /// the manifest of the model that it names. May be said several times. Default: manifests
+    /// stand in `models/` of the access alone.
+    ///
+    /// Everything else in such a folder is passed over, hidden files and links that lead
+    /// nowhere included. A model that has two manifests is a problem that names both files.
+    ///
+    /// # Security
+    /// Who can write an `access.toml` there decides who may do what with the model that it
+    /// names, whichever that is, as long as no other manifest is about it.
+    pub fn models_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        let dir = dir.as_ref();
+        let absolute = std::path::absolute(dir);
+        self.models
+            .push(absolute.unwrap_or_else(|_| dir.to_path_buf()));
+        self
+    }
+
     /// See [`Cedar::from_dir`].
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
     pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
         let dir = dir.as_ref();
-        let access = load::from_dir(dir, &self.issuers)?;
+        let access = load::from_dir(dir, &self.from(), &Arc::default())?;
         Ok(self.with(access, Some(dir.to_path_buf())))
     }
 
@@ -182,8 +313,15 @@ impl Builder {
         self,
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Cedar, LoadError> {
-        let access = load::from_memory(files, &self.issuers)?;
+        let access = load::from_memory(files, &self.from(), &Arc::default())?;
         Ok(self.with(access, None))
+    }
+
+    fn from(&self) -> Program<'_> {
+        Program {
+            issuers: &self.issuers,
+            models: &self.models,
+        }
     }
 
     fn with(self, access: Access, source: Option<PathBuf>) -> Cedar {
@@ -193,6 +331,7 @@ impl Builder {
                 source,
                 current: ArcSwap::from_pointee(access),
                 last_error: ArcSwapOption::empty(),
+                candidate: ArcSwapOption::empty(),
                 changing: Mutex::new(()),
             }),
         }
@@ -200,6 +339,10 @@ impl Builder {
 }
 
 impl Shared {
+    fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.current.load().kept)
+    }
+
     /// Puts another access in force if it loads. One change at a time, so that the last one
     /// asked for is the one that stays.
     fn change(&self, load: impl FnOnce() -> Result<Access, LoadError>) -> Result<(), LoadError> {
@@ -223,7 +366,17 @@ impl Shared {
 
 impl Authorize for Cedar {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
-        let access = self.shared.current.load();
+        let verdicts = self.shared.current.load().authorize(questions);
+        match &*self.shared.candidate.load() {
+            None => verdicts,
+            Some(other) => verdicts.beside(other.shared.current.load().authorize(questions)),
+        }
+    }
+}
+
+impl Authorize for Access {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        let access = self;
         let mut parties: SmallVec<[(&Party, Option<Placed>); 2]> = SmallVec::new();
         for question in questions {
             if !parties

@@ -24,7 +24,7 @@ use spanner_core::{
 };
 
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::{Access, Grant, Kept, Placed};
+use crate::index::{Access, Grant, Placed, Shelved};
 use crate::schema;
 
 /// A question in the terms of the schema.
@@ -119,7 +119,7 @@ impl<'a> Asked<'a> {
             self.environment,
             self.model,
         );
-        let mut for_cedar: SmallVec<[&Kept; 8]> = SmallVec::new();
+        let mut for_cedar: SmallVec<[&Shelved; 8]> = SmallVec::new();
         for kept in near {
             match self.look_up(kept) {
                 Some(finding) => findings.add(&kept.guardrail, finding),
@@ -156,6 +156,7 @@ impl<'a> Asked<'a> {
             .filter(|(guardrail, finding)| differs(*finding, guardrail.effect))
             .map(|(guardrail, _)| &guardrail.id);
         verdict.shadows = sorted(listed);
+        verdict.promotion = self.access.promotion(self.environment, self.model);
         verdict
     }
 
@@ -261,7 +262,7 @@ impl<'a> Asked<'a> {
     }
 
     /// What a guardrail says, as far as its scope tells; `None` where Cedar must be asked.
-    fn look_up(&self, kept: &Kept) -> Option<Finding> {
+    fn look_up(&self, kept: &Shelved) -> Option<Finding> {
         let guardrail = &kept.guardrail;
         if !self.groups_complete && !kept.mentions_only_groups_of(self.principal) {
             let about = kept.could_be_about(self.principal);
@@ -278,7 +279,7 @@ impl<'a> Asked<'a> {
 
     /// The question as Cedar takes it, with the three entities that policies may look at. The
     /// party is in those groups and roles that one of these policies mentions.
-    fn request(&self, policies: &[&Kept]) -> Option<(Request, Entities)> {
+    fn request(&self, policies: &[&Shelved]) -> Option<(Request, Entities)> {
         let Access {
             schema, guardrails, ..
         } = self.access;

@@ -1,25 +1,40 @@
 //! Who gains and who loses what, from one access to another.
+//!
+//! 1. The cells of the matrix are compared by asking both accesses, guardrails included: for
+//!    every holder, model and environment that either names, for any other model and for the
+//!    server, for whoever is named nowhere, and for people, services and agents apart where
+//!    that matters.
+//! 2. A cell is asked for a caller in good standing: a fresh credential, a phishing-resistant
+//!    sign-in of this moment, no agent in between.
+//! 3. What depends on other circumstances, or on several groups at once, no cell shows. So
+//!    guardrails and rules of promotion that differ are listed by themselves, and count as
+//!    wider unless they can only narrow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use spanner_core::{
-    Action, Authorize, Caller, CallerKind, Context, Effect, Environment, Group, ModelName,
-    Principal, Question, Resource, Role, SubjectId, Timestamp,
+    Action, Authorize, Caller, CallerKind, Context, Effect, Environment, IssuerAlias, ModelName,
+    Principal, Question, Resource, SubjectId, Timestamp,
 };
 
 use crate::cedar::Cedar;
+use crate::guardrail::{Guardrail, Mode};
+use crate::index::Access;
 use crate::load::Holder;
+use crate::promotion::PromotionRule;
+use crate::role::ActionSet;
+use crate::schema::Schema;
 
-/// The difference between two accesses, over every holder, model and environment that either
-/// of them names.
+/// The difference between two accesses.
 ///
-/// Each cell is decided by both, guardrails included, for a caller in good standing: a fresh
-/// credential, a phishing-resistant sign-in of this moment, no agent in between. A holder stands
-/// for whoever is just that: in this one group, with this one role. Whoever is in several has
-/// what any of them has. "Any other model" stands for those that have no manifest in either.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A holder stands for whoever is just that: in this one group, with this one role. Whoever is
+/// in several has what any of them has, unless a guardrail speaks of several at once. "Any
+/// other model" stands for those that neither access names, as far as no guardrail goes by
+/// the look of a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// The digest of the access before.
@@ -28,55 +43,118 @@ pub struct Difference {
     pub after: Arc<str>,
     /// What changes, by environment, model and holder.
     pub changes: Vec<Change>,
+    /// The guardrails that are not the same, by id.
+    pub guardrails: Vec<RuleChange>,
+    /// The rules of promotion that are not the same, by environment.
+    pub promotions: Vec<RuleChange>,
+    #[serde(skip)]
+    models: usize,
 }
 
 /// What changes for one holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
     /// Where.
+    #[serde(serialize_with = "shown")]
     pub environment: Environment,
-    /// On which model; `None` on any that has no manifest, and on the server.
+    /// On which model; `None` on any that neither access names, or on the server.
+    #[serde(serialize_with = "shown_model")]
     pub model: Option<ModelName>,
-    /// For whom, as manifests write it: `group:corp/support`.
+    /// Whether it is about the server as a whole, and not about models.
+    pub server: bool,
+    /// For whom, as manifests write it: `group:corp/support`; `anybody` stands for those who
+    /// are named nowhere, `anybody:corp` for those of one issuer of several.
     pub holder: String,
+    /// For which kind of party only; `None` for every kind, as far as it may ever do that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CallerKind>,
     /// What they could not do, and can.
     pub gains: Vec<Action>,
     /// What they could do, and cannot.
     pub loses: Vec<Action>,
 }
 
+/// A guardrail or a rule of promotion that is not the same in both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RuleChange {
+    /// The guardrail's id, or the environment promoted into.
+    pub name: String,
+    /// What is done to it, in words: `forbid removed`, `approvals 2, not 1`.
+    pub what: String,
+    /// Whether something may be allowed thereby that was not, in some circumstances.
+    pub could_widen: bool,
+}
+
 impl Difference {
-    /// Whether nobody gains or loses anything.
+    /// Whether the two are the same for everybody.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.guardrails.is_empty() && self.promotions.is_empty()
     }
 
-    /// Whether somebody gains something.
+    /// Whether somebody gains something, or could in some circumstances: where a guardrail or
+    /// a rule of promotion gives way.
     #[must_use]
     pub fn widens(&self) -> bool {
+        let mut rules = self.guardrails.iter().chain(&self.promotions);
         self.changes.iter().any(|change| !change.gains.is_empty())
+            || rules.any(|rule| rule.could_widen)
     }
 }
 
-/// One line for each change: `production acme/sentiment group:corp/qa: + generate; - delete`.
+/// One line for each change: `production acme/sentiment group:corp/qa: + generate - delete`.
+/// What is the same on every model is one line.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut alike: HashMap<_, usize> = HashMap::new();
+        for change in self.changes.iter().filter(|change| !change.server) {
+            *alike.entry(change.apart_from_model()).or_default() += 1;
+        }
         for change in &self.changes {
-            writeln!(f, "{change}")?;
+            let count = alike.get(&change.apart_from_model()).copied();
+            let everywhere = !change.server && self.models > 0 && count == Some(self.models + 1);
+            match (everywhere, &change.model) {
+                (true, Some(_)) => {}
+                (true, None) => change.line("(every model)", f)?,
+                (false, _) => writeln!(f, "{change}")?,
+            }
+        }
+        for rule in &self.guardrails {
+            writeln!(f, "guardrail {rule}")?;
+        }
+        for rule in &self.promotions {
+            writeln!(f, "promotion into {rule}")?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let model = self
-            .model
-            .as_ref()
-            .map_or("(any other model)", ModelName::as_str);
-        write!(f, "{} {model} {}:", self.environment, self.holder)?;
+impl Change {
+    fn apart_from_model(&self) -> (&Environment, &str, Option<CallerKind>, &[Action], &[Action]) {
+        let Self {
+            environment,
+            holder,
+            kind,
+            gains,
+            loses,
+            ..
+        } = self;
+        (environment, holder, *kind, gains, loses)
+    }
+
+    fn line(&self, place: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.on(place, f)?;
+        writeln!(f)
+    }
+
+    fn on(&self, place: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {place} {}", self.environment, self.holder)?;
+        if let Some(kind) = self.kind {
+            write!(f, " as {kind}")?;
+        }
+        f.write_str(":")?;
         for (sign, actions) in [(" +", &self.gains), (" -", &self.loses)] {
             if !actions.is_empty() {
                 let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
@@ -87,88 +165,266 @@ impl fmt::Display for Change {
     }
 }
 
-/// A name that no manifest has: a manifest's model has no part of one letter only by chance.
-const OTHER: &str = "~any-other-model~";
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match (&self.model, self.server) {
+            (Some(model), _) => model.as_str(),
+            (None, true) => "(the server)",
+            (None, false) => "(any other model)",
+        };
+        self.on(place, f)
+    }
+}
+
+impl fmt::Display for RuleChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.what)?;
+        match self.could_widen {
+            true => f.write_str(" (may allow more)"),
+            false => Ok(()),
+        }
+    }
+}
 
 impl Cedar {
     /// Who gains and loses what if the other access takes this one's place.
     #[must_use]
     pub fn diff(&self, after: &Self) -> Difference {
-        let (one, two) = (self.current(), after.current());
-        let both = [&one, &two];
-        let environments = both.iter().flat_map(|access| &access.environments);
-        let mut known: Vec<&Environment> = Vec::new();
-        for environment in environments {
-            if !known.contains(&environment) {
-                known.push(environment);
-            }
-        }
-        let named = both.iter().flat_map(|access| access.owners.keys());
-        let given: Vec<_> = both
-            .iter()
-            .flat_map(|access| access.grants.iter())
-            .collect();
-        let granted = given.iter().filter_map(|given| given.model);
-        let models: BTreeSet<&ModelName> = named.chain(granted).collect();
-        let mut holders: BTreeSet<Holder> =
-            given.iter().map(|given| given.holder.clone()).collect();
-        for access in both {
-            holders.extend(access.mentioned.groups.keys().cloned().map(Holder::Group));
-            holders.extend(access.mentioned.roles.keys().cloned().map(Holder::Role));
-        }
-        let mut changes = Vec::new();
-        for environment in known {
-            let every = models.iter().map(|model| Some((*model).clone()));
-            for model in every.chain([None]) {
-                let resource = resource(model.as_ref());
-                for holder in &holders {
-                    let (gains, loses) = compare(self, after, holder, &resource, environment);
-                    if gains.is_empty() && loses.is_empty() {
-                        continue;
-                    }
-                    changes.push(Change {
-                        environment: environment.clone(),
-                        model: model.clone(),
-                        holder: holder.to_string(),
-                        gains,
-                        loses,
-                    });
-                }
-            }
-        }
+        let (before, after) = (self.current(), after.current());
+        let comparison = Comparison::of(&before, &after);
         Difference {
-            before: self.digest(),
-            after: after.digest(),
-            changes,
+            before: Arc::clone(&before.digest),
+            after: Arc::clone(&after.digest),
+            changes: comparison.changes(),
+            guardrails: comparison.rules,
+            promotions: promotions(&before, &after),
+            models: comparison.models.len(),
         }
     }
 }
 
-fn resource(model: Option<&ModelName>) -> Resource {
-    let other = || ModelName::new(OTHER).ok();
-    match model.cloned().or_else(other) {
-        Some(name) => Resource::model(name),
-        None => Resource::Server,
+impl Cedar {
+    /// Who gains and loses what on one model in one environment if the other access takes this
+    /// one's place: what a promotion changes.
+    #[must_use]
+    pub fn diff_on(
+        &self,
+        after: &Self,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> Vec<Change> {
+        let (before, after) = (self.current(), after.current());
+        let comparison = Comparison::of(&before, &after);
+        comparison.changes_at(environment, Some(model), false)
     }
 }
 
-/// What a holder may do in one and not in the other.
-fn compare(
-    before: &Cedar,
-    after: &Cedar,
-    holder: &Holder,
-    resource: &Resource,
-    environment: &Environment,
-) -> (Vec<Action>, Vec<Action>) {
-    let (mut gains, mut loses) = (Vec::new(), Vec::new());
-    let Some(caller) = in_good_standing(holder) else {
-        return (gains, loses);
-    };
-    let now = Timestamp::UNIX_EPOCH;
-    let context = Context::of(&caller, now);
-    let questions: Vec<Question<'_>> = Action::ALL
-        .into_iter()
-        .map(|action| {
+/// Whom a row of the matrix stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Row {
+    Anybody(IssuerAlias),
+    Holder(Holder),
+}
+
+/// Two accesses, and everything that either of them names.
+struct Comparison<'c> {
+    both: [&'c Access; 2],
+    environments: Vec<&'c Environment>,
+    models: BTreeSet<ModelName>,
+    rows: BTreeSet<Row>,
+    /// For each access, what is granted where to whom.
+    granted: [HashMap<(&'c Environment, Option<&'c ModelName>), Given>; 2],
+    /// For each access, the live guardrails that the other has not.
+    differing: [Vec<&'c Guardrail>; 2],
+    rules: Vec<RuleChange>,
+    /// A subject and a model that neither names.
+    somebody: Option<SubjectId>,
+    other: Option<ModelName>,
+    issuers: usize,
+}
+
+type Given = BTreeMap<Holder, ActionSet>;
+
+/// What somebody gains and loses.
+type Delta = (ActionSet, ActionSet);
+
+impl<'c> Comparison<'c> {
+    fn of(before: &'c Access, after: &'c Access) -> Self {
+        let both = [before, after];
+        let mut environments: Vec<&Environment> = Vec::new();
+        for environment in both.iter().flat_map(|access| &access.environments) {
+            if !environments.contains(&environment) {
+                environments.push(environment);
+            }
+        }
+        let (rules, differing) = guardrails(both);
+        let (mut models, mut rows) = (BTreeSet::new(), BTreeSet::new());
+        let issuers: BTreeSet<&IssuerAlias> = both.iter().flat_map(|it| &it.issuers).collect();
+        rows.extend(issuers.iter().map(|alias| Row::Anybody((*alias).clone())));
+        for access in both {
+            models.extend(access.owners.keys().cloned());
+            for given in access.grants.iter() {
+                models.extend(given.model.cloned());
+                rows.insert(Row::Holder(given.holder));
+            }
+            let named = access.guardrails.iter().map(|it| it.named(access.schema));
+            for (named, about) in named {
+                models.extend(about);
+                rows.extend(named.into_iter().map(Row::Holder));
+            }
+        }
+        let taken = |subject: &SubjectId| {
+            rows.iter().any(|row| match row {
+                Row::Holder(Holder::Party(principal)) => principal.subject == *subject,
+                _ => false,
+            })
+        };
+        Self {
+            both,
+            environments,
+            somebody: unnamed("somebody", |name| SubjectId::new(name).ok(), taken),
+            other: unnamed(
+                "any-other-model",
+                |name| ModelName::new(name).ok(),
+                |name| models.contains(name),
+            ),
+            granted: both.map(granted),
+            models,
+            rows,
+            differing,
+            rules,
+            issuers: issuers.len(),
+        }
+    }
+
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for environment in &self.environments {
+            let named = self.models.iter().map(|model| (Some(model), false));
+            for (model, server) in named.chain([(None, false), (None, true)]) {
+                changes.extend(self.changes_at(environment, model, server));
+            }
+        }
+        changes
+    }
+
+    fn changes_at(
+        &self,
+        environment: &Environment,
+        model: Option<&ModelName>,
+        server: bool,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for row in self.rows_at(environment, model, server) {
+            let found = self.compare(&row, environment, model, server);
+            changes.extend(found.into_iter().map(|(kind, (gains, loses))| Change {
+                environment: environment.clone(),
+                model: model.cloned(),
+                server,
+                holder: self.name(&row),
+                kind,
+                gains: gains.iter().collect(),
+                loses: loses.iter().collect(),
+            }));
+        }
+        changes
+    }
+
+    fn name(&self, row: &Row) -> String {
+        match row {
+            Row::Holder(holder) => holder.to_string(),
+            Row::Anybody(_) if self.issuers == 1 => "anybody".to_owned(),
+            Row::Anybody(issuer) => format!("anybody:{issuer}"),
+        }
+    }
+
+    /// Whose cells can differ there: everybody's where guardrails do, or else those to whom
+    /// other actions are granted.
+    fn rows_at(
+        &self,
+        environment: &Environment,
+        model: Option<&ModelName>,
+        server: bool,
+    ) -> BTreeSet<Row> {
+        let [before, after] = self.both;
+        let known = |access: &Access| access.environments.contains(environment);
+        let name = match server {
+            true => None,
+            false => model.or(self.other.as_ref()),
+        };
+        let near = |guardrails: &[&Guardrail]| {
+            let takes = |guardrail: &&Guardrail| guardrail.site.takes(environment, name);
+            guardrails.iter().any(takes)
+        };
+        let [gone, come] = &self.differing;
+        if known(before) != known(after) || near(gone) || near(come) {
+            return self.rows.clone();
+        }
+        let here = |granted: &HashMap<_, Given>| {
+            let mut all: Given = BTreeMap::new();
+            let own = model.and_then(|model| granted.get(&(environment, Some(model))));
+            let every = granted.get(&(environment, None));
+            for (holder, actions) in own.into_iter().chain(every).flatten() {
+                let entry = all.entry(holder.clone()).or_default();
+                *entry = entry.with(*actions);
+            }
+            all
+        };
+        let [before, after] = &self.granted;
+        let (before, after) = (here(before), here(after));
+        let holders = before.keys().chain(after.keys());
+        let differs = |holder: &&Holder| before.get(*holder) != after.get(*holder);
+        let holders = holders.filter(differs).cloned();
+        holders.map(Row::Holder).collect()
+    }
+
+    /// What changes for whoever the row stands for: once for every kind of party, where their
+    /// kind makes no difference but in what it may ever do.
+    fn compare(
+        &self,
+        row: &Row,
+        environment: &Environment,
+        model: Option<&ModelName>,
+        server: bool,
+    ) -> Vec<(Option<CallerKind>, Delta)> {
+        let resource = match model.or(self.other.as_ref()).cloned() {
+            Some(name) if !server => Resource::model(name),
+            _ => Resource::Server,
+        };
+        let delta = |kind| {
+            self.delta(row, kind, &resource, environment)
+                .unwrap_or_default()
+        };
+        if let Row::Holder(Holder::Party(principal)) = row {
+            let delta = delta(principal.kind);
+            return nonempty(None, delta).into_iter().collect();
+        }
+        let deltas = KINDS.map(|kind| (kind, delta(kind)));
+        let [(_, (gains, loses)), ..] = deltas;
+        let schema = Schema::shared();
+        let as_people = deltas.iter().all(|(kind, found)| {
+            let may = schema.applicable_to(*kind, server);
+            *found == (gains.within(may), loses.within(may))
+        });
+        match as_people {
+            true => nonempty(None, (gains, loses)).into_iter().collect(),
+            false => deltas
+                .into_iter()
+                .filter_map(|(kind, delta)| nonempty(Some(kind), delta))
+                .collect(),
+        }
+    }
+
+    fn delta(
+        &self,
+        row: &Row,
+        kind: CallerKind,
+        resource: &Resource,
+        environment: &Environment,
+    ) -> Option<Delta> {
+        let caller = in_good_standing(row, kind, self.somebody.as_ref()?)?;
+        let context = Context::of(&caller, Timestamp::UNIX_EPOCH);
+        let question = |action| {
             Question::new(
                 &caller,
                 caller.subject(),
@@ -177,42 +433,200 @@ fn compare(
                 environment,
                 &context,
             )
-        })
-        .collect();
-    let (one, two) = (before.authorize(&questions), after.authorize(&questions));
-    for (question, (one, two)) in questions.iter().zip(one.verdicts.iter().zip(&two.verdicts)) {
-        match (one.effect, two.effect) {
-            (Effect::Deny, Effect::Allow) => gains.push(question.action),
-            (Effect::Allow, Effect::Deny) => loses.push(question.action),
-            _ => {}
-        }
+        };
+        let questions = Action::ALL.map(question);
+        let [before, after] = self.both.map(|access| {
+            let verdicts = access.authorize(&questions).verdicts;
+            let answers = Action::ALL.into_iter().zip(verdicts);
+            let allowed = answers.filter(|(_, verdict)| verdict.effect == Effect::Allow);
+            allowed.map(|(action, _)| action).collect::<ActionSet>()
+        });
+        Some((after.without(before), before.without(after)))
     }
-    (gains, loses)
+}
+
+const KINDS: [CallerKind; 3] = [CallerKind::User, CallerKind::Service, CallerKind::Agent];
+
+fn nonempty(kind: Option<CallerKind>, delta: Delta) -> Option<(Option<CallerKind>, Delta)> {
+    let (gains, loses) = delta;
+    (!gains.is_empty() || !loses.is_empty()).then_some((kind, delta))
+}
+
+fn granted(access: &Access) -> HashMap<(&Environment, Option<&ModelName>), Given> {
+    let mut all: HashMap<_, Given> = HashMap::new();
+    for given in access.grants.iter() {
+        let place = all.entry((given.environment, given.model)).or_default();
+        let actions = place.entry(given.holder).or_default();
+        *actions = actions.with(given.grant.actions);
+    }
+    all
+}
+
+/// A name that nothing has.
+fn unnamed<N>(
+    word: &str,
+    name: impl Fn(&str) -> Option<N>,
+    taken: impl Fn(&N) -> bool,
+) -> Option<N> {
+    let mut word = word.to_owned();
+    loop {
+        let found = name(&word)?;
+        if !taken(&found) {
+            return Some(found);
+        }
+        word.push('~');
+    }
 }
 
 /// Somebody who is just this, and against whom nothing else speaks.
-fn in_good_standing(holder: &Holder) -> Option<Caller> {
-    let (mut groups, mut roles): (Vec<Group>, Vec<Role>) = (Vec::new(), Vec::new());
-    let somebody = |issuer: &spanner_core::IssuerAlias| {
-        let subject = SubjectId::new("somebody").ok()?;
-        Some(Principal::new(issuer.clone(), CallerKind::User, subject))
-    };
-    let principal = match holder {
-        Holder::Group(group) => {
-            groups.push(group.clone());
-            somebody(&group.issuer)?
+fn in_good_standing(row: &Row, kind: CallerKind, somebody: &SubjectId) -> Option<Caller> {
+    let (mut groups, mut roles) = (None, None);
+    let principal = match row {
+        Row::Holder(Holder::Party(principal)) => principal.clone(),
+        Row::Holder(Holder::Group(group)) => {
+            groups = Some(group.clone());
+            Principal::new(group.issuer.clone(), kind, somebody.clone())
         }
-        Holder::Role(role) => {
-            roles.push(role.clone());
-            somebody(&role.issuer)?
+        Row::Holder(Holder::Role(role)) => {
+            roles = Some(role.clone());
+            Principal::new(role.issuer.clone(), kind, somebody.clone())
         }
-        Holder::Party(principal) => principal.clone(),
+        Row::Anybody(issuer) => Principal::new(issuer.clone(), kind, somebody.clone()),
     };
+    let mut credential = spanner_core::Credential::unknown();
+    credential.issued_at = Some(Timestamp::UNIX_EPOCH);
     Caller::assertion(principal)
         .groups(groups)
         .roles(roles)
         .assurance(3)
         .authenticated_at(Timestamp::UNIX_EPOCH)
+        .credential(credential)
         .caller()
         .ok()
+}
+
+/// The guardrails that are not the same, and for each access the live ones that the other has
+/// not.
+fn guardrails(both: [&Access; 2]) -> (Vec<RuleChange>, [Vec<&Guardrail>; 2]) {
+    let [before, after] = both.map(|access| {
+        let each = access.guardrails.iter();
+        each.map(|it| (&it.id, it)).collect::<BTreeMap<_, _>>()
+    });
+    let ids: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let mut rules = Vec::new();
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    for id in ids {
+        let (old, new) = (before.get(*id).copied(), after.get(*id).copied());
+        let Some(what) = told(old, new) else { continue };
+        let live = |it: &&Guardrail| it.mode == Mode::Live;
+        let (old, new) = (old.filter(live), new.filter(live));
+        gone.extend(old);
+        come.extend(new);
+        let forbade = old.is_some_and(|it| it.effect == cedar_policy::Effect::Forbid);
+        let permits = new.is_some_and(|it| it.effect == cedar_policy::Effect::Permit);
+        rules.push(RuleChange {
+            name: id.to_string(),
+            what,
+            could_widen: forbade || permits,
+        });
+    }
+    (rules, [gone, come])
+}
+
+/// What is done to a guardrail; `None` if nothing that decides.
+fn told(old: Option<&Guardrail>, new: Option<&Guardrail>) -> Option<String> {
+    let word = |it: &Guardrail| {
+        let effect = match it.effect {
+            cedar_policy::Effect::Permit => "permit",
+            cedar_policy::Effect::Forbid => "forbid",
+        };
+        match it.mode {
+            Mode::Live => effect.to_owned(),
+            Mode::Shadow => format!("{effect} in shadow mode"),
+        }
+    };
+    match (old, new) {
+        (None, None) => None,
+        (None, Some(new)) => Some(format!("{} added", word(new))),
+        (Some(old), None) => Some(format!("{} removed", word(old))),
+        (Some(old), Some(new)) if word(old) != word(new) => {
+            Some(format!("{}, not {}", word(new), word(old)))
+        }
+        (Some(old), Some(new)) if old.says_the_same(new) => None,
+        (Some(_), Some(new)) => Some(format!("{} changed", word(new))),
+    }
+}
+
+/// The rules of promotion that are not the same.
+fn promotions(before: &Access, after: &Access) -> Vec<RuleChange> {
+    let into: BTreeSet<_> = before
+        .promotions
+        .keys()
+        .chain(after.promotions.keys())
+        .collect();
+    let change = |environment: &Environment| {
+        let rules = [before, after].map(|access| access.promotions.get(environment));
+        let (what, could_widen) = match rules {
+            [Some(old), Some(new)] => amended(old, new)?,
+            [Some(_), None] => ("rule removed".to_owned(), true),
+            [None, Some(_)] => ("rule added".to_owned(), false),
+            [None, None] => return None,
+        };
+        let name = environment.to_string();
+        Some(RuleChange {
+            name,
+            what,
+            could_widen,
+        })
+    };
+    into.into_iter().filter_map(change).collect()
+}
+
+fn amended(old: &PromotionRule, new: &PromotionRule) -> Option<(String, bool)> {
+    let mut words = Vec::new();
+    let mut note = |same: bool, word: &str, new: &dyn fmt::Display, old: &dyn fmt::Display| {
+        if !same {
+            words.push(format!("{word} {new}, not {old}"));
+        }
+    };
+    note(old.from == new.from, "from", &new.from, &old.from);
+    note(
+        old.approvals == new.approvals,
+        "approvals",
+        &new.approvals,
+        &old.approvals,
+    );
+    note(
+        old.existing == new.existing,
+        "existing",
+        &new.existing,
+        &old.existing,
+    );
+    let only = |one: &PromotionRule, other: &PromotionRule| -> Vec<String> {
+        let approvers = one.approvers.iter();
+        let missing = approvers.filter(|holder| !other.approvers.contains(holder));
+        missing.map(ToString::to_string).collect()
+    };
+    let (come, gone) = (only(new, old), only(old, new));
+    for (sign, holders) in [("+", &come), ("-", &gone)] {
+        if !holders.is_empty() {
+            words.push(format!("approvers {sign} {}", holders.join(", ")));
+        }
+    }
+    let wider = new.approvals < old.approvals
+        || !come.is_empty()
+        || old.from != new.from
+        || (old.existing != new.existing && new.existing == crate::Existing::Adopt);
+    (!words.is_empty()).then(|| (words.join("; "), wider))
+}
+
+fn shown<S: serde::Serializer>(name: &impl fmt::Display, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(name)
+}
+
+fn shown_model<S: serde::Serializer>(name: &Option<ModelName>, s: S) -> Result<S::Ok, S::Error> {
+    match name {
+        Some(name) => s.collect_str(name),
+        None => s.serialize_none(),
+    }
 }

@@ -1,6 +1,6 @@
 //! A guardrail ready to be asked: its scope as data, its conditions left to Cedar.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -10,7 +10,7 @@ use cedar_policy::{
 use spanner_core::{Action, Advice, CallerKind, Environment, ModelName};
 
 use crate::load::Holder;
-use crate::names::{self, KINDS};
+use crate::names::KINDS;
 use crate::role::ActionSet;
 use crate::schema::{Schema, Types};
 
@@ -101,6 +101,25 @@ impl Guardrail {
         let kinds = KINDS.into_iter().filter(|kind| self.who.takes(*kind));
         kinds.flat_map(|kind| self.actions.iter().map(move |action| (action, kind)))
     }
+
+    /// Whether it decides as another one does; what it says to whoever is refused may differ.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let text = |guardrail: &Self| {
+            let policy = guardrail.policy.policies().next()?.to_pst().ok()?;
+            let bare = policy.body().clone().with_annotations(BTreeMap::new());
+            Some(format!("{bare:?}"))
+        };
+        (self.effect, self.mode) == (other.effect, other.mode) && text(self) == text(other)
+    }
+
+    /// The principals and the models that it names.
+    pub(crate) fn named(&self, schema: &Schema) -> (Vec<Holder>, Vec<ModelName>) {
+        let policies = self.policy.policies();
+        let literals: Vec<EntityUid> = policies.flat_map(Policy::entity_literals).collect();
+        let holders = literals.iter().filter_map(|uid| schema.types.holder(uid));
+        let models = literals.iter().filter_map(|uid| schema.types.model_of(uid));
+        (holders.collect(), models.collect())
+    }
 }
 
 impl Who {
@@ -131,7 +150,7 @@ impl Who {
 
     /// Whoever is this, or is in it.
     fn within(types: &Types, uid: &EntityUid) -> Self {
-        match names::holder_of(types, uid) {
+        match types.holder(uid) {
             Some(holder) => Self {
                 kinds: holder.kind().map_or(Kinds(u8::MAX), Kinds::one),
                 name: Some(holder),

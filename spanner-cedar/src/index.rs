@@ -13,16 +13,18 @@
 //!
 //! How many models, grants and guardrails there are besides does not matter.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Entity, EntityUid};
-use spanner_core::{Action, CallerKind, Environment, Group, ModelName, Party, Role};
+use spanner_core::{
+    Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, RecordId,
+};
 
 use crate::guardrail::Guardrail;
-use crate::load::{Holder, RawGrant};
-use crate::names::{self, KINDS, Map, NameId, Names, Standing};
-use crate::promotion::PromotionRule;
+use crate::load::{Documents, Holder, RawGrant};
+use crate::names::{KINDS, Map, NameId, Names, Standing};
+use crate::promotion::{Kept, PromotionRule};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
 
@@ -31,22 +33,32 @@ use crate::schema::{self, Schema};
 pub(crate) struct Access {
     pub(crate) schema: &'static Schema,
     pub(crate) digest: Arc<str>,
+    /// The files it was made of.
+    pub(crate) documents: Arc<Documents>,
+    /// What promotions keep in force, where the organization has a rule for them.
+    pub(crate) kept: Arc<Kept>,
+    /// The promotion under which a model is served, where promotions rule.
+    pub(crate) served: HashMap<Environment, HashMap<ModelName, RecordId>>,
+    /// What the manifests in the files say, in force or not.
+    pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
+    pub(crate) issuers: Vec<IssuerAlias>,
+    /// The groups of the directory.
+    pub(crate) directory: HashSet<Group>,
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,
     pub(crate) grants: Grants,
     pub(crate) guardrails: Guardrails,
-    /// What guardrails ask of parties.
-    pub(crate) mentioned: Mentioned,
 }
 
-/// The groups and issuers' roles that guardrails mention: the only ones Cedar needs to know
-/// of.
-#[derive(Debug, Default)]
-pub(crate) struct Mentioned {
-    pub(crate) groups: HashMap<Group, EntityUid>,
-    pub(crate) roles: HashMap<Role, EntityUid>,
+/// The manifest of a model in the files.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    /// Which of the manifests' files it is.
+    pub(crate) document: usize,
+    /// Where it grants something.
+    pub(crate) environments: BTreeSet<Environment>,
 }
 
 /// All grants.
@@ -95,7 +107,7 @@ pub(crate) struct Guardrails {
     names: Names,
     /// The names as entities.
     uids: Vec<Option<EntityUid>>,
-    all: Vec<Kept>,
+    all: Vec<Shelved>,
     anywhere: Shelves,
     environments: Map<Environment, Shelves>,
     models: Map<ModelName, Shelves>,
@@ -103,7 +115,7 @@ pub(crate) struct Guardrails {
 
 /// A guardrail with its names as numbers.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Shelved {
     pub(crate) guardrail: Guardrail,
     /// Whom its scope names.
     name: Option<NameId>,
@@ -248,7 +260,7 @@ impl Grants {
 impl Guardrails {
     pub(crate) fn add(&mut self, guardrail: Guardrail) {
         let place = self.all.len();
-        let kept = self.keep(guardrail);
+        let kept = self.shelve(guardrail);
         let site = &kept.guardrail.site;
         let shelves = match (&site.model, &site.environment) {
             (Some(model), _) => self.models.entry(model.clone()).or_default(),
@@ -265,12 +277,12 @@ impl Guardrails {
         self.all.push(kept);
     }
 
-    fn keep(&mut self, guardrail: Guardrail) -> Kept {
+    fn shelve(&mut self, guardrail: Guardrail) -> Shelved {
         let name = guardrail.who.name.clone();
         let groups = self.numbers(&guardrail.groups);
         let mut parents = self.numbers(&guardrail.roles);
         parents.extend(&groups);
-        Kept {
+        Shelved {
             name: name.as_ref().map(|holder| self.number(holder)),
             names_a_group: matches!(name, Some(Holder::Group(_))),
             guardrail,
@@ -281,14 +293,14 @@ impl Guardrails {
 
     fn numbers(&mut self, uids: &BTreeSet<EntityUid>) -> Vec<NameId> {
         let types = &Schema::shared().types;
-        let holders = uids.iter().filter_map(|uid| names::holder_of(types, uid));
+        let holders = uids.iter().filter_map(|uid| types.holder(uid));
         holders.map(|holder| self.number(&holder)).collect()
     }
 
     fn number(&mut self, holder: &Holder) -> NameId {
         let number = self.names.number(holder);
         if self.names.len() > self.uids.len() {
-            self.uids.push(Schema::shared().types.holder(holder));
+            self.uids.push(Schema::shared().types.entity(holder));
         }
         number
     }
@@ -302,7 +314,7 @@ impl Guardrails {
         action: Action,
         environment: &'g Environment,
         model: Option<&'g ModelName>,
-    ) -> impl Iterator<Item = &'g Kept> {
+    ) -> impl Iterator<Item = &'g Shelved> {
         let model_s = model.and_then(|model| self.models.get(model));
         let environment_s = self.environments.get(environment);
         let shelves = model_s.into_iter().chain(environment_s);
@@ -324,7 +336,7 @@ impl Guardrails {
     pub(crate) fn parents<'g>(
         &'g self,
         party: &'g Placed,
-        kept: &'g Kept,
+        kept: &'g Shelved,
     ) -> impl Iterator<Item = &'g EntityUid> {
         let borne = kept
             .parents
@@ -338,7 +350,7 @@ impl Guardrails {
     }
 }
 
-impl Kept {
+impl Shelved {
     /// Whether its scope takes in a party of whom all groups are known.
     pub(crate) fn is_about(&self, party: &Placed) -> bool {
         self.name.is_none_or(|name| party.guardrails.bears(name))
@@ -364,5 +376,26 @@ impl Access {
             grants: self.grants.names.standing(party),
             guardrails: self.guardrails.names.standing(party),
         })
+    }
+
+    /// The promotion under which a model is served in an environment.
+    pub(crate) fn promotion(
+        &self,
+        environment: &Environment,
+        model: Option<&ModelName>,
+    ) -> Option<RecordId> {
+        self.served.get(environment)?.get(model?).copied()
+    }
+
+    /// The text of the manifest that the files have for a model.
+    pub(crate) fn file_of(&self, model: &ModelName) -> Option<&str> {
+        let claim = self.claims.get(model)?;
+        let document = self.documents.manifests.get(claim.document)?;
+        Some(&document.text)
+    }
+
+    /// Whether only promoted manifests count in an environment.
+    pub(crate) fn is_kept(&self, environment: &Environment) -> bool {
+        self.kept.environments.contains(environment) && self.promotions.contains_key(environment)
     }
 }

@@ -88,6 +88,7 @@
 //! Who can write the directory decides who may do what. An [`Explanation`] names models,
 //! owners and holders: it is for those who run the service, not for callers.
 
+pub mod cases;
 mod cedar;
 mod decide;
 mod diff;
@@ -99,17 +100,20 @@ mod names;
 mod promotion;
 #[cfg(feature = "prove")]
 mod prove;
+mod replay;
 mod review;
 mod role;
 mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use cases::Cases;
 pub use cedar::{Builder, Cedar, Status};
-pub use diff::{Change, Difference};
-pub use explain::{Deciding, Explanation, Remedy};
+pub use diff::{Change, Difference, RuleChange};
+pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
 pub use load::{LoadError, Problem};
-pub use promotion::PromotionRule;
+pub use promotion::{Existing, Kept, Promoted, PromotionRule};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
+pub use replay::{Again, Changed, Judged, Replay};
 pub use review::{Granted, Guarding, Review};

@@ -7,12 +7,10 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::EntityUid;
 use smallvec::SmallVec;
-use spanner_core::{CallerKind, Group, GroupName, IssuerAlias, Party, Principal, Role, SubjectId};
+use spanner_core::{CallerKind, Group, Party, Principal, Role};
 
 use crate::load::Holder;
-use crate::schema::Types;
 
 /// A map that is written while an access is loaded and read while it decides. Nobody who
 /// calls can add to it, so its hash needs to be fast, not secret.
@@ -111,28 +109,6 @@ impl Standing {
         let theirs = theirs.into_iter().flatten().map(|(_, value)| value);
         theirs.chain(ours.into_iter().flatten())
     }
-}
-
-/// Whom an entity of a policy stands for. `None` for what is nobody, and for what nobody can
-/// be called.
-pub(crate) fn holder_of(types: &Types, uid: &EntityUid) -> Option<Holder> {
-    let (issuer, name) = uid.id().unescaped().split_once('/')?;
-    let issuer = IssuerAlias::new(issuer).ok()?;
-    let kind = uid.type_name();
-    if *kind == types.group {
-        return Some(Holder::Group(Group::new(
-            issuer,
-            GroupName::new(name).ok()?,
-        )));
-    }
-    if *kind == types.role {
-        return Some(Holder::Role(Role::new(issuer, GroupName::new(name).ok()?)));
-    }
-    let kind = KINDS
-        .into_iter()
-        .find(|word| types.of(*word) == Some(kind))?;
-    let subject = SubjectId::new(name).ok()?;
-    Some(Holder::Party(Principal::new(issuer, kind, subject)))
 }
 
 /// The kinds of parties that policies know.

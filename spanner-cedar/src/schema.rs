@@ -8,8 +8,8 @@ use cedar_policy::{
     Validator,
 };
 use spanner_core::{
-    Action, ActionGroup, Caller, CallerKind, Environment, Group, ModelName, Principal, Role,
-    Timestamp,
+    Action, ActionGroup, Caller, CallerKind, Environment, Group, GroupName, IssuerAlias, ModelName,
+    Principal, Role, SubjectId, Timestamp,
 };
 
 use crate::load::Holder;
@@ -103,6 +103,14 @@ impl Schema {
         self.on_servers.get(&kind).copied().unwrap_or_default()
     }
 
+    /// What a kind of party may ever do with a model, or with the server.
+    pub(crate) fn applicable_to(&self, kind: CallerKind, server: bool) -> ActionSet {
+        match server {
+            true => self.applicable_to_servers(kind),
+            false => self.applicable_to_models(kind),
+        }
+    }
+
     /// The actions that an action or group of actions in a policy's scope stands for.
     pub(crate) fn actions_in(&self, uid: &EntityUid) -> ActionSet {
         let word = uid.id().unescaped();
@@ -165,7 +173,7 @@ impl Types {
     }
 
     /// Whom a grant or guardrail names; an unclassified party is nobody.
-    pub(crate) fn holder(&self, holder: &Holder) -> Option<EntityUid> {
+    pub(crate) fn entity(&self, holder: &Holder) -> Option<EntityUid> {
         match holder {
             Holder::Group(group) => Some(self.group(group)),
             Holder::Role(role) => Some(self.role(role)),
@@ -173,19 +181,9 @@ impl Types {
         }
     }
 
-    /// Whom a difference names: `group:corp/nlp`.
     #[cfg(feature = "prove")]
-    pub(crate) fn written(&self, holder: &str) -> Option<EntityUid> {
-        let (kind, id) = holder.split_once(':')?;
-        let kind = match kind {
-            "group" => &self.group,
-            "role" => &self.role,
-            "user" => &self.user,
-            "service" => &self.service,
-            "agent" => &self.agent,
-            _ => return None,
-        };
-        Some(self.uid(kind, id))
+    pub(crate) fn named(&self, kind: &EntityTypeName, id: &str) -> EntityUid {
+        self.uid(kind, id)
     }
 
     #[cfg(feature = "prove")]
@@ -201,6 +199,34 @@ impl Types {
     #[cfg(feature = "prove")]
     pub(crate) fn model_named(&self, name: &str) -> EntityUid {
         self.uid(&self.model, name)
+    }
+
+    /// Whom an entity stands for, if that is a principal, a group or a role.
+    pub(crate) fn holder(&self, uid: &EntityUid) -> Option<Holder> {
+        let (issuer, name) = uid.id().unescaped().split_once('/')?;
+        let issuer = IssuerAlias::new(issuer).ok()?;
+        let kind = uid.type_name();
+        if *kind == self.group {
+            return Some(Holder::Group(Group::new(
+                issuer,
+                GroupName::new(name).ok()?,
+            )));
+        }
+        if *kind == self.role {
+            return Some(Holder::Role(Role::new(issuer, GroupName::new(name).ok()?)));
+        }
+        let found = KINDS.into_iter().find(|it| self.of(*it) == Some(kind))?;
+        let subject = SubjectId::new(name).ok()?;
+        Some(Holder::Party(Principal::new(issuer, found, subject)))
+    }
+
+    /// The model that an entity stands for, or is an endpoint of.
+    pub(crate) fn model_of(&self, uid: &EntityUid) -> Option<ModelName> {
+        let id = uid.id().unescaped();
+        if *uid.type_name() == self.endpoint {
+            return ModelName::new(id.split_once('/')?.1).ok();
+        }
+        (*uid.type_name() == self.model).then(|| ModelName::new(id).ok())?
     }
 
     pub(crate) fn environment(&self, environment: &Environment) -> EntityUid {

@@ -283,6 +283,9 @@ pub struct Verdicts {
     pub digest: Arc<str>,
     /// One verdict per question, in their order.
     pub verdicts: Few<Verdict, 1>,
+    /// What an access that is tried out answers to the same questions. It decides nothing;
+    /// records say where it would have decided otherwise.
+    pub candidate: Option<Box<Self>>,
 }
 
 impl Verdicts {
@@ -299,6 +302,16 @@ impl Verdicts {
         Self {
             digest,
             verdicts: verdicts.into_iter().collect(),
+            candidate: None,
+        }
+    }
+
+    /// The same, with the answers of an access that is tried out beside this one.
+    #[must_use]
+    pub fn beside(self, candidate: Self) -> Self {
+        Self {
+            candidate: Some(Box::new(candidate)),
+            ..self
         }
     }
 }

@@ -7,6 +7,7 @@
 //! 3. Principals are compared as (issuer, kind, subject), byte for byte. Names and e-mail
 //!    addresses are never identities.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,7 +244,7 @@ struct Facts {
     subject: Party,
     actor: Option<Party>,
     chain: Vec<Principal>,
-    origin: Option<&'static str>,
+    origin: Option<Cow<'static, str>>,
     tenant: Option<String>,
     client: Option<String>,
     groups_complete: bool,
@@ -313,8 +314,8 @@ impl Caller {
 
     /// A finer kind than [`CallerKind`], where the provider tells (`workload`, `pipeline`).
     #[must_use]
-    pub fn origin(&self) -> Option<&'static str> {
-        self.facts.origin
+    pub fn origin(&self) -> Option<&str> {
+        self.facts.origin.as_deref()
     }
 
     /// The tenant, organization or account at the issuer that the subject belongs to, as
@@ -447,8 +448,8 @@ impl Assertion {
     }
 
     /// A finer kind than [`CallerKind`]. Default: none.
-    pub fn origin(mut self, origin: &'static str) -> Self {
-        self.facts.origin = Some(origin);
+    pub fn origin(mut self, origin: impl Into<Cow<'static, str>>) -> Self {
+        self.facts.origin = Some(origin.into());
         self
     }
 

@@ -28,6 +28,14 @@ impl<T, const N: usize> Few<T, N> {
         self.0.pop()
     }
 
+    /// Takes one out; those behind it move up.
+    ///
+    /// # Panics
+    /// Where there is none at this place, like `Vec::remove`.
+    pub fn remove(&mut self, index: usize) -> T {
+        self.0.remove(index)
+    }
+
     /// As a `Vec`.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {

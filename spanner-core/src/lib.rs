@@ -26,6 +26,7 @@ mod gate;
 mod host;
 mod name;
 pub mod promotion;
+mod questions;
 pub mod record;
 mod refusal;
 mod sink;
@@ -49,6 +50,7 @@ pub use gate::{
 };
 pub use host::Host;
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
     UnknownRoute,

@@ -74,6 +74,10 @@ pub struct Decision {
     /// The policies in shadow mode that would have decided otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<String>,
+    /// What an access that is tried out beside the one in force would have decided, where
+    /// that is otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateAnswer>,
     /// The digest of the access in force; absent if it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
@@ -86,6 +90,21 @@ pub struct Decision {
     /// The address at the other end of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
+}
+
+/// What an access that decides nothing yet would have decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CandidateAnswer {
+    /// Its digest.
+    pub access: String,
+    /// Allowed or refused.
+    pub effect: Effect,
+    /// Why, in the code that a decision of its own would have.
+    pub reason: String,
+    /// Its policies that decide it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
 }
 
 /// The second entry: how it ended. Stored when the response has ended, failed or been
@@ -261,8 +280,11 @@ pub struct CallerEntry {
     /// The key that signed the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// The token's age on arrival, in seconds.
+    /// The token's age on arrival, in seconds; 0 if that is unknown.
     pub token_age_s: u64,
+    /// Whether it is unknown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub token_age_unknown: bool,
     /// The age from which on it is refused, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_max_age_s: Option<u64>,
@@ -384,6 +406,7 @@ impl CallerEntry {
             token_hash: credential.token_hash.clone(),
             key_id: credential.key_id.clone(),
             token_age_s: credential.age(now).as_secs(),
+            token_age_unknown: credential.issued_at.is_none(),
             token_max_age_s: credential.max_age.map(|age| age.as_secs()),
             token_expires: credential.expires_at,
             freshness: credential.freshness,

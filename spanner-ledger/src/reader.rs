@@ -65,6 +65,7 @@ impl Reader {
     pub fn entries(&self) -> Result<Entries, ReadError> {
         Ok(Entries {
             walk: Some(self.walk()?),
+            only_events: false,
         })
     }
 
@@ -98,6 +99,19 @@ impl Reader {
         Ok(rows)
     }
 
+    /// The [events](crate::Event) alone, in order. Requests, of which there are most, are passed
+    /// over without being understood, so this is several times faster than looking for events
+    /// among [`entries`](Self::entries).
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
+    pub fn events(&self) -> Result<Entries, ReadError> {
+        Ok(Entries {
+            walk: Some(self.walk()?),
+            only_events: true,
+        })
+    }
+
     /// Writes all entries as JSON lines, each as it is stored, with its `sequence` first.
     /// Returns how many.
     ///
@@ -128,13 +142,25 @@ impl Reader {
 #[derive(Debug)]
 pub struct Entries {
     walk: Option<Walk>,
+    only_events: bool,
 }
+
+/// How every event begins, since its `kind` is written first.
+const EVENT: &[u8] = br#"{"kind":"event""#;
 
 impl Iterator for Entries {
     type Item = Result<Numbered, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.walk.as_mut()?.step() {
+        let walk = self.walk.as_mut()?;
+        let stepped = loop {
+            let stepped = walk.step();
+            match &stepped {
+                Ok(Some(stored)) if self.only_events && !stored.payload.starts_with(EVENT) => {}
+                _ => break stepped,
+            }
+        };
+        match stepped {
             Ok(Some(stored)) => {
                 let sequence = stored.sequence;
                 let entry = serde_json::from_slice(&stored.payload);

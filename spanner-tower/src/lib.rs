@@ -78,7 +78,8 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 pub use guard::NotGuarded;
 pub use guard::{
     Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
-    GuardBuilder, GuardLayer, GuardService, Peer, Permitted, Problem, ProtectedResource,
+    GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
+    ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]

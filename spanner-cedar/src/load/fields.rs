@@ -129,6 +129,54 @@ impl<'f> Fields<'f> {
         self.expect_texts(key, value, problems)
     }
 
+    /// A text, or a list of texts; none if it is not there.
+    pub(crate) fn one_or_more(self, key: &str, problems: &mut Problems) -> Vec<Text<'f>> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        match value.get_ref() {
+            DeValue::Array(_) => self
+                .expect_texts(key, value, problems)
+                .map(|texts| texts.items)
+                .unwrap_or_default(),
+            _ => self
+                .expect_text(&quoted(key), value, problems)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// `true` or `false`, if it is there.
+    pub(crate) fn flag(self, key: &str, problems: &mut Problems) -> Option<bool> {
+        let value = self.value(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.mistyped(&quoted(key), "`true` or `false`", value, problems);
+        }
+        flag
+    }
+
+    /// The tables of a list (`[[key]]`).
+    pub(crate) fn tables(self, key: &str, problems: &mut Problems) -> Vec<Self> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            let expected = format!("a list of tables, each under `[[{key}]]`");
+            self.mistyped(&quoted(key), &expected, value, problems);
+            return Vec::new();
+        };
+        let items = items.iter();
+        items
+            .filter_map(|item| self.expect_table(key, item, problems))
+            .collect()
+    }
+
+    /// Where the table stands.
+    pub(crate) const fn at(self) -> usize {
+        self.at
+    }
+
     /// Every key with its list of texts.
     pub(crate) fn all_texts(self, problems: &mut Problems) -> Vec<(Text<'f>, Texts<'f>)> {
         self.table

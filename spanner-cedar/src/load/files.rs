@@ -1,8 +1,9 @@
 //! The files of an access, from a directory or from memory.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
@@ -14,6 +15,8 @@ use super::problem::{Page, Problems, quoted, suggestion};
 pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) text: String,
+    /// For the digest: what its name is wherever the models' own folders lie.
+    digested: String,
 }
 
 /// The files of an access, sorted by name.
@@ -22,6 +25,7 @@ pub(crate) struct Documents {
     pub(crate) organization: Option<Document>,
     pub(crate) manifests: Vec<Document>,
     pub(crate) guardrails: Vec<Document>,
+    pub(crate) cases: Vec<Document>,
 }
 
 /// What a file is for, by its name.
@@ -29,6 +33,7 @@ enum Place {
     Organization,
     Manifest,
     Guardrail,
+    Case,
     /// Not read: notes, cases, hidden files.
     Aside,
 }
@@ -41,44 +46,74 @@ struct Intake {
     bytes: usize,
 }
 
-/// Reads a directory, through symbolic links.
-pub(crate) fn from_dir(dir: &Path, problems: &mut Problems) -> Documents {
+/// A folder that is read, and how its files are told apart.
+struct Ground<'d> {
+    dir: &'d Path,
+    /// What stands before the names of its files.
+    prefix: String,
+    /// The same for the digest.
+    digested: String,
+    place: fn(&str, &mut Problems) -> Option<Place>,
+    /// Whether everything in it is an access's, so that what cannot be read is a problem.
+    is_ours: bool,
+}
+
+/// Reads a directory, and the manifests in the models' own folders.
+pub(crate) fn from_dir(dir: &Path, models: &[PathBuf], problems: &mut Problems) -> Documents {
     let mut intake = Intake::default();
-    let entries = WalkDir::new(dir)
-        .min_depth(1)
-        .max_depth(MAX_DEPTH)
-        .follow_links(true)
-        .sort_by_file_name()
-        .into_iter()
-        .filter_entry(|entry| {
-            entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy())
-        });
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                walk_problem(dir, &error, problems);
-                continue;
-            }
+    let ground = Ground {
+        dir,
+        prefix: String::new(),
+        digested: String::new(),
+        place,
+        is_ours: true,
+    };
+    if intake.walk(&ground, problems) {
+        intake.models(models, problems);
+    }
+    intake.finish(problems)
+}
+
+/// Reads the cases of a directory; there need not be any.
+pub(crate) fn cases_from_dir(dir: &Path, problems: &mut Problems) -> Vec<Document> {
+    let mut intake = Intake::default();
+    let cases = dir.join(CASES);
+    if !dir.is_dir() {
+        problems.file(&dir.display().to_string(), "this is no folder", "name one");
+    } else if cases.exists() {
+        let prefix = format!("{CASES}/");
+        let ground = Ground {
+            dir: &cases,
+            digested: prefix.clone(),
+            prefix,
+            place: case,
+            is_ours: true,
         };
-        let name = relative(dir, entry.path());
-        if entry.file_type().is_dir() {
-            if entry.depth() == MAX_DEPTH {
-                let what = format!("the folder is more than {} deep", MAX_DEPTH - 1);
-                problems.file(&name, what, "move its files up");
-            }
-            continue;
-        }
-        if !intake.take(&name, |limit| read(entry.path(), limit), problems) {
+        intake.walk(&ground, problems);
+    }
+    intake.documents.cases
+}
+
+/// Takes cases from memory.
+pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
+    files: impl IntoIterator<Item = (N, T)>,
+    problems: &mut Problems,
+) -> Vec<Document> {
+    let mut intake = Intake::default();
+    for (name, bytes) in files {
+        let (name, bytes) = (name.into(), bytes.into());
+        let found = case(&name, problems);
+        if !intake.take(found, &name, &name, |_| Ok(bytes), problems) {
             break;
         }
     }
-    intake.finish(problems)
+    intake.documents.cases
 }
 
 /// Takes files from memory.
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
+    models: &[PathBuf],
     problems: &mut Problems,
 ) -> Documents {
     let mut intake = Intake::default();
@@ -87,10 +122,12 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
         if name.split('/').any(is_hidden) {
             continue;
         }
-        if !intake.take(&name, |_| Ok(bytes), problems) {
-            break;
+        let found = place(&name, problems);
+        if !intake.take(found, &name, &name, |_| Ok(bytes), problems) {
+            return intake.finish(problems);
         }
     }
+    intake.models(models, problems);
     intake.finish(problems)
 }
 
@@ -113,7 +150,7 @@ impl Documents {
             .chain(&self.manifests)
             .chain(&self.guardrails);
         for file in files {
-            add(&file.name);
+            add(&file.digested);
             add(&file.text);
         }
         let digest: String = hash
@@ -135,14 +172,79 @@ impl Document {
 }
 
 impl Intake {
+    /// Takes the manifests in the folders that models live in.
+    fn models(&mut self, dirs: &[PathBuf], problems: &mut Problems) {
+        for (number, dir) in dirs.iter().enumerate() {
+            let shown = dir.display();
+            if !dir.is_dir() {
+                let advice = "name the folder that the models' own folders are in";
+                problems.file(&shown.to_string(), "this is no folder", advice);
+                continue;
+            }
+            let ground = Ground {
+                dir,
+                prefix: format!("{shown}/"),
+                digested: format!("models/{number}/"),
+                place: own,
+                is_ours: false,
+            };
+            if !self.walk(&ground, problems) {
+                return;
+            }
+        }
+    }
+
+    /// Takes the files of a folder, through symbolic links. `false` if nothing more is to be
+    /// taken.
+    fn walk(&mut self, ground: &Ground<'_>, problems: &mut Problems) -> bool {
+        let entries = WalkDir::new(ground.dir)
+            .min_depth(1)
+            .max_depth(MAX_DEPTH)
+            .follow_links(true)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|entry| {
+                entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy())
+            });
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A loop holds nothing new, and what a link leads to may come and go.
+                Err(error) if !ground.is_ours && is_about_a_link(&error) => continue,
+                Err(error) => {
+                    walk_problem(ground, &error, problems);
+                    continue;
+                }
+            };
+            let inner = relative(ground.dir, entry.path());
+            let name = format!("{}{inner}", ground.prefix);
+            if entry.file_type().is_dir() {
+                if entry.depth() == MAX_DEPTH && ground.is_ours {
+                    let what = format!("the folder is more than {} deep", MAX_DEPTH - 1);
+                    problems.file(&name, what, "move its files up");
+                }
+                continue;
+            }
+            let place = (ground.place)(&name, problems);
+            let digested = format!("{}{inner}", ground.digested);
+            let bytes = |limit| read(entry.path(), limit);
+            if !self.take(place, &name, &digested, bytes, problems) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Takes one file. `false` if nothing more is to be taken.
     fn take(
         &mut self,
+        place: Option<Place>,
         name: &str,
+        digested: &str,
         bytes: impl FnOnce(usize) -> io::Result<Vec<u8>>,
         problems: &mut Problems,
     ) -> bool {
-        let Some(place) = place(name, problems) else {
+        let Some(place) = place else {
             return true;
         };
         if matches!(place, Place::Aside) {
@@ -174,11 +276,13 @@ impl Intake {
         let document = Document {
             name: name.to_owned(),
             text,
+            digested: digested.to_owned(),
         };
         match place {
             Place::Organization => self.documents.organization = Some(document),
             Place::Manifest => self.documents.manifests.push(document),
             Place::Guardrail => self.documents.guardrails.push(document),
+            Place::Case => self.documents.cases.push(document),
             Place::Aside => {}
         }
         true
@@ -218,7 +322,7 @@ fn place(name: &str, problems: &mut Problems) -> Option<Place> {
     };
     match (top, rest) {
         (ORGANIZATION, None) => Some(Place::Organization),
-        ("cases", Some(_)) => Some(Place::Aside),
+        (CASES, Some(_)) => Some(Place::Aside),
         (MODELS, Some(_)) if is("toml") => Some(Place::Manifest),
         (POLICIES, Some(_)) if is("cedar") => Some(Place::Guardrail),
         _ if is("md") => Some(Place::Aside),
@@ -241,7 +345,7 @@ fn place(name: &str, problems: &mut Problems) -> Option<Place> {
         (top, Some(_)) => {
             let advice = suggestion(
                 top,
-                [MODELS, POLICIES, "cases"],
+                [MODELS, POLICIES, CASES],
                 "the folders are `models`, `policies` and `cases`",
             );
             problems.file(name, format!("unknown folder {}", quoted(top)), advice);
@@ -254,6 +358,31 @@ fn place(name: &str, problems: &mut Problems) -> Option<Place> {
         }
         (_, None) => Some(Place::Aside),
     }
+}
+
+/// What a file among cases is for.
+fn case(name: &str, problems: &mut Problems) -> Option<Place> {
+    match Path::new(name).extension().and_then(OsStr::to_str) {
+        Some("toml") => Some(Place::Case),
+        Some("md") => Some(Place::Aside),
+        _ => {
+            let advice = "name it `.toml`, or move it elsewhere";
+            problems.file(name, "this is no case", advice);
+            None
+        }
+    }
+}
+
+/// What a file in a model's own folder is for: almost all of them are the model's.
+fn own(name: &str, _: &mut Problems) -> Option<Place> {
+    let (_, last) = name.rsplit_once('/').unwrap_or(("", name));
+    (last == OWN_MANIFEST).then_some(Place::Manifest)
+}
+
+/// Whether a link leads nowhere, or back up.
+fn is_about_a_link(error: &walkdir::Error) -> bool {
+    let dangles = error.path().is_some_and(Path::is_symlink);
+    error.loop_ancestor().is_some() || dangles
 }
 
 fn text(name: &str, bytes: io::Result<Vec<u8>>, problems: &mut Problems) -> Option<String> {
@@ -304,12 +433,12 @@ fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn walk_problem(dir: &Path, error: &walkdir::Error, problems: &mut Problems) {
-    let place = error.path().unwrap_or(dir);
+fn walk_problem(ground: &Ground<'_>, error: &walkdir::Error, problems: &mut Problems) {
+    let place = error.path().unwrap_or(ground.dir);
     // The folder itself goes by the name that it was asked for.
-    let name = match place == dir {
-        true => dir.display().to_string(),
-        false => relative(dir, place),
+    let name = match place == ground.dir {
+        true => ground.dir.display().to_string(),
+        false => format!("{}{}", ground.prefix, relative(ground.dir, place)),
     };
     if error.loop_ancestor().is_some() {
         problems.file(
@@ -347,6 +476,9 @@ fn is_hidden(name: &str) -> bool {
 const ORGANIZATION: &str = "organization.toml";
 const MODELS: &str = "models";
 const POLICIES: &str = "policies";
+const CASES: &str = "cases";
+/// The manifest in a model's own folder.
+const OWN_MANIFEST: &str = "access.toml";
 
 /// Files of an access: ten thousand models, several times over.
 const MAX_FILES: usize = 50_000;

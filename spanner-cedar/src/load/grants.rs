@@ -12,7 +12,7 @@ use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 
 /// A role given to somebody in an environment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawGrant {
     pub(crate) environment: Environment,
     pub(crate) role: Arc<str>,

@@ -15,6 +15,8 @@ pub(crate) struct Manifest {
     pub(crate) at: usize,
     pub(crate) owner: Option<Holder>,
     pub(crate) grants: Vec<RawGrant>,
+    /// Which of the manifests' files it is.
+    pub(crate) document: usize,
 }
 
 /// Reads a manifest. `None` if it does not even name a model.
@@ -38,6 +40,7 @@ pub(crate) fn read(
         at,
         owner,
         grants,
+        document: 0,
     })
 }
 

@@ -1,5 +1,6 @@
 //! From files to an access that can be put in force, or every problem with them.
 
+mod case;
 mod demand;
 mod fields;
 mod files;
@@ -8,45 +9,103 @@ mod guardrail;
 mod lexer;
 mod manifest;
 mod organization;
+mod overlay;
 mod principal;
 mod problem;
 mod roles;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cedar_policy::EntityUid;
-use spanner_core::{Group, GroupName, IssuerAlias, ModelName, Role};
+use spanner_core::{Environment, IssuerAlias, ModelName, RecordId, Timestamp};
 
+pub(crate) use case::Case;
+pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
-pub(crate) use principal::Holder;
+pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
+pub(crate) use problem::{listed, quoted};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Grants, Guardrails, Mentioned};
+use crate::index::{Access, Claim, Grants, Guardrails};
+use crate::promotion::Kept;
 use crate::schema::{self, Schema};
-use files::{Document, Documents};
+pub(crate) use files::Documents;
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
-use problem::{Problems, quoted};
+use overlay::Overlay;
+use problem::Problems;
+
+/// What the program brings to the files of an access.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Program<'p> {
+    /// The aliases of the issuers whose tokens it accepts.
+    pub(crate) issuers: &'p [IssuerAlias],
+    /// Folders of models that bring their own manifests.
+    pub(crate) models: &'p [PathBuf],
+}
 
 /// Reads a directory.
-pub(crate) fn from_dir(dir: &Path, issuers: &[IssuerAlias]) -> Result<Access, LoadError> {
+pub(crate) fn from_dir(
+    dir: &Path,
+    program: &Program<'_>,
+    kept: &Arc<Kept>,
+) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_dir(dir, &mut problems);
-    compile(&documents, issuers, problems)
+    let documents = files::from_dir(dir, program.models, &mut problems);
+    compile(Arc::new(documents), program.issuers, kept, problems)
 }
 
 /// Reads files from memory.
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
-    issuers: &[IssuerAlias],
+    program: &Program<'_>,
+    kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
-    let documents = files::from_memory(files, &mut problems);
-    compile(&documents, issuers, problems)
+    let documents = files::from_memory(files, program.models, &mut problems);
+    compile(Arc::new(documents), program.issuers, kept, problems)
+}
+
+/// The same files, with something else promoted.
+pub(crate) fn again(
+    access: &Access,
+    program: &Program<'_>,
+    kept: &Arc<Kept>,
+) -> Result<Access, LoadError> {
+    let documents = Arc::clone(&access.documents);
+    compile(documents, program.issuers, kept, Problems::default())
+}
+
+/// Reads the files of the cases in a directory.
+pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_dir(dir, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Takes files of cases from memory.
+pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
+    files: impl IntoIterator<Item = (N, T)>,
+) -> Result<Vec<Document>, LoadError> {
+    let mut problems = Problems::default();
+    let documents = files::cases_from_memory(files, &mut problems);
+    problems.none_or(documents)
+}
+
+/// Reads cases against an access, or tells everything that is wrong with them.
+pub(crate) fn cases(
+    documents: &[Document],
+    access: &Access,
+    now: Timestamp,
+) -> Result<Vec<Case>, LoadError> {
+    let mut problems = Problems::of("cases");
+    let reader = case::Reader::new(access, now);
+    let read = |document: &Document| reader.read(document.page(), &mut problems);
+    let cases = documents.iter().flat_map(read).collect();
+    problems.none_or(cases)
 }
 
 /// There is no directory to read again.
@@ -60,8 +119,9 @@ pub(crate) fn no_directory() -> LoadError {
 
 /// Makes an access of documents if nothing is wrong with any of them.
 fn compile(
-    documents: &Documents,
+    documents: Arc<Documents>,
     issuers: &[IssuerAlias],
+    kept: &Arc<Kept>,
     mut problems: Problems,
 ) -> Result<Access, LoadError> {
     let schema = Schema::shared();
@@ -79,6 +139,8 @@ fn compile(
         schema,
     };
     let manifests = manifests(&documents.manifests, &vocabulary, &mut problems);
+    let mut overlay = Overlay::new(kept, &organization);
+    overlay.read(&vocabulary, &mut problems);
     let mut reader = guardrail::Reader::new(&vocabulary);
     for document in &documents.guardrails {
         reader.read(document.page(), &mut problems);
@@ -89,8 +151,22 @@ fn compile(
     }
     let mut program: Vec<&str> = issuers.iter().map(IssuerAlias::as_str).collect();
     program.push(schema::TEXT);
+    let parts = overlay.parts();
+    program.extend(parts.iter().map(AsRef::as_ref));
     let digest = documents.digest(&program);
-    Ok(assemble(&digest, organization, manifests, guardrails))
+    let source = Source {
+        digest,
+        documents,
+        overlay,
+    };
+    Ok(assemble(source, organization, manifests, guardrails))
+}
+
+/// What an access is made of, besides what its files say.
+struct Source {
+    digest: String,
+    documents: Arc<Documents>,
+    overlay: Overlay,
 }
 
 /// Reads all manifests; a model that two of them claim is a problem of the later one.
@@ -101,10 +177,11 @@ fn manifests(
 ) -> Vec<Manifest> {
     let mut first: HashMap<ModelName, &str> = HashMap::new();
     let mut manifests = Vec::new();
-    for document in documents {
-        let Some(manifest) = manifest::read(document.page(), vocabulary, problems) else {
+    for (number, document) in documents.iter().enumerate() {
+        let Some(mut manifest) = manifest::read(document.page(), vocabulary, problems) else {
             continue;
         };
+        manifest.document = number;
         if let Some(other) = first.get(&manifest.model) {
             let what = format!(
                 "{} already has a manifest, {other}",
@@ -120,25 +197,50 @@ fn manifests(
 }
 
 /// Puts together what was found to be right.
-pub(crate) fn assemble(
-    digest: &str,
+fn assemble(
+    source: Source,
     organization: Organization,
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
 ) -> Access {
+    let Source {
+        digest,
+        documents,
+        overlay,
+    } = source;
     let schema = Schema::shared();
     let mut grants = Grants::default();
     for grant in organization.grants {
         grants.add(None, grant);
     }
-    let mut owners = HashMap::new();
+    let (mut owners, mut claims) = (HashMap::new(), HashMap::new());
     for manifest in manifests {
+        let granted = manifest.grants.iter();
+        let claim = Claim {
+            document: manifest.document,
+            environments: granted.map(|grant| grant.environment.clone()).collect(),
+        };
+        claims.insert(manifest.model.clone(), claim);
         for grant in manifest.grants {
-            grants.add(Some(&manifest.model), grant);
+            if !overlay.rules(&grant.environment) {
+                grants.add(Some(&manifest.model), grant);
+            }
         }
         owners.insert(manifest.model, manifest.owner);
     }
-    let mentioned = mentioned(schema, organization.directory.groups, &guardrails);
+    let kept = Arc::clone(&overlay.kept);
+    let mut served: HashMap<Environment, HashMap<ModelName, RecordId>> = HashMap::new();
+    for (environment, promotion, manifest) in overlay.manifests {
+        for grant in manifest.grants {
+            if grant.environment == environment {
+                grants.add(Some(&manifest.model), grant);
+            }
+        }
+        let here = served.entry(environment).or_default();
+        here.insert(manifest.model.clone(), promotion);
+        owners.entry(manifest.model).or_insert(manifest.owner);
+    }
+    let Directory { issuers, groups } = organization.directory;
     let mut index = Guardrails::default();
     for guardrail in guardrails {
         index.add(guardrail);
@@ -146,46 +248,17 @@ pub(crate) fn assemble(
     Access {
         schema,
         digest: Arc::from(digest),
+        documents,
+        kept,
+        served,
+        claims,
         environments: organization.environments,
+        issuers,
+        directory: groups,
         roles: organization.roles,
         promotions: organization.promotions,
         owners,
         grants,
         guardrails: index,
-        mentioned,
     }
-}
-
-/// The groups and roles that guardrails mention, as entities.
-fn mentioned(
-    schema: &Schema,
-    groups: impl IntoIterator<Item = Group>,
-    guardrails: &[Guardrail],
-) -> Mentioned {
-    let groups = groups
-        .into_iter()
-        .map(|group| {
-            let uid = schema.types.group(&group);
-            (group, uid)
-        })
-        .filter(|(_, uid)| {
-            guardrails
-                .iter()
-                .any(|guardrail| guardrail.groups.contains(uid))
-        })
-        .collect();
-    let roles = guardrails.iter().flat_map(|guardrail| &guardrail.roles);
-    let roles = roles
-        .filter_map(|uid| Some((role_of(uid)?, uid.clone())))
-        .collect();
-    Mentioned { groups, roles }
-}
-
-/// The role that an entity stands for; there is no list of roles to look it up in.
-fn role_of(uid: &EntityUid) -> Option<Role> {
-    let (issuer, name) = uid.id().unescaped().split_once('/')?;
-    Some(Role::new(
-        IssuerAlias::new(issuer).ok()?,
-        GroupName::new(name).ok()?,
-    ))
 }

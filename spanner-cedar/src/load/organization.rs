@@ -1,15 +1,16 @@
 //! `organization.toml`: environments, issuers, groups, roles, default grants, promotions.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use spanner_core::{CallerKind, Environment, IssuerAlias, NameError};
+use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
 
 use super::fields::{self, Fields, Text};
 use super::grants::{Individuals, RawGrant, Vocabulary};
-use super::principal::Directory;
+use super::principal::{Directory, Holder};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
 use super::roles::roles;
-use crate::promotion::PromotionRule;
+use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
 use crate::schema::Schema;
 
@@ -45,11 +46,17 @@ pub(crate) fn read(
         directory: &directory,
         schema,
     };
-    let grants = fields
+    let mut grants = fields
         .table("grants", problems)
         .map(|table| vocabulary.grants(table, Individuals::Never, problems))
         .unwrap_or_default();
     let promotions = promotions(fields, &vocabulary, problems);
+    let conferred = promotions.values().flat_map(|rule| conferred(rule, &roles));
+    for grant in conferred {
+        if !grants.contains(&grant) {
+            grants.push(grant);
+        }
+    }
     Some(Organization {
         environments,
         roles,
@@ -156,11 +163,13 @@ fn promotions(
         let from = origin(rule, environment.as_ref(), vocabulary, problems);
         let approvals = approvals(rule, problems);
         let approvers = approvers(rule, approvals, vocabulary, problems);
+        let existing = existing(rule, problems);
         if let (Some(environment), Some(from)) = (environment, from) {
             let rule = PromotionRule {
                 environment: environment.clone(),
                 from,
                 approvals,
+                existing,
                 approvers,
             };
             rules.insert(environment, rule);
@@ -212,8 +221,15 @@ fn approvers(
     approvals: u8,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
-) -> Vec<String> {
+) -> Vec<Holder> {
     let list = rule.texts("approvers", problems);
+    if let (Some(list), Some((_, actions))) = (&list, vocabulary.roles.find(APPROVER))
+        && !actions.contains(Action::Approve)
+    {
+        let what = format!("the role `{APPROVER}`, which these get, does not hold `approve`");
+        let advice = "define it with `approve`, or not at all";
+        rule.problem(list.at, what, advice, problems);
+    }
     if list.is_none() && rule.has("approvers") {
         return Vec::new();
     }
@@ -222,13 +238,16 @@ fn approvers(
         let what = format!("{approvals} approvals are asked for, and nobody may give them");
         rule.whole(what, "name who may as `approvers`", problems);
     }
-    let mut approvers = Vec::new();
+    let mut approvers: Vec<Holder> = Vec::new();
     for text in texts {
         let Some(holder) = vocabulary.party(rule, text, problems) else {
             continue;
         };
         match holder.kind() {
-            None | Some(CallerKind::User) => approvers.push(holder.to_string()),
+            None | Some(CallerKind::User) if approvers.contains(&holder) => {
+                twice(rule, text, problems);
+            }
+            None | Some(CallerKind::User) => approvers.push(holder),
             Some(_) => {
                 let what = format!("{} is no person", quoted(text.value));
                 rule.problem(
@@ -241,6 +260,34 @@ fn approvers(
         }
     }
     approvers
+}
+
+fn existing(rule: Fields<'_>, problems: &mut Problems) -> Existing {
+    let Some(text) = rule.text("existing", problems) else {
+        return Existing::default();
+    };
+    let known = Existing::ALL.into_iter();
+    let found = known.clone().find(|it| it.as_str() == text.value);
+    if found.is_none() {
+        let words = listed(known.map(Existing::as_str));
+        let what = format!("`existing` cannot be {}", quoted(text.value));
+        rule.problem(text.at, what, format!("write one of {words}"), problems);
+    }
+    found.unwrap_or_default()
+}
+
+/// What a rule gives to its approvers, on every model: they must see what they sign.
+fn conferred(rule: &PromotionRule, roles: &Roles) -> Vec<RawGrant> {
+    let Some((role, actions)) = roles.find(APPROVER) else {
+        return Vec::new();
+    };
+    let grant = |holder: &Holder| RawGrant {
+        environment: rule.environment.clone(),
+        role: Arc::clone(role),
+        actions,
+        holder: holder.clone(),
+    };
+    rule.approvers.iter().map(grant).collect()
 }
 
 /// Reads a list of names, each once.
@@ -277,7 +324,10 @@ const KEYS: &[&str] = &[
     "promotion",
 ];
 
-const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers"];
+const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers", "existing"];
+
+/// The role that approvers get.
+const APPROVER: &str = "approver";
 
 /// Who asks for approval and says no number wants one.
 const DEFAULT_APPROVALS: u8 = 1;

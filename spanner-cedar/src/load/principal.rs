@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use spanner_core::{
-    CallerKind, Group, GroupName, IssuerAlias, NameError, Principal, Role, SubjectId,
+    CallerKind, Group, GroupName, IssuerAlias, NameError, Party, Principal, Role, SubjectId,
 };
 
 use super::problem::{listed, quoted, suggestion};
@@ -123,6 +123,15 @@ impl Holder {
         match self {
             Self::Group(_) | Self::Role(_) => None,
             Self::Party(principal) => Some(principal.kind),
+        }
+    }
+
+    /// Whether this is the party, or a group or role that it is in.
+    pub(crate) fn is(&self, party: &Party) -> bool {
+        match self {
+            Self::Group(group) => party.groups.contains(group),
+            Self::Role(role) => party.roles.contains(role),
+            Self::Party(principal) => party.principal == *principal,
         }
     }
 }

@@ -25,13 +25,16 @@ pub struct Problem {
 /// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoadError {
+    /// With what.
+    subject: &'static str,
     problems: Vec<Problem>,
     more: usize,
 }
 
 /// Collects problems while loading goes on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Problems {
+    subject: &'static str,
     found: Vec<Problem>,
     more: usize,
 }
@@ -64,7 +67,30 @@ impl LoadError {
     }
 }
 
+impl Default for Problems {
+    fn default() -> Self {
+        Self::of("access")
+    }
+}
+
 impl Problems {
+    /// Problems with something else than the access.
+    pub(crate) const fn of(subject: &'static str) -> Self {
+        Self {
+            subject,
+            found: Vec::new(),
+            more: 0,
+        }
+    }
+
+    /// What was read, if nothing is wrong with it.
+    pub(crate) fn none_or<T>(self, read: T) -> Result<T, LoadError> {
+        match self.is_empty() {
+            true => Ok(read),
+            false => Err(self.into_error()),
+        }
+    }
+
     pub(crate) fn push(&mut self, problem: Problem) {
         if self.found.len() < MAX_PROBLEMS {
             self.found.push(problem);
@@ -112,6 +138,7 @@ impl Problems {
         problems.sort();
         problems.dedup();
         LoadError {
+            subject: self.subject,
             problems,
             more: self.more,
         }
@@ -145,9 +172,13 @@ impl fmt::Display for Problem {
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = match self.subject {
+            "cases" => "have",
+            _ => "has",
+        };
         match self.problems.len() + self.more {
-            1 => f.write_str("the access has a problem:")?,
-            count => write!(f, "the access has {count} problems:")?,
+            1 => write!(f, "the {} {has} a problem:", self.subject)?,
+            count => write!(f, "the {} {has} {count} problems:", self.subject)?,
         }
         for problem in &self.problems {
             write!(f, "\n{problem}")?;

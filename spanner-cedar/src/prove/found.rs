@@ -13,7 +13,6 @@ use spanner_core::{
 use super::query::Kindred;
 use crate::cedar::Cedar;
 use crate::load::Holder;
-use crate::names;
 use crate::schema::Schema;
 
 /// A request that one access allows and the other refuses, unlike the difference shows. Both
@@ -159,7 +158,7 @@ fn caller(
     let issuer = text(facts, "issuer").and_then(|name| IssuerAlias::new(&name).ok());
     let (mut groups, mut roles): (Vec<Group>, Vec<Role>) = (Vec::new(), Vec::new());
     for uid in env.entities.ancestors(who).into_iter().flatten() {
-        match names::holder_of(types, uid) {
+        match types.holder(uid) {
             Some(Holder::Group(group)) => groups.push(group),
             Some(Holder::Role(role)) => roles.push(role),
             _ => {}
@@ -167,7 +166,7 @@ fn caller(
     }
     groups.sort();
     roles.sort();
-    let principal = match names::holder_of(types, who) {
+    let principal = match types.holder(who) {
         Some(Holder::Party(principal)) => principal,
         // Whom no policy names may have any name.
         _ => Principal::new(

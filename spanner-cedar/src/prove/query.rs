@@ -7,7 +7,7 @@ use spanner_core::{Action, CallerKind};
 
 use super::statement::{Statement, Statements, read};
 use super::{ProveError, Unproved};
-use crate::names::{self, KINDS};
+use crate::names::KINDS;
 use crate::schema::{Schema, Types};
 
 /// A kind of party, an action, and a kind of resource.
@@ -176,7 +176,7 @@ fn facts(
 
 /// A party's groups, roles and name are its issuer's, which vouches for it.
 fn issuers(types: &Types, kindred: &Kindred, uid: &EntityUid) -> Option<String> {
-    let holder = names::holder_of(types, uid)?;
+    let holder = types.holder(uid)?;
     let relation = match holder.kind() {
         None => "in",
         Some(kind) if kind == kindred.kind => "==",

@@ -36,7 +36,7 @@ impl Statements {
         let types = &Schema::shared().types;
         let mut all = Vec::new();
         for given in access.grants.iter() {
-            let Some(holder) = types.holder(&given.holder) else {
+            let Some(holder) = types.entity(&given.holder) else {
                 continue;
             };
             let endpoint = given
@@ -103,12 +103,11 @@ pub(super) fn models(accesses: &[&Access]) -> BTreeSet<ModelName> {
     let mut models = BTreeSet::new();
     for access in accesses {
         models.extend(access.owners.keys().cloned());
-        models.extend(
-            access
-                .grants
-                .iter()
-                .filter_map(|given| given.model.cloned()),
-        );
+        let granted = access.grants.iter();
+        models.extend(granted.filter_map(|given| given.model.cloned()));
+        for guardrail in access.guardrails.iter() {
+            models.extend(guardrail.named(access.schema).1);
+        }
     }
     models
 }
@@ -123,44 +122,81 @@ pub(super) fn intents(
     let mut intents = Vec::new();
     for change in &difference.changes {
         let actions: ActionSet = side(change).iter().copied().collect();
-        let holder = types.written(&change.holder);
-        let Some(holder) = holder.filter(|_| !actions.is_empty()) else {
+        if actions.is_empty() {
             continue;
-        };
+        }
         let endpoint = change
             .model
             .as_ref()
             .map(|model| types.endpoint(&change.environment, model));
-        let (place, except) = match &endpoint {
-            Some(uid) => (format!("resource == {uid}"), String::new()),
-            None => {
-                let named: Vec<String> = models
-                    .iter()
-                    .map(|model| types.model(model).to_string())
-                    .collect();
-                (
-                    format!("resource in {}", types.environment(&change.environment)),
-                    format!(" unless {{ resource in [{}] }}", named.join(", ")),
-                )
-            }
+        let environment = types.environment(&change.environment);
+        let place = match (&endpoint, change.server) {
+            (Some(uid), _) => format!("resource == {uid}"),
+            (None, true) => format!("resource is {} in {environment}", types.server),
+            (None, false) => format!("resource is {} in {environment}", types.endpoint),
         };
-        let except = match models.is_empty() {
-            true => String::new(),
-            false => except,
-        };
+        let (principal, condition) = whom(change)?;
         let text = format!(
-            "forbid (principal in {holder}, action in [{}], {place}){except};",
-            listed(actions)
+            "forbid ({principal}, action in [{}], {place}){condition}{};",
+            listed(actions),
+            match (&endpoint, change.server) {
+                (None, false) => except(models),
+                _ => String::new(),
+            }
         );
         intents.push(Statement {
             policy: read("the difference", &text)?,
             text,
-            kind: None,
+            kind: change.kind,
             actions,
             endpoint,
         });
     }
     Ok(intents)
+}
+
+/// Whom a change is about, as a policy's scope and condition.
+fn whom(change: &Change) -> Result<(String, String), ProveError> {
+    let types = &Schema::shared().types;
+    let kind = change.kind.and_then(|kind| types.of(kind));
+    let is = kind.map_or_else(String::new, |kind| format!(" is {kind}"));
+    let (word, id) = change
+        .holder
+        .split_once(':')
+        .unwrap_or((&change.holder, ""));
+    let kind = match word {
+        "anybody" if id.is_empty() => return Ok((format!("principal{is}"), String::new())),
+        "anybody" => {
+            let condition = format!(" when {{ context.issuer == \"{id}\" }}");
+            return Ok((format!("principal{is}"), condition));
+        }
+        "group" => &types.group,
+        "role" => &types.role,
+        "user" => &types.user,
+        "service" => &types.service,
+        "agent" => &types.agent,
+        _ => {
+            return Err(ProveError::Policy {
+                policy: "the difference".to_owned(),
+                why: format!("nobody is called `{}`", change.holder),
+            });
+        }
+    };
+    let holder = types.named(kind, id);
+    Ok((format!("principal{is} in {holder}"), String::new()))
+}
+
+/// But not the models that one of the accesses names: each has changes of its own.
+fn except(models: &BTreeSet<ModelName>) -> String {
+    let types = &Schema::shared().types;
+    if models.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = models
+        .iter()
+        .map(|model| types.model(model).to_string())
+        .collect();
+    format!(" unless {{ resource in [{}] }}", named.join(", "))
 }
 
 fn listed(actions: ActionSet) -> String {

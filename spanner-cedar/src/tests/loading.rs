@@ -3,7 +3,7 @@
 use spanner_core::{Environment, IssuerAlias};
 
 use super::{ORGANIZATION, SENTIMENT};
-use crate::Cedar;
+use crate::{Cedar, Existing};
 
 /// The example that the repository ships.
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/access");
@@ -46,17 +46,15 @@ fn guardrail(text: &str, expected: &str) {
 fn loads_the_example_of_the_repository() {
     let cedar = Cedar::from_dir(EXAMPLE).unwrap();
     let status = cedar.status();
-    assert_eq!((status.models, status.grants, status.guardrails), (2, 5, 1));
+    assert_eq!((status.models, status.grants, status.guardrails), (2, 6, 1));
     assert_eq!(status.environments.len(), 2);
     assert!(status.digest.starts_with("sha256:"));
     assert_eq!(status.last_error, None);
     let production = Environment::new("production").unwrap();
     let rule = cedar.promotion(&production).unwrap();
     assert_eq!(rule.from.as_str(), "staging");
-    assert_eq!(
-        (rule.approvals, rule.approvers),
-        (2, vec!["group:corp/nlp".to_owned()])
-    );
+    assert_eq!((rule.approvals, rule.existing), (2, Existing::Adopt));
+    assert_eq!(Vec::from_iter(rule.approvers()), ["group:corp/nlp"]);
     assert_eq!(cedar.promotion(&rule.from), None);
 }
 
@@ -122,7 +120,8 @@ caller = ["contributor"]
 from = "staging"
 aprovals = 3
 approvals = 99
-approvers = ["service:x"]
+approvers = ["service:x", "group:nlp", "group:corp/nlp"]
+existing = "keep"
 "#,
         "
 organization.toml:1:28: a environment must not contain 'S' (at byte 0); choose another name
@@ -148,6 +147,8 @@ organization.toml:16:8: `staging` does not come before `staging`; name an enviro
 organization.toml:17:1: unknown key `aprovals`; did you mean `approvals`?
 organization.toml:18:13: 99 approvals cannot be asked for; write a number from 0 to 16
 organization.toml:19:14: `service:x` is no person; only people approve: name a group or a user
+organization.toml:19:40: `group:corp/nlp` stands twice in this list; remove one
+organization.toml:20:12: `existing` cannot be `keep`; write one of `adopt`, `refuse`
 ",
     );
     organization(
@@ -369,5 +370,13 @@ fn refuses_a_grant_that_can_never_be_used() {
     organization(
         "environments = [\"production\"]\nissuers = [\"corp\"]\n[roles]\nsigner = [\"approve\", \"promote\"]\n[grants.production]\nsigner = [\"agent:a\", \"service:s\"]\n",
         "organization.toml:6:11: the role `signer` holds nothing that `agent:a` may ever do; grant it to somebody else",
+    );
+}
+
+#[test]
+fn refuses_approvers_whose_role_could_not_approve() {
+    organization(
+        "environments = [\"a\", \"b\"]\nissuers = [\"corp\"]\ngroups = [\"g\"]\n[roles]\napprover = [\"view\"]\n[promotion.b]\nfrom = \"a\"\napprovers = [\"group:g\"]\n",
+        "organization.toml:8:13: the role `approver`, which these get, does not hold `approve`; define it with `approve`, or not at all",
     );
 }

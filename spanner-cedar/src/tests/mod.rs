@@ -1,11 +1,16 @@
 //! The crate at its public boundary, and against plain Cedar.
 
+mod asking;
 mod challenges;
 mod decisions;
 mod delegation;
+mod diffing;
 mod faults;
+mod kept;
 mod loading;
+mod models;
 mod plain;
+mod promoting;
 mod reloading;
 mod reviewing;
 
@@ -92,8 +97,12 @@ pub(crate) const NOW: &str = "2026-01-01T00:00:00Z";
 /// A credential issued some seconds before now.
 pub(crate) fn issued(seconds: i64) -> Credential {
     let now: Timestamp = NOW.parse().unwrap();
+    issued_at(Timestamp::from_second(now.as_second() - seconds).unwrap())
+}
+
+pub(crate) fn issued_at(time: Timestamp) -> Credential {
     let mut credential = Credential::unknown();
-    credential.issued_at = Timestamp::from_second(now.as_second() - seconds).ok();
+    credential.issued_at = Some(time);
     credential
 }
 

@@ -22,12 +22,12 @@ use crate::index::Access;
 use crate::load;
 use crate::schema::{self, Schema};
 
-const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
-const MODELS: [&str; 3] = ["acme/a", "lab/b", "c"];
-const RESOURCES: [&str; 5] = ["acme/a", "lab/b", "c", "acme/unheard-of", "the server"];
-const GROUPS: [&str; 3] = ["g", "h", "i"];
-const ISSUERS_ROLES: [&str; 2] = ["g", "realm:s"];
-const PARTIES: [&str; 4] = [
+pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
+pub(super) const MODELS: [&str; 3] = ["acme/a", "lab/b", "c"];
+pub(super) const RESOURCES: [&str; 5] = ["acme/a", "lab/b", "c", "acme/unheard-of", "the server"];
+pub(super) const GROUPS: [&str; 3] = ["g", "h", "i"];
+pub(super) const ISSUERS_ROLES: [&str; 2] = ["g", "realm:s"];
+pub(super) const PARTIES: [&str; 4] = [
     "user:corp/u",
     "user:corp/g",
     "service:corp/u",
@@ -136,7 +136,7 @@ struct Asking {
 }
 
 #[derive(Debug, Clone)]
-struct World {
+pub(super) struct World {
     grants: BTreeSet<Given>,
     guardrails: Vec<String>,
 }
@@ -174,7 +174,7 @@ fn guardrail() -> impl Strategy<Value = String> {
     )
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = World> {
     let grants = proptest::collection::btree_set(given(), 0..12);
     let guardrails = proptest::collection::vec(guardrail(), 0..8);
     (grants, guardrails).prop_map(|(grants, guardrails)| World { grants, guardrails })
@@ -212,12 +212,13 @@ fn asking() -> impl Strategy<Value = Asking> {
 
 impl World {
     /// The grants through the loader, the guardrails past its gate: some of them fail.
-    fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Access {
         let mut files = vec![("organization.toml".to_owned(), self.file(None))];
         for model in MODELS {
             files.push((format!("models/{model}.toml"), self.file(Some(model))));
         }
-        let mut access = load::from_memory(files, &[]).unwrap();
+        let mut access =
+            load::from_memory(files, &load::Program::default(), &Arc::default()).unwrap();
         for (number, text) in self.guardrails.iter().enumerate() {
             let policy = Policy::parse(Some(PolicyId::new(name(number))), text).unwrap();
             let alone = PolicySet::from_policies([policy.clone()]).unwrap();
@@ -232,6 +233,19 @@ impl World {
             ));
         }
         access
+    }
+
+    /// Whether it names a holder, in a grant or in a guardrail.
+    pub(super) fn names(&self, holder: &str) -> bool {
+        let entity = entity_of(holder).to_string();
+        let mut guardrails = self.guardrails.iter();
+        self.grants.iter().any(|given| given.holder == holder)
+            || guardrails.any(|text| text.contains(&entity))
+    }
+
+    pub(super) fn with_the_guardrails_of(self, other: &Self) -> Self {
+        let guardrails = other.guardrails.clone();
+        Self { guardrails, ..self }
     }
 
     fn file(&self, model: Option<&str>) -> String {

@@ -161,7 +161,12 @@ fn looks_at_as_much_whatever_the_number_of_models() {
                 files.push((format!("policies/{number}.cedar"), guardrail));
             }
         }
-        let access = crate::load::from_memory(files, &[]).unwrap();
+        let access = crate::load::from_memory(
+            files,
+            &crate::load::Program::default(),
+            &std::sync::Arc::default(),
+        )
+        .unwrap();
         let ann = caller("user:corp/ann", &["support", "nlp"]);
         let environment = Environment::new("production").unwrap();
         let model = spanner_core::ModelName::new("acme/0").unwrap();

@@ -96,6 +96,7 @@ fn a_guardrail_makes_a_difference_and_a_manifest_that_goes_does_too() {
         [
             "staging acme/sentiment group:corp/qa: - embed, generate, predict",
             "staging (any other model) group:corp/qa: - embed, generate, predict",
+            "staging (the server) group:corp/qa: - embed, generate, predict",
         ]
     );
     assert!(!before.diff(&after).widens());

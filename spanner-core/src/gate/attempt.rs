@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::decided::Decided;
 use super::settlement::Settlement;
 use super::{Answer, Arrival, Gate};
-use crate::access::Effect;
 use crate::caller::Caller;
 use crate::record::{CallerEntry, CredentialEntry, Decision, PairEntry, PrincipalEntry};
 use crate::refusal::{Outage, Refusal};
@@ -195,20 +194,14 @@ impl Open {
                 .collect(),
             surface: self.surface.as_deref().map(str::to_owned),
             route: self.route.as_deref().map(str::to_owned),
-            effect: if refusal.is_some() {
-                Effect::Deny
-            } else {
-                Effect::Allow
-            },
-            reason: refusal.map_or("granted", Refusal::code).to_owned(),
+            effect: answer.effect(),
+            reason: answer.reason().to_owned(),
             fault: refusal.map(Refusal::fault),
-            denied: match refusal {
-                Some(Refusal::Permission(denial)) => Some(PrincipalEntry::from(&denial.principal)),
-                _ => None,
-            },
+            denied: answer.denied().map(PrincipalEntry::from),
             policies: answer.policies.clone(),
             policy_errors: answer.errors.clone(),
             shadows: answer.shadows.clone(),
+            candidate: answer.candidate.clone(),
             access: answer.digest.clone(),
             request_id: self.arrival.request_id.clone(),
             trace_id: self.arrival.trace_id.clone(),

@@ -54,9 +54,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::access::{Authorize, Context, Effect, Question, Verdicts};
-use crate::caller::{Caller, CallerKind, Party};
+use crate::caller::{Caller, CallerKind, Party, Principal};
 use crate::host::Host;
 use crate::name::Environment;
+use crate::record::CandidateAnswer;
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
@@ -140,31 +141,8 @@ impl Gate {
         }
         let context = Context::of(caller, now);
         let direct = context.direct();
-        let asked = || {
-            let alone = caller.actor().map(|_| (caller.subject(), &direct));
-            caller.parties().map(|party| (party, &context)).chain(alone)
-        };
-        let questions: Vec<Question<'_>> = target
-            .pairs()
-            .iter()
-            .flat_map(|pair| asked().map(move |asked| (pair, asked)))
-            .map(|(pair, (party, context))| {
-                let environment = self.environment();
-                Question::new(
-                    caller,
-                    party,
-                    pair.action,
-                    &pair.resource,
-                    environment,
-                    context,
-                )
-            })
-            .collect();
-        let answers = self.shared.authorizer.authorize(&questions);
-        if answers.verdicts.len() != questions.len() {
-            return Answer::refused(Outage::Access.into());
-        }
-        Answer::fold(&questions, answers)
+        let questions = questions(caller, target, self.environment(), [&context, &direct]);
+        Answer::to(&questions, self.shared.authorizer.authorize(&questions))
     }
 }
 
@@ -197,13 +175,43 @@ impl Arrival {
     }
 }
 
+/// What is asked about a caller and a target: every party about every pair, in the given
+/// context, and the subject of an actor once more in the direct one.
+pub(crate) fn questions<'a>(
+    caller: &'a Caller,
+    target: &'a Target,
+    environment: &'a Environment,
+    [context, direct]: [&'a Context; 2],
+) -> Vec<Question<'a>> {
+    let asked = move || {
+        let alone = caller.actor().map(|_| (caller.subject(), direct));
+        let parties = caller.parties().map(move |party| (party, context));
+        parties.chain(alone)
+    };
+    let pairs = target.pairs().iter();
+    let each = pairs.flat_map(|pair| asked().map(move |asked| (pair, asked)));
+    each.map(|(pair, (party, context))| {
+        Question::new(
+            caller,
+            party,
+            pair.action,
+            &pair.resource,
+            environment,
+            context,
+        )
+    })
+    .collect()
+}
+
 /// All verdicts of one request, folded into one.
-struct Answer {
-    refusal: Option<Refusal>,
-    policies: Vec<String>,
-    errors: Vec<String>,
+pub(crate) struct Answer {
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) policies: Vec<String>,
+    pub(crate) errors: Vec<String>,
     shadows: Vec<String>,
-    digest: Option<String>,
+    pub(crate) digest: Option<String>,
+    /// What the access that is tried out would answer, where that is otherwise.
+    candidate: Option<CandidateAnswer>,
     /// The promotions under which models are served.
     promotions: Vec<(Resource, RecordId)>,
 }
@@ -216,6 +224,7 @@ impl Answer {
             errors: Vec::new(),
             shadows: Vec::new(),
             digest: None,
+            candidate: None,
             promotions: Vec::new(),
         }
     }
@@ -225,7 +234,7 @@ impl Answer {
     }
 
     /// Everybody is welcome whom a rule of their issuer classified.
-    fn welcome(caller: &Caller) -> Self {
+    pub(crate) fn welcome(caller: &Caller) -> Self {
         let stranger = |party: &Party| party.principal.kind == CallerKind::Unclassified;
         Self::of(
             caller
@@ -233,6 +242,46 @@ impl Answer {
                 .any(stranger)
                 .then(|| Obstacle::Unclassified.into()),
         )
+    }
+
+    /// What the verdicts on these questions amount to, with what those of a candidate would.
+    pub(crate) fn to(questions: &[Question<'_>], mut answers: Verdicts) -> Self {
+        if answers.verdicts.len() != questions.len() {
+            return Self::refused(Outage::Access.into());
+        }
+        let candidate = answers.candidate.take();
+        let mut answer = Self::fold(questions, answers);
+        let candidate = candidate.map(|verdicts| Self::to(questions, *verdicts));
+        let otherwise = candidate.filter(|other| other.effect() != answer.effect());
+        answer.candidate = otherwise.and_then(|other| {
+            Some(CandidateAnswer {
+                effect: other.effect(),
+                reason: other.reason().to_owned(),
+                policies: other.policies,
+                access: other.digest?,
+            })
+        });
+        answer
+    }
+
+    pub(crate) const fn effect(&self) -> Effect {
+        match self.refusal {
+            Some(_) => Effect::Deny,
+            None => Effect::Allow,
+        }
+    }
+
+    /// Why, in the code that records use.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.refusal.as_ref().map_or("granted", Refusal::code)
+    }
+
+    /// The party that may not.
+    pub(crate) fn denied(&self) -> Option<&Principal> {
+        match &self.refusal {
+            Some(Refusal::Permission(denial)) => Some(&denial.principal),
+            _ => None,
+        }
     }
 
     fn fold(questions: &[Question<'_>], answers: Verdicts) -> Self {

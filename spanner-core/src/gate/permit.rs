@@ -121,6 +121,14 @@ impl Inquiry {
         self.attempt().decide(self.caller.clone(), target)
     }
 
+    /// Whether all of a target would be allowed now. Nothing is recorded, and nothing may be
+    /// done on the strength of it.
+    #[must_use]
+    pub fn would_allow(&self, target: &Target) -> bool {
+        let answer = self.gate.answer(&self.caller, target, self.gate.now());
+        answer.refusal.is_none()
+    }
+
     /// The same in another environment, for what a request asks to be done there.
     #[must_use]
     pub fn within(&self, environment: &Environment) -> Self {

@@ -449,3 +449,145 @@ fn a_chain_of_actors_is_bounded_and_goes_nowhere_twice() {
     );
     assert_eq!(chain(&["a", "b", "a"]), Err(crate::TooDeep::Cycle));
 }
+
+/// Allows what its own words say, with a candidate that allows what it says.
+struct Beside(bool, Vec<bool>);
+
+impl Authorize for Beside {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        let verdict = |allow: bool| match allow {
+            true => Verdict::allow(vec!["a grant".into()]),
+            false => Verdict::deny(crate::VerdictReason::NoGrant),
+        };
+        let live = questions.iter().map(|_| verdict(self.0)).collect();
+        let candidate = self.1.iter().map(|allow| verdict(*allow)).collect();
+        Verdicts::new("live".into(), live).beside(Verdicts::new("next".into(), candidate))
+    }
+}
+
+#[test]
+fn records_what_a_candidate_would_decide_only_where_that_is_otherwise() {
+    let agent = Caller::assertion(principal(CallerKind::User, "ann"))
+        .actors([principal(CallerKind::Agent, "copilot")])
+        .caller()
+        .unwrap();
+    let check = |live: bool, candidate: &[bool], expected: Option<(&str, Effect, &str)>| {
+        let sink = MemorySink::new();
+        let gate = gate(&sink, Beside(live, candidate.to_vec()));
+        let decided = gate.open(Arrival::new()).decide(agent.clone(), generate());
+        assert_eq!(wait(decided.recorded()).is_ok(), live);
+        let decision = sink.decisions().remove(0);
+        let found = decision.candidate.as_ref();
+        let found = found.map(|it| (it.access.as_str(), it.effect, it.reason.as_str()));
+        assert_eq!(found, expected);
+        assert_eq!(decision.access.as_deref(), Some("live"));
+        let text = serde_json::to_string(&decision).unwrap();
+        assert_eq!(text.contains("candidate"), expected.is_some(), "{text}");
+        assert_eq!(
+            serde_json::from_str::<crate::record::Decision>(&text).unwrap(),
+            decision
+        );
+    };
+    let no = Some(("next", Effect::Deny, "authz.no_permit"));
+    check(true, &[true, true, true], None);
+    check(true, &[true, false, true], no);
+    check(false, &[false, true, true], None);
+    check(
+        false,
+        &[true, true, true],
+        Some(("next", Effect::Allow, "granted")),
+    );
+    // A candidate that does not answer decides nothing either.
+    check(true, &[true], None);
+}
+
+proptest! {
+    #[test]
+    fn what_was_recorded_is_asked_again(
+        kind in 0usize..3,
+        groups in proptest::collection::vec("[a-z/]{1,4}", 0..3),
+        roles in proptest::collection::vec("[a-z:]{1,4}", 0..2),
+        actors in 0usize..4,
+        scopes in proptest::collection::vec("[a-z.]{1,5}", 0..3),
+        (assurance, complete) in (0u8..4, any::<bool>()),
+        age in proptest::option::of(0i64..1_000_000),
+        signed_in in proptest::option::of(0i64..1_000_000),
+        (tenant, origin) in (proptest::option::of("[a-z]{1,3}"), proptest::option::of("[a-z]{1,3}")),
+        pairs in proptest::collection::vec((0usize..14, proptest::option::of("[a-z]{1,3}"), proptest::option::of("[a-z]{1,3}")), 1..4),
+    ) {
+        let kinds = [CallerKind::User, CallerKind::Service, CallerKind::Agent];
+        let issuer = IssuerAlias::new("test").unwrap();
+        let name = |name: &String| crate::GroupName::new(name).unwrap();
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let ago = |seconds: i64| Timestamp::from_second(now.as_second() - seconds).unwrap();
+        let mut credential = crate::Credential::unknown();
+        credential.issued_at = age.map(ago);
+        let mut caller = Caller::assertion(principal(kinds[kind], "s"))
+            .groups(groups.iter().map(|it| crate::Group::new(issuer.clone(), name(it))))
+            .roles(roles.iter().map(|it| crate::Role::new(issuer.clone(), name(it))))
+            .actors((0..actors).map(|number| principal(CallerKind::Agent, &format!("a{number}"))))
+            .scopes(scopes)
+            .assurance(assurance)
+            .credential(credential);
+        if let Some(seconds) = signed_in {
+            caller = caller.authenticated_at(ago(seconds));
+        }
+        if let Some(tenant) = tenant {
+            caller = caller.tenant(tenant);
+        }
+        if let Some(origin) = origin {
+            caller = caller.origin(origin);
+        }
+        if !complete {
+            caller = caller.groups_incomplete();
+        }
+        let caller = caller.caller().unwrap();
+        let pairs = pairs.iter().map(|(action, model, revision)| {
+            let resource = match model {
+                Some(model) => Resource::Model {
+                    name: model.parse().unwrap(),
+                    revision: revision.as_ref().map(|it| it.parse().unwrap()),
+                },
+                None => Resource::Server,
+            };
+            Pair::new(Action::ALL[*action], resource)
+        });
+        let target = Target::of(pairs).unwrap();
+        let sink = MemorySink::new();
+        let decided = gate(&sink, Rules::allow(|_| true)).open(Arrival::new()).decide(caller.clone(), target.clone());
+        prop_assert!(wait(decided.recorded()).is_ok());
+        let decision = sink.decisions().remove(0);
+        let text = serde_json::to_string(&decision).unwrap();
+        let again = crate::Questions::again(&serde_json::from_str(&text).unwrap()).unwrap();
+        let first = crate::Questions::of(caller, target, "production".parse().unwrap(), now);
+        let told = |asked: &crate::Questions| {
+            let each = asked.each();
+            let each = each.iter().map(|it| {
+                let known = it.caller.credential().issued_at.is_some();
+                format!("{:?} {:?} {:?} {known} {:?} {:?} {:?} {:?} {:?} {:?}", it.party, it.action, it.resource,
+                    it.environment, it.context, it.caller.scopes(), it.caller.tenant(), it.caller.origin(), it.caller.chain())
+            });
+            each.collect::<Vec<_>>()
+        };
+        prop_assert_eq!(told(&again), told(&first));
+        prop_assert_eq!(again.put_to(&Rules::allow(|_| true)).reason, "granted");
+    }
+}
+
+#[test]
+fn what_nobody_was_asked_about_is_not_asked_again() {
+    let sink = MemorySink::new();
+    let gate = gate(&sink, Rules::allow(|_| true));
+    drop(gate.open(Arrival::new()));
+    let alice = Caller::for_test("alice");
+    drop(gate.open(Arrival::new()).admit(alice.clone()));
+    drop(gate.open(Arrival::new()).decide(alice, generate()));
+    let [abandoned, whoami, mut asked] = <[_; 3]>::try_from(sink.decisions()).unwrap();
+    for decision in [abandoned, whoami] {
+        let again = crate::Questions::again(&decision).map(|_| ());
+        assert_eq!(again, Err(crate::NotAgain::NotAsked));
+    }
+    asked.target.clear();
+    let again = crate::Questions::again(&asked).map(|_| ());
+    assert_eq!(again, Err(crate::NotAgain::Part("target")));
+}

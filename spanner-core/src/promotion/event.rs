@@ -89,6 +89,18 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether another manifest is in force after it.
+    #[must_use]
+    pub const fn puts_in_force(&self) -> bool {
+        match self {
+            Self::Adopted { .. } | Self::Promoted { .. } | Self::RolledBack { .. } => true,
+            Self::Proposed { .. }
+            | Self::Approved { .. }
+            | Self::Rejected { .. }
+            | Self::Withdrawn => false,
+        }
+    }
+
     /// The word that stands in `step`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

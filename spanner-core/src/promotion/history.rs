@@ -23,31 +23,36 @@ impl History {
         Self::default()
     }
 
-    /// Takes the next event.
+    /// The promotion that an event would leave, if it were the next one.
     ///
     /// # Errors
-    /// A [`Fault`] if no promotion can have had it; the history is as it was.
-    pub fn take(&mut self, event: Event) -> Result<&Promotion, Fault> {
+    /// A [`Fault`] if no promotion can have had it.
+    pub fn check(&self, event: &Event) -> Result<Promotion, Fault> {
         let known = self.promotions.get(&event.promotion);
         let after = match known {
-            Some(promotion) => promotion.after(&event)?,
-            None => Promotion::begin(&event)?,
+            Some(promotion) => promotion.after(event)?,
+            None => Promotion::begin(event)?,
         };
         let latest = self.current(&after.candidate().model, &after.plan().into);
         let latest = latest.map(Promotion::id);
         match event.step {
             Step::RolledBack { .. } if latest != Some(event.promotion) => {
-                return Err(Fault::Event("another promotion has taken its place"));
+                Err(Fault::Event("another promotion has taken its place"))
             }
-            Step::Promoted { .. } if latest != after.plan().base => return Err(Fault::Superseded),
+            Step::Promoted { .. } if latest != after.plan().base => Err(Fault::Superseded),
             Step::Adopted { .. } if latest.is_some() => {
-                return Err(Fault::Event("something is in force already"));
+                Err(Fault::Event("something is in force already"))
             }
-            Step::Proposed { .. } | Step::Adopted { .. } if known.is_some() => {
-                return Err(Fault::Event("it is there already"));
-            }
-            _ => {}
+            _ => Ok(after),
         }
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// A [`Fault`] if no promotion can have had it; the history is as it was.
+    pub fn take(&mut self, event: Event) -> Result<&Promotion, Fault> {
+        let after = self.check(&event)?;
         let place = (after.candidate().model.clone(), after.plan().into.clone());
         let stack = self.in_force.entry(place).or_default();
         match event.step {

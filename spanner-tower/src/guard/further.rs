@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::Extensions;
-use spanner_core::{Inquiry, Notice, Pair, Target};
+use http::{Extensions, Response};
+use spanner_core::{Environment, Fault, Inquiry, Notice, Pair, Permit, RecordId, Refusal, Target};
 
 /// Decides what a service does beyond the request: an alias that leads to another model, a
 /// fallback, a canary. The same caller is asked about, and a record of its own says what was
@@ -31,9 +31,42 @@ pub struct Further {
 }
 
 /// What the caller may not do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FurtherRefused {
+    refusal: Refusal,
     notice: Notice,
+    decision: RecordId,
+}
+
+/// Says that a service answers in the guard's name: one that is part of Spanner, or that tells
+/// its callers what the guard would. Put it into the response's extensions.
+///
+/// The response then says `spanner-origin: guard`, and whose failure it reports; without it,
+/// what an inner service answers with 4xx or 5xx counts as the model's failure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InGuardsName {
+    /// What failed, if something did.
+    pub fault: Option<Fault>,
+    /// The decision that the response belongs to, where it is a further one.
+    pub decision: Option<RecordId>,
+}
+
+impl InGuardsName {
+    /// A failure.
+    #[must_use]
+    pub const fn failed(fault: Fault) -> Self {
+        Self {
+            fault: Some(fault),
+            decision: None,
+        }
+    }
+
+    /// About a further decision, if there was one.
+    #[must_use]
+    pub const fn about(self, decision: Option<RecordId>) -> Self {
+        Self { decision, ..self }
+    }
 }
 
 impl Further {
@@ -54,25 +87,66 @@ impl Further {
     /// # Errors
     /// [`FurtherRefused`]: do none of them, and tell the caller.
     pub async fn ask(&self, pairs: impl IntoIterator<Item = Pair>) -> Result<(), FurtherRefused> {
-        let decided = match Target::of(pairs) {
-            Some(target) => self.inquiry.ask(target),
-            None => self
-                .inquiry
-                .refuse(spanner_core::RequestFault::TooManyModels.into()),
-        };
-        match decided.recorded().await {
-            Ok(permit) => {
-                let mut settlement = permit.forward();
-                settlement.head(200);
-                settlement.finish();
-                Ok(())
-            }
-            Err(refused) => {
-                let notice = refused.refusal().notice();
-                let status = notice.status.http();
-                refused.settle(status, 0);
-                Err(FurtherRefused { notice })
-            }
+        let permit = permit(&self.inquiry, Target::of(pairs)).await?;
+        Self::done(permit, 200);
+        Ok(())
+    }
+
+    /// Asks whether the caller may do this in an environment, which need not be the guard's
+    /// own, and waits until the decision is recorded. Give the permit back when what it is for is
+    /// [done](Self::done).
+    ///
+    /// # Errors
+    /// [`FurtherRefused`]: do not do it, and tell the caller.
+    pub async fn permit(
+        &self,
+        environment: &Environment,
+        pair: Pair,
+    ) -> Result<Permit, FurtherRefused> {
+        permit(&self.inquiry.within(environment), Target::of([pair])).await
+    }
+
+    /// Whether the caller would be allowed to do this in an environment. Nothing is recorded:
+    /// for lists of what somebody may see, never for doing it.
+    #[must_use]
+    pub fn would_permit(&self, environment: &Environment, pair: Pair) -> bool {
+        let inquiry = self.inquiry.within(environment);
+        Target::of([pair]).is_some_and(|target| inquiry.would_allow(&target))
+    }
+
+    /// Ends the record of a permit: what it is for was done, or failed with an HTTP status.
+    /// Without it the record says that the client left.
+    pub fn done(permit: Permit, status: u16) -> RecordId {
+        let id = permit.id();
+        let mut settlement = permit.forward();
+        settlement.head(status);
+        settlement.finish();
+        id
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn caller(&self) -> &spanner_core::Caller {
+        self.inquiry.caller()
+    }
+}
+
+async fn permit(inquiry: &Inquiry, target: Option<Target>) -> Result<Permit, FurtherRefused> {
+    let decided = match target {
+        Some(target) => inquiry.ask(target),
+        None => inquiry.refuse(spanner_core::RequestFault::TooManyModels.into()),
+    };
+    match decided.recorded().await {
+        Ok(permit) => Ok(permit),
+        Err(refused) => {
+            let (refusal, decision) = (refused.refusal().clone(), refused.id());
+            let notice = refusal.notice();
+            refused.settle(notice.status.http(), 0);
+            Err(FurtherRefused {
+                refusal,
+                notice,
+                decision,
+            })
         }
     }
 }
@@ -82,6 +156,24 @@ impl FurtherRefused {
     #[must_use]
     pub const fn notice(&self) -> &Notice {
         &self.notice
+    }
+
+    /// The record of the refusal.
+    #[must_use]
+    pub const fn decision(&self) -> RecordId {
+        self.decision
+    }
+
+    /// A response in whose place the guard tells the caller, in the words of the API that was
+    /// called, with challenges where they are due.
+    pub fn into_response<B: Default>(self) -> Response<B> {
+        let mut response = Response::new(B::default());
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    pub(super) const fn refusal(&self) -> &Refusal {
+        &self.refusal
     }
 }
 

@@ -44,7 +44,7 @@ mod service;
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
 pub use frames::{FrameRefused, Frames};
-pub use further::{Further, FurtherRefused};
+pub use further::{Further, FurtherRefused, InGuardsName};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;

@@ -16,18 +16,18 @@ use http_body::Body;
 use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
-    Refused, Target, UnknownRoute,
+    Refused, Settlement, Target, UnknownRoute,
 };
 use tower_service::Service;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use super::answer::{DECISION, FAULT, Realm, Voice, WARNING, answer, fault, set};
+use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::body::{GuardBody, Head, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
-use super::further::Further;
+use super::further::{Further, FurtherRefused, InGuardsName};
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
 use crate::BoxError;
@@ -325,20 +325,27 @@ where
             settlement.broke();
             return Err(error);
         }
-        Err(refusal) => {
-            let response = answer(&refusal, id, voice, realm).map(GuardBody::answer);
-            settlement.head(response.status().as_u16());
-            settlement.grpc_status(refusal.notice().status.grpc());
-            settlement.refused();
-            return Ok(response);
-        }
+        Err(refusal) => return Ok(refuse(&refusal, id, settlement, voice, realm)),
     };
+    if let Some(refused) = parts.extensions.remove::<FurtherRefused>() {
+        let id = refused.decision();
+        return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
+    }
     remove_ours(&mut parts.headers);
-    if let Some(whose) = fault_of(parts.status, grpc_status(&parts.headers)) {
+    let ours = parts.extensions.remove::<InGuardsName>();
+    if let Some(whose) = match &ours {
+        Some(ours) => ours.fault,
+        None => fault_of(parts.status, grpc_status(&parts.headers)),
+    } {
         parts.headers.insert(FAULT, fault(whose));
     }
+    if ours.is_some() {
+        let guard = HeaderValue::from_static("guard");
+        parts.headers.insert(ORIGIN, guard);
+    }
     if recorded {
-        set(&mut parts.headers, DECISION, &id.to_string());
+        let decision = ours.and_then(|ours| ours.decision).unwrap_or(id);
+        set(&mut parts.headers, DECISION, &decision.to_string());
     }
     for warning in warnings {
         let warning = HeaderValue::from_static(warning);
@@ -358,6 +365,21 @@ where
         _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
     };
     Ok(Response::from_parts(parts, body))
+}
+
+/// Answers in the place of an inner service whose answer is not for the caller.
+fn refuse<R>(
+    refusal: &Refusal,
+    id: RecordId,
+    mut settlement: Settlement,
+    voice: Voice,
+    realm: &Realm,
+) -> Response<GuardBody<R>> {
+    let response = answer(refusal, id, voice, realm).map(GuardBody::answer);
+    settlement.head(response.status().as_u16());
+    settlement.grpc_status(refusal.notice().status.grpc());
+    settlement.refused();
+    response
 }
 
 /// What a caller should hear of its credential though it was accepted.

@@ -1,0 +1,123 @@
+//! The HTTP API: a tower service that stands behind a guard.
+
+mod call;
+mod explain;
+mod path;
+mod reply;
+mod view;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, Limited};
+use spanner_core::Fault;
+use spanner_tower::BoxError;
+use spanner_tower::surface::Surface;
+use tower_service::Service;
+
+use crate::promotions::Promotions;
+use call::Call;
+use reply::Reply;
+
+/// Answers the requests of [`surface`]. Cheap to clone.
+///
+/// It stands behind a guard that has this surface: who asks is known from the guard, and each
+/// step is decided and recorded through it. A request that no guard let through is answered with
+/// 500.
+#[derive(Clone)]
+pub struct Admin {
+    promotions: Promotions,
+}
+
+/// The description of the API: OpenAPI 3.1, as JSON.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// The longest body of a request, in bytes: each holds a few names and a reason.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The routes of the API, for a guard.
+#[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "the embedded file is read by this crate's tests"
+)]
+pub fn surface() -> Surface {
+    let text = include_str!("surface.toml");
+    Surface::from_toml("spanner", text).expect("an embedded surface is well-formed")
+}
+
+impl Admin {
+    /// The API of these promotions and of their access.
+    #[must_use]
+    pub const fn new(promotions: Promotions) -> Self {
+        Self { promotions }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path();
+        if path == "/spanner/v1/openapi.json" {
+            return reply::document(OPENAPI);
+        }
+        let answered = match path::read(&parts.method, path) {
+            Ok(route) => match collect(body).await {
+                Ok(body) => Call::of(&self.promotions, &parts, body).answer(route).await,
+                Err(reply) => Err(reply),
+            },
+            Err(reply) => Err(reply),
+        };
+        answered.unwrap_or_else(|reply| reply).into_response()
+    }
+}
+
+/// Reads a whole body, if it is no longer than one can be.
+async fn collect<B>(body: B) -> Result<Bytes, Reply>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let collected = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let collected = collected.map_err(|error| {
+        let limit = format!("the body cannot be read: {error}");
+        let advice = "send at most 64 KiB of JSON";
+        Reply::failure(413, Fault::AmbiguousRequest, "body", limit, advice)
+    })?;
+    Ok(collected.to_bytes())
+}
+
+impl<B> Service<Request<B>> for Admin
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let admin = self.clone();
+        Box::pin(async move { Ok(admin.answer(request).await) })
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("promotions", &self.promotions)
+            .finish()
+    }
+}

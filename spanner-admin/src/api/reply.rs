@@ -1,0 +1,150 @@
+//! What is answered: JSON, or a problem (RFC 9457).
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use spanner_core::{Fault, RecordId};
+use spanner_tower::{FurtherRefused, InGuardsName};
+
+use crate::error::StepError;
+
+/// An answer that is not written yet.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// What was asked for, or why it is not to be had.
+    Told(Box<Told>),
+    /// A refusal: the guard tells the caller.
+    Refused(Box<FurtherRefused>),
+}
+
+/// An answer in words of the API's own.
+#[derive(Debug)]
+pub(super) struct Told {
+    status: u16,
+    body: Value,
+    fault: Option<Fault>,
+    location: Option<String>,
+    /// The decision by which it is answered, if there was one of its own.
+    decision: Option<RecordId>,
+}
+
+impl Reply {
+    pub(super) fn good(body: Value, decision: Option<RecordId>) -> Self {
+        Self::told(200, None, body, decision)
+    }
+
+    pub(super) fn created(body: Value, id: RecordId, decision: RecordId) -> Self {
+        Self::Told(Box::new(Told {
+            status: 201,
+            body,
+            fault: None,
+            location: Some(format!("/spanner/v1/promotions/{id}")),
+            decision: Some(decision),
+        }))
+    }
+
+    /// A failure with a status, a stable word, what is wrong, and what to do.
+    pub(super) fn failure(
+        status: u16,
+        fault: Fault,
+        code: &str,
+        what: impl ToString,
+        advice: &str,
+    ) -> Self {
+        Self::problem(status, fault, code, &what.to_string(), advice, None)
+    }
+
+    /// Something in the request that is none of what it must be.
+    pub(super) fn malformed(code: &str, what: impl ToString, advice: &str) -> Self {
+        Self::failure(400, Fault::AmbiguousRequest, code, what, advice)
+    }
+
+    /// A step that was not taken, with the decision that permitted to try it.
+    pub(super) fn step(error: &StepError, decision: Option<RecordId>) -> Self {
+        let (status, text) = (error.status(), error.to_string());
+        let fault = match status {
+            400 => Fault::AmbiguousRequest,
+            404 => Fault::UnknownRoute,
+            503 => Fault::GuardUnavailable,
+            _ => Fault::Permission,
+        };
+        let advice = error.advice();
+        Self::problem(status, fault, error.code(), &text, advice, decision)
+    }
+
+    fn problem(
+        status: u16,
+        fault: Fault,
+        code: &str,
+        what: &str,
+        advice: &str,
+        decision: Option<RecordId>,
+    ) -> Self {
+        let body = json!({
+            "type": "about:blank",
+            "title": code,
+            "status": status,
+            "detail": format!("{what}; {advice}"),
+            "fault": fault.as_str(),
+        });
+        Self::told(status, Some(fault), body, decision)
+    }
+
+    fn told(status: u16, fault: Option<Fault>, body: Value, decision: Option<RecordId>) -> Self {
+        Self::Told(Box::new(Told {
+            status,
+            body,
+            fault,
+            location: None,
+            decision,
+        }))
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        match self {
+            Self::Refused(refused) => refused.into_response(),
+            Self::Told(told) => told.into_response(),
+        }
+    }
+}
+
+impl Told {
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body.to_string())));
+        let status = StatusCode::from_u16(self.status);
+        *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let (ours, media_type) = match self.fault {
+            Some(fault) => (InGuardsName::failed(fault), "application/problem+json"),
+            None => (InGuardsName::default(), "application/json"),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == 503 {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(Ok(location)) = self.location.map(HeaderValue::try_from) {
+            headers.insert(LOCATION, location);
+        }
+        let ours = ours.about(self.decision);
+        response.extensions_mut().insert(ours);
+        response
+    }
+}
+
+impl From<FurtherRefused> for Reply {
+    fn from(refused: FurtherRefused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}
+
+/// A document that is the same for everybody.
+pub(super) fn document(text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.extensions_mut().insert(InGuardsName::default());
+    response
+}

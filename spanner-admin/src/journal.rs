@@ -1,0 +1,63 @@
+//! The events of promotions, in a ledger and out of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use spanner_core::Environment;
+use spanner_core::promotion::{Event, History, Step};
+use spanner_ledger::{Entry, Ledger};
+
+use crate::error::OpenError;
+
+/// What a ledger says of promotions.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) history: History,
+    /// Where promotions are kept.
+    pub(crate) kept: BTreeSet<Environment>,
+}
+
+/// Says that from here on promotions decide what is in force in an environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) environment: String,
+    /// What became of the manifests that were there.
+    pub(crate) existing: String,
+}
+
+/// The word of a [`Kept`].
+pub(crate) const KEPT: &str = "promotions.kept";
+
+/// The word of an event of a promotion.
+pub(crate) fn word(step: &Step) -> String {
+    format!("{PREFIX}{}", step.as_str())
+}
+
+const PREFIX: &str = "promotion.";
+
+/// Reads what a ledger says. Blocks.
+pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
+    let mut told = Told::default();
+    for numbered in Ledger::read(dir)?.events()? {
+        let numbered = numbered?;
+        let sequence = numbered.sequence;
+        let Entry::Event(entry) = numbered.entry else {
+            continue;
+        };
+        let not_understood = |reason: String| OpenError::NotUnderstood { sequence, reason };
+        if entry.event == KEPT {
+            let kept: Kept = serde_json::from_value(entry.body)
+                .map_err(|error| not_understood(error.to_string()))?;
+            let environment = Environment::new(&kept.environment)
+                .map_err(|error| not_understood(error.to_string()))?;
+            told.kept.insert(environment);
+        } else if entry.event.starts_with(PREFIX) {
+            let event: Event = serde_json::from_value(entry.body)
+                .map_err(|error| not_understood(error.to_string()))?;
+            let taken = told.history.take(event);
+            taken.map_err(|fault| OpenError::Event { sequence, fault })?;
+        }
+    }
+    Ok(told)
+}

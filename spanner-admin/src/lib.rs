@@ -1,0 +1,75 @@
+//! Spanner's administration: who approved this endpoint?
+//!
+//! [`Promotions`] keeps the promotions of models, in the ledger that also has the requests, and
+//! puts in force what was promoted. [`Admin`] is the HTTP API for people and programs: a tower
+//! service that stands behind the same guard as the models.
+//!
+//! 1. Where the organization has a rule, `[promotion.production]`, what is in force of a model is
+//!    its manifest *as promoted*. A file that is edited changes nothing there; it is proposed,
+//!    approved by people who did not propose it, and promoted.
+//! 2. What was in force before promotions were kept stays in force, and is
+//!    [adopted](spanner_core::promotion::Step::Adopted): the record says that nobody approved it
+//!    here. With `existing = "refuse"` in the rule it is in force no more.
+//! 3. A step is an event in the ledger before it has any effect. What is in force is what the
+//!    events say; opening the ledger again leads to the same.
+//! 4. Every step is decided by the guard, in the environment that it is about, and recorded as
+//!    a decision of its own: `promote` to propose, promote and roll back, `approve` to approve
+//!    and reject, `administer` for an emergency.
+//! 5. An approval is of the model, the revision, the manifest and the difference of access that
+//!    are shown. Once one of them is another, it counts for nothing.
+//!
+//! ```
+//! use spanner_admin::{Admin, Promotions};
+//! use spanner_cedar::Cedar;
+//! use spanner_ledger::Ledger;
+//! # use spanner_tower::{Authenticate, GuardLayer, surface};
+//! # use tower_layer::Layer;
+//! # async fn serve(callers: impl Authenticate) -> Result<(), Box<dyn std::error::Error>> {
+//! let (access, ledger) = (Cedar::from_dir("access")?, Ledger::open("ledger")?);
+//! let promotions = Promotions::open(access.clone(), ledger.clone()).await?;
+//!
+//! let guard = GuardLayer::builder(callers, access, ledger)
+//!     .environment("production".parse()?)
+//!     .surface(surface::openai())
+//!     .surface(spanner_admin::surface())
+//!     .build()?;
+//! // In axum: `Router::new().route(..).fallback_service(Admin::new(promotions)).layer(guard)`.
+//! let service = guard.layer(Admin::new(promotions));
+//! # let _ = |request: http::Request<http_body_util::Full<bytes::Bytes>>| {
+//! #     tower_service::Service::call(&mut service.clone(), request)
+//! # };
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The API
+//! Below `/spanner/v1`; [`OPENAPI`] describes it, and is served at `/spanner/v1/openapi.json`.
+//!
+//! | | who may | |
+//! |---|---|---|
+//! | `GET models` | everybody, of what they may list or read | the models, and under which promotion each is served |
+//! | `GET models/{model}/access?environment=` | `read` | who may do what, and why |
+//! | `GET models/{model}/history?environment=` | `read` | who did what: who approved this |
+//! | `POST explain` | everybody, of themselves; `administer`, of others | why, why not, what would help, whom to ask |
+//! | `GET promotions?environment=&standing=` | everybody, of what they may read | what waits for approval |
+//! | `POST promotions` | `promote` | proposes |
+//! | `GET promotions/{id}` | `read` | one, with what it changes |
+//! | `POST promotions/{id}/approve` | `approve`, listed by the rule, a person, not the proposer | |
+//! | `POST promotions/{id}/reject` | `approve`, listed by the rule | with a `reason` |
+//! | `POST promotions/{id}/withdraw` | the proposer | |
+//! | `POST promotions/{id}/promote` | `promote`; `administer` with an `emergency` | |
+//! | `POST models/{model}/rollback` | `promote` | to what was in force before, with a `reason` |
+//!
+//! # Caveats
+//! One process keeps the promotions of a ledger; several need a store that they share. Whether a
+//! server really serves the revision that was promoted is not looked at: a promotion moves what
+//! may be called, not weights. The same person with accounts at two issuers counts as two.
+
+mod api;
+mod error;
+mod journal;
+mod promotions;
+
+pub use api::{Admin, OPENAPI, surface};
+pub use error::{OpenError, StepError};
+pub use promotions::{Claimed, Promotions, Proposed};

@@ -1,0 +1,371 @@
+//! Cases: questions with the answers that an access must give.
+
+use std::time::Duration;
+
+use spanner_core::{
+    Action, Caller, Credential, Environment, Group, ModelName, Pair, Principal, Questions,
+    Resource, Role, Target, Timestamp,
+};
+
+use super::fields::{self, Fields, Text};
+use super::principal::{Directory, Holder};
+use super::problem::{Page, Problems, listed, quoted, suggestion};
+use crate::index::Access;
+use crate::role::actions_of;
+
+/// One case, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: Option<String>,
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    /// One for each action.
+    pub(crate) asked: Vec<Questions>,
+    pub(crate) allow: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) policies: Vec<String>,
+}
+
+/// What cases are read against.
+pub(crate) struct Reader<'a> {
+    access: &'a Access,
+    directory: Directory,
+    now: Timestamp,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(access: &'a Access, now: Timestamp) -> Self {
+        let directory = Directory {
+            issuers: access.issuers.clone(),
+            groups: access.directory.clone(),
+        };
+        Self {
+            access,
+            directory,
+            now,
+        }
+    }
+
+    /// Reads a file of cases.
+    pub(crate) fn read(&self, page: Page<'_>, problems: &mut Problems) -> Vec<Case> {
+        let Some(table) = fields::parse(page, problems) else {
+            return Vec::new();
+        };
+        let fields = Fields::of(page, &table, &["case"], problems);
+        if !fields.has("case") {
+            let advice = "add `[[case]]` with `caller`, `action`, `environment` and `expect`";
+            fields.whole("there is no case in this file", advice, problems);
+        }
+        let tables = fields.tables("case", problems).into_iter();
+        tables
+            .filter_map(|table| self.case(page, table, problems))
+            .collect()
+    }
+
+    fn case(&self, page: Page<'_>, case: Fields<'_>, problems: &mut Problems) -> Option<Case> {
+        case.refuse_unknown(KEYS, problems);
+        let name = case.text("name", problems);
+        let caller = self.caller(case, problems);
+        let actions = actions(case, problems);
+        let resource = resource(case, problems);
+        let environment = self.environment(case, problems);
+        let allow = expect(case, problems);
+        let reason = reason(case, problems);
+        let policies = case.one_or_more("policy", problems);
+        let policies = policies.into_iter().map(|text| text.value.to_owned());
+        let policies: Vec<String> = policies.collect();
+        let now = moment(case, problems).unwrap_or(self.now);
+        let caller = caller?(now, problems)?;
+        let (resource, environment) = (resource?, environment?);
+        let ask = |action| {
+            let target = Target::of([Pair::new(action, resource.clone())])?;
+            Some(Questions::of(
+                caller.clone(),
+                target,
+                environment.clone(),
+                now,
+            ))
+        };
+        Some(Case {
+            name: name.map(|text| text.value.to_owned()),
+            file: page.name.to_owned(),
+            line: page.position(case.at()).0,
+            asked: actions.into_iter().filter_map(ask).collect(),
+            allow: allow?,
+            reason,
+            policies,
+        })
+    }
+
+    /// The caller; what its credential is depends on the time.
+    fn caller<'f>(
+        &self,
+        case: Fields<'f>,
+        problems: &mut Problems,
+    ) -> Option<impl FnOnce(Timestamp, &mut Problems) -> Option<Caller> + use<'f>> {
+        let what_for = "who asks, for instance `caller = \"user:corp/ann\"`";
+        let text = case.required_text("caller", what_for, problems);
+        let subject = text.and_then(|text| self.party(case, text, problems));
+        let groups = case.one_or_more("groups", problems).into_iter();
+        let groups: Vec<Group> = groups
+            .filter_map(|text| self.group(case, text, problems))
+            .collect();
+        let roles = case.one_or_more("roles", problems).into_iter();
+        let roles: Vec<Role> = roles
+            .filter_map(|text| self.role(case, text, problems))
+            .collect();
+        let actors = case.one_or_more("actor", problems).into_iter();
+        let actors: Vec<Principal> = actors
+            .filter_map(|text| self.party(case, text, problems))
+            .collect();
+        let scopes = case.one_or_more("scopes", problems).into_iter();
+        let scopes: Vec<String> = scopes.map(|text| text.value.to_owned()).collect();
+        let assurance = assurance(case, problems);
+        let age = span(case, "token_age", problems);
+        let signed_in = span(case, "signed_in", problems);
+        let tenant = case.text("tenant", problems);
+        let origin = case.text("origin", problems);
+        let complete = case.flag("groups_complete", problems).unwrap_or(true);
+        let subject = subject?;
+        Some(move |now: Timestamp, problems: &mut Problems| {
+            let ago = |span: Duration| now.checked_sub(span).ok();
+            let mut credential = Credential::unknown();
+            credential.issued_at = ago(age.unwrap_or_default());
+            let mut caller = Caller::assertion(subject)
+                .groups(groups)
+                .roles(roles)
+                .actors(actors)
+                .scopes(scopes)
+                .assurance(assurance)
+                .credential(credential);
+            if let Some(time) = signed_in.and_then(ago) {
+                caller = caller.authenticated_at(time);
+            }
+            if let Some(tenant) = tenant {
+                caller = caller.tenant(tenant.value);
+            }
+            if let Some(origin) = origin {
+                caller = caller.origin(origin.value.to_owned());
+            }
+            if !complete {
+                caller = caller.groups_incomplete();
+            }
+            let caller = caller.caller();
+            if let Err(error) = &caller {
+                case.whole(error.to_string(), "name fewer or other actors", problems);
+            }
+            caller.ok()
+        })
+    }
+
+    fn party(
+        &self,
+        case: Fields<'_>,
+        text: Text<'_>,
+        problems: &mut Problems,
+    ) -> Option<Principal> {
+        let (what, advice) = match self.directory.holder(text.value) {
+            Ok(Holder::Party(principal)) => return Some(principal),
+            Ok(_) => (
+                format!("{} is no party", quoted(text.value)),
+                "name a `user:`, a `service:` or an `agent:`".to_owned(),
+            ),
+            Err(complaint) => complaint,
+        };
+        case.problem(text.at, what, advice, problems);
+        None
+    }
+
+    /// A group of the directory, with `group:` before it or without.
+    fn group(&self, case: Fields<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Group> {
+        let bare = text.value.strip_prefix("group:").unwrap_or(text.value);
+        match self.directory.holder(&format!("group:{bare}")) {
+            Ok(Holder::Group(group)) => Some(group),
+            Ok(_) => None,
+            Err((what, advice)) => {
+                case.problem(text.at, what, advice, problems);
+                None
+            }
+        }
+    }
+
+    /// A role of an issuer, with `role:` before it or without.
+    fn role(&self, case: Fields<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Role> {
+        let bare = text.value.strip_prefix("role:").unwrap_or(text.value);
+        match self.directory.holder(&format!("role:{bare}")) {
+            Ok(Holder::Role(role)) => Some(role),
+            Ok(_) => None,
+            Err((what, advice)) => {
+                case.problem(text.at, what, advice, problems);
+                None
+            }
+        }
+    }
+
+    fn environment(&self, case: Fields<'_>, problems: &mut Problems) -> Option<Environment> {
+        let what_for = "where, for instance `environment = \"production\"`";
+        let text = case.required_text("environment", what_for, problems)?;
+        let known = self.access.environments.iter();
+        let found = known.clone().find(|it| it.as_str() == text.value);
+        if found.is_none() {
+            let known = known.map(Environment::as_str);
+            let otherwise = format!("the environments are {}", listed(known.clone()));
+            let what = format!("unknown environment {}", quoted(text.value));
+            let advice = suggestion(text.value, known, &otherwise);
+            case.problem(text.at, what, advice, problems);
+        }
+        found.cloned()
+    }
+}
+
+/// The actions, also by the names of their groups.
+fn actions(case: Fields<'_>, problems: &mut Problems) -> Vec<Action> {
+    if !case.has("action") {
+        let advice = "add what is to be done, for instance `action = \"generate\"`";
+        case.whole("the key `action` is missing", advice, problems);
+    }
+    let mut found = Vec::new();
+    for text in case.one_or_more("action", problems) {
+        let Some(actions) = actions_of(text.value) else {
+            let what = format!("{} is no action", quoted(text.value));
+            let known = crate::role::action_words();
+            let otherwise = "name an action such as `read`, or a group such as `infer`";
+            let advice = suggestion(text.value, known.map(|word| -> &str { word }), otherwise);
+            case.problem(text.at, what, advice, problems);
+            continue;
+        };
+        found.extend(actions.iter());
+    }
+    found
+}
+
+/// The model; without one, the server.
+fn resource(case: Fields<'_>, problems: &mut Problems) -> Option<Resource> {
+    if !case.has("model") {
+        return Some(Resource::Server);
+    }
+    let text = case.text("model", problems)?;
+    match ModelName::new(text.value) {
+        Ok(model) => Some(Resource::model(model)),
+        Err(error) => {
+            let advice = "write the name as the model's API spells it";
+            case.problem(text.at, error.to_string(), advice, problems);
+            None
+        }
+    }
+}
+
+fn expect(case: Fields<'_>, problems: &mut Problems) -> Option<bool> {
+    let what_for = "the answer, `expect = \"allow\"` or `expect = \"deny\"`";
+    let text = case.required_text("expect", what_for, problems)?;
+    match text.value {
+        "allow" => Some(true),
+        "deny" => Some(false),
+        other => {
+            let what = format!("`expect` cannot be {}", quoted(other));
+            case.problem(text.at, what, "write `allow` or `deny`", problems);
+            None
+        }
+    }
+}
+
+/// The code of a record, with `authz.` before it or without.
+fn reason(case: Fields<'_>, problems: &mut Problems) -> Option<String> {
+    let text = case.text("reason", problems)?;
+    let bare = text.value.strip_prefix("authz.").unwrap_or(text.value);
+    if !REASONS.contains(&bare) {
+        let what = format!("{} is no reason of an answer", quoted(text.value));
+        let known = REASONS.iter().copied();
+        let otherwise = format!("the reasons are {}", listed(known.clone()));
+        case.problem(text.at, what, suggestion(bare, known, &otherwise), problems);
+        return None;
+    }
+    Some(match bare {
+        "granted" => bare.to_owned(),
+        _ => format!("authz.{bare}"),
+    })
+}
+
+fn assurance(case: Fields<'_>, problems: &mut Problems) -> u8 {
+    let Some((number, at)) = case.integer("assurance", problems) else {
+        return 0;
+    };
+    match u8::try_from(number) {
+        Ok(number) if number <= 3 => number,
+        _ => {
+            let what = format!("{number} is no assurance");
+            case.problem(at, what, "write a number from 0 to 3", problems);
+            0
+        }
+    }
+}
+
+fn span(case: Fields<'_>, key: &str, problems: &mut Problems) -> Option<Duration> {
+    let text = case.text(key, problems)?;
+    let read = || {
+        let unit = text.value.chars().next_back()?;
+        let number: u64 = text.value.strip_suffix(unit)?.parse().ok()?;
+        let (_, seconds) = UNITS.into_iter().find(|(word, _)| *word == unit)?;
+        number
+            .checked_mul(seconds)
+            .filter(|seconds| *seconds <= MAX_SPAN)
+            .map(Duration::from_secs)
+    };
+    let found = read();
+    if found.is_none() {
+        let what = format!("{} is no span of time", quoted(text.value));
+        let advice = "write one such as `30s`, `5m`, `8h` or `30d`, at most `36500d`";
+        case.problem(text.at, what, advice, problems);
+    }
+    found
+}
+
+fn moment(case: Fields<'_>, problems: &mut Problems) -> Option<Timestamp> {
+    let text = case.text("at", problems)?;
+    let found = text.value.parse().ok();
+    if found.is_none() {
+        let what = format!("{} is no point in time", quoted(text.value));
+        let advice = "write one such as `2026-11-24T12:00:00Z`";
+        case.problem(text.at, what, advice, problems);
+    }
+    found
+}
+
+/// Every key of a case.
+pub(crate) const KEYS: &[&str] = &[
+    "name",
+    "caller",
+    "groups",
+    "roles",
+    "actor",
+    "action",
+    "model",
+    "environment",
+    "at",
+    "token_age",
+    "signed_in",
+    "assurance",
+    "scopes",
+    "tenant",
+    "origin",
+    "groups_complete",
+    "expect",
+    "reason",
+    "policy",
+];
+
+/// The reasons that an access gives, as records have them after `authz.`.
+pub(crate) const REASONS: &[&str] = &[
+    "granted",
+    "no_permit",
+    "forbidden",
+    "step_up",
+    "insufficient_scope",
+    "policy_error",
+    "request_invalid",
+];
+
+const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+
+/// A hundred years: what is older cannot be told as a point in time at all times.
+const MAX_SPAN: u64 = 36_500 * 86_400;

@@ -1,0 +1,83 @@
+//! Manifests as promoted, in the place of what the files say by now.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use spanner_core::promotion::Digest;
+use spanner_core::{Environment, RecordId};
+
+use super::grants::Vocabulary;
+use super::manifest::{self, Manifest};
+use super::organization::Organization;
+use super::problem::{Page, Problems, quoted};
+use crate::promotion::Kept;
+
+/// What is promoted, where the organization has promotions.
+pub(super) struct Overlay {
+    pub(super) kept: Arc<Kept>,
+    environments: BTreeSet<Environment>,
+    pub(super) manifests: Vec<(Environment, RecordId, Manifest)>,
+}
+
+impl Overlay {
+    /// Promotions rule where they are kept and the organization has a rule for them.
+    pub(super) fn new(kept: &Arc<Kept>, organization: &Organization) -> Self {
+        let ruled = |environment: &&Environment| organization.promotions.contains_key(*environment);
+        let environments = kept.environments.iter().filter(ruled).cloned().collect();
+        Self {
+            kept: Arc::clone(kept),
+            environments,
+            manifests: Vec::new(),
+        }
+    }
+
+    /// Whether only promoted manifests count there.
+    pub(super) fn rules(&self, environment: &Environment) -> bool {
+        self.environments.contains(environment)
+    }
+
+    /// Reads every manifest again: what it names may have gone.
+    pub(super) fn read(&mut self, vocabulary: &Vocabulary<'_>, problems: &mut Problems) {
+        for promoted in &self.kept.promoted {
+            if !self.environments.contains(&promoted.environment) {
+                continue;
+            }
+            let name = format!("(promotion {})", promoted.promotion);
+            let page = Page {
+                name: &name,
+                text: &promoted.manifest,
+            };
+            let Some(manifest) = manifest::read(page, vocabulary, problems) else {
+                continue;
+            };
+            if manifest.model != promoted.model {
+                let what = format!(
+                    "it is the manifest of {}, and {} was promoted",
+                    quoted(manifest.model.as_str()),
+                    quoted(promoted.model.as_str())
+                );
+                let advice = "promote the model with its own manifest";
+                problems.at(page, manifest.at, what, advice);
+                continue;
+            }
+            let place = (promoted.environment.clone(), promoted.promotion, manifest);
+            self.manifests.push(place);
+        }
+    }
+
+    /// What the digest of the access has of it.
+    pub(super) fn parts(&self) -> Vec<Cow<'_, str>> {
+        let mut parts: Vec<Cow<'_, str>> = Vec::new();
+        parts.extend(self.environments.iter().map(|it| it.as_str().into()));
+        for promoted in &self.kept.promoted {
+            if self.rules(&promoted.environment) {
+                let manifest = Digest::of(promoted.manifest.as_bytes());
+                parts.push(promoted.environment.as_str().into());
+                parts.push(promoted.model.as_str().into());
+                parts.push(manifest.as_str().to_owned().into());
+            }
+        }
+        parts
+    }
+}

@@ -1,0 +1,219 @@
+//! What was really asked, decided again.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use serde::Serialize;
+use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use spanner_core::{Answered, Authorize, Effect, NotAgain, Questions, RecordId, Timestamp};
+
+use crate::cedar::Cedar;
+
+/// Which recorded decisions this access would make otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Replay {
+    /// How many decisions were made again.
+    pub decided: u64,
+    /// How many records are of requests about which no access was asked.
+    pub not_asked: u64,
+    /// How many records could not be made out.
+    pub unreadable: u64,
+    /// Those that would be decided otherwise, in their order.
+    pub changes: Vec<Changed>,
+}
+
+/// One recorded decision that would be another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Changed {
+    /// The record.
+    pub id: RecordId,
+    /// When it was asked.
+    pub time: Timestamp,
+    /// Who asked: `user:corp/ann`, `agent:corp/copilot for user:corp/ann`.
+    pub caller: String,
+    /// The subject's groups, as the record has them.
+    pub groups: Vec<String>,
+    /// What for: `generate on acme/sentiment`.
+    pub target: Vec<String>,
+    /// Where.
+    pub environment: String,
+    /// What was decided.
+    pub before: Judged,
+    /// What would be.
+    pub after: Judged,
+}
+
+/// A decision with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Judged {
+    /// Allowed or refused.
+    pub effect: Effect,
+    /// Why, in the code that records use.
+    pub reason: String,
+    /// The policies that decided it.
+    pub policies: Vec<String>,
+}
+
+/// What became of one recorded decision when it was made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Again {
+    /// It would be the same.
+    Same,
+    /// It would be another.
+    Changed(Box<Changed>),
+    /// It cannot be made again.
+    Not(NotAgain),
+}
+
+impl Cedar {
+    /// Decides again what was recorded, by the access that is in force now, and lists what
+    /// would be decided otherwise: what a change of access would have meant for those who
+    /// really called.
+    ///
+    /// A decision is made again as it was made: with each party of a chain, and with the ages
+    /// that the credential and the sign-in had then.
+    pub fn replay<D: Borrow<Decision>>(&self, decisions: impl IntoIterator<Item = D>) -> Replay {
+        let access = self.current();
+        let mut replay = Replay::default();
+        for decision in decisions {
+            let again = Again::of(decision.borrow(), &*access);
+            replay.take(again);
+        }
+        replay
+    }
+
+    /// Decides one recorded decision again.
+    #[must_use]
+    pub fn decide_again(&self, decision: &Decision) -> Again {
+        Again::of(decision, &*self.current())
+    }
+}
+
+impl Replay {
+    /// Counts one more.
+    pub fn take(&mut self, again: Again) {
+        match again {
+            Again::Not(NotAgain::NotAsked) => self.not_asked += 1,
+            Again::Not(_) => self.unreadable += 1,
+            Again::Same => self.decided += 1,
+            Again::Changed(change) => {
+                self.decided += 1;
+                self.changes.push(*change);
+            }
+        }
+    }
+
+    /// Whether something that was refused would be allowed.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|change| change.after.effect == Effect::Allow)
+    }
+}
+
+impl Again {
+    fn of(decision: &Decision, access: &impl Authorize) -> Self {
+        let questions = match Questions::again(decision) {
+            Ok(questions) => questions,
+            Err(not) => return Self::Not(not),
+        };
+        let after = questions.put_to(access);
+        match after.effect == decision.effect {
+            true => Self::Same,
+            false => Self::Changed(Box::new(Changed::of(decision, after))),
+        }
+    }
+}
+
+impl Changed {
+    fn of(decision: &Decision, after: Answered) -> Self {
+        let caller = decision.caller.as_ref();
+        Self {
+            id: decision.id,
+            time: decision.time,
+            caller: caller.map(who).unwrap_or_default(),
+            groups: caller.map(|it| it.groups.clone()).unwrap_or_default(),
+            target: decision.target.iter().map(what).collect(),
+            environment: decision.environment.clone(),
+            before: Judged {
+                effect: decision.effect,
+                reason: decision.reason.clone(),
+                policies: decision.policies.clone(),
+            },
+            after: Judged {
+                effect: after.effect,
+                reason: after.reason.to_owned(),
+                policies: after.policies,
+            },
+        }
+    }
+}
+
+fn who(caller: &CallerEntry) -> String {
+    let name = |it: &PrincipalEntry| format!("{}:{}/{}", it.kind, it.issuer, it.subject);
+    match caller.actors.first() {
+        Some(actor) => format!("{} for {}", name(actor), name(&caller.subject)),
+        None => name(&caller.subject),
+    }
+}
+
+fn what(pair: &PairEntry) -> String {
+    let model = pair.model.as_deref().unwrap_or("the server");
+    format!("{} on {model}", pair.action)
+}
+
+/// One line for each change, and one that counts them.
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            writeln!(f, "{change}")?;
+        }
+        let changes = self.changes.len();
+        let (decided, not_asked) = (self.decided, self.not_asked);
+        write!(f, "{changes} of {decided} decisions would be others")?;
+        if not_asked > 0 {
+            write!(f, "; {not_asked} were made without asking the access")?;
+        }
+        match self.unreadable {
+            0 => Ok(()),
+            count => write!(f, "; {count} could not be made out"),
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            id,
+            caller,
+            environment,
+            before,
+            after,
+            ..
+        } = self;
+        let time = self.time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let target = self.target.join(", ");
+        write!(
+            f,
+            "{time} {id} {caller}: {target} in {environment}: {before}, would be {after}"
+        )
+    }
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.effect {
+            Effect::Allow => "allowed",
+            _ => "refused",
+        };
+        write!(f, "{word} ({})", self.reason)?;
+        match self.policies.is_empty() {
+            true => Ok(()),
+            false => write!(f, " by {}", self.policies.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Everything that the gate asks about one request, for those who ask without serving: what
+//! would another access have answered, what will it answer.
+
+use crate::Timestamp;
+use crate::access::{Authorize, Context, Effect, Question};
+use crate::caller::{Caller, CallerKind, Credential, Group, Principal, Role, TooDeep};
+use crate::gate::{Answer, questions};
+use crate::name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use crate::target::{Pair, Resource, Target};
+
+/// A caller, a target, a place and a time: every question that the gate would ask about them.
+/// Each party of a chain is asked about on its own, and the subject once more as if it called
+/// directly.
+///
+/// An answer to these admits nobody: only a gate mints permits.
+///
+/// ```
+/// use spanner_core::testing::Rules;
+/// use spanner_core::{Action, Caller, Effect, Questions, Resource, Target};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let target = Target::one(Action::Generate, Resource::model("acme/sentiment".parse()?));
+/// let now = "2026-11-24T12:00:00Z".parse()?;
+/// let asked = Questions::of(Caller::for_test("alice"), target, "production".parse()?, now);
+/// let nobody = Rules::allow(|_| false);
+/// let answer = asked.put_to(&nobody);
+/// assert_eq!((answer.effect, answer.reason), (Effect::Deny, "authz.no_permit"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Questions {
+    caller: Caller,
+    target: Target,
+    environment: Environment,
+    context: Context,
+    direct: Context,
+}
+
+/// All answers, folded into one as the gate does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answered {
+    /// Allowed, if every question is answered so.
+    pub effect: Effect,
+    /// Why, in the code that a record would have: `granted`, or that of the refusal.
+    pub reason: &'static str,
+    /// For a refusal by permissions: the party that may not.
+    pub denied: Option<Principal>,
+    /// The policies that decided it.
+    pub policies: Vec<String>,
+    /// The policies that could not be evaluated.
+    pub errors: Vec<String>,
+    /// The digest of the access that answered; absent if it was not asked.
+    pub access: Option<String>,
+}
+
+/// Why a recorded decision cannot be decided again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAgain {
+    /// No authorizer was asked: it was refused before, or was open to every caller.
+    #[error("no access was asked about it")]
+    NotAsked,
+    /// A name in it is none.
+    #[error("the record is damaged: {0}")]
+    Name(#[from] NameError),
+    /// Its chain of actors is none.
+    #[error("the record is damaged: {0}")]
+    Chain(#[from] TooDeep),
+    /// Its caller or its target is missing, or a time in it is impossible.
+    #[error("the record is damaged: its {0} cannot be made out")]
+    Part(&'static str),
+}
+
+impl Questions {
+    /// What would be asked of a request.
+    #[must_use]
+    pub fn of(caller: Caller, target: Target, environment: Environment, now: Timestamp) -> Self {
+        let context = Context::of(&caller, now);
+        Self {
+            direct: context.direct(),
+            caller,
+            target,
+            environment,
+            context,
+        }
+    }
+
+    /// What was asked of a recorded request.
+    ///
+    /// Ages count as the record has them, in whole seconds, as policies do. A record names its
+    /// subject's groups and roles without their issuer: they are the subject's own.
+    ///
+    /// # Errors
+    /// [`NotAgain`] if nobody was asked, or the record is not one that a gate wrote.
+    pub fn again(decision: &Decision) -> Result<Self, NotAgain> {
+        let (Some(entry), Some(_)) = (&decision.caller, &decision.access) else {
+            return Err(NotAgain::NotAsked);
+        };
+        let caller = caller(entry, decision.time)?;
+        let pairs: Result<Vec<Pair>, NameError> = decision.target.iter().map(pair).collect();
+        let target = Target::of(pairs?).ok_or(NotAgain::Part("target"))?;
+        let environment = Environment::new(&decision.environment)?;
+        Ok(Self::of(caller, target, environment, decision.time))
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What for.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Where.
+    #[must_use]
+    pub const fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Each question, in the order in which the gate asks them.
+    #[must_use]
+    pub fn each(&self) -> Vec<Question<'_>> {
+        questions(
+            &self.caller,
+            &self.target,
+            &self.environment,
+            [&self.context, &self.direct],
+        )
+    }
+
+    /// Has them answered.
+    pub fn put_to(&self, authorizer: &(impl Authorize + ?Sized)) -> Answered {
+        let welcome = Answer::welcome(&self.caller);
+        if welcome.refusal.is_some() {
+            return Answered::of(welcome);
+        }
+        let questions = self.each();
+        Answered::of(Answer::to(&questions, authorizer.authorize(&questions)))
+    }
+}
+
+impl Answered {
+    fn of(answer: Answer) -> Self {
+        Self {
+            effect: answer.effect(),
+            reason: answer.reason(),
+            denied: answer.denied().cloned(),
+            policies: answer.policies,
+            errors: answer.errors,
+            access: answer.digest,
+        }
+    }
+}
+
+/// The caller that a record tells of, as far as any policy can look at it.
+fn caller(entry: &CallerEntry, now: Timestamp) -> Result<Caller, NotAgain> {
+    let ago = |seconds: u64| {
+        let seconds = i64::try_from(seconds).ok();
+        let span = seconds.map(jiff::SignedDuration::from_secs);
+        span.and_then(|span| now.checked_sub(span).ok())
+    };
+    let subject = principal(&entry.subject)?;
+    let issuer = subject.issuer.clone();
+    let groups = entry.groups.iter().map(|name| GroupName::new(name));
+    let groups: Vec<GroupName> = groups.collect::<Result<_, _>>()?;
+    let roles = entry.roles.iter().map(|name| GroupName::new(name));
+    let roles: Vec<GroupName> = roles.collect::<Result<_, _>>()?;
+    let actors: Vec<Principal> = entry
+        .actors
+        .iter()
+        .map(principal)
+        .collect::<Result<_, _>>()?;
+    let mut credential = Credential::unknown();
+    credential.freshness = entry.freshness;
+    if !entry.token_age_unknown {
+        let issued = ago(entry.token_age_s).ok_or(NotAgain::Part("token's age"))?;
+        credential.issued_at = Some(issued);
+    }
+    let mut caller = Caller::assertion(subject)
+        .groups(
+            groups
+                .into_iter()
+                .map(|name| Group::new(issuer.clone(), name)),
+        )
+        .roles(
+            roles
+                .into_iter()
+                .map(|name| Role::new(issuer.clone(), name)),
+        )
+        .actors(actors)
+        .scopes(entry.scopes.iter().cloned())
+        .assurance(entry.assurance)
+        .credential(credential);
+    if let Some(seconds) = entry.auth_age_s {
+        caller = caller.authenticated_at(ago(seconds).ok_or(NotAgain::Part("sign-in"))?);
+    }
+    if let Some(tenant) = &entry.tenant {
+        caller = caller.tenant(tenant);
+    }
+    if let Some(origin) = &entry.origin {
+        caller = caller.origin(origin.clone());
+    }
+    if let Some(client) = &entry.client {
+        caller = caller.client(client);
+    }
+    if !entry.groups_complete {
+        caller = caller.groups_incomplete();
+    }
+    Ok(caller.caller()?)
+}
+
+fn principal(entry: &PrincipalEntry) -> Result<Principal, NameError> {
+    let issuer = IssuerAlias::new(&entry.issuer)?;
+    let kind: CallerKind = entry.kind;
+    Ok(Principal::new(
+        issuer,
+        kind,
+        SubjectId::new(&entry.subject)?,
+    ))
+}
+
+fn pair(entry: &PairEntry) -> Result<Pair, NameError> {
+    let Some(model) = &entry.model else {
+        return Ok(Pair::new(entry.action, Resource::Server));
+    };
+    let revision = entry.revision.as_deref().map(Revision::new).transpose()?;
+    let name = ModelName::new(model)?;
+    Ok(Pair::new(entry.action, Resource::Model { name, revision }))
+}
