@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Question, Verdicts};
+use smallvec::SmallVec;
+use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Party, Question, Verdicts};
 
 use crate::explain::Explanation;
-use crate::guardrail::Placed;
-use crate::index::Access;
+use crate::index::{Access, Placed};
 use crate::load::{self, LoadError, Program};
 use crate::promotion::{Kept, Promoted, PromotionRule};
 use crate::review::Review;
@@ -377,7 +377,7 @@ impl Authorize for Cedar {
 impl Authorize for Access {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
         let access = self;
-        let mut parties: Vec<(&spanner_core::Party, Option<Placed>)> = Vec::new();
+        let mut parties: SmallVec<[(&Party, Option<Placed>); 2]> = SmallVec::new();
         for question in questions {
             if !parties
                 .iter()
@@ -392,8 +392,7 @@ impl Authorize for Access {
                 .find(|(party, _)| std::ptr::eq(*party, question.party));
             access.decide(question, party.and_then(|(_, placed)| placed.as_ref()))
         };
-        let verdicts = questions.iter().map(verdict).collect();
-        Verdicts::new(Arc::clone(&access.digest), verdicts)
+        Verdicts::of(Arc::clone(&access.digest), questions.iter().map(verdict))
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! 1. A question that does not fit the schema is refused: an unclassified caller, an agent
 //!    that promotes, an environment that the organization does not have.
-//! 2. The grants that apply are looked up; the guardrails whose scope fits are evaluated by
-//!    Cedar, each alone. Together this is exactly Cedar's answer over all policies: allow if
-//!    one permits and none forbids.
+//! 2. The grants that apply are looked up, and so are the guardrails that are all scope;
+//!    those with conditions are evaluated by Cedar, each alone, where their scope fits.
+//!    Together this is exactly Cedar's answer over all policies: allow if one permits and none
+//!    forbids. Where Cedar is not asked and few policies decide, no memory is taken from the
+//!    heap.
 //! 3. Cedar skips a policy that fails. Here it refuses.
 //! 4. Where the credential does not list all groups, a permit that mentions a group the
 //!    party is not known to be in does not count, and a forbid that does refuses.
@@ -12,14 +14,17 @@
 //! 6. Where a grant or permit stands and every forbid names the credential that would
 //!    satisfy it, the refusal names one that satisfies all.
 
-use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use cedar_policy::{Authorizer, Effect, Entities, Entity, PolicySet, Request};
-use spanner_core::{Action, Advice, Environment, ModelName, Question, Verdict, VerdictReason};
+use cedar_policy::{Authorizer, Effect, Entities, Entity, EntityUid, PolicySet, Request};
+use smallvec::SmallVec;
+use spanner_core::{
+    Action, Advice, Environment, ModelName, PolicyIds, Question, Verdict, VerdictReason,
+};
 
-use crate::guardrail::{Guardrail, Mode, Placed};
-use crate::index::{Access, Grant};
+use crate::guardrail::{Guardrail, Mode};
+use crate::index::{Access, Grant, Placed, Shelved};
 use crate::schema;
 
 /// A question in the terms of the schema.
@@ -30,23 +35,24 @@ pub(crate) struct Asked<'a> {
     environment: &'a Environment,
     model: Option<&'a ModelName>,
     principal: &'a Placed,
-    resource: Placed,
     groups_complete: bool,
-    request: OnceCell<Option<(Request, Entities)>>,
 }
 
 /// What every policy that matters says of a question.
 #[derive(Default)]
 pub(crate) struct Findings<'a> {
-    pub(crate) grants: Vec<&'a Grant>,
-    pub(crate) permits: Vec<&'a Guardrail>,
-    pub(crate) forbids: Vec<&'a Guardrail>,
-    pub(crate) errors: Vec<&'a Guardrail>,
+    pub(crate) grants: SmallVec<[&'a Grant; 4]>,
+    pub(crate) permits: Guiding<'a>,
+    pub(crate) forbids: Guiding<'a>,
+    pub(crate) errors: Guiding<'a>,
     /// Forbids that depend on groups of which nothing is known.
-    pub(crate) uncertain: Vec<&'a Guardrail>,
+    pub(crate) uncertain: Guiding<'a>,
     /// Guardrails in shadow mode that match, or fail.
     pub(crate) shadows: Vec<(&'a Guardrail, Finding)>,
 }
+
+/// Guardrails that say one thing: rarely more than two.
+type Guiding<'a> = SmallVec<[&'a Guardrail; 2]>;
 
 /// What one guardrail says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +80,12 @@ impl Access {
     ) -> Option<Asked<'a>> {
         let principal = principal?;
         let model = question.resource.name();
-        let resource = self.resource(question.environment, model);
+        let applicable = match model {
+            Some(_) => self.schema.applicable_to_models(principal.kind),
+            None => self.schema.applicable_to_servers(principal.kind),
+        };
         let fits = self.environments.contains(question.environment)
-            && self
-                .schema
-                .applicable(principal.uid.type_name(), resource.uid.type_name())
-                .contains(question.action);
+            && applicable.contains(question.action);
         let is_subject = question.party.principal == question.caller.subject().principal;
         fits.then(|| Asked {
             access: self,
@@ -88,9 +94,7 @@ impl Access {
             environment: question.environment,
             model,
             principal,
-            resource,
             groups_complete: !is_subject || question.caller.groups_complete(),
-            request: OnceCell::new(),
         })
     }
 }
@@ -98,30 +102,40 @@ impl Access {
 impl<'a> Asked<'a> {
     /// Asks every policy that can matter.
     pub(crate) fn find(&self) -> Findings<'a> {
-        let access = self.access;
+        let Access {
+            grants, guardrails, ..
+        } = self.access;
         let mut findings = Findings {
-            grants: access
-                .grants
-                .of(self.question.party, self.environment, self.model)
+            grants: grants
+                .of(self.principal, self.environment, self.model)
                 .filter(|grant| grant.actions.contains(self.action))
                 .collect(),
             ..Findings::default()
         };
-        for guardrail in access.guardrails.near(&self.resource) {
-            let finding = self.consult(guardrail);
-            if guardrail.mode == Mode::Shadow {
-                if finding != Finding::Miss {
-                    findings.shadows.push((guardrail, finding));
-                }
-                continue;
+        let near = guardrails.near(
+            self.principal,
+            self.groups_complete,
+            self.action,
+            self.environment,
+            self.model,
+        );
+        let mut for_cedar: SmallVec<[&Shelved; 8]> = SmallVec::new();
+        for kept in near {
+            match self.look_up(kept) {
+                Some(finding) => findings.add(&kept.guardrail, finding),
+                None => for_cedar.push(kept),
             }
-            match (finding, guardrail.effect) {
-                (Finding::Miss, _) => {}
-                (Finding::Error, _) => findings.errors.push(guardrail),
-                (Finding::Uncertain, _) => findings.uncertain.push(guardrail),
-                (Finding::Match, Effect::Permit) => findings.permits.push(guardrail),
-                (Finding::Match, Effect::Forbid) => findings.forbids.push(guardrail),
-            }
+        }
+        if for_cedar.is_empty() {
+            return findings;
+        }
+        let request = self.request(&for_cedar);
+        for kept in for_cedar {
+            let finding = match &request {
+                Some((request, entities)) => evaluate(request, entities, &kept.guardrail.policy),
+                None => Finding::Error,
+            };
+            findings.add(&kept.guardrail, finding);
         }
         findings
     }
@@ -167,7 +181,7 @@ impl<'a> Asked<'a> {
             return verdict;
         }
         if permitted {
-            return Verdict::allow(sorted(findings.permit_ids()));
+            return Verdict::allow_by(sorted(findings.permit_ids()));
         }
         let mut verdict = Verdict::deny(VerdictReason::NoGrant);
         verdict.policies = sorted(findings.forbid_ids());
@@ -243,51 +257,66 @@ impl<'a> Asked<'a> {
         Self {
             action,
             environment,
-            resource: self.access.resource(environment, self.model),
-            request: OnceCell::new(),
             ..*self
         }
     }
 
-    fn consult(&self, guardrail: &Guardrail) -> Finding {
-        if !self.groups_complete {
-            let known = guardrail
-                .groups
-                .iter()
-                .all(|group| self.principal.parents.contains(group));
-            if !known {
-                let about = guardrail.could_be_about(self.principal, self.action, &self.resource);
-                return match (about, guardrail.effect) {
-                    (true, Effect::Forbid) => Finding::Uncertain,
-                    _ => Finding::Miss,
-                };
-            }
+    /// What a guardrail says, as far as its scope tells; `None` where Cedar must be asked.
+    fn look_up(&self, kept: &Shelved) -> Option<Finding> {
+        let guardrail = &kept.guardrail;
+        if !self.groups_complete && !kept.mentions_only_groups_of(self.principal) {
+            let about = kept.could_be_about(self.principal);
+            return Some(match (about, guardrail.effect) {
+                (true, Effect::Forbid) => Finding::Uncertain,
+                _ => Finding::Miss,
+            });
         }
-        if !guardrail.is_about(self.principal, self.action, &self.resource) {
-            return Finding::Miss;
+        if !kept.is_about(self.principal) {
+            return Some(Finding::Miss);
         }
-        match self.request.get_or_init(|| self.request()) {
-            Some((request, entities)) => evaluate(request, entities, &guardrail.policy),
-            None => Finding::Error,
-        }
+        guardrail.scope_only.then_some(Finding::Match)
     }
 
-    /// The question as Cedar takes it, with the three entities that policies may look at.
-    fn request(&self) -> Option<(Request, Entities)> {
-        let action = self.access.schema.action(self.action)?;
+    /// The question as Cedar takes it, with the three entities that policies may look at. The
+    /// party is in those groups and roles that one of these policies mentions.
+    fn request(&self, policies: &[&Shelved]) -> Option<(Request, Entities)> {
+        let Access {
+            schema, guardrails, ..
+        } = self.access;
+        let action = schema.action(self.action)?;
         let party = &self.question.party.principal;
         let context = schema::call(self.question.caller, party, self.question.context)?;
-        let parents = self.principal.parents.iter().cloned().collect();
-        let principal = Entity::new_no_attrs(self.principal.uid.clone(), parents);
-        let parents = self.resource.parents.iter().cloned().collect();
+        let parents = policies
+            .iter()
+            .flat_map(|kept| guardrails.parents(self.principal, kept));
+        let parents: HashSet<EntityUid> = parents.cloned().collect();
+        let principal = Entity::new_no_attrs(schema.types.principal(party)?, parents);
         let resource = match self.model {
-            Some(model) => schema::endpoint(self.resource.uid.clone(), model, parents)?,
-            None => Entity::new_no_attrs(self.resource.uid.clone(), parents),
+            Some(model) => self.access.grants.entity(schema, self.environment, model)?,
+            None => schema::server(&schema.types, self.environment),
         };
         let request =
             Request::new(principal.uid(), action.uid(), resource.uid(), context, None).ok()?;
         let entities = Entities::from_entities([principal, action.clone(), resource], None).ok()?;
         Some((request, entities))
+    }
+}
+
+impl<'a> Findings<'a> {
+    fn add(&mut self, guardrail: &'a Guardrail, finding: Finding) {
+        if guardrail.mode == Mode::Shadow {
+            if finding != Finding::Miss {
+                self.shadows.push((guardrail, finding));
+            }
+            return;
+        }
+        match (finding, guardrail.effect) {
+            (Finding::Miss, _) => {}
+            (Finding::Error, _) => self.errors.push(guardrail),
+            (Finding::Uncertain, _) => self.uncertain.push(guardrail),
+            (Finding::Match, Effect::Permit) => self.permits.push(guardrail),
+            (Finding::Match, Effect::Forbid) => self.forbids.push(guardrail),
+        }
     }
 }
 
@@ -333,8 +362,8 @@ fn evaluate(request: &Request, entities: &Entities, policy: &PolicySet) -> Findi
     }
 }
 
-fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> Vec<Arc<str>> {
-    let mut ids: Vec<Arc<str>> = ids.cloned().collect();
-    ids.sort();
+fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> PolicyIds {
+    let mut ids: PolicyIds = ids.cloned().collect();
+    ids.sort_unstable();
     ids
 }

@@ -352,14 +352,12 @@ impl<'c> Comparison<'c> {
             true => None,
             false => model.or(self.other.as_ref()),
         };
-        let near = |access: &Access, guardrails: &[&Guardrail]| {
-            let place = access.resource(environment, name);
-            guardrails
-                .iter()
-                .any(|guardrail| guardrail.can_be_about(&place))
+        let near = |guardrails: &[&Guardrail]| {
+            let takes = |guardrail: &&Guardrail| guardrail.site.takes(environment, name);
+            guardrails.iter().any(takes)
         };
         let [gone, come] = &self.differing;
-        if known(before) != known(after) || near(before, gone) || near(after, come) {
+        if known(before) != known(after) || near(gone) || near(come) {
             return self.rows.clone();
         }
         let here = |granted: &HashMap<_, Given>| {

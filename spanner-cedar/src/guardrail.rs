@@ -7,11 +7,12 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
-use spanner_core::{Advice, ModelName};
+use spanner_core::{Action, Advice, CallerKind, Environment, ModelName};
 
 use crate::load::Holder;
+use crate::names::KINDS;
 use crate::role::ActionSet;
-use crate::schema::Schema;
+use crate::schema::{Schema, Types};
 
 /// Whether a guardrail decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,27 +40,33 @@ pub(crate) struct Guardrail {
     pub(crate) names_models: bool,
     /// The policy alone, for Cedar.
     pub(crate) policy: PolicySet,
-    principal: Scope,
-    actions: ActionSet,
-    resource: Scope,
+    /// Whether its scope says everything: then Cedar has nothing to add.
+    pub(crate) scope_only: bool,
+    pub(crate) who: Who,
+    pub(crate) actions: ActionSet,
+    pub(crate) site: Site,
 }
 
-/// What a policy's scope says of its principal or of its resource.
+/// What a scope says of the principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Any,
-    Is(EntityTypeName),
-    Eq(EntityUid),
-    In(EntityUid),
-    IsIn(EntityTypeName, EntityUid),
+pub(crate) struct Who {
+    kinds: Kinds,
+    /// What it must be or be in.
+    pub(crate) name: Option<Holder>,
 }
 
-/// An entity with everything that it is in.
-#[derive(Debug, Clone)]
-pub(crate) struct Placed {
-    pub(crate) uid: EntityUid,
-    pub(crate) parents: Vec<EntityUid>,
+/// What a scope says of the resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Site {
+    models: bool,
+    server: bool,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) model: Option<ModelName>,
 }
+
+/// A set of kinds of parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kinds(u8);
 
 impl Guardrail {
     pub(crate) fn new(
@@ -82,39 +89,17 @@ impl Guardrail {
             roles: of(&types.role).cloned().collect(),
             names_models: of(&types.model).chain(of(&types.endpoint)).count() > 0,
             policy: alone,
-            principal: policy.principal_constraint().into(),
+            scope_only: !policy.has_non_scope_constraint(),
+            who: Who::of(types, policy.principal_constraint()),
             actions: actions(schema, &policy.action_constraint()),
-            resource: policy.resource_constraint().into(),
+            site: Site::of(types, policy.resource_constraint()),
         }
     }
 
-    /// Whether the scope takes in this principal, action and resource.
-    pub(crate) fn is_about(
-        &self,
-        principal: &Placed,
-        action: spanner_core::Action,
-        resource: &Placed,
-    ) -> bool {
-        self.actions.contains(action)
-            && self.resource.takes(resource)
-            && self.principal.takes(principal)
-    }
-
-    /// Whether it could be about a principal some of whose groups are not known.
-    pub(crate) fn could_be_about(
-        &self,
-        principal: &Placed,
-        action: spanner_core::Action,
-        resource: &Placed,
-    ) -> bool {
-        self.actions.contains(action)
-            && self.resource.takes(resource)
-            && self.principal.could_take(principal, &self.groups)
-    }
-
-    /// Whether it could be about a resource, whoever asks for whatever.
-    pub(crate) fn can_be_about(&self, resource: &Placed) -> bool {
-        self.resource.takes(resource)
+    /// The actions and kinds of parties that it can be about.
+    pub(crate) fn occasions(&self) -> impl Iterator<Item = (Action, CallerKind)> {
+        let kinds = KINDS.into_iter().filter(|kind| self.who.takes(*kind));
+        kinds.flat_map(|kind| self.actions.iter().map(move |action| (action, kind)))
     }
 
     /// Whether it decides as another one does; what it says to whoever is refused may differ.
@@ -135,65 +120,153 @@ impl Guardrail {
         let models = literals.iter().filter_map(|uid| schema.types.model_of(uid));
         (holders.collect(), models.collect())
     }
-
-    /// The entity in whose bucket it belongs: what each resource that it is about is in.
-    pub(crate) const fn bucket(&self) -> Option<&EntityUid> {
-        self.resource.anchor()
-    }
 }
 
-impl Scope {
-    pub(crate) fn takes(&self, entity: &Placed) -> bool {
-        let within = |uid: &EntityUid| entity.uid == *uid || entity.parents.contains(uid);
-        match self {
-            Self::Any => true,
-            Self::Is(kind) => entity.uid.type_name() == kind,
-            Self::Eq(uid) => entity.uid == *uid,
-            Self::In(uid) => within(uid),
-            Self::IsIn(kind, uid) => entity.uid.type_name() == kind && within(uid),
-        }
-    }
+impl Who {
+    const NOBODY: Self = Self {
+        kinds: Kinds(0),
+        name: None,
+    };
 
-    /// Like [`takes`](Self::takes), for an entity that may be in any of these groups.
-    fn could_take(&self, entity: &Placed, groups: &BTreeSet<EntityUid>) -> bool {
-        match self {
-            Self::In(uid) => groups.contains(uid) || self.takes(entity),
-            Self::IsIn(kind, uid) => {
-                (entity.uid.type_name() == kind && groups.contains(uid)) || self.takes(entity)
+    const ANYBODY: Self = Self {
+        kinds: Kinds(u8::MAX),
+        name: None,
+    };
+
+    fn of(types: &Types, constraint: PrincipalConstraint) -> Self {
+        match constraint {
+            PrincipalConstraint::Any => Self::ANYBODY,
+            PrincipalConstraint::Is(kind) => Self::ANYBODY.only(Kinds::of(types, &kind)),
+            PrincipalConstraint::In(uid) => Self::within(types, &uid),
+            PrincipalConstraint::IsIn(kind, uid) => {
+                Self::within(types, &uid).only(Kinds::of(types, &kind))
             }
-            Self::Any | Self::Is(_) | Self::Eq(_) => self.takes(entity),
+            // Nobody is a group or a role, and whoever is a party is in nothing but that.
+            PrincipalConstraint::Eq(uid) => {
+                Self::within(types, &uid).only(Kinds::of(types, uid.type_name()))
+            }
         }
     }
 
-    const fn anchor(&self) -> Option<&EntityUid> {
-        match self {
-            Self::Any | Self::Is(_) => None,
-            Self::Eq(uid) | Self::In(uid) | Self::IsIn(_, uid) => Some(uid),
+    /// Whoever is this, or is in it.
+    fn within(types: &Types, uid: &EntityUid) -> Self {
+        match types.holder(uid) {
+            Some(holder) => Self {
+                kinds: holder.kind().map_or(Kinds(u8::MAX), Kinds::one),
+                name: Some(holder),
+            },
+            None => Self::NOBODY,
         }
+    }
+
+    fn only(self, kinds: Kinds) -> Self {
+        Self {
+            kinds: Kinds(self.kinds.0 & kinds.0),
+            ..self
+        }
+    }
+
+    fn takes(&self, kind: CallerKind) -> bool {
+        self.kinds.0 & Kinds::one(kind).0 != 0
     }
 }
 
-impl From<PrincipalConstraint> for Scope {
-    fn from(constraint: PrincipalConstraint) -> Self {
-        match constraint {
-            PrincipalConstraint::Any => Self::Any,
-            PrincipalConstraint::In(uid) => Self::In(uid),
-            PrincipalConstraint::Eq(uid) => Self::Eq(uid),
-            PrincipalConstraint::Is(kind) => Self::Is(kind),
-            PrincipalConstraint::IsIn(kind, uid) => Self::IsIn(kind, uid),
-        }
+impl Kinds {
+    const fn one(kind: CallerKind) -> Self {
+        Self(1 << (kind as u8))
+    }
+
+    fn of(types: &Types, name: &EntityTypeName) -> Self {
+        let kinds = KINDS.into_iter();
+        let found = kinds.filter(|kind| types.of(*kind) == Some(name));
+        Self(found.fold(0, |set, kind| set | Self::one(kind).0))
     }
 }
 
-impl From<ResourceConstraint> for Scope {
-    fn from(constraint: ResourceConstraint) -> Self {
+impl Site {
+    const NOWHERE: Self = Self {
+        models: false,
+        server: false,
+        environment: None,
+        model: None,
+    };
+
+    const ANYWHERE: Self = Self {
+        models: true,
+        server: true,
+        environment: None,
+        model: None,
+    };
+
+    fn of(types: &Types, constraint: ResourceConstraint) -> Self {
         match constraint {
-            ResourceConstraint::Any => Self::Any,
-            ResourceConstraint::In(uid) => Self::In(uid),
-            ResourceConstraint::Eq(uid) => Self::Eq(uid),
-            ResourceConstraint::Is(kind) => Self::Is(kind),
-            ResourceConstraint::IsIn(kind, uid) => Self::IsIn(kind, uid),
+            ResourceConstraint::Any => Self::ANYWHERE,
+            ResourceConstraint::Is(kind) => Self::ANYWHERE.only(types, &kind),
+            ResourceConstraint::In(uid) => Self::within(types, &uid).unwrap_or(Self::NOWHERE),
+            ResourceConstraint::IsIn(kind, uid) => {
+                let within = Self::within(types, &uid).unwrap_or(Self::NOWHERE);
+                within.only(types, &kind)
+            }
+            // Nothing that is asked about is a model or an environment itself.
+            ResourceConstraint::Eq(uid) => {
+                let within = Self::within(types, &uid).unwrap_or(Self::NOWHERE);
+                within.only(types, uid.type_name())
+            }
         }
+    }
+
+    /// Whatever is this, or is in it.
+    fn within(types: &Types, uid: &EntityUid) -> Option<Self> {
+        let (kind, id) = (uid.type_name(), uid.id().unescaped());
+        if *kind == types.environment {
+            let environment = Some(Environment::new(id).ok()?);
+            return Some(Self {
+                environment,
+                ..Self::ANYWHERE
+            });
+        }
+        if *kind == types.server {
+            return Some(Self {
+                server: true,
+                environment: Some(Environment::new(id).ok()?),
+                ..Self::NOWHERE
+            });
+        }
+        let (environment, model) = if *kind == types.model {
+            (None, id)
+        } else if *kind == types.endpoint {
+            let (environment, model) = id.split_once('/')?;
+            (Some(Environment::new(environment).ok()?), model)
+        } else {
+            return None;
+        };
+        Some(Self {
+            models: true,
+            server: false,
+            environment,
+            model: Some(ModelName::new(model).ok()?),
+        })
+    }
+
+    fn only(self, types: &Types, kind: &EntityTypeName) -> Self {
+        Self {
+            models: self.models && *kind == types.endpoint,
+            server: self.server && *kind == types.server,
+            ..self
+        }
+    }
+
+    /// Whether it takes in a model in an environment, or its server.
+    pub(crate) fn takes(&self, environment: &Environment, model: Option<&ModelName>) -> bool {
+        (if model.is_some() {
+            self.models
+        } else {
+            self.server
+        }) && self
+            .environment
+            .as_ref()
+            .is_none_or(|own| own == environment)
+            && self.model.as_ref().is_none_or(|own| Some(own) == model)
     }
 }
 

@@ -1,26 +1,32 @@
 //! An access in force: grants by whom they name, guardrails by what they are about.
 //!
-//! A grant is a link of the template
-//! `permit (principal in ?principal, action in [the role's actions], resource in ?resource)`,
-//! whose resource is a model in an environment, or the environment itself for a grant on
-//! every model. Such a policy is all scope, so it is decided by looking it up: it matches
-//! exactly if the principal is, or is in, what it names, and so for the resource.
-//! A question about one model looks at the grants of that model and of the environment,
-//! and at the guardrails whose scope names the model, the environment or nothing; how many
-//! models there are does not matter.
+//! 1. A grant is a link of the template
+//!    `permit (principal in ?principal, action in [the role's actions], resource in ?resource)`,
+//!    whose resource is a model in an environment, or the environment itself for a grant on
+//!    every model. Such a policy is all scope, so it is decided by looking it up: it matches
+//!    exactly if the principal is, or is in, what it names, and so for the resource.
+//! 2. Whom grants name has a number, and a party is the numbers that it bears. What is
+//!    looked at is the lesser of these and of those named on the model or the environment.
+//! 3. A guardrail stands with the model that its scope names, or the environment, or with
+//!    neither; there by action and kind of party, and by whom it names. Only those that a
+//!    question finds there can matter to it, and those that are all scope need no Cedar.
+//!
+//! How many models, grants and guardrails there are besides does not matter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use cedar_policy::EntityUid;
-use spanner_core::{Environment, Group, IssuerAlias, ModelName, Party, Principal, RecordId, Role};
+use cedar_policy::{Entity, EntityUid};
+use spanner_core::{
+    Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, RecordId,
+};
 
-use crate::guardrail::{Guardrail, Placed};
+use crate::guardrail::Guardrail;
 use crate::load::{Documents, Holder, RawGrant};
+use crate::names::{KINDS, Map, NameId, Names, Standing};
 use crate::promotion::{Kept, PromotionRule};
 use crate::role::{ActionSet, Roles};
-use crate::schema::Schema;
+use crate::schema::{self, Schema};
 
 /// Everything that decides, at one moment.
 #[derive(Debug)]
@@ -44,16 +50,6 @@ pub(crate) struct Access {
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,
     pub(crate) grants: Grants,
     pub(crate) guardrails: Guardrails,
-    /// What guardrails ask of parties.
-    pub(crate) mentioned: Mentioned,
-}
-
-/// The groups and issuers' roles that guardrails mention: the only ones Cedar needs to know
-/// of.
-#[derive(Debug, Default)]
-pub(crate) struct Mentioned {
-    pub(crate) groups: HashMap<Group, EntityUid>,
-    pub(crate) roles: HashMap<Role, EntityUid>,
 }
 
 /// The manifest of a model in the files.
@@ -68,7 +64,8 @@ pub(crate) struct Claim {
 /// All grants.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
-    by_environment: HashMap<Environment, Ground>,
+    names: Names,
+    by_environment: Map<Environment, Ground>,
     count: usize,
 }
 
@@ -76,15 +73,15 @@ pub(crate) struct Grants {
 #[derive(Debug, Default)]
 struct Ground {
     every: Holders,
-    models: HashMap<ModelName, Holders>,
+    models: Map<ModelName, Holders>,
 }
 
 /// The grants on one resource, by whom they name.
 #[derive(Debug, Default)]
 struct Holders {
-    groups: HashMap<Group, Vec<Grant>>,
-    roles: HashMap<Role, Vec<Grant>>,
-    parties: HashMap<Principal, Vec<Grant>>,
+    by_name: Map<NameId, Vec<Grant>>,
+    /// The model in this environment as an entity, made when it is first needed.
+    entity: OnceLock<Option<Entity>>,
 }
 
 /// One role given to one holder on one resource.
@@ -107,8 +104,45 @@ pub(crate) struct Given<'g> {
 /// All guardrails.
 #[derive(Debug, Default)]
 pub(crate) struct Guardrails {
-    anywhere: Vec<Guardrail>,
-    by_anchor: HashMap<EntityUid, Vec<Guardrail>>,
+    names: Names,
+    /// The names as entities.
+    uids: Vec<Option<EntityUid>>,
+    all: Vec<Shelved>,
+    anywhere: Shelves,
+    environments: Map<Environment, Shelves>,
+    models: Map<ModelName, Shelves>,
+}
+
+/// A guardrail with its names as numbers.
+#[derive(Debug)]
+pub(crate) struct Shelved {
+    pub(crate) guardrail: Guardrail,
+    /// Whom its scope names.
+    name: Option<NameId>,
+    names_a_group: bool,
+    /// The groups it mentions.
+    groups: Vec<NameId>,
+    /// The groups and roles it mentions.
+    parents: Vec<NameId>,
+}
+
+/// Guardrails by the action and the kind of party that they are about.
+#[derive(Debug, Default)]
+struct Shelves(Map<(Action, CallerKind), Shelf>);
+
+/// Guardrails by whom they name, as their places among all.
+#[derive(Debug, Default)]
+struct Shelf {
+    anybody: Vec<usize>,
+    named: Map<NameId, Vec<usize>>,
+}
+
+/// A party with what matters of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) kind: CallerKind,
+    grants: Standing,
+    pub(crate) guardrails: Standing,
 }
 
 impl Grants {
@@ -127,11 +161,10 @@ impl Grants {
             Some(model) => ground.models.entry(model.clone()).or_default(),
             None => &mut ground.every,
         };
-        let list = match holder {
-            Holder::Group(group) => holders.groups.entry(group).or_default(),
-            Holder::Role(role) => holders.roles.entry(role).or_default(),
-            Holder::Party(principal) => holders.parties.entry(principal).or_default(),
-        };
+        let list = holders
+            .by_name
+            .entry(self.names.number(&holder))
+            .or_default();
         list.push(Grant { id, role, actions });
         self.count += 1;
     }
@@ -144,15 +177,15 @@ impl Grants {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Given<'_>> {
         self.by_environment
             .iter()
-            .flat_map(|(environment, ground)| {
+            .flat_map(move |(environment, ground)| {
                 let models = ground.models.iter();
                 let models = models.map(|(model, holders)| (Some(model), holders));
                 let every = std::iter::once((None, &ground.every));
                 every.chain(models).flat_map(move |(model, holders)| {
-                    holders.each().map(move |(holder, grant)| Given {
+                    self.each(holders).map(move |(holder, grant)| Given {
                         environment,
                         model,
-                        holder,
+                        holder: holder.clone(),
                         grant,
                     })
                 })
@@ -162,16 +195,13 @@ impl Grants {
     /// The grants that name this party or a group or role of it, on this model or on all.
     pub(crate) fn of<'g>(
         &'g self,
-        party: &'g Party,
+        party: &'g Placed,
         environment: &Environment,
         model: Option<&ModelName>,
     ) -> impl Iterator<Item = &'g Grant> {
-        self.on(environment, model).flat_map(|holders| {
-            let own = holders.parties.get(&party.principal);
-            let groups = distinct(&party.groups).filter_map(|group| holders.groups.get(group));
-            let roles = distinct(&party.roles).filter_map(|role| holders.roles.get(role));
-            own.into_iter().chain(groups).chain(roles).flatten()
-        })
+        self.on(environment, model)
+            .flat_map(|holders| party.grants.among(&holders.by_name))
+            .flatten()
     }
 
     /// Whoever holds a role on this model or on all, as manifests write them, sorted.
@@ -183,23 +213,35 @@ impl Grants {
     ) -> Vec<String> {
         let mut found: Vec<String> = self
             .on(environment, model)
-            .flat_map(|holders| {
-                let has = |grants: &[Grant]| grants.iter().any(|grant| &*grant.role == role);
-                let groups = holders.groups.iter().filter(move |(_, grants)| has(grants));
-                let roles = holders.roles.iter().filter(move |(_, grants)| has(grants));
-                let parties = holders
-                    .parties
-                    .iter()
-                    .filter(move |(_, grants)| has(grants));
-                groups
-                    .map(|(group, _)| group.to_string())
-                    .chain(roles.map(|(role, _)| role.to_string()))
-                    .chain(parties.map(|(principal, _)| principal.to_string()))
-            })
+            .flat_map(|holders| self.each(holders))
+            .filter(|(_, grant)| &*grant.role == role)
+            .map(|(holder, _)| holder.to_string())
             .collect();
         found.sort();
         found.dedup();
         found
+    }
+
+    /// The model in the environment as an entity; made once for each that has a grant there.
+    pub(crate) fn entity(
+        &self,
+        schema: &Schema,
+        environment: &Environment,
+        model: &ModelName,
+    ) -> Option<Entity> {
+        let make = || schema::endpoint(&schema.types, environment, model);
+        let ground = self.by_environment.get(environment);
+        match ground.and_then(|ground| ground.models.get(model)) {
+            Some(holders) => holders.entity.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+
+    fn each<'g>(&'g self, holders: &'g Holders) -> impl Iterator<Item = (&'g Holder, &'g Grant)> {
+        holders.by_name.iter().flat_map(|(name, grants)| {
+            let holder = self.names.holder(*name).into_iter();
+            holder.flat_map(move |holder| grants.iter().map(move |grant| (holder, grant)))
+        })
     }
 
     fn on(
@@ -215,55 +257,124 @@ impl Grants {
     }
 }
 
-impl Holders {
-    fn each(&self) -> impl Iterator<Item = (Holder, &Grant)> {
-        let groups = self.groups.iter();
-        let groups = groups.map(|(group, grants)| (Holder::Group(group.clone()), grants));
-        let roles = self.roles.iter();
-        let roles = roles.map(|(role, grants)| (Holder::Role(role.clone()), grants));
-        let parties = self.parties.iter();
-        let parties = parties.map(|(party, grants)| (Holder::Party(party.clone()), grants));
-        let all = groups.chain(roles).chain(parties);
-        all.flat_map(|(holder, grants)| grants.iter().map(move |grant| (holder.clone(), grant)))
-    }
-}
-
 impl Guardrails {
     pub(crate) fn add(&mut self, guardrail: Guardrail) {
-        match guardrail.bucket().cloned() {
-            Some(anchor) => self.by_anchor.entry(anchor).or_default().push(guardrail),
-            None => self.anywhere.push(guardrail),
+        let place = self.all.len();
+        let kept = self.shelve(guardrail);
+        let site = &kept.guardrail.site;
+        let shelves = match (&site.model, &site.environment) {
+            (Some(model), _) => self.models.entry(model.clone()).or_default(),
+            (None, Some(environment)) => self.environments.entry(environment.clone()).or_default(),
+            (None, None) => &mut self.anywhere,
+        };
+        for occasion in kept.guardrail.occasions() {
+            let shelf = shelves.0.entry(occasion).or_default();
+            match kept.name {
+                Some(name) => shelf.named.entry(name).or_default().push(place),
+                None => shelf.anybody.push(place),
+            }
+        }
+        self.all.push(kept);
+    }
+
+    fn shelve(&mut self, guardrail: Guardrail) -> Shelved {
+        let name = guardrail.who.name.clone();
+        let groups = self.numbers(&guardrail.groups);
+        let mut parents = self.numbers(&guardrail.roles);
+        parents.extend(&groups);
+        Shelved {
+            name: name.as_ref().map(|holder| self.number(holder)),
+            names_a_group: matches!(name, Some(Holder::Group(_))),
+            guardrail,
+            groups,
+            parents,
         }
     }
 
-    /// The guardrails that can be about a resource.
-    pub(crate) fn near<'g>(&'g self, resource: &Placed) -> impl Iterator<Item = &'g Guardrail> {
-        std::iter::once(&resource.uid)
-            .chain(&resource.parents)
-            .filter_map(|uid| self.by_anchor.get(uid))
-            .flatten()
-            .chain(&self.anywhere)
+    fn numbers(&mut self, uids: &BTreeSet<EntityUid>) -> Vec<NameId> {
+        let types = &Schema::shared().types;
+        let holders = uids.iter().filter_map(|uid| types.holder(uid));
+        holders.map(|holder| self.number(&holder)).collect()
+    }
+
+    fn number(&mut self, holder: &Holder) -> NameId {
+        let number = self.names.number(holder);
+        if self.names.len() > self.uids.len() {
+            self.uids.push(Schema::shared().types.entity(holder));
+        }
+        number
+    }
+
+    /// The guardrails whose scope takes in this party, doing this action here. Where not all
+    /// of its groups are known, those too that name a group.
+    pub(crate) fn near<'g>(
+        &'g self,
+        party: &'g Placed,
+        all_groups: bool,
+        action: Action,
+        environment: &'g Environment,
+        model: Option<&'g ModelName>,
+    ) -> impl Iterator<Item = &'g Shelved> {
+        let model_s = model.and_then(|model| self.models.get(model));
+        let environment_s = self.environments.get(environment);
+        let shelves = model_s.into_iter().chain(environment_s);
+        shelves
+            .chain(std::iter::once(&self.anywhere))
+            .filter_map(move |shelves| shelves.0.get(&(action, party.kind)))
+            .flat_map(move |shelf| {
+                let named = all_groups.then(|| party.guardrails.among(&shelf.named));
+                let any_named = (!all_groups).then(|| shelf.named.values());
+                let named = named.into_iter().flatten();
+                let named = named.chain(any_named.into_iter().flatten()).flatten();
+                shelf.anybody.iter().chain(named)
+            })
+            .filter_map(|place| self.all.get(*place))
+            .filter(move |kept| kept.guardrail.site.takes(environment, model))
+    }
+
+    /// The entities of those names that the party bears.
+    pub(crate) fn parents<'g>(
+        &'g self,
+        party: &'g Placed,
+        kept: &'g Shelved,
+    ) -> impl Iterator<Item = &'g EntityUid> {
+        let borne = kept
+            .parents
+            .iter()
+            .filter(|name| party.guardrails.bears(**name));
+        borne.filter_map(|name| self.uids.get(usize::try_from(*name).ok()?)?.as_ref())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Guardrail> {
-        self.anywhere
-            .iter()
-            .chain(self.by_anchor.values().flatten())
+        self.all.iter().map(|kept| &kept.guardrail)
+    }
+}
+
+impl Shelved {
+    /// Whether its scope takes in a party of whom all groups are known.
+    pub(crate) fn is_about(&self, party: &Placed) -> bool {
+        self.name.is_none_or(|name| party.guardrails.bears(name))
+    }
+
+    /// Whether it could be about a party some of whose groups are not known.
+    pub(crate) fn could_be_about(&self, party: &Placed) -> bool {
+        self.names_a_group || self.is_about(party)
+    }
+
+    /// Whether the party is in every group that it mentions.
+    pub(crate) fn mentions_only_groups_of(&self, party: &Placed) -> bool {
+        self.groups.iter().all(|name| party.guardrails.bears(*name))
     }
 }
 
 impl Access {
-    /// What guardrails must know of a party: itself and the groups and roles that any of
-    /// them names.
+    /// What grants and guardrails must know of a party: which of their names it bears.
     pub(crate) fn place(&self, party: &Party) -> Option<Placed> {
-        let uid = self.schema.types.principal(&party.principal)?;
-        let Mentioned { groups, roles } = &self.mentioned;
-        let groups = party.groups.iter().filter_map(|group| groups.get(group));
-        let roles = party.roles.iter().filter_map(|role| roles.get(role));
-        let parents: HashSet<&EntityUid> = groups.chain(roles).collect();
-        Some(Placed {
-            uid,
-            parents: parents.into_iter().cloned().collect(),
+        let kind = party.principal.kind;
+        KINDS.contains(&kind).then(|| Placed {
+            kind,
+            grants: self.grants.names.standing(party),
+            guardrails: self.guardrails.names.standing(party),
         })
     }
 
@@ -287,25 +398,4 @@ impl Access {
     pub(crate) fn is_kept(&self, environment: &Environment) -> bool {
         self.kept.environments.contains(environment) && self.promotions.contains_key(environment)
     }
-
-    /// A resource in an environment.
-    pub(crate) fn resource(&self, environment: &Environment, model: Option<&ModelName>) -> Placed {
-        let types = &self.schema.types;
-        match model {
-            Some(model) => Placed {
-                uid: types.endpoint(environment, model),
-                parents: vec![types.model(model), types.environment(environment)],
-            },
-            None => Placed {
-                uid: types.server(environment),
-                parents: vec![types.environment(environment)],
-            },
-        }
-    }
-}
-
-/// Each group or role once, however often a token lists it.
-fn distinct<T: Eq + Hash>(names: &[T]) -> impl Iterator<Item = &T> {
-    let mut seen = HashSet::new();
-    names.iter().filter(move |name| seen.insert(*name))
 }

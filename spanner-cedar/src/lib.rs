@@ -96,7 +96,10 @@ mod explain;
 mod guardrail;
 mod index;
 mod load;
+mod names;
 mod promotion;
+#[cfg(feature = "prove")]
+mod prove;
 mod replay;
 mod review;
 mod role;
@@ -110,5 +113,7 @@ pub use diff::{Change, Difference, RuleChange};
 pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
 pub use load::{LoadError, Problem};
 pub use promotion::{Existing, Kept, Promoted, PromotionRule};
+#[cfg(feature = "prove")]
+pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};
 pub use review::{Granted, Guarding, Review};

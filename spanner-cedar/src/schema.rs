@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use cedar_policy::{
-    Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Validator,
+    Context, Entity, EntityId, EntityTypeName, EntityUid, RequestEnv, RestrictedExpression,
+    Validator,
 };
 use spanner_core::{
     Action, ActionGroup, Caller, CallerKind, Environment, Group, GroupName, IssuerAlias, ModelName,
@@ -12,6 +13,7 @@ use spanner_core::{
 };
 
 use crate::load::Holder;
+use crate::names::KINDS;
 use crate::role::ActionSet;
 
 /// The schema, with the names that every decision needs made once.
@@ -20,7 +22,8 @@ pub(crate) struct Schema {
     pub(crate) validator: Validator,
     pub(crate) types: Types,
     actions: HashMap<Action, Entity>,
-    applicable: HashMap<(EntityTypeName, EntityTypeName), ActionSet>,
+    on_models: HashMap<CallerKind, ActionSet>,
+    on_servers: HashMap<CallerKind, ActionSet>,
 }
 
 /// The types of entities.
@@ -63,18 +66,25 @@ impl Schema {
             entities.get(&uid).map(|entity| (action, entity.clone()))
         };
         let actions = Action::ALL.into_iter().filter_map(entity_of).collect();
-        let mut applicable: HashMap<_, ActionSet> = HashMap::new();
-        for request in schema.request_envs() {
-            let kinds = (request.principal().clone(), request.resource().clone());
-            let action = request.action().id().unescaped().parse::<Action>();
-            let set = applicable.entry(kinds).or_default();
-            *set = set.with(action.into_iter().collect());
-        }
+        let applicable = |resource: &EntityTypeName| {
+            let on = |kind: CallerKind| {
+                let fits = |request: &RequestEnv| {
+                    types.of(kind) == Some(request.principal()) && request.resource() == resource
+                };
+                let requests = schema.request_envs().filter(fits);
+                let actions = requests
+                    .filter_map(|request| request.action().id().unescaped().parse::<Action>().ok());
+                (kind, actions.collect())
+            };
+            KINDS.into_iter().map(on).collect()
+        };
+        let (on_models, on_servers) = (applicable(&types.endpoint), applicable(&types.server));
         Self {
             validator: Validator::new(schema),
             types,
             actions,
-            applicable,
+            on_models,
+            on_servers,
         }
     }
 
@@ -85,31 +95,20 @@ impl Schema {
 
     /// What a kind of party may ever do with a model.
     pub(crate) fn applicable_to_models(&self, kind: CallerKind) -> ActionSet {
-        self.types.of(kind).map_or(ActionSet::EMPTY, |kind| {
-            self.applicable(kind, &self.types.endpoint)
-        })
+        self.on_models.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// What a kind of party may ever do with a server.
+    pub(crate) fn applicable_to_servers(&self, kind: CallerKind) -> ActionSet {
+        self.on_servers.get(&kind).copied().unwrap_or_default()
     }
 
     /// What a kind of party may ever do with a model, or with the server.
     pub(crate) fn applicable_to(&self, kind: CallerKind, server: bool) -> ActionSet {
-        let resource = match server {
-            true => &self.types.server,
-            false => &self.types.endpoint,
-        };
-        let kind = self.types.of(kind);
-        kind.map_or(ActionSet::EMPTY, |kind| self.applicable(kind, resource))
-    }
-
-    /// What a type of principal may ever do with a type of resource.
-    pub(crate) fn applicable(
-        &self,
-        principal: &EntityTypeName,
-        resource: &EntityTypeName,
-    ) -> ActionSet {
-        self.applicable
-            .get(&(principal.clone(), resource.clone()))
-            .copied()
-            .unwrap_or_default()
+        match server {
+            true => self.applicable_to_servers(kind),
+            false => self.applicable_to_models(kind),
+        }
     }
 
     /// The actions that an action or group of actions in a policy's scope stands for.
@@ -169,6 +168,39 @@ impl Types {
         self.uid(&self.group, &format!("{}/{}", group.issuer, group.name))
     }
 
+    pub(crate) fn role(&self, role: &Role) -> EntityUid {
+        self.uid(&self.role, &format!("{}/{}", role.issuer, role.name))
+    }
+
+    /// Whom a grant or guardrail names; an unclassified party is nobody.
+    pub(crate) fn entity(&self, holder: &Holder) -> Option<EntityUid> {
+        match holder {
+            Holder::Group(group) => Some(self.group(group)),
+            Holder::Role(role) => Some(self.role(role)),
+            Holder::Party(party) => self.principal(party),
+        }
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn named(&self, kind: &EntityTypeName, id: &str) -> EntityUid {
+        self.uid(kind, id)
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn action(&self, action: Action) -> EntityUid {
+        self.uid(&self.action, action.as_str())
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn environment_named(&self, name: &str) -> EntityUid {
+        self.uid(&self.environment, name)
+    }
+
+    #[cfg(feature = "prove")]
+    pub(crate) fn model_named(&self, name: &str) -> EntityUid {
+        self.uid(&self.model, name)
+    }
+
     /// Whom an entity stands for, if that is a principal, a group or a role.
     pub(crate) fn holder(&self, uid: &EntityUid) -> Option<Holder> {
         let (issuer, name) = uid.id().unescaped().split_once('/')?;
@@ -183,8 +215,7 @@ impl Types {
         if *kind == self.role {
             return Some(Holder::Role(Role::new(issuer, GroupName::new(name).ok()?)));
         }
-        let kinds = [CallerKind::User, CallerKind::Service, CallerKind::Agent];
-        let found = kinds.into_iter().find(|it| self.of(*it) == Some(kind))?;
+        let found = KINDS.into_iter().find(|it| self.of(*it) == Some(kind))?;
         let subject = SubjectId::new(name).ok()?;
         Some(Holder::Party(Principal::new(issuer, found, subject)))
     }
@@ -221,12 +252,20 @@ impl Types {
 
 /// A model in an environment, as an entity.
 pub(crate) fn endpoint(
-    uid: EntityUid,
-    name: &ModelName,
-    parents: HashSet<EntityUid>,
+    types: &Types,
+    environment: &Environment,
+    model: &ModelName,
 ) -> Option<Entity> {
-    let name = RestrictedExpression::new_string(name.as_str().to_owned());
-    Entity::new(uid, HashMap::from([("name".to_owned(), name)]), parents).ok()
+    let name = RestrictedExpression::new_string(model.as_str().to_owned());
+    let attributes = HashMap::from([("name".to_owned(), name)]);
+    let parents = HashSet::from([types.model(model), types.environment(environment)]);
+    Entity::new(types.endpoint(environment, model), attributes, parents).ok()
+}
+
+/// The server of an environment, as an entity.
+pub(crate) fn server(types: &Types, environment: &Environment) -> Entity {
+    let parents = HashSet::from([types.environment(environment)]);
+    Entity::new_no_attrs(types.server(environment), parents)
 }
 
 /// The facts about one party's request.

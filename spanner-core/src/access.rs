@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::caller::{Caller, Party};
+use crate::few::Few;
 use crate::name::Environment;
 use crate::target::Resource;
 use crate::{RecordId, Timestamp};
@@ -214,6 +215,9 @@ fn extend(words: &mut Vec<String>, more: &[String]) {
     }
 }
 
+/// The ids of policies that took part in an answer: mostly one, and rarely more than two.
+pub type PolicyIds = Few<Arc<str>, 2>;
+
 /// The answer to one [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -223,11 +227,11 @@ pub struct Verdict {
     /// Why.
     pub reason: VerdictReason,
     /// The policies that decided it, by id, sorted.
-    pub policies: Vec<Arc<str>>,
+    pub policies: PolicyIds,
     /// The policies that could not be evaluated, by id, sorted.
-    pub errors: Vec<Arc<str>>,
+    pub errors: PolicyIds,
     /// The policies in shadow mode that would have decided otherwise, by id, sorted.
-    pub shadows: Vec<Arc<str>>,
+    pub shadows: PolicyIds,
     /// For a refusal: what to do about it.
     pub advice: Advice,
     /// The promotion under which the model is served in the environment, where promotions
@@ -239,12 +243,18 @@ impl Verdict {
     /// An allowance by these policies.
     #[must_use]
     pub fn allow(policies: Vec<Arc<str>>) -> Self {
+        Self::allow_by(policies.into())
+    }
+
+    /// An allowance by these policies, which need no memory from the heap.
+    #[must_use]
+    pub fn allow_by(policies: PolicyIds) -> Self {
         Self {
             effect: Effect::Allow,
             reason: VerdictReason::Granted,
             policies,
-            errors: Vec::new(),
-            shadows: Vec::new(),
+            errors: PolicyIds::new(),
+            shadows: PolicyIds::new(),
             advice: Advice::default(),
             promotion: None,
         }
@@ -256,9 +266,9 @@ impl Verdict {
         Self {
             effect: Effect::Deny,
             reason,
-            policies: Vec::new(),
-            errors: Vec::new(),
-            shadows: Vec::new(),
+            policies: PolicyIds::new(),
+            errors: PolicyIds::new(),
+            shadows: PolicyIds::new(),
             advice: Advice::default(),
             promotion: None,
         }
@@ -272,7 +282,7 @@ pub struct Verdicts {
     /// The digest of the access that answered, as text; it goes into the record.
     pub digest: Arc<str>,
     /// One verdict per question, in their order.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Few<Verdict, 1>,
     /// What an access that is tried out answers to the same questions. It decides nothing;
     /// records say where it would have decided otherwise.
     pub candidate: Option<Box<Self>>,
@@ -281,10 +291,17 @@ pub struct Verdicts {
 impl Verdicts {
     /// Answers under an access with this digest.
     #[must_use]
-    pub const fn new(digest: Arc<str>, verdicts: Vec<Verdict>) -> Self {
+    pub fn new(digest: Arc<str>, verdicts: Vec<Verdict>) -> Self {
+        Self::of(digest, verdicts)
+    }
+
+    /// The same, of answers that come one after the other; a single one needs no memory from
+    /// the heap.
+    #[must_use]
+    pub fn of(digest: Arc<str>, verdicts: impl IntoIterator<Item = Verdict>) -> Self {
         Self {
             digest,
-            verdicts,
+            verdicts: verdicts.into_iter().collect(),
             candidate: None,
         }
     }

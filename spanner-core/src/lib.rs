@@ -21,6 +21,7 @@
 mod access;
 mod action;
 mod caller;
+pub mod few;
 mod gate;
 mod host;
 mod name;
@@ -36,12 +37,14 @@ pub mod testing;
 pub mod token;
 
 pub use access::{
-    Advice, Authorize, Context, Effect, Question, StepUp, Verdict, VerdictReason, Verdicts,
+    Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,
+    Verdicts,
 };
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use caller::{
     Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, Role, TooDeep,
 };
+pub use few::Few;
 pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
 };

@@ -18,10 +18,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cedar_policy::EntityUid;
-use spanner_core::{
-    Environment, Group, GroupName, IssuerAlias, ModelName, RecordId, Role, Timestamp,
-};
+use spanner_core::{Environment, IssuerAlias, ModelName, RecordId, Timestamp};
 
 pub(crate) use case::Case;
 pub(crate) use files::Document;
@@ -31,7 +28,7 @@ pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Claim, Grants, Guardrails, Mentioned};
+use crate::index::{Access, Claim, Grants, Guardrails};
 use crate::promotion::Kept;
 use crate::schema::{self, Schema};
 pub(crate) use files::Documents;
@@ -244,7 +241,6 @@ fn assemble(
         owners.entry(manifest.model).or_insert(manifest.owner);
     }
     let Directory { issuers, groups } = organization.directory;
-    let mentioned = mentioned(schema, groups.iter().cloned(), &guardrails);
     let mut index = Guardrails::default();
     for guardrail in guardrails {
         index.add(guardrail);
@@ -264,40 +260,5 @@ fn assemble(
         owners,
         grants,
         guardrails: index,
-        mentioned,
     }
-}
-
-/// The groups and roles that guardrails mention, as entities.
-fn mentioned(
-    schema: &Schema,
-    groups: impl IntoIterator<Item = Group>,
-    guardrails: &[Guardrail],
-) -> Mentioned {
-    let groups = groups
-        .into_iter()
-        .map(|group| {
-            let uid = schema.types.group(&group);
-            (group, uid)
-        })
-        .filter(|(_, uid)| {
-            guardrails
-                .iter()
-                .any(|guardrail| guardrail.groups.contains(uid))
-        })
-        .collect();
-    let roles = guardrails.iter().flat_map(|guardrail| &guardrail.roles);
-    let roles = roles
-        .filter_map(|uid| Some((role_of(uid)?, uid.clone())))
-        .collect();
-    Mentioned { groups, roles }
-}
-
-/// The role that an entity stands for; there is no list of roles to look it up in.
-fn role_of(uid: &EntityUid) -> Option<Role> {
-    let (issuer, name) = uid.id().unescaped().split_once('/')?;
-    Some(Role::new(
-        IssuerAlias::new(issuer).ok()?,
-        GroupName::new(name).ok()?,
-    ))
 }

@@ -128,7 +128,7 @@ pub(crate) fn ask(
         .parties()
         .map(|party| Question::new(caller, party, action, &resource, &environment, &context))
         .collect();
-    cedar.authorize(&questions).verdicts
+    cedar.authorize(&questions).verdicts.into_vec()
 }
 
 /// The answer about a caller that is one party.

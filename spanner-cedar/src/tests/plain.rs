@@ -12,11 +12,13 @@ use cedar_policy::{
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
-use spanner_core::{Action, Advice, Caller, Context, Effect, Environment, Question, VerdictReason};
+use spanner_core::{
+    Action, Advice, Caller, Context, Effect, Environment, Party, Question, VerdictReason,
+};
 
 use super::{NOW, group, issued, principal, resource, role};
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::{Access, Mentioned};
+use crate::index::Access;
 use crate::load;
 use crate::schema::{self, Schema};
 
@@ -31,7 +33,10 @@ pub(super) const PARTIES: [&str; 4] = [
     "service:corp/u",
     "agent:corp/u",
 ];
-const HOLDERS: [&str; 8] = [
+/// Those who act for others.
+const ACTORS: [&str; 2] = ["agent:corp/v", "service:corp/v"];
+const HOLDERS: [&str; 9] = [
+    "agent:corp/v",
     "role:corp/g",
     "role:corp/realm:s",
     "group:corp/g",
@@ -119,6 +124,8 @@ struct Given {
 #[derive(Debug, Clone)]
 struct Asking {
     party: &'static str,
+    /// Who acts for the party, if somebody does.
+    actor: Option<&'static str>,
     groups: Vec<&'static str>,
     roles: Vec<&'static str>,
     tenant: Option<&'static str>,
@@ -174,8 +181,12 @@ pub(super) fn world() -> impl Strategy<Value = World> {
 }
 
 fn asking() -> impl Strategy<Value = Asking> {
-    (
+    let somebody = (
         select(&PARTIES[..]),
+        proptest::option::weighted(0.2, select(&ACTORS[..])),
+    );
+    (
+        somebody,
         subsequence(&GROUPS[..], 0..=GROUPS.len()),
         subsequence(&ISSUERS_ROLES[..], 0..=ISSUERS_ROLES.len()),
         proptest::option::of(select(&["t", "u"][..])),
@@ -185,8 +196,9 @@ fn asking() -> impl Strategy<Value = Asking> {
         select(&[0, 1000][..]),
     )
         .prop_map(
-            |(party, groups, roles, tenant, action, resource, environment, age)| Asking {
+            |((party, actor), groups, roles, tenant, action, resource, environment, age)| Asking {
                 party,
+                actor,
                 groups,
                 roles,
                 tenant,
@@ -220,12 +232,6 @@ impl World {
                 Advice::default(),
             ));
         }
-        let groups = GROUPS.map(|name| (group(name), uid("Group", &format!("corp/{name}"))));
-        let roles = ISSUERS_ROLES.map(|name| (role(name), uid("Role", &format!("corp/{name}"))));
-        access.mentioned = Mentioned {
-            groups: groups.into(),
-            roles: roles.into(),
-        };
         access
     }
 
@@ -340,6 +346,7 @@ impl Asking {
             Some(tenant) => assertion.tenant(tenant),
             None => assertion,
         };
+        let assertion = assertion.actors(self.actor.map(principal));
         let assertion = if complete {
             assertion
         } else {
@@ -348,13 +355,33 @@ impl Asking {
         assertion.caller().unwrap()
     }
 
-    /// Plain Cedar's answer: the effect, the policies that decided, those that failed.
+    /// Plain Cedar's answer about the subject: the effect, the policies that decided, those
+    /// that failed.
     fn plain(
         &self,
         set: &PolicySet,
         context: cedar_policy::Context,
     ) -> (Decision, Vec<String>, Vec<String>) {
-        let (uid, parents, name) = match self.resource {
+        let groups = self
+            .groups
+            .iter()
+            .map(|name| uid("Group", &format!("corp/{name}")));
+        let roles = self
+            .roles
+            .iter()
+            .map(|name| uid("Role", &format!("corp/{name}")));
+        self.plain_about(self.party, groups.chain(roles).collect(), set, context)
+    }
+
+    /// The same about a party with these parents.
+    fn plain_about(
+        &self,
+        party: &str,
+        parents: HashSet<EntityUid>,
+        set: &PolicySet,
+        context: cedar_policy::Context,
+    ) -> (Decision, Vec<String>, Vec<String>) {
+        let (uid, places, name) = match self.resource {
             "the server" => (uid("Server", self.environment), vec![], None),
             model => (
                 uid("Endpoint", &format!("{}/{model}", self.environment)),
@@ -362,7 +389,7 @@ impl Asking {
                 Some(model),
             ),
         };
-        let parents: HashSet<EntityUid> = parents
+        let places: HashSet<EntityUid> = places
             .into_iter()
             .chain([self::uid("Environment", self.environment)])
             .collect();
@@ -372,17 +399,8 @@ impl Asking {
                 cedar_policy::RestrictedExpression::new_string(name.to_owned()),
             )
         });
-        let thing = Entity::new(uid, attributes.into_iter().collect(), parents).unwrap();
-        let groups = self
-            .groups
-            .iter()
-            .map(|name| self::uid("Group", &format!("corp/{name}")));
-        let roles = self
-            .roles
-            .iter()
-            .map(|name| self::uid("Role", &format!("corp/{name}")));
-        let parents = groups.chain(roles).collect();
-        let who = Entity::new_no_attrs(entity_of(self.party), parents);
+        let thing = Entity::new(uid, attributes.into_iter().collect(), places).unwrap();
+        let who = Entity::new_no_attrs(entity_of(party), parents);
         let action = self::uid("Action", self.action.as_str());
         let request = Request::new(who.uid(), action, thing.uid(), context, None).unwrap();
         let entities = ACTION_ENTITIES
@@ -409,47 +427,61 @@ impl Asking {
         (response.decision(), reason, errors)
     }
 
-    /// Whether Cedar finds that the question fits the schema, the context included.
-    fn fits(&self, context: cedar_policy::Context) -> bool {
+    /// Whether Cedar finds that the question about a party fits the schema, the context
+    /// included.
+    fn fits(&self, party: &str, context: cedar_policy::Context) -> bool {
         let resource = match self.resource {
             "the server" => uid("Server", self.environment),
             model => uid("Endpoint", &format!("{}/{model}", self.environment)),
         };
         let action = uid("Action", self.action.as_str());
-        Request::new(
-            entity_of(self.party),
-            action,
-            resource,
-            context,
-            Some(&SCHEMA),
-        )
-        .is_ok()
+        Request::new(entity_of(party), action, resource, context, Some(&SCHEMA)).is_ok()
     }
 
+    /// Asks about each party of the call, and about the subject as if it called directly.
     fn check(&self, access: &Access, set: &PolicySet) {
         let caller = self.caller(&self.groups, true);
+        let context = Context::of(&caller, NOW.parse().unwrap());
+        for party in caller.parties() {
+            self.check_party(&caller, party, &context, access, set);
+        }
+        if self.actor.is_some() {
+            self.check_party(&caller, caller.subject(), &context.direct(), access, set);
+        }
+    }
+
+    fn check_party(
+        &self,
+        caller: &Caller,
+        party: &Party,
+        context: &Context,
+        access: &Access,
+        set: &PolicySet,
+    ) {
         let environment = Environment::new(self.environment).unwrap();
         let resource = resource(self.resource);
-        let context = Context::of(&caller, NOW.parse().unwrap());
-        let question = Question::new(
-            &caller,
-            caller.subject(),
-            self.action,
-            &resource,
-            &environment,
-            &context,
-        );
-        let placed = access.place(caller.subject());
+        let question = Question::new(caller, party, self.action, &resource, &environment, context);
+        let placed = access.place(party);
         let verdict = access.decide(&question, placed.as_ref());
-        let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+        let facts = schema::call(caller, &party.principal, context).unwrap();
         let asked = access.ask(&question, placed.as_ref());
-        assert_eq!(asked.is_some(), self.fits(facts.clone()));
+        let name = party.principal.to_string();
+        assert_eq!(asked.is_some(), self.fits(&name, facts.clone()));
         let Some(asked) = asked else {
             assert_eq!(verdict.reason, VerdictReason::NotApplicable);
             return;
         };
+        let groups = party
+            .groups
+            .iter()
+            .map(|group| uid("Group", &format!("corp/{}", group.name)));
+        let roles = party
+            .roles
+            .iter()
+            .map(|role| uid("Role", &format!("corp/{}", role.name)));
+        let parents = groups.chain(roles).collect();
         let findings = asked.find();
-        let (decision, reason, errors) = self.plain(set, facts);
+        let (decision, reason, errors) = self.plain_about(&name, parents, set, facts);
         let deciding: Vec<_> = match findings.forbids.is_empty() {
             true => findings
                 .permit_ids()
@@ -522,6 +554,7 @@ fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
         let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
         let asking = Asking {
             party: "service:corp/u",
+            actor: None,
             groups: Vec::new(),
             roles: Vec::new(),
             tenant: None,
@@ -535,17 +568,29 @@ fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
     }
 }
 
+/// Worlds of so many questions, together 100,000.
+const WORLDS: u32 = 2_000;
+const QUESTIONS: usize = 50;
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: WORLDS,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn answers_exactly_as_plain_cedar(world in world(), questions in proptest::collection::vec(asking(), 24)) {
+    fn answers_exactly_as_plain_cedar(world in world(), questions in proptest::collection::vec(asking(), QUESTIONS)) {
         let access = world.access();
         let set = world.plain(&access);
         for asking in &questions {
             asking.check(&access, &set);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn allows_nothing_that_unknown_groups_could_forbid(

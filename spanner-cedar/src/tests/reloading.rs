@@ -170,14 +170,12 @@ fn looks_at_as_much_whatever_the_number_of_models() {
         let ann = caller("user:corp/ann", &["support", "nlp"]);
         let environment = Environment::new("production").unwrap();
         let model = spanner_core::ModelName::new("acme/0").unwrap();
-        let place = access.resource(&environment, Some(&model));
-        (
-            access.guardrails.near(&place).count(),
-            access
-                .grants
-                .of(ann.subject(), &environment, Some(&model))
-                .count(),
-        )
+        let ann = access.place(ann.subject()).unwrap();
+        let near = access
+            .guardrails
+            .near(&ann, true, Action::Generate, &environment, Some(&model));
+        let grants = access.grants.of(&ann, &environment, Some(&model));
+        (near.count(), grants.count())
     };
     assert_eq!(looked_at(1), (3, 2));
     assert_eq!(looked_at(1_000), (3, 2));
