@@ -13,6 +13,10 @@ use spanner_core::{Acknowledgement, AuditSink, Count, Effect, Receipt, Room, Sin
 use crate::MAX_ENTRY_BYTES;
 use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
+use crate::evidence::{
+    Checkpoint, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
+    Tree, key_of,
+};
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::log::Log;
@@ -64,7 +68,7 @@ pub enum Durability {
 }
 
 /// Options of a ledger.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
     dir: PathBuf,
@@ -74,12 +78,16 @@ pub struct Builder {
     queue_bytes: usize,
     wait: Duration,
     unidentified: u32,
+    origin: Option<String>,
+    key: Option<SigningKey>,
+    sinks: Vec<Box<dyn CheckpointSink>>,
     pub(crate) pace: Pace,
 }
 
 struct Shared {
     dir: PathBuf,
     queue: SharedQueue,
+    progress: SharedProgress,
     recovery: Recovery,
     threads: Mutex<Option<Threads>>,
 }
@@ -87,6 +95,7 @@ struct Shared {
 struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 impl Ledger {
@@ -112,6 +121,9 @@ impl Ledger {
             queue_bytes: 32 * 1024 * 1024,
             wait: Duration::from_millis(250),
             unidentified: 50,
+            origin: None,
+            key: None,
+            sinks: Vec::new(),
             pace: Pace::default(),
         }
     }
@@ -155,6 +167,19 @@ impl Ledger {
         let payload = payload(&Entry::event(event, body))?;
         let acknowledged = self.shared.queue.push(payload, Admission::Event)?;
         Ok(acknowledgement(acknowledged))
+    }
+
+    /// The newest checkpoint; absent for a moment after a ledger is made.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.shared.progress.checkpoint()
+    }
+
+    /// Has a checkpoint made over all that is stored by now, and waits for it, up to five
+    /// seconds. Blocks. Checkpoints are made every second without it.
+    #[must_use]
+    pub fn checkpoint_now(&self) -> Option<Checkpoint> {
+        self.shared.progress.checkpoint_now(PATIENCE)
     }
 
     /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
@@ -212,6 +237,30 @@ impl Builder {
         self
     }
 
+    /// The name of the ledger in its checkpoints, when it is opened for the first time:
+    /// preferably a URL without its scheme, such as `example.com/models/ledger`. Default: a
+    /// random name. Later openings keep the name that the key has.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// Signs checkpoints with this key, which is not written anywhere. Default: the key in
+    /// the directory's file `key`, which is made when the ledger is opened for the first time.
+    /// Give one where the key shall not lie beside the ledger. Another key than before is
+    /// taken, and `vkey` lists both.
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Ships each checkpoint to a place that whoever holds this machine cannot change; can be
+    /// called several times. Default: none, and checkpoints stay in the directory.
+    pub fn checkpoints(mut self, sink: impl CheckpointSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
     /// Opens it; see [`Ledger::open`].
     ///
     /// # Errors
@@ -221,28 +270,83 @@ impl Builder {
         self.check()?;
         let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
         match disk {
-            Some(disk) => self.open_in(Arc::new(disk)),
+            Some(disk) => {
+                let disk = Arc::new(disk);
+                self.open_in(disk.clone(), disk)
+            }
             None => Err(OpenError::Locked { dir: self.dir }),
         }
     }
 
-    pub(crate) fn open_in(self, files: Arc<dyn Files>) -> Result<Ledger, OpenError> {
-        let found = recover(&files).map_err(|failure| self.not_recovered(failure))?;
-        let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
+    /// `beside` is the same directory, as the keeper of the evidence sees it.
+    pub(crate) fn open_in(
+        mut self,
+        files: Arc<dyn Files>,
+        beside: Arc<dyn Files>,
+    ) -> Result<Ledger, OpenError> {
+        let evidence = self.evidence(beside)?;
+        let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
+        let (next, tree) = (found.next, found.tree.clone());
+        let mut log = Log::new(files, self.durability, self.segment_bytes, next);
+        let vkey = evidence.key.verifier().to_string();
         let recovery = found
-            .close(&mut log)
+            .close(&mut log, &vkey)
             .map_err(|source| self.failed(source))?;
+        let progress = Progress::new(log.next(), log.durable(), evidence.checkpoint.clone());
+        let progress = Arc::new(progress);
         let queue = Arc::new(Queue::new(self.limits()));
-        let writer = Writer::new(Arc::clone(&queue), log, self.durability, self.pace);
-        let threads = Threads::start(&queue, writer).map_err(|source| self.failed(source))?;
+        let writer = Writer::new(
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            log,
+            self.durability,
+            self.pace,
+        );
+        let keeper = self.keeper(evidence, tree, &progress);
+        let threads =
+            Threads::start(&queue, writer, keeper).map_err(|source| self.failed(source))?;
         Ok(Ledger {
             shared: Arc::new(Shared {
                 dir: self.dir,
                 queue,
+                progress,
                 recovery,
                 threads: Mutex::new(Some(threads)),
             }),
         })
+    }
+
+    fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
+        let key = key_of(&*files, self.key.take(), self.origin.as_deref());
+        let key = key.map_err(|fault| match fault {
+            KeyFault::Key(source) => OpenError::Key {
+                dir: self.dir.clone(),
+                source,
+            },
+            KeyFault::Io(source) => self.failed(source),
+        })?;
+        let damaged = |fault| self.not_recovered(Failure::Read(fault));
+        let mut evidence = Evidence::open(files, key).map_err(damaged)?;
+        for sink in &mut self.sinks {
+            let newest = sink.newest().map_err(|source| OpenError::Io {
+                dir: self.dir.clone(),
+                source,
+            })?;
+            if let Some(note) = newest {
+                let expected = evidence.expect(&note);
+                expected.map_err(|fault| OpenError::Damaged {
+                    dir: self.dir.clone(),
+                    source: fault,
+                })?;
+            }
+        }
+        Ok(evidence)
+    }
+
+    fn keeper(&mut self, evidence: Evidence, tree: Tree, progress: &SharedProgress) -> Keeper {
+        let sinks = std::mem::take(&mut self.sinks);
+        let pace = self.pace.checkpoint;
+        Keeper::new(evidence, tree, Arc::clone(progress), sinks, pace)
     }
 
     fn limits(&self) -> Limits {
@@ -351,8 +455,9 @@ impl Shared {
         }
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
-        match (written, watched) {
-            (Ok(written), Ok(())) => written,
+        let kept = threads.keeper.join();
+        match (written, watched, kept) {
+            (Ok(written), Ok(()), Ok(())) => written,
             _ => Err(CloseError {
                 lost: 0,
                 reason: "the writer panicked".to_owned(),
@@ -371,7 +476,8 @@ impl Drop for Shared {
 }
 
 impl Threads {
-    fn start(queue: &SharedQueue, writer: Writer) -> io::Result<Self> {
+    fn start(queue: &SharedQueue, writer: Writer, keeper: Keeper) -> io::Result<Self> {
+        let progress = writer.progress();
         let watched = Arc::clone(queue);
         let watchdog = thread::Builder::new()
             .name("spanner-ledger-watchdog".to_owned())
@@ -380,7 +486,18 @@ impl Threads {
             .name("spanner-ledger".to_owned())
             .spawn(move || writer.run())
             .inspect_err(|_| queue.writer_is_gone())?;
-        Ok(Self { writer, watchdog })
+        let keeper = thread::Builder::new()
+            .name("spanner-ledger-evidence".to_owned())
+            .spawn(move || keeper.run())
+            .inspect_err(|_| {
+                queue.stop();
+                progress.end();
+            })?;
+        Ok(Self {
+            writer,
+            watchdog,
+            keeper,
+        })
     }
 }
 
@@ -407,5 +524,7 @@ fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
 
 /// What a shutdown may take for open requests; orchestrators commonly give 10 to 30 s.
 const DRAIN: Duration = Duration::from_secs(5);
+/// A checkpoint waits for a sync, perhaps a second's, and a handful of small files.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The greatest entry and its outcome must fit, or they never would.
 const MIN_QUEUE_BYTES: u64 = (MAX_ENTRY_BYTES + crate::OVERHEAD + Share::OUTCOME_BYTES) as u64;

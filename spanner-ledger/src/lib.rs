@@ -30,6 +30,7 @@
 
 mod entry;
 mod error;
+mod evidence;
 mod files;
 mod frame;
 mod ledger;
@@ -42,16 +43,22 @@ mod scan;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod waiter;
 mod writer;
 
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
+pub use evidence::{
+    Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Consistency,
+    Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
+};
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
 pub use rotation::{AgingCredential, rotation_report};
 pub use table::table;
+pub use verify::{Verdict, Verification};
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
 /// thousand groups of 256 bytes takes a quarter of it.

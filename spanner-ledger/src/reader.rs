@@ -118,6 +118,10 @@ impl Reader {
         Ok(lines)
     }
 
+    pub(crate) const fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
     fn walk(&self) -> Result<Walk, ReadError> {
         Walk::new(Arc::clone(&self.files))
     }

@@ -25,6 +25,9 @@ use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) payload: Vec<u8>,
+    /// A fault may have lost it: the next segment says that it was not synced by then. Only
+    /// where the durability is not `PowerLoss`.
+    pub(crate) uncertain: bool,
 }
 
 /// How a ledger ends.
@@ -38,6 +41,13 @@ pub(crate) struct Tail {
     pub(crate) unproven: u64,
     /// How many bytes after the end are neither valid nor zero.
     pub(crate) torn: u64,
+}
+
+impl Tail {
+    /// Says that the entry at the end should have been whole.
+    pub(crate) fn corrupt(&self, sequence: u64) -> ReadError {
+        corrupt(self.segment, self.end, sequence)
+    }
 }
 
 /// An iterator over all entries, in order.
@@ -62,32 +72,78 @@ struct Current {
 
 impl Walk {
     pub(crate) fn new(files: Arc<dyn Files>) -> Result<Self, ReadError> {
-        let mut firsts: Vec<u64> = files
-            .names()
-            .map_err(|source| failed(".", source))?
+        let mut walk = Self::at(files, 0);
+        walk.look_ahead(0)?;
+        walk.advance()?;
+        Ok(walk)
+    }
+
+    /// From the beginning of the segment that holds an entry, or will.
+    pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+        let names = names(&*files)?;
+        let firsts = names.iter().filter_map(|name| parse_name(name));
+        let first = firsts.filter(|first| *first <= sequence).max();
+        let mut walk = Self::at(files, first.unwrap_or(sequence));
+        walk.refresh()?;
+        Ok(walk)
+    }
+
+    const fn at(files: Arc<dyn Files>, next: u64) -> Self {
+        Self {
+            files,
+            ahead: Vec::new(),
+            current: None,
+            next,
+            tail: None,
+            unborn: None,
+        }
+    }
+
+    /// Sees what segments were begun since, so that [`Walk::step`] goes on after an end.
+    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+        self.tail = None;
+        // A segment of which nothing was read may have been begun anew.
+        let next = self.next;
+        let mut begun = self.current.take_if(|current| current.header.first < next);
+        let from = begun.as_ref().map_or(next, |begun| begun.header.first + 1);
+        self.look_ahead(from)?;
+        if let Some(begun) = &mut begun {
+            // What was read ahead may be half of what was written since.
+            begun.reopen(&*self.files)?;
+        }
+        self.current = begun;
+        match self.current {
+            None if !self.ahead.is_empty() => self.advance(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first entry of the last segment that is there.
+    pub(crate) fn last_segment(&self) -> u64 {
+        let last = self.ahead.first().map(|header| header.first);
+        let current = self.current.as_ref().map(|current| current.header.first);
+        last.or(current).unwrap_or(self.next)
+    }
+
+    /// Reads the headers of the segments from one on.
+    fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
+        let names = names(&*self.files)?;
+        let mut firsts: Vec<u64> = names
             .iter()
             .filter_map(|name| parse_name(name))
+            .filter(|first| *first >= from)
             .collect();
         firsts.sort_unstable_by(|one, other| other.cmp(one));
-        let mut ahead = Vec::with_capacity(firsts.len());
-        let mut unborn = None;
+        self.ahead = Vec::with_capacity(firsts.len());
+        self.unborn = None;
         for (index, first) in firsts.into_iter().enumerate() {
-            match read_header(&*files, first)? {
-                Some(header) => ahead.push(header),
-                None if index == 0 => unborn = Some(first),
+            match read_header(&*self.files, first)? {
+                Some(header) => self.ahead.push(header),
+                None if index == 0 => self.unborn = Some(first),
                 None => return Err(corrupt(first, 0, first)),
             }
         }
-        let mut walk = Self {
-            files,
-            ahead,
-            current: None,
-            next: 0,
-            tail: None,
-            unborn,
-        };
-        walk.advance()?;
-        Ok(walk)
+        Ok(())
     }
 
     /// The next entry, or `None` at the end.
@@ -100,8 +156,11 @@ impl Walk {
             if limit == Some(self.next) {
                 self.check_rest()?;
                 self.advance()?;
-            } else if let Some(stored) = current.read(self.next)? {
+            } else if let Some(mut stored) = current.read(self.next)? {
                 self.next += 1;
+                let successor = self.ahead.last();
+                stored.uncertain = successor
+                    .is_some_and(|header| header.after_fault && header.durable <= stored.sequence);
                 return Ok(Some(stored));
             } else if !self.broken_off()? {
                 return Ok(None);
@@ -117,6 +176,11 @@ impl Walk {
     /// How the ledger ends, once [`Walk::step`] has said that it does.
     pub(crate) const fn tail(&self) -> Option<Tail> {
         self.tail
+    }
+
+    /// Entries below this were pruned.
+    pub(crate) const fn pruned(&self) -> u64 {
+        0
     }
 
     /// A last segment that was created and never begun.
@@ -216,7 +280,11 @@ impl Current {
         }
         self.at += bytes as u64;
         self.source.consume(bytes);
-        Ok(Some(Stored { sequence, payload }))
+        Ok(Some(Stored {
+            sequence,
+            payload,
+            uncertain: false,
+        }))
     }
 
     fn rest(&mut self) -> Result<&[u8], ReadError> {
@@ -305,6 +373,10 @@ impl std::fmt::Debug for Source {
 /// The name of the segment that begins with an entry.
 pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
+}
+
+fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
+    files.names().map_err(|source| failed(".", source))
 }
 
 fn parse_name(name: &str) -> Option<u64> {

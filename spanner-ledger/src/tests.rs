@@ -20,7 +20,7 @@ use spanner_core::{
     SinkFault, Target, TokenFault,
 };
 
-use crate::files::sim::Sim;
+use crate::files::sim::{Sim, User};
 use crate::ledger::Builder;
 use crate::waiter::lock;
 use crate::writer::Pace;
@@ -67,7 +67,7 @@ impl Service {
     }
 
     fn of(builder: Builder, sim: &Sim) -> Result<Self, OpenError> {
-        let ledger = builder.open_in(Arc::new(sim.clone()))?;
+        let ledger = open(builder, sim)?;
         // Every opening has identifiers of its own.
         let time = 1_795_000_000 + i64::try_from(ledger.recovery().next).unwrap();
         let host = Fixed::at("2026-11-23T12:00:00Z");
@@ -135,8 +135,14 @@ fn options() -> Builder {
         probe: Duration::from_millis(1),
         sync: Duration::from_millis(1),
         count: Duration::from_millis(1),
+        checkpoint: Duration::from_millis(1),
     };
     builder
+}
+
+fn open(builder: Builder, sim: &Sim) -> Result<Ledger, OpenError> {
+    let evidence = sim.used_by(User::Evidence);
+    builder.open_in(Arc::new(sim.clone()), Arc::new(evidence))
 }
 
 fn reader(sim: &Sim) -> Reader {

@@ -8,11 +8,14 @@ use spanner_core::SinkFault;
 use crate::Durability;
 use crate::entry::Entry;
 use crate::error::CloseError;
+use crate::evidence::SharedProgress;
 use crate::log::Log;
 use crate::queue::{Item, Share, SharedQueue, Work};
 
 pub(crate) struct Writer {
     queue: SharedQueue,
+    /// Where the evidence learns what is durable.
+    progress: SharedProgress,
     log: Log,
     durability: Durability,
     pace: Pace,
@@ -41,6 +44,8 @@ pub(crate) struct Pace {
     pub(crate) sync: Duration,
     /// Counts change with every request; the ledger need not.
     pub(crate) count: Duration,
+    /// How much somebody who holds the machine can rewrite unnoticed.
+    pub(crate) checkpoint: Duration,
 }
 
 impl Default for Pace {
@@ -50,6 +55,7 @@ impl Default for Pace {
             probe: Duration::from_millis(500),
             sync: Duration::from_secs(1),
             count: Duration::from_secs(1),
+            checkpoint: Duration::from_secs(1),
         }
     }
 }
@@ -57,12 +63,14 @@ impl Default for Pace {
 impl Writer {
     pub(crate) const fn new(
         queue: SharedQueue,
+        progress: SharedProgress,
         log: Log,
         durability: Durability,
         pace: Pace,
     ) -> Self {
         Self {
             queue,
+            progress,
             log,
             durability,
             pace,
@@ -75,9 +83,13 @@ impl Writer {
         }
     }
 
+    pub(crate) fn progress(&self) -> SharedProgress {
+        self.progress.clone()
+    }
+
     /// Until the queue says that there is no more.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
-        let _gone = Gone(self.queue.clone());
+        let _gone = Gone(self.queue.clone(), self.progress.clone());
         loop {
             let work = self.queue.take(self.due(), self.retry_at.is_some());
             let last = matches!(work, Work::Last(_));
@@ -89,6 +101,7 @@ impl Writer {
             self.store_counts();
             self.store_backlog();
             self.maintain();
+            self.progress.written(self.log.next(), self.log.durable());
         }
     }
 
@@ -176,6 +189,7 @@ impl Writer {
 
     fn disk_is_full(&mut self) {
         tracing::error!("the disk is full: nothing is allowed until there is space");
+        self.progress.set_full(true);
         self.log.release_reserve();
         self.queue.set_full(true);
         self.probe_at = Some(Instant::now() + self.pace.probe);
@@ -188,6 +202,7 @@ impl Writer {
             if self.backlog.is_empty() && self.log.restore_reserve().is_ok() {
                 tracing::info!("the disk has space again");
                 self.queue.set_full(false);
+                self.progress.set_full(false);
                 self.probe_at = None;
             }
         }
@@ -213,7 +228,9 @@ impl Writer {
             self.add(Some(closed));
             self.store_backlog();
         }
-        if let Err(fault) = self.log.finish() {
+        let finished = self.log.finish();
+        self.progress.written(self.log.next(), self.log.durable());
+        if let Err(fault) = finished {
             self.fault = fault.to_string();
         } else if self.backlog.is_empty() {
             return Ok(());
@@ -225,12 +242,13 @@ impl Writer {
     }
 }
 
-/// Tells the queue when the writer ends, however it ends.
-struct Gone(SharedQueue);
+/// Tells the queue and the keeper when the writer ends, however it ends.
+struct Gone(SharedQueue, SharedProgress);
 
 impl Drop for Gone {
     fn drop(&mut self) {
         self.0.writer_is_gone();
+        self.1.end();
     }
 }
 

@@ -63,6 +63,9 @@ impl Files for Disk {
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let path = self.dir.join(name);
+        if let Some((folder, _)) = name.rsplit_once('/') {
+            self.create_folder(folder)?;
+        }
         let file = private(fs::OpenOptions::new().write(true).create_new(true)).open(&path)?;
         Ok(Box::new(DiskFile { file, path, end: 0 }))
     }
@@ -82,8 +85,39 @@ impl Files for Disk {
         fs::remove_file(self.dir.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.dir.join(name))
+    }
+
     fn sync(&self) -> io::Result<()> {
         sync_dir(&self.dir)
+    }
+
+    fn sync_folder(&self, name: &str) -> io::Result<()> {
+        sync_dir(&self.dir.join(name))
+    }
+}
+
+impl Disk {
+    /// Makes a folder below the directory, durably.
+    fn create_folder(&self, name: &str) -> io::Result<()> {
+        let path = self.dir.join(name);
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = match name.rsplit_once('/') {
+            Some((above, _)) => {
+                self.create_folder(above)?;
+                self.dir.join(above)
+            }
+            None => self.dir.clone(),
+        };
+        private_dir(&path)?;
+        sync_dir(&above)
     }
 }
 
@@ -123,7 +157,7 @@ impl File for DiskFile {
 
 #[cfg(unix)]
 fn create_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     if dir.is_dir() {
         let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
@@ -132,13 +166,19 @@ fn create_dir(dir: &Path) -> io::Result<()> {
         }
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
+    private_dir(dir)?;
     dir.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .map_or(Ok(()), sync_dir)
+}
+
+#[cfg(unix)]
+fn private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 #[cfg(unix)]
@@ -159,6 +199,11 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn create_dir(dir: &Path) -> io::Result<()> {
+    private_dir(dir)
+}
+
+#[cfg(not(unix))]
+fn private_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)
 }
 
