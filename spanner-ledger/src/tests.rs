@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod evidence;
 mod faults;
 mod limits;
 mod surface;
@@ -24,7 +25,7 @@ use crate::files::sim::{Sim, User};
 use crate::ledger::Builder;
 use crate::waiter::lock;
 use crate::writer::Pace;
-use crate::{Entry, Ledger, OpenError, Reader};
+use crate::{Checkpoint, CheckpointSink, Entry, Ledger, OpenError, Reader};
 
 /// A guarded service in one room with its ledger.
 struct Service {
@@ -124,6 +125,21 @@ impl Service {
 
     fn taken(&self) -> HashSet<RecordId> {
         lock(&self.witness.taken).clone()
+    }
+}
+
+/// Keeps what is shipped, outside the disk that fails.
+#[derive(Debug, Clone, Default)]
+struct Shelf(Arc<Mutex<Vec<Checkpoint>>>);
+
+impl CheckpointSink for Shelf {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        lock(&self.0).push(checkpoint.clone());
+        Ok(())
+    }
+
+    fn newest(&mut self) -> std::io::Result<Option<String>> {
+        Ok(lock(&self.0).last().map(|last| last.note().to_owned()))
     }
 }
 

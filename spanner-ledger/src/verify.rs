@@ -117,6 +117,27 @@ impl Verdict {
     }
 }
 
+impl Verification {
+    /// The first entry that is not what was stored, missing, or known to be in doubt.
+    #[must_use]
+    pub const fn first_bad(&self) -> Option<u64> {
+        match &self.fault {
+            Some(
+                ReadError::Corrupt { sequence, .. }
+                | ReadError::Tampered { sequence }
+                | ReadError::Missing { from: sequence, .. }
+                | ReadError::Cut {
+                    entries: sequence, ..
+                }
+                | ReadError::Forked {
+                    agreed: sequence, ..
+                },
+            ) => Some(*sequence),
+            _ => None,
+        }
+    }
+}
+
 impl Reader {
     /// The verifier keys that stand beside the ledger, the one in use last. Whoever does not
     /// trust the directory takes them from elsewhere.

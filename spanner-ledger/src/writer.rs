@@ -101,7 +101,6 @@ impl Writer {
             self.store_counts();
             self.store_backlog();
             self.maintain();
-            self.progress.written(self.log.next(), self.log.durable());
         }
     }
 
@@ -171,6 +170,7 @@ impl Writer {
         let stored = self.log.append(&payloads);
         match &stored {
             Ok(()) => {
+                self.progress.written(self.log.next(), self.log.durable());
                 for item in self.backlog.drain(..count) {
                     self.queue.release(item.share);
                     if let Some(waiter) = item.waiter {
@@ -214,6 +214,7 @@ impl Writer {
             {
                 tracing::error!(%fault, "the ledger could not be synced");
             }
+            self.progress.written(self.log.next(), self.log.durable());
             self.sync_at = self.log.has_unsynced().then_some(now + self.pace.sync);
         }
     }

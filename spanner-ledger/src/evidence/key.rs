@@ -156,6 +156,10 @@ impl FromStr for VerifierKey {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         let verifier = StandardVerifier::new(text).map_err(|_| KeyError::Verifier)?;
+        let id = format!("+{:08x}+", verifier.key_id());
+        if !text.contains(&id) || text.contains(char::is_control) {
+            return Err(KeyError::Verifier);
+        }
         Ok(Self {
             verifier,
             text: text.to_owned(),
