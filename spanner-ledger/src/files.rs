@@ -16,6 +16,9 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Reads a file from a byte on.
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn io::Read + Send>>;
 
+    /// How many bytes a file has.
+    fn size(&self, name: &str) -> io::Result<u64>;
+
     /// Creates a file that must not exist, and the folders in its name.
     fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
 

@@ -23,6 +23,7 @@ use crate::log::Log;
 use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Recovery, recover};
+use crate::retention::{Plan, PruneError, Pruned, Retention};
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -88,6 +89,10 @@ struct Shared {
     dir: PathBuf,
     queue: SharedQueue,
     progress: SharedProgress,
+    /// As the keeper of the evidence sees them.
+    files: Arc<dyn Files>,
+    pruning: Mutex<()>,
+    patience: Duration,
     recovery: Recovery,
     threads: Mutex<Option<Threads>>,
 }
@@ -179,7 +184,27 @@ impl Ledger {
     /// seconds. Blocks. Checkpoints are made every second without it.
     #[must_use]
     pub fn checkpoint_now(&self) -> Option<Checkpoint> {
-        self.shared.progress.checkpoint_now(PATIENCE)
+        self.shared.progress.checkpoint_now(self.shared.patience)
+    }
+
+    /// Lets old segments go; see [`Retention`]. The tiles of the tree stay, and so does what
+    /// must survive: every event, and every decision whose outcome does not go with it, each
+    /// at its own sequence. The entry `ledger.pruned` says so first. Blocks.
+    ///
+    /// # Errors
+    /// [`PruneError`]; then nothing went, or less than could.
+    pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
+        let _alone = lock(&self.shared.pruning);
+        let signed = || self.checkpoint_now().ok_or(PruneError::Unsigned);
+        let plan = Plan::of(&self.shared.files, retention, signed()?.size())?;
+        let Some(plan) = plan else {
+            return Ok(Pruned::default());
+        };
+        let payload = payload(&plan.event()).map_err(PruneError::Unrecorded)?;
+        let stored = self.shared.queue.push_event(payload, self.shared.patience);
+        stored.map_err(PruneError::Unrecorded)?;
+        signed()?;
+        plan.carry_out()
     }
 
     /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
@@ -230,8 +255,9 @@ impl Builder {
     }
 
     /// How many refusals of unidentified callers are recorded one by one, per second, after
-    /// a first burst of a minute's worth. The rest are counted, and the count is recorded,
-    /// so that nobody can fill the disk without a token. Default: 50.
+    /// a first burst of a minute's worth, and never more than a mebibyte of them in a minute
+    /// (some 10 a second for long). The rest are counted, and the count is recorded, so that
+    /// nobody can fill the disk without a token. Default: 50.
     pub const fn unidentified_per_second(mut self, refusals: u32) -> Self {
         self.unidentified = refusals;
         self
@@ -284,7 +310,7 @@ impl Builder {
         files: Arc<dyn Files>,
         beside: Arc<dyn Files>,
     ) -> Result<Ledger, OpenError> {
-        let evidence = self.evidence(beside)?;
+        let evidence = self.evidence(Arc::clone(&beside))?;
         let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
         let (next, tree) = (found.next, found.tree.clone());
         let mut log = Log::new(files, self.durability, self.segment_bytes, next);
@@ -310,6 +336,9 @@ impl Builder {
                 dir: self.dir,
                 queue,
                 progress,
+                files: beside,
+                pruning: Mutex::new(()),
+                patience: self.pace.patience,
                 recovery,
                 threads: Mutex::new(Some(threads)),
             }),
@@ -404,7 +433,7 @@ impl AuditSink for Ledger {
         };
         let payload = payload(&Entry::Decision(Box::new(decision)))?;
         let acknowledged = self.shared.queue.push(payload, admission)?;
-        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)));
+        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)), admission);
         Ok(Receipt {
             acknowledged: acknowledgement(acknowledged),
             room: Room::new(move |outcome| owed.give(outcome)),
@@ -425,13 +454,13 @@ impl fmt::Debug for Ledger {
 }
 
 /// Room for one outcome; dropped without it, it gives the room back.
-struct Owed(Option<SharedQueue>);
+struct Owed(Option<SharedQueue>, Admission);
 
 impl Owed {
     fn give(&mut self, outcome: Outcome) {
         if let Some(queue) = self.0.take() {
             let payload = Entry::Outcome(Box::new(outcome)).payload().ok();
-            queue.push_outcome(payload);
+            queue.push_outcome(payload, self.1);
         }
     }
 }
@@ -439,7 +468,7 @@ impl Owed {
 impl Drop for Owed {
     fn drop(&mut self) {
         if let Some(queue) = self.0.take() {
-            queue.push_outcome(None);
+            queue.push_outcome(None, self.1);
         }
     }
 }
@@ -524,7 +553,5 @@ fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
 
 /// What a shutdown may take for open requests; orchestrators commonly give 10 to 30 s.
 const DRAIN: Duration = Duration::from_secs(5);
-/// A checkpoint waits for a sync, perhaps a second's, and a handful of small files.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The greatest entry and its outcome must fit, or they never would.
 const MIN_QUEUE_BYTES: u64 = (MAX_ENTRY_BYTES + crate::OVERHEAD + Share::OUTCOME_BYTES) as u64;

@@ -38,6 +38,7 @@ mod log;
 mod queue;
 mod reader;
 mod recovery;
+mod retention;
 mod rotation;
 mod scan;
 mod table;
@@ -56,6 +57,7 @@ pub use evidence::{
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
+pub use retention::{PruneError, Pruned, Retention};
 pub use rotation::{AgingCredential, rotation_report};
 pub use table::table;
 pub use verify::{Verdict, Verification};

@@ -284,7 +284,7 @@ impl Active {
     }
 }
 
-fn salt() -> io::Result<Salt> {
+pub(crate) fn salt() -> io::Result<Salt> {
     let mut salt = Salt::default();
     getrandom::fill(&mut salt).map_err(io::Error::other)?;
     Ok(salt)

@@ -123,7 +123,7 @@ impl Reader {
     }
 
     fn walk(&self) -> Result<Walk, ReadError> {
-        Walk::new(Arc::clone(&self.files))
+        Walk::new(&self.files)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::error::ReadError;
 use crate::evidence::{Evidence, Tree};
 use crate::files::Files;
 use crate::log::Log;
+use crate::retention::sweep;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
 /// What was found and done when the ledger was opened.
@@ -64,10 +65,11 @@ pub(crate) struct Found {
 /// Reads all there is, holds it against what is signed, and cuts what was never acknowledged,
 /// so that appending can go on.
 pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Found, Failure> {
+    sweep(&**files)?;
     let mut torn_bytes = 0;
     loop {
         let mut found = Found::default();
-        let mut walk = Walk::new(Arc::clone(files))?;
+        let mut walk = Walk::new(files)?;
         let mut opening = evidence.opening(&walk)?;
         while let Some(stored) = walk.step()? {
             opening.take(&stored)?;

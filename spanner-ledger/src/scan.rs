@@ -7,6 +7,8 @@
 //! 3. In the last segment the first frame that does not validate ends the ledger. It is a
 //!    torn tail, unless some later frame says that this entry had been synced.
 //! 4. A last segment without a valid header was never begun.
+//! 5. Where entries were pruned, those that are kept come first, each at its own sequence;
+//!    segments below that are on their way out and do not count.
 //!
 //! # Caveats
 //! Damage to the entries of the very last sync looks like a torn tail, because nothing after
@@ -57,9 +59,13 @@ pub(crate) struct Walk {
     /// The segments that follow, the next one last.
     ahead: Vec<Header>,
     current: Option<Current>,
+    /// What is left of the entries that were pruned.
+    kept: Option<Current>,
+    pruned: u64,
     next: u64,
     tail: Option<Tail>,
     unborn: Option<u64>,
+    listed: bool,
 }
 
 #[derive(Debug)]
@@ -71,16 +77,49 @@ struct Current {
 }
 
 impl Walk {
-    pub(crate) fn new(files: Arc<dyn Files>) -> Result<Self, ReadError> {
-        let mut walk = Self::at(files, 0);
-        walk.look_ahead(0)?;
-        walk.advance()?;
-        Ok(walk)
+    pub(crate) fn new(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
+        let mut tries = 0..MAX_LISTINGS;
+        loop {
+            let mut walk = Self::at(Arc::clone(files), 0);
+            let begun = walk.begin();
+            // Segments may be pruned between being listed and being opened.
+            match begun {
+                Err(ReadError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound
+                        && walk.listed
+                        && tries.next().is_some() => {}
+                begun => return begun.map(|()| walk),
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), ReadError> {
+        self.look_ahead(0)?;
+        match self.pruned {
+            0 => self.advance(),
+            end => {
+                let header = Header::decode(&self.kept_header(end)?);
+                let header = header.filter(|header| header.first == end);
+                let header = header.ok_or_else(|| kept_corrupt(end, 0, 0))?;
+                self.kept = Some(Current::open_kept(&*self.files, header)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn kept_header(&self, end: u64) -> Result<Vec<u8>, ReadError> {
+        let mut source = Source::open(&*self.files, kept_name(end), 0)?;
+        let header = source.fill(HEADER_BYTES)?;
+        Ok(header.get(..HEADER_BYTES).unwrap_or_default().to_vec())
     }
 
     /// From the beginning of the segment that holds an entry, or will.
     pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
         let names = names(&*files)?;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        if pruned.is_some_and(|pruned| sequence < pruned) {
+            return Self::new(&files);
+        }
         let firsts = names.iter().filter_map(|name| parse_name(name));
         let first = firsts.filter(|first| *first <= sequence).max();
         let mut walk = Self::at(files, first.unwrap_or(sequence));
@@ -93,6 +132,9 @@ impl Walk {
             files,
             ahead: Vec::new(),
             current: None,
+            kept: None,
+            pruned: 0,
+            listed: false,
             next,
             tail: None,
             unborn: None,
@@ -128,6 +170,10 @@ impl Walk {
     /// Reads the headers of the segments from one on.
     fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
         let names = names(&*self.files)?;
+        self.listed = true;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        self.pruned = pruned.unwrap_or(0);
+        let from = from.max(self.pruned);
         let mut firsts: Vec<u64> = names
             .iter()
             .filter_map(|name| parse_name(name))
@@ -149,6 +195,15 @@ impl Walk {
     /// The next entry, or `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
         loop {
+            if let Some(kept) = &mut self.kept {
+                if let Some(stored) = kept.read_kept(self.next)? {
+                    self.next = stored.sequence + 1;
+                    return Ok(Some(stored));
+                }
+                self.kept = None;
+                self.next = self.pruned;
+                self.advance()?;
+            }
             let limit = self.ahead.last().map(|header| header.first);
             let Some(current) = &mut self.current else {
                 return Ok(None);
@@ -180,7 +235,7 @@ impl Walk {
 
     /// Entries below this were pruned.
     pub(crate) const fn pruned(&self) -> u64 {
-        0
+        self.pruned
     }
 
     /// A last segment that was created and never begun.
@@ -249,14 +304,47 @@ impl Current {
         let at = HEADER_BYTES as u64;
         Ok(Self {
             header,
-            source: Source::open(files, header.first, at)?,
+            source: Source::open(files, segment_name(header.first), at)?,
             at,
             unproven: (header.durable, at),
         })
     }
 
+    fn open_kept(files: &dyn Files, header: Header) -> Result<Self, ReadError> {
+        let at = HEADER_BYTES as u64;
+        Ok(Self {
+            header,
+            source: Source::open(files, kept_name(header.first), at)?,
+            at,
+            unproven: (header.durable, at),
+        })
+    }
+
+    /// The next entry of those that are kept, from a sequence on.
+    fn read_kept(&mut self, from: u64) -> Result<Option<Stored>, ReadError> {
+        let (end, at) = (self.header.first, self.at);
+        let head = self.source.fill(OVERHEAD)?;
+        if head.is_empty() {
+            return Ok(None);
+        }
+        let length = frame_length(head).unwrap_or_default();
+        let bytes = self.source.fill(OVERHEAD + length)?;
+        let frame = Frame::decode(&self.header.salt, bytes);
+        let frame = frame.filter(|frame| (from..end).contains(&frame.sequence));
+        let frame = frame.ok_or_else(|| kept_corrupt(end, at, from))?;
+        let (sequence, bytes) = (frame.sequence, frame.bytes());
+        let payload = frame.payload.to_vec();
+        self.at += bytes as u64;
+        self.source.consume(bytes);
+        Ok(Some(Stored {
+            sequence,
+            payload,
+            uncertain: false,
+        }))
+    }
+
     fn reopen(&mut self, files: &dyn Files) -> Result<(), ReadError> {
-        self.source = Source::open(files, self.header.first, self.at)?;
+        self.source = Source::open(files, segment_name(self.header.first), self.at)?;
         Ok(())
     }
 
@@ -327,8 +415,7 @@ struct Source {
 }
 
 impl Source {
-    fn open(files: &dyn Files, first: u64, at: u64) -> Result<Self, ReadError> {
-        let name = segment_name(first);
+    fn open(files: &dyn Files, name: String, at: u64) -> Result<Self, ReadError> {
         let reader = files.read(&name, at);
         Ok(Self {
             reader: reader.map_err(|source| failed(&name, source))?,
@@ -379,14 +466,27 @@ fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
     files.names().map_err(|source| failed(".", source))
 }
 
-fn parse_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
+/// The name of the file of what is kept of all entries below one.
+pub(crate) fn kept_name(end: u64) -> String {
+    format!("{end:020}{KEPT}")
+}
+
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
+    parse(name, SUFFIX)
+}
+
+pub(crate) fn parse_kept(name: &str) -> Option<u64> {
+    parse(name, KEPT)
+}
+
+fn parse(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
 /// The header of a segment; `None` if it was never begun.
 fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
-    let mut source = Source::open(files, first, 0)?;
+    let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
         Some(header) if header.first == first => Ok(Some(header)),
         Some(_) => Err(corrupt(first, 0, first)),
@@ -421,6 +521,14 @@ fn corrupt(segment: u64, offset: u64, sequence: u64) -> ReadError {
     }
 }
 
+fn kept_corrupt(end: u64, offset: u64, sequence: u64) -> ReadError {
+    ReadError::Corrupt {
+        segment: kept_name(end),
+        offset,
+        sequence,
+    }
+}
+
 fn missing(from: u64, first: u64) -> ReadError {
     ReadError::Missing {
         from,
@@ -430,5 +538,8 @@ fn missing(from: u64, first: u64) -> ReadError {
 }
 
 const SUFFIX: &str = ".seg";
+const KEPT: &str = ".kept";
+/// How often a listing may be out of date in a row.
+const MAX_LISTINGS: u32 = 5;
 /// How much is read at once.
 const READ_AHEAD: usize = 64 * 1024;

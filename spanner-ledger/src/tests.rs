@@ -5,6 +5,7 @@ mod damage;
 mod evidence;
 mod faults;
 mod limits;
+mod retention;
 mod surface;
 
 use std::collections::{HashMap, HashSet};
@@ -152,6 +153,7 @@ fn options() -> Builder {
         sync: Duration::from_millis(1),
         count: Duration::from_millis(1),
         checkpoint: Duration::from_millis(1),
+        patience: Duration::from_secs(5),
     };
     builder
 }

@@ -14,10 +14,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde_json::Value;
 use spanner_core::RecordId;
 use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
     Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, keys_in,
@@ -25,7 +26,8 @@ use crate::evidence::{
 };
 use crate::files::Files;
 use crate::reader::Reader;
-use crate::scan::{Stored, Walk};
+use crate::retention::PRUNED;
+use crate::scan::{Stored, Walk, kept_name};
 
 /// What a ledger is found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -304,6 +306,10 @@ struct Check<'a> {
     expected: Expected,
     local: Checkpoint,
     open: HashSet<RecordId>,
+    /// Over what is kept of the entries that were pruned.
+    kept: Tree,
+    /// What the last `ledger.pruned` says of it.
+    said: Option<String>,
     /// The first entry, or tile, that does not fit.
     suspect: Option<ReadError>,
 }
@@ -328,7 +334,7 @@ impl<'a> Check<'a> {
             problem: "it is missing: nothing here is signed".to_owned(),
         })?;
         found.signed = Some(local.size());
-        let walk = Walk::new(Arc::clone(files))?;
+        let walk = Walk::new(files)?;
         found.pruned = walk.pruned();
         let tree = match walk.pruned() {
             0 => Tree::default(),
@@ -344,6 +350,8 @@ impl<'a> Check<'a> {
             expected: Expected::of(roots.map(|root| (root.size(), root.hash()))),
             local,
             open: HashSet::new(),
+            kept: Tree::default(),
+            said: None,
             suspect: None,
         })
     }
@@ -355,6 +363,7 @@ impl<'a> Check<'a> {
         read?;
         self.check_end()?;
         self.check_earlier(&earlier)?;
+        self.check_kept()?;
         // The entries are those that were signed; so it is the tiles that are wrong.
         self.suspect.map_or(Ok(()), |suspect| {
             Err(match suspect {
@@ -460,7 +469,22 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// Whether all is there that was to be kept.
+    fn check_kept(&self) -> Result<(), ReadError> {
+        let kept = self.kept.root().to_string();
+        if self.found.pruned == 0 || self.said.as_deref() == Some(&*kept) {
+            return Ok(());
+        }
+        Err(ReadError::Evidence {
+            name: kept_name(self.found.pruned),
+            problem: "this is not all that the entry `ledger.pruned` says was kept".to_owned(),
+        })
+    }
+
     fn note(&mut self, stored: &Stored) {
+        if stored.sequence < self.found.pruned {
+            self.kept.push(leaf(stored));
+        }
         match serde_json::from_slice(&stored.payload) {
             Ok(Entry::Decision(decision)) => {
                 self.open.insert(decision.id);
@@ -469,8 +493,19 @@ impl<'a> Check<'a> {
                 self.open.remove(&outcome.id);
             }
             Ok(Entry::Gap(_)) => self.found.gaps += 1,
+            Ok(Entry::Event(event))
+                if event.event == PRUNED
+                    && member(&event, "before") == Some(&self.found.pruned.into()) =>
+            {
+                let root = member(&event, "kept_root").and_then(Value::as_str);
+                self.said = root.map(str::to_owned);
+            }
             Ok(Entry::Count(_) | Entry::Event(_)) => {}
             Err(_) => self.found.unknown += 1,
         }
     }
+}
+
+fn member<'a>(event: &'a Event, name: &str) -> Option<&'a Value> {
+    event.body.get(name)
 }

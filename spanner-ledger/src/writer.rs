@@ -46,6 +46,8 @@ pub(crate) struct Pace {
     pub(crate) count: Duration,
     /// How much somebody who holds the machine can rewrite unnoticed.
     pub(crate) checkpoint: Duration,
+    /// Waiting for a checkpoint: for a sync, perhaps a second's, and a handful of small files.
+    pub(crate) patience: Duration,
 }
 
 impl Default for Pace {
@@ -56,6 +58,7 @@ impl Default for Pace {
             sync: Duration::from_secs(1),
             count: Duration::from_secs(1),
             checkpoint: Duration::from_secs(1),
+            patience: Duration::from_secs(5),
         }
     }
 }

@@ -236,7 +236,13 @@ pub(crate) fn newest(
 /// Whether the entries are those of a checkpoint, from the entries alone.
 fn recount(files: &Arc<dyn Files>, checkpoint: &Checkpoint) -> Result<(), ReadError> {
     let mut follower = Follower::of(Tree::default());
-    let mut walk = Walk::new(Arc::clone(files))?;
+    let mut walk = Walk::new(files)?;
+    if walk.pruned() > 0 {
+        return Err(ReadError::Evidence {
+            name: "tile".to_owned(),
+            problem: "the tiles are damaged, and the entries below them were pruned: restore the folder from a copy".to_owned(),
+        });
+    }
     let mut expected = Expected::of([(checkpoint.size(), checkpoint.hash())]);
     while follower.tree.size() < checkpoint.size() {
         let Some(stored) = walk.step()? else {

@@ -61,6 +61,10 @@ impl Files for Disk {
         Ok(Box::new(file))
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.dir.join(name))?.len())
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let path = self.dir.join(name);
         if let Some((folder, _)) = name.rsplit_once('/') {

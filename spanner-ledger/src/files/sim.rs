@@ -152,6 +152,11 @@ impl Sim {
         Self::of(files.clone(), nodes, files)
     }
 
+    pub(crate) fn size_of(&self, name: &str) -> usize {
+        let disk = lock(&self.disk.0);
+        disk.nodes[disk.files[name]].seen.len()
+    }
+
     /// Changes the bytes of a file behind everybody's back.
     pub(crate) fn harm(&self, name: &str, harm: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = lock(&self.disk.0);
@@ -306,6 +311,13 @@ impl Files for Sim {
         let from = usize::try_from(from).unwrap();
         let bytes = disk.nodes[node].seen.get(from..).unwrap_or_default();
         Ok(Box::new(Cursor::new(bytes.to_vec())))
+    }
+
+    fn size(&self, name: &str) -> io::Result<u64> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call(self.user)?;
+        let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(disk.nodes[node].seen.len() as u64)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
