@@ -3,7 +3,8 @@
 //! `cargo run --release -p spanner-benches --bin ledger`. Variants take turns within each
 //! round, so that whatever else the machine does falls on all of them; each figure is the
 //! median of all rounds. `--rounds N` sets how many (default 12), `--dir PATH` on which disk
-//! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for).
+//! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for),
+//! `--records N` how large a ledger is reopened and verified (default 250,000).
 //!
 //! A record is a decision and its outcome, which are two entries. The peers write the JSON of
 //! both, as one line. What is said to be durable was synced before it was acknowledged.
@@ -34,9 +35,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const TURN: Duration = Duration::from_millis(250);
 /// What waits for one sync in the variants that write in batches.
 const BATCH: usize = 256;
-/// The ledger that is reopened and verified has so many records.
-const RECORDS: u64 = 250_000;
-
 fn main() -> Result<(), Failure> {
     let options = Options::read()?;
     let folder = match &options.dir {
@@ -62,11 +60,12 @@ fn main() -> Result<(), Failure> {
     }
     report(&variants);
     drop(variants);
-    reopened(&folder.path().join("large"), &sample)
+    reopened(&folder.path().join("large"), &sample, options.records)
 }
 
 struct Options {
     rounds: usize,
+    records: u64,
     dir: Option<PathBuf>,
 }
 
@@ -74,6 +73,7 @@ impl Options {
     fn read() -> Result<Self, Failure> {
         let mut options = Self {
             rounds: 12,
+            records: 250_000,
             dir: None,
         };
         let mut arguments = std::env::args().skip(1);
@@ -81,8 +81,12 @@ impl Options {
             let value = arguments.next().ok_or("an option needs a value")?;
             match name.as_str() {
                 "--rounds" => options.rounds = value.parse()?,
+                "--records" => options.records = value.parse()?,
                 "--dir" => options.dir = Some(value.into()),
-                _ => return Err("the options are `--rounds <number>` and `--dir <path>`".into()),
+                _ => return Err(
+                    "the options are `--rounds <number>`, `--records <number>` and `--dir <path>`"
+                        .into(),
+                ),
             }
         }
         match options.rounds {
@@ -382,11 +386,11 @@ fn report(variants: &[Variant]) {
 }
 
 /// Reopens and verifies a ledger of some size, which was not closed well.
-fn reopened(dir: &Path, sample: &Sample) -> Result<(), Failure> {
+fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
     let ledger = Ledger::builder(dir)
         .durability(Durability::Relaxed)
         .open()?;
-    for number in 1..=RECORDS {
+    for number in 1..=records {
         let (decision, outcome) = sample.numbered(number.into());
         let receipt = loop {
             match ledger.record(decision.clone()) {
@@ -412,12 +416,12 @@ fn reopened(dir: &Path, sample: &Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let found = Ledger::read(dir)?.verify();
     let verifying = start.elapsed();
-    if !found.verdict.is_sound() || closed != RECORDS / 1000 {
+    if !found.verdict.is_sound() || closed != records / 1000 {
         return Err(format!("the ledger is not what was written: {found:?}").into());
     }
     let gib = bytes as f64 / (1u64 << 30) as f64;
     println!(
-        "| {RECORDS} records, {:.0} MiB | |\n|---|--:|",
+        "| {records} records, {:.0} MiB | |\n|---|--:|",
         gib * 1024.0
     );
     println!(
@@ -428,7 +432,7 @@ fn reopened(dir: &Path, sample: &Sample) -> Result<(), Failure> {
         "| verified, s per GiB | {:.2} |",
         verifying.as_secs_f64() / gib
     );
-    let millions = RECORDS as f64 / 1e6;
+    let millions = records as f64 / 1e6;
     println!(
         "| verified, s per million records | {:.2} |",
         verifying.as_secs_f64() / millions

@@ -162,8 +162,20 @@ impl File for DiskFile {
 #[cfg(unix)]
 fn create_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    if dir.is_dir() {
-        let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
+    if let Ok(found) = fs::symlink_metadata(dir) {
+        let mode = found.permissions().mode() & 0o777;
+        let refused = if found.is_symlink() {
+            Some("it is a symbolic link, which somebody can turn: name the directory itself")
+        } else if !found.is_dir() {
+            Some("it is no directory: name another, or remove it")
+        } else if mode & 0o002 != 0 {
+            Some("everybody may write to it: take that away (`chmod o-w`), or name another")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         if mode & 0o077 != 0 {
             tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
                 "others may look into the ledger's directory");
@@ -252,6 +264,29 @@ mod tests {
         assert_eq!(mode("ledger"), 0o700);
         assert_eq!(mode("ledger/lock"), 0o600);
         assert_eq!(mode("ledger/one"), 0o600);
+    }
+
+    #[test]
+    fn is_not_written_where_others_could_turn_it_elsewhere() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("open")).unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(at("target")).unwrap();
+        symlink(at("target"), at("link")).unwrap();
+        fs::write(at("file"), b"").unwrap();
+        let device = Path::new("/dev/null");
+        for path in [&*at("open"), &*at("link"), &*at("file"), device] {
+            let refused = Disk::writing(path).map(drop).map_err(|fault| fault.kind());
+            assert_eq!(
+                refused,
+                Err(io::ErrorKind::InvalidInput),
+                "{}",
+                path.display()
+            );
+        }
+        assert!(Disk::writing(&at("target")).is_ok());
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use spanner_core::RecordId;
 use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::{RecordId, Timestamp};
 use spanner_ledger::{
-    Checkpoint, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Row, VerifierKey, table,
+    Checkpoint, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
+    VerifierKey, table,
 };
 
 use super::{Stop, chain};
@@ -32,6 +34,20 @@ pub(super) enum Ledger {
         wanted: Wanted,
         #[command(flatten)]
         trust: Trust,
+    },
+    /// Let old segments go, while no service writes it; events and open requests stay
+    Prune {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// Segments whose entries are all older
+        #[arg(long, value_name = "DAYS")]
+        older_than: Option<u32>,
+        /// As long as there are more segments
+        #[arg(long, value_name = "COUNT")]
+        segments: Option<u64>,
+        /// As long as they take more bytes
+        #[arg(long, value_name = "COUNT")]
+        bytes: Option<u64>,
     },
     /// Check proofs, without the ledger
     VerifyProof {
@@ -84,6 +100,12 @@ impl Ledger {
         match self {
             Self::Verify { place, trust } => verify(&place, &trust, out),
             Self::Prove { dir, wanted, trust } => prove(&dir, &wanted, &trust, out),
+            Self::Prune {
+                dir,
+                older_than,
+                segments,
+                bytes,
+            } => prune(&dir, older_than, segments, bytes, out),
             Self::VerifyProof { file, vkey } => verify_proof(&file, &vkey, out),
             Self::Show { place, filter } => show(&place, &filter, out),
             Self::History(place) => history(&place, out),
@@ -238,6 +260,39 @@ fn prove(
         let proof = Proof::Inclusion(reader.prove(sequence, at)?);
         writeln!(out, "{}", serde_json::to_string(&proof)?)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prune(
+    dir: &Path,
+    older_than: Option<u32>,
+    segments: Option<u64>,
+    bytes: Option<u64>,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Stop> {
+    let mut retention = Retention::new();
+    if let Some(days) = older_than {
+        let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        retention = retention.before(Timestamp::now() - age);
+    }
+    if let Some(segments) = segments {
+        retention = retention.segments(segments);
+    }
+    if let Some(bytes) = bytes {
+        retention = retention.bytes(bytes);
+    }
+    if retention == Retention::new() {
+        return Err("say what may go: --older-than, --segments or --bytes".into());
+    }
+    open(dir)?;
+    let ledger = spanner_ledger::Ledger::open(dir)?;
+    let pruned = ledger.prune(&retention)?;
+    ledger.close()?;
+    writeln!(
+        out,
+        "{} segments went; {} entries of them are kept",
+        pruned.segments, pruned.kept
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
