@@ -25,7 +25,7 @@ const CALLERS: usize = 16;
 /// As many as fit into an ordinary run.
 const KILLS: usize = 50;
 /// Then a new ledger is begun, so that reading all of it after each kill stays cheap.
-const KILLS_OF_ONE_LEDGER: usize = 25;
+const KILLS_OF_ONE_LEDGER: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_is_without_its_decision_whenever_the_proxy_is_killed() {
