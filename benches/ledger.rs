@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p spanner-benches --bin ledger`. Variants take turns within each
 //! round, so that whatever else the machine does falls on all of them; each figure is the
-//! median of all rounds. `--rounds N` sets how many (default 12), `--dir PATH` on which disk
+//! median of all rounds. `--rounds N` sets how many (default 8), `--dir PATH` on which disk
 //! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for),
 //! `--records N` how large a ledger is reopened and verified (default 250,000).
 //!
@@ -72,7 +72,7 @@ struct Options {
 impl Options {
     fn read() -> Result<Self, Failure> {
         let mut options = Self {
-            rounds: 12,
+            rounds: 8,
             records: 250_000,
             dir: None,
         };
@@ -326,7 +326,7 @@ fn inserting(
     path: &Path,
     line: Vec<u8>,
     batch: usize,
-) -> Result<impl FnMut() -> Result<Turn, Failure>, Failure> {
+) -> Result<impl FnMut() -> Result<Turn, Failure> + use<>, Failure> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -350,7 +350,7 @@ fn inserting(
 }
 
 /// The turn ends when all is in the file.
-fn logging(folder: &Path, line: Vec<u8>) -> impl FnMut() -> Result<Turn, Failure> {
+fn logging(folder: &Path, line: Vec<u8>) -> impl FnMut() -> Result<Turn, Failure> + use<> {
     let folder = folder.to_owned();
     move || {
         let file = tracing_appender::rolling::never(&folder, "appended");
@@ -404,6 +404,7 @@ fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
         }
     }
     ledger.close()?;
+    drop(ledger);
     let bytes: u64 = std::fs::read_dir(dir)?
         .filter_map(|file| file.ok()?.metadata().ok())
         .map(|file| file.len())
@@ -413,6 +414,7 @@ fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
     let opening = start.elapsed();
     let closed = reopened.recovery().closed;
     reopened.close()?;
+    drop(reopened);
     let start = Instant::now();
     let found = Ledger::read(dir)?.verify();
     let verifying = start.elapsed();
