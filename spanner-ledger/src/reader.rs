@@ -132,8 +132,12 @@ impl Reader {
         Ok(lines)
     }
 
+    pub(crate) const fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
     fn walk(&self) -> Result<Walk, ReadError> {
-        Walk::new(Arc::clone(&self.files))
+        Walk::new(&self.files)
     }
 }
 

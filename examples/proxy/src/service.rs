@@ -2,18 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use spanner_admin::Promotions;
-use spanner_ledger::{CloseError, Ledger, OpenError};
+use spanner_ledger::{Builder, CheckpointFile, CheckpointStdout, CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use crate::config::Problems;
+use crate::config::{Checkpoints, Problems};
 use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
@@ -52,6 +53,14 @@ pub enum ServiceError {
     /// What was promoted cannot be put in force.
     #[error(transparent)]
     Promotions(#[from] spanner_admin::OpenError),
+    /// The file of checkpoints cannot be appended to.
+    #[error("checkpoints cannot be appended to `{}`: {source}", .file.display())]
+    Checkpoints {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -91,6 +100,7 @@ impl Service {
             None => None,
         };
         let builder = Ledger::builder(&config.ledger).durability(config.durability);
+        let builder = shipping(builder, config.checkpoints.as_ref())?;
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
         let watched = Watched::new(ledger.clone());
@@ -229,6 +239,21 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     service.stop().await?;
     tracing::info!("stopped: every record is settled and synced");
     Ok(())
+}
+
+/// Has the ledger ship its checkpoints to where they are wanted.
+fn shipping(builder: Builder, wanted: Option<&Checkpoints>) -> Result<Builder, ServiceError> {
+    match wanted {
+        None => Ok(builder),
+        Some(Checkpoints::Stdout) => Ok(builder.checkpoints(CheckpointStdout::new())),
+        Some(Checkpoints::File(file)) => match CheckpointFile::append(file) {
+            Ok(sink) => Ok(builder.checkpoints(sink)),
+            Err(source) => Err(ServiceError::Checkpoints {
+                file: file.clone(),
+                source,
+            }),
+        },
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {

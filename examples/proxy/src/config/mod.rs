@@ -46,6 +46,8 @@ pub struct Config {
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
+    /// Where its checkpoints are shipped to, if anywhere.
+    pub checkpoints: Option<Checkpoints>,
     /// The list of revocations, if there is one.
     pub revocations: Option<PathBuf>,
     /// The model servers.
@@ -55,6 +57,16 @@ pub struct Config {
     /// How many requests wait for an answer at once.
     pub max_requests: usize,
     pub(crate) places: Places,
+}
+
+/// Where a ledger's checkpoints go, so that nobody can rewrite what came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checkpoints {
+    /// They are appended to a file, which should not be this machine's.
+    File(PathBuf),
+    /// They are printed, for whatever collects the output.
+    Stdout,
 }
 
 /// Where in the file things stand of which only a service knows whether they are right.
@@ -96,7 +108,7 @@ impl Config {
             within(base, given.map_or(otherwise, |it| it.value))
         };
         let access = section("access", &["dir"]);
-        let ledger = section("ledger", &["dir", "durability"]);
+        let ledger = section("ledger", &["dir", "durability", "checkpoints"]);
         let revocations = section("revocations", &["file"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
@@ -113,6 +125,7 @@ impl Config {
             access: path(access, "dir", "access"),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
+            checkpoints: ledger.and_then(|ledger| checkpoints(ledger, base)),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
@@ -185,6 +198,13 @@ fn upstreams(
     }
     let read = |table| UpstreamConfig::read(table, base, environment);
     tables.into_iter().filter_map(read).collect()
+}
+
+fn checkpoints(ledger: Fields<'_>, base: &Path) -> Option<Checkpoints> {
+    Some(match ledger.text("checkpoints")?.value {
+        "-" => Checkpoints::Stdout,
+        file => Checkpoints::File(within(base, file)),
+    })
 }
 
 fn durability(ledger: Fields<'_>) -> Option<Durability> {

@@ -10,6 +10,7 @@ mod calls;
 mod commands;
 mod config;
 mod grpc;
+mod kills;
 mod probes;
 mod process;
 mod reload;

@@ -12,13 +12,13 @@ use tokio::time::timeout;
 use crate::calls::serve_pieces;
 use crate::support::{PATIENCE, Stage, binary, openai, prompt, send, until, whole};
 
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     log: Lines<BufReader<ChildStderr>>,
-    address: String,
+    pub(crate) address: String,
 }
 
-async fn start(stage: &Stage, lines: &str) -> Running {
+pub(crate) async fn start(stage: &Stage, lines: &str) -> Running {
     let mut child = Command::new(binary())
         .arg("--config")
         .arg(stage.configure(lines))
