@@ -175,6 +175,7 @@ impl Open {
             parent: self.parent,
             time: self.time,
             service: self.gate.shared.service.clone(),
+            instance: self.gate.shared.instance.clone(),
             environment: self.gate.environment.to_string(),
             caller: self
                 .caller
@@ -213,6 +214,7 @@ impl Open {
             request_id: self.arrival.request_id.clone(),
             trace_id: self.arrival.trace_id.clone(),
             peer: self.arrival.peer,
+            asserted: self.arrival.asserted.clone(),
         }
     }
 }
