@@ -32,6 +32,7 @@ mod entry;
 mod error;
 mod files;
 mod frame;
+mod history;
 mod ledger;
 mod log;
 mod queue;
@@ -39,18 +40,24 @@ mod reader;
 mod recovery;
 mod rotation;
 mod scan;
+mod select;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
 mod waiter;
+mod words;
 mod writer;
 
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
+pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
 pub use rotation::{AgingCredential, rotation_report};
+pub use select::Selection;
+pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
 pub use table::table;
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
