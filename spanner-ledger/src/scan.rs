@@ -62,32 +62,71 @@ struct Current {
 
 impl Walk {
     pub(crate) fn new(files: Arc<dyn Files>) -> Result<Self, ReadError> {
-        let mut firsts: Vec<u64> = files
-            .names()
-            .map_err(|source| failed(".", source))?
+        let mut walk = Self::at(files, 0);
+        walk.look_ahead(0)?;
+        walk.advance()?;
+        Ok(walk)
+    }
+
+    /// From the beginning of the segment that holds an entry, or will.
+    pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+        let names = names(&*files)?;
+        let firsts = names.iter().filter_map(|name| parse_name(name));
+        let first = firsts.filter(|first| *first <= sequence).max();
+        let mut walk = Self::at(files, first.unwrap_or(sequence));
+        walk.refresh()?;
+        Ok(walk)
+    }
+
+    const fn at(files: Arc<dyn Files>, next: u64) -> Self {
+        Self {
+            files,
+            ahead: Vec::new(),
+            current: None,
+            next,
+            tail: None,
+            unborn: None,
+        }
+    }
+
+    /// Sees what segments were begun since, so that [`Walk::step`] goes on after an end.
+    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+        self.tail = None;
+        // A segment of which nothing was read may have been begun anew.
+        let next = self.next;
+        let mut begun = self.current.take_if(|current| current.header.first < next);
+        let from = begun.as_ref().map_or(next, |begun| begun.header.first + 1);
+        self.look_ahead(from)?;
+        if let Some(begun) = &mut begun {
+            // What was read ahead may be half of what was written since.
+            begun.reopen(&*self.files)?;
+        }
+        self.current = begun;
+        match self.current {
+            None if !self.ahead.is_empty() => self.advance(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the headers of the segments from one on.
+    fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
+        let names = names(&*self.files)?;
+        let mut firsts: Vec<u64> = names
             .iter()
             .filter_map(|name| parse_name(name))
+            .filter(|first| *first >= from)
             .collect();
         firsts.sort_unstable_by(|one, other| other.cmp(one));
-        let mut ahead = Vec::with_capacity(firsts.len());
-        let mut unborn = None;
+        self.ahead = Vec::with_capacity(firsts.len());
+        self.unborn = None;
         for (index, first) in firsts.into_iter().enumerate() {
-            match read_header(&*files, first)? {
-                Some(header) => ahead.push(header),
-                None if index == 0 => unborn = Some(first),
+            match read_header(&*self.files, first)? {
+                Some(header) => self.ahead.push(header),
+                None if index == 0 => self.unborn = Some(first),
                 None => return Err(corrupt(first, 0, first)),
             }
         }
-        let mut walk = Self {
-            files,
-            ahead,
-            current: None,
-            next: 0,
-            tail: None,
-            unborn,
-        };
-        walk.advance()?;
-        Ok(walk)
+        Ok(())
     }
 
     /// The next entry, or `None` at the end.
@@ -305,6 +344,10 @@ impl std::fmt::Debug for Source {
 /// The name of the segment that begins with an entry.
 pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
+}
+
+fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
+    files.names().map_err(|source| failed(".", source))
 }
 
 fn parse_name(name: &str) -> Option<u64> {
