@@ -6,6 +6,7 @@
 //! 3. A request names the promotion under which its model was served, so that each promotion
 //!    says who was served under it.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
@@ -262,16 +263,16 @@ impl Telling {
         let step = event.event.starts_with("promotion.");
         let taken = step.then(|| serde_json::from_value::<Taken>(event.body.clone()));
         match taken {
-            Some(Ok(taken)) => self.stepped(sequence, event, taken),
+            Some(Ok(taken)) => self.stepped(sequence, event, &taken),
             _ => self.noted(sequence, event.time, &event.event, event.body.clone()),
         }
     }
 
-    fn stepped(&mut self, sequence: u64, event: &Event, taken: Taken) {
+    fn stepped(&mut self, sequence: u64, event: &Event, taken: &Taken) {
         let by = taken.by.as_ref();
         let who = by.map(|by| acting(&by.subject, &by.actors));
         let doubt = self.replay.take(taken.clone()).err();
-        let Some(kept) = self.kept(sequence, &taken) else {
+        let Some(kept) = self.kept(sequence, taken) else {
             // The steps before it are gone, and with them what it is about.
             self.noted(sequence, event.time, &event.event, event.body.clone());
             return;
@@ -287,8 +288,23 @@ impl Telling {
         let (model, environment) = (&kept.approval.model, &kept.approval.environment);
         let place = (model.clone(), environment.clone());
         kept.turn(&taken.step);
+        self.displace(taken, &place);
+        let doubt = doubt.map(|it| it.to_string());
+        if self.concerns(taken, &place, &parties, doubt) {
+            self.happenings.push(Happening {
+                sequence,
+                time: event.time,
+                event: event.event.clone(),
+                by: who,
+                body: event.body.clone(),
+            });
+        }
+    }
+
+    /// What comes into force takes another's place, or gives it back.
+    fn displace(&mut self, taken: &Taken, place: &(String, String)) {
         let stack = self.in_force.entry(place.clone()).or_default();
-        let before = match &taken.step {
+        let other = match &taken.step {
             Step::Adopted { .. } | Step::Promoted { .. } => {
                 let before = stack.last().copied();
                 stack.push(taken.promotion);
@@ -300,34 +316,21 @@ impl Telling {
             }
             _ => None,
         };
-        if let Some((other, standing)) = before
+        if let Some((other, standing)) = other
             && let Some(other) = self.approvals.get_mut(&other)
         {
             other.approval.standing = standing;
         }
-        self.concerns(&taken, &place, &parties, doubt.map(|it| it.to_string()));
-        let wanted = self.selection.takes_place(&place.0, &place.1)
-            && self.selection.takes_one_of(parties.iter())
-            && self.selection.takes_time(taken.time);
-        if wanted {
-            self.happenings.push(Happening {
-                sequence,
-                time: event.time,
-                event: event.event.clone(),
-                by: who,
-                body: event.body.clone(),
-            });
-        }
     }
 
-    /// Notes whether a step is meant, and what speaks against it.
+    /// Notes what speaks against a step; returns whether it is meant.
     fn concerns(
         &mut self,
         taken: &Taken,
         (model, environment): &(String, String),
         parties: &[PrincipalEntry],
         doubt: Option<String>,
-    ) {
+    ) -> bool {
         let is_meant = self.selection.takes_place(model, environment)
             && self.selection.takes_one_of(parties.iter())
             && self.selection.takes_time(taken.time);
@@ -338,20 +341,19 @@ impl Telling {
                 kept.approval.doubts.push(doubt);
             }
         }
+        is_meant
     }
 
     /// The promotion that a step is of; `None` if it is not known what is moved.
     fn kept(&mut self, sequence: u64, taken: &Taken) -> Option<&mut Kept> {
-        if !self.approvals.contains_key(&taken.promotion) {
-            let approval = begin(taken)?;
-            let kept = Kept {
-                approval,
+        match self.approvals.entry(taken.promotion) {
+            Slot::Occupied(known) => Some(known.into_mut()),
+            Slot::Vacant(new) => Some(new.insert(Kept {
+                approval: begin(taken)?,
                 is_meant: false,
                 place: sequence,
-            };
-            self.approvals.insert(taken.promotion, kept);
+            })),
         }
-        self.approvals.get_mut(&taken.promotion)
     }
 
     /// Counts a request for the promotions under which its models were served.

@@ -28,6 +28,7 @@
 //! first entry; `lock`; `reserve`. A segment holds JSON objects, each framed with a checksum;
 //! [`Reader::json_lines`] gives them out as lines.
 
+mod csv;
 mod entry;
 mod error;
 mod files;
@@ -41,6 +42,7 @@ mod recovery;
 mod rotation;
 mod scan;
 mod select;
+pub mod ship;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -49,6 +51,7 @@ mod waiter;
 mod words;
 mod writer;
 
+pub use csv::csv;
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
 pub use history::{Approval, ApprovalStanding, Happening, History, Signed};

@@ -43,7 +43,7 @@ impl Approval {
         let mut lines = vec![
             plain(&head, MAX_LINE),
             format!(
-                "  {:<10} promotion {}",
+                "  {:<11} promotion {}",
                 self.standing.as_str(),
                 self.promotion
             ),
@@ -51,15 +51,15 @@ impl Approval {
         lines.extend(self.steps.iter().map(|signed| self.step(signed)));
         for change in &self.difference {
             lines.push(format!(
-                "  changes    {}",
+                "  changes     {}",
                 plain(&changed(change), MAX_LINE)
             ));
         }
         if self.served > 0 {
-            lines.push(format!("  served     {}", plain(&self.served(), MAX_LINE)));
+            lines.push(format!("  served      {}", plain(&self.served(), MAX_LINE)));
         }
         for doubt in &self.doubts {
-            lines.push(format!("  DOUBTFUL   {}", plain(doubt, MAX_LINE)));
+            lines.push(format!("  DOUBTFUL    {}", plain(doubt, MAX_LINE)));
         }
         lines.push(String::new());
         lines.join("\n")
@@ -81,8 +81,8 @@ impl Approval {
         }
         let who = signed.by.as_deref().unwrap_or("nobody");
         let line = format!("{}  {who}  {}", time(signed.time), what.trim());
-        let step = plain(&signed.step, MAX_NAME);
-        format!("  {step:<10} {}", plain(line.trim_end(), MAX_LINE))
+        let step = plain(&signed.step.replace('_', " "), MAX_NAME);
+        format!("  {step:<11} {}", plain(line.trim_end(), MAX_LINE))
     }
 
     /// The model and its revision.

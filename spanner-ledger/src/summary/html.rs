@@ -36,7 +36,7 @@ fn of(section: &Section) -> String {
         .iter()
         .zip(first.into_iter().flatten())
         .map(|(head, cell)| match cell.tone {
-            Tone::Number => format!("<th class=\"number\">{}</th>", text(head)),
+            Tone::Number | Tone::AlarmNumber => format!("<th class=\"number\">{}</th>", text(head)),
             _ => format!("<th>{}</th>", text(head)),
         })
         .collect();
@@ -69,6 +69,7 @@ const fn class(tone: Tone) -> &'static str {
         Tone::Number => " class=\"number\"",
         Tone::Good => " class=\"good\"",
         Tone::Alarm => " class=\"alarm\"",
+        Tone::AlarmNumber => " class=\"alarm number\"",
     }
 }
 
@@ -106,7 +107,7 @@ p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 60rem; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th { text-align: left; color: var(--soft); font-weight: 600; white-space: nowrap; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem .35rem 0; vertical-align: top; }
-td { overflow-wrap: anywhere; min-width: 4.5rem; }
+td { overflow-wrap: break-word; max-width: 24rem; }
 tbody tr:nth-child(even) { background: var(--band); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 td.alarm { color: var(--alarm); font-weight: 600; }

@@ -24,13 +24,13 @@ fn of(section: &Section) -> String {
     out.push_str(&line(section.head.iter().map(|it| (*it).to_owned())));
     let first = section.rows.first();
     let rules = first.into_iter().flatten().map(|cell| match cell.tone {
-        Tone::Number => "--:".to_owned(),
+        Tone::Number | Tone::AlarmNumber => "--:".to_owned(),
         _ => "---".to_owned(),
     });
     out.push_str(&line(rules));
     for row in &section.rows {
         let cells = row.iter().map(|cell| match (cell.tone, text(&cell.text)) {
-            (Tone::Alarm, text) if !text.is_empty() => format!("**{text}**"),
+            (Tone::Alarm | Tone::AlarmNumber, text) if !text.is_empty() => format!("**{text}**"),
             (_, text) => text,
         });
         out.push_str(&line(cells));

@@ -40,6 +40,8 @@ pub(super) enum Tone {
     Number,
     Good,
     Alarm,
+    /// A number to be noticed.
+    AlarmNumber,
 }
 
 impl Page {
@@ -160,7 +162,7 @@ fn approvals(summary: &Summary) -> Section {
         let ended: Vec<String> = ["promoted", "rejected", "withdrawn", "rolled_back"]
             .into_iter()
             .flat_map(steps)
-            .map(|step| format!("{} {}", step.step.replace('_', " "), sign(step)))
+            .map(|step| format!("{} by {}", step.step.replace('_', " "), sign(step)))
             .collect();
         let approvals = steps("approved").len();
         vec![
@@ -249,7 +251,10 @@ fn uses(summary: &Summary) -> Section {
             number(it.tokens_in),
             number(it.tokens_out),
             match any_promoted && it.unpromoted > 0 {
-                true => alarm(it.unpromoted.to_string()),
+                true => Cell {
+                    text: it.unpromoted.to_string(),
+                    tone: Tone::AlarmNumber,
+                },
                 false => number(it.unpromoted),
             },
             plain(time(it.first)),

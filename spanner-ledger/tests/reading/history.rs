@@ -64,13 +64,13 @@ fn reads_well_and_lets_nobody_forge_a_line() {
     let text = told.reader.history(&Selection::new()).unwrap().text();
     for line in [
         "acme/sentiment at v1 in production",
-        "  in force   promotion 019a3c5e-0000-7000-8000-000000000001",
-        "  proposed   2026-11-24T10:01:00Z  user:corp/nina  from staging, 1 approval needed",
-        "  approved   2026-11-24T10:02:00Z  user:corp/omar",
-        "  changes    group:corp/support gains generate, embed",
-        "  served     1 call: user:corp/sam 1",
-        "  promoted   2026-11-24T10:08:00Z  user:corp/root  EMERGENCY \"the old one leaks 'names'\"",
-        "  rolled_back 2026-11-24T10:10:00Z  user:corp/omar  \"it answers nonsense\"",
+        "  in force    promotion 019a3c5e-0000-7000-8000-000000000001",
+        "  proposed    2026-11-24T10:01:00Z  user:corp/nina  from staging, 1 approval needed",
+        "  approved    2026-11-24T10:02:00Z  user:corp/omar",
+        "  changes     group:corp/support gains generate, embed",
+        "  served      1 call: user:corp/sam 1",
+        "  promoted    2026-11-24T10:08:00Z  user:corp/root  EMERGENCY \"the old one leaks 'names'\"",
+        "  rolled back 2026-11-24T10:10:00Z  user:corp/omar  \"it answers nonsense\"",
     ] {
         assert!(
             text.lines().any(|it| it == line),

@@ -1,5 +1,12 @@
 //! What people and programs read of a ledger, from one story: `../data/story.jsonl`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail loudly"
+)]
+
 mod history;
 mod summary;
 

@@ -1,5 +1,6 @@
 //! `spanner-proxy ledger`: reads a ledger, also while it is written.
 
+mod export;
 mod history;
 mod summary;
 
@@ -37,6 +38,8 @@ pub(super) enum Ledger {
     },
     /// Summarize a span of time for an auditor
     Summary(summary::Summary),
+    /// Write entries in the form of another program
+    Export(export::Export),
 }
 
 /// Which ledger, and how to print it.
@@ -135,6 +138,7 @@ impl Ledger {
             Self::Show { place, filter } => show(&place, &filter, out),
             Self::History { place, filter } => history::run(&place, &filter, out),
             Self::Summary(summary) => summary.run(out),
+            Self::Export(export) => export.run(out),
         }
     }
 }

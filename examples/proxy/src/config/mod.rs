@@ -8,6 +8,7 @@
 mod fields;
 mod issuer;
 mod problem;
+mod ship;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ use fields::{Fields, listed};
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
+pub use ship::{Destination, ShipConfig};
 pub use upstream::{Origin, UpstreamConfig};
 
 /// What the file says.
@@ -46,6 +48,12 @@ pub struct Config {
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
+    /// Where entries of the ledger are sent.
+    pub ship: Vec<ShipConfig>,
+    /// Which of several processes this is, in records.
+    pub instance: Option<String>,
+    /// The members of W3C Baggage that records keep as claimed.
+    pub asserted_baggage: Vec<String>,
     /// The list of revocations, if there is one.
     pub revocations: Option<PathBuf>,
     /// The model servers.
@@ -113,6 +121,9 @@ impl Config {
             access: path(access, "dir", "access"),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
+            ship: ship::read(top, base),
+            instance: top.text("instance").map(|it| it.value.to_owned()),
+            asserted_baggage: baggage(top),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
@@ -187,6 +198,11 @@ fn upstreams(
     tables.into_iter().filter_map(read).collect()
 }
 
+fn baggage(top: Fields<'_>) -> Vec<String> {
+    let keys = top.one_or_more("asserted_baggage");
+    keys.iter().map(|key| key.value.to_owned()).collect()
+}
+
 fn durability(ledger: Fields<'_>) -> Option<Durability> {
     let text = ledger.text("durability")?;
     let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
@@ -212,6 +228,9 @@ const KEYS: &[&str] = &[
     "access",
     "ledger",
     "revocations",
+    "ship",
+    "instance",
+    "asserted_baggage",
     "upstream",
 ];
 

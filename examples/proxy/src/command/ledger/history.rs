@@ -11,7 +11,7 @@ use super::{Part, Place, Stop, open, request};
 
 /// What of it.
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(in crate::command) struct Filter {
     #[command(flatten)]
     part: Part,
     /// Show the requests as well, each with the promotion under which it was served

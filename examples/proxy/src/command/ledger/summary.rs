@@ -11,7 +11,7 @@ use super::{Part, Stop, open};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
-pub(super) struct Summary {
+pub(in crate::command) struct Summary {
     /// The ledger's directory
     dir: PathBuf,
     #[command(flatten)]
