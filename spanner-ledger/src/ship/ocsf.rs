@@ -428,3 +428,124 @@ const INFORMATIONAL: u8 = 1;
 const LOW: u8 = 2;
 const MEDIUM: u8 = 3;
 const HIGH: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::ship::item::Joiner;
+    use crate::ship::{Format, Unsayable};
+
+    /// The entries of both files of examples, in every kind that there is.
+    fn items() -> Vec<Item> {
+        let lines = [
+            include_str!("../../tests/data/story.jsonl"),
+            include_str!("../../tests/data/entries.jsonl"),
+        ];
+        let mut joiner = Joiner::default();
+        let lines = lines.iter().flat_map(|text| text.lines()).zip(0..);
+        lines
+            .map(|(line, sequence)| {
+                let mut value: Value = serde_json::from_str(line).unwrap();
+                // The ledger gives events their time.
+                if value["time"].is_null() {
+                    value["time"] = json!("2026-11-24T10:00:00Z");
+                }
+                let stored = crate::scan::Stored {
+                    sequence,
+                    payload: value.to_string().into_bytes(),
+                };
+                joiner.item("0123456789abcdef", stored)
+            })
+            .collect()
+    }
+
+    /// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.
+    #[test]
+    fn every_entry_is_an_event_of_the_class() {
+        let mut out = String::new();
+        let mut by_sequence = HashMap::new();
+        for item in items() {
+            let Some(event) = event(&item) else {
+                assert_eq!(item.entry, None);
+                continue;
+            };
+            assert_eq!(event["class_uid"], 6003);
+            assert_eq!(event["metadata"]["uid"], item.key);
+            let activity = event["activity_id"].as_u64().unwrap();
+            assert_eq!(event["type_uid"], 600_300 + activity);
+            assert!(event["time"].as_i64().unwrap() > 1_700_000_000_000);
+            out.push_str(&format!("{event}\n"));
+            by_sequence.insert(item.sequence, event);
+        }
+        assert_eq!(by_sequence.len(), items().len() - 1);
+        if let Some(path) = std::env::var_os("SPANNER_OCSF_OUT") {
+            std::fs::write(path, out).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_outcome_says_who_did_what_and_how_it_ended() {
+        let of = |id: &str, kind: &str| {
+            let items = items();
+            let is = |it: &&Item| {
+                let text = String::from_utf8_lossy(&it.stored);
+                text.contains(id) && text.contains(kind)
+            };
+            event(items.iter().find(is).unwrap()).unwrap()
+        };
+        let ended = of("019a3c60-0000-7000-8000-000000000001", "\"outcome\"");
+        assert_eq!(
+            ended["metadata"]["correlation_uid"],
+            "019a3c60-0000-7000-8000-000000000001"
+        );
+        assert_eq!(ended["actor"]["app_name"], "agent:corp/copilot");
+        assert_eq!(ended["ai_model"]["name"], "acme/a");
+        assert_eq!(ended["ai_model"]["ai_provider"], "acme");
+        assert_eq!(ended["message_context"]["completion_tokens"], 5);
+        assert_eq!(
+            (&ended["status_id"], &ended["duration"]),
+            (&json!(1), &json!(12))
+        );
+        assert_eq!(
+            ended["http_request"],
+            json!({"x_forwarded_for": ["192.0.2.1"]})
+        );
+        let refused = of("019a3c5f-0000-7000-8000-000000000002", "\"decision\"");
+        assert_eq!(
+            (&refused["action_id"], &refused["status_id"]),
+            (&json!(2), &json!(2))
+        );
+        assert_eq!(refused["status_code"], "authz.no_permit");
+        let emergency = of("019a3c5e-0000-7000-8000-000000000002", "\"emergency\"");
+        assert_eq!(emergency["severity_id"], 4);
+        assert_eq!(emergency["actor"]["user"]["uid"], "root");
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
+        let newer = items().pop().unwrap();
+        assert_eq!(Format::Ocsf.encode(&newer), Err(Unsayable));
+        assert_eq!(Format::Syslog.encode(&newer), Err(Unsayable));
+        let line = Format::JsonLines.encode(&newer).unwrap();
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["kind"], "a_later_kind");
+    }
+
+    #[test]
+    fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
+        for item in items() {
+            let Some(mut event) = event(&item) else {
+                continue;
+            };
+            event["http_request"] = Value::Null;
+            event["unmapped"]["asserted"] = Value::Null;
+            let text = event.to_string();
+            assert!(
+                !text.contains("192.0.2.1\"") && !text.contains("\"tenant\":\"acme\""),
+                "{text}"
+            );
+        }
+    }
+}
