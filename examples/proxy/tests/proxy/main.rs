@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod canary;
 mod commands;
 mod config;
 mod grpc;
@@ -14,4 +15,5 @@ mod probes;
 mod process;
 mod reload;
 mod routing;
+mod shipping;
 mod support;
