@@ -17,6 +17,12 @@
 //! 6. On a full disk nothing is allowed; refusals and outcomes are still recorded, from a
 //!    reserve of 256 KiB, and service resumes by itself when there is space.
 //!
+//! # Reading
+//! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
+//! who approved what is served, [`Reader::select`] which requests there were, each with the
+//! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
+//! of time. [`ship`] sends entries elsewhere, at least once.
+//!
 //! # Caveats
 //! "Durable" means durable to what the operating system reports as stable storage; a virtual
 //! disk may acknowledge from its host's memory. Damage to the entries of the very last sync

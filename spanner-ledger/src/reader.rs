@@ -129,7 +129,7 @@ impl Reader {
         let export = |source| ReadError::Export { source };
         let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
         while let Some(stored) = walk.step()? {
-            let item = joiner.item("export", stored);
+            let item = joiner.item("export", stored.sequence, stored.payload);
             let Ok(line) = format.encode(&item) else {
                 continue;
             };

@@ -13,6 +13,9 @@ impl History {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
+        if self.approvals.is_empty() {
+            text.push_str("No promotion of it is in this ledger: nobody approved it here.\n\n");
+        }
         for approval in &self.approvals {
             text.push_str(&approval.text());
             text.push('\n');

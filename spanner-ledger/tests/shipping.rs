@@ -188,6 +188,18 @@ fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
 }
 
 #[test]
+fn nothing_is_left_out_while_segments_are_begun() {
+    let stock = Stock::of(1);
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..100).for_each(|_| stock.add(20)));
+        check_whole(&until(&seen, 2_001), 2_002);
+    });
+    assert_eq!(shipping.finish(PATIENCE).lost, 0);
+}
+
+#[test]
 fn goes_on_where_it_was() {
     let stock = Stock::of(30);
     for from in [0, 31] {

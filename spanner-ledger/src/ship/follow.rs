@@ -12,33 +12,38 @@ use crate::scan::{Stored, Tail, Walk, segment_name};
 pub(super) struct Follow {
     files: Arc<dyn Files>,
     walk: Walk,
+    /// What was read and not taken yet.
+    ahead: Option<Stored>,
     /// How the ledger ended when nothing more was there, and its last segment at that time.
     end: Option<(Tail, String)>,
 }
 
 impl Follow {
-    /// From an entry on.
+    /// From an entry on, or from the first one after it that is there.
     pub(super) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
         let mut walk = Walk::from(Arc::clone(&files), sequence)?;
-        while walk.next() < sequence {
-            if walk.step()?.is_none() {
-                break;
-            }
+        let mut ahead = walk.step()?;
+        while ahead.as_ref().is_some_and(|it| it.sequence < sequence) {
+            ahead = walk.step()?;
         }
         Ok(Self {
             files,
             walk,
+            ahead,
             end: None,
         })
     }
 
-    /// The sequence of the entry that is next.
-    pub(super) const fn next(&self) -> u64 {
-        self.walk.next()
+    /// What is next, if it was there when this began and is not taken yet.
+    pub(super) const fn first(&self) -> Option<&Stored> {
+        self.ahead.as_ref()
     }
 
     /// The next entry, if it is there already.
     pub(super) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
+        if let Some(ahead) = self.ahead.take() {
+            return Ok(Some(ahead));
+        }
         if let Some(end) = self.end.take() {
             if !self.has_grown(&end) {
                 self.end = Some(end);

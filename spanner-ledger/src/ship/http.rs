@@ -108,7 +108,11 @@ impl Receive for HttpReceiver {
             .map_err(|error| Undelivered::later(told(&error.without_url())))?;
         let status = answer.status();
         match status {
-            _ if status.is_success() => self.accepted(answer),
+            _ if status.is_success() => match self.body {
+                Body::Lines => Ok(()),
+                #[cfg(feature = "otlp")]
+                Body::Otlp => super::otlp::accepted(answer),
+            },
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => Err(Undelivered::Rejected {
@@ -118,16 +122,6 @@ impl Receive for HttpReceiver {
                 reason: format!("it answers {}", status.as_u16()),
                 after: retry_after(&answer),
             }),
-        }
-    }
-}
-
-impl HttpReceiver {
-    fn accepted(&self, answer: Response) -> Result<(), Undelivered> {
-        match self.body {
-            Body::Lines => Ok(()),
-            #[cfg(feature = "otlp")]
-            Body::Otlp => super::otlp::accepted(answer),
         }
     }
 }

@@ -7,7 +7,6 @@ use spanner_core::record::Decision;
 use spanner_core::{RecordId, Timestamp};
 
 use crate::entry::Entry;
-use crate::scan::Stored;
 
 /// An entry as formats see it.
 #[derive(Debug, Clone)]
@@ -52,10 +51,7 @@ pub(crate) struct Joiner {
 }
 
 impl Joiner {
-    pub(crate) fn item(&mut self, origin: &str, stored: Stored) -> Item {
-        let Stored {
-            sequence, payload, ..
-        } = stored;
+    pub(crate) fn item(&mut self, origin: &str, sequence: u64, payload: Vec<u8>) -> Item {
         let entry: Option<Entry> = serde_json::from_slice(&payload).ok();
         let decision = match &entry {
             Some(Entry::Decision(decision)) => {

@@ -188,6 +188,7 @@ impl Shipment {
         }
         let cursor = Cursor::open(&self.folder, &self.name)?;
         let shared = Arc::new(Shared::default());
+        lock(&shared.standing).next = cursor.place.next;
         let run = Run {
             files: Arc::new(Disk::reading(&self.ledger)),
             aside: self.folder.join(format!("{}.dead.jsonl", self.name)),

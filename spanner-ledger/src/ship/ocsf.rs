@@ -452,11 +452,7 @@ mod tests {
                 if value["time"].is_null() {
                     value["time"] = json!("2026-11-24T10:00:00Z");
                 }
-                let stored = crate::scan::Stored {
-                    sequence,
-                    payload: value.to_string().into_bytes(),
-                };
-                joiner.item("0123456789abcdef", stored)
+                joiner.item("0123456789abcdef", sequence, value.to_string().into_bytes())
             })
             .collect()
     }

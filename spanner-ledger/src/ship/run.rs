@@ -51,22 +51,15 @@ impl Run {
         let mut follow = self.follow()?;
         loop {
             self.goes_on().map_err(|Ended| None)?;
-            let batch = match self.batch(&mut follow) {
-                Ok(batch) => batch,
-                Err(fault) => {
-                    self.pruned(&fault)?;
-                    follow = self.follow()?;
-                    continue;
-                }
-            };
-            if batch.is_empty() {
+            let batch = self.batch(&mut follow).map_err(unread)?;
+            let Some(last) = batch.last() else {
                 self.rest(self.pace.poll).map_err(|Ended| None)?;
                 continue;
-            }
+            };
             let place = Place {
                 origin: self.cursor.place.origin.clone(),
-                next: follow.next(),
-                last: batch.last().map(Item::checksum),
+                next: last.sequence + 1,
+                last: Some(last.checksum()),
             };
             self.hand_over(&batch).map_err(|Ended| None)?;
             self.save(&place).map_err(|Ended| None)?;
@@ -81,12 +74,16 @@ impl Run {
             return Follow::from(Arc::clone(&self.files), next).map_err(unread);
         };
         let mut follow = Follow::from(Arc::clone(&self.files), next - 1).map_err(unread)?;
-        let before = follow.step().map_err(unread)?;
-        let is_same = before.is_some_and(|stored| {
-            stored.sequence + 1 == next && crc32c::crc32c(&stored.payload) == last
-        });
-        if is_same {
-            return Ok(follow);
+        match follow.first() {
+            Some(stored)
+                if stored.sequence + 1 == next && crc32c::crc32c(&stored.payload) == last =>
+            {
+                follow.step().map_err(unread)?;
+                return Ok(follow);
+            }
+            // What was before it is gone, and cannot be compared.
+            Some(stored) if stored.sequence >= next => return Ok(follow),
+            _ => {}
         }
         tracing::warn!(
             shipment = self.name,
@@ -97,35 +94,32 @@ impl Run {
         Follow::from(Arc::clone(&self.files), 0).map_err(unread)
     }
 
-    /// What retention removed before it was shipped is lost, and told; anything else that
-    /// cannot be read is waited for.
-    fn pruned(&mut self, fault: &ReadError) -> Result<(), Option<String>> {
-        let ReadError::Missing { from, to, .. } = fault else {
-            return Err(Some(told(fault)));
-        };
-        let lost = to.saturating_sub(*from) + 1;
-        tracing::error!(
-            shipment = self.name,
-            lost,
-            "entries were removed before they were shipped"
-        );
-        lock(&self.shared.standing).lost += lost;
-        let place = Place {
-            next: to + 1,
-            last: None,
-            ..self.cursor.place.clone()
-        };
-        self.save(&place).map_err(|Ended| None)
+    /// Counts what was removed before it was shipped.
+    fn count_lost(&self, due: u64, sequence: u64) {
+        let lost = sequence.saturating_sub(due);
+        if lost > 0 {
+            tracing::error!(
+                shipment = self.name,
+                from = due,
+                lost,
+                "entries were removed before they were shipped"
+            );
+            lock(&self.shared.standing).lost += lost;
+        }
     }
 
     /// What is there, up to the bounds.
     fn batch(&mut self, follow: &mut Follow) -> Result<Vec<Item>, ReadError> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        let origin = self.cursor.place.origin.clone();
+        let Place { origin, next, .. } = self.cursor.place.clone();
+        let mut due = next;
         while batch.len() < self.pace.batch && bytes < MAX_BATCH_BYTES {
             let Some(stored) = follow.step()? else { break };
+            self.count_lost(due, stored.sequence);
+            due = stored.sequence + 1;
             bytes += stored.payload.len();
-            batch.push(self.joiner.item(&origin, stored));
+            let item = self.joiner.item(&origin, stored.sequence, stored.payload);
+            batch.push(item);
         }
         let oldest = batch.first().and_then(Item::time);
         lock(&self.shared.standing).oldest = oldest;

@@ -194,7 +194,7 @@ fn approvals(summary: &Summary) -> Section {
             .to_owned();
     if doubtful > 0 {
         note.push_str(&format!(
-            " {doubtful} steps cannot have followed those before them: see `doubts` in the JSON."
+            " {doubtful} steps cannot have followed those before them: see the doubts in the JSON."
         ));
     }
     Section {
@@ -414,7 +414,7 @@ fn record(summary: &Summary) -> Section {
     }
     Section {
         title: "What the record says of itself",
-        note: "Whether it is whole is shown by `verify`, not here.".to_owned(),
+        note: "Whether it is whole is another question, which verifying it answers.".to_owned(),
         head: &["what", "count", "meaning"],
         rows,
     }
