@@ -23,6 +23,12 @@
 //! 8. Old segments go when they are told to ([`Ledger::prune`]); events, open decisions and
 //!    all proofs stay.
 //!
+//! # Reading
+//! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
+//! who approved what is served, [`Reader::select`] which requests there were, each with the
+//! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
+//! of time. [`ship`] sends entries elsewhere, at least once.
+//!
 //! # Caveats
 //! "Durable" means durable to what the operating system reports as stable storage; a virtual
 //! disk may acknowledge from its host's memory. Damage to the entries after the last
@@ -38,11 +44,13 @@
 //! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the
 //! JSON of an entry, byte for byte.
 
+mod csv;
 mod entry;
 mod error;
 mod evidence;
 mod files;
 mod frame;
+mod history;
 mod ledger;
 mod log;
 mod queue;
@@ -51,24 +59,32 @@ mod recovery;
 mod retention;
 mod rotation;
 mod scan;
+mod select;
+pub mod ship;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod waiter;
+mod words;
 mod writer;
 
+pub use csv::csv;
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
 pub use evidence::{
     Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Consistency,
     Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
+pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
 pub use retention::{PruneError, Pruned, Retention};
 pub use rotation::{AgingCredential, rotation_report};
+pub use select::Selection;
+pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
 pub use table::table;
 pub use verify::{Verdict, Verification};
 

@@ -189,6 +189,12 @@ impl Loaded {
             .service(SERVICE)
             .environment(environment.clone())
             .websockets();
+        if let Some(instance) = &self.config.instance {
+            guard = guard.instance(instance);
+        }
+        for key in &self.config.asserted_baggage {
+            guard = guard.asserted_baggage(key);
+        }
         for surface in surfaces {
             guard = guard.surface(surface.clone());
         }

@@ -19,6 +19,7 @@ use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
+use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::watched::Watched;
 use crate::{meters, signals};
@@ -31,6 +32,7 @@ pub struct Service {
     admin: Option<SocketAddr>,
     ledger: Ledger,
     talks: Talks,
+    ships: Ships,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -61,6 +63,9 @@ pub enum ServiceError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Entries cannot be sent elsewhere.
+    #[error("the ledger cannot be shipped: {0}")]
+    Ship(#[source] io::Error),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -103,6 +108,7 @@ impl Service {
         let builder = shipping(builder, config.checkpoints.as_ref())?;
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
+        let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let watched = Watched::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
         let administration = loaded.administration(promotions.clone(), &watched)?;
@@ -122,6 +128,7 @@ impl Service {
                 .map(|(listener, asked)| address_of(listener, asked)),
             ledger,
             talks: loaded.talks.clone(),
+            ships,
             stop,
             tasks: JoinSet::new(),
         };
@@ -161,6 +168,7 @@ impl Service {
             bearer: bearer.clone(),
             access: access.clone(),
             ledger: ledger.clone(),
+            ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
         };
         let limit = config.max_connections;
@@ -217,7 +225,13 @@ impl Service {
         }
         self.talks.end().await;
         let ledger = self.ledger.clone();
-        let closed = spawn_blocking(move || ledger.close()).await;
+        let ships = self.ships;
+        let closed = spawn_blocking(move || {
+            let closed = ledger.close();
+            ships.finish();
+            closed
+        });
+        let closed = closed.await;
         Ok(closed.map_err(|_| ServiceError::Abandoned)??)
     }
 }

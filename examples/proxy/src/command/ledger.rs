@@ -1,17 +1,23 @@
 //! `spanner-proxy ledger`: reads a ledger, also while it is written.
 
+mod export;
+mod history;
+mod summary;
+
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use spanner_core::RecordId;
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_core::{RecordId, Timestamp};
 use spanner_ledger::{
     Checkpoint, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
-    VerifierKey, table,
+    Selection, VerifierKey, table,
 };
 
 use super::{Stop, chain};
@@ -64,8 +70,18 @@ pub(super) enum Ledger {
         #[command(flatten)]
         filter: Filter,
     },
-    /// Show what happened apart from requests: starts, changes of the access in force
-    History(Place),
+    /// Show who proposed and approved what is served, and what else happened apart from
+    /// requests
+    History {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        filter: history::Filter,
+    },
+    /// Summarize a span of time for an auditor
+    Summary(summary::Summary),
+    /// Write entries in the form of another program
+    Export(export::Export),
 }
 
 /// Which ledger, and how to print it.
@@ -78,9 +94,9 @@ pub(super) struct Place {
     json: bool,
 }
 
-/// Which requests.
+/// Which part of a ledger.
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(super) struct Part {
     /// Of this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`
     #[arg(long)]
     caller: Option<String>,
@@ -90,10 +106,72 @@ pub(super) struct Filter {
     /// In this environment
     #[arg(long)]
     environment: Option<String>,
+    /// From this time on: `2026-11-24T00:00:00Z`, `2026-11-24`, or `7d` or `12h` ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+}
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    #[command(flatten)]
+    part: Part,
     /// At most so many, the last ones
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
+
+impl Part {
+    fn selection(&self) -> Selection {
+        let mut selection = Selection::new();
+        if let Some(caller) = &self.caller {
+            selection = selection.caller(caller);
+        }
+        if let Some(model) = &self.model {
+            selection = selection.model(model);
+        }
+        if let Some(environment) = &self.environment {
+            selection = selection.environment(environment);
+        }
+        if let Some(since) = self.since {
+            selection = selection.since(since);
+        }
+        if let Some(until) = self.until {
+            selection = selection.until(until);
+        }
+        selection
+    }
+}
+
+/// A time as people write it.
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(time) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let hours = |count: &str, each: i64| count.parse::<i64>().ok()?.checked_mul(each);
+    let ago = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => hours(days, 24),
+        (_, Some(count)) => hours(count, 1),
+        _ => None,
+    };
+    // Hours past what a span of time can be are none.
+    let ago = ago.filter(|hours| (0..=MAX_HOURS).contains(hours));
+    let then = ago.and_then(|hours| {
+        Timestamp::now()
+            .checked_sub(SignedDuration::from_hours(hours))
+            .ok()
+    });
+    then.ok_or_else(|| "write `2026-11-24T00:00:00Z`, `2026-11-24`, `7d` or `12h`".to_owned())
+}
+
+/// A thousand years.
+const MAX_HOURS: i64 = 24 * 366 * 1000;
 
 impl Ledger {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
@@ -108,7 +186,9 @@ impl Ledger {
             } => prune(&dir, older_than, segments, bytes, out),
             Self::VerifyProof { file, vkey } => verify_proof(&file, &vkey, out),
             Self::Show { place, filter } => show(&place, &filter, out),
-            Self::History(place) => history(&place, out),
+            Self::History { place, filter } => history::run(&place, &filter, out),
+            Self::Summary(summary) => summary.run(out),
+            Self::Export(export) => export.run(out),
         }
     }
 }
@@ -339,8 +419,7 @@ fn verify_proof(file: &Path, vkey: &[String], out: &mut dyn Write) -> Result<Exi
 }
 
 fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let mut rows = open(&place.dir)?.show()?;
-    rows.retain(|row| filter.wants(&row.decision));
+    let mut rows = open(&place.dir)?.select(&filter.part.selection())?;
     if let Some(limit) = filter.limit {
         rows.drain(..rows.len().saturating_sub(limit));
     }
@@ -348,72 +427,20 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
         write!(out, "{}", table(&rows))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for Row {
+    rows.iter().try_for_each(|row| request(row, out))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a request as a line of JSON.
+fn request(row: &Row, out: &mut dyn Write) -> Result<(), Stop> {
+    let Row {
         sequence,
         decision,
         outcome,
         ..
-    } in &rows
-    {
-        let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
-        writeln!(out, "{line}")?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-impl Filter {
-    fn wants(&self, decision: &Decision) -> bool {
-        let caller = self.caller.as_deref().is_none_or(|name| {
-            let caller = decision.caller.iter();
-            let mut parties =
-                caller.flat_map(|caller| std::iter::once(&caller.subject).chain(&caller.actors));
-            parties.any(|party| is_called(party, name))
-        });
-        let model = self.model.as_deref().is_none_or(|name| {
-            let mut pairs = decision.target.iter();
-            pairs.any(|pair| pair.model.as_deref() == Some(name))
-        });
-        let environment = self.environment.as_deref();
-        caller && model && environment.is_none_or(|name| decision.environment == name)
-    }
-}
-
-fn is_called(party: &PrincipalEntry, name: &str) -> bool {
-    let PrincipalEntry {
-        issuer,
-        kind,
-        subject,
-        ..
-    } = party;
-    name == subject
-        || name == format!("{issuer}/{subject}")
-        || name == format!("{kind}:{issuer}/{subject}")
-}
-
-fn history(place: &Place, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    for numbered in open(&place.dir)?.entries()? {
-        let Numbered {
-            sequence, entry, ..
-        } = match numbered {
-            Err(ReadError::Unknown { .. }) => continue,
-            numbered => numbered?,
-        };
-        let Entry::Event(Event {
-            time, event, body, ..
-        }) = entry
-        else {
-            continue;
-        };
-        if place.json {
-            let line = json!({"sequence": sequence, "time": time, "event": event, "body": body});
-            writeln!(out, "{line}")?;
-        } else {
-            // JSON escapes what could forge a line.
-            let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
-            writeln!(out, "{time}  {event}  {body}")?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    } = row;
+    let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
+    Ok(writeln!(out, "{line}")?)
 }
 
 fn open(dir: &Path) -> Result<Reader, Stop> {

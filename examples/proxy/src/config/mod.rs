@@ -8,6 +8,7 @@
 mod fields;
 mod issuer;
 mod problem;
+mod ship;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ use fields::{Fields, listed};
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
+pub use ship::{Destination, ShipConfig};
 pub use upstream::{Origin, UpstreamConfig};
 
 /// What the file says.
@@ -48,6 +50,12 @@ pub struct Config {
     pub durability: Durability,
     /// Where its checkpoints are shipped to, if anywhere.
     pub checkpoints: Option<Checkpoints>,
+    /// Where entries of the ledger are sent.
+    pub ship: Vec<ShipConfig>,
+    /// Which of several processes this is, in records.
+    pub instance: Option<String>,
+    /// The members of W3C Baggage that records keep as claimed.
+    pub asserted_baggage: Vec<String>,
     /// The list of revocations, if there is one.
     pub revocations: Option<PathBuf>,
     /// The model servers.
@@ -126,6 +134,9 @@ impl Config {
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
             checkpoints: ledger.and_then(|ledger| checkpoints(ledger, base)),
+            ship: ship::read(top, base),
+            instance: top.text("instance").map(|it| it.value.to_owned()),
+            asserted_baggage: baggage(top),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
@@ -207,6 +218,11 @@ fn checkpoints(ledger: Fields<'_>, base: &Path) -> Option<Checkpoints> {
     })
 }
 
+fn baggage(top: Fields<'_>) -> Vec<String> {
+    let keys = top.one_or_more("asserted_baggage");
+    keys.iter().map(|key| key.value.to_owned()).collect()
+}
+
 fn durability(ledger: Fields<'_>) -> Option<Durability> {
     let text = ledger.text("durability")?;
     let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
@@ -232,6 +248,9 @@ const KEYS: &[&str] = &[
     "access",
     "ledger",
     "revocations",
+    "ship",
+    "instance",
+    "asserted_baggage",
     "upstream",
 ];
 

@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod canary;
 mod commands;
 mod config;
 mod grpc;
@@ -15,4 +16,5 @@ mod probes;
 mod process;
 mod reload;
 mod routing;
+mod shipping;
 mod support;
