@@ -101,6 +101,7 @@ mod replay;
 mod review;
 mod role;
 mod schema;
+pub mod schemas;
 #[cfg(test)]
 mod tests;
 
@@ -111,4 +112,4 @@ pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
 pub use load::{LoadError, Problem};
 pub use promotion::{Existing, PromotionRule};
 pub use replay::{Again, Changed, Judged, Replay};
-pub use review::{Granted, Guarding, Review};
+pub use review::{Emergency, Governed, Granted, Guarding, Hygiene, Review, Usage};

@@ -25,7 +25,10 @@ use crate::watched::Watched;
 /// What is read again, and who is told.
 pub(crate) struct Reload {
     pub(crate) access: Cedar,
-    pub(crate) dir: Seen,
+    /// The access directory, then the folders of models.
+    pub(crate) dirs: Vec<Seen>,
+    /// The directory of the access that is tried out.
+    pub(crate) shadow: Option<Seen>,
     pub(crate) revocations: Option<(Seen, ReadList)>,
     pub(crate) ledger: Watched,
 }
@@ -65,8 +68,18 @@ impl Reload {
                     "the access and the revocations are read again; for a change of the configuration itself, start again"
                 );
             }
-            if self.dir.changed().await || asked {
+            let mut changed = asked;
+            for dir in &mut self.dirs {
+                changed |= dir.changed().await;
+            }
+            if changed {
                 self.access().await;
+            }
+            if let Some(dir) = &mut self.shadow
+                && (dir.changed().await || changed)
+            {
+                let dir = dir.path.clone();
+                self.candidate(&dir).await;
             }
             if let Some((file, revocations)) = &mut self.revocations
                 && (file.changed().await || asked)
@@ -77,28 +90,42 @@ impl Reload {
     }
 
     async fn access(&self) {
-        let (access, before) = (self.access.clone(), self.access.digest());
-        let reloaded = spawn_blocking(move || access.reload()).await;
+        let Some(dir) = self.dirs.first() else { return };
+        self.reload(&self.access, &dir.path, "access").await;
+    }
+
+    /// Reads the access that is tried out again. It decides nothing, so that nothing is the
+    /// worse for a problem with it.
+    async fn candidate(&self, dir: &Path) {
+        if let Some(candidate) = self.access.candidate() {
+            self.reload(&candidate, dir, "candidate").await;
+        }
+    }
+
+    async fn reload(&self, access: &Cedar, dir: &Path, name: &'static str) {
+        let (again, before) = (access.clone(), access.digest());
+        let reloaded = spawn_blocking(move || again.reload()).await;
         let Ok(reloaded) = reloaded else { return };
-        meters::reloaded("access", reloaded.is_ok());
-        let digest = self.access.digest();
+        meters::reloaded(name, reloaded.is_ok());
+        let digest = access.digest();
         match reloaded {
             // Whoever loads it says so in the log.
             Ok(()) if digest == before => {}
             Ok(()) => {
                 let body = json!({"digest": &*digest, "before": &*before});
-                self.ledger.event("access.reloaded", body).await;
+                self.ledger.event(&format!("{name}.reloaded"), body).await;
             }
             Err(error) => {
                 for problem in error.problems() {
-                    let file = self.dir.path.join(&problem.file);
+                    let file = dir.join(&problem.file);
                     tracing::error!("{}", located(&file, problem));
                 }
                 let said = error.problems().iter().take(MAX_RECORDED);
                 let problems: Vec<String> = said.map(ToString::to_string).collect();
                 let count = error.problems().len() + error.more();
                 let body = json!({"in_force": &*digest, "count": count, "problems": problems});
-                self.ledger.event("access.reload_refused", body).await;
+                let event = format!("{name}.reload_refused");
+                self.ledger.event(&event, body).await;
             }
         }
     }

@@ -36,6 +36,14 @@ use manifest::Manifest;
 use organization::Organization;
 use problem::Problems;
 
+/// The keys of each kind of file.
+#[cfg(test)]
+pub(crate) mod keys {
+    pub(crate) use super::case::{KEYS as CASE, REASONS};
+    pub(crate) use super::manifest::KEYS as MANIFEST;
+    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
+}
+
 /// Reads a directory.
 pub(crate) fn from_dir(
     dir: &Path,
@@ -170,7 +178,11 @@ pub(crate) fn assemble(
         grants.add(None, grant);
     }
     let mut owners = HashMap::new();
+    let mut individuals = HashMap::new();
     for manifest in manifests {
+        if let Some(reason) = manifest.individuals {
+            individuals.insert(manifest.model.clone(), reason);
+        }
         for grant in manifest.grants {
             grants.add(Some(&manifest.model), grant);
         }
@@ -191,6 +203,7 @@ pub(crate) fn assemble(
         roles: organization.roles,
         promotions: organization.promotions,
         owners,
+        individuals,
         grants,
         guardrails: index,
         mentioned,
