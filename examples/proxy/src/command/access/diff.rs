@@ -11,7 +11,7 @@ use crate::command::Stop;
 
 /// Which accesses, and when to fail.
 #[derive(Debug, Args)]
-pub(super) struct Diff {
+pub(in crate::command) struct Diff {
     /// The access directory before
     old: PathBuf,
     /// The access directory after

@@ -14,7 +14,7 @@ use crate::command::Stop;
 
 /// Who wants what where, under which circumstances.
 #[derive(Debug, Args)]
-pub(super) struct Explain {
+pub(in crate::command) struct Explain {
     #[command(flatten)]
     folder: Folder,
     /// Who asks: `user:corp/ann`, `service:ticket-bot`

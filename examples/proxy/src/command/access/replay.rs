@@ -14,7 +14,7 @@ use crate::command::ledger::{decisions, open};
 
 /// Which ledger, which access, and when to fail.
 #[derive(Debug, Args)]
-pub(super) struct Replay {
+pub(in crate::command) struct Replay {
     /// The ledger's directory
     ledger: PathBuf,
     /// The access directory that is to decide again

@@ -14,7 +14,7 @@ use crate::command::ledger::{decisions, open};
 
 /// Which access, in which form.
 #[derive(Debug, Args)]
-pub(super) struct Review {
+pub(in crate::command) struct Review {
     #[command(flatten)]
     folder: Folder,
     /// How to print it

@@ -10,7 +10,7 @@ use crate::command::Stop;
 
 /// Of which kind of file.
 #[derive(Debug, Args)]
-pub(super) struct Schema {
+pub(in crate::command) struct Schema {
     /// `organization.toml`, a model's manifest, or a file of cases
     #[arg(value_enum)]
     kind: Kind,

@@ -11,7 +11,7 @@ use crate::command::Stop;
 
 /// Which access.
 #[derive(Debug, Args)]
-pub(super) struct Test {
+pub(in crate::command) struct Test {
     #[command(flatten)]
     folder: Folder,
     /// Print JSON, with the cases that are as expected
