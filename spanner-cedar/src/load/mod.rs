@@ -25,7 +25,7 @@ pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
 pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
-pub(crate) use problem::{listed, quoted};
+pub(crate) use problem::{listed, quoted, suggestion};
 
 use crate::guardrail::Guardrail;
 use crate::index::{Access, Grants, Guardrails, Mentioned};
