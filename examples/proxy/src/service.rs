@@ -156,6 +156,7 @@ impl Service {
             access,
             revocations,
             access_seen,
+            shadow_seen,
             revocations_seen,
             ..
         } = loaded;
@@ -188,7 +189,8 @@ impl Service {
         let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
             promotions,
-            dir: access_seen,
+            dirs: access_seen,
+            shadow: shadow_seen,
             revocations: list,
             ledger: ledger.clone(),
         };
@@ -197,6 +199,10 @@ impl Service {
         tasks.spawn(async move {
             let body = json!({"digest": &*access.digest()});
             ledger.event("access.in_force", body).await;
+            if let Some(candidate) = access.candidate() {
+                let body = json!({"digest": &*candidate.digest()});
+                ledger.event("candidate.tried_out", body).await;
+            }
         });
         Ok(())
     }

@@ -16,8 +16,8 @@ use serde_json::json;
 use spanner_core::RecordId;
 use spanner_core::record::{Decision, PrincipalEntry};
 use spanner_ledger::{
-    Checkpoint, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
-    Selection, VerifierKey, table,
+    Checkpoint, Entries, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention,
+    Row, Selection, VerifierKey, table,
 };
 
 use super::{Stop, chain};
@@ -443,7 +443,55 @@ fn request(row: &Row, out: &mut dyn Write) -> Result<(), Stop> {
     Ok(writeln!(out, "{line}")?)
 }
 
-fn open(dir: &Path) -> Result<Reader, Stop> {
+/// Every decision of a ledger, one after the other, to its end or to what cannot be read.
+pub(super) struct Decisions {
+    entries: Entries,
+    fault: Option<ReadError>,
+    unknown: u64,
+}
+
+pub(super) fn decisions(reader: &Reader) -> Result<Decisions, Stop> {
+    Ok(Decisions {
+        entries: reader.entries()?,
+        fault: None,
+        unknown: 0,
+    })
+}
+
+impl Decisions {
+    /// What cannot be read, if that is why they ended.
+    pub(super) fn end(&mut self) -> Result<(), ReadError> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// How many entries are of a newer version.
+    pub(super) const fn unknown(&self) -> u64 {
+        self.unknown
+    }
+}
+
+impl Iterator for Decisions {
+    type Item = Decision;
+
+    fn next(&mut self) -> Option<Decision> {
+        loop {
+            match self.entries.next()? {
+                Ok(Numbered {
+                    entry: Entry::Decision(decision),
+                    ..
+                }) => return Some(*decision),
+                Ok(_) => {}
+                Err(ReadError::Unknown { .. }) => self.unknown += 1,
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::open(dir).map_err(|error| format!("`{shown}`: {}", chain(&error)))?;
     let is_empty = reader.entries()?.next().is_none();

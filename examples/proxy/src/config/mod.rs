@@ -44,6 +44,10 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// The access directory.
     pub access: PathBuf,
+    /// Folders of models' own folders, with manifests as `access.toml`.
+    pub models: Vec<PathBuf>,
+    /// The access directory that is tried out beside it, if there is one.
+    pub shadow: Option<PathBuf>,
     /// The ledger's directory.
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
@@ -81,6 +85,7 @@ pub enum Checkpoints {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places {
     pub(crate) access: Place,
+    pub(crate) shadow: Place,
     pub(crate) ledger: Place,
     pub(crate) revocations: Place,
     pub(crate) public_origin: Place,
@@ -115,7 +120,7 @@ impl Config {
             let given = section.and_then(|section| section.text(key));
             within(base, given.map_or(otherwise, |it| it.value))
         };
-        let access = section("access", &["dir"]);
+        let access = section("access", &["dir", "models", "shadow"]);
         let ledger = section("ledger", &["dir", "durability", "checkpoints"]);
         let revocations = section("revocations", &["file"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
@@ -131,6 +136,15 @@ impl Config {
             public_origin: top.text("public_origin").map(|it| it.value.to_owned()),
             issuers: issuers(top, base),
             access: path(access, "dir", "access"),
+            models: access
+                .map(|it| it.one_or_more("models"))
+                .unwrap_or_default()
+                .into_iter()
+                .map(|it| within(base, it.value))
+                .collect(),
+            shadow: access
+                .and_then(|it| it.text("shadow"))
+                .map(|it| within(base, it.value)),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
             checkpoints: ledger.and_then(|ledger| checkpoints(ledger, base)),
@@ -144,6 +158,7 @@ impl Config {
             environment,
             places: Places {
                 access: place(access, "dir"),
+                shadow: place(access, "shadow"),
                 ledger: place(ledger, "dir"),
                 revocations: place(revocations, "file"),
                 public_origin: page.place(top.at("public_origin")),

@@ -6,6 +6,7 @@
     reason = "tests fail loudly"
 )]
 
+mod access;
 mod calls;
 mod canary;
 mod commands;
