@@ -2,7 +2,8 @@
 //!
 //! 1. A field that decides must stand once, plainly named: no `name*`, nothing but a name
 //!    and a file name in its disposition.
-//! 2. A file's content is passed over, unless lines of JSON are looked for in it.
+//! 2. A file's content is passed over, unless lines of JSON are looked for in it. What it is for
+//!    may stand behind it.
 //! 3. Nothing stands before the first boundary or after the last one, where some parsers
 //!    look and others do not.
 
@@ -52,6 +53,7 @@ pub(super) enum FormScan {
 
 /// A multipart body. The parser pulls; what arrives is put where it pulls from.
 pub(super) struct Parts {
+    sought: Sought,
     shared: Arc<Shared>,
     reading: Option<Pin<Box<Read>>>,
     edges: Edges,
@@ -64,7 +66,14 @@ type Read = dyn Future<Output = Result<(), RequestFault>> + Send;
 struct Shared {
     arrived: Mutex<(VecDeque<Bytes>, bool)>,
     fields: Mutex<Found>,
-    lines: Mutex<Option<LineScan>>,
+    file: Mutex<Option<File>>,
+}
+
+/// A file in which lines of JSON may stand.
+struct File {
+    lines: LineScan,
+    /// What is wrong with them, which counts if they are to be lines of JSON.
+    read: Result<(), RequestFault>,
 }
 
 impl FormScan {
@@ -84,7 +93,7 @@ impl FormScan {
         }
         let boundary =
             multer::parse_boundary(content_type).map_err(|_| RequestFault::ContentType)?;
-        let once = multipart.matches("boundary").count() == 1;
+        let once = parameters(&multipart, "boundary") == 1;
         let plain = boundary.bytes().all(|byte| byte.is_ascii_graphic());
         match once && plain && (1..=70).contains(&boundary.len()) {
             true => Ok(Self::Multipart(Parts::new(boundary, sought))),
@@ -104,10 +113,9 @@ impl FormScan {
     pub(super) fn lines(&self) -> Found {
         match self {
             Self::Multipart(parts) => {
-                let lines = lock(&parts.shared.lines);
-                lines
-                    .as_ref()
-                    .map_or_else(Found::default, |lines| lines.found().clone())
+                let file = lock(&parts.shared.file);
+                let found = file.as_ref().map(|file| file.lines.found().clone());
+                found.unwrap_or_default()
             }
             Self::Encoded { .. } => Found::default(),
         }
@@ -144,6 +152,16 @@ impl FormScan {
             } => encoded(arrived, sought, fields),
         }
     }
+}
+
+/// How often a parameter of this name stands in a media type, extended or continued (RFC
+/// 2231) ones among them.
+fn parameters(media_type: &str, name: &str) -> usize {
+    let names = media_type
+        .split(';')
+        .map(|parameter| parameter.split('=').next().unwrap_or_default());
+    let same = |found: &&str| found.trim().split('*').next() == Some(name);
+    names.filter(same).count()
 }
 
 /// Reads a URL-encoded form that is whole.
@@ -196,13 +214,14 @@ impl Parts {
         let shared = Arc::new(Shared {
             arrived: Mutex::default(),
             fields: Mutex::new(Found::at_places(sought.fields.len())),
-            lines: Mutex::new(sought.lines.clone().map(LineScan::new)),
+            file: Mutex::new(sought.lines.clone().map(File::new)),
         });
         let edges = Edges::new(&boundary);
         let pieces = Pieces(Arc::clone(&shared));
         let multipart = Multipart::new(pieces, boundary);
-        let reading = Box::pin(read(multipart, sought, Arc::clone(&shared)));
+        let reading = Box::pin(read(multipart, sought.clone(), Arc::clone(&shared)));
         Self {
+            sought,
             shared,
             reading: Some(reading),
             edges,
@@ -219,8 +238,13 @@ impl Parts {
     fn end(&mut self) -> Result<(), RequestFault> {
         lock(&self.shared.arrived).1 = true;
         self.advance()?;
-        if let Some(lines) = &mut *lock(&self.shared.lines) {
-            lines.end()?;
+        if let Some(file) = &mut *lock(&self.shared.file) {
+            match is_batch(&self.sought, &self.shared)? {
+                Some(true) => file.end()?,
+                Some(false) => {}
+                // Nobody says what the file is for.
+                None => return Err(RequestFault::Form),
+            }
         }
         match self.reading.is_none() && self.edges.closed {
             true => Ok(()),
@@ -246,6 +270,30 @@ impl Parts {
     }
 }
 
+impl File {
+    fn new(places: Arc<[Place]>) -> Self {
+        let lines = LineScan::new(places);
+        Self { lines, read: Ok(()) }
+    }
+
+    /// Reads on, until something is wrong. That is an error at once where the file is known
+    /// to be lines of JSON; where it may turn out to be, it is kept.
+    fn feed(&mut self, chunk: &[u8], known: bool) -> Result<(), RequestFault> {
+        if self.read.is_ok() {
+            self.read = self.lines.feed(chunk);
+        }
+        match known {
+            true => self.read.clone(),
+            false => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), RequestFault> {
+        self.read.clone()?;
+        self.lines.end()
+    }
+}
+
 /// Reads all fields.
 async fn read(
     mut multipart: Multipart<'static>,
@@ -267,8 +315,8 @@ async fn read(
                 return Err(RequestFault::SelectorConflict);
             }
             let batch = is_batch(&sought, &shared)?;
-            pass(field, |chunk| match &mut *lock(&shared.lines) {
-                Some(lines) if batch => lines.feed(chunk),
+            pass(field, |chunk| match &mut *lock(&shared.file) {
+                Some(file) if batch != Some(false) => file.feed(chunk, batch.is_some()),
                 _ => Ok(()),
             })
             .await?;
@@ -294,15 +342,15 @@ async fn read(
     Ok(())
 }
 
-/// Whether the file names models: it does if the purpose of the upload, which must stand
-/// before it, is a batch.
-fn is_batch(sought: &Sought, shared: &Shared) -> Result<bool, RequestFault> {
+/// Whether the file names models: it does if the purpose of the upload, as far as it is
+/// known, is a batch.
+fn is_batch(sought: &Sought, shared: &Shared) -> Result<Option<bool>, RequestFault> {
     let Some(purpose) = sought.fields.iter().position(|(name, _)| name == "purpose") else {
-        return Ok(true);
+        return Ok(Some(true));
     };
     match lock(&shared.fields).at(purpose) {
-        [] => Err(RequestFault::Form),
-        [purpose] => Ok(purpose == "batch"),
+        [] => Ok(None),
+        [purpose] => Ok(Some(purpose == "batch")),
         _ => Err(RequestFault::SelectorConflict),
     }
 }
