@@ -224,8 +224,10 @@ async fn a_model_that_is_down_is_reported_in_the_words_of_its_api() {
     let down = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
     let lines = format!(
-        "[[upstream]]\nsurface = \"anthropic\"\nhost = \"anthropic\"\nurl = \"{down}\"\n\
-         [[upstream]]\nsurface = [\"openai\", \"hf-hub\"]\nurl = \"{down}\"\n"
+        "{}host = \"openai\"\n\
+         [[upstream]]\nsurface = \"anthropic\"\nurl = \"{down}\"\nhost = \"anthropic\"\n\
+         [[upstream]]\nsurface = \"hf-hub\"\nurl = \"{down}\"\nhost = \"hub\"\n",
+        openai(&down)
     );
     let service = stage.serve(&lines).await;
     let token = stage.token("alice", &["support"]);
