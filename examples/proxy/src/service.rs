@@ -74,6 +74,8 @@ impl Service {
     /// [`ServiceError`]; nothing runs then.
     pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
         meters::install();
+        // Before anybody can know that it runs: until then SIGHUP ends the process.
+        let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
         let listener = listen(config.listen).await?;
         let admin = match config.admin_listen {
@@ -102,7 +104,7 @@ impl Service {
             stop,
             tasks: JoinSet::new(),
         };
-        service.run(listener, admin, callers, loaded, watched, stopped)?;
+        service.run(listener, admin, callers, loaded, watched, (ask, stopped));
         Ok(service)
     }
 
@@ -113,8 +115,8 @@ impl Service {
         callers: Callers,
         loaded: Loaded,
         ledger: Watched,
-        stopped: watch::Receiver<bool>,
-    ) -> Result<(), ServiceError> {
+        (ask, stopped): (mpsc::Receiver<()>, watch::Receiver<bool>),
+    ) {
         let Loaded {
             config,
             bearer,
@@ -149,7 +151,6 @@ impl Service {
             };
             tasks.spawn(server::run(admin, front, limit, stopped.clone()));
         }
-        let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
             access: access.clone(),
             dir: access_seen,
@@ -162,7 +163,6 @@ impl Service {
             let body = json!({"digest": &*access.digest()});
             ledger.event("access.in_force", body).await;
         });
-        Ok(())
     }
 
     /// Where callers come in.
