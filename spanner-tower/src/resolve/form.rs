@@ -273,7 +273,10 @@ impl Parts {
 impl File {
     fn new(places: Arc<[Place]>) -> Self {
         let lines = LineScan::new(places);
-        Self { lines, read: Ok(()) }
+        Self {
+            lines,
+            read: Ok(()),
+        }
     }
 
     /// Reads on, until something is wrong. That is an error at once where the file is known

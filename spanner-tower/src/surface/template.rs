@@ -286,7 +286,10 @@ impl Slot {
         // Servers differ in which colon ends the name.
         let two_ways = self.end.starts_with(':') && raw.contains(':');
         let first = raw.split('/').next();
-        let reserved = self.reserved.iter().any(|word| Some(word.as_str()) == first);
+        let reserved = self
+            .reserved
+            .iter()
+            .any(|word| Some(word.as_str()) == first);
         (!raw.is_empty() && !two_ways && !reserved).then_some(Held {
             raw,
             slashes: self.slashes,
