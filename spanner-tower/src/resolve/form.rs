@@ -5,7 +5,8 @@
 //! 2. A file's content is passed over, unless lines of JSON are looked for in it. What it is for
 //!    may stand behind it.
 //! 3. Nothing stands before the first boundary or after the last one, where some parsers
-//!    look and others do not.
+//!    look and others do not. A boundary stands alone on its line and nowhere else, and lines
+//!    end with CR and LF, since some parsers take less for one.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,6 +27,9 @@ use crate::surface::{Place, Want};
 
 /// Bytes of a field that decides: four times the longest model's name.
 const MAX_FIELD: usize = 1024;
+
+/// Bytes of the headers of one part; clients send some 100.
+const MAX_HEADERS: usize = 8 * 1024;
 
 /// Fields of one form; OpenAI's largest has some 20.
 const MAX_FIELDS: usize = 1024;
@@ -246,7 +250,7 @@ impl Parts {
                 None => return Err(RequestFault::Form),
             }
         }
-        match self.reading.is_none() && self.edges.closed {
+        match self.reading.is_none() && self.edges.is_closed() {
             true => Ok(()),
             false => Err(RequestFault::Form),
         }
@@ -384,7 +388,10 @@ fn plain_name(field: &Field<'_>) -> Result<String, RequestFault> {
     let small = disposition.to_ascii_lowercase();
     let named = small.replace("filename=", "").replace("filename*=", "");
     let once = named.matches("name=").count() == 1 && !named.contains("name*");
-    let quoted = disposition.contains(&format!("name=\"{name}\""));
+    let as_sent = format!("name=\"{name}\"");
+    let behind = disposition.split_once(as_sent.as_str());
+    let behind = behind.map(|(_, behind)| behind.trim_start());
+    let quoted = behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(';'));
     let plain = name
         .bytes()
         .all(|byte| byte.is_ascii_graphic() || byte == b' ');
@@ -414,54 +421,103 @@ impl Stream for Pieces {
     }
 }
 
-/// The two ends of a body.
+/// The lines of a body that tell its parts, which all parsers must find alike: some take a bare
+/// line feed for the end of a line, some a boundary with something behind it.
 struct Edges {
-    first: Vec<u8>,
-    /// The closing delimiter (RFC 2046 §5.1.1), which stands at the beginning of a line.
-    last: Vec<u8>,
-    seen: usize,
-    /// What of it may have begun.
-    begun: Vec<u8>,
-    closed: bool,
+    /// `--boundary` (RFC 2046 §5.1.1).
+    mark: Vec<u8>,
+    /// What was not looked through yet.
+    unread: Vec<u8>,
+    at: Edge,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// The first boundary.
+    First,
+    /// What stands behind a boundary.
+    Behind,
+    Headers,
+    Content,
+    /// Nothing.
+    Closed,
 }
 
 impl Edges {
     fn new(boundary: &str) -> Self {
         Self {
-            first: format!("--{boundary}").into_bytes(),
-            last: format!("\r\n--{boundary}--").into_bytes(),
-            seen: 0,
-            begun: b"\r\n".to_vec(),
-            closed: false,
+            mark: format!("--{boundary}").into_bytes(),
+            unread: Vec::new(),
+            at: Edge::First,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.at == Edge::Closed
     }
 
     /// # Errors
     /// [`RequestFault::Form`] if something stands before the first boundary or after the
-    /// last one.
+    /// last one, or if a line could be taken for something else than it is.
     fn saw(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
-        let begins = self.first.iter().skip(self.seen).zip(bytes);
-        if begins.clone().any(|(due, byte)| due != byte) {
-            return Err(RequestFault::Form);
+        self.unread.extend_from_slice(bytes);
+        while let Some((taken, next)) = self.next()? {
+            self.unread.drain(..taken);
+            self.at = next;
         }
-        self.seen += begins.count();
-        let mut after = bytes.to_vec();
-        if !self.closed {
-            self.begun.extend_from_slice(bytes);
-            let Some(at) = memmem::find(&self.begun, &self.last) else {
-                let keep = self.last.len() - 1;
-                let excess = self.begun.len().saturating_sub(keep);
-                self.begun.drain(..excess);
-                return Ok(());
-            };
-            self.closed = true;
-            after = self.begun.split_off(at + self.last.len());
-        }
-        match after.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            true => Ok(()),
-            false => Err(RequestFault::Form),
+        Ok(())
+    }
+
+    /// How many bytes are looked through, and what follows; `None` until more has come.
+    fn next(&mut self) -> Result<Option<(usize, Edge)>, RequestFault> {
+        let refused = Err(RequestFault::Form);
+        let (unread, mark) = (self.unread.as_slice(), self.mark.as_slice());
+        match self.at {
+            Edge::First if unread.starts_with(mark) => Ok(Some((mark.len(), Edge::Behind))),
+            Edge::First if mark.starts_with(unread) => Ok(None),
+            Edge::First => refused,
+            Edge::Behind if unread.starts_with(b"\r\n") => Ok(Some((2, Edge::Headers))),
+            Edge::Behind if unread.starts_with(b"--") => Ok(Some((2, Edge::Closed))),
+            Edge::Behind if matches!(unread, [] | b"\r" | b"-") => Ok(None),
+            Edge::Behind => refused,
+            Edge::Headers => match memmem::find(unread, b"\r\n\r\n") {
+                None if unread.len() <= MAX_HEADERS => Ok(None),
+                Some(end) if end <= MAX_HEADERS && are_plain(unread.get(..end)) => {
+                    Ok(Some((end + 4, Edge::Content)))
+                }
+                _ => refused,
+            },
+            Edge::Content => match memmem::find(unread, mark) {
+                Some(at) if unread.get(..at).is_some_and(|b| b.ends_with(b"\r\n")) => {
+                    Ok(Some((at + mark.len(), Edge::Behind)))
+                }
+                Some(_) => refused,
+                None => {
+                    // A boundary may have begun, and the end of a line before it.
+                    let kept = mark.len() + 1;
+                    let passed = unread.len().saturating_sub(kept);
+                    self.unread.drain(..passed);
+                    Ok(None)
+                }
+            },
+            Edge::Closed if unread.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+                self.unread.clear();
+                Ok(None)
+            }
+            Edge::Closed => refused,
         }
     }
+}
+
+/// Whether the headers of a part are lines that end with CR and LF, none of them folded.
+fn are_plain(headers: Option<&[u8]>) -> bool {
+    let text = headers.and_then(|headers| str::from_utf8(headers).ok());
+    text.is_some_and(|text| {
+        text.split("\r\n").all(|line| {
+            !line.is_empty() && !line.starts_with([' ', '\t']) && !line.contains(['\r', '\n'])
+        })
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
