@@ -153,6 +153,13 @@ impl Ledger {
         self.shared.recovery
     }
 
+    /// Whether the disk is full: then nothing is allowed, and refusals and events live off a
+    /// reserve. Space that is there again is noticed without being asked for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.queue.is_full()
+    }
+
     /// Records something that happened, apart from requests: access reloaded or refused, a
     /// model promoted. `event` is one stable word such as `access.reloaded`; `body` is what
     /// there is to know about it, without secrets.

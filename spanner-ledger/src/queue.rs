@@ -244,6 +244,11 @@ impl Queue {
         self.lock().full = full;
     }
 
+    /// Whether the disk is full, as far as is known.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
     /// Refuses further decisions and waits for the outcomes that are owed.
     pub(crate) fn close(&self, patience: Duration) {
         let mut state = self.lock();

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
 use spanner_tower::surface::Dialect;
 
 /// Why there is no answer.
@@ -106,32 +105,7 @@ impl Failure {
     }
 
     fn http_answer(self, dialect: Dialect) -> Response<Full<Bytes>> {
-        let text = self.sentence();
-        let (media_type, body) = match dialect {
-            Dialect::OpenAi => (
-                "application/json",
-                json!({"error": {
-                    "message": text,
-                    "type": "server_error",
-                    "param": null,
-                    "code": self.as_str(),
-                }}),
-            ),
-            Dialect::OpenInference => ("application/json", json!({"error": text})),
-            _ => (
-                "application/problem+json",
-                json!({
-                    "type": "about:blank",
-                    "title": self.as_str(),
-                    "status": self.status().as_u16(),
-                    "detail": text,
-                }),
-            ),
-        };
-        let mut response = Response::new(Full::from(body.to_string()));
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        response
+        let answer = dialect.failure(self.status(), self.as_str(), self.sentence());
+        answer.map(Full::new)
     }
 }

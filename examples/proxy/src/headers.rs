@@ -10,11 +10,12 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
     FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
+use http::{HeaderMap, Uri, Version};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use spanner_tower::Access;
 
@@ -70,8 +71,17 @@ pub(crate) struct Hop {
     pub(crate) host: Option<HeaderValue>,
 }
 
-/// Takes away what `Connection` names, before anybody looks at the request.
-pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
+/// Makes a head one that can be looked at: what `Connection` names is taken away, and a
+/// request over HTTP/1.1 that names no host has no target (RFC 9112 §3.2), so that every guard
+/// refuses it.
+pub(crate) fn received(parts: &mut Parts) {
+    remove_nominated(&mut parts.headers);
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+        parts.uri = Uri::from_static("*");
+    }
+}
+
+fn remove_nominated(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         if !END_TO_END.contains(&name) {
             headers.remove(name);
@@ -96,11 +106,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool
 
 /// Makes a model server's headers those of an answer to the caller.
 pub(crate) fn to_caller(headers: &mut HeaderMap) {
-    for name in nominated(headers) {
-        if !END_TO_END.contains(&name) {
-            headers.remove(name);
-        }
-    }
+    remove_nominated(headers);
     remove_all(headers, &HOP_BY_HOP);
 }
 
@@ -154,24 +160,22 @@ fn remove_all(headers: &mut HeaderMap, names: &[&str]) {
     }
 }
 
+/// What is left is one field again: HTTP/2 may have split it, and HTTP/1.1 must not see that
+/// (RFC 9113 §8.2.3).
 fn remove_token_cookie(headers: &mut HeaderMap) {
     let is_token = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         name.trim().eq_ignore_ascii_case(TOKEN_COOKIE)
     };
-    let mut kept: Vec<HeaderValue> = Vec::new();
-    for value in headers.get_all(COOKIE) {
-        // What is not text is no list of cookies that could be looked through.
-        let Ok(text) = value.to_str() else { continue };
-        let pairs: Vec<&str> = text.split(';').filter(|pair| !is_token(pair)).collect();
-        let text = pairs.join(";");
-        if let (false, Ok(value)) = (text.trim().is_empty(), text.trim().parse()) {
-            kept.push(value);
-        }
-    }
+    // What is not text is no list of cookies that could be looked through.
+    let texts = headers.get_all(COOKIE).iter();
+    let texts = texts.filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';').filter(|pair| !is_token(pair)));
+    let pairs = pairs.map(str::trim).filter(|pair| !pair.is_empty());
+    let kept = pairs.collect::<Vec<_>>().join("; ");
     headers.remove(COOKIE);
-    for value in kept {
-        headers.append(COOKIE, value);
+    if let (false, Ok(value)) = (kept.is_empty(), kept.parse()) {
+        headers.insert(COOKIE, value);
     }
 }
 
@@ -247,6 +251,26 @@ mod tests {
     }
 
     #[test]
+    fn who_names_no_host_has_no_target() {
+        for (version, uri, host, expected) in [
+            (Version::HTTP_11, "/v1", None, "*"),
+            (Version::HTTP_11, "http://a/v1", None, "*"),
+            (Version::HTTP_11, "/v1", Some("a"), "/v1"),
+            (Version::HTTP_11, "/v1", Some(""), "/v1"),
+            (Version::HTTP_10, "/v1", None, "/v1"),
+            (Version::HTTP_2, "http://a/v1", None, "http://a/v1"),
+        ] {
+            let mut request = http::Request::get(uri).version(version);
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            received(&mut parts);
+            assert_eq!(parts.uri, expected, "{version:?} {uri}");
+        }
+    }
+
+    #[test]
     fn nothing_of_the_callers_connection_or_credentials_goes_on() {
         let mut map = headers(&[
             ("accept", "*/*"),
@@ -255,6 +279,7 @@ mod tests {
             ("connection", "keep-alive"),
             ("cookie", "a=1; token=secret; b=2"),
             ("cookie", "Token=secret"),
+            ("cookie", "c=3;"),
             ("expect", "100-continue"),
             ("forwarded", "for=1.1.1.1"),
             ("host", "a"),
@@ -276,7 +301,7 @@ mod tests {
             "x-forwarded-proto",
         ];
         assert_eq!(names(&map), expected);
-        assert_eq!(map["cookie"], "a=1; b=2");
+        assert_eq!(map["cookie"], "a=1; b=2; c=3");
         assert_eq!(map["x-forwarded-for"], "192.0.2.7");
         to_upstream(&mut map, Some(&hop()), true);
         assert_eq!(map["te"], "trailers");

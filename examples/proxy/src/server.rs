@@ -81,7 +81,7 @@ impl Callers {
         // A closed semaphore is none of ours; what waits here has read nothing yet.
         let _turn = self.turns.acquire().await;
         let (mut parts, body) = request.into_parts();
-        headers::remove_nominated(&mut parts.headers);
+        headers::received(&mut parts);
         let host = parts.headers.get(HOST).cloned();
         let named = || parts.uri.authority()?.as_str().parse().ok();
         let hop = Hop {

@@ -98,6 +98,8 @@ impl Service {
     /// [`ServiceError`]; nothing runs then.
     pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
         meters::install();
+        // Before anybody can know that it runs: until then SIGHUP ends the process.
+        let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
         let listener = listen(config.listen).await?;
         let admin = match config.admin_listen {
@@ -136,7 +138,7 @@ impl Service {
             ledger: watched,
             promotions,
         };
-        service.run(listener, admin, callers, loaded, records, stopped)?;
+        service.run(listener, admin, callers, loaded, records, (ask, stopped));
         Ok(service)
     }
 
@@ -147,8 +149,8 @@ impl Service {
         callers: Callers,
         loaded: Loaded,
         records: Records,
-        stopped: watch::Receiver<bool>,
-    ) -> Result<(), ServiceError> {
+        (ask, stopped): (mpsc::Receiver<()>, watch::Receiver<bool>),
+    ) {
         let Records { ledger, promotions } = records;
         let Loaded {
             config,
@@ -186,7 +188,6 @@ impl Service {
             };
             tasks.spawn(server::run(admin, front, limit, stopped.clone()));
         }
-        let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
             promotions,
             dirs: access_seen,
@@ -204,7 +205,6 @@ impl Service {
                 ledger.event("candidate.tried_out", body).await;
             }
         });
-        Ok(())
     }
 
     /// Where callers come in.

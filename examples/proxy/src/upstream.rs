@@ -47,7 +47,6 @@ struct Shared {
     places: Arc<Semaphore>,
     /// What it is called in metrics.
     name: Arc<str>,
-    dialect: Dialect,
     talks: Talks,
 }
 
@@ -65,18 +64,11 @@ type Answer = Response<UpstreamBody>;
 
 impl Upstream {
     pub(crate) fn new(config: UpstreamConfig, talks: Talks) -> Result<Self, ClientError> {
-        let mut dialects = config.surfaces.iter().map(|surface| surface.dialect());
-        let first = dialects.next().unwrap_or(Dialect::Problem);
-        let dialect = match dialects.all(|other| other == first) {
-            true => first,
-            false => Dialect::Problem,
-        };
         Ok(Self {
             shared: Arc::new(Shared {
                 client: Client::new(config.connect_timeout)?,
                 places: Arc::new(Semaphore::new(config.max_requests)),
                 name: config.origin.authority.as_str().into(),
-                dialect,
                 talks,
                 config,
             }),
@@ -84,8 +76,9 @@ impl Upstream {
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
-        let Shared { name, dialect, .. } = &*self.shared;
+        let name = &self.shared.name;
         let grpc = is_grpc(&request);
+        let dialect = request.extensions().get::<Dialect>().copied();
         let began = Instant::now();
         let answered = self.shared.forward(request, grpc).await;
         match answered {
@@ -98,7 +91,7 @@ impl Upstream {
                 tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
                 let voice = match grpc {
                     true => Voice::Grpc,
-                    false => Voice::Http(*dialect),
+                    false => Voice::Http(dialect.unwrap_or(Dialect::Problem)),
                 };
                 let answer = failure.answer(voice);
                 answer.map(|text| UpstreamBody {

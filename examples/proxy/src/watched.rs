@@ -32,8 +32,12 @@ impl Watched {
     }
 
     /// Whether decisions become durable. While they do not, asking tries: nobody else may,
-    /// since who asks sends no requests to a service that is not ready.
+    /// since who asks sends no requests to a service that is not ready. On a full disk the
+    /// ledger tries by itself, and what is tried here would be stored all the same.
     pub(crate) async fn is_storing(&self) -> bool {
+        if self.ledger.is_full() {
+            return false;
+        }
         if self.state.failing.load(Ordering::Relaxed) && self.state.may_probe() {
             let tried = self
                 .ledger

@@ -99,9 +99,11 @@ fn a_full_disk_allows_nothing_records_refusals_and_recovers() {
         assert!(service.deny(), "a refusal is recorded from the reserve");
         assert!(service.allow().is_err());
     }
+    assert!(service.ledger.is_full());
     let acknowledged = service.acknowledged();
     sim.capacity(None);
     until(|| service.allow().is_ok());
+    assert!(!service.ledger.is_full());
     service.ledger.close().unwrap();
     let classes = settled(&sim);
     assert!(acknowledged.iter().all(|id| classes.contains_key(id)));

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
 
-use super::dialect;
+use super::dialect::Said;
 
 use crate::surface::Dialect;
 
@@ -117,14 +117,18 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
 }
 
 fn http(notice: &Notice, dialect: Dialect, id: RecordId) -> Response<Bytes> {
-    let mut headers = HeaderMap::new();
     let text = sentence(notice);
-    let (media_type, body) = dialect::write(dialect, notice, &text, id, &mut headers);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    let mut response = Response::new(Bytes::from(body));
-    *response.headers_mut() = headers;
+    let said = Said {
+        http: notice.status.http(),
+        status: notice.status,
+        fault: notice.fault,
+        code: notice.code,
+        text: &text,
+        id: Some(id),
+    };
+    let mut response = said.in_words_of(dialect);
     *response.status_mut() =
-        StatusCode::from_u16(notice.status.http()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        StatusCode::from_u16(said.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     response
 }
 

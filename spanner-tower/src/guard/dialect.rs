@@ -1,8 +1,10 @@
 //! The shape of a refusal in each dialect: what official clients look into for the reason.
 
-use http::{HeaderMap, HeaderName};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use spanner_core::{Fault, Notice, RecordId, Status};
+use spanner_core::{Fault, RecordId, Status};
 
 use super::answer::set;
 use crate::surface::Dialect;
@@ -13,80 +15,141 @@ const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 /// Where AWS clients look for the class.
 const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// The media type and the body of a refusal; what stands in headers is set.
-pub(super) fn write(
-    dialect: Dialect,
-    notice: &Notice,
-    text: &str,
-    id: RecordId,
-    headers: &mut HeaderMap,
-) -> (&'static str, String) {
-    let status = notice.status.http();
-    let body = match dialect {
-        Dialect::OpenAi => {
-            set(headers, ERROR_MESSAGE, text);
-            json!({"error": {
-                "message": text,
-                "type": openai(notice.fault),
-                "param": null,
-                "code": notice.code,
-            }})
-        }
-        Dialect::HuggingFace => {
-            set(headers, ERROR_MESSAGE, text);
-            if let Some(code) = hugging_face(notice) {
-                set(headers, ERROR_CODE, code);
-            }
-            json!({"error": text})
-        }
-        Dialect::Tgi => {
-            set(headers, ERROR_MESSAGE, text);
-            json!({"error": text, "error_type": notice.fault.as_str()})
-        }
-        Dialect::OpenInference => json!({"error": text}),
-        Dialect::TorchServe => {
-            json!({"code": status, "type": aws(notice.status), "message": text})
-        }
-        Dialect::Anthropic => json!({
-            "type": "error",
-            "error": {"type": anthropic(notice.status), "message": text},
-            "request_id": id,
-        }),
-        Dialect::Cohere => json!({"id": id, "message": text}),
-        Dialect::Google => json!({"error": {
-            "code": status,
-            "message": text,
-            "status": google(notice.status),
-            "details": [{
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": notice.code.to_ascii_uppercase(),
-                "domain": "spanner",
-            }],
-        }}),
-        Dialect::Aws => {
-            set(headers, AMZN_ERROR, aws(notice.status));
-            json!({"message": text})
-        }
-        Dialect::Mlflow => json!({"error_code": mlflow(notice.status), "message": text}),
-        Dialect::Git => return ("text/plain; charset=utf-8", format!("{text}\n")),
-        Dialect::Problem => {
-            let problem = problem(notice, text, id);
-            return ("application/problem+json", problem.to_string());
-        }
-    };
-    ("application/json", body.to_string())
+/// What is said, apart from how.
+pub(super) struct Said<'a> {
+    pub(super) http: u16,
+    pub(super) status: Status,
+    pub(super) fault: Fault,
+    pub(super) code: &'a str,
+    pub(super) text: &'a str,
+    /// The record, if the one who speaks knows it.
+    pub(super) id: Option<RecordId>,
 }
 
-/// RFC 9457 §3.
-fn problem(notice: &Notice, text: &str, id: RecordId) -> Value {
-    json!({
-        "type": "about:blank",
-        "title": notice.code,
-        "status": notice.status.http(),
-        "detail": text,
-        "fault": notice.fault.as_str(),
-        "decision": id,
-    })
+impl Dialect {
+    /// What a service behind the guard answers if it cannot serve, in the words of the API:
+    /// with a stable `code` for programs and a `text` for people. The guard puts the dialect
+    /// of the route that was called into the request's extensions.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use spanner_tower::surface::Dialect;
+    ///
+    /// let text = "the model's server cannot be reached";
+    /// let answer = Dialect::Anthropic.failure(StatusCode::BAD_GATEWAY, "unreachable", text);
+    /// assert_eq!(answer.status(), 502);
+    /// assert!(answer.body().starts_with(br#"{"error":{"message":"the model's server"#));
+    /// ```
+    #[must_use]
+    pub fn failure(self, status: StatusCode, code: &str, text: &str) -> Response<Bytes> {
+        let (class, fault) = match status {
+            StatusCode::GATEWAY_TIMEOUT => (Status::RequestTimeout, Fault::ModelTimeout),
+            status if status.is_client_error() => (Status::BadRequest, Fault::AmbiguousRequest),
+            _ => (Status::Unavailable, Fault::Model),
+        };
+        let said = Said {
+            http: status.as_u16(),
+            status: class,
+            fault,
+            code,
+            text,
+            id: None,
+        };
+        let mut response = said.in_words_of(self);
+        *response.status_mut() = status;
+        response
+    }
+}
+
+impl Said<'_> {
+    /// Headers and body in which clients of the API look for the reason. The status is not
+    /// set.
+    pub(super) fn in_words_of(&self, dialect: Dialect) -> Response<Bytes> {
+        let mut headers = HeaderMap::new();
+        let (media_type, body) = self.write(dialect, &mut headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        let mut response = Response::new(Bytes::from(body));
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// The media type and the body; what stands in headers is set.
+    fn write(&self, dialect: Dialect, headers: &mut HeaderMap) -> (&'static str, String) {
+        let Self { status, text, .. } = *self;
+        let mut body = match dialect {
+            Dialect::OpenAi => {
+                set(headers, ERROR_MESSAGE, text);
+                json!({"error": {
+                    "message": text,
+                    "type": openai(self.fault),
+                    "param": null,
+                    "code": self.code,
+                }})
+            }
+            Dialect::HuggingFace => {
+                set(headers, ERROR_MESSAGE, text);
+                if let Some(code) = hugging_face(self.fault) {
+                    set(headers, ERROR_CODE, code);
+                }
+                json!({"error": text})
+            }
+            Dialect::Tgi => {
+                set(headers, ERROR_MESSAGE, text);
+                json!({"error": text, "error_type": self.fault.as_str()})
+            }
+            Dialect::OpenInference => json!({"error": text}),
+            Dialect::TorchServe => {
+                json!({"code": self.http, "type": aws(status), "message": text})
+            }
+            Dialect::Anthropic => json!({
+                "type": "error",
+                "error": {"type": anthropic(status), "message": text},
+            }),
+            Dialect::Cohere => json!({"message": text}),
+            Dialect::Google => json!({"error": {
+                "code": self.http,
+                "message": text,
+                "status": google(status),
+                "details": [{
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": self.code.to_ascii_uppercase(),
+                    "domain": "spanner",
+                }],
+            }}),
+            Dialect::Aws => {
+                set(headers, AMZN_ERROR, aws(status));
+                json!({"message": text})
+            }
+            Dialect::Mlflow => json!({"error_code": mlflow(status), "message": text}),
+            Dialect::Git => return ("text/plain; charset=utf-8", format!("{text}\n")),
+            Dialect::Problem => self.problem(),
+        };
+        let id = match dialect {
+            Dialect::Anthropic => Some("request_id"),
+            Dialect::Cohere => Some("id"),
+            Dialect::Problem => Some("decision"),
+            _ => None,
+        };
+        if let (Some(name), Some(id), Some(members)) = (id, self.id, body.as_object_mut()) {
+            members.insert(name.to_owned(), json!(id));
+        }
+        let media_type = match dialect {
+            Dialect::Problem => "application/problem+json",
+            _ => "application/json",
+        };
+        (media_type, body.to_string())
+    }
+
+    /// RFC 9457 §3.
+    fn problem(&self) -> Value {
+        json!({
+            "type": "about:blank",
+            "title": self.code,
+            "status": self.http,
+            "detail": self.text,
+            "fault": self.fault.as_str(),
+        })
+    }
 }
 
 /// The `type` that the OpenAI API uses for errors of this class.
@@ -101,8 +164,8 @@ const fn openai(fault: Fault) -> &'static str {
 }
 
 /// `GatedRepo` is what the Hub says of a repository that the caller may know of and not use.
-const fn hugging_face(notice: &Notice) -> Option<&'static str> {
-    match notice.fault {
+const fn hugging_face(fault: Fault) -> Option<&'static str> {
+    match fault {
         Fault::Permission | Fault::PolicyError => Some("GatedRepo"),
         _ => None,
     }

@@ -288,6 +288,10 @@ impl<B> Admitted<B> {
         parts.extensions.remove::<Permitted>();
         parts.extensions.remove::<Further>();
         parts.extensions.insert(Guarded);
+        parts.extensions.remove::<Dialect>();
+        if let Voice::Http { dialect, .. } = voice {
+            parts.extensions.insert(dialect);
+        }
         if let Some(permitted) = Permitted::of(&permit) {
             parts.extensions.insert(permitted);
         }

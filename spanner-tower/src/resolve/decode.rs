@@ -35,12 +35,9 @@ impl Decoder {
             None | Some("identity") => Ok(Self::Identity),
             Some("gzip" | "x-gzip") => Ok(Self::Gzip(Box::new(GzDecoder::new(Vec::new())))),
             Some("deflate") => Ok(Self::Deflate(Box::new(ZlibDecoder::new(Vec::new())))),
-            Some("zstd") => {
-                let decoder = zstd::stream::write::Decoder::new(Vec::new());
-                decoder
-                    .map(|decoder| Self::Zstd(Box::new(decoder)))
-                    .map_err(|_| refused)
-            }
+            Some("zstd") => zstd_decoder()
+                .map(|decoder| Self::Zstd(Box::new(decoder)))
+                .map_err(|_| refused),
             Some(_) => Err(refused),
         }
     }
@@ -115,6 +112,15 @@ impl Decoder {
             Self::Zstd(decoder) => take(decoder.get_ref()),
         }
     }
+}
+
+fn zstd_decoder() -> std::io::Result<zstd::stream::write::Decoder<'static, Vec<u8>>> {
+    /// 8 MiB, which is what may be asked of who decodes this content encoding (RFC 9659 §3).
+    /// A frame that asks for more would have as much kept.
+    const MAX_WINDOW_LOG: u32 = 23;
+    let mut decoder = zstd::stream::write::Decoder::new(Vec::new())?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(decoder)
 }
 
 /// Writes all of a piece. A decoder that takes nothing more has met its end: what follows is

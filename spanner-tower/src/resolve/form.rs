@@ -2,9 +2,11 @@
 //!
 //! 1. A field that decides must stand once, plainly named: no `name*`, nothing but a name
 //!    and a file name in its disposition.
-//! 2. A file's content is passed over, unless lines of JSON are looked for in it.
+//! 2. A file's content is passed over, unless lines of JSON are looked for in it. What it is for
+//!    may stand behind it.
 //! 3. Nothing stands before the first boundary or after the last one, where some parsers
-//!    look and others do not.
+//!    look and others do not. A boundary stands alone on its line and nowhere else, and lines
+//!    end with CR and LF, since some parsers take less for one.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,6 +27,9 @@ use crate::surface::{Place, Want};
 
 /// Bytes of a field that decides: four times the longest model's name.
 const MAX_FIELD: usize = 1024;
+
+/// Bytes of the headers of one part; clients send some 100.
+const MAX_HEADERS: usize = 8 * 1024;
 
 /// Fields of one form; OpenAI's largest has some 20.
 const MAX_FIELDS: usize = 1024;
@@ -52,6 +57,7 @@ pub(super) enum FormScan {
 
 /// A multipart body. The parser pulls; what arrives is put where it pulls from.
 pub(super) struct Parts {
+    sought: Sought,
     shared: Arc<Shared>,
     reading: Option<Pin<Box<Read>>>,
     edges: Edges,
@@ -64,7 +70,14 @@ type Read = dyn Future<Output = Result<(), RequestFault>> + Send;
 struct Shared {
     arrived: Mutex<(VecDeque<Bytes>, bool)>,
     fields: Mutex<Found>,
-    lines: Mutex<Option<LineScan>>,
+    file: Mutex<Option<File>>,
+}
+
+/// A file in which lines of JSON may stand.
+struct File {
+    lines: LineScan,
+    /// What is wrong with them, which counts if they are to be lines of JSON.
+    read: Result<(), RequestFault>,
 }
 
 impl FormScan {
@@ -84,7 +97,7 @@ impl FormScan {
         }
         let boundary =
             multer::parse_boundary(content_type).map_err(|_| RequestFault::ContentType)?;
-        let once = multipart.matches("boundary").count() == 1;
+        let once = parameters(&multipart, "boundary") == 1;
         let plain = boundary.bytes().all(|byte| byte.is_ascii_graphic());
         match once && plain && (1..=70).contains(&boundary.len()) {
             true => Ok(Self::Multipart(Parts::new(boundary, sought))),
@@ -104,10 +117,9 @@ impl FormScan {
     pub(super) fn lines(&self) -> Found {
         match self {
             Self::Multipart(parts) => {
-                let lines = lock(&parts.shared.lines);
-                lines
-                    .as_ref()
-                    .map_or_else(Found::default, |lines| lines.found().clone())
+                let file = lock(&parts.shared.file);
+                let found = file.as_ref().map(|file| file.lines.found().clone());
+                found.unwrap_or_default()
             }
             Self::Encoded { .. } => Found::default(),
         }
@@ -144,6 +156,16 @@ impl FormScan {
             } => encoded(arrived, sought, fields),
         }
     }
+}
+
+/// How often a parameter of this name stands in a media type, extended or continued (RFC
+/// 2231) ones among them.
+fn parameters(media_type: &str, name: &str) -> usize {
+    let names = media_type
+        .split(';')
+        .map(|parameter| parameter.split('=').next().unwrap_or_default());
+    let same = |found: &&str| found.trim().split('*').next() == Some(name);
+    names.filter(same).count()
 }
 
 /// Reads a URL-encoded form that is whole.
@@ -196,13 +218,14 @@ impl Parts {
         let shared = Arc::new(Shared {
             arrived: Mutex::default(),
             fields: Mutex::new(Found::at_places(sought.fields.len())),
-            lines: Mutex::new(sought.lines.clone().map(LineScan::new)),
+            file: Mutex::new(sought.lines.clone().map(File::new)),
         });
         let edges = Edges::new(&boundary);
         let pieces = Pieces(Arc::clone(&shared));
         let multipart = Multipart::new(pieces, boundary);
-        let reading = Box::pin(read(multipart, sought, Arc::clone(&shared)));
+        let reading = Box::pin(read(multipart, sought.clone(), Arc::clone(&shared)));
         Self {
+            sought,
             shared,
             reading: Some(reading),
             edges,
@@ -219,10 +242,15 @@ impl Parts {
     fn end(&mut self) -> Result<(), RequestFault> {
         lock(&self.shared.arrived).1 = true;
         self.advance()?;
-        if let Some(lines) = &mut *lock(&self.shared.lines) {
-            lines.end()?;
+        if let Some(file) = &mut *lock(&self.shared.file) {
+            match is_batch(&self.sought, &self.shared)? {
+                Some(true) => file.end()?,
+                Some(false) => {}
+                // Nobody says what the file is for.
+                None => return Err(RequestFault::Form),
+            }
         }
-        match self.reading.is_none() && self.edges.closed {
+        match self.reading.is_none() && self.edges.is_closed() {
             true => Ok(()),
             false => Err(RequestFault::Form),
         }
@@ -243,6 +271,33 @@ impl Parts {
                 read
             }
         }
+    }
+}
+
+impl File {
+    fn new(places: Arc<[Place]>) -> Self {
+        let lines = LineScan::new(places);
+        Self {
+            lines,
+            read: Ok(()),
+        }
+    }
+
+    /// Reads on, until something is wrong. That is an error at once where the file is known
+    /// to be lines of JSON; where it may turn out to be, it is kept.
+    fn feed(&mut self, chunk: &[u8], known: bool) -> Result<(), RequestFault> {
+        if self.read.is_ok() {
+            self.read = self.lines.feed(chunk);
+        }
+        match known {
+            true => self.read.clone(),
+            false => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), RequestFault> {
+        self.read.clone()?;
+        self.lines.end()
     }
 }
 
@@ -267,8 +322,8 @@ async fn read(
                 return Err(RequestFault::SelectorConflict);
             }
             let batch = is_batch(&sought, &shared)?;
-            pass(field, |chunk| match &mut *lock(&shared.lines) {
-                Some(lines) if batch => lines.feed(chunk),
+            pass(field, |chunk| match &mut *lock(&shared.file) {
+                Some(file) if batch != Some(false) => file.feed(chunk, batch.is_some()),
                 _ => Ok(()),
             })
             .await?;
@@ -294,15 +349,15 @@ async fn read(
     Ok(())
 }
 
-/// Whether the file names models: it does if the purpose of the upload, which must stand
-/// before it, is a batch.
-fn is_batch(sought: &Sought, shared: &Shared) -> Result<bool, RequestFault> {
+/// Whether the file names models: it does if the purpose of the upload, as far as it is
+/// known, is a batch.
+fn is_batch(sought: &Sought, shared: &Shared) -> Result<Option<bool>, RequestFault> {
     let Some(purpose) = sought.fields.iter().position(|(name, _)| name == "purpose") else {
-        return Ok(true);
+        return Ok(Some(true));
     };
     match lock(&shared.fields).at(purpose) {
-        [] => Err(RequestFault::Form),
-        [purpose] => Ok(purpose == "batch"),
+        [] => Ok(None),
+        [purpose] => Ok(Some(purpose == "batch")),
         _ => Err(RequestFault::SelectorConflict),
     }
 }
@@ -333,7 +388,10 @@ fn plain_name(field: &Field<'_>) -> Result<String, RequestFault> {
     let small = disposition.to_ascii_lowercase();
     let named = small.replace("filename=", "").replace("filename*=", "");
     let once = named.matches("name=").count() == 1 && !named.contains("name*");
-    let quoted = disposition.contains(&format!("name=\"{name}\""));
+    let as_sent = format!("name=\"{name}\"");
+    let behind = disposition.split_once(as_sent.as_str());
+    let behind = behind.map(|(_, behind)| behind.trim_start());
+    let quoted = behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(';'));
     let plain = name
         .bytes()
         .all(|byte| byte.is_ascii_graphic() || byte == b' ');
@@ -363,54 +421,103 @@ impl Stream for Pieces {
     }
 }
 
-/// The two ends of a body.
+/// The lines of a body that tell its parts, which all parsers must find alike: some take a bare
+/// line feed for the end of a line, some a boundary with something behind it.
 struct Edges {
-    first: Vec<u8>,
-    /// The closing delimiter (RFC 2046 §5.1.1), which stands at the beginning of a line.
-    last: Vec<u8>,
-    seen: usize,
-    /// What of it may have begun.
-    begun: Vec<u8>,
-    closed: bool,
+    /// `--boundary` (RFC 2046 §5.1.1).
+    mark: Vec<u8>,
+    /// What was not looked through yet.
+    unread: Vec<u8>,
+    at: Edge,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// The first boundary.
+    First,
+    /// What stands behind a boundary.
+    Behind,
+    Headers,
+    Content,
+    /// Nothing.
+    Closed,
 }
 
 impl Edges {
     fn new(boundary: &str) -> Self {
         Self {
-            first: format!("--{boundary}").into_bytes(),
-            last: format!("\r\n--{boundary}--").into_bytes(),
-            seen: 0,
-            begun: b"\r\n".to_vec(),
-            closed: false,
+            mark: format!("--{boundary}").into_bytes(),
+            unread: Vec::new(),
+            at: Edge::First,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.at == Edge::Closed
     }
 
     /// # Errors
     /// [`RequestFault::Form`] if something stands before the first boundary or after the
-    /// last one.
+    /// last one, or if a line could be taken for something else than it is.
     fn saw(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
-        let begins = self.first.iter().skip(self.seen).zip(bytes);
-        if begins.clone().any(|(due, byte)| due != byte) {
-            return Err(RequestFault::Form);
+        self.unread.extend_from_slice(bytes);
+        while let Some((taken, next)) = self.next()? {
+            self.unread.drain(..taken);
+            self.at = next;
         }
-        self.seen += begins.count();
-        let mut after = bytes.to_vec();
-        if !self.closed {
-            self.begun.extend_from_slice(bytes);
-            let Some(at) = memmem::find(&self.begun, &self.last) else {
-                let keep = self.last.len() - 1;
-                let excess = self.begun.len().saturating_sub(keep);
-                self.begun.drain(..excess);
-                return Ok(());
-            };
-            self.closed = true;
-            after = self.begun.split_off(at + self.last.len());
-        }
-        match after.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-            true => Ok(()),
-            false => Err(RequestFault::Form),
+        Ok(())
+    }
+
+    /// How many bytes are looked through, and what follows; `None` until more has come.
+    fn next(&mut self) -> Result<Option<(usize, Edge)>, RequestFault> {
+        let refused = Err(RequestFault::Form);
+        let (unread, mark) = (self.unread.as_slice(), self.mark.as_slice());
+        match self.at {
+            Edge::First if unread.starts_with(mark) => Ok(Some((mark.len(), Edge::Behind))),
+            Edge::First if mark.starts_with(unread) => Ok(None),
+            Edge::First => refused,
+            Edge::Behind if unread.starts_with(b"\r\n") => Ok(Some((2, Edge::Headers))),
+            Edge::Behind if unread.starts_with(b"--") => Ok(Some((2, Edge::Closed))),
+            Edge::Behind if matches!(unread, [] | b"\r" | b"-") => Ok(None),
+            Edge::Behind => refused,
+            Edge::Headers => match memmem::find(unread, b"\r\n\r\n") {
+                None if unread.len() <= MAX_HEADERS => Ok(None),
+                Some(end) if end <= MAX_HEADERS && are_plain(unread.get(..end)) => {
+                    Ok(Some((end + 4, Edge::Content)))
+                }
+                _ => refused,
+            },
+            Edge::Content => match memmem::find(unread, mark) {
+                Some(at) if unread.get(..at).is_some_and(|b| b.ends_with(b"\r\n")) => {
+                    Ok(Some((at + mark.len(), Edge::Behind)))
+                }
+                Some(_) => refused,
+                None => {
+                    // A boundary may have begun, and the end of a line before it.
+                    let kept = mark.len() + 1;
+                    let passed = unread.len().saturating_sub(kept);
+                    self.unread.drain(..passed);
+                    Ok(None)
+                }
+            },
+            Edge::Closed if unread.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+                self.unread.clear();
+                Ok(None)
+            }
+            Edge::Closed => refused,
         }
     }
+}
+
+/// Whether the headers of a part are lines that end with CR and LF, none of them folded.
+fn are_plain(headers: Option<&[u8]>) -> bool {
+    let text = headers.and_then(|headers| str::from_utf8(headers).ok());
+    text.is_some_and(|text| {
+        text.split("\r\n").all(|line| {
+            !line.is_empty() && !line.starts_with([' ', '\t']) && !line.contains(['\r', '\n'])
+        })
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -44,7 +44,8 @@
 //! 4. `one_model = true`: the server runs one model whatever a request names. Where a
 //!    [default model](Surface::default_model) is bound, it is decided too whenever one is
 //!    run.
-//! 5. `reserved`: `words` that no slot of `slots` can hold.
+//! 5. `reserved`: `words` that no slot of `slots` can hold, or begin with if it stands for
+//!    several segments.
 //! 6. `secondary`: as below, for every route that runs a model and looks for its name in a
 //!    JSON body.
 //! 7. `paths`: texts that `$name` stands for in paths, each a path of its own.

@@ -285,7 +285,11 @@ impl Slot {
         let raw = text.strip_suffix(self.end.as_str())?;
         // Servers differ in which colon ends the name.
         let two_ways = self.end.starts_with(':') && raw.contains(':');
-        let reserved = self.reserved.iter().any(|word| word == raw);
+        let first = raw.split('/').next();
+        let reserved = self
+            .reserved
+            .iter()
+            .any(|word| Some(word.as_str()) == first);
         (!raw.is_empty() && !two_ways && !reserved).then_some(Held {
             raw,
             slashes: self.slashes,

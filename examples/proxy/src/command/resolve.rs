@@ -83,7 +83,7 @@ async fn see(dispatch: Dispatch, request: Vec<u8>) -> Value {
 
 async fn look(dispatch: &Dispatch, request: Request<Incoming>) -> Value {
     let (mut parts, body) = request.into_parts();
-    headers::remove_nominated(&mut parts.headers);
+    headers::received(&mut parts);
     let resolved = match dispatch.door(&mut parts) {
         Some(door) => {
             door.resolver

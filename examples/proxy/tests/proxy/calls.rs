@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use axum::routing::post as route;
 use bytes::Bytes;
+use http::Request;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use spanner_core::record::{Finish, OutcomeClass};
@@ -214,6 +215,39 @@ async fn a_model_that_gives_no_answer_is_not_taken_for_a_refusal() {
         let outcome = stage.rows().pop().unwrap().outcome.unwrap();
         assert_eq!((outcome.class, outcome.status), (class, Some(status)));
     }
+}
+
+#[tokio::test]
+async fn a_model_that_is_down_is_reported_in_the_words_of_its_api() {
+    let stage = Stage::set().await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let down = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    let lines = format!(
+        "{}host = \"openai\"\n\
+         [[upstream]]\nsurface = \"anthropic\"\nurl = \"{down}\"\nhost = \"anthropic\"\n\
+         [[upstream]]\nsurface = \"hf-hub\"\nurl = \"{down}\"\nhost = \"hub\"\n",
+        openai(&down)
+    );
+    let service = stage.serve(&lines).await;
+    let token = stage.token("alice", &["support"]);
+    for (host, path, text_at) in [
+        ("openai", "/v1/chat/completions", "/error/message"),
+        ("anthropic", "/v1/messages", "/error/message"),
+        ("hub", "/api/models/acme/sentiment/like", "/error"),
+    ] {
+        let address = format!("http://{}{path}", service.address());
+        let request = Request::post(address)
+            .header("host", host)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"));
+        let reply = ask(request, prompt()).await;
+        assert_eq!(reply.status, 502, "{path}");
+        assert_eq!(reply.header("content-type"), "application/json", "{path}");
+        let text = reply.json().pointer(text_at).unwrap().to_string();
+        assert!(text.contains("cannot be reached"), "{path}: {text}");
+    }
+    service.stop().await.unwrap();
 }
 
 /// A server that closes every connection as soon as something comes.

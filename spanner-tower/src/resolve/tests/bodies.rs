@@ -256,6 +256,23 @@ async fn a_body_cut_at_any_byte_says_the_same() {
     }
 }
 
+fn zstd_in_window(log: u32, content: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(log).unwrap();
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_zstd_frame_gets_no_more_memory_than_the_encoding_may_ask_for() {
+    let headers = [JSON, ("content-encoding", "zstd")];
+    let body = |log| zstd_in_window(log, b"{\"model\":\"a\"}");
+    let found = chat(&body(23), &headers).await;
+    assert_eq!(found.unwrap(), ["generate on a"]);
+    let found = chat(&body(24), &headers).await;
+    assert_eq!(found, Err(fault(RequestFault::Encoding)));
+}
+
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(content).unwrap();
