@@ -81,7 +81,8 @@ pub(crate) fn received(parts: &mut Parts) {
     }
 }
 
-fn remove_nominated(headers: &mut HeaderMap) {
+/// Takes away what `Connection` names.
+pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         if !END_TO_END.contains(&name) {
             headers.remove(name);

@@ -83,7 +83,8 @@ async fn see(dispatch: Dispatch, request: Vec<u8>) -> Value {
 
 async fn look(dispatch: &Dispatch, request: Request<Incoming>) -> Value {
     let (mut parts, body) = request.into_parts();
-    headers::received(&mut parts);
+    // What is written by hand may leave `Host` out; then it is for an upstream without one.
+    headers::remove_nominated(&mut parts.headers);
     let resolved = match dispatch.door(&mut parts) {
         Some(door) => {
             door.resolver

@@ -1,10 +1,11 @@
-//! The command line: `check`, and `ledger`.
+//! The command line: `check`, `resolve`, and `ledger`.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Model, Stage, ask, binary, chat, openai, prompt};
 
@@ -36,6 +37,74 @@ async fn check_exits_with_1_and_every_problem_or_with_0() {
         assert!(said.contains(place), "{place} is not in\n{said}");
     }
     assert!(!stage.path("ledger").exists());
+}
+
+/// What `resolve` says of a raw request.
+fn resolve(config: &str, request: &[u8]) -> Value {
+    let mut process = Command::new(binary())
+        .args(["resolve", "--config", config])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(request).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn resolve_says_what_is_seen_in_a_request() {
+    let stage = Stage::set().await;
+    let lines = format!(
+        "{}[[upstream]]\nsurface = \"oip-grpc\"\nurl = \"http://127.0.0.1:9000\"\nhost = \"grpc\"\n",
+        openai("http://127.0.0.1:9000")
+    );
+    let config = stage.configure(&lines);
+    let config = config.to_str().unwrap();
+    let chat = |host: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\n{host}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let seen = json!({
+        "pairs": [{"action": "generate", "model": "acme/a", "revision": null}],
+        "surface": "openai",
+        "route": "/v1/chat/completions",
+    });
+    let body = r#"{"model":"acme/a"}"#;
+    // What is written by hand may leave `Host` out.
+    for host in ["host: models\r\n", ""] {
+        assert_eq!(resolve(config, chat(host, body).as_bytes()), seen, "{host}");
+    }
+    for (request, class, status) in [
+        (
+            chat("host: m\r\n", r#"{"model":"a","model":"b"}"#),
+            "ambiguous_request",
+            400,
+        ),
+        (chat("host: m\r\n", "{}"), "ambiguous_request", 403),
+        (chat("host: grpc\r\n", body), "unknown_route", 403),
+        (
+            "GET /none HTTP/1.1\r\nhost: m\r\n\r\n".to_owned(),
+            "unknown_route",
+            403,
+        ),
+        ("what is this\r\n\r\n".to_owned(), "ambiguous_request", 400),
+    ] {
+        let seen = resolve(config, request.as_bytes());
+        assert_eq!(
+            (&seen["refused"], &seen["status"]),
+            (&json!(class), &json!(status)),
+            "{request}"
+        );
+    }
+    let mut call = b"POST /inference.GRPCInferenceService/ModelInfer HTTP/1.1\r\nhost: grpc\r\ncontent-type: application/grpc\r\ncontent-length: 13\r\n\r\n".to_vec();
+    call.extend(b"\0\0\0\0\x08\x0A\x06acme/a");
+    let seen = resolve(config, &call);
+    assert_eq!(seen["pairs"][0]["action"], "predict");
+    assert_eq!(seen["pairs"][0]["model"], "acme/a");
 }
 
 /// A ledger with one call of alice's and one of tina's, who may not.
