@@ -4,7 +4,6 @@ mod export;
 mod history;
 mod summary;
 
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +13,10 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use spanner_core::RecordId;
-use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::record::Decision;
 use spanner_ledger::{
-    Checkpoint, Entries, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention,
-    Row, Selection, VerifierKey, table,
+    Checkpoint, Entries, Entry, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
+    Selection, VerifierKey, table,
 };
 
 use super::{Stop, chain};
