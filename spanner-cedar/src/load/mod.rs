@@ -36,14 +36,6 @@ use manifest::Manifest;
 use organization::Organization;
 use problem::Problems;
 
-/// The keys of each kind of file.
-#[cfg(test)]
-pub(crate) mod keys {
-    pub(crate) use super::case::{KEYS as CASE, REASONS};
-    pub(crate) use super::manifest::KEYS as MANIFEST;
-    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
-}
-
 /// Reads a directory.
 pub(crate) fn from_dir(
     dir: &Path,
@@ -242,4 +234,12 @@ fn role_of(uid: &EntityUid) -> Option<Role> {
         IssuerAlias::new(issuer).ok()?,
         GroupName::new(name).ok()?,
     ))
+}
+
+/// The keys of each kind of file.
+#[cfg(test)]
+pub(crate) mod keys {
+    pub(crate) use super::case::{KEYS as CASE, REASONS};
+    pub(crate) use super::manifest::KEYS as MANIFEST;
+    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
 }
