@@ -236,6 +236,8 @@ impl fmt::Display for Report {
         }
         match (self.cases.len(), failed) {
             (0, _) => f.write_str("there is no case"),
+            (1, 0) => f.write_str("1 case, as expected"),
+            (1, _) => f.write_str("1 case, not as expected"),
             (count, 0) => write!(f, "{count} cases, all as expected"),
             (count, failed) => write!(f, "{count} cases, {failed} not as expected"),
         }

@@ -277,9 +277,9 @@ impl Builder {
         self
     }
 
-    /// A folder that models' own folders are in: each `access.toml` in it, however deep, is
-    /// the manifest of the model that it names. May be said several times. Default: manifests
-    /// stand in `models/` of the access alone.
+    /// A folder that models' own folders are in: each `access.toml` in it, up to 11 folders
+    /// deep, is the manifest of the model that it names. May be said several times. Default:
+    /// manifests stand in `models/` of the access alone.
     ///
     /// Everything else in such a folder is passed over, hidden files and links that lead
     /// nowhere included. A model that has two manifests is a problem that names both files.

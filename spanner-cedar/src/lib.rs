@@ -8,7 +8,10 @@
 //!   organization.toml            environments, issuers, groups, roles, default grants, promotions
 //!   models/acme/sentiment.toml   one manifest per model: who may do what, in each environment
 //!   policies/guardrails.cedar    permits and forbids of the organization, checked by the schema
+//!   cases/sentiment.toml         questions with the answers that the access must give
 //! ```
+//! A manifest may also live in its model's own folder, as `access.toml`
+//! ([`Builder::models_dir`]). [`schemas`] are for editors.
 //!
 //! 1. Nothing is allowed that no grant or permit allows, and a forbid outweighs them all.
 //! 2. A grant gives a *role* (a set of actions) to a principal, on one model in one
@@ -27,7 +30,9 @@
 //! 5. A directory is put in force whole or not at all. Every problem is told at once, with
 //!    file, line, column and what to do ([`LoadError`]); on [`Cedar::reload`] the last good
 //!    access stays.
-//! 6. The answer is exactly plain Cedar's over all grants (as links of templates) and
+//! 6. Whoever `[promotion.X]` lists among its `approvers` holds the role `approver` in `X` on
+//!    every model.
+//! 7. The answer is exactly plain Cedar's over all grants (as links of templates) and
 //!    guardrails, but what is looked at for one question does not grow with the models.
 //!
 //! ```
@@ -74,11 +79,19 @@
 #![doc = include_str!("schema.cedarschema")]
 //! ```
 //!
+//! # Before a change
+//! [`Cedar::test_cases`] asks what must stay so; [`Cedar::diff`] tells who gains and loses
+//! what; [`Cedar::replay`] decides again what was really asked; [`Cedar::shadow`] lets a
+//! candidate answer beside the access in force, and records tell where it would have decided
+//! otherwise. [`Cedar::review`] is the whole matrix, and [`Cedar::explain`] one answer with
+//! everything that led to it.
+//!
 //! # Caveats
 //! A credential of unknown age has `tokenAgeSeconds` 0; a guardrail that must refuse it asks
 //! for `context.tokenAgeKnown`. A sign-in of unknown age counts as older than any. A
 //! guardrail may name a model that has no manifest, and a guardrail or grant an issuer's
-//! role that nobody has: there is no list to check these names against. `tenant` and
+//! role that nobody has: there is no list to check these names against. A review lists such
+//! models, with a name that is near. `tenant` and
 //! `origin` are there only where the credential tells: a guardrail asks
 //! `context has tenant && context.tenant == "…"`.
 //! Whoever calls through an agent is also asked about with `delegationDepth` 0: a permit

@@ -92,7 +92,7 @@ pub struct Guarding {
 impl Access {
     pub(crate) fn review(&self) -> Review {
         let place = |wanted: &Environment| self.environments.iter().position(|it| it == wanted);
-        let mut grants: Vec<Granted> = self.grants.iter().map(|it| self.granted(it)).collect();
+        let mut grants: Vec<Granted> = self.grants.iter().map(|it| self.granted(&it)).collect();
         grants.sort_by(|a, b| {
             (place(&a.environment), &a.model, &a.holder, &a.role).cmp(&(
                 place(&b.environment),
@@ -131,7 +131,7 @@ impl Access {
         }
     }
 
-    fn granted(&self, given: Given<'_>) -> Granted {
+    fn granted(&self, given: &Given<'_>) -> Granted {
         let owner = given
             .model
             .and_then(|model| self.owners.get(model)?.as_ref());

@@ -7,6 +7,7 @@
 //! | metric | kind | labels | |
 //! |---|---|---|---|
 //! | `spanner_decisions_total` | counter | service, environment, surface, issuer, effect, reason | requests decided and recorded |
+//! | `spanner_candidate_differs_total` | counter | service, environment, effect | decisions that an access that is tried out would have made otherwise, by what it would have decided |
 //! | `spanner_record_seconds` | histogram | service, environment | until a decision was durable |
 //! | `spanner_record_failures_total` | counter | service, environment, reason | decisions that were not recorded, so not served |
 //! | `spanner_outcomes_total` | counter | service, environment, surface, class | how requests ended |
@@ -70,10 +71,19 @@ impl Labels {
         if caller.is_some_and(|caller| caller.freshness == Freshness::RotateSoon) {
             counter!("spanner_rotate_soon_total", "issuer" => issuer.clone()).increment(1);
         }
-        let effect = match decision.effect {
+        let word = |effect| match effect {
             Effect::Allow => "allow",
             _ => "deny",
         };
+        if let Some(candidate) = &decision.candidate {
+            counter!(
+                "spanner_candidate_differs_total",
+                "service" => service.clone(), "environment" => environment.clone(),
+                "effect" => word(candidate.effect)
+            )
+            .increment(1);
+        }
+        let effect = word(decision.effect);
         counter!(
             "spanner_decisions_total",
             "service" => service, "environment" => environment, "surface" => surface,

@@ -57,8 +57,10 @@ impl Loaded {
     /// Loads what a configuration names, in which these problems were found already.
     pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
-        let read = std::iter::once(&config.access).chain(&config.models);
-        let access_seen = read.map(|dir| Seen::before_reading(dir)).collect();
+        let models = config.models.iter();
+        let models = models.map(|dir| Seen::before_reading_models(dir));
+        let access_seen = std::iter::once(Seen::before_reading(&config.access));
+        let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(Seen::before_reading);

@@ -37,12 +37,25 @@ pub(crate) struct Reload {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     path: PathBuf,
+    wanted: Wanted,
     read: u64,
     last: u64,
+    /// How often it was asked for since it was looked at.
+    asked: u32,
+}
+
+/// Which files of a path matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// `access.toml`, and no hidden folder: the folders of models hold much else.
+    Manifests,
 }
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Folders of models are looked at each fourth time: there may be many.
+const MODELS_EVERY: u32 = 4;
 /// Directories below one another; a link may lead back up.
 const MAX_DEPTH: usize = 16;
 /// Problems of one reload that the ledger keeps; the log has all.
@@ -202,19 +215,35 @@ impl Seen {
     /// As it is now, which is to be asked before it is read: what changes meanwhile is read
     /// again.
     pub(crate) fn before_reading(path: &Path) -> Self {
-        let now = look(path);
+        Self::before_reading_of(path, Wanted::All)
+    }
+
+    /// The same for a folder of models' own folders.
+    pub(crate) fn before_reading_models(path: &Path) -> Self {
+        Self::before_reading_of(path, Wanted::Manifests)
+    }
+
+    fn before_reading_of(path: &Path, wanted: Wanted) -> Self {
+        let now = look(path, wanted);
         Self {
             path: path.to_owned(),
+            wanted,
             read: now,
             last: now,
+            asked: 0,
         }
     }
 
     /// Whether it changed since it was read, and not since it was looked at last. What is
     /// told once counts as read.
     async fn changed(&mut self) -> bool {
-        let path = self.path.clone();
-        let Ok(now) = spawn_blocking(move || look(&path)).await else {
+        self.asked += 1;
+        if self.wanted == Wanted::Manifests && self.asked < MODELS_EVERY {
+            return false;
+        }
+        self.asked = 0;
+        let (path, wanted) = (self.path.clone(), self.wanted);
+        let Ok(now) = spawn_blocking(move || look(&path, wanted)).await else {
             return false;
         };
         let settled = now == self.last;
@@ -227,14 +256,14 @@ impl Seen {
     }
 }
 
-fn look(path: &Path) -> u64 {
+fn look(path: &Path, wanted: Wanted) -> u64 {
     let mut hasher = DefaultHasher::new();
-    print(path, MAX_DEPTH, &mut hasher);
+    print(path, wanted, MAX_DEPTH, &mut hasher);
     hasher.finish()
 }
 
 /// Takes the print of a file, or of all files below a directory.
-fn print(path: &Path, depth: usize, hasher: &mut DefaultHasher) {
+fn print(path: &Path, wanted: Wanted, depth: usize, hasher: &mut DefaultHasher) {
     path.hash(hasher);
     let Ok(metadata) = fs::metadata(path) else {
         return;
@@ -254,9 +283,23 @@ fn print(path: &Path, depth: usize, hasher: &mut DefaultHasher) {
         return;
     };
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let entries = entries.filter(|entry| wanted.takes(entry));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        print(&path, depth, hasher);
+        print(&path, wanted, depth, hasher);
+    }
+}
+
+impl Wanted {
+    /// Whether an entry matters, as far as that is told without looking at it.
+    fn takes(self, entry: &fs::DirEntry) -> bool {
+        let name = entry.file_name();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        match self {
+            Self::All => true,
+            Self::Manifests if is_file => name == "access.toml",
+            Self::Manifests => !name.to_string_lossy().starts_with('.'),
+        }
     }
 }

@@ -38,14 +38,6 @@ use organization::Organization;
 use overlay::Overlay;
 use problem::Problems;
 
-/// The keys of each kind of file.
-#[cfg(test)]
-pub(crate) mod keys {
-    pub(crate) use super::case::{KEYS as CASE, REASONS};
-    pub(crate) use super::manifest::KEYS as MANIFEST;
-    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
-}
-
 /// What the program brings to the files of an access.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Program<'p> {
@@ -274,4 +266,12 @@ fn assemble(
         grants,
         guardrails: index,
     }
+}
+
+/// The keys of each kind of file.
+#[cfg(test)]
+pub(crate) mod keys {
+    pub(crate) use super::case::{KEYS as CASE, REASONS};
+    pub(crate) use super::manifest::KEYS as MANIFEST;
+    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
 }

@@ -18,7 +18,7 @@ pub(super) fn page(review: &Review) -> String {
     let title = "Who may do what";
     let _: std::fmt::Result = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>\n<p>{} models · {} grants · {} guardrails · access <code>{}</code></p></header>\n",
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header><h1>{title}</h1>\n<p>models: {} · grants: {} · guardrails: {} · access <code>{}</code></p></header>\n",
         review.models.len(),
         review.grants.len(),
         review.guardrails.len(),

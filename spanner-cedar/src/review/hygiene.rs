@@ -10,7 +10,7 @@ use spanner_core::{Effect, Timestamp};
 
 use super::Review;
 use crate::index::Access;
-use crate::load::Holder;
+use crate::load::{Holder, suggestion};
 
 /// What deserves a look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +19,9 @@ pub struct Hygiene {
     /// Groups of the directory that no grant, guardrail, owner or rule names. (What is granted
     /// to a group that the directory has not is a problem when the access is loaded.)
     pub idle_groups: Vec<String>,
+    /// Models that guardrails name and that have no manifest, each with the guardrail: gone, not
+    /// there yet, or misspelt.
+    pub strangers: Vec<String>,
     /// Since when the ledger tells of use, where one was looked at.
     pub known_since: Option<Timestamp>,
     /// Ids of grants that allowed nothing in 90 days, or since the ledger tells if that is
@@ -62,13 +65,22 @@ pub struct Usage {
 
 impl Hygiene {
     pub(super) fn of(access: &Access) -> Self {
-        let mut used = BTreeSet::new();
+        let (mut used, mut strangers) = (BTreeSet::new(), BTreeSet::new());
         used.extend(access.grants.iter().map(|given| given.holder));
         used.extend(access.owners.values().flatten().cloned());
         let rules = access.promotions.values();
         used.extend(rules.flat_map(|rule| rule.approvers.iter().cloned()));
         for guardrail in access.guardrails.iter() {
-            used.extend(guardrail.named(access.schema).0);
+            let (holders, models) = guardrail.named(access.schema);
+            used.extend(holders);
+            let unknown = models.iter().filter(|it| !access.owners.contains_key(it));
+            strangers.extend(unknown.map(|model| {
+                let known = access.owners.keys().map(|known| known.as_str());
+                match suggestion(model.as_str(), known, "").as_str() {
+                    "" => format!("{}: {model}", guardrail.id),
+                    near => format!("{}: {model}; {near}", guardrail.id),
+                }
+            }));
         }
         let groups = access.directory.iter();
         let idle = groups.filter(|group| !used.contains(&Holder::Group((*group).clone())));
@@ -76,6 +88,7 @@ impl Hygiene {
         idle.sort();
         Self {
             idle_groups: idle,
+            strangers: strangers.into_iter().collect(),
             ..Self::default()
         }
     }

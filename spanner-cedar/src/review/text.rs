@@ -62,6 +62,7 @@ pub(super) fn csv(review: &Review) -> String {
 pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
     let Hygiene {
         idle_groups,
+        strangers,
         unused,
         gone,
         emergencies,
@@ -109,6 +110,10 @@ pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
             "Groups of the directory that nothing names".to_owned(),
             idle_groups.clone(),
         ),
+        (
+            "Guardrails about models without a manifest".to_owned(),
+            strangers.clone(),
+        ),
     ];
     let all = all.into_iter();
     all.filter(|(_, lines): &(String, Vec<String>)| !lines.is_empty())
@@ -133,9 +138,9 @@ fn cells(grant: &Granted) -> [String; 9] {
     ]
 }
 
-/// One line, in which nothing is an element of HTML.
+/// One line, in which nothing is an element of HTML or a terminal's command.
 fn plain(text: &str) -> String {
-    let line = text.replace(['\n', '\r'], " ");
+    let line = text.replace(char::is_control, " ");
     line.replace('&', "&amp;").replace('<', "&lt;")
 }
 
@@ -145,12 +150,12 @@ fn markdown_cell(text: &str) -> String {
 
 /// RFC 4180 §2; and a sign before what a spreadsheet would take for a formula.
 fn csv_cell(text: &str) -> String {
+    let text = text.replace(
+        |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t'),
+        " ",
+    );
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
+    let text = if formula { format!("'{text}") } else { text };
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text,

@@ -1,5 +1,6 @@
 //! Cases, replays, candidates, and what an explanation tells.
 
+use proptest::strategy::Strategy as _;
 use spanner_core::testing::{Fixed, MemorySink, wait};
 use spanner_core::{Action, Arrival, Caller, Effect, Gate, Target};
 
@@ -531,4 +532,32 @@ fn an_explanation_says_why_nobody_like_this_may() {
             .to_string()
             .contains("the scopes models.infer would satisfy it")
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_case_never_panics_whatever_stands_in_it(
+        key in proptest::sample::select(crate::load::keys::CASE),
+        value in proptest::prop_oneof![
+            "[^\\x00]{0,12}".prop_map(|text| format!("{text:?}")),
+            "[a-z:/.0-9]{0,12}".prop_map(|text| format!("[\"{text}\"]")),
+            proptest::prelude::any::<i64>().prop_map(|number| number.to_string()),
+            proptest::strategy::Just("1.5".to_owned()),
+            proptest::strategy::Just("{ a = 1 }".to_owned()),
+            "[0-9]{1,20}[smhdx]".prop_map(|text| format!("\"{text}\"")),
+            "-?[0-9]{4,6}-[01][0-9]-[0-3][0-9]T00:00:00Z".prop_map(|text| format!("\"{text}\"")),
+        ],
+        cut in 0usize..200,
+    ) {
+        let others = [
+            ("caller", "\"user:a\""), ("action", "\"list\""), ("environment", "\"staging\""),
+            ("expect", "\"deny\""), ("signed_in", "\"36500d\""),
+        ];
+        let others = others.iter().filter(|(name, _)| *name != key);
+        let lines: String = others.map(|(name, value)| format!("{name} = {value}\n")).collect();
+        let text = format!("[[case]]\n{lines}{key} = {value}\n");
+        drop(run(&text));
+        let end = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(text.len());
+        drop(run(text.split_at(end).0));
+    }
 }

@@ -7,7 +7,7 @@ use spanner_core::{
     Timestamp,
 };
 
-use super::plain::{ENVIRONMENTS, GROUPS, ISSUERS_ROLES, PARTIES, RESOURCES, World, world};
+use super::plain::{ENVIRONMENTS, GROUPS, ISSUERS_ROLES, MODELS, PARTIES, RESOURCES, World, world};
 use super::{group, issued_at, principal, resource, role};
 use crate::role::ActionSet;
 use crate::schema::Schema;
@@ -52,11 +52,10 @@ fn said(
     resource: &Resource,
     place: &Environment,
 ) -> (ActionSet, ActionSet) {
-    let named = |name: &str| {
-        let mut models = difference.changes.iter().filter_map(|it| it.model.as_ref());
-        models.any(|model| model.as_str() == name)
-    };
-    let model = resource.name().filter(|name| named(name.as_str()));
+    // Each of these has a manifest in every world.
+    let model = resource
+        .name()
+        .filter(|name| MODELS.contains(&name.as_str()));
     let change = difference.changes.iter().find(|change| {
         change.environment == *place
             && change.server == (*resource == Resource::Server)

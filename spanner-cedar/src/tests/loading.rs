@@ -56,6 +56,8 @@ fn loads_the_example_of_the_repository() {
     assert_eq!((rule.approvals, rule.existing), (2, Existing::Adopt));
     assert_eq!(Vec::from_iter(rule.approvers()), ["group:corp/nlp"]);
     assert_eq!(cedar.promotion(&rule.from), None);
+    let report = cedar.test_cases().unwrap();
+    assert!(report.is_good(), "{report}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod promoting;
 mod reloading;
 mod reviewing;
 mod schemas;
+mod specification;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,

@@ -203,11 +203,16 @@ fn a_review_tells_what_else_deserves_a_look() {
     let cedar = Cedar::from_files([
         ("organization.toml", organization),
         ("models/m.toml", "model = \"m\"\nowner = \"group:owns\"\n"),
-        ("policies/g.cedar", "@id(\"g\") @reason(\"r\") forbid (principal in Spanner::Group::\"corp/guarded\", action, resource);"),
+        (
+            "policies/g.cedar",
+            "@id(\"g\") @reason(\"r\") forbid (principal in Spanner::Group::\"corp/guarded\", action, resource);
+             @id(\"h\") @reason(\"r\") forbid (principal, action, resource in Spanner::Model::\"n\");",
+        ),
     ])
     .unwrap();
     let review = cedar.review().with_credentials(["user:corp/ann: token x"]);
     assert_eq!(review.hygiene.idle_groups, ["group:corp/idle"]);
+    assert_eq!(review.hygiene.strangers, ["h: n; did you mean `m`?"]);
     let omar = review.individuals().next().unwrap();
     assert_eq!(omar.reason.as_deref(), Some("an approver of promotions"));
     let page = review.html();

@@ -125,7 +125,7 @@ async fn test_exits_with_1_where_a_case_fails_or_there_is_none() {
     let case = "[[case]]\ncaller = \"user:tina\"\ngroups = [\"qa\"]\naction = \"generate\"\nmodel = \"acme/sentiment\"\nenvironment = \"production\"\nexpect = \"deny\"\n";
     stage.write("access/cases/c.toml", case);
     stage.write("next/cases/c.toml", case);
-    check(&["test", &old], 0, &["1 cases, all as expected"]);
+    check(&["test", &old], 0, &["1 case, as expected"]);
     check(
         &["test", &new],
         1,

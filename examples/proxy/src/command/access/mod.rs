@@ -30,7 +30,7 @@ pub(super) enum Access {
     /// Decide again what a ledger recorded, and print what would be decided otherwise
     Replay(replay::Replay),
     /// Print why somebody may do something or not, and what would change that
-    Explain(explain::Explain),
+    Explain(Box<explain::Explain>),
     /// Print the JSON Schema of a kind of file, for editors
     Schema(schema::Schema),
 }
