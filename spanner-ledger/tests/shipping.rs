@@ -293,15 +293,20 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     let shipping = stock.ship(receiver);
     let first = until(&seen, 20);
     drop(shipping);
-    stock.ledger.close().unwrap();
-    // As if restored from a copy, with another history.
-    for file in std::fs::read_dir(stock.dir()).unwrap() {
+    let Stock { folder, ledger } = stock;
+    ledger.close().unwrap();
+    drop(ledger);
+    // As if another one were put in its place, and only the cursor were left.
+    let dir = folder.path().join("ledger");
+    for file in std::fs::read_dir(&dir).unwrap() {
         let path = file.unwrap().path();
-        if path.extension().is_some_and(|it| it == "seg") {
-            std::fs::remove_file(path).unwrap();
+        match path.is_dir() {
+            true if path.ends_with("ship") => {}
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
         }
     }
-    let again = Ledger::open(stock.dir()).unwrap();
+    let again = Ledger::open(&dir).unwrap();
     drop(
         again
             .event("test.happened", json!({"other": true}))
@@ -309,7 +314,7 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     );
     again.close().unwrap();
     let (receiver, seen) = Told::new(|_| Answer::Take);
-    let shipping = stock.ship(receiver);
+    let shipping = shipment(&dir, receiver).start().unwrap();
     let second = until(&seen, 1);
     assert_eq!(second[0]["sequence"], 0);
     let origin = |line: &Value| {

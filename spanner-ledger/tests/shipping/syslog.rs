@@ -4,9 +4,11 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::thread;
 
+use spanner_core::AuditSink;
+use spanner_core::record::Decision;
 use spanner_ledger::ship::{Format, Shipment, SyslogReceiver};
 
-use super::{PATIENCE, Stock};
+use super::Stock;
 
 /// What one message says.
 #[derive(Debug)]
@@ -99,9 +101,23 @@ fn listen(broken: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
     (address, taking)
 }
 
+/// The first decision of the examples: its subject has blanks, quotes, a bracket, a backslash
+/// and a mark that turns the direction of writing.
+fn record_a_hostile_caller(stock: &Stock) -> String {
+    let line = include_str!("../data/entries.jsonl")
+        .lines()
+        .next()
+        .unwrap();
+    let decision: Decision = serde_json::from_str(line).unwrap();
+    let subject = decision.caller.clone().unwrap().subject.subject;
+    drop(stock.ledger.record(decision).unwrap());
+    subject
+}
+
 #[test]
 fn messages_are_rfc_5424_and_arrive_though_the_receiver_breaks_off() {
     let stock = Stock::of(25);
+    let caller = record_a_hostile_caller(&stock);
     let hostile = serde_json::json!({"said": "a\"]\n<13>1 forged \u{202e}ü😀", "last": true});
     drop(
         stock
@@ -135,9 +151,23 @@ fn messages_are_rfc_5424_and_arrive_though_the_receiver_breaks_off() {
     sequences.dedup();
     sequences.sort_unstable();
     sequences.dedup();
-    assert_eq!(sequences, (0..27).collect::<Vec<_>>());
+    assert_eq!(sequences, (0..28).collect::<Vec<_>>());
+    let decided = messages
+        .iter()
+        .find(|it| it.id == "decision.allow")
+        .unwrap();
+    assert_eq!(decided.priority, 13 * 8 + 6);
+    let said = decided
+        .data
+        .iter()
+        .find(|(name, _)| name == "caller")
+        .unwrap();
+    assert_eq!(
+        said.1,
+        r#"agent:corp/copilot for user:corp/"sam \u{202e}']\""#
+    );
+    assert_eq!(decided.json["caller"]["subject"], caller);
     let last = messages.last().unwrap();
     assert_eq!((last.priority, last.id.as_str()), (13 * 8 + 5, "event"));
     assert_eq!(last.json["body"], hostile);
-    assert!(PATIENCE.as_secs() > 0);
 }

@@ -157,6 +157,61 @@ async fn show_finds_requests_by_who_what_and_where() {
 }
 
 #[tokio::test]
+async fn an_auditor_gets_a_summary_and_other_programs_their_form() {
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    for (args, said) in [
+        (&["summary", "--since", "1d"][..], "**1** requests allowed"),
+        (&["summary", "--format", "html"], "<td>authz."),
+        (
+            &["summary", "--format", "json", "--caller", "tina"],
+            "\"refused\": 1,",
+        ),
+        (
+            &["summary", "--until", "2020-01-01"],
+            "**0** requests allowed",
+        ),
+        (&["export", "--format", "ocsf"], "\"class_uid\":6003"),
+        (&["export", "--format", "syslog"], "[spanner@32473 key="),
+        (&["export"], "\"kind\":\"decision\""),
+        (
+            &["export", "--format", "csv", "--caller", "alice"],
+            "\"user:corp/alice\"",
+        ),
+        (
+            &["history", "--requests", "--model", "acme/sentiment"],
+            "nobody approved it here",
+        ),
+        (
+            &["history", "--requests", "--caller", "alice"],
+            "corp:alice",
+        ),
+    ] {
+        let mut line = vec!["ledger", args[0], &*dir];
+        line.extend(&args[1..]);
+        let shown = run(&line);
+        assert!(shown.status.success(), "{args:?}: {shown:?}");
+        let text = text(&shown.stdout);
+        assert!(text.contains(said), "{args:?}: {said} is not in\n{text}");
+    }
+    for args in [
+        &["summary", "--since", "soon"][..],
+        &["summary", "--since", "99999999999999999999d"],
+        &["export", "--format", "ocsf", "--caller", "alice"],
+        &["export", "--format", "xml"],
+    ] {
+        let mut line = vec!["ledger", args[0], &*dir];
+        line.extend(&args[1..]);
+        let refused = run(&line);
+        assert!(
+            !refused.status.success() && refused.stdout.is_empty(),
+            "{args:?}"
+        );
+        assert!(!refused.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[tokio::test]
 async fn verify_exits_with_1_where_anything_is_damaged() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
