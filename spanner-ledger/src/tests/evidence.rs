@@ -1,5 +1,7 @@
 //! What was signed is changed behind the ledger's back.
 
+use proptest::prelude::*;
+
 use super::{Service, Shelf, block_on, open, options, reader};
 use crate::files::Files;
 use crate::files::sim::Sim;
@@ -289,6 +291,68 @@ fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
     }
     assert_eq!(places.len(), bytes.len());
     places
+}
+
+#[test]
+fn is_sound_at_every_moment_while_it_is_written() {
+    let sim = Sim::default();
+    let ledger = open(options().segment_bytes(1 << 16), &sim).unwrap();
+    ledger.checkpoint_now().unwrap();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for _ in 0..400 {
+                block_on(ledger.event("test.event", 7.into()).unwrap()).unwrap();
+            }
+        });
+        while !writing.is_finished() {
+            let found = reader(&sim).verify();
+            assert!(found.verdict.is_sound(), "{found:?}");
+        }
+    });
+    ledger.close().unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// AUD-31: whatever stands in the files, looking at it ends, and opening it, too.
+    #[test]
+    fn hostile_files_are_an_error_and_never_a_panic(
+        which in 0usize..100,
+        at in 0usize..20_000,
+        with in prop::collection::vec(any::<u8>(), 0..200),
+        cut: bool,
+    ) {
+        let sim = HOSTILE.with(Sim::after_kill);
+        let mut names = sim.names().unwrap();
+        names.retain(|name| !name.starts_with("reserve"));
+        let name = names[which % names.len()].clone();
+        sim.harm(&name, |bytes| {
+            let at = at % (bytes.len() + 1);
+            if cut {
+                bytes.truncate(at);
+                bytes.extend(&with);
+            } else {
+                let end = bytes.len().min(at + with.len());
+                bytes[at..end].copy_from_slice(&with[..end - at]);
+            }
+        });
+        let found = reader(&sim).verify();
+        prop_assert_eq!(found.fault.is_none(), found.verdict.is_sound());
+        if let Ok(Some(checkpoint)) = reader(&sim).checkpoint() {
+            for index in [0, 7, checkpoint.size().saturating_sub(1)] {
+                if let Ok(proof) = reader(&sim).prove(index, &checkpoint) {
+                    prop_assert!(proof.check(&reader(&sim).keys().unwrap()).is_ok());
+                }
+            }
+        }
+        drop(open(options(), &sim));
+    }
+}
+
+thread_local! {
+    static HOSTILE: Sim = stage().sim;
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn check(stage: &Stage, told: &HashMap<RecordId, u16>) -> u64 {
         .collect();
     for (id, status) in told {
         let outcome = rows.get(id);
-        let outcome = outcome.unwrap_or_else(|| panic!("{id} ({status}) is lost"));
-        let outcome = outcome.as_ref().expect("an outcome");
+        assert!(outcome.is_some(), "{id} ({status}) is lost");
+        let outcome = outcome.and_then(Option::as_ref).expect("an outcome");
         let known = outcome.class != OutcomeClass::Unknown;
         assert!(
             !known || outcome.status == Some(*status),
