@@ -21,7 +21,9 @@ pub enum OpenError {
         fault: Fault,
     },
     /// The ledger has an event that is not understood.
-    #[error("entry {sequence} of the ledger is no promotion's: {reason}; a later version may have written it")]
+    #[error(
+        "entry {sequence} of the ledger is no promotion's: {reason}; a later version may have written it"
+    )]
     NotUnderstood {
         /// The entry.
         sequence: u64,

@@ -206,7 +206,12 @@ impl Promotions {
                 one: Some(one),
             })?;
             let proposal = Proposal::new(candidate, plan, manifest, difference);
-            Ok(Promotion::propose(id, &proposal, permit, shared.host.now())?)
+            Ok(Promotion::propose(
+                id,
+                &proposal,
+                permit,
+                shared.host.now(),
+            )?)
         })
         .await
     }
@@ -521,7 +526,7 @@ impl Shared {
         let changes = self.cedar.diff_on(&preview, &model, &environment);
         let entries = changes
             .into_iter()
-            .map(|change| ChangeEntry::new(change.holder, change.gains, change.loses));
+            .map(|it| ChangeEntry::new(it.holder, it.gains, it.loses).only(it.kind));
         Ok(entries.collect())
     }
 }

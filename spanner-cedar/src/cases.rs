@@ -104,6 +104,15 @@ impl Cases {
         Ok(Self { documents })
     }
 
+    /// What the cases ask, one for each action, whatever they expect.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong with the cases.
+    pub fn questions(&self, cedar: &Cedar) -> Result<Vec<Questions>, LoadError> {
+        let cases = load::cases(&self.documents, &cedar.current(), Timestamp::now())?;
+        Ok(cases.into_iter().flat_map(|case| case.asked).collect())
+    }
+
     /// Asks an access every case. Where a case says no `at`, it is asked now.
     ///
     /// # Errors

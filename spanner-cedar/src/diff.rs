@@ -338,43 +338,39 @@ impl<'c> Comparison<'c> {
         }
     }
 
-    /// Whose cells can differ there: everybody's where guardrails do, or else those to whom
-    /// other actions are granted.
+    /// Whose cells can differ there. Only guardrails permit what is not granted; where both
+    /// have the same, a cell differs only if other actions are granted.
     fn rows_at(
         &self,
         environment: &Environment,
         model: Option<&ModelName>,
         server: bool,
     ) -> BTreeSet<Row> {
-        let [before, after] = self.both;
-        let known = |access: &Access| access.environments.contains(environment);
         let name = match server {
             true => None,
             false => model.or(self.other.as_ref()),
         };
-        let near = |guardrails: &[&Guardrail]| {
-            let takes = |guardrail: &&Guardrail| guardrail.site.takes(environment, name);
-            guardrails.iter().any(takes)
-        };
-        let [gone, come] = &self.differing;
-        if known(before) != known(after) || near(gone) || near(come) {
+        let known = self
+            .both
+            .map(|access| access.environments.contains(environment));
+        let takes = |guardrail: &&Guardrail| guardrail.site.takes(environment, name);
+        let mut differing = self.differing.iter().flatten().copied();
+        let alike = known == [true, true] && !differing.any(|it| takes(&it));
+        let live =
+            |it: &&Guardrail| it.mode == Mode::Live && it.effect == cedar_policy::Effect::Permit;
+        let all = self.both.iter().flat_map(|access| access.guardrails.iter());
+        let mut permits = all.filter(live).filter(takes);
+        if !alike && permits.next().is_some() {
             return self.rows.clone();
         }
-        let here = |granted: &HashMap<_, Given>| {
-            let mut all: Given = BTreeMap::new();
-            let own = model.and_then(|model| granted.get(&(environment, Some(model))));
-            let every = granted.get(&(environment, None));
-            for (holder, actions) in own.into_iter().chain(every).flatten() {
-                let entry = all.entry(holder.clone()).or_default();
-                *entry = entry.with(*actions);
-            }
-            all
-        };
         let [before, after] = &self.granted;
-        let (before, after) = (here(before), here(after));
+        let (before, after) = (
+            here(before, environment, model),
+            here(after, environment, model),
+        );
         let holders = before.keys().chain(after.keys());
-        let differs = |holder: &&Holder| before.get(*holder) != after.get(*holder);
-        let holders = holders.filter(differs).cloned();
+        let can_differ = |holder: &&Holder| !alike || before.get(*holder) != after.get(*holder);
+        let holders = holders.filter(can_differ).cloned();
         holders.map(Row::Holder).collect()
     }
 
@@ -458,6 +454,22 @@ fn granted(access: &Access) -> HashMap<(&Environment, Option<&ModelName>), Given
         let place = all.entry((given.environment, given.model)).or_default();
         let actions = place.entry(given.holder).or_default();
         *actions = actions.with(given.grant.actions);
+    }
+    all
+}
+
+/// What is granted there: on the model, and on every one.
+fn here(
+    granted: &HashMap<(&Environment, Option<&ModelName>), Given>,
+    environment: &Environment,
+    model: Option<&ModelName>,
+) -> Given {
+    let mut all: Given = BTreeMap::new();
+    let own = model.and_then(|model| granted.get(&(environment, Some(model))));
+    let every = granted.get(&(environment, None));
+    for (holder, actions) in own.into_iter().chain(every).flatten() {
+        let entry = all.entry(holder.clone()).or_default();
+        *entry = entry.with(*actions);
     }
     all
 }

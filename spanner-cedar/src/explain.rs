@@ -10,7 +10,7 @@ use spanner_core::{
 
 use crate::guardrail::Guardrail;
 use crate::index::Access;
-use crate::load::{listed, quoted};
+use crate::load::{listed, quoted, suggestion};
 
 /// The whole story of one answer, for those who run the service and for auditors; a caller
 /// is told less.
@@ -204,10 +204,15 @@ impl Access {
             None => notes.push(format!(
                 "what is granted on the server is granted on every model, as `[grants.{place}]` in organization.toml"
             )),
-            Some(model) if !self.owners.contains_key(model) => notes.push(format!(
-                "{} has no manifest, so that only grants on every model count, and nobody is accountable for it",
-                quoted(model.as_str())
-            )),
+            Some(model) if !self.owners.contains_key(model) => {
+                let known = self.owners.keys().map(|known| known.as_str());
+                let near = suggestion(model.as_str(), known, "");
+                notes.push(format!(
+                    "{} has no manifest, so that only grants on every model count, and nobody is accountable for it",
+                    quoted(model.as_str())
+                ));
+                notes.extend(Some(near).filter(|near| !near.is_empty()));
+            }
             Some(_) => {}
         }
         let party = question.party;

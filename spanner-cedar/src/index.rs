@@ -48,6 +48,8 @@ pub(crate) struct Access {
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,
+    /// Why a manifest grants something to individuals.
+    pub(crate) individuals: HashMap<ModelName, Arc<str>>,
     pub(crate) grants: Grants,
     pub(crate) guardrails: Guardrails,
 }

@@ -104,6 +104,7 @@ mod replay;
 mod review;
 mod role;
 mod schema;
+pub mod schemas;
 #[cfg(test)]
 mod tests;
 
@@ -116,4 +117,4 @@ pub use promotion::{Existing, Kept, Promoted, PromotionRule};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};
-pub use review::{Granted, Guarding, Review};
+pub use review::{Emergency, Governed, Granted, Guarding, Hygiene, Review, Usage};

@@ -110,8 +110,7 @@ impl Replay {
     /// Whether something that was refused would be allowed.
     #[must_use]
     pub fn widens(&self) -> bool {
-        let mut changes = self.changes.iter();
-        changes.any(|change| change.after.effect == Effect::Allow)
+        self.changes.iter().any(Changed::widens)
     }
 }
 
@@ -130,6 +129,12 @@ impl Again {
 }
 
 impl Changed {
+    /// Whether what was refused would be allowed.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        self.after.effect == Effect::Allow
+    }
+
     fn of(decision: &Decision, after: Answered) -> Self {
         let caller = decision.caller.as_ref();
         Self {

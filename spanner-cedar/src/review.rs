@@ -1,35 +1,61 @@
 //! The whole matrix: who may do what, on which model, in which environment, and why.
 
-use std::fmt::Write as _;
+mod html;
+mod hygiene;
+mod text;
+
 use std::sync::Arc;
 
-use spanner_core::{Action, Effect, Environment, ModelName};
+use serde::Serialize;
+use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
 use crate::guardrail::Mode;
 use crate::index::{Access, Given};
+use crate::load::Holder;
+
+pub use hygiene::{Emergency, Hygiene, Usage};
 
 /// Everything that an access grants, for people to read: by environment, model and holder.
 ///
 /// It lists grants and guardrails, not answers: a guardrail may forbid what a grant gives, and
-/// depends on the circumstances of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// depends on the circumstances of a call. What the ledger knows is added by
+/// [`Review::with_decisions`] and [`Review::with_history`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Review {
     /// The digest of the access.
     pub digest: Arc<str>,
+    /// The environments, in their order.
+    pub environments: Vec<String>,
+    /// The models that have a manifest, sorted.
+    pub models: Vec<Governed>,
     /// What is granted, sorted.
     pub grants: Vec<Granted>,
     /// What the organization permits and forbids besides, sorted by id.
     pub guardrails: Vec<Guarding>,
+    /// What deserves a look.
+    pub hygiene: Hygiene,
+}
+
+/// A model with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Governed {
+    /// Its name.
+    pub model: String,
+    /// Who is accountable for it.
+    pub owner: Option<String>,
 }
 
 /// One role given to one holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Granted {
     /// Where.
+    #[serde(serialize_with = "shown")]
     pub environment: Environment,
     /// On which model; `None` on every one.
+    #[serde(serialize_with = "shown_if_any")]
     pub model: Option<ModelName>,
     /// To whom, as manifests write it: `group:corp/support`.
     pub holder: String,
@@ -41,12 +67,16 @@ pub struct Granted {
     pub actions: Vec<Action>,
     /// Who is accountable for the model.
     pub owner: Option<String>,
+    /// Why an individual holds it.
+    pub reason: Option<Arc<str>>,
     /// The grant's id, as records name it.
     pub policy: Arc<str>,
+    /// Whether and when it was used, where a ledger was looked at.
+    pub usage: Option<Usage>,
 }
 
 /// One guardrail.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Guarding {
     /// Its id, as records name it.
@@ -59,33 +89,10 @@ pub struct Guarding {
     pub reason: Option<String>,
 }
 
-const COLUMNS: [&str; 7] = [
-    "environment",
-    "model",
-    "holder",
-    "role",
-    "actions",
-    "owner",
-    "grant",
-];
-
 impl Access {
     pub(crate) fn review(&self) -> Review {
-        let granted = |given: Given<'_>| Granted {
-            environment: given.environment.clone(),
-            owner: given
-                .model
-                .and_then(|model| self.owners.get(model)?.as_ref())
-                .map(ToString::to_string),
-            model: given.model.cloned(),
-            holder: given.holder.to_string(),
-            individual: given.holder.kind() == Some(spanner_core::CallerKind::User),
-            role: Arc::clone(&given.grant.role),
-            actions: given.grant.actions.iter().collect(),
-            policy: Arc::clone(&given.grant.id),
-        };
         let place = |wanted: &Environment| self.environments.iter().position(|it| it == wanted);
-        let mut grants: Vec<Granted> = self.grants.iter().map(granted).collect();
+        let mut grants: Vec<Granted> = self.grants.iter().map(|it| self.granted(&it)).collect();
         grants.sort_by(|a, b| {
             (place(&a.environment), &a.model, &a.holder, &a.role).cmp(&(
                 place(&b.environment),
@@ -108,10 +115,47 @@ impl Access {
             })
             .collect();
         guardrails.sort_by(|a, b| a.policy.cmp(&b.policy));
+        let governed = self.owners.iter().map(|(model, owner)| Governed {
+            model: model.to_string(),
+            owner: owner.as_ref().map(ToString::to_string),
+        });
+        let mut models: Vec<Governed> = governed.collect();
+        models.sort_by(|a, b| a.model.cmp(&b.model));
         Review {
             digest: Arc::clone(&self.digest),
+            environments: self.environments.iter().map(ToString::to_string).collect(),
+            models,
             grants,
             guardrails,
+            hygiene: Hygiene::of(self),
+        }
+    }
+
+    fn granted(&self, given: &Given<'_>) -> Granted {
+        let owner = given
+            .model
+            .and_then(|model| self.owners.get(model)?.as_ref());
+        let individual = given.holder.kind() == Some(CallerKind::User);
+        let reason = given.model.and_then(|model| self.individuals.get(model));
+        let by_rule = || {
+            let rule = self.promotions.get(given.environment);
+            let listed = rule.is_some_and(|rule| rule.approvers.contains(&given.holder));
+            (given.model.is_none() && listed).then(|| "an approver of promotions".into())
+        };
+        Granted {
+            environment: given.environment.clone(),
+            owner: owner.map(Holder::to_string),
+            model: given.model.cloned(),
+            holder: given.holder.to_string(),
+            individual,
+            role: Arc::clone(&given.grant.role),
+            actions: given.grant.actions.iter().collect(),
+            reason: match individual {
+                true => reason.cloned().or_else(by_rule),
+                false => None,
+            },
+            policy: Arc::clone(&given.grant.id),
+            usage: None,
         }
     }
 }
@@ -125,79 +169,35 @@ impl Review {
     /// As Markdown, for a page that people read.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = format!("# Who may do what\n\nAccess `{}`.\n\n", self.digest);
-        let row = |text: &mut String, cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            let _: std::fmt::Result = writeln!(text, "| {} |", cells.join(" | "));
-        };
-        row(&mut text, &COLUMNS.map(str::to_owned));
-        row(&mut text, &COLUMNS.map(|_| "---".to_owned()));
-        for grant in &self.grants {
-            row(&mut text, &grant.cells());
-        }
-        if !self.guardrails.is_empty() {
-            text.push_str("\n## Guardrails\n\n");
-            for guardrail in &self.guardrails {
-                let _: std::fmt::Result = writeln!(text, "- {}", guardrail.line());
-            }
-        }
-        text
+        text::markdown(self)
     }
 
-    /// As comma-separated values (RFC 4180) with a line of names, for spreadsheets. The
-    /// guardrails are not in it.
+    /// As comma-separated values (RFC 4180) with a line of names, for spreadsheets: the
+    /// grants, one a line.
     #[must_use]
     pub fn csv(&self) -> String {
-        let mut text = format!("{}\r\n", COLUMNS.join(","));
-        for grant in &self.grants {
-            let cells = grant.cells().map(|cell| csv_cell(&cell));
-            text.push_str(&cells.join(","));
-            text.push_str("\r\n");
-        }
-        text
+        text::csv(self)
     }
 
-    /// As one HTML file that needs nothing else.
+    /// As one HTML file that needs nothing else: the matrix of models and environments, what
+    /// deserves a look before it, roles, guardrails and every grant's id after it.
     #[must_use]
     pub fn html(&self) -> String {
-        let cells = |cells: [String; 7], tag: &str| {
-            let cells = cells.map(|cell| format!("<{tag}>{}</{tag}>", escaped(&cell)));
-            format!("<tr>{}</tr>\n", cells.concat())
-        };
-        let rows: String = self
-            .grants
-            .iter()
-            .map(|grant| cells(grant.cells(), "td"))
-            .collect();
-        let guardrails: String = self
-            .guardrails
-            .iter()
-            .map(|guardrail| format!("<li>{}</li>\n", escaped(&guardrail.line())))
-            .collect();
-        format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Who may do what</title>\n<style>{STYLE}</style>\n<h1>Who may do what</h1>\n<p>Access <code>{}</code></p>\n<table>\n<thead>{}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n<h2>Guardrails</h2>\n<ul>\n{guardrails}</ul>\n</html>\n",
-            escaped(&self.digest),
-            cells(COLUMNS.map(str::to_owned), "th"),
-        )
+        html::page(self)
     }
 }
 
-const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2em;max-width:90em}table{border-collapse:collapse}th,td{text-align:left;padding:.3em .8em;border-bottom:1px solid #ddd;vertical-align:top}thead th{position:sticky;top:0;background:#fff}tbody tr:hover{background:#f4f6f8}";
-
 impl Granted {
-    fn cells(&self) -> [String; 7] {
+    /// What the model's column says.
+    fn model(&self) -> String {
+        self.model
+            .as_ref()
+            .map_or_else(|| "(every model)".to_owned(), ToString::to_string)
+    }
+
+    fn actions(&self) -> String {
         let actions: Vec<&str> = self.actions.iter().map(|action| action.as_str()).collect();
-        [
-            self.environment.to_string(),
-            self.model
-                .as_ref()
-                .map_or_else(|| "(every model)".to_owned(), ToString::to_string),
-            self.holder.clone(),
-            self.role.to_string(),
-            actions.join(", "),
-            self.owner.clone().unwrap_or_default(),
-            self.policy.to_string(),
-        ]
+        actions.join(", ")
     }
 }
 
@@ -218,31 +218,13 @@ impl Guarding {
     }
 }
 
-/// RFC 4180 §2; and a sign before what a spreadsheet would take for a formula.
-fn csv_cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let text = if formula {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text,
-    }
+fn shown<S: serde::Serializer>(name: &Environment, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(name)
 }
 
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
+fn shown_if_any<S: serde::Serializer>(name: &Option<ModelName>, s: S) -> Result<S::Ok, S::Error> {
+    match name {
+        Some(name) => s.collect_str(name),
+        None => s.serialize_none(),
     }
-    escaped
 }

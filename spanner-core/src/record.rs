@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct Decision {
     pub time: Timestamp,
     /// The service that asked, as configured.
     pub service: String,
+    /// Which of the processes of that service, if it was given a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Where the model is served.
     pub environment: String,
     /// Who called; absent if nobody was identified.
@@ -90,6 +94,56 @@ pub struct Decision {
     /// The address at the other end of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
+    /// What the client merely claims. Nothing was decided by it.
+    #[serde(default, skip_serializing_if = "Asserted::is_empty")]
+    pub asserted: Asserted,
+}
+
+/// What a client says and nobody verified, apart from everything that was. Never who calls,
+/// and never a reason for a decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Asserted {
+    /// The addresses that forwarding headers name, the one nearest to the caller first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The members of W3C Baggage whose keys the operator asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baggage: BTreeMap<String, String>,
+}
+
+impl Asserted {
+    /// Addresses that are kept of one request: more than any path has proxies.
+    pub const MAX_ADDRESSES: usize = 8;
+    /// Members of baggage that are kept of one request.
+    pub const MAX_BAGGAGE: usize = 16;
+    /// Bytes of one value of baggage: a name or an identifier, and no text.
+    pub const MAX_VALUE_BYTES: usize = 128;
+
+    /// Whether nothing is claimed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.baggage.is_empty()
+    }
+
+    /// Takes note of an address; those past the bound are left out.
+    pub fn address(&mut self, address: IpAddr) {
+        if self.addresses.len() < Self::MAX_ADDRESSES {
+            self.addresses.push(address);
+        }
+    }
+
+    /// Takes note of a member of baggage; what is past a bound, or is not printable ASCII
+    /// without spaces, is left out.
+    pub fn baggage(&mut self, key: &str, value: &str) {
+        let fits = |text: &str| {
+            (1..=Self::MAX_VALUE_BYTES).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if self.baggage.len() < Self::MAX_BAGGAGE && fits(key) && fits(value) {
+            self.baggage.insert(key.to_owned(), value.to_owned());
+        }
+    }
 }
 
 /// What an access that decides nothing yet would have decided.
@@ -141,6 +195,14 @@ pub struct Outcome {
     /// Output tokens, where the API reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_out: Option<u64>,
+    /// The model that answered, where the API reports it: the model's server says so, and
+    /// it may spell what was asked for in another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<String>,
+    /// Whose failure the answer reports, if the request was forwarded and it reports one;
+    /// that of a refusal stands in its decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 impl Outcome {
@@ -161,6 +223,8 @@ impl Outcome {
             bytes_out: 0,
             tokens_in: None,
             tokens_out: None,
+            served: None,
+            fault: None,
         }
     }
 }
@@ -213,6 +277,8 @@ pub enum Finish {
     ClientLeft,
     /// The model's server broke it off.
     ModelFailed,
+    /// The model's server did not answer in time.
+    TimedOut,
     /// The guard broke it off: a message of the stream was refused.
     Refused,
     /// Something panicked.

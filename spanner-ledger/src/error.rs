@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::evidence::KeyError;
+
 /// Why a ledger could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,58 @@ pub enum ReadError {
         to: u64,
         /// The file that follows them.
         segment: String,
+    },
+    /// An entry is whole, and it is not the one that the ledger signed: somebody changed it.
+    #[error("entry {sequence} is not the one that was signed")]
+    Tampered {
+        /// The first such entry.
+        sequence: u64,
+    },
+    /// The entries are not those of a checkpoint, and which of them differ cannot be told from
+    /// what is there.
+    #[error(
+        "the ledger's first {size} entries are not those of its checkpoint of that size; below {agreed} they are"
+    )]
+    Forked {
+        /// How many entries the checkpoint covers.
+        size: u64,
+        /// The size of the largest checkpoint at hand that agrees.
+        agreed: u64,
+    },
+    /// The ledger ends before its checkpoint does: its end was cut off.
+    #[error(
+        "the ledger ends at entry {entries}, and a checkpoint covers {signed}: its end was cut off"
+    )]
+    Cut {
+        /// How many entries there are.
+        entries: u64,
+        /// How many were signed.
+        signed: u64,
+    },
+    /// A file of evidence is missing or not what it should be, and the entries are not at
+    /// fault so far as can be told.
+    #[error("`{name}`: {problem}")]
+    Evidence {
+        /// The file.
+        name: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// There is no such entry.
+    #[error("there is no entry {sequence}")]
+    NoEntry {
+        /// What was asked for.
+        sequence: u64,
+    },
+    /// An entry is not yet under a checkpoint: ask again in a second.
+    #[error(
+        "entry {sequence} is not yet under a checkpoint of {size} entries: ask again in a second"
+    )]
+    NotYetSigned {
+        /// The entry.
+        sequence: u64,
+        /// How many entries the checkpoint covers.
+        size: u64,
     },
     /// An entry is whole and its JSON is not known here: a newer version wrote it. Reading
     /// goes on after it.
@@ -89,6 +143,15 @@ pub enum OpenError {
         /// What is damaged, and where.
         #[source]
         source: ReadError,
+    },
+    /// The signing key cannot be used.
+    #[error("the ledger in `{}` has no usable signing key in `key`", .dir.display())]
+    Key {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: KeyError,
     },
     /// An option has a value that it cannot have.
     #[error("`{option}` must be at least {least}, not {given}")]

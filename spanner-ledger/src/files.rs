@@ -16,7 +16,10 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Reads a file from a byte on.
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn io::Read + Send>>;
 
-    /// Creates a file that must not exist.
+    /// How many bytes a file has.
+    fn size(&self, name: &str) -> io::Result<u64>;
+
+    /// Creates a file that must not exist, and the folders in its name.
     fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
 
     /// Opens a file for writing from a byte on.
@@ -25,8 +28,17 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes creations and removals durable.
+    /// Gives a file another name, in place of the file that has it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a folder with all that is in it.
+    fn remove_folder(&self, name: &str) -> io::Result<()>;
+
+    /// Makes creations, removals and renamings in the directory itself durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Makes creations and removals in a folder of it durable.
+    fn sync_folder(&self, name: &str) -> io::Result<()>;
 }
 
 /// One file that is written from its cursor on.

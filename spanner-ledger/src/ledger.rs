@@ -13,12 +13,17 @@ use spanner_core::{Acknowledgement, AuditSink, Count, Effect, Receipt, Room, Sin
 use crate::MAX_ENTRY_BYTES;
 use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
+use crate::evidence::{
+    Checkpoint, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
+    Tree, key_of,
+};
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::log::Log;
 use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Recovery, recover};
+use crate::retention::{Plan, PruneError, Pruned, Retention};
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -64,7 +69,7 @@ pub enum Durability {
 }
 
 /// Options of a ledger.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
     dir: PathBuf,
@@ -74,12 +79,20 @@ pub struct Builder {
     queue_bytes: usize,
     wait: Duration,
     unidentified: u32,
+    origin: Option<String>,
+    key: Option<SigningKey>,
+    sinks: Vec<Box<dyn CheckpointSink>>,
     pub(crate) pace: Pace,
 }
 
 struct Shared {
     dir: PathBuf,
     queue: SharedQueue,
+    progress: SharedProgress,
+    /// As the keeper of the evidence sees them.
+    files: Arc<dyn Files>,
+    pruning: Mutex<()>,
+    patience: Duration,
     recovery: Recovery,
     threads: Mutex<Option<Threads>>,
 }
@@ -87,6 +100,7 @@ struct Shared {
 struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 impl Ledger {
@@ -112,6 +126,9 @@ impl Ledger {
             queue_bytes: 32 * 1024 * 1024,
             wait: Duration::from_millis(250),
             unidentified: 50,
+            origin: None,
+            key: None,
+            sinks: Vec::new(),
             pace: Pace::default(),
         }
     }
@@ -155,6 +172,39 @@ impl Ledger {
         let payload = payload(&Entry::event(event, body))?;
         let acknowledged = self.shared.queue.push(payload, Admission::Event)?;
         Ok(acknowledgement(acknowledged))
+    }
+
+    /// The newest checkpoint; absent for a moment after a ledger is made.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.shared.progress.checkpoint()
+    }
+
+    /// Has a checkpoint made over all that is stored by now, and waits for it, up to five
+    /// seconds. Blocks. Checkpoints are made every second without it.
+    #[must_use]
+    pub fn checkpoint_now(&self) -> Option<Checkpoint> {
+        self.shared.progress.checkpoint_now(self.shared.patience)
+    }
+
+    /// Lets old segments go; see [`Retention`]. The tiles of the tree stay, and so does what
+    /// must survive: every event, and every decision whose outcome does not go with it, each
+    /// at its own sequence. The entry `ledger.pruned` says so first. Blocks.
+    ///
+    /// # Errors
+    /// [`PruneError`]; then nothing went, or less than could.
+    pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
+        let _alone = lock(&self.shared.pruning);
+        let signed = || self.checkpoint_now().ok_or(PruneError::Unsigned);
+        let plan = Plan::of(&self.shared.files, retention, signed()?.size())?;
+        let Some(plan) = plan else {
+            return Ok(Pruned::default());
+        };
+        let payload = payload(&plan.event()).map_err(PruneError::Unrecorded)?;
+        let stored = self.shared.queue.push_event(payload, self.shared.patience);
+        stored.map_err(PruneError::Unrecorded)?;
+        signed()?;
+        plan.carry_out()
     }
 
     /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
@@ -205,10 +255,35 @@ impl Builder {
     }
 
     /// How many refusals of unidentified callers are recorded one by one, per second, after
-    /// a first burst of a minute's worth. The rest are counted, and the count is recorded,
-    /// so that nobody can fill the disk without a token. Default: 50.
+    /// a first burst of a minute's worth, and never more than a mebibyte of them in a minute
+    /// (some 10 a second for long). The rest are counted, and the count is recorded, so that
+    /// nobody can fill the disk without a token. Default: 50.
     pub const fn unidentified_per_second(mut self, refusals: u32) -> Self {
         self.unidentified = refusals;
+        self
+    }
+
+    /// The name of the ledger in its checkpoints, when it is opened for the first time:
+    /// preferably a URL without its scheme, such as `example.com/models/ledger`. Default: a
+    /// random name. Later openings keep the name that the key has.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// Signs checkpoints with this key, which is not written anywhere. Default: the key in
+    /// the directory's file `key`, which is made when the ledger is opened for the first time.
+    /// Give one where the key shall not lie beside the ledger. Another key than before is
+    /// taken, and `vkey` lists both.
+    pub fn signing_key(mut self, key: SigningKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Ships each checkpoint to a place that whoever holds this machine cannot change; can be
+    /// called several times. Default: none, and checkpoints stay in the directory.
+    pub fn checkpoints(mut self, sink: impl CheckpointSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
         self
     }
 
@@ -221,28 +296,86 @@ impl Builder {
         self.check()?;
         let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
         match disk {
-            Some(disk) => self.open_in(Arc::new(disk)),
+            Some(disk) => {
+                let disk = Arc::new(disk);
+                self.open_in(disk.clone(), disk)
+            }
             None => Err(OpenError::Locked { dir: self.dir }),
         }
     }
 
-    pub(crate) fn open_in(self, files: Arc<dyn Files>) -> Result<Ledger, OpenError> {
-        let found = recover(&files).map_err(|failure| self.not_recovered(failure))?;
-        let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
+    /// `beside` is the same directory, as the keeper of the evidence sees it.
+    pub(crate) fn open_in(
+        mut self,
+        files: Arc<dyn Files>,
+        beside: Arc<dyn Files>,
+    ) -> Result<Ledger, OpenError> {
+        let evidence = self.evidence(Arc::clone(&beside))?;
+        let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
+        let (next, tree) = (found.next, found.tree.clone());
+        let mut log = Log::new(files, self.durability, self.segment_bytes, next);
+        let vkey = evidence.key.verifier().to_string();
         let recovery = found
-            .close(&mut log)
+            .close(&mut log, &vkey)
             .map_err(|source| self.failed(source))?;
+        let progress = Progress::new(log.next(), log.durable(), evidence.checkpoint.clone());
+        let progress = Arc::new(progress);
         let queue = Arc::new(Queue::new(self.limits()));
-        let writer = Writer::new(Arc::clone(&queue), log, self.durability, self.pace);
-        let threads = Threads::start(&queue, writer).map_err(|source| self.failed(source))?;
+        let writer = Writer::new(
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            log,
+            self.durability,
+            self.pace,
+        );
+        let keeper = self.keeper(evidence, tree, &progress);
+        let threads =
+            Threads::start(&queue, writer, keeper).map_err(|source| self.failed(source))?;
         Ok(Ledger {
             shared: Arc::new(Shared {
                 dir: self.dir,
                 queue,
+                progress,
+                files: beside,
+                pruning: Mutex::new(()),
+                patience: self.pace.patience,
                 recovery,
                 threads: Mutex::new(Some(threads)),
             }),
         })
+    }
+
+    fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
+        let key = key_of(&*files, self.key.take(), self.origin.as_deref());
+        let key = key.map_err(|fault| match fault {
+            KeyFault::Key(source) => OpenError::Key {
+                dir: self.dir.clone(),
+                source,
+            },
+            KeyFault::Io(source) => self.failed(source),
+        })?;
+        let damaged = |fault| self.not_recovered(Failure::Read(fault));
+        let mut evidence = Evidence::open(files, key).map_err(damaged)?;
+        for sink in &mut self.sinks {
+            let newest = sink.newest().map_err(|source| OpenError::Io {
+                dir: self.dir.clone(),
+                source,
+            })?;
+            if let Some(note) = newest {
+                let expected = evidence.expect(&note);
+                expected.map_err(|fault| OpenError::Damaged {
+                    dir: self.dir.clone(),
+                    source: fault,
+                })?;
+            }
+        }
+        Ok(evidence)
+    }
+
+    fn keeper(&mut self, evidence: Evidence, tree: Tree, progress: &SharedProgress) -> Keeper {
+        let sinks = std::mem::take(&mut self.sinks);
+        let pace = self.pace.checkpoint;
+        Keeper::new(evidence, tree, Arc::clone(progress), sinks, pace)
     }
 
     fn limits(&self) -> Limits {
@@ -300,7 +433,7 @@ impl AuditSink for Ledger {
         };
         let payload = payload(&Entry::Decision(Box::new(decision)))?;
         let acknowledged = self.shared.queue.push(payload, admission)?;
-        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)));
+        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)), admission);
         Ok(Receipt {
             acknowledged: acknowledgement(acknowledged),
             room: Room::new(move |outcome| owed.give(outcome)),
@@ -321,13 +454,13 @@ impl fmt::Debug for Ledger {
 }
 
 /// Room for one outcome; dropped without it, it gives the room back.
-struct Owed(Option<SharedQueue>);
+struct Owed(Option<SharedQueue>, Admission);
 
 impl Owed {
     fn give(&mut self, outcome: Outcome) {
         if let Some(queue) = self.0.take() {
             let payload = Entry::Outcome(Box::new(outcome)).payload().ok();
-            queue.push_outcome(payload);
+            queue.push_outcome(payload, self.1);
         }
     }
 }
@@ -335,7 +468,7 @@ impl Owed {
 impl Drop for Owed {
     fn drop(&mut self) {
         if let Some(queue) = self.0.take() {
-            queue.push_outcome(None);
+            queue.push_outcome(None, self.1);
         }
     }
 }
@@ -351,8 +484,9 @@ impl Shared {
         }
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
-        match (written, watched) {
-            (Ok(written), Ok(())) => written,
+        let kept = threads.keeper.join();
+        match (written, watched, kept) {
+            (Ok(written), Ok(()), Ok(())) => written,
             _ => Err(CloseError {
                 lost: 0,
                 reason: "the writer panicked".to_owned(),
@@ -371,7 +505,8 @@ impl Drop for Shared {
 }
 
 impl Threads {
-    fn start(queue: &SharedQueue, writer: Writer) -> io::Result<Self> {
+    fn start(queue: &SharedQueue, writer: Writer, keeper: Keeper) -> io::Result<Self> {
+        let progress = writer.progress();
         let watched = Arc::clone(queue);
         let watchdog = thread::Builder::new()
             .name("spanner-ledger-watchdog".to_owned())
@@ -380,7 +515,18 @@ impl Threads {
             .name("spanner-ledger".to_owned())
             .spawn(move || writer.run())
             .inspect_err(|_| queue.writer_is_gone())?;
-        Ok(Self { writer, watchdog })
+        let keeper = thread::Builder::new()
+            .name("spanner-ledger-evidence".to_owned())
+            .spawn(move || keeper.run())
+            .inspect_err(|_| {
+                queue.stop();
+                progress.end();
+            })?;
+        Ok(Self {
+            writer,
+            watchdog,
+            keeper,
+        })
     }
 }
 

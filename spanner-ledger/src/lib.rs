@@ -16,42 +16,77 @@
 //!    fail, and a new segment begins with a note ([`Gap`]).
 //! 6. On a full disk nothing is allowed; refusals and outcomes are still recorded, from a
 //!    reserve of 256 KiB, and service resumes by itself when there is space.
+//! 7. Entries are the leaves of a Merkle tree (RFC 6962), whose root is signed every second
+//!    ([`Checkpoint`]). Whoever keeps a checkpoint elsewhere ([`Builder::checkpoints`]) can
+//!    tell later whether anything before it was changed ([`Reader::verify_against`]), and can
+//!    have any entry proved ([`Reader::prove`]), offline and without secrets.
+//! 8. Old segments go when they are told to ([`Ledger::prune`]); events, open decisions and
+//!    all proofs stay.
+//!
+//! # Reading
+//! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
+//! who approved what is served, [`Reader::select`] which requests there were, each with the
+//! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
+//! of time. [`ship`] sends entries elsewhere, at least once.
 //!
 //! # Caveats
 //! "Durable" means durable to what the operating system reports as stable storage; a virtual
-//! disk may acknowledge from its host's memory. Damage to the entries of the very last sync
-//! before a crash cannot be told from an unfinished write. Whoever can write the directory
-//! can rewrite the past: the ledger is not yet tamper-evident.
+//! disk may acknowledge from its host's memory. Damage to the entries after the last
+//! checkpoint, a second's, cannot be told from an unfinished write. Whoever can write the
+//! directory and read the key can rewrite the past, but for what a checkpoint elsewhere covers.
 //!
 //! # On disk
 //! A directory (0700) of files (0600): segments `00000000000000000000.seg`, named for their
-//! first entry; `lock`; `reserve`. A segment holds JSON objects, each framed with a checksum;
-//! [`Reader::json_lines`] gives them out as lines.
+//! first entry; `<end>.kept`, what survived of those that were pruned; `checkpoint`, `vkey`,
+//! `key`; the folder `tile`; `lock`; `reserve`. A segment holds JSON objects, each framed with
+//! a checksum; [`Reader::json_lines`] gives them out as lines. `checkpoint` and `tile` are a
+//! log of the C2SP specifications [tlog-tiles](https://c2sp.org/tlog-tiles) and
+//! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the
+//! JSON of an entry, byte for byte.
 
+mod csv;
 mod entry;
 mod error;
+mod evidence;
 mod files;
 mod frame;
+mod history;
 mod ledger;
 mod log;
 mod queue;
 mod reader;
 mod recovery;
+mod retention;
 mod rotation;
 mod scan;
+mod select;
+pub mod ship;
+mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod waiter;
+mod words;
 mod writer;
 
+pub use csv::csv;
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
+pub use evidence::{
+    Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Consistency,
+    Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
+};
+pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};
 pub use reader::{Entries, Numbered, Reader, Row};
 pub use recovery::Recovery;
+pub use retention::{PruneError, Pruned, Retention};
 pub use rotation::{AgingCredential, rotation_report};
+pub use select::Selection;
+pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
 pub use table::table;
+pub use verify::{Verdict, Verification};
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
 /// thousand groups of 256 bytes takes a quarter of it.

@@ -94,6 +94,16 @@ impl Log {
         self.durable < self.next && self.active.is_some()
     }
 
+    /// The sequence of the next entry.
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Every entry below this was synced.
+    pub(crate) const fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// Gives up the space that was set aside for a full disk.
     pub(crate) fn release_reserve(&mut self) {
         let released = self.files.remove(RESERVE).and_then(|()| self.files.sync());
@@ -274,7 +284,7 @@ impl Active {
     }
 }
 
-fn salt() -> io::Result<Salt> {
+pub(crate) fn salt() -> io::Result<Salt> {
     let mut salt = Salt::default();
     getrandom::fill(&mut salt).map_err(io::Error::other)?;
     Ok(salt)

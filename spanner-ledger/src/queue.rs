@@ -122,9 +122,24 @@ impl Queue {
         payload: Vec<u8>,
         admission: Admission,
     ) -> Result<Option<Acknowledged>, SinkFault> {
+        self.push_for(payload, admission, self.limits.wait)
+    }
+
+    /// Takes an event, and blocks until it is stored.
+    pub(crate) fn push_event(&self, payload: Vec<u8>, wait: Duration) -> Result<(), SinkFault> {
+        let acknowledged = self.push_for(payload, Admission::Event, Some(wait))?;
+        acknowledged.map_or(Ok(()), Acknowledged::wait)
+    }
+
+    fn push_for(
+        &self,
+        payload: Vec<u8>,
+        admission: Admission,
+        wait: Option<Duration>,
+    ) -> Result<Option<Acknowledged>, SinkFault> {
         let now = Instant::now();
         let share = Share::of(&payload);
-        let (waiter, acknowledged) = match self.limits.wait {
+        let (waiter, acknowledged) = match wait {
             Some(wait) => {
                 let (waiter, acknowledged) = Waiter::new(now + wait);
                 (Some(waiter), Some(acknowledged))
@@ -146,8 +161,13 @@ impl Queue {
     }
 
     /// Takes an outcome into the room reserved for it.
-    pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>) {
+    pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>, admission: Admission) {
         let mut state = self.lock();
+        if admission == Admission::RefuseUnidentified
+            && let Some(budget) = &mut state.budget
+        {
+            budget.repay(payload.as_ref().map_or(0, Vec::len));
+        }
         let late = state.phase >= Phase::Stopping && payload.is_some();
         match payload {
             Some(payload) if !late => state.pending.push(Item {
@@ -322,7 +342,7 @@ impl State {
         }
         if admission == Admission::RefuseUnidentified {
             let fresh = || Budget::new(limits.unidentified, now);
-            self.budget.get_or_insert_with(fresh).spend(now)?;
+            self.budget.get_or_insert_with(fresh).spend(now, share)?;
         }
         self.taken = then;
         self.owed += usize::from(owes);
@@ -381,12 +401,13 @@ impl Share {
     }
 }
 
-/// How many refusals of unidentified callers are recorded one by one. The rest are counted,
-/// so that nobody can fill the disk without a token.
+/// How many refusals of unidentified callers are recorded one by one, and how many bytes of
+/// them. The rest are counted, so that nobody can fill the disk without a token.
 #[derive(Debug)]
 struct Budget {
     per_second: f64,
     left: f64,
+    bytes_left: f64,
     at: Instant,
 }
 
@@ -396,19 +417,31 @@ impl Budget {
         Self {
             per_second,
             left: per_second * BURST_SECONDS,
+            bytes_left: UNIDENTIFIED_BYTES,
             at: now,
         }
     }
 
-    fn spend(&mut self, now: Instant) -> Result<(), SinkFault> {
-        let earned = now.duration_since(self.at).as_secs_f64() * self.per_second;
+    /// Pays for a refusal and the greatest outcome that it may have.
+    fn spend(&mut self, now: Instant, share: Share) -> Result<(), SinkFault> {
+        let seconds = now.duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.left = (self.left + earned).min(self.per_second * BURST_SECONDS);
-        if self.left < 1.0 {
+        self.left = (self.left + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
+        let earned = seconds * UNIDENTIFIED_BYTES / BURST_SECONDS;
+        self.bytes_left = (self.bytes_left + earned).min(UNIDENTIFIED_BYTES);
+        let bytes = share.plus(Share::OUTCOME).bytes as f64;
+        if self.left < 1.0 || self.bytes_left < bytes {
             return Err(SinkFault::Full);
         }
         self.left -= 1.0;
+        self.bytes_left -= bytes;
         Ok(())
+    }
+
+    /// An outcome was smaller than the greatest.
+    fn repay(&mut self, outcome: usize) {
+        let over = Share::OUTCOME_BYTES.saturating_sub(OVERHEAD + outcome);
+        self.bytes_left = (self.bytes_left + over as f64).min(UNIDENTIFIED_BYTES);
     }
 }
 
@@ -450,6 +483,41 @@ impl Tally {
 pub(crate) const MAX_OUTCOME_BYTES: usize = 512;
 /// A budget unused for a minute is there at once: a burst of strays is recorded in full.
 const BURST_SECONDS: f64 = 60.0;
+/// At once, and again within each minute: so that no minute sees more than 1 MiB of them,
+/// with some room for the counts of the rest.
+const UNIDENTIFIED_BYTES: f64 = 480.0 * 1024.0;
 
 /// A queue, for handles that may outlive the ledger.
 pub(crate) type SharedQueue = Arc<Queue>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_minute_sees_more_than_a_mebibyte_of_strangers() {
+        for (bytes, outcome) in [(300, 200), (700, 200), (8000, 500)] {
+            let share = Share { entries: 1, bytes };
+            let start = Instant::now();
+            let mut budget = Budget::new(u32::MAX, start);
+            // Ten minutes of a thousand a second, and what was stored when.
+            let mut stored = Vec::new();
+            for millis in 0..600_000 {
+                let now = start + Duration::from_millis(millis);
+                if budget.spend(now, share).is_ok() {
+                    budget.repay(outcome);
+                    stored.push((millis, bytes + OVERHEAD + outcome));
+                }
+            }
+            let within = |from: u64| {
+                let minute = stored
+                    .iter()
+                    .filter(|(at, _)| (from..from + 60_000).contains(at));
+                minute.map(|(_, bytes)| bytes).sum::<usize>()
+            };
+            let most = (0..540).map(|second| within(second * 1000)).max().unwrap();
+            assert!(most <= 1024 * 1024, "{most}");
+            assert!(most > 900 * 1024, "the budget is used: {most}");
+        }
+    }
+}

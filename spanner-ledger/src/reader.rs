@@ -13,6 +13,7 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::scan::Walk;
+use crate::ship::{Format, Joiner};
 
 /// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
 /// there when each reading began, and perhaps more.
@@ -132,8 +133,34 @@ impl Reader {
         Ok(lines)
     }
 
+    pub(crate) const fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    /// Writes all entries in a format, each on a line, as a [`Shipment`](crate::ship::Shipment)
+    /// would. Returns how many; what a newer version wrote is left out where the format has
+    /// no word for it.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
+    pub fn export(&self, format: Format, out: &mut dyn Write) -> Result<u64, ReadError> {
+        let export = |source| ReadError::Export { source };
+        let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
+        while let Some(stored) = walk.step()? {
+            let item = joiner.item("export", stored.sequence, stored.payload);
+            let Ok(line) = format.encode(&item) else {
+                continue;
+            };
+            out.write_all(&line).map_err(export)?;
+            out.write_all(b"\n").map_err(export)?;
+            lines += 1;
+        }
+        out.flush().map_err(export)?;
+        Ok(lines)
+    }
+
     fn walk(&self) -> Result<Walk, ReadError> {
-        Walk::new(Arc::clone(&self.files))
+        Walk::new(&self.files)
     }
 }
 

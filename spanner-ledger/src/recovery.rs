@@ -14,8 +14,10 @@ use spanner_core::record::Outcome;
 
 use crate::entry::Entry;
 use crate::error::ReadError;
+use crate::evidence::{Evidence, Tree};
 use crate::files::Files;
 use crate::log::Log;
+use crate::retention::sweep;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
 /// What was found and done when the ledger was opened.
@@ -56,18 +58,25 @@ pub(crate) struct Found {
     pub(crate) next: u64,
     torn_bytes: u64,
     open: HashSet<RecordId>,
+    /// The tree over all entries.
+    pub(crate) tree: Tree,
 }
 
-/// Reads all there is and cuts what was never acknowledged, so that appending can go on.
-pub(crate) fn recover(files: &Arc<dyn Files>) -> Result<Found, Failure> {
+/// Reads all there is, holds it against what is signed, and cuts what was never acknowledged,
+/// so that appending can go on.
+pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Found, Failure> {
+    sweep(&**files)?;
     let mut torn_bytes = 0;
     loop {
         let mut found = Found::default();
-        let mut walk = Walk::new(Arc::clone(files))?;
+        let mut walk = Walk::new(files)?;
+        let mut opening = evidence.opening(&walk)?;
         while let Some(stored) = walk.step()? {
+            opening.take(&stored)?;
             found.note(&stored);
         }
         found.next = walk.next();
+        found.tree = opening.end(found.next)?;
         let tail = walk.tail();
         torn_bytes += tail.map_or(0, |tail| tail.torn);
         // A segment without entries would be in the way of the next one of its name.
@@ -103,7 +112,7 @@ fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
 
 impl Found {
     /// Closes what was left open, in the ledger itself.
-    pub(crate) fn close(self, log: &mut Log) -> io::Result<Recovery> {
+    pub(crate) fn close(self, log: &mut Log, vkey: &str) -> io::Result<Recovery> {
         let time = Timestamp::now();
         let outcome = |id: &RecordId| Entry::Outcome(Box::new(Outcome::crashed(*id, time)));
         let mut open: Vec<RecordId> = self.open.into_iter().collect();
@@ -120,6 +129,7 @@ impl Found {
             "version": env!("CARGO_PKG_VERSION"),
             "torn_bytes": recovery.torn_bytes,
             "closed": recovery.closed,
+            "vkey": vkey,
         });
         append(log, [Entry::event("ledger.opened", opened)])?;
         Ok(recovery)

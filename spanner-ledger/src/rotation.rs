@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use jiff::SignedDuration;
+use serde::Serialize;
 use spanner_core::Timestamp;
 use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
 
@@ -13,7 +14,7 @@ use crate::reader::Reader;
 use crate::table::cell;
 
 /// A credential that will be refused soon, for its age or past its expiry, and was used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AgingCredential {
     /// Whose it is.

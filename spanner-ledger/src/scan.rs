@@ -7,6 +7,8 @@
 //! 3. In the last segment the first frame that does not validate ends the ledger. It is a
 //!    torn tail, unless some later frame says that this entry had been synced.
 //! 4. A last segment without a valid header was never begun.
+//! 5. Where entries were pruned, those that are kept come first, each at its own sequence;
+//!    segments below that are on their way out and do not count.
 //!
 //! # Caveats
 //! Damage to the entries of the very last sync looks like a torn tail, because nothing after
@@ -25,6 +27,9 @@ use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) payload: Vec<u8>,
+    /// A fault may have lost it: the next segment says that it was not synced by then. Only
+    /// where the durability is not `PowerLoss`.
+    pub(crate) uncertain: bool,
 }
 
 /// How a ledger ends.
@@ -40,6 +45,13 @@ pub(crate) struct Tail {
     pub(crate) torn: u64,
 }
 
+impl Tail {
+    /// Says that the entry at the end should have been whole.
+    pub(crate) fn corrupt(&self, sequence: u64) -> ReadError {
+        corrupt(self.segment, self.end, sequence)
+    }
+}
+
 /// An iterator over all entries, in order.
 #[derive(Debug)]
 pub(crate) struct Walk {
@@ -47,9 +59,13 @@ pub(crate) struct Walk {
     /// The segments that follow, the next one last.
     ahead: Vec<Header>,
     current: Option<Current>,
+    /// What is left of the entries that were pruned.
+    kept: Option<Current>,
+    pruned: u64,
     next: u64,
     tail: Option<Tail>,
     unborn: Option<u64>,
+    listed: bool,
 }
 
 #[derive(Debug)]
@@ -61,38 +77,133 @@ struct Current {
 }
 
 impl Walk {
-    pub(crate) fn new(files: Arc<dyn Files>) -> Result<Self, ReadError> {
-        let mut firsts: Vec<u64> = files
-            .names()
-            .map_err(|source| failed(".", source))?
+    pub(crate) fn new(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
+        let mut tries = 0..MAX_LISTINGS;
+        loop {
+            let mut walk = Self::at(Arc::clone(files), 0);
+            let begun = walk.begin();
+            // Segments may be pruned between being listed and being opened.
+            match begun {
+                Err(ReadError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound
+                        && walk.listed
+                        && tries.next().is_some() => {}
+                begun => return begun.map(|()| walk),
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), ReadError> {
+        self.look_ahead(0)?;
+        match self.pruned {
+            0 => self.advance(),
+            end => {
+                let header = Header::decode(&self.kept_header(end)?);
+                let header = header.filter(|header| header.first == end);
+                let header = header.ok_or_else(|| kept_corrupt(end, 0, 0))?;
+                self.kept = Some(Current::open_kept(&*self.files, header)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn kept_header(&self, end: u64) -> Result<Vec<u8>, ReadError> {
+        let mut source = Source::open(&*self.files, kept_name(end), 0)?;
+        let header = source.fill(HEADER_BYTES)?;
+        Ok(header.get(..HEADER_BYTES).unwrap_or_default().to_vec())
+    }
+
+    /// From the beginning of the segment that holds an entry, or will.
+    pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+        let names = names(&*files)?;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        if pruned.is_some_and(|pruned| sequence < pruned) {
+            return Self::new(&files);
+        }
+        let firsts = names.iter().filter_map(|name| parse_name(name));
+        let first = firsts.filter(|first| *first <= sequence).max();
+        let mut walk = Self::at(files, first.unwrap_or(sequence));
+        walk.refresh()?;
+        Ok(walk)
+    }
+
+    const fn at(files: Arc<dyn Files>, next: u64) -> Self {
+        Self {
+            files,
+            ahead: Vec::new(),
+            current: None,
+            kept: None,
+            pruned: 0,
+            listed: false,
+            next,
+            tail: None,
+            unborn: None,
+        }
+    }
+
+    /// Sees what segments were begun since, so that [`Walk::step`] goes on after an end.
+    pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
+        self.tail = None;
+        // A segment of which nothing was read may have been begun anew.
+        let next = self.next;
+        let mut begun = self.current.take_if(|current| current.header.first < next);
+        let from = begun.as_ref().map_or(next, |begun| begun.header.first + 1);
+        self.look_ahead(from)?;
+        if let Some(begun) = &mut begun {
+            // What was read ahead may be half of what was written since.
+            begun.reopen(&*self.files)?;
+        }
+        self.current = begun;
+        match self.current {
+            None if !self.ahead.is_empty() => self.advance(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first entry of the last segment that is there.
+    pub(crate) fn last_segment(&self) -> u64 {
+        let last = self.ahead.first().map(|header| header.first);
+        let current = self.current.as_ref().map(|current| current.header.first);
+        last.or(current).unwrap_or(self.next)
+    }
+
+    /// Reads the headers of the segments from one on.
+    fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
+        let names = names(&*self.files)?;
+        self.listed = true;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        self.pruned = pruned.unwrap_or(0);
+        let from = from.max(self.pruned);
+        let mut firsts: Vec<u64> = names
             .iter()
             .filter_map(|name| parse_name(name))
+            .filter(|first| *first >= from)
             .collect();
         firsts.sort_unstable_by(|one, other| other.cmp(one));
-        let mut ahead = Vec::with_capacity(firsts.len());
-        let mut unborn = None;
+        self.ahead = Vec::with_capacity(firsts.len());
+        self.unborn = None;
         for (index, first) in firsts.into_iter().enumerate() {
-            match read_header(&*files, first)? {
-                Some(header) => ahead.push(header),
-                None if index == 0 => unborn = Some(first),
+            match read_header(&*self.files, first)? {
+                Some(header) => self.ahead.push(header),
+                None if index == 0 => self.unborn = Some(first),
                 None => return Err(corrupt(first, 0, first)),
             }
         }
-        let mut walk = Self {
-            files,
-            ahead,
-            current: None,
-            next: 0,
-            tail: None,
-            unborn,
-        };
-        walk.advance()?;
-        Ok(walk)
+        Ok(())
     }
 
     /// The next entry, or `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
         loop {
+            if let Some(kept) = &mut self.kept {
+                if let Some(stored) = kept.read_kept(self.next)? {
+                    self.next = stored.sequence + 1;
+                    return Ok(Some(stored));
+                }
+                self.kept = None;
+                self.next = self.pruned;
+                self.advance()?;
+            }
             let limit = self.ahead.last().map(|header| header.first);
             let Some(current) = &mut self.current else {
                 return Ok(None);
@@ -100,8 +211,11 @@ impl Walk {
             if limit == Some(self.next) {
                 self.check_rest()?;
                 self.advance()?;
-            } else if let Some(stored) = current.read(self.next)? {
+            } else if let Some(mut stored) = current.read(self.next)? {
                 self.next += 1;
+                let successor = self.ahead.last();
+                stored.uncertain = successor
+                    .is_some_and(|header| header.after_fault && header.durable <= stored.sequence);
                 return Ok(Some(stored));
             } else if !self.broken_off()? {
                 return Ok(None);
@@ -117,6 +231,11 @@ impl Walk {
     /// How the ledger ends, once [`Walk::step`] has said that it does.
     pub(crate) const fn tail(&self) -> Option<Tail> {
         self.tail
+    }
+
+    /// Entries below this were pruned.
+    pub(crate) const fn pruned(&self) -> u64 {
+        self.pruned
     }
 
     /// A last segment that was created and never begun.
@@ -185,14 +304,47 @@ impl Current {
         let at = HEADER_BYTES as u64;
         Ok(Self {
             header,
-            source: Source::open(files, header.first, at)?,
+            source: Source::open(files, segment_name(header.first), at)?,
             at,
             unproven: (header.durable, at),
         })
     }
 
+    fn open_kept(files: &dyn Files, header: Header) -> Result<Self, ReadError> {
+        let at = HEADER_BYTES as u64;
+        Ok(Self {
+            header,
+            source: Source::open(files, kept_name(header.first), at)?,
+            at,
+            unproven: (header.durable, at),
+        })
+    }
+
+    /// The next entry of those that are kept, from a sequence on.
+    fn read_kept(&mut self, from: u64) -> Result<Option<Stored>, ReadError> {
+        let (end, at) = (self.header.first, self.at);
+        let head = self.source.fill(OVERHEAD)?;
+        if head.is_empty() {
+            return Ok(None);
+        }
+        let length = frame_length(head).unwrap_or_default();
+        let bytes = self.source.fill(OVERHEAD + length)?;
+        let frame = Frame::decode(&self.header.salt, bytes);
+        let frame = frame.filter(|frame| (from..end).contains(&frame.sequence));
+        let frame = frame.ok_or_else(|| kept_corrupt(end, at, from))?;
+        let (sequence, bytes) = (frame.sequence, frame.bytes());
+        let payload = frame.payload.to_vec();
+        self.at += bytes as u64;
+        self.source.consume(bytes);
+        Ok(Some(Stored {
+            sequence,
+            payload,
+            uncertain: false,
+        }))
+    }
+
     fn reopen(&mut self, files: &dyn Files) -> Result<(), ReadError> {
-        self.source = Source::open(files, self.header.first, self.at)?;
+        self.source = Source::open(files, segment_name(self.header.first), self.at)?;
         Ok(())
     }
 
@@ -216,7 +368,11 @@ impl Current {
         }
         self.at += bytes as u64;
         self.source.consume(bytes);
-        Ok(Some(Stored { sequence, payload }))
+        Ok(Some(Stored {
+            sequence,
+            payload,
+            uncertain: false,
+        }))
     }
 
     fn rest(&mut self) -> Result<&[u8], ReadError> {
@@ -259,8 +415,7 @@ struct Source {
 }
 
 impl Source {
-    fn open(files: &dyn Files, first: u64, at: u64) -> Result<Self, ReadError> {
-        let name = segment_name(first);
+    fn open(files: &dyn Files, name: String, at: u64) -> Result<Self, ReadError> {
         let reader = files.read(&name, at);
         Ok(Self {
             reader: reader.map_err(|source| failed(&name, source))?,
@@ -307,14 +462,31 @@ pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
 
-fn parse_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
+fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
+    files.names().map_err(|source| failed(".", source))
+}
+
+/// The name of the file of what is kept of all entries below one.
+pub(crate) fn kept_name(end: u64) -> String {
+    format!("{end:020}{KEPT}")
+}
+
+pub(crate) fn parse_name(name: &str) -> Option<u64> {
+    parse(name, SUFFIX)
+}
+
+pub(crate) fn parse_kept(name: &str) -> Option<u64> {
+    parse(name, KEPT)
+}
+
+fn parse(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
 /// The header of a segment; `None` if it was never begun.
 fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
-    let mut source = Source::open(files, first, 0)?;
+    let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
         Some(header) if header.first == first => Ok(Some(header)),
         Some(_) => Err(corrupt(first, 0, first)),
@@ -349,6 +521,14 @@ fn corrupt(segment: u64, offset: u64, sequence: u64) -> ReadError {
     }
 }
 
+fn kept_corrupt(end: u64, offset: u64, sequence: u64) -> ReadError {
+    ReadError::Corrupt {
+        segment: kept_name(end),
+        offset,
+        sequence,
+    }
+}
+
 fn missing(from: u64, first: u64) -> ReadError {
     ReadError::Missing {
         from,
@@ -358,5 +538,8 @@ fn missing(from: u64, first: u64) -> ReadError {
 }
 
 const SUFFIX: &str = ".seg";
+const KEPT: &str = ".kept";
+/// How often a listing may be out of date in a row.
+const MAX_LISTINGS: u32 = 5;
 /// How much is read at once.
 const READ_AHEAD: usize = 64 * 1024;

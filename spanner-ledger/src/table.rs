@@ -3,40 +3,54 @@
 
 use std::fmt::{self, Write};
 
-use spanner_core::Effect;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use spanner_core::{Effect, RecordId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
 
 /// Renders rows as a table with the columns time, who, what, where, decision, why, outcome
-/// and ms.
+/// and ms; and *under*, the promotion under which the model was served, if any was served
+/// under one.
 ///
 /// Names are escaped, and cut at 48 characters: control and invisible characters,
 /// backslashes and the table's own `│` appear as in Rust (`\u{202e}`).
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
-    let head = HEAD.map(str::to_owned);
-    let lines: Vec<[String; COLUMNS]> = std::iter::once(head)
-        .chain(rows.iter().map(cells))
+    let is_promoted = rows.iter().any(|row| under(&row.decision).is_some());
+    let head = HEAD
+        .iter()
+        .copied()
+        .filter(|it| is_promoted || *it != UNDER);
+    let lines = rows.iter().map(|row| cells(row, is_promoted));
+    render(&head.collect::<Vec<_>>(), &lines.collect::<Vec<_>>())
+}
+
+/// Renders lines below a head, in columns as wide as they must be; the last one is read from
+/// the right if its head says that it is a number (`ms`). The cells are escaped already.
+pub(crate) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = head.iter().map(|it| (*it).to_owned()).collect();
+    let columns = head.len();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let lines = std::iter::once(&head).chain(rows);
+            let cells = lines.filter_map(|line| line.get(column));
+            cells.map(|cell| cell.width()).max().unwrap_or_default()
+        })
         .collect();
-    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
-        let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.width()).max().unwrap_or_default()
-    });
+    let numbers = head.iter().position(|it| it == NUMBERS);
     let mut table = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        write_line(&mut table, line, &widths);
-        if index == 0 {
-            let rule = widths.map(|width| "─".repeat(width));
-            table.push_str(&rule.join("─┼─"));
-            table.push('\n');
-        }
+    write_line(&mut table, &head, &widths, numbers);
+    let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+    table.push_str(&rule.join("─┼─"));
+    table.push('\n');
+    for row in rows {
+        write_line(&mut table, row, &widths, numbers);
     }
     table
 }
 
-fn cells(row: &Row) -> [String; COLUMNS] {
+fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
     let Row {
         decision, outcome, ..
     } = row;
@@ -52,7 +66,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
         let tenths = outcome.duration_us / 100;
         format!("{}.{}", tenths / 10, tenths % 10)
     });
-    [
+    let mut cells = vec![
         decision.time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         who(decision),
         what(&decision.target),
@@ -61,7 +75,17 @@ fn cells(row: &Row) -> [String; COLUMNS] {
         cell(&decision.reason),
         became.unwrap_or_else(|| "open".to_owned()),
         millis.unwrap_or_else(|| NOTHING.to_owned()),
-    ]
+    ];
+    if is_promoted {
+        let under = under(decision).map(|promotion| promotion.to_string());
+        cells.push(under.unwrap_or_else(|| NOTHING.to_owned()));
+    }
+    cells
+}
+
+/// The promotion under which the first of the models is served that has one.
+fn under(decision: &Decision) -> Option<RecordId> {
+    decision.target.iter().find_map(|pair| pair.promotion)
 }
 
 fn who(decision: &Decision) -> String {
@@ -97,33 +121,38 @@ fn what(target: &[PairEntry]) -> String {
 
 /// A text as one cell.
 pub(crate) fn cell(text: &str) -> String {
-    let mut cell = String::new();
-    for character in text.chars().take(MAX_CELL) {
+    plain(text, MAX_CELL)
+}
+
+/// A text in one line of at most so many characters, in which nothing is invisible and
+/// nothing commands a terminal.
+pub(crate) fn plain(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(most) {
         match character {
-            '\'' | '"' => cell.push(character),
-            SEPARATOR => cell.extend(character.escape_unicode()),
-            _ => cell.extend(character.escape_debug()),
+            '\'' | '"' => line.push(character),
+            SEPARATOR => line.extend(character.escape_unicode()),
+            _ => line.extend(character.escape_debug()),
         }
     }
-    if text.chars().nth(MAX_CELL).is_some() {
-        cell.push('…');
+    if text.chars().nth(most).is_some() {
+        line.push('…');
     }
-    if cell.is_empty() {
+    if line.is_empty() {
         NOTHING.to_owned()
     } else {
-        cell
+        line
     }
 }
 
-fn write_line(table: &mut String, line: &[String; COLUMNS], widths: &[usize; COLUMNS]) {
+fn write_line(table: &mut String, line: &[String], widths: &[usize], numbers: Option<usize>) {
     let mut text = String::new();
     for (index, (cell, width)) in line.iter().zip(widths).enumerate() {
         if index > 0 {
             text.extend([' ', SEPARATOR, ' ']);
         }
         let padding = " ".repeat(width.saturating_sub(cell.width()));
-        // Numbers are read from the right.
-        let aligned = if index + 1 == COLUMNS {
+        let aligned = if numbers == Some(index) {
             format!("{padding}{cell}")
         } else {
             format!("{cell}{padding}")
@@ -134,12 +163,14 @@ fn write_line(table: &mut String, line: &[String; COLUMNS], widths: &[usize; COL
     let _: fmt::Result = writeln!(table, "{}", text.trim_end());
 }
 
-const COLUMNS: usize = 8;
-const HEAD: [&str; COLUMNS] = [
-    "time", "who", "what", "where", "decision", "why", "outcome", "ms",
+const HEAD: [&str; 9] = [
+    "time", "who", "what", "where", "decision", "why", "outcome", NUMBERS, UNDER,
 ];
+/// Numbers are read from the right.
+const NUMBERS: &str = "ms";
+const UNDER: &str = "under";
 const SEPARATOR: char = '│';
-const NOTHING: &str = "-";
+pub(crate) const NOTHING: &str = "-";
 /// Enough for a name; a longer one must not push the other columns off the screen.
 const MAX_CELL: usize = 48;
 

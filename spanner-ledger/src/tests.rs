@@ -2,8 +2,10 @@
 
 mod crash;
 mod damage;
+mod evidence;
 mod faults;
 mod limits;
+mod retention;
 mod surface;
 
 use std::collections::{HashMap, HashSet};
@@ -20,11 +22,11 @@ use spanner_core::{
     SinkFault, Target, TokenFault,
 };
 
-use crate::files::sim::Sim;
+use crate::files::sim::{Sim, User};
 use crate::ledger::Builder;
 use crate::waiter::lock;
 use crate::writer::Pace;
-use crate::{Entry, Ledger, OpenError, Reader};
+use crate::{Checkpoint, CheckpointSink, Entry, Ledger, OpenError, Reader};
 
 /// A guarded service in one room with its ledger.
 struct Service {
@@ -67,7 +69,7 @@ impl Service {
     }
 
     fn of(builder: Builder, sim: &Sim) -> Result<Self, OpenError> {
-        let ledger = builder.open_in(Arc::new(sim.clone()))?;
+        let ledger = open(builder, sim)?;
         // Every opening has identifiers of its own.
         let time = 1_795_000_000 + i64::try_from(ledger.recovery().next).unwrap();
         let host = Fixed::at("2026-11-23T12:00:00Z");
@@ -127,6 +129,21 @@ impl Service {
     }
 }
 
+/// Keeps what is shipped, outside the disk that fails.
+#[derive(Debug, Clone, Default)]
+struct Shelf(Arc<Mutex<Vec<Checkpoint>>>);
+
+impl CheckpointSink for Shelf {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        lock(&self.0).push(checkpoint.clone());
+        Ok(())
+    }
+
+    fn newest(&mut self) -> std::io::Result<Option<String>> {
+        Ok(lock(&self.0).last().map(|last| last.note().to_owned()))
+    }
+}
+
 /// Small segments, so that a short trace has many, and no waiting.
 fn options() -> Builder {
     let mut builder = Ledger::builder("simulated").segment_bytes(4096);
@@ -135,8 +152,15 @@ fn options() -> Builder {
         probe: Duration::from_millis(1),
         sync: Duration::from_millis(1),
         count: Duration::from_millis(1),
+        checkpoint: Duration::from_millis(1),
+        patience: Duration::from_secs(5),
     };
     builder
+}
+
+fn open(builder: Builder, sim: &Sim) -> Result<Ledger, OpenError> {
+    let evidence = sim.used_by(User::Evidence);
+    builder.open_in(Arc::new(sim.clone()), Arc::new(evidence))
 }
 
 fn reader(sim: &Sim) -> Reader {

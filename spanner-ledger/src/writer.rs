@@ -8,11 +8,14 @@ use spanner_core::SinkFault;
 use crate::Durability;
 use crate::entry::Entry;
 use crate::error::CloseError;
+use crate::evidence::SharedProgress;
 use crate::log::Log;
 use crate::queue::{Item, Share, SharedQueue, Work};
 
 pub(crate) struct Writer {
     queue: SharedQueue,
+    /// Where the evidence learns what is durable.
+    progress: SharedProgress,
     log: Log,
     durability: Durability,
     pace: Pace,
@@ -41,6 +44,10 @@ pub(crate) struct Pace {
     pub(crate) sync: Duration,
     /// Counts change with every request; the ledger need not.
     pub(crate) count: Duration,
+    /// How much somebody who holds the machine can rewrite unnoticed.
+    pub(crate) checkpoint: Duration,
+    /// Waiting for a checkpoint: for a sync, perhaps a second's, and a handful of small files.
+    pub(crate) patience: Duration,
 }
 
 impl Default for Pace {
@@ -50,6 +57,8 @@ impl Default for Pace {
             probe: Duration::from_millis(500),
             sync: Duration::from_secs(1),
             count: Duration::from_secs(1),
+            checkpoint: Duration::from_secs(1),
+            patience: Duration::from_secs(5),
         }
     }
 }
@@ -57,12 +66,14 @@ impl Default for Pace {
 impl Writer {
     pub(crate) const fn new(
         queue: SharedQueue,
+        progress: SharedProgress,
         log: Log,
         durability: Durability,
         pace: Pace,
     ) -> Self {
         Self {
             queue,
+            progress,
             log,
             durability,
             pace,
@@ -75,9 +86,13 @@ impl Writer {
         }
     }
 
+    pub(crate) fn progress(&self) -> SharedProgress {
+        self.progress.clone()
+    }
+
     /// Until the queue says that there is no more.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
-        let _gone = Gone(self.queue.clone());
+        let _gone = Gone(self.queue.clone(), self.progress.clone());
         loop {
             let work = self.queue.take(self.due(), self.retry_at.is_some());
             let last = matches!(work, Work::Last(_));
@@ -158,6 +173,7 @@ impl Writer {
         let stored = self.log.append(&payloads);
         match &stored {
             Ok(()) => {
+                self.progress.written(self.log.next(), self.log.durable());
                 for item in self.backlog.drain(..count) {
                     self.queue.release(item.share);
                     if let Some(waiter) = item.waiter {
@@ -176,6 +192,7 @@ impl Writer {
 
     fn disk_is_full(&mut self) {
         tracing::error!("the disk is full: nothing is allowed until there is space");
+        self.progress.set_full(true);
         self.log.release_reserve();
         self.queue.set_full(true);
         self.probe_at = Some(Instant::now() + self.pace.probe);
@@ -188,6 +205,7 @@ impl Writer {
             if self.backlog.is_empty() && self.log.restore_reserve().is_ok() {
                 tracing::info!("the disk has space again");
                 self.queue.set_full(false);
+                self.progress.set_full(false);
                 self.probe_at = None;
             }
         }
@@ -199,6 +217,7 @@ impl Writer {
             {
                 tracing::error!(%fault, "the ledger could not be synced");
             }
+            self.progress.written(self.log.next(), self.log.durable());
             self.sync_at = self.log.has_unsynced().then_some(now + self.pace.sync);
         }
     }
@@ -213,7 +232,9 @@ impl Writer {
             self.add(Some(closed));
             self.store_backlog();
         }
-        if let Err(fault) = self.log.finish() {
+        let finished = self.log.finish();
+        self.progress.written(self.log.next(), self.log.durable());
+        if let Err(fault) = finished {
             self.fault = fault.to_string();
         } else if self.backlog.is_empty() {
             return Ok(());
@@ -225,12 +246,13 @@ impl Writer {
     }
 }
 
-/// Tells the queue when the writer ends, however it ends.
-struct Gone(SharedQueue);
+/// Tells the queue and the keeper when the writer ends, however it ends.
+struct Gone(SharedQueue, SharedProgress);
 
 impl Drop for Gone {
     fn drop(&mut self) {
         self.0.writer_is_gone();
+        self.1.end();
     }
 }
 

@@ -22,6 +22,7 @@ use spanner_tower::bearer::{IssuerReadiness, Revocations};
 use spanner_tower::keys::KeyState;
 
 use crate::meters;
+use crate::ship::Watches;
 use crate::watched::Watched;
 
 /// What is asked about when a probe comes. Cheap to clone.
@@ -32,6 +33,8 @@ pub(crate) struct Health {
     pub(crate) ledger: Watched,
     /// The list of revocations, if one is configured.
     pub(crate) revocations: Option<ReadList>,
+    /// Where shipments of the ledger stand.
+    pub(crate) ships: Watches,
 }
 
 /// A list that is read again and again.
@@ -82,6 +85,9 @@ impl Health {
             let says = json!({"state": currency(stale), "entries": revocations.list.len()});
             members.insert("revocations".to_owned(), says);
         }
+        if let Some(members) = page.as_object_mut().filter(|_| !self.ships.is_empty()) {
+            members.insert("ship".to_owned(), self.ships.readiness());
+        }
         let status = match ready {
             true => StatusCode::OK,
             false => StatusCode::SERVICE_UNAVAILABLE,
@@ -91,6 +97,7 @@ impl Health {
 
     fn metrics(&self) -> Page {
         self.bearer.publish_readiness();
+        self.ships.publish();
         match meters::page() {
             Some(page) => text(StatusCode::OK, PROMETHEUS, page),
             None => text(

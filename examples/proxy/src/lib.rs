@@ -24,6 +24,7 @@ mod patience;
 mod reload;
 mod server;
 mod service;
+mod ship;
 mod signals;
 mod surfaces;
 mod talk;

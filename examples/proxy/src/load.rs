@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use spanner_admin::{Admin, Promotions};
 use spanner_cedar::Cedar;
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
@@ -9,7 +10,8 @@ use spanner_ledger::Ledger;
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, Problem as GuardProblem, ProtectedResource, Resolver,
+    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
+    Resolver,
 };
 use tower_layer::Layer;
 
@@ -29,7 +31,9 @@ pub struct Loaded {
     pub(crate) bearer: Bearer,
     pub(crate) access: Cedar,
     pub(crate) revocations: Revocations,
-    pub(crate) access_seen: Seen,
+    /// The access directory, then the folders of models.
+    pub(crate) access_seen: Vec<Seen>,
+    pub(crate) shadow_seen: Option<Seen>,
     pub(crate) revocations_seen: Option<Seen>,
     pub(crate) talks: Talks,
 }
@@ -53,7 +57,9 @@ impl Loaded {
     /// Loads what a configuration names, in which these problems were found already.
     pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
-        let access_seen = Seen::before_reading(&config.access);
+        let read = std::iter::once(&config.access).chain(&config.models);
+        let access_seen = read.map(|dir| Seen::before_reading(dir)).collect();
+        let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(Seen::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -70,6 +76,7 @@ impl Loaded {
             access,
             revocations,
             access_seen,
+            shadow_seen,
             revocations_seen,
             talks: Talks::default(),
         };
@@ -106,6 +113,29 @@ impl Loaded {
             Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
             _ => Err(problems),
         }
+    }
+
+    /// The administration behind a guard of its own, which records to the same sink.
+    pub(crate) fn administration<S>(
+        &self,
+        promotions: Promotions,
+        sink: &S,
+    ) -> Result<GuardService<Admin>, Problems>
+    where
+        S: AuditSink + Clone,
+    {
+        let mut problems = Problems::default();
+        let Some(upstream) = self.config.upstreams.first() else {
+            return Err(problems);
+        };
+        let environment = self.config.environment.as_ref();
+        let environment = environment.unwrap_or(&upstream.environment);
+        let guard = self.guard(environment, &[spanner_admin::surface()], sink);
+        let guarded = guard.map(|guard| guard.layer(Admin::new(promotions)));
+        guarded.map_err(|error| {
+            self.note(&error, upstream, &mut problems);
+            problems
+        })
     }
 
     fn door<S>(&self, config: &UpstreamConfig, sink: &S, problems: &mut Problems) -> Option<Door>
@@ -164,6 +194,12 @@ impl Loaded {
             .service(SERVICE)
             .environment(environment.clone())
             .websockets();
+        if let Some(instance) = &self.config.instance {
+            guard = guard.instance(instance);
+        }
+        for key in &self.config.asserted_baggage {
+            guard = guard.asserted_baggage(key);
+        }
         for surface in surfaces {
             guard = guard.surface(surface.clone());
         }
@@ -261,25 +297,43 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     }
 }
 
+/// The access, and beside it the one that is tried out.
 fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
-    let aliases = config.issuers.iter();
-    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
-    let loaded = Cedar::builder()
-        .issuers(aliases)
-        .from_dir(&config.access)
-        .map_err(|error| {
-            for problem in error.problems() {
-                let file = config.access.join(&problem.file).display().to_string();
-                let mut place = Place::START;
-                (place.line, place.column) = (problem.line, problem.column);
-                problems.add(file, place, &problem.what, &problem.advice);
-            }
-        });
+    let access = access_in(config, &config.access, problems);
     if !config.access.is_dir() {
         let what = format!("`{}` is no directory", config.access.display());
         let advice = "name the access directory with `[access]` and `dir`";
         config.problem(problems, config.places.access, what, advice);
     }
+    if let Some(dir) = &config.shadow {
+        let candidate = access_in(config, dir, problems);
+        if !dir.is_dir() {
+            let what = format!("`{}` is no directory", dir.display());
+            let advice = "name the access directory to try out, or leave `shadow` out";
+            config.problem(problems, config.places.shadow, what, advice);
+        }
+        if let Some(access) = &access {
+            access.shadow(candidate);
+        }
+    }
+    access
+}
+
+fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
+    let aliases = config.issuers.iter();
+    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
+    let mut builder = Cedar::builder().issuers(aliases);
+    for models in &config.models {
+        builder = builder.models_dir(models);
+    }
+    let loaded = builder.from_dir(dir).map_err(|error| {
+        for problem in error.problems() {
+            let file = dir.join(&problem.file).display().to_string();
+            let mut place = Place::START;
+            (place.line, place.column) = (problem.line, problem.column);
+            problems.add(file, place, &problem.what, &problem.advice);
+        }
+    });
     loaded.ok()
 }
 

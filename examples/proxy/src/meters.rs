@@ -6,6 +6,9 @@
 //! | `spanner_upstream_seconds` | histogram | upstream, status | until an upstream began to answer |
 //! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without an answer |
 //! | `spanner_connections` | gauge | | callers' connections that are open |
+//! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
+//! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
+//! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver takes nothing |
 //! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
 
 use std::sync::{Arc, OnceLock};

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
-use spanner_cedar::Cedar;
+use spanner_admin::{OpenError, Promotions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,8 +24,11 @@ use crate::watched::Watched;
 
 /// What is read again, and who is told.
 pub(crate) struct Reload {
-    pub(crate) access: Cedar,
-    pub(crate) dir: Seen,
+    pub(crate) promotions: Promotions,
+    /// The access directory, then the folders of models.
+    pub(crate) dirs: Vec<Seen>,
+    /// The directory of the access that is tried out.
+    pub(crate) shadow: Option<Seen>,
     pub(crate) revocations: Option<(Seen, ReadList)>,
     pub(crate) ledger: Watched,
 }
@@ -65,8 +68,18 @@ impl Reload {
                     "the access and the revocations are read again; for a change of the configuration itself, start again"
                 );
             }
-            if self.dir.changed().await || asked {
+            let mut changed = asked;
+            for dir in &mut self.dirs {
+                changed |= dir.changed().await;
+            }
+            if changed {
                 self.access().await;
+            }
+            if let Some(dir) = &mut self.shadow
+                && (dir.changed().await || changed)
+            {
+                let dir = dir.path.clone();
+                self.candidate(&dir).await;
             }
             if let Some((file, revocations)) = &mut self.revocations
                 && (file.changed().await || asked)
@@ -77,31 +90,82 @@ impl Reload {
     }
 
     async fn access(&self) {
-        let (access, before) = (self.access.clone(), self.access.digest());
-        let reloaded = spawn_blocking(move || access.reload()).await;
-        let Ok(reloaded) = reloaded else { return };
-        meters::reloaded("access", reloaded.is_ok());
-        let digest = self.access.digest();
-        match reloaded {
+        let Some(dir) = self.dirs.first() else { return };
+        let access = self.promotions.access();
+        let before = access.digest();
+        let reloaded = self.promotions.reload().await;
+        let told = Told {
+            name: "access",
+            before: &before,
+            digest: &access.digest(),
+            dir: &dir.path,
+        };
+        self.tell(&told, reloaded).await;
+    }
+
+    /// Reads the access that is tried out again. It decides nothing, so that nothing is the
+    /// worse for a problem with it.
+    async fn candidate(&self, dir: &Path) {
+        let Some(candidate) = self.promotions.access().candidate() else {
+            return;
+        };
+        let (again, before) = (candidate.clone(), candidate.digest());
+        let Ok(reloaded) = spawn_blocking(move || again.reload()).await else {
+            return;
+        };
+        let told = Told {
+            name: "candidate",
+            before: &before,
+            digest: &candidate.digest(),
+            dir,
+        };
+        self.tell(&told, reloaded.map_err(OpenError::from)).await;
+    }
+
+    async fn tell(&self, told: &Told<'_>, reloaded: Result<(), OpenError>) {
+        let Told {
+            name,
+            before,
+            digest,
+            dir,
+        } = told;
+        meters::reloaded(name, reloaded.is_ok());
+        let problems: Vec<String> = match reloaded {
             // Whoever loads it says so in the log.
-            Ok(()) if digest == before => {}
+            Ok(()) if digest == before => return,
             Ok(()) => {
-                let body = json!({"digest": &*digest, "before": &*before});
-                self.ledger.event("access.reloaded", body).await;
+                let body = json!({"digest": digest, "before": before});
+                self.ledger.event(&format!("{name}.reloaded"), body).await;
+                return;
             }
-            Err(error) => {
+            Err(OpenError::Access(error)) => {
                 for problem in error.problems() {
-                    let file = self.dir.path.join(&problem.file);
+                    let file = dir.join(&problem.file);
                     tracing::error!("{}", located(&file, problem));
                 }
-                let said = error.problems().iter().take(MAX_RECORDED);
-                let problems: Vec<String> = said.map(ToString::to_string).collect();
-                let count = error.problems().len() + error.more();
-                let body = json!({"in_force": &*digest, "count": count, "problems": problems});
-                self.ledger.event("access.reload_refused", body).await;
+                error.problems().iter().map(ToString::to_string).collect()
             }
-        }
+            Err(error) => {
+                tracing::error!(%error, "promotions do not go on with the access that was read");
+                vec![error.to_string()]
+            }
+        };
+        let said: Vec<&String> = problems.iter().take(MAX_RECORDED).collect();
+        let body = json!({"in_force": digest, "count": problems.len(), "problems": said});
+        self.ledger
+            .event(&format!("{name}.reload_refused"), body)
+            .await;
     }
+}
+
+/// What was read again.
+struct Told<'t> {
+    name: &'static str,
+    /// The digest of what was in force.
+    before: &'t str,
+    /// The digest of what is.
+    digest: &'t str,
+    dir: &'t Path,
 }
 
 fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {

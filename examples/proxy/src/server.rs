@@ -18,7 +18,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use spanner_tower::{GuardBody, Peer};
+use spanner_admin::Admin;
+use spanner_tower::{GuardBody, GuardService, Peer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -45,13 +46,20 @@ pub(crate) struct Front {
 #[derive(Clone)]
 pub(crate) struct Callers {
     pub(crate) dispatch: Dispatch,
+    /// What answers below `/spanner/v1`.
+    pub(crate) administration: GuardService<Admin>,
     /// The scheme that callers use, whoever ends their TLS.
     pub(crate) scheme: &'static str,
     /// As many requests wait for an answer at once.
     pub(crate) turns: Arc<Semaphore>,
 }
 
-type Answer = Response<Either<GuardBody<UpstreamBody>, Full<Bytes>>>;
+type Answer = Response<Either<Guarded, Full<Bytes>>>;
+
+/// What a guard lets through: from a model server, or from the administration.
+type Guarded = Either<GuardBody<UpstreamBody>, GuardBody<Full<Bytes>>>;
+
+const ADMINISTRATION: &str = "/spanner/v1";
 
 impl Front {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
@@ -69,11 +77,7 @@ impl Front {
 }
 
 impl Callers {
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Response<GuardBody<UpstreamBody>> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Guarded> {
         // A closed semaphore is none of ours; what waits here has read nothing yet.
         let _turn = self.turns.acquire().await;
         let (mut parts, body) = request.into_parts();
@@ -87,10 +91,20 @@ impl Callers {
         };
         parts.extensions.insert(Peer(peer.ip()));
         parts.extensions.insert(hop);
+        if is_administration(parts.uri.path()) {
+            let mut guarded = self.administration.clone();
+            let Ok(response) = guarded.call(Request::from_parts(parts, body)).await;
+            return response.map(Either::Right);
+        }
         let mut guarded = self.dispatch.choose(&mut parts).clone();
         let Ok(response) = guarded.call(Request::from_parts(parts, body)).await;
-        response
+        response.map(Either::Left)
     }
+}
+
+fn is_administration(path: &str) -> bool {
+    let rest = path.strip_prefix(ADMINISTRATION);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Accepts connections until told to stop, then lets them end what they are at, for at most

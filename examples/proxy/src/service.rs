@@ -2,21 +2,24 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use spanner_ledger::{CloseError, Ledger, OpenError};
+use spanner_admin::Promotions;
+use spanner_ledger::{Builder, CheckpointFile, CheckpointStdout, CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use crate::config::Problems;
+use crate::config::{Checkpoints, Problems};
 use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
+use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::watched::Watched;
 use crate::{meters, signals};
@@ -29,6 +32,7 @@ pub struct Service {
     admin: Option<SocketAddr>,
     ledger: Ledger,
     talks: Talks,
+    ships: Ships,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -48,6 +52,20 @@ pub enum ServiceError {
     /// Nothing could be recorded.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// What was promoted cannot be put in force.
+    #[error(transparent)]
+    Promotions(#[from] spanner_admin::OpenError),
+    /// The file of checkpoints cannot be appended to.
+    #[error("checkpoints cannot be appended to `{}`: {source}", .file.display())]
+    Checkpoints {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Entries cannot be sent elsewhere.
+    #[error("the ledger cannot be shipped: {0}")]
+    Ship(#[source] io::Error),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -67,6 +85,12 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// How often keys are asked for that are not at hand, and the counted is put in order.
 const KEEP: Duration = Duration::from_secs(2);
 
+/// What is recorded, and what the record puts in force.
+struct Records {
+    ledger: Watched,
+    promotions: Promotions,
+}
+
 impl Service {
     /// Opens the ledger, listens, and serves.
     ///
@@ -81,12 +105,17 @@ impl Service {
             None => None,
         };
         let builder = Ledger::builder(&config.ledger).durability(config.durability);
+        let builder = shipping(builder, config.checkpoints.as_ref())?;
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
+        let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let watched = Watched::new(ledger.clone());
+        let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
+        let administration = loaded.administration(promotions.clone(), &watched)?;
         let dispatch = loaded.dispatch(&watched)?;
         let callers = Callers {
             dispatch,
+            administration,
             scheme: scheme(config.public_origin.as_deref()),
             turns: Arc::new(Semaphore::new(config.max_requests)),
         };
@@ -99,10 +128,15 @@ impl Service {
                 .map(|(listener, asked)| address_of(listener, asked)),
             ledger,
             talks: loaded.talks.clone(),
+            ships,
             stop,
             tasks: JoinSet::new(),
         };
-        service.run(listener, admin, callers, loaded, watched, stopped)?;
+        let records = Records {
+            ledger: watched,
+            promotions,
+        };
+        service.run(listener, admin, callers, loaded, records, stopped)?;
         Ok(service)
     }
 
@@ -112,15 +146,17 @@ impl Service {
         admin: Option<TcpListener>,
         callers: Callers,
         loaded: Loaded,
-        ledger: Watched,
+        records: Records,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), ServiceError> {
+        let Records { ledger, promotions } = records;
         let Loaded {
             config,
             bearer,
             access,
             revocations,
             access_seen,
+            shadow_seen,
             revocations_seen,
             ..
         } = loaded;
@@ -133,6 +169,7 @@ impl Service {
             bearer: bearer.clone(),
             access: access.clone(),
             ledger: ledger.clone(),
+            ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
         };
         let limit = config.max_connections;
@@ -151,8 +188,9 @@ impl Service {
         }
         let ask: mpsc::Receiver<()> = signals::hang_ups().map_err(ServiceError::Signals)?;
         let reload = Reload {
-            access: access.clone(),
-            dir: access_seen,
+            promotions,
+            dirs: access_seen,
+            shadow: shadow_seen,
             revocations: list,
             ledger: ledger.clone(),
         };
@@ -161,6 +199,10 @@ impl Service {
         tasks.spawn(async move {
             let body = json!({"digest": &*access.digest()});
             ledger.event("access.in_force", body).await;
+            if let Some(candidate) = access.candidate() {
+                let body = json!({"digest": &*candidate.digest()});
+                ledger.event("candidate.tried_out", body).await;
+            }
         });
         Ok(())
     }
@@ -189,7 +231,13 @@ impl Service {
         }
         self.talks.end().await;
         let ledger = self.ledger.clone();
-        let closed = spawn_blocking(move || ledger.close()).await;
+        let ships = self.ships;
+        let closed = spawn_blocking(move || {
+            let closed = ledger.close();
+            ships.finish();
+            closed
+        });
+        let closed = closed.await;
         Ok(closed.map_err(|_| ServiceError::Abandoned)??)
     }
 }
@@ -211,6 +259,21 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     service.stop().await?;
     tracing::info!("stopped: every record is settled and synced");
     Ok(())
+}
+
+/// Has the ledger ship its checkpoints to where they are wanted.
+fn shipping(builder: Builder, wanted: Option<&Checkpoints>) -> Result<Builder, ServiceError> {
+    match wanted {
+        None => Ok(builder),
+        Some(Checkpoints::Stdout) => Ok(builder.checkpoints(CheckpointStdout::new())),
+        Some(Checkpoints::File(file)) => match CheckpointFile::append(file) {
+            Ok(sink) => Ok(builder.checkpoints(sink)),
+            Err(source) => Err(ServiceError::Checkpoints {
+                file: file.clone(),
+                source,
+            }),
+        },
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {

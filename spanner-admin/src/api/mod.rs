@@ -90,7 +90,7 @@ where
     let collected = collected.map_err(|error| {
         let limit = format!("the body cannot be read: {error}");
         let advice = "send at most 64 KiB of JSON";
-        Reply::failure(413, Fault::AmbiguousRequest, "body", limit, advice)
+        Reply::failure(413, Fault::AmbiguousRequest, "body", &limit, advice)
     })?;
     Ok(collected.to_bytes())
 }

@@ -75,7 +75,7 @@ fn model(text: &str) -> Result<ModelName, Reply> {
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     ModelName::new(&decoded).map_err(|error| {
         let advice = "write the model's name as its API spells it";
-        Reply::malformed("model", error, advice)
+        Reply::malformed("model", &error, advice)
     })
 }
 
@@ -84,14 +84,14 @@ fn id(text: &str) -> Result<RecordId, Reply> {
     text.parse().map_err(|_| {
         let what = "this is no promotion's identifier";
         let advice = "look for it in `GET /spanner/v1/promotions`";
-        Reply::failure(404, Fault::UnknownRoute, "promotion", what, advice)
+        Reply::failure(404, Fault::UnknownRoute, "promotion", &what, advice)
     })
 }
 
 fn unknown() -> Reply {
     let what = "the administration has no such method and path";
     let advice = "see `GET /spanner/v1/openapi.json`";
-    Reply::failure(404, Fault::UnknownRoute, "route", what, advice)
+    Reply::failure(404, Fault::UnknownRoute, "route", &what, advice)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is answered: JSON, or a problem (RFC 9457).
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -50,14 +52,14 @@ impl Reply {
         status: u16,
         fault: Fault,
         code: &str,
-        what: impl ToString,
+        what: &dyn Display,
         advice: &str,
     ) -> Self {
         Self::problem(status, fault, code, &what.to_string(), advice, None)
     }
 
     /// Something in the request that is none of what it must be.
-    pub(super) fn malformed(code: &str, what: impl ToString, advice: &str) -> Self {
+    pub(super) fn malformed(code: &str, what: &dyn Display, advice: &str) -> Self {
         Self::failure(400, Fault::AmbiguousRequest, code, what, advice)
     }
 

@@ -1,5 +1,7 @@
 //! A model's manifest: who may do what with it, in each environment.
 
+use std::sync::Arc;
+
 use spanner_core::{CallerKind, ModelName};
 
 use super::fields::{self, Fields};
@@ -14,6 +16,8 @@ pub(crate) struct Manifest {
     /// Where the name stands.
     pub(crate) at: usize,
     pub(crate) owner: Option<Holder>,
+    /// Why individuals are granted something by name.
+    pub(crate) individuals: Option<Arc<str>>,
     pub(crate) grants: Vec<RawGrant>,
     /// Which of the manifests' files it is.
     pub(crate) document: usize,
@@ -29,7 +33,7 @@ pub(crate) fn read(
     let fields = Fields::of(page, &table, KEYS, problems);
     let model = model(fields, problems);
     let owner = owner(fields, vocabulary, problems);
-    let individuals = individuals(fields, problems);
+    let (individuals, reason) = individuals(fields, problems);
     fields.text("description", problems);
     let grants = fields
         .table("grants", problems)
@@ -39,6 +43,7 @@ pub(crate) fn read(
         model,
         at,
         owner,
+        individuals: reason,
         grants,
         document: 0,
     })
@@ -82,7 +87,7 @@ fn owner(
     }
 }
 
-fn individuals(fields: Fields<'_>, problems: &mut Problems) -> Individuals {
+fn individuals(fields: Fields<'_>, problems: &mut Problems) -> (Individuals, Option<Arc<str>>) {
     let reason = fields.text("individuals_reason", problems);
     let Some(word) = fields.text("individuals", problems) else {
         if let Some(reason) = reason
@@ -92,7 +97,7 @@ fn individuals(fields: Fields<'_>, problems: &mut Problems) -> Individuals {
             let advice = "add `individuals = \"allowed\"`, or remove the reason";
             fields.problem(reason.at, what, advice, problems);
         }
-        return Individuals::Refuse;
+        return (Individuals::Refuse, None);
     };
     match word.value {
         "allowed" => {
@@ -101,19 +106,22 @@ fn individuals(fields: Fields<'_>, problems: &mut Problems) -> Individuals {
                 let advice = "say why as `individuals_reason`; access reviews list it";
                 fields.problem(word.at, what, advice, problems);
             }
-            Individuals::Allow
+            (
+                Individuals::Allow,
+                reason.map(|reason| Arc::from(reason.value)),
+            )
         }
-        "refused" => Individuals::Refuse,
+        "refused" => (Individuals::Refuse, None),
         other => {
             let what = format!("`individuals` cannot be {}", quoted(other));
             let advice = "write `allowed` or `refused`";
             fields.problem(word.at, what, advice, problems);
-            Individuals::Allow
+            (Individuals::Allow, None)
         }
     }
 }
 
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "model",
     "owner",
     "individuals",

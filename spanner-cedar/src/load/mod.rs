@@ -25,7 +25,7 @@ pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
 pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
-pub(crate) use problem::{listed, quoted};
+pub(crate) use problem::{listed, quoted, suggestion};
 
 use crate::guardrail::Guardrail;
 use crate::index::{Access, Claim, Grants, Guardrails};
@@ -37,6 +37,14 @@ use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
 use problem::Problems;
+
+/// The keys of each kind of file.
+#[cfg(test)]
+pub(crate) mod keys {
+    pub(crate) use super::case::{KEYS as CASE, REASONS};
+    pub(crate) use super::manifest::KEYS as MANIFEST;
+    pub(crate) use super::organization::{KEYS as ORGANIZATION, PROMOTION_KEYS as PROMOTION};
+}
 
 /// What the program brings to the files of an access.
 #[derive(Debug, Clone, Copy, Default)]
@@ -214,6 +222,7 @@ fn assemble(
         grants.add(None, grant);
     }
     let (mut owners, mut claims) = (HashMap::new(), HashMap::new());
+    let mut individuals = HashMap::new();
     for manifest in manifests {
         let granted = manifest.grants.iter();
         let claim = Claim {
@@ -221,6 +230,9 @@ fn assemble(
             environments: granted.map(|grant| grant.environment.clone()).collect(),
         };
         claims.insert(manifest.model.clone(), claim);
+        if let Some(reason) = manifest.individuals {
+            individuals.insert(manifest.model.clone(), reason);
+        }
         for grant in manifest.grants {
             if !overlay.rules(&grant.environment) {
                 grants.add(Some(&manifest.model), grant);
@@ -258,6 +270,7 @@ fn assemble(
         roles: organization.roles,
         promotions: organization.promotions,
         owners,
+        individuals,
         grants,
         guardrails: index,
     }

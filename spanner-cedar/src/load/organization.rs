@@ -315,7 +315,7 @@ fn twice(fields: Fields<'_>, text: Text<'_>, problems: &mut Problems) {
     fields.problem(text.at, what, "remove one", problems);
 }
 
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "environments",
     "issuers",
     "groups",
@@ -324,7 +324,7 @@ const KEYS: &[&str] = &[
     "promotion",
 ];
 
-const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers", "existing"];
+pub(crate) const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers", "existing"];
 
 /// The role that approvers get.
 const APPROVER: &str = "approver";

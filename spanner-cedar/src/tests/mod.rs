@@ -14,6 +14,7 @@ mod plain;
 mod promoting;
 mod reloading;
 mod reviewing;
+mod schemas;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,

@@ -174,6 +174,7 @@ impl Open {
             parent: self.parent,
             time: self.time,
             service: self.gate.shared.service.clone(),
+            instance: self.gate.shared.instance.clone(),
             environment: self.gate.environment.to_string(),
             caller: self
                 .caller
@@ -206,6 +207,7 @@ impl Open {
             request_id: self.arrival.request_id.clone(),
             trace_id: self.arrival.trace_id.clone(),
             peer: self.arrival.peer,
+            asserted: self.arrival.asserted.clone(),
         }
     }
 }

@@ -57,7 +57,7 @@ use crate::access::{Authorize, Context, Effect, Question, Verdicts};
 use crate::caller::{Caller, CallerKind, Party, Principal};
 use crate::host::Host;
 use crate::name::Environment;
-use crate::record::CandidateAnswer;
+use crate::record::{Asserted, CandidateAnswer};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
@@ -78,6 +78,7 @@ pub struct Gate {
 
 struct Shared {
     service: String,
+    instance: Option<String>,
     authorizer: Box<dyn Authorize>,
     sink: Box<dyn AuditSink>,
     host: Box<dyn Host>,
@@ -93,9 +94,42 @@ impl Gate {
         sink: impl AuditSink,
         host: impl Host,
     ) -> Self {
+        Self::of(service.into(), None, environment, authorizer, sink, host)
+    }
+
+    /// A gate for one process among several of a service: the instance's name is in every
+    /// decision.
+    #[must_use]
+    pub fn of_instance(
+        (service, instance): (impl Into<String>, impl Into<String>),
+        environment: Environment,
+        authorizer: impl Authorize,
+        sink: impl AuditSink,
+        host: impl Host,
+    ) -> Self {
+        let instance = Some(instance.into());
+        Self::of(
+            service.into(),
+            instance,
+            environment,
+            authorizer,
+            sink,
+            host,
+        )
+    }
+
+    fn of(
+        service: String,
+        instance: Option<String>,
+        environment: Environment,
+        authorizer: impl Authorize,
+        sink: impl AuditSink,
+        host: impl Host,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
-                service: service.into(),
+                service,
+                instance,
                 authorizer: Box::new(authorizer),
                 sink: Box::new(sink),
                 host: Box::new(host),
@@ -165,6 +199,8 @@ pub struct Arrival {
     pub request_id: Option<String>,
     /// The W3C trace identifier, 32 hexadecimal digits.
     pub trace_id: Option<String>,
+    /// What the client merely claims.
+    pub asserted: Asserted,
 }
 
 impl Arrival {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Gate, micros_between};
+use crate::name::ModelName;
 use crate::record::{Finish, Outcome, OutcomeClass};
+use crate::refusal::Fault;
 use crate::sink::Room;
 use crate::{RecordId, Timestamp};
 
@@ -28,6 +30,8 @@ pub struct Settlement {
     bytes_in: Meter,
     bytes_out: u64,
     usage: Usage,
+    served: Option<String>,
+    fault: Option<Fault>,
 }
 
 /// Tokens that an API reports.
@@ -85,6 +89,8 @@ impl Settlement {
             bytes_in: Meter::default(),
             bytes_out: 0,
             usage: Usage::default(),
+            served: None,
+            fault: None,
         }
     }
 
@@ -116,6 +122,16 @@ impl Settlement {
     pub fn usage(&mut self, usage: Usage) {
         self.usage.input = usage.input.or(self.usage.input);
         self.usage.output = usage.output.or(self.usage.output);
+    }
+
+    /// The API reported which model answers; the first report counts.
+    pub fn served(&mut self, model: &ModelName) {
+        self.served.get_or_insert_with(|| model.to_string());
+    }
+
+    /// The answer reports a failure that is not the guard's.
+    pub fn blame(&mut self, fault: Fault) {
+        self.fault = Some(fault);
     }
 
     /// The response came to its end, well or badly: its status says which.
@@ -152,10 +168,15 @@ impl Settlement {
         } else {
             self.finish
         };
+        let class = self.class.unwrap_or_else(|| self.class_of(finish));
+        let finish = match (finish, self.fault) {
+            (Finish::Complete, Some(Fault::ModelTimeout)) => Finish::TimedOut,
+            (finish, _) => finish,
+        };
         Outcome {
             id: self.id,
             time: now,
-            class: self.class.unwrap_or_else(|| self.class_of(finish)),
+            class,
             finish,
             status: self.status,
             grpc_status: self.grpc_status,
@@ -165,6 +186,8 @@ impl Settlement {
             bytes_out: self.bytes_out,
             tokens_in: self.usage.input,
             tokens_out: self.usage.output,
+            served: self.served.clone(),
+            fault: self.fault,
         }
     }
 
@@ -177,7 +200,7 @@ impl Settlement {
                 (_, None) => OutcomeClass::Ok,
             },
             Finish::ClientLeft => OutcomeClass::ClientLeft,
-            Finish::ModelFailed => OutcomeClass::ModelFailed,
+            Finish::ModelFailed | Finish::TimedOut => OutcomeClass::ModelFailed,
             Finish::Refused => OutcomeClass::Refused,
             Finish::Panicked if self.forwarded => OutcomeClass::ModelFailed,
             Finish::Panicked => OutcomeClass::GuardFailed,

@@ -1,11 +1,13 @@
 //! What a ledger keeps of promotions. Part of the compatibility promise: fields and steps are
 //! added, never changed or removed.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::candidate::Candidate;
 use crate::action::Action;
-use crate::caller::Caller;
+use crate::caller::{Caller, CallerKind};
 use crate::record::PrincipalEntry;
 use crate::{RecordId, Timestamp};
 
@@ -122,6 +124,9 @@ impl Step {
 pub struct ChangeEntry {
     /// For whom, as manifests write it: `group:corp/support`.
     pub holder: String,
+    /// For which kind of party only; absent for every kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CallerKind>,
     /// What they could not do, and can.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gains: Vec<Action>,
@@ -131,14 +136,39 @@ pub struct ChangeEntry {
 }
 
 impl ChangeEntry {
-    /// A change.
+    /// A change for every kind of party.
     #[must_use]
     pub fn new(holder: impl Into<String>, gains: Vec<Action>, loses: Vec<Action>) -> Self {
         Self {
             holder: holder.into(),
+            kind: None,
             gains,
             loses,
         }
+    }
+
+    /// For this kind of party only.
+    #[must_use]
+    pub fn only(self, kind: Option<CallerKind>) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// `group:corp/support: + generate - delete`.
+impl fmt::Display for ChangeEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.holder)?;
+        if let Some(kind) = self.kind {
+            write!(f, " as {kind}")?;
+        }
+        f.write_str(":")?;
+        for (sign, actions) in [(" +", &self.gains), (" -", &self.loses)] {
+            if !actions.is_empty() {
+                let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+                write!(f, "{sign} {}", actions.join(", "))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -61,8 +61,15 @@ impl Files for Disk {
         Ok(Box::new(file))
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.dir.join(name))?.len())
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let path = self.dir.join(name);
+        if let Some((folder, _)) = name.rsplit_once('/') {
+            self.create_folder(folder)?;
+        }
         let file = private(fs::OpenOptions::new().write(true).create_new(true)).open(&path)?;
         Ok(Box::new(DiskFile { file, path, end: 0 }))
     }
@@ -82,8 +89,39 @@ impl Files for Disk {
         fs::remove_file(self.dir.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.dir.join(name))
+    }
+
     fn sync(&self) -> io::Result<()> {
         sync_dir(&self.dir)
+    }
+
+    fn sync_folder(&self, name: &str) -> io::Result<()> {
+        sync_dir(&self.dir.join(name))
+    }
+}
+
+impl Disk {
+    /// Makes a folder below the directory, durably.
+    fn create_folder(&self, name: &str) -> io::Result<()> {
+        let path = self.dir.join(name);
+        if path.is_dir() {
+            return Ok(());
+        }
+        let above = match name.rsplit_once('/') {
+            Some((above, _)) => {
+                self.create_folder(above)?;
+                self.dir.join(above)
+            }
+            None => self.dir.clone(),
+        };
+        private_dir(&path)?;
+        sync_dir(&above)
     }
 }
 
@@ -123,22 +161,40 @@ impl File for DiskFile {
 
 #[cfg(unix)]
 fn create_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    if dir.is_dir() {
-        let mode = fs::metadata(dir)?.permissions().mode() & 0o777;
+    use std::os::unix::fs::PermissionsExt;
+    if let Ok(found) = fs::symlink_metadata(dir) {
+        let mode = found.permissions().mode() & 0o777;
+        let refused = if found.is_symlink() {
+            Some("it is a symbolic link, which somebody can turn: name the directory itself")
+        } else if !found.is_dir() {
+            Some("it is no directory: name another, or remove it")
+        } else if mode & 0o002 != 0 {
+            Some("everybody may write to it: take that away (`chmod o-w`), or name another")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         if mode & 0o077 != 0 {
             tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
                 "others may look into the ledger's directory");
         }
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
+    private_dir(dir)?;
     dir.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .map_or(Ok(()), sync_dir)
+}
+
+#[cfg(unix)]
+fn private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 #[cfg(unix)]
@@ -159,6 +215,11 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn create_dir(dir: &Path) -> io::Result<()> {
+    private_dir(dir)
+}
+
+#[cfg(not(unix))]
+fn private_dir(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)
 }
 
@@ -203,6 +264,29 @@ mod tests {
         assert_eq!(mode("ledger"), 0o700);
         assert_eq!(mode("ledger/lock"), 0o600);
         assert_eq!(mode("ledger/one"), 0o600);
+    }
+
+    #[test]
+    fn is_not_written_where_others_could_turn_it_elsewhere() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("open")).unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(at("target")).unwrap();
+        symlink(at("target"), at("link")).unwrap();
+        fs::write(at("file"), b"").unwrap();
+        let device = Path::new("/dev/null");
+        for path in [&*at("open"), &*at("link"), &*at("file"), device] {
+            let refused = Disk::writing(path).map(drop).map_err(|fault| fault.kind());
+            assert_eq!(
+                refused,
+                Err(io::ErrorKind::InvalidInput),
+                "{}",
+                path.display()
+            );
+        }
+        assert!(Disk::writing(&at("target")).is_ok());
     }
 
     #[test]

@@ -12,6 +12,18 @@ use crate::waiter::lock;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sim {
     disk: Arc<(Mutex<Disk>, Condvar)>,
+    user: User,
+}
+
+/// Who calls: calls are counted, and go wrong, for each on its own, since two threads call in
+/// an order that nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum User {
+    /// Whoever writes and reads entries.
+    #[default]
+    Log,
+    /// Whoever keeps the evidence.
+    Evidence,
 }
 
 #[derive(Debug, Default)]
@@ -20,8 +32,11 @@ struct Disk {
     /// The names as of the last sync of the directory.
     durable_files: BTreeMap<String, usize>,
     nodes: Vec<Node>,
-    calls: usize,
+    calls: [usize; 2],
     troubles: Vec<Trouble>,
+    /// Whose calls the troubles are about.
+    troubled: User,
+    dead: bool,
     capacity: Option<usize>,
     stuck: bool,
 }
@@ -74,19 +89,27 @@ impl Dice {
 }
 
 impl Sim {
+    /// The same disk, as somebody else calls it.
+    pub(crate) fn used_by(&self, user: User) -> Self {
+        let disk = Arc::clone(&self.disk);
+        Self { disk, user }
+    }
+
     pub(crate) fn trouble(&self, troubles: impl IntoIterator<Item = Trouble>) {
-        lock(&self.disk.0).troubles = troubles.into_iter().collect();
+        let mut disk = lock(&self.disk.0);
+        disk.troubles = troubles.into_iter().collect();
+        disk.troubled = self.user;
+        disk.dead = false;
     }
 
     /// From now on, counted anew.
     pub(crate) fn trouble_in(&self, calls: usize, kind: Kind) {
-        let mut disk = lock(&self.disk.0);
-        let at = disk.calls + calls;
-        disk.troubles = vec![Trouble { at, kind }];
+        let at = self.calls() + calls;
+        self.trouble([Trouble { at, kind }]);
     }
 
     pub(crate) fn calls(&self) -> usize {
-        lock(&self.disk.0).calls
+        lock(&self.disk.0).calls[self.user as usize]
     }
 
     /// All files together can have so many bytes.
@@ -129,6 +152,11 @@ impl Sim {
         Self::of(files.clone(), nodes, files)
     }
 
+    pub(crate) fn size_of(&self, name: &str) -> usize {
+        let disk = lock(&self.disk.0);
+        disk.nodes[disk.files[name]].seen.len()
+    }
+
     /// Changes the bytes of a file behind everybody's back.
     pub(crate) fn harm(&self, name: &str, harm: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = lock(&self.disk.0);
@@ -151,25 +179,44 @@ impl Sim {
         };
         Self {
             disk: Arc::new((Mutex::new(disk), Condvar::new())),
+            user: User::Log,
         }
     }
 }
 
 impl Disk {
     /// Counts a call, and says whether it goes wrong.
-    fn call(&mut self) -> Option<Kind> {
-        let call = self.calls;
-        self.calls += 1;
+    fn call(&mut self, user: User) -> Option<Kind> {
+        let call = self.calls[user as usize];
+        self.calls[user as usize] += 1;
+        if self.dead {
+            return Some(Kind::Crash);
+        }
+        if user != self.troubled {
+            return None;
+        }
         let happens = |trouble: &&Trouble| match trouble.kind {
             Kind::Crash => call >= trouble.at,
             Kind::Fail(_) | Kind::Half => call == trouble.at,
         };
         let trouble = self.troubles.iter().find(happens);
-        trouble.map(|trouble| trouble.kind)
+        let kind = trouble.map(|trouble| trouble.kind);
+        // The process dies as a whole.
+        self.dead |= kind == Some(Kind::Crash);
+        kind
     }
 
-    fn simple_call(&mut self) -> io::Result<()> {
-        self.call().map_or(Ok(()), |kind| Err(kind.error()))
+    fn simple_call(&mut self, user: User) -> io::Result<()> {
+        self.call(user).map_or(Ok(()), |kind| Err(kind.error()))
+    }
+
+    /// The names in one folder become durable, and no others.
+    fn sync_folder(&mut self, folder: &str) {
+        let within = |name: &String| folder_of(name) == folder;
+        self.durable_files.retain(|name, _| !within(name));
+        let seen = self.files.iter().filter(|(name, _)| within(name));
+        let seen = seen.map(|(name, node)| (name.clone(), *node));
+        self.durable_files.extend(seen);
     }
 
     fn used(&self) -> usize {
@@ -253,22 +300,29 @@ impl Change {
 impl Files for Sim {
     fn names(&self) -> io::Result<Vec<String>> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.user)?;
         Ok(disk.files.keys().cloned().collect())
     }
 
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.user)?;
         let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
         let from = usize::try_from(from).unwrap();
         let bytes = disk.nodes[node].seen.get(from..).unwrap_or_default();
         Ok(Box::new(Cursor::new(bytes.to_vec())))
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call(self.user)?;
+        let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(disk.nodes[node].seen.len() as u64)
+    }
+
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.user)?;
         if disk.files.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -284,7 +338,7 @@ impl Files for Sim {
 
     fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.user)?;
         let node = *disk.files.get(name).ok_or(io::ErrorKind::NotFound)?;
         let at = usize::try_from(at).unwrap();
         Ok(Box::new(SimFile {
@@ -296,17 +350,44 @@ impl Files for Sim {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.user)?;
         let removed = disk.files.remove(name);
         removed
             .map(drop)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call(self.user)?;
+        let node = disk.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.files.insert(to.to_owned(), node);
+        Ok(())
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call(self.user)?;
+        let before = disk.files.len();
+        let within = format!("{name}/");
+        disk.files.retain(|file, _| !file.starts_with(&within));
+        if disk.files.len() == before {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = lock(&self.disk.0);
-        disk.simple_call()?;
-        disk.durable_files = disk.files.clone();
+        disk.simple_call(self.user)?;
+        disk.sync_folder("");
+        Ok(())
+    }
+
+    fn sync_folder(&self, name: &str) -> io::Result<()> {
+        let mut disk = lock(&self.disk.0);
+        disk.simple_call(self.user)?;
+        disk.sync_folder(name);
         Ok(())
     }
 }
@@ -320,7 +401,7 @@ struct SimFile {
 impl File for SimFile {
     fn allocate(&mut self, bytes: u64) -> io::Result<()> {
         let mut disk = lock(&self.sim.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.sim.user)?;
         let bytes = usize::try_from(bytes).unwrap();
         let more = bytes.saturating_sub(disk.nodes[self.node].seen.len());
         if more > disk.space() {
@@ -334,7 +415,7 @@ impl File for SimFile {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut disk = lock(&self.sim.disk.0);
-        let trouble = disk.call();
+        let trouble = disk.call(self.sim.user);
         let there = disk.nodes[self.node].seen.len().saturating_sub(self.at);
         let fits = bytes.len().min(there + disk.space());
         let written = match trouble {
@@ -357,7 +438,7 @@ impl File for SimFile {
         while disk.stuck {
             disk = self.sim.disk.1.wait(disk).unwrap();
         }
-        if let Some(kind) = disk.call() {
+        if let Some(kind) = disk.call(self.sim.user) {
             if kind == Kind::Half {
                 disk.nodes[self.node].unsynced.clear();
             }
@@ -369,13 +450,17 @@ impl File for SimFile {
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
         let mut disk = lock(&self.sim.disk.0);
-        disk.simple_call()?;
+        disk.simple_call(self.sim.user)?;
         let bytes = usize::try_from(bytes).unwrap();
         let node = &mut disk.nodes[self.node];
         node.change(Change::Length(bytes));
         node.sync();
         Ok(())
     }
+}
+
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// What a disk writes as a whole, at best.

@@ -2,22 +2,28 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use spanner_core::record::OutcomeClass;
 use spanner_core::{Permit, RecordId};
 
-use super::{Service, entries, settled};
-use crate::Ledger;
-use crate::files::sim::{Dice, Kind, Sim, Trouble};
+use super::{Service, Shelf, entries, options, reader, settled};
+use crate::files::sim::{Dice, Kind, Sim, Trouble, User};
+use crate::waiter::lock;
+use crate::{Ledger, Verdict};
 
 /// Requests of the trace; each is two entries.
 const REQUESTS: usize = 50;
 
 /// What the service was told, until nothing works any more. Some requests are still open.
 fn trace(sim: &Sim) -> (HashSet<RecordId>, Vec<Permit>) {
+    trace_with(&Shelf::default(), sim)
+}
+
+fn trace_with(shelf: &Shelf, sim: &Sim) -> (HashSet<RecordId>, Vec<Permit>) {
     let mut open = Vec::new();
-    let Ok(service) = Service::open(sim) else {
+    let Ok(service) = Service::of(options().checkpoints(shelf.clone()), sim) else {
         return (HashSet::new(), open);
     };
     let mut failures = 0;
@@ -55,6 +61,9 @@ fn check(sim: &Sim, acknowledged: &HashSet<RecordId>, what: &str) {
     drop(service.allow().unwrap());
     service.ledger.close().unwrap();
     assert_eq!(settled(sim).len(), classes.len() + 1, "{what}");
+    let found = reader(sim).verify();
+    assert_eq!(found.verdict, Verdict::Clean, "{what}: {found:?}");
+    assert_eq!(found.signed, Some(found.entries), "{what}");
 }
 
 #[test]
@@ -80,6 +89,63 @@ fn loses_nothing_that_was_acknowledged_wherever_it_crashes() {
         }
         drop(open);
     }
+}
+
+/// What was signed and shipped is never more than what survives.
+#[test]
+fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
+    let mut dice = Dice(4);
+    let (mut at, mut shipped) = (0, 0);
+    loop {
+        let sim = Sim::default();
+        let crash = Trouble {
+            at,
+            kind: Kind::Crash,
+        };
+        sim.used_by(User::Evidence).trouble([crash]);
+        let shelf = Shelf::default();
+        let (acknowledged, open) = trace_with(&shelf, &sim);
+        shipped += lock(&shelf.0).len();
+        let shelf = lock(&shelf.0).clone();
+        for after in [sim.after_kill(), sim.after_power_loss(&mut dice)] {
+            let what = format!("its call {at}");
+            // Opening holds the ledger against what was shipped.
+            let shipped = Shelf(Arc::new(Mutex::new(shelf.clone())));
+            let opened = Service::of(options().checkpoints(shipped), &after);
+            opened.unwrap_or_else(|fault| panic!("{what}: {fault:?}"));
+            check(&after, &acknowledged, &what);
+            let found = reader(&after).verify_against(&[], &shelf);
+            assert_eq!(found.verdict, Verdict::Clean, "{what}: {found:?}");
+        }
+        drop(open);
+        // The whole trace went by without that call.
+        if sim.used_by(User::Evidence).calls() <= at {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 40 && shipped > at, "{at} calls, {shipped} shipped");
+}
+
+/// Evidence that cannot be written delays checkpoints, never requests, and is made up for.
+#[test]
+fn a_failing_keeper_fails_nobody() {
+    let kinds = [Kind::Half, Kind::Fail(ErrorKind::StorageFull)];
+    let mut opened = 0;
+    for (at, kind) in (0..70).flat_map(|at| kinds.map(|kind| (at, kind))) {
+        let sim = Sim::default();
+        sim.used_by(User::Evidence).trouble([Trouble { at, kind }]);
+        let (acknowledged, open) = trace(&sim);
+        if acknowledged.is_empty() {
+            // Without a key it is not opened.
+            continue;
+        }
+        opened += 1;
+        assert_eq!(acknowledged.len(), REQUESTS, "{at}");
+        drop(open);
+        check(&sim.after_kill(), &acknowledged, &format!("its call {at}"));
+    }
+    assert!(opened > 100, "{opened}");
 }
 
 #[test]

@@ -69,6 +69,31 @@ fn strangers_are_recorded_up_to_a_budget_and_then_counted() {
 }
 
 #[test]
+fn a_flood_of_strangers_stays_below_a_mebibyte_and_is_counted_exactly() {
+    let sim = Sim::default();
+    let builder = options()
+        .segment_bytes(16 << 20)
+        .unidentified_per_second(1_000_000);
+    let service = Service::of(builder, &sim).unwrap();
+    for _ in 0..3000 {
+        service.stray();
+    }
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    let recorded = settled(&sim).len() as u64 - 1;
+    let shed = entries(&sim).iter().fold(0, |shed, entry| match entry {
+        Entry::Count(counts) => shed + counts.shed_refusal,
+        _ => shed,
+    });
+    assert_eq!(recorded + shed, 3000);
+    let bytes = sim.size_of("00000000000000000000.seg");
+    assert!(
+        recorded > 500 && bytes < 1024 * 1024,
+        "{recorded} took {bytes} bytes"
+    );
+}
+
+#[test]
 fn a_closed_ledger_takes_nothing() {
     let service = Service::open(&Sim::default()).unwrap();
     let ledger = service.ledger.clone();

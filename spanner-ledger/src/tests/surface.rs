@@ -8,7 +8,7 @@ use spanner_core::{
     Principal, Refused, Resource, SubjectId, Target,
 };
 
-use super::{Service, block_on, options, reader};
+use super::{Service, block_on, open, options, reader};
 use crate::files::Files;
 use crate::files::sim::Sim;
 use crate::{Ledger, ReadError, rotation_report, table};
@@ -29,7 +29,7 @@ fn ask(gate: &Gate, caller: Caller, pairs: &[(Action, &str)]) -> Result<Permit, 
 #[test]
 fn shows_one_line_per_request() {
     let sim = Sim::default();
-    let ledger = options().open_in(std::sync::Arc::new(sim.clone())).unwrap();
+    let ledger = open(options(), &sim).unwrap();
     let host = Fixed::at("2026-11-23T12:00:00Z");
     let rules = Rules::allow(|question| question.action == Action::Generate);
     let environment = "production".parse().unwrap();
@@ -88,7 +88,7 @@ fn exports_every_entry_as_one_line_of_json() {
 #[test]
 fn an_entry_of_a_newer_version_is_reported_and_passed_over() {
     let sim = Sim::default();
-    let ledger = options().open_in(std::sync::Arc::new(sim.clone())).unwrap();
+    let ledger = open(options(), &sim).unwrap();
     drop(ledger.event("test.old", serde_json::Value::Null).unwrap());
     ledger.close().unwrap();
     drop(ledger);
@@ -167,7 +167,7 @@ fn credential(hash: &str, age: u64, max_age: Option<u64>, lives: u64) -> Credent
 #[test]
 fn reports_credentials_that_must_be_replaced_soon() {
     let sim = Sim::default();
-    let ledger = options().open_in(std::sync::Arc::new(sim.clone())).unwrap();
+    let ledger = open(options(), &sim).unwrap();
     let host = Fixed::at("2026-11-23T12:00:00Z");
     let environment = "production".parse().unwrap();
     let gate = Gate::new(

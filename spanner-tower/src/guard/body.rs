@@ -138,6 +138,9 @@ impl Watch {
         if let Some(data) = frame.data_ref() {
             if let Some(usage) = &mut self.usage {
                 self.settlement.usage(usage.feed(data));
+                if let Some(model) = usage.served() {
+                    self.settlement.served(model);
+                }
             }
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
             self.settlement.sent(bytes);
@@ -147,6 +150,9 @@ impl Watch {
         }
         if let Some(code) = frame.trailers_ref().and_then(grpc_status) {
             self.settlement.grpc_status(code);
+            if let Some(whose) = fault_of(StatusCode::OK, Some(code)) {
+                self.settlement.blame(whose);
+            }
         }
     }
 

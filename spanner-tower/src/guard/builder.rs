@@ -23,6 +23,8 @@ pub struct GuardBuilder {
     ledger: Arc<dyn AuditSink>,
     host: Arc<dyn Host>,
     service: String,
+    instance: Option<String>,
+    baggage: Vec<String>,
     environment: Option<Environment>,
     surfaces: Vec<Surface>,
     exempt: Vec<String>,
@@ -45,6 +47,8 @@ impl GuardBuilder {
             ledger: Arc::new(ledger),
             host: Arc::new(SystemHost),
             service: "spanner".to_owned(),
+            instance: None,
+            baggage: Vec::new(),
             environment: None,
             surfaces: Vec::new(),
             exempt: Vec::new(),
@@ -76,6 +80,21 @@ impl GuardBuilder {
     /// The service's name in records. Default: `spanner`.
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
+        self
+    }
+
+    /// Which process of the service this is, in records: a host's or a pod's name. Default:
+    /// none.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = Some(name.into());
+        self
+    }
+
+    /// A member of W3C Baggage that records keep as *asserted*: what the client claims, which
+    /// nobody verified and nothing is decided by. Default: none, since values of baggage are
+    /// whatever a client puts there.
+    pub fn asserted_baggage(mut self, key: impl Into<String>) -> Self {
+        self.baggage.push(key.into());
         self
     }
 
@@ -166,11 +185,18 @@ impl GuardBuilder {
         let published = publish(self.resource, &mut self.realm, &exempt, &mut problems);
         match (self.environment, routes) {
             (Some(environment), Ok(routes)) if problems.is_empty() => {
-                let gate = Gate::new(self.service, environment, self.access, ledger, self.host);
+                let (service, access, host) = (self.service, self.access, self.host);
+                let gate = match self.instance {
+                    Some(instance) => {
+                        Gate::of_instance((service, instance), environment, access, ledger, host)
+                    }
+                    None => Gate::new(service, environment, access, ledger, host),
+                };
                 let (callers, limits, mut realm) = (self.callers, self.limits, self.realm);
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
                 let guard = guard.publishing(published).talking(self.websockets);
+                let guard = guard.keeping(self.baggage);
                 Ok(GuardLayer::new(guard))
             }
             _ => Err(BuildError { problems }),

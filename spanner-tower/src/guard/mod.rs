@@ -29,6 +29,7 @@
 //! router as a service.
 
 mod answer;
+mod asserted;
 mod body;
 mod builder;
 mod credentials;

@@ -23,6 +23,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
+use super::asserted::asserted;
 use super::body::{GuardBody, Head, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
@@ -55,6 +56,8 @@ pub(super) struct Guard {
     realm: Arc<Realm>,
     published: Option<Published>,
     websockets: bool,
+    /// The members of baggage that records keep.
+    baggage: Vec<String>,
 }
 
 /// Marks a request that has passed a guard.
@@ -99,12 +102,18 @@ impl Guard {
             realm: Arc::new(realm),
             published: None,
             websockets: false,
+            baggage: Vec::new(),
         }
     }
 
     /// Lets WebSockets be opened whose frames are examined behind.
     pub(super) fn talking(self, websockets: bool) -> Self {
         Self { websockets, ..self }
+    }
+
+    /// Keeps what clients claim in these members of baggage.
+    pub(super) fn keeping(self, baggage: Vec<String>) -> Self {
+        Self { baggage, ..self }
     }
 
     /// Answers requests for the protected resource metadata as well.
@@ -138,7 +147,7 @@ impl Guard {
 
     /// Answers with what is public of the service. No inner service is reached.
     async fn publish<R>(&self, published: &Published, parts: &Parts) -> Response<GuardBody<R>> {
-        let attempt = self.gate.open(arrival(parts));
+        let attempt = self.gate.open(self.arrival(parts));
         let response = match attempt.pass(Count::Public).recorded().await {
             Ok(permit) => {
                 let response = published.answer(&parts.method);
@@ -162,7 +171,7 @@ impl Guard {
     {
         let (mut parts, body) = request.into_parts();
         let mut voice = Voice::of_stranger(&parts.headers);
-        let mut attempt = self.gate.open(arrival(&parts));
+        let mut attempt = self.gate.open(self.arrival(&parts));
         let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
             Ok(asked) => asked,
             Err(refusal) => return Err((attempt.refuse(refusal).refused().await, voice)),
@@ -177,6 +186,15 @@ impl Guard {
             .await
             .map_err(|refused| (refused, voice))?;
         Ok(Admitted::of(permit, parts, body, voice))
+    }
+
+    fn arrival(&self, parts: &Parts) -> Arrival {
+        let mut arrival = Arrival::new();
+        arrival.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        arrival.request_id = request_id(&parts.headers);
+        arrival.trace_id = trace_id(&parts.headers);
+        arrival.asserted = asserted(&parts.headers, &self.baggage);
+        arrival
     }
 
     /// Who is calling, and what do they want?
@@ -337,6 +355,7 @@ where
         Some(ours) => ours.fault,
         None => fault_of(parts.status, grpc_status(&parts.headers)),
     } {
+        settlement.blame(whose);
         parts.headers.insert(FAULT, fault(whose));
     }
     if ours.is_some() {
@@ -443,14 +462,6 @@ pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
         (status, _) if status.is_client_error() || status.is_server_error() => Some(Fault::Model),
         _ => None,
     }
-}
-
-fn arrival(parts: &Parts) -> Arrival {
-    let mut arrival = Arrival::new();
-    arrival.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    arrival.request_id = request_id(&parts.headers);
-    arrival.trace_id = trace_id(&parts.headers);
-    arrival
 }
 
 /// `x-request-id`, if it is short and printable.

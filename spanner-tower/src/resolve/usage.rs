@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use spanner_core::Usage;
+use spanner_core::{ModelName, Usage};
 
 use super::decode::Decoder;
 use super::json::JsonScan;
@@ -52,6 +52,16 @@ const OUTPUT: [&str; 15] = [
     "/x_groq/usage/completion_tokens",
 ];
 
+/// And which model they ran: OpenAI and what speaks like it, the Responses API streaming,
+/// Anthropic streaming, Gemini.
+const SERVED: [&str; 5] = [
+    "/model",
+    "/response/model",
+    "/message/model",
+    "/modelVersion",
+    "/[]/modelVersion",
+];
+
 /// Bedrock says it in headers as well.
 const HEADERS: [&str; 2] = [
     "x-amzn-bedrock-input-token-count",
@@ -68,6 +78,7 @@ pub(crate) struct UsageScan {
     form: Form,
     document: JsonScan,
     usage: Usage,
+    served: Option<ModelName>,
 }
 
 /// How documents stand in a response.
@@ -118,6 +129,7 @@ impl UsageScan {
             form,
             document: JsonScan::of_values(Arc::clone(&PLACES)),
             usage: Usage::new(input, output),
+            served: None,
         })
     }
 
@@ -132,7 +144,9 @@ impl UsageScan {
             form,
             document,
             usage,
+            served,
         } = self;
+        let mut told = Told { usage, served };
         let fed = decoder.feed(piece, |bytes| {
             *room = room.checked_sub(bytes.len()).unwrap_or_default();
             match form {
@@ -140,29 +154,40 @@ impl UsageScan {
                 Form::Lines { .. } | Form::Events(_) => {
                     bytes
                         .iter()
-                        .for_each(|byte| step(form, document, usage, *byte));
+                        .for_each(|byte| step(form, document, &mut told, *byte));
                 }
                 Form::Over => {}
             }
             Ok(())
         });
         if *form == Form::One {
-            report(document, usage);
+            told.report(document);
         }
         if fed.is_err() || *room == 0 {
             *form = Form::Over;
         }
         self.usage
     }
+
+    /// Which model answers, if that was reported.
+    pub(crate) const fn served(&self) -> Option<&ModelName> {
+        self.served.as_ref()
+    }
+}
+
+/// What a response told so far.
+struct Told<'s> {
+    usage: &'s mut Usage,
+    served: &'s mut Option<ModelName>,
 }
 
 /// Takes a byte of a response of several documents.
-fn step(form: &mut Form, document: &mut JsonScan, usage: &mut Usage, byte: u8) {
+fn step(form: &mut Form, document: &mut JsonScan, told: &mut Told<'_>, byte: u8) {
     const DATA: &[u8] = b"data:";
     let end = byte == b'\n';
     *form = match *form {
         Form::Lines { .. } if end => {
-            report(document, usage);
+            told.report(document);
             document.restart();
             Form::Lines { broken: false }
         }
@@ -171,7 +196,7 @@ fn step(form: &mut Form, document: &mut JsonScan, usage: &mut Usage, byte: u8) {
         },
         // An empty line ends the event.
         Form::Events(Line::Field(0)) if end => {
-            report(document, usage);
+            told.report(document);
             document.restart();
             Form::Events(Line::Field(0))
         }
@@ -191,19 +216,29 @@ fn step(form: &mut Form, document: &mut JsonScan, usage: &mut Usage, byte: u8) {
     };
 }
 
-/// Takes over what a document says.
-fn report(document: &mut JsonScan, usage: &mut Usage) {
-    if document.found().count() == 0 {
-        return;
+impl Told<'_> {
+    /// Takes over what a document says.
+    fn report(&mut self, document: &mut JsonScan) {
+        if document.found().count() == 0 {
+            return;
+        }
+        let found = document.take_found();
+        let texts = |from: usize, count: usize| {
+            let places = from..from + count;
+            places.flat_map(|place| found.at(place))
+        };
+        let tokens = |from, count| {
+            let numbers = texts(from, count).filter_map(|text| text.parse::<u64>().ok());
+            numbers.max()
+        };
+        let (input, output) = (tokens(0, INPUT.len()), tokens(INPUT.len(), OUTPUT.len()));
+        self.usage.input = input.or(self.usage.input);
+        self.usage.output = output.or(self.usage.output);
+        if self.served.is_none() {
+            let mut names = texts(INPUT.len() + OUTPUT.len(), SERVED.len());
+            *self.served = names.find_map(|text| text.parse().ok());
+        }
     }
-    let found = document.take_found();
-    let tokens = |from: usize, count: usize| {
-        let texts = (from..from + count).flat_map(|place| found.at(place));
-        texts.filter_map(|text| text.parse::<u64>().ok()).max()
-    };
-    let (input, output) = (tokens(0, INPUT.len()), tokens(INPUT.len(), OUTPUT.len()));
-    usage.input = input.or(usage.input);
-    usage.output = output.or(usage.output);
 }
 
 static PLACES: LazyLock<Arc<[Place]>> = LazyLock::new(|| {
@@ -218,7 +253,8 @@ static PLACES: LazyLock<Arc<[Place]>> = LazyLock::new(|| {
             .collect(),
         want: Want::Value,
     };
-    INPUT.iter().chain(&OUTPUT).map(place).collect()
+    let all = INPUT.iter().chain(&OUTPUT).chain(&SERVED);
+    all.map(place).collect()
 });
 
 impl fmt::Debug for UsageScan {

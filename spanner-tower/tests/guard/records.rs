@@ -8,13 +8,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use spanner_core::record::{Finish, OutcomeClass};
+use spanner_core::record::{Decision, Finish, Outcome, OutcomeClass};
 use spanner_core::testing::{Fixed, MemorySink};
 use spanner_core::{Action, Count, Pair, Resource, SinkFault};
-use spanner_tower::{Further, RequestBody};
+use spanner_tower::{Further, GuardLayer, RequestBody, surface};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::support::{Behind, chat, guarded, layer, layer_at, send};
+use crate::support::{Behind, Book, Names, chat, guarded, layer, layer_at, send};
 
 fn ends(sink: &MemorySink) -> (OutcomeClass, Finish) {
     assert_eq!(sink.decisions().len(), 1);
@@ -88,7 +88,13 @@ async fn the_models_failure_is_told_from_a_refusal() {
         assert_eq!(reply.header("spanner-fault"), Some(fault));
         assert_eq!(reply.header("spanner-origin"), None);
         assert_eq!(reply.text(), "the model's own words");
-        assert_eq!(ends(&sink), (class, Finish::Complete));
+        let finish = match fault {
+            "model_timeout" => Finish::TimedOut,
+            _ => Finish::Complete,
+        };
+        assert_eq!(ends(&sink), (class, finish));
+        let told = sink.outcomes()[0].fault.map(|fault| fault.as_str());
+        assert_eq!(told, Some(fault));
     }
 }
 
@@ -297,6 +303,52 @@ async fn the_record_keeps_context_and_no_payload() {
         "{stored}"
     );
     assert_eq!((outcome.bytes_in, outcome.bytes_out), (52, 6));
+}
+
+#[tokio::test]
+async fn what_a_client_claims_is_kept_apart_and_only_where_it_was_asked_for() {
+    let sink = MemorySink::new();
+    let layer = GuardLayer::builder(Names, Book, sink.clone())
+        .environment("production".parse().unwrap())
+        .surface(surface::openai())
+        .instance("pod-7")
+        .asserted_baggage("tenant")
+        .build()
+        .unwrap();
+    let (mut parts, body) = chat("alice", "acme/a").into_parts();
+    for (name, value) in [
+        ("x-forwarded-for", "192.0.2.7, the secret"),
+        ("baggage", "tenant=acme,note=secret"),
+        ("x-forwarded-user", "root-secret"),
+    ] {
+        parts.headers.insert(name, value.parse().unwrap());
+    }
+    send(
+        &layer.layer(Behind::serving()),
+        Request::from_parts(parts, body),
+    )
+    .await;
+    let decision = &sink.decisions()[0];
+    assert_eq!(decision.instance.as_deref(), Some("pod-7"));
+    let stored = serde_json::to_value(decision).unwrap();
+    assert_eq!(
+        stored["asserted"],
+        serde_json::json!({"addresses": ["192.0.2.7"], "baggage": {"tenant": "acme"}})
+    );
+    assert_eq!(stored["caller"]["subject"], "alice");
+    assert!(!stored.to_string().contains("secret"), "{stored}");
+}
+
+#[test]
+fn a_record_of_an_earlier_version_is_still_read() {
+    let decision = r#"{"id":"019a3c5e-0000-7000-8000-000000000001","time":"2026-11-23T12:00:00Z",
+        "service":"chat","environment":"production","effect":"allow","reason":"granted"}"#;
+    let decision: Decision = serde_json::from_str(decision).unwrap();
+    assert!(decision.instance.is_none() && decision.asserted.is_empty());
+    let outcome = r#"{"id":"019a3c5e-0000-7000-8000-000000000001","time":"2026-11-23T12:00:01Z",
+        "class":"ok","finish":"complete","duration_us":1,"bytes_in":0,"bytes_out":0}"#;
+    let outcome: Outcome = serde_json::from_str(outcome).unwrap();
+    assert!(outcome.served.is_none() && outcome.fault.is_none());
 }
 
 #[tokio::test]

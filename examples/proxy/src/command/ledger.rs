@@ -1,22 +1,68 @@
 //! `spanner-proxy ledger`: reads a ledger, also while it is written.
 
+mod export;
+mod history;
+mod summary;
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use spanner_core::RecordId;
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_ledger::{Entry, Event, Numbered, ReadError, Reader, Row, table};
+use spanner_ledger::{
+    Checkpoint, Entries, Entry, Event, KeyError, Numbered, Proof, ReadError, Reader, Retention,
+    Row, Selection, VerifierKey, table,
+};
 
 use super::{Stop, chain};
 
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
 pub(super) enum Ledger {
-    /// Read all of it; exit 1 if anything is damaged or missing
-    Verify(Place),
+    /// Hold all of it against what was signed; exit 1 on anything but clean or a torn tail
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        trust: Trust,
+    },
+    /// Print proofs that a record stands in it, as JSON lines
+    Prove {
+        /// The ledger's directory
+        dir: PathBuf,
+        #[command(flatten)]
+        wanted: Wanted,
+        #[command(flatten)]
+        trust: Trust,
+    },
+    /// Let old segments go, while no service writes it; events and open requests stay
+    Prune {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// Segments whose entries are all older
+        #[arg(long, value_name = "DAYS")]
+        older_than: Option<u32>,
+        /// As long as there are more segments
+        #[arg(long, value_name = "COUNT")]
+        segments: Option<u64>,
+        /// As long as they take more bytes
+        #[arg(long, value_name = "COUNT")]
+        bytes: Option<u64>,
+    },
+    /// Check proofs, without the ledger
+    VerifyProof {
+        /// What `prove` printed
+        file: PathBuf,
+        /// The ledger's verifier key, or a file of such keys
+        #[arg(long, value_name = "KEY|FILE", required = true)]
+        vkey: Vec<String>,
+    },
     /// Show requests, the last ones last
     Show {
         #[command(flatten)]
@@ -24,8 +70,18 @@ pub(super) enum Ledger {
         #[command(flatten)]
         filter: Filter,
     },
-    /// Show what happened apart from requests: starts, changes of the access in force
-    History(Place),
+    /// Show who proposed and approved what is served, and what else happened apart from
+    /// requests
+    History {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        filter: history::Filter,
+    },
+    /// Summarize a span of time for an auditor
+    Summary(summary::Summary),
+    /// Write entries in the form of another program
+    Export(export::Export),
 }
 
 /// Which ledger, and how to print it.
@@ -38,9 +94,9 @@ pub(super) struct Place {
     json: bool,
 }
 
-/// Which requests.
+/// Which part of a ledger.
 #[derive(Debug, Args)]
-pub(super) struct Filter {
+pub(super) struct Part {
     /// Of this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`
     #[arg(long)]
     caller: Option<String>,
@@ -50,106 +106,320 @@ pub(super) struct Filter {
     /// In this environment
     #[arg(long)]
     environment: Option<String>,
+    /// From this time on: `2026-11-24T00:00:00Z`, `2026-11-24`, or `7d` or `12h` ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+}
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    #[command(flatten)]
+    part: Part,
     /// At most so many, the last ones
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
 
+impl Part {
+    fn selection(&self) -> Selection {
+        let mut selection = Selection::new();
+        if let Some(caller) = &self.caller {
+            selection = selection.caller(caller);
+        }
+        if let Some(model) = &self.model {
+            selection = selection.model(model);
+        }
+        if let Some(environment) = &self.environment {
+            selection = selection.environment(environment);
+        }
+        if let Some(since) = self.since {
+            selection = selection.since(since);
+        }
+        if let Some(until) = self.until {
+            selection = selection.until(until);
+        }
+        selection
+    }
+}
+
+/// A time as people write it.
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Ok(time) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let hours = |count: &str, each: i64| count.parse::<i64>().ok()?.checked_mul(each);
+    let ago = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => hours(days, 24),
+        (_, Some(count)) => hours(count, 1),
+        _ => None,
+    };
+    // Hours past what a span of time can be are none.
+    let ago = ago.filter(|hours| (0..=MAX_HOURS).contains(hours));
+    let then = ago.and_then(|hours| {
+        Timestamp::now()
+            .checked_sub(SignedDuration::from_hours(hours))
+            .ok()
+    });
+    then.ok_or_else(|| "write `2026-11-24T00:00:00Z`, `2026-11-24`, `7d` or `12h`".to_owned())
+}
+
+/// A thousand years.
+const MAX_HOURS: i64 = 24 * 366 * 1000;
+
 impl Ledger {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         match self {
-            Self::Verify(place) => verify(&place, out),
+            Self::Verify { place, trust } => verify(&place, &trust, out),
+            Self::Prove { dir, wanted, trust } => prove(&dir, &wanted, &trust, out),
+            Self::Prune {
+                dir,
+                older_than,
+                segments,
+                bytes,
+            } => prune(&dir, older_than, segments, bytes, out),
+            Self::VerifyProof { file, vkey } => verify_proof(&file, &vkey, out),
             Self::Show { place, filter } => show(&place, &filter, out),
-            Self::History(place) => history(&place, out),
+            Self::History { place, filter } => history::run(&place, &filter, out),
+            Self::Summary(summary) => summary.run(out),
+            Self::Export(export) => export.run(out),
         }
     }
 }
 
-/// What reading all of a ledger found.
-#[derive(Debug, Default)]
-struct Found {
-    entries: u64,
-    gaps: u64,
-    unknown: u64,
-    open: HashSet<String>,
+/// What to hold a ledger against, from elsewhere than its directory.
+#[derive(Debug, Args)]
+pub(super) struct Trust {
+    /// A file of checkpoints that were shipped; can be given several times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// The ledger's verifier key, or a file of such keys; without it, the `vkey` beside the
+    /// ledger counts
+    #[arg(long, value_name = "KEY|FILE")]
+    vkey: Vec<String>,
 }
 
-fn verify(place: &Place, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let mut found = Found::default();
-    let fault = found.read(&open(&place.dir)?);
-    let (entries, gaps) = (found.entries, found.gaps);
-    let (unknown, unfinished) = (found.unknown, found.open.len());
-    let result = match &fault {
-        None => "clean",
-        Some(fault) => word(fault),
-    };
-    let problem = fault.as_ref().map(|fault| chain(fault));
+/// What to prove.
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// A record's identifier (as in `spanner-decision`), or an entry's sequence
+    #[arg(required_unless_present = "since")]
+    record: Option<String>,
+    /// Prove that the ledger still holds what it held at the checkpoint in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "record")]
+    since: Option<PathBuf>,
+}
+
+impl Trust {
+    /// The keys, those beside the ledger if none are given; and the checkpoints.
+    fn read(&self, reader: &Reader) -> Result<(Vec<VerifierKey>, Vec<Checkpoint>), Stop> {
+        let mut keys = keys(&self.vkey)?;
+        if keys.is_empty() {
+            keys = reader.keys().unwrap_or_default();
+        }
+        let mut shipped = Vec::new();
+        for file in &self.checkpoint {
+            shipped.extend(checkpoints(file, &keys)?);
+        }
+        Ok((keys, shipped))
+    }
+}
+
+/// Verifier keys, each given as itself or as a file of them.
+fn keys(given: &[String]) -> Result<Vec<VerifierKey>, Stop> {
+    let mut keys = Vec::new();
+    for given in given {
+        if let Ok(key) = given.parse() {
+            keys.push(key);
+            continue;
+        }
+        let text = std::fs::read_to_string(given);
+        let text = text.map_err(|error| format!("`{given}` is no key, and no file: {error}"))?;
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let key = line.parse();
+            keys.push(key.map_err(|error: KeyError| format!("`{given}`: {error}"))?);
+        }
+    }
+    Ok(keys)
+}
+
+fn checkpoints(file: &Path, keys: &[VerifierKey]) -> Result<Vec<Checkpoint>, Stop> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("`{shown}`: {error}"))?;
+    let read =
+        Checkpoint::verify_all(&text, keys).map_err(|error| format!("`{shown}`: {error}"))?;
+    match read.is_empty() {
+        true => Err(format!("`{shown}` holds no checkpoint").into()),
+        false => Ok(read),
+    }
+}
+
+fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    let reader = Reader::open(&place.dir);
+    let reader = reader.map_err(|error| format!("`{}`: {}", place.dir.display(), chain(&error)))?;
+    let (keys, shipped) = trust.read(&reader)?;
+    let found = reader.verify_against(&keys, &shipped);
+    let problem = found.fault.as_ref().map(|fault| chain(fault));
+    let result = found.verdict.as_str();
+    let first_bad = found.first_bad();
     if place.json {
         let line = json!({
-            "result": result, "entries": entries, "open": unfinished, "gaps": gaps,
-            "unknown": unknown, "problem": problem,
+            "result": result, "entries": found.entries, "open": found.open, "gaps": found.gaps,
+            "unknown": found.unknown, "pruned": found.pruned, "signed": found.signed,
+            "torn_bytes": found.torn_bytes, "shipped": shipped.len(), "first_bad": first_bad,
+            "problem": problem,
         });
         writeln!(out, "{line}")?;
     } else {
         writeln!(
             out,
-            "{result}: {entries} entries, {unfinished} decisions without an outcome, {gaps} gaps, {unknown} of a newer version"
+            "{result}: {} entries, {} under the checkpoint, {} shipped checkpoints, {} decisions without an outcome, {} gaps, {} of a newer version",
+            found.entries,
+            found.signed.unwrap_or(0),
+            shipped.len(),
+            found.open,
+            found.gaps,
+            found.unknown,
         )?;
+        if found.pruned > 0 {
+            writeln!(out, "entries below {} were pruned", found.pruned)?;
+        }
         if let Some(problem) = problem {
             writeln!(out, "{problem}")?;
         }
+        if trust.vkey.is_empty() && trust.checkpoint.is_empty() {
+            writeln!(
+                out,
+                "compared with itself only: give --vkey and --checkpoint from elsewhere, and nobody can have rewritten it before that checkpoint"
+            )?;
+        }
     }
-    Ok(match fault {
-        None => ExitCode::SUCCESS,
-        Some(_) => ExitCode::FAILURE,
+    Ok(match found.verdict.is_sound() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }
 
-impl Found {
-    /// Reads to the end, or to what cannot be read.
-    fn read(&mut self, reader: &Reader) -> Option<ReadError> {
-        let entries = match reader.entries() {
-            Ok(entries) => entries,
-            Err(fault) => return Some(fault),
-        };
-        for numbered in entries {
-            let entry = match numbered {
-                Ok(Numbered { entry, .. }) => entry,
-                Err(ReadError::Unknown { .. }) => {
-                    self.entries += 1;
-                    self.unknown += 1;
-                    continue;
-                }
-                Err(fault) => return Some(fault),
-            };
-            self.entries += 1;
-            match entry {
-                Entry::Decision(decision) => {
-                    self.open.insert(decision.id.to_string());
-                }
-                Entry::Outcome(outcome) => {
-                    self.open.remove(&outcome.id.to_string());
-                }
-                Entry::Gap(_) => self.gaps += 1,
-                _ => {}
-            }
+/// Prints proofs, one a line.
+fn prove(
+    dir: &Path,
+    wanted: &Wanted,
+    trust: &Trust,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Stop> {
+    let reader = open(dir)?;
+    let (keys, shipped) = trust.read(&reader)?;
+    let newest = reader.checkpoint()?;
+    let newest = newest.ok_or("the ledger has no checkpoint yet: ask again in a second")?;
+    if let Some(file) = &wanted.since {
+        for from in checkpoints(file, &keys)? {
+            let proof = Proof::Consistency(reader.consistency(&from, &newest)?);
+            writeln!(out, "{}", serde_json::to_string(&proof)?)?;
         }
-        None
+        return Ok(ExitCode::SUCCESS);
     }
+    let name = wanted.record.as_deref().unwrap_or_default();
+    let sequences = match (name.parse::<u64>(), name.parse::<RecordId>()) {
+        (Ok(sequence), _) => vec![sequence],
+        (_, Ok(id)) => reader.sequences_of(id)?,
+        _ => {
+            return Err(format!("`{name}` is neither a record's identifier nor a sequence").into());
+        }
+    };
+    if sequences.is_empty() {
+        return Err(format!("there is no record `{name}` in this ledger").into());
+    }
+    let at = shipped.first().unwrap_or(&newest);
+    for sequence in sequences {
+        let proof = Proof::Inclusion(reader.prove(sequence, at)?);
+        writeln!(out, "{}", serde_json::to_string(&proof)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// What a fault is called.
-const fn word(fault: &ReadError) -> &'static str {
-    match fault {
-        ReadError::Corrupt { .. } => "corrupt",
-        ReadError::Missing { .. } => "missing",
-        _ => "unreadable",
+fn prune(
+    dir: &Path,
+    older_than: Option<u32>,
+    segments: Option<u64>,
+    bytes: Option<u64>,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Stop> {
+    let mut retention = Retention::new();
+    if let Some(days) = older_than {
+        let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        retention = retention.before(Timestamp::now() - age);
+    }
+    if let Some(segments) = segments {
+        retention = retention.segments(segments);
+    }
+    if let Some(bytes) = bytes {
+        retention = retention.bytes(bytes);
+    }
+    if retention == Retention::new() {
+        return Err("say what may go: --older-than, --segments or --bytes".into());
+    }
+    open(dir)?;
+    let ledger = spanner_ledger::Ledger::open(dir)?;
+    let pruned = ledger.prune(&retention)?;
+    ledger.close()?;
+    writeln!(
+        out,
+        "{} segments went; {} entries of them are kept",
+        pruned.segments, pruned.kept
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks what `prove` printed; nothing but the file and the key is looked at.
+fn verify_proof(file: &Path, vkey: &[String], out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    let shown = file.display();
+    let keys = keys(vkey)?;
+    let text = std::fs::read_to_string(file).map_err(|error| format!("`{shown}`: {error}"))?;
+    let mut proven = 0;
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let place = format!("`{shown}`, line {}", index + 1);
+        let proof: Proof = serde_json::from_str(line)
+            .map_err(|error| format!("{place}: this is no proof: {error}"))?;
+        let at = proof
+            .check(&keys)
+            .map_err(|error| format!("{place}: {}", chain(&error)))?;
+        proven += 1;
+        match proof {
+            Proof::Inclusion(inclusion) => writeln!(
+                out,
+                "proven: entry {} of `{}`, under its checkpoint of {} entries: {}",
+                inclusion.index,
+                at.origin().escape_debug(),
+                at.size(),
+                inclusion.entry.escape_debug(),
+            )?,
+            Proof::Consistency(_) => writeln!(
+                out,
+                "proven: `{}` with {} entries holds all that it held at the earlier checkpoint",
+                at.origin().escape_debug(),
+                at.size(),
+            )?,
+            _ => writeln!(out, "proven")?,
+        }
+    }
+    match proven {
+        0 => Err(format!("`{shown}` holds no proof").into()),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 
 fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let mut rows = open(&place.dir)?.show()?;
-    rows.retain(|row| filter.wants(&row.decision));
+    let mut rows = open(&place.dir)?.select(&filter.part.selection())?;
     if let Some(limit) = filter.limit {
         rows.drain(..rows.len().saturating_sub(limit));
     }
@@ -157,75 +427,71 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
         write!(out, "{}", table(&rows))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for Row {
+    rows.iter().try_for_each(|row| request(row, out))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a request as a line of JSON.
+fn request(row: &Row, out: &mut dyn Write) -> Result<(), Stop> {
+    let Row {
         sequence,
         decision,
         outcome,
         ..
-    } in &rows
-    {
-        let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
-        writeln!(out, "{line}")?;
+    } = row;
+    let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
+    Ok(writeln!(out, "{line}")?)
+}
+
+/// Every decision of a ledger, one after the other, to its end or to what cannot be read.
+pub(super) struct Decisions {
+    entries: Entries,
+    fault: Option<ReadError>,
+    unknown: u64,
+}
+
+pub(super) fn decisions(reader: &Reader) -> Result<Decisions, Stop> {
+    Ok(Decisions {
+        entries: reader.entries()?,
+        fault: None,
+        unknown: 0,
+    })
+}
+
+impl Decisions {
+    /// What cannot be read, if that is why they ended.
+    pub(super) fn end(&mut self) -> Result<(), ReadError> {
+        self.fault.take().map_or(Ok(()), Err)
     }
-    Ok(ExitCode::SUCCESS)
-}
 
-impl Filter {
-    fn wants(&self, decision: &Decision) -> bool {
-        let caller = self.caller.as_deref().is_none_or(|name| {
-            let caller = decision.caller.iter();
-            let mut parties =
-                caller.flat_map(|caller| std::iter::once(&caller.subject).chain(&caller.actors));
-            parties.any(|party| is_called(party, name))
-        });
-        let model = self.model.as_deref().is_none_or(|name| {
-            let mut pairs = decision.target.iter();
-            pairs.any(|pair| pair.model.as_deref() == Some(name))
-        });
-        let environment = self.environment.as_deref();
-        caller && model && environment.is_none_or(|name| decision.environment == name)
+    /// How many entries are of a newer version.
+    pub(super) const fn unknown(&self) -> u64 {
+        self.unknown
     }
 }
 
-fn is_called(party: &PrincipalEntry, name: &str) -> bool {
-    let PrincipalEntry {
-        issuer,
-        kind,
-        subject,
-        ..
-    } = party;
-    name == subject
-        || name == format!("{issuer}/{subject}")
-        || name == format!("{kind}:{issuer}/{subject}")
-}
+impl Iterator for Decisions {
+    type Item = Decision;
 
-fn history(place: &Place, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    for numbered in open(&place.dir)?.entries()? {
-        let Numbered {
-            sequence, entry, ..
-        } = match numbered {
-            Err(ReadError::Unknown { .. }) => continue,
-            numbered => numbered?,
-        };
-        let Entry::Event(Event {
-            time, event, body, ..
-        }) = entry
-        else {
-            continue;
-        };
-        if place.json {
-            let line = json!({"sequence": sequence, "time": time, "event": event, "body": body});
-            writeln!(out, "{line}")?;
-        } else {
-            // JSON escapes what could forge a line.
-            let time = time.strftime("%Y-%m-%dT%H:%M:%SZ");
-            writeln!(out, "{time}  {event}  {body}")?;
+    fn next(&mut self) -> Option<Decision> {
+        loop {
+            match self.entries.next()? {
+                Ok(Numbered {
+                    entry: Entry::Decision(decision),
+                    ..
+                }) => return Some(*decision),
+                Ok(_) => {}
+                Err(ReadError::Unknown { .. }) => self.unknown += 1,
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    return None;
+                }
+            }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn open(dir: &Path) -> Result<Reader, Stop> {
+pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::open(dir).map_err(|error| format!("`{shown}`: {}", chain(&error)))?;
     let is_empty = reader.entries()?.next().is_none();

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod ledger;
 mod resolve;
 
@@ -56,6 +57,9 @@ enum Command {
     /// Read a ledger
     #[command(subcommand)]
     Ledger(ledger::Ledger),
+    /// Look into an access, and test a change of it
+    #[command(subcommand)]
+    Access(access::Access),
 }
 
 /// Anything that ends a command with a sentence.
@@ -88,6 +92,7 @@ fn run(cli: Cli) -> Result<ExitCode, Stop> {
         }
         Some(Command::Resolve) => resolve::run(&cli.config),
         Some(Command::Ledger(command)) => command.run(&mut io::stdout().lock()),
+        Some(Command::Access(command)) => command.run(&cli.config, &mut io::stdout().lock()),
         None => serve(&cli),
     }
 }

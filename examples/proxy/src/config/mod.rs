@@ -8,6 +8,7 @@
 mod fields;
 mod issuer;
 mod problem;
+mod ship;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +23,7 @@ use fields::{Fields, listed};
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
+pub use ship::{Destination, ShipConfig};
 pub use upstream::{Origin, UpstreamConfig};
 
 /// What the file says.
@@ -42,10 +44,22 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// The access directory.
     pub access: PathBuf,
+    /// Folders of models' own folders, with manifests as `access.toml`.
+    pub models: Vec<PathBuf>,
+    /// The access directory that is tried out beside it, if there is one.
+    pub shadow: Option<PathBuf>,
     /// The ledger's directory.
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
+    /// Where its checkpoints are shipped to, if anywhere.
+    pub checkpoints: Option<Checkpoints>,
+    /// Where entries of the ledger are sent.
+    pub ship: Vec<ShipConfig>,
+    /// Which of several processes this is, in records.
+    pub instance: Option<String>,
+    /// The members of W3C Baggage that records keep as claimed.
+    pub asserted_baggage: Vec<String>,
     /// The list of revocations, if there is one.
     pub revocations: Option<PathBuf>,
     /// The model servers.
@@ -57,10 +71,21 @@ pub struct Config {
     pub(crate) places: Places,
 }
 
+/// Where a ledger's checkpoints go, so that nobody can rewrite what came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checkpoints {
+    /// They are appended to a file, which should not be this machine's.
+    File(PathBuf),
+    /// They are printed, for whatever collects the output.
+    Stdout,
+}
+
 /// Where in the file things stand of which only a service knows whether they are right.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places {
     pub(crate) access: Place,
+    pub(crate) shadow: Place,
     pub(crate) ledger: Place,
     pub(crate) revocations: Place,
     pub(crate) public_origin: Place,
@@ -95,8 +120,8 @@ impl Config {
             let given = section.and_then(|section| section.text(key));
             within(base, given.map_or(otherwise, |it| it.value))
         };
-        let access = section("access", &["dir"]);
-        let ledger = section("ledger", &["dir", "durability"]);
+        let access = section("access", &["dir", "models", "shadow"]);
+        let ledger = section("ledger", &["dir", "durability", "checkpoints"]);
         let revocations = section("revocations", &["file"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
@@ -111,8 +136,21 @@ impl Config {
             public_origin: top.text("public_origin").map(|it| it.value.to_owned()),
             issuers: issuers(top, base),
             access: path(access, "dir", "access"),
+            models: access
+                .map(|it| it.one_or_more("models"))
+                .unwrap_or_default()
+                .into_iter()
+                .map(|it| within(base, it.value))
+                .collect(),
+            shadow: access
+                .and_then(|it| it.text("shadow"))
+                .map(|it| within(base, it.value)),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
+            checkpoints: ledger.and_then(|ledger| checkpoints(ledger, base)),
+            ship: ship::read(top, base),
+            instance: top.text("instance").map(|it| it.value.to_owned()),
+            asserted_baggage: baggage(top),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
@@ -120,6 +158,7 @@ impl Config {
             environment,
             places: Places {
                 access: place(access, "dir"),
+                shadow: place(access, "shadow"),
                 ledger: place(ledger, "dir"),
                 revocations: place(revocations, "file"),
                 public_origin: page.place(top.at("public_origin")),
@@ -187,6 +226,18 @@ fn upstreams(
     tables.into_iter().filter_map(read).collect()
 }
 
+fn checkpoints(ledger: Fields<'_>, base: &Path) -> Option<Checkpoints> {
+    Some(match ledger.text("checkpoints")?.value {
+        "-" => Checkpoints::Stdout,
+        file => Checkpoints::File(within(base, file)),
+    })
+}
+
+fn baggage(top: Fields<'_>) -> Vec<String> {
+    let keys = top.one_or_more("asserted_baggage");
+    keys.iter().map(|key| key.value.to_owned()).collect()
+}
+
 fn durability(ledger: Fields<'_>) -> Option<Durability> {
     let text = ledger.text("durability")?;
     let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
@@ -212,6 +263,9 @@ const KEYS: &[&str] = &[
     "access",
     "ledger",
     "revocations",
+    "ship",
+    "instance",
+    "asserted_baggage",
     "upstream",
 ];
 

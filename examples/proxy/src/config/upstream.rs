@@ -211,7 +211,7 @@ fn environment(fields: Fields<'_>, default: Option<&Environment>) -> Option<Envi
 }
 
 /// `Some(None)` where none is configured, `None` where it cannot be had.
-fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<HeaderValue>> {
+pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<HeaderValue>> {
     let key = "credential";
     if !fields.table.contains_key(key) {
         return Some(None);

@@ -106,6 +106,64 @@ async fn verify_exits_with_1_where_anything_is_damaged() {
     }
 }
 
+#[tokio::test]
+async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    let (vkey, newest) = (format!("{dir}/vkey"), format!("{dir}/checkpoint"));
+    let id = stage.rows()[0].decision.id.to_string();
+    let proofs = run(&["ledger", "prove", &dir, &id]);
+    let proofs = text(&proofs.stdout).to_owned();
+    assert_eq!(proofs.lines().count(), 2, "its decision and its outcome");
+    stage.write("proofs", &proofs);
+    stage.write("changed", &proofs.replacen("granted", "refused", 1));
+    let check = |file: &str| {
+        let file = stage.path(file);
+        run(&[
+            "ledger",
+            "verify-proof",
+            file.to_str().unwrap(),
+            "--vkey",
+            &vkey,
+        ])
+    };
+    let whole = check("proofs");
+    assert!(whole.status.success(), "{whole:?}");
+    assert!(
+        text(&whole.stdout).starts_with("proven: entry "),
+        "{whole:?}"
+    );
+    let changed = check("changed");
+    assert_eq!(changed.status.code(), Some(1), "{changed:?}");
+    let since = run(&["ledger", "prove", &dir, "--since", &newest]);
+    assert!(text(&since.stdout).contains("consistency"), "{since:?}");
+    let args = [
+        "ledger",
+        "verify",
+        &dir,
+        "--checkpoint",
+        &newest,
+        "--vkey",
+        &vkey,
+    ];
+    let verified = run(&args);
+    assert!(
+        text(&verified.stdout).starts_with("clean: "),
+        "{verified:?}"
+    );
+    let nothing = run(&["ledger", "prove", &dir, "99999"]);
+    assert_eq!(nothing.status.code(), Some(1), "{nothing:?}");
+    let pruned = run(&["ledger", "prune", &dir, "--segments", "1"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let verified = run(&["ledger", "verify", &dir, "--vkey", &vkey]);
+    assert!(
+        text(&verified.stdout).contains("were pruned"),
+        "{verified:?}"
+    );
+    let aimless = run(&["ledger", "prune", &dir]);
+    assert_eq!(aimless.status.code(), Some(1), "{aimless:?}");
+}
+
 /// Changes one letter in the middle of the first segment.
 fn damage(dir: &Path) {
     let mut names: Vec<_> = fs::read_dir(dir)

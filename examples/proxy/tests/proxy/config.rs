@@ -181,3 +181,64 @@ url = "https://models.example.com/base/"
     assert_eq!(loaded.config.issuers.len(), 2);
     assert_eq!(loaded.config.upstreams[0].origin.path, "/base");
 }
+
+#[tokio::test]
+async fn shipments_go_to_one_place_each_that_fits_their_form() {
+    let text = r#"
+environment = "production"
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+audiences = ["models"]
+[[upstream]]
+surface = "openai"
+url = "http://127.0.0.1:9000"
+[[ship]]
+to = "splunk"
+[[ship]]
+to = "syslog"
+url = "http://siem.example.com"
+[[ship]]
+to = "ocsf"
+file = "a"
+stdout = true
+[[ship]]
+to = "jsonl"
+name = "../x"
+url = "siem"
+[[ship]]
+to = "syslog"
+address = "siem"
+[[ship]]
+to = "otlp"
+file = "b"
+[[ship]]
+name = "good"
+to = "ocsf"
+file = "c"
+batch = 0
+[[ship]]
+name = "good"
+to = "jsonl"
+url = "https://siem.example.com"
+credential = { env = "SPANNER_PROXY_NOT_SET" }
+[[ship]]
+name = "good"
+to = "jsonl"
+stdout = true
+"#;
+    let expected = [
+        "10:6: `splunk` is no form that entries are sent in; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
+        "11:1: syslog goes to an `address`; give exactly one of `address`",
+        "11:1: the key `address` is missing; add `address = ",
+        "14:1: it goes to one of `file`, `stdout` and `url`; give exactly one of ",
+        "20:8: `../x` cannot name a cursor; write letters",
+        "21:7: `siem` is no address of a server; ",
+        "24:11: `siem` is no host with a port; ",
+        "25:1: OTLP goes to the `url` of a collector; ",
+        "32:9: `batch` is no count; ",
+        "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
+        "39:8: another `[[ship]]` is called `good` as well; ",
+    ];
+    check(text, &expected).await;
+}

@@ -6,12 +6,16 @@
     reason = "tests fail loudly"
 )]
 
+mod access;
 mod calls;
+mod canary;
 mod commands;
 mod config;
 mod grpc;
+mod kills;
 mod probes;
 mod process;
 mod reload;
 mod routing;
+mod shipping;
 mod support;

@@ -12,23 +12,28 @@ use tokio::time::timeout;
 use crate::calls::serve_pieces;
 use crate::support::{PATIENCE, Stage, binary, openai, prompt, send, until, whole};
 
-struct Running {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    address: String,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) log: Lines<BufReader<ChildStderr>>,
+    pub(crate) address: String,
 }
 
-async fn start(stage: &Stage, lines: &str) -> Running {
+pub(crate) async fn start(stage: &Stage, lines: &str) -> Running {
+    start_logging(stage, lines, "info").await
+}
+
+/// Starts it with what `RUST_LOG` is to say.
+pub(crate) async fn start_logging(stage: &Stage, lines: &str, log: &str) -> Running {
     let mut child = Command::new(binary())
         .arg("--config")
         .arg(stage.configure(lines))
-        .env_remove("RUST_LOG")
+        .env("RUST_LOG", log)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = waited(&mut log, "serving").await;
+    let line = waited(&mut log, "upstreams=").await;
     let address = line.split("address=").nth(1).unwrap();
     let address = address.split(' ').next().unwrap().to_owned();
     Running {
@@ -51,7 +56,7 @@ async fn waited(log: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String 
     timeout(PATIENCE, reading).await.expect(words)
 }
 
-async fn signal(child: &Child, name: &str) {
+pub(crate) async fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
     let sent = Command::new("kill").args([name, &id]).status().await;
     assert!(sent.unwrap().success());

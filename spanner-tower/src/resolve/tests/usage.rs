@@ -137,3 +137,50 @@ fn an_encoded_response_is_decoded_to_be_read() {
     headers.insert("content-encoding", HeaderValue::from_static("br"));
     assert_eq!(usage(&headers, &encoded, 5), None);
 }
+
+#[test]
+fn reads_which_model_answers_and_nothing_that_is_no_name() {
+    let rows = [
+        (
+            JSON,
+            r#"{"model":"gpt-4o-2024-08-06","choices":[]}"#,
+            Some("gpt-4o-2024-08-06"),
+        ),
+        (
+            JSON,
+            r#"{"choices":[{"message":{"content":"\"model\":\"x\""}}]}"#,
+            None,
+        ),
+        (JSON, r#"{"model":"a name of several words"}"#, None),
+        (
+            JSON,
+            r#"{"modelVersion":"gemini-2.5-flash"}"#,
+            Some("gemini-2.5-flash"),
+        ),
+        (
+            LINES,
+            "{\"model\":\"llama3:8b\"}\n{\"model\":\"other\"}\n",
+            Some("llama3:8b"),
+        ),
+        (
+            EVENTS,
+            "data: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\"}}\n\n",
+            Some("claude-x"),
+        ),
+        (
+            EVENTS,
+            "data: {\"response\":{\"model\":\"gpt-5\"}}\n\ndata: [DONE]\n\n",
+            Some("gpt-5"),
+        ),
+    ];
+    for (media, body, due) in rows {
+        for piece in [1, 7, body.len()] {
+            let mut scan = UsageScan::of(&headers(media)).unwrap();
+            for piece in body.as_bytes().chunks(piece) {
+                scan.feed(piece);
+            }
+            let served = scan.served().map(|model| model.as_str());
+            assert_eq!(served, due, "{media} {body} in pieces of {piece}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! What it costs to keep a record, beside SQLite, `tracing-appender` and a plain file.
+//!
+//! `cargo run --release -p spanner-benches --bin ledger`. Variants take turns within each
+//! round, so that whatever else the machine does falls on all of them; each figure is the
+//! median of all rounds. `--rounds N` sets how many (default 8), `--dir PATH` on which disk
+//! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for),
+//! `--records N` how large a ledger is reopened and verified (default 250,000).
+//!
+//! A record is a decision and its outcome, which are two entries. The peers write the JSON of
+//! both, as one line. What is said to be durable was synced before it was acknowledged.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::Future;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use spanner_core::record::{Decision, Outcome};
+use spanner_core::testing::{Fixed, Rules};
+use spanner_core::{
+    Acknowledgement, Action, Arrival, AuditSink, Caller, Count, Gate, Receipt, RecordId, Resource,
+    Room, SinkFault, Target, Timestamp,
+};
+use spanner_ledger::{Durability, Entry, Ledger};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long one turn of a variant lasts.
+const TURN: Duration = Duration::from_millis(250);
+/// What waits for one sync in the variants that write in batches.
+const BATCH: usize = 256;
+fn main() -> Result<(), Failure> {
+    let options = Options::read()?;
+    let folder = match &options.dir {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let sample = Sample::new()?;
+    println!(
+        "{} rounds of {} ms; medians; a record has {} bytes of JSON\n",
+        options.rounds,
+        TURN.as_millis(),
+        sample.line.len()
+    );
+    let mut variants = variants(folder.path(), &sample)?;
+    for round in 0..=options.rounds {
+        for variant in &mut variants {
+            let turn = (variant.turn)()?;
+            // The first round warms up.
+            if round > 0 {
+                variant.turns.push(turn);
+            }
+        }
+    }
+    report(&variants);
+    drop(variants);
+    reopened(&folder.path().join("large"), &sample, options.records)
+}
+
+struct Options {
+    rounds: usize,
+    records: u64,
+    dir: Option<PathBuf>,
+}
+
+impl Options {
+    fn read() -> Result<Self, Failure> {
+        let mut options = Self {
+            rounds: 8,
+            records: 250_000,
+            dir: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or("an option needs a value")?;
+            match name.as_str() {
+                "--rounds" => options.rounds = value.parse()?,
+                "--records" => options.records = value.parse()?,
+                "--dir" => options.dir = Some(value.into()),
+                _ => return Err(
+                    "the options are `--rounds <number>`, `--records <number>` and `--dir <path>`"
+                        .into(),
+                ),
+            }
+        }
+        match options.rounds {
+            0 => Err("`--rounds` must be at least 1".into()),
+            _ => Ok(options),
+        }
+    }
+}
+
+/// A record as a service makes it.
+#[derive(Clone)]
+struct Sample {
+    decision: Decision,
+    outcome: Outcome,
+    line: Vec<u8>,
+}
+
+impl Sample {
+    fn new() -> Result<Self, Failure> {
+        let shelf = Shelf::default();
+        let host = Fixed::at("2026-11-23T12:00:00Z");
+        let environment = "production".parse()?;
+        let gate = Gate::new(
+            "chat",
+            environment,
+            Rules::allow(|_| true),
+            shelf.clone(),
+            host,
+        );
+        let model = Resource::model("acme/sentiment".parse()?);
+        let decided = gate.open(Arrival::new()).decide(
+            Caller::for_test("alice"),
+            Target::one(Action::Generate, model),
+        );
+        let permit = block_on(decided.recorded()).map_err(|_| "the sample was refused")?;
+        let mut settlement = permit.forward();
+        settlement.head(200);
+        settlement.finish();
+        let taken = shelf.0.lock().map_err(|_| "the shelf is broken")?.take();
+        let decision = taken.ok_or("nothing was recorded")?;
+        let outcome = Outcome::crashed(decision.id, Timestamp::UNIX_EPOCH);
+        let mut line = serde_json::to_vec(&Entry::Decision(Box::new(decision.clone())))?;
+        line.extend(serde_json::to_vec(&Entry::Outcome(Box::new(
+            outcome.clone(),
+        )))?);
+        line.push(b'\n');
+        Ok(Self {
+            decision,
+            outcome,
+            line,
+        })
+    }
+
+    fn numbered(&self, number: u128) -> (Decision, Outcome) {
+        let (mut decision, mut outcome) = (self.decision.clone(), self.outcome.clone());
+        decision.id = RecordId::from_u128(number);
+        outcome.id = decision.id;
+        (decision, outcome)
+    }
+}
+
+/// Keeps the last decision.
+#[derive(Clone, Default)]
+struct Shelf(Arc<Mutex<Option<Decision>>>);
+
+impl AuditSink for Shelf {
+    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
+        if let Ok(mut shelf) = self.0.lock() {
+            *shelf = Some(decision);
+        }
+        Ok(Receipt {
+            acknowledged: Box::pin(std::future::ready(Ok(()))),
+            room: Room::new(drop),
+        })
+    }
+
+    fn count(&self, _: Count) {}
+}
+
+/// Something that is measured.
+struct Variant {
+    name: String,
+    durable: &'static str,
+    turn: Box<dyn FnMut() -> Result<Turn, Failure>>,
+    turns: Vec<Turn>,
+}
+
+/// What one turn came to.
+struct Turn {
+    records: u64,
+    time: Duration,
+    /// What each waited, so far as anybody did.
+    waits: Vec<Duration>,
+}
+
+impl Variant {
+    fn new(
+        name: impl Into<String>,
+        durable: &'static str,
+        turn: impl FnMut() -> Result<Turn, Failure> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            durable,
+            turn: Box::new(turn),
+            turns: Vec::new(),
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        let mut rates: Vec<f64> = (self.turns.iter())
+            .map(|turn| turn.records as f64 / turn.time.as_secs_f64())
+            .collect();
+        rates.sort_unstable_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn wait(&self, per_hundred: usize) -> String {
+        let mut waits: Vec<Duration> = (self.turns.iter())
+            .flat_map(|turn| turn.waits.iter().copied())
+            .collect();
+        waits.sort_unstable();
+        let wait = waits.get(waits.len() * per_hundred / 100);
+        wait.map_or_else(String::new, |wait| {
+            format!("{:.2}", wait.as_secs_f64() * 1e3)
+        })
+    }
+}
+
+fn variants(folder: &Path, sample: &Sample) -> Result<Vec<Variant>, Failure> {
+    let ledgers = [
+        (Durability::PowerLoss, "synced", 1),
+        (Durability::PowerLoss, "synced", 64),
+        (Durability::PowerLoss, "synced", 1024),
+        (Durability::ProcessCrash, "written", 64),
+        (Durability::Relaxed, "queued", 64),
+    ];
+    let mut variants = Vec::new();
+    for (index, (durability, durable, open)) in ledgers.into_iter().enumerate() {
+        let ledger = Ledger::builder(folder.join(format!("ledger{index}")))
+            .durability(durability)
+            .open()?;
+        let name = format!("Spanner, `{durability:?}`, {open} open at once");
+        let turn = recording(ledger, sample.clone(), open);
+        variants.push(Variant::new(name, durable, turn));
+    }
+    for batch in [1, BATCH] {
+        let name = format!("append and fdatasync, {batch} at once");
+        let file = File::create(folder.join(format!("plain{batch}")))?;
+        let turn = appending(file, sample.line.clone(), batch);
+        variants.push(Variant::new(name, "synced", turn));
+    }
+    for batch in [1, BATCH] {
+        let name = format!("SQLite, WAL, FULL, {batch} in a transaction");
+        let path = folder.join(format!("sqlite{batch}"));
+        let turn = inserting(&path, sample.line.clone(), batch)?;
+        variants.push(Variant::new(name, "synced", turn));
+    }
+    let turn = logging(folder, sample.line.clone());
+    variants.push(Variant::new(
+        "tracing-appender",
+        "queued, never synced",
+        turn,
+    ));
+    Ok(variants)
+}
+
+/// Keeps so many requests open, each a record.
+fn recording(ledger: Ledger, sample: Sample, open: usize) -> impl FnMut() -> Result<Turn, Failure> {
+    let mut number = 0;
+    move || {
+        let mut waiting: VecDeque<(Instant, Acknowledgement, Room, Outcome)> = VecDeque::new();
+        let (mut records, mut waits) = (0, Vec::new());
+        let start = Instant::now();
+        loop {
+            let over = start.elapsed() >= TURN;
+            while !over && waiting.len() < open {
+                number += 1;
+                let (decision, outcome) = sample.numbered(number);
+                let asked = Instant::now();
+                match ledger.record(decision) {
+                    Ok(receipt) => {
+                        waiting.push_back((asked, receipt.acknowledged, receipt.room, outcome));
+                    }
+                    // The queue is full: whoever asks must wait for the writer.
+                    Err(SinkFault::Full) if !waiting.is_empty() => break,
+                    Err(SinkFault::Full) => thread::yield_now(),
+                    Err(fault) => return Err(fault.into()),
+                }
+            }
+            let Some((asked, acknowledged, room, outcome)) = waiting.pop_front() else {
+                break;
+            };
+            block_on(acknowledged)?;
+            waits.push(asked.elapsed());
+            room.fill(outcome);
+            records += 1;
+        }
+        Ok(Turn {
+            records,
+            time: start.elapsed(),
+            waits,
+        })
+    }
+}
+
+/// Writes some lines and syncs them, over and over.
+fn storing(
+    batch: usize,
+    mut store: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Turn, Failure> {
+    let (mut records, mut waits) = (0, Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < TURN {
+        let asked = Instant::now();
+        store(batch)?;
+        waits.push(asked.elapsed());
+        records += batch as u64;
+    }
+    Ok(Turn {
+        records,
+        time: start.elapsed(),
+        waits,
+    })
+}
+
+fn appending(mut file: File, line: Vec<u8>, batch: usize) -> impl FnMut() -> Result<Turn, Failure> {
+    move || {
+        storing(batch, |lines| {
+            file.write_all(&line.repeat(lines))?;
+            Ok(file.sync_data()?)
+        })
+    }
+}
+
+fn inserting(
+    path: &Path,
+    line: Vec<u8>,
+    batch: usize,
+) -> Result<impl FnMut() -> Result<Turn, Failure> + use<>, Failure> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.execute(
+        "create table record (id integer primary key, json blob)",
+        [],
+    )?;
+    Ok(move || {
+        storing(batch, |lines| {
+            let transaction = connection.transaction()?;
+            {
+                let mut insert =
+                    transaction.prepare_cached("insert into record (json) values (?1)")?;
+                for _ in 0..lines {
+                    insert.execute([&line])?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })
+    })
+}
+
+/// The turn ends when all is in the file.
+fn logging(folder: &Path, line: Vec<u8>) -> impl FnMut() -> Result<Turn, Failure> + use<> {
+    let folder = folder.to_owned();
+    move || {
+        let file = tracing_appender::rolling::never(&folder, "appended");
+        let builder = tracing_appender::non_blocking::NonBlockingBuilder::default();
+        let (mut appender, guard) = builder.lossy(false).finish(file);
+        let start = Instant::now();
+        let mut turn = storing(1, |_| Ok(appender.write_all(&line)?))?;
+        drop(guard);
+        turn.time = start.elapsed();
+        Ok(turn)
+    }
+}
+
+fn report(variants: &[Variant]) {
+    let base = variants
+        .iter()
+        .find(|variant| variant.name.contains("1024"));
+    let base = base.map_or(1.0, Variant::rate);
+    println!("| | before the answer | records/s | ratio | waits, median ms | p99 ms |");
+    println!("|---|---|--:|--:|--:|--:|");
+    for variant in variants {
+        let rate = variant.rate();
+        println!(
+            "| {} | {} | {rate:.0} | {:.3} | {} | {} |",
+            variant.name,
+            variant.durable,
+            rate / base,
+            variant.wait(50),
+            variant.wait(99),
+        );
+    }
+    println!();
+}
+
+/// Reopens and verifies a ledger of some size, which was not closed well.
+fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
+    let ledger = Ledger::builder(dir)
+        .durability(Durability::Relaxed)
+        .open()?;
+    for number in 1..=records {
+        let (decision, outcome) = sample.numbered(number.into());
+        let receipt = loop {
+            match ledger.record(decision.clone()) {
+                Err(SinkFault::Full) => thread::yield_now(),
+                receipt => break receipt?,
+            }
+        };
+        // One in a thousand is left open, to be closed on reopening.
+        if number % 1000 > 0 {
+            receipt.room.fill(outcome);
+        }
+    }
+    ledger.close()?;
+    drop(ledger);
+    let bytes: u64 = std::fs::read_dir(dir)?
+        .filter_map(|file| file.ok()?.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    let start = Instant::now();
+    let reopened = Ledger::open(dir)?;
+    let opening = start.elapsed();
+    let closed = reopened.recovery().closed;
+    reopened.close()?;
+    drop(reopened);
+    let start = Instant::now();
+    let found = Ledger::read(dir)?.verify();
+    let verifying = start.elapsed();
+    if !found.verdict.is_sound() || closed != records / 1000 {
+        return Err(format!("the ledger is not what was written: {found:?}").into());
+    }
+    let gib = bytes as f64 / (1u64 << 30) as f64;
+    println!(
+        "| {records} records, {:.0} MiB | |\n|---|--:|",
+        gib * 1024.0
+    );
+    println!(
+        "| reopened, s per GiB | {:.2} |",
+        opening.as_secs_f64() / gib
+    );
+    println!(
+        "| verified, s per GiB | {:.2} |",
+        verifying.as_secs_f64() / gib
+    );
+    let millions = records as f64 / 1e6;
+    println!(
+        "| verified, s per million records | {:.2} |",
+        verifying.as_secs_f64() / millions
+    );
+    Ok(())
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A model's way into production, with its access: `cargo run --release --example promotion`.
+//!
+//! It starts an OpenID provider, a model server guarded twice (as staging and as production),
+//! the administration API and a ledger in a temporary folder; then several people register a
+//! model, try it, propose it, sign, promote, edit, and roll back, over real HTTP. Every reply is
+//! checked against what the story says. At the end `history` answers who approved what. The exit
+//! status is 1 if anything differs.
+
+mod stage;
+mod story;
+
+use std::process::ExitCode;
+
+use anstream::{eprintln, println};
+
+use spanner_examples::telling::{BAD, GOOD};
+use stage::Stage;
+
+/// Anything that stops the story from being told.
+type Stop = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match tell().await {
+        Ok((steps, 0)) => {
+            println!("{GOOD}All {steps} steps went as the story says.{GOOD:#}");
+            ExitCode::SUCCESS
+        }
+        Ok((_, differences)) => {
+            eprintln!("{BAD}{differences} steps differ from the story{BAD:#}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{BAD}the story stops: {error}{BAD:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the story; returns how many steps it has, and how many replies differ from it.
+async fn tell() -> Result<(usize, usize), Stop> {
+    let mut stage = Stage::set().await?;
+    story::tell(&mut stage).await?;
+    Ok((stage.steps, stage.differences))
+}

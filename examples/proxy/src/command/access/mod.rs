@@ -1,0 +1,155 @@
+//! `spanner-proxy access`: who may do what, and what a change of it would mean.
+
+mod diff;
+mod explain;
+#[cfg(feature = "prove")]
+mod prove;
+mod replay;
+mod review;
+mod schema;
+mod test;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use spanner_cedar::{Cedar, LoadError};
+use spanner_core::IssuerAlias;
+
+use super::Stop;
+use crate::config::Config;
+
+/// What to do with an access directory.
+#[derive(Debug, Subcommand)]
+pub(super) enum Access {
+    /// Print who may do what, on which model, in which environment, and why
+    Review(review::Review),
+    /// Print who gains and loses what from one access to another
+    Diff(diff::Diff),
+    /// Prove that a change lets nobody do more than `diff` shows, or print who can; exit 1 then
+    #[cfg(feature = "prove")]
+    Prove(prove::Prove),
+    /// Ask the access the cases in its folder `cases`; exit 1 if one is not as expected
+    Test(test::Test),
+    /// Decide again what a ledger recorded, and print what would be decided otherwise
+    Replay(replay::Replay),
+    /// Print why somebody may do something or not, and what would change that
+    Explain(explain::Explain),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema(schema::Schema),
+}
+
+/// An access directory.
+#[derive(Debug, Args)]
+struct Folder {
+    /// The access directory; what the configuration names, if left out
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    besides: Besides,
+}
+
+/// What an access is read with besides its directory.
+#[derive(Debug, Args)]
+struct Besides {
+    /// A folder of models' own folders, each with its manifest as `access.toml`
+    #[arg(long, value_name = "DIR")]
+    models: Vec<PathBuf>,
+    /// The alias of an issuer, where organization.toml lists none
+    #[arg(long, value_name = "ALIAS")]
+    issuer: Vec<IssuerAlias>,
+}
+
+/// What makes a command that finds differences exit 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Somebody gains something, or could
+    Widen,
+    /// Anything differs
+    Any,
+    /// Nothing
+    Never,
+}
+
+impl Access {
+    pub(super) fn run(self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        match self {
+            Self::Review(it) => it.run(config, out),
+            Self::Diff(it) => it.run(out),
+            #[cfg(feature = "prove")]
+            Self::Prove(it) => it.run(out),
+            Self::Test(it) => it.run(config, out),
+            Self::Replay(it) => it.run(out),
+            Self::Explain(it) => it.run(config, out),
+            Self::Schema(it) => it.run(out),
+        }
+    }
+}
+
+impl Folder {
+    /// Loads the directory, or the one that the configuration names with what it says besides.
+    fn load(&self, config: &Path) -> Result<Cedar, Stop> {
+        if let Some(dir) = &self.dir {
+            return self.besides.load(dir);
+        }
+        let (config, problems) = Config::read(config);
+        let Some(config) = config else {
+            return Err(format!("{problems}\nor name the access directory itself").into());
+        };
+        let issuers = config.issuers.iter();
+        let issuers = issuers.filter_map(|it| IssuerAlias::new(&it.name).ok());
+        let mut besides = Besides {
+            models: config.models.clone(),
+            issuer: issuers.collect(),
+        };
+        besides.models.extend(self.besides.models.iter().cloned());
+        besides.load(&config.access)
+    }
+}
+
+impl Besides {
+    fn load(&self, dir: &Path) -> Result<Cedar, Stop> {
+        let mut builder = Cedar::builder().issuers(self.issuer.iter().cloned());
+        for models in &self.models {
+            builder = builder.models_dir(models);
+        }
+        builder.from_dir(dir).map_err(|error| located(dir, &error))
+    }
+}
+
+impl FailOn {
+    fn code(self, differs: bool, widens: bool) -> ExitCode {
+        let fails = match self {
+            Self::Widen => widens,
+            Self::Any => differs,
+            Self::Never => false,
+        };
+        match fails {
+            true => ExitCode::FAILURE,
+            false => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Problems with the whole names of their files.
+fn located(dir: &Path, error: &LoadError) -> Stop {
+    let mut lines: Vec<String> = error
+        .problems()
+        .iter()
+        .map(|it| {
+            let file = dir.join(&it.file);
+            let (line, column) = (it.line, it.column);
+            format!(
+                "{}:{line}:{column}: {}; {}",
+                file.display(),
+                it.what,
+                it.advice
+            )
+        })
+        .collect();
+    if error.more() > 0 {
+        lines.push(format!("and {} more", error.more()));
+    }
+    lines.insert(0, "the access is not right:".to_owned());
+    lines.join("\n").into()
+}

@@ -1,0 +1,37 @@
+//! `spanner-proxy access test`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Folder, located};
+use crate::command::Stop;
+
+/// Which access.
+#[derive(Debug, Args)]
+pub(in crate::command) struct Test {
+    #[command(flatten)]
+    folder: Folder,
+    /// Print JSON, with the cases that are as expected
+    #[arg(long)]
+    json: bool,
+}
+
+impl Test {
+    pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let access = self.folder.load(config)?;
+        let dir = self.folder.dir.as_deref();
+        let report = access.test_cases();
+        let report = report.map_err(|error| located(dir.unwrap_or(Path::new("")), &error))?;
+        match self.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+            false => writeln!(out, "{report}")?,
+        }
+        Ok(match report.is_good() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! `[[ship]]`: where entries of the ledger are sent, and in which form.
+//!
+//! ```toml
+//! [[ship]]
+//! to = "ocsf"                      # ocsf, jsonl, syslog or otlp
+//! url = "https://siem.example.com/in"
+//! # file = "ocsf.jsonl"            # or a file that lines are added to
+//! # stdout = true                  # or the standard output
+//! # credential = { env = "SIEM_TOKEN" }   # sent as `Authorization: Bearer …`
+//! # name = "siem"                  # of the cursor, in metrics and in readiness
+//!
+//! [[ship]]
+//! to = "syslog"                    # RFC 5424 over TCP, octet counting
+//! address = "127.0.0.1:601"
+//!
+//! [[ship]]
+//! to = "otlp"                      # logs, as protobuf over HTTP
+//! url = "http://127.0.0.1:4318/v1/logs"
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use http::header::HeaderValue;
+use spanner_ledger::ship::{Format, is_name};
+
+use super::fields::{At, Fields, listed};
+use super::problem::Place;
+use super::upstream::credential;
+use super::within;
+
+/// One place that entries are sent to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ShipConfig {
+    /// Where the table stands.
+    pub place: Place,
+    /// The name of the cursor, in metrics and in readiness.
+    pub name: String,
+    /// In which form.
+    pub format: Format,
+    /// Where to.
+    pub destination: Destination,
+    /// How many entries at once.
+    pub batch: Option<usize>,
+}
+
+/// Where entries go.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Destination {
+    /// A file that lines are added to.
+    File(PathBuf),
+    /// The standard output.
+    Stdout,
+    /// A server that batches are posted to.
+    Http {
+        /// Its address.
+        url: String,
+        /// What is sent as `Authorization`; marked as sensitive.
+        credential: Option<HeaderValue>,
+    },
+    /// A syslog receiver over TCP: host and port.
+    Syslog(String),
+}
+
+/// All of them, each under a name of its own.
+pub(super) fn read(top: Fields<'_>, base: &Path) -> Vec<ShipConfig> {
+    let mut all: Vec<ShipConfig> = Vec::new();
+    for table in top.tables("ship") {
+        let Some(ship) = ShipConfig::read(table, base) else {
+            continue;
+        };
+        if all.iter().any(|other| other.name == ship.name) {
+            let what = format!("another `[[ship]]` is called `{}` as well", ship.name);
+            let advice = "give each a `name` of its own: its cursor is called so";
+            table.page.problem(table.at("name"), what, advice);
+        }
+        all.push(ship);
+    }
+    all
+}
+
+impl ShipConfig {
+    fn read(fields: Fields<'_>, base: &Path) -> Option<Self> {
+        let fields = Fields::of(fields.page, fields.table, fields.at, KEYS);
+        let to = fields.required("to", "`to = \"ocsf\"`");
+        let format = to.and_then(|to| format(fields, to));
+        let name = match (fields.text("name"), to) {
+            (Some(name), _) => named(fields, name),
+            (None, Some(to)) => Some(to.value.to_owned()),
+            (None, None) => None,
+        };
+        let batch = fields.count("batch");
+        let format = format?;
+        let destination = match format {
+            Format::Syslog => syslog(fields),
+            _ => elsewhere(fields, format, base),
+        };
+        Some(Self {
+            place: fields.page.place(fields.at),
+            name: name?,
+            format,
+            destination: destination?,
+            batch,
+        })
+    }
+}
+
+fn format(fields: Fields<'_>, to: At<&str>) -> Option<Format> {
+    let known = FORMATS.iter().find(|format| format.as_str() == to.value);
+    if known.is_none() {
+        let words = FORMATS.map(Format::as_str);
+        fields.page.problem(
+            to.at,
+            format!("`{}` is no form that entries are sent in", to.value),
+            format!("write one of {}", listed(&words)),
+        );
+    }
+    known.copied()
+}
+
+fn named(fields: Fields<'_>, name: At<&str>) -> Option<String> {
+    let good = is_name(name.value);
+    if !good {
+        fields.page.problem(
+            name.at,
+            format!("`{}` cannot name a cursor", name.value),
+            "write letters, digits, `-` and `_`",
+        );
+    }
+    good.then(|| name.value.to_owned())
+}
+
+fn syslog(fields: Fields<'_>) -> Option<Destination> {
+    only(fields, &["address"], "syslog goes to an `address`");
+    let address = fields.required("address", "`address = \"127.0.0.1:601\"`")?;
+    let parts = address.value.rsplit_once(':');
+    let good = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !good {
+        fields.page.problem(
+            address.at,
+            format!("`{}` is no host with a port", address.value),
+            "write one such as `127.0.0.1:601`",
+        );
+    }
+    good.then(|| Destination::Syslog(address.value.to_owned()))
+}
+
+fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destination> {
+    if format == Format::Otlp {
+        only(fields, &["url"], "OTLP goes to the `url` of a collector");
+    } else {
+        let what = "it goes to one of `file`, `stdout` and `url`";
+        only(fields, &["file", "stdout", "url"], what);
+    }
+    if let Some(file) = fields.text("file") {
+        return Some(Destination::File(within(base, file.value)));
+    }
+    if fields.table.contains_key("stdout") {
+        return Some(Destination::Stdout);
+    }
+    let url = fields.text("url")?;
+    let credential = credential(fields, base)?;
+    let parsed = url.value.parse::<http::Uri>().ok();
+    let good = parsed.is_some_and(|uri| {
+        let scheme = uri.scheme_str();
+        let authority = uri.authority().map(|it| it.as_str());
+        matches!(scheme, Some("http" | "https")) && authority.is_some_and(|it| !it.contains('@'))
+    });
+    if !good {
+        fields.page.problem(
+            url.at,
+            format!("`{}` is no address of a server", url.value),
+            "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
+        );
+    }
+    let url = url.value.to_owned();
+    good.then_some(Destination::Http { url, credential })
+}
+
+/// One of these keys must be there, and no other that says where to.
+fn only(fields: Fields<'_>, allowed: &[&str], what: &str) {
+    let there = |key: &&&str| fields.table.contains_key(**key);
+    let given: Vec<&&str> = PLACES.iter().filter(there).collect();
+    let fits = given.len() == 1 && given.iter().all(|key| allowed.contains(*key));
+    if !fits {
+        fields.whole(what, format!("give exactly one of {}", listed(allowed)));
+    }
+}
+
+const FORMATS: [Format; 4] = [
+    Format::Ocsf,
+    Format::JsonLines,
+    Format::Syslog,
+    Format::Otlp,
+];
+const PLACES: [&str; 4] = ["file", "stdout", "url", "address"];
+const KEYS: &[&str] = &[
+    "to",
+    "name",
+    "file",
+    "stdout",
+    "url",
+    "address",
+    "credential",
+    "batch",
+];

@@ -1,0 +1,130 @@
+//! Sends entries of the ledger elsewhere, beside everything else: no request waits for it.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use metrics::gauge;
+use serde_json::{Value, json};
+use spanner_ledger::ship::{
+    FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver,
+    SyslogReceiver, Watch,
+};
+
+use crate::config::{Destination, ShipConfig};
+
+/// All that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Ships(Vec<(String, Shipping)>);
+
+/// Sees where they stand. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watches(Vec<(String, Watch)>);
+
+impl Ships {
+    /// Starts them; they read the ledger in a directory.
+    pub(crate) fn start(ledger: &Path, configs: &[ShipConfig]) -> io::Result<Self> {
+        let mut all = Vec::with_capacity(configs.len());
+        for config in configs {
+            let mut shipment = shipment(ledger, config);
+            if let Some(batch) = config.batch {
+                shipment = shipment.batch(batch);
+            }
+            all.push((config.name.clone(), shipment.start()?));
+        }
+        Ok(Self(all))
+    }
+
+    pub(crate) fn watches(&self) -> Watches {
+        let watch = |(name, shipping): &(String, Shipping)| (name.clone(), shipping.watch());
+        Watches(self.0.iter().map(watch).collect())
+    }
+
+    /// Sends what the closed ledger holds, as long as that goes well. Blocks.
+    pub(crate) fn finish(self) {
+        for (name, shipping) in self.0 {
+            let Standing {
+                failing, delivered, ..
+            } = shipping.finish(FINISH);
+            match failing {
+                None => tracing::info!(shipment = name, delivered, "all entries are sent"),
+                Some(reason) => tracing::warn!(
+                    shipment = name,
+                    reason,
+                    "not all entries are sent; the next start goes on"
+                ),
+            }
+        }
+    }
+}
+
+fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
+    let (name, format) = (config.name.clone(), config.format);
+    match &config.destination {
+        Destination::File(path) => Shipment::new(ledger, name, format, FileReceiver::new(path)),
+        Destination::Stdout => Shipment::new(ledger, name, format, StdoutReceiver::new()),
+        Destination::Syslog(address) => {
+            Shipment::new(ledger, name, format, SyslogReceiver::new(address))
+        }
+        Destination::Http { url, credential } => {
+            let receiver = match format {
+                Format::Otlp => HttpReceiver::otlp(url),
+                _ => HttpReceiver::lines(url),
+            };
+            let receiver = match credential {
+                Some(credential) => receiver.authorization(credential.clone()),
+                None => receiver,
+            };
+            Shipment::new(ledger, name, format, receiver)
+        }
+    }
+}
+
+impl Watches {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What readiness says of each. None makes the service unready: what is not sent yet is
+    /// in the ledger all the same.
+    pub(crate) fn readiness(&self) -> Value {
+        let now = Timestamp::now();
+        let says = |(name, watch): &(String, Watch)| {
+            let standing = watch.standing();
+            let state = match standing.failing {
+                Some(_) => "failing",
+                None => "shipping",
+            };
+            json!({
+                "name": name,
+                "state": state,
+                "lag_s": standing.lag(now).as_secs(),
+                "delivered": standing.delivered,
+                "set_aside": standing.set_aside,
+                "lost": standing.lost,
+            })
+        };
+        self.0.iter().map(says).collect()
+    }
+
+    /// Puts where they stand among the metrics.
+    pub(crate) fn publish(&self) {
+        let now = Timestamp::now();
+        for (name, watch) in &self.0 {
+            let standing = watch.standing();
+            let put = |metric: &'static str, value: f64| {
+                gauge!(metric, "shipment" => name.clone()).set(value);
+            };
+            put("spanner_ship_lag_seconds", standing.lag(now).as_secs_f64());
+            put("spanner_ship_delivered", standing.delivered as f64);
+            put("spanner_ship_set_aside", standing.set_aside as f64);
+            put("spanner_ship_lost", standing.lost as f64);
+            let failing = f64::from(u8::from(standing.failing.is_some()));
+            put("spanner_ship_failing", failing);
+        }
+    }
+}
+
+/// What a receiver may take for the last entries when the service stops.
+const FINISH: Duration = Duration::from_secs(5);

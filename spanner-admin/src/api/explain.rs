@@ -1,0 +1,173 @@
+//! Why, why not, and what would help.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spanner_cedar::Cedar;
+use spanner_core::{
+    Action, Caller, CallerKind, Context, Environment, Group, GroupName, IssuerAlias, ModelName,
+    Party, Principal, Question, Resource, Role, SubjectId, Timestamp, Verdict,
+};
+
+use super::reply::Reply;
+
+/// What is asked, as it is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    model: String,
+    action: Action,
+    environment: Option<String>,
+    caller: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    actor: Option<String>,
+}
+
+/// What is asked, understood.
+pub(super) struct Asking {
+    pub(super) model: ModelName,
+    pub(super) environment: Environment,
+    action: Action,
+    /// Somebody else than whoever asks.
+    pub(super) about: Option<Caller>,
+}
+
+impl Asked {
+    pub(super) fn read(self, here: &Environment) -> Result<Asking, Reply> {
+        let about = match &self.caller {
+            Some(text) => Some(self.about(text)?),
+            None if self.groups.is_empty() && self.roles.is_empty() && self.actor.is_none() => None,
+            None => {
+                let what = "there are `groups`, `roles` or an `actor`, and no `caller`";
+                return Err(Reply::malformed("caller", &what, "say whose they are"));
+            }
+        };
+        let malformed = |what: &str, error: &dyn std::fmt::Display| {
+            Reply::malformed(what, &format!("`{what}` is none: {error}"), "correct it")
+        };
+        let environment = match &self.environment {
+            Some(text) => Environment::new(text).map_err(|e| malformed("environment", &e))?,
+            None => here.clone(),
+        };
+        Ok(Asking {
+            model: ModelName::new(&self.model).map_err(|error| malformed("model", &error))?,
+            environment,
+            action: self.action,
+            about,
+        })
+    }
+
+    fn about(&self, text: &str) -> Result<Caller, Reply> {
+        let principal = principal("caller", text)?;
+        let issuer = principal.issuer.clone();
+        let mut groups = Vec::new();
+        for name in &self.groups {
+            let (issuer, name) = owned("groups", &issuer, name)?;
+            groups.push(Group::new(issuer, name));
+        }
+        let mut roles = Vec::new();
+        for name in &self.roles {
+            let (issuer, name) = owned("roles", &issuer, name)?;
+            roles.push(Role::new(issuer, name));
+        }
+        let actor = self
+            .actor
+            .as_deref()
+            .map(|text| self::principal("actor", text));
+        let assertion = Caller::assertion(principal)
+            .groups(groups)
+            .roles(roles)
+            .actors(actor.transpose()?);
+        let caller = assertion.caller();
+        caller.map_err(|error| Reply::malformed("actor", &error, "name somebody else"))
+    }
+}
+
+/// `user:corp/ann`.
+fn principal(what: &str, text: &str) -> Result<Principal, Reply> {
+    let wrong = || {
+        let wrong = format!("`{what}` is no principal");
+        let advice =
+            "write it as `user:corp/ann`, `service:…` or `agent:…`, with the issuer's alias";
+        Reply::malformed(what, &wrong, advice)
+    };
+    let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;
+    let kind = match kind {
+        "user" => CallerKind::User,
+        "service" => CallerKind::Service,
+        "agent" => CallerKind::Agent,
+        _ => return Err(wrong()),
+    };
+    let (issuer, subject) = rest.split_once('/').ok_or_else(wrong)?;
+    let issuer = IssuerAlias::new(issuer).map_err(|_| wrong())?;
+    let subject = SubjectId::new(subject).map_err(|_| wrong())?;
+    Ok(Principal::new(issuer, kind, subject))
+}
+
+/// `support` or `corp/support`: of the caller's issuer, unless its alias says otherwise.
+fn owned(what: &str, issuer: &IssuerAlias, text: &str) -> Result<(IssuerAlias, GroupName), Reply> {
+    let own = || (issuer.clone(), text);
+    let (issuer, name) = match text.split_once('/') {
+        Some((alias, name)) if alias == issuer.as_str() => (issuer.clone(), name),
+        _ => own(),
+    };
+    let wrong = |error| Reply::malformed(what, &error, "write each as its issuer does");
+    Ok((issuer, GroupName::new(name).map_err(wrong)?))
+}
+
+/// The answer for each party that must be allowed on its own, and the whole. Where it is not
+/// told in full, it says what the guard's own refusal would.
+pub(super) fn answer(access: &Cedar, asker: &Caller, asked: &Asking, full: bool) -> Value {
+    let caller = asked.about.as_ref().unwrap_or(asker);
+    let (resource, now) = (Resource::model(asked.model.clone()), Timestamp::now());
+    let context = Context::of(caller, now);
+    let question = |party| {
+        Question::new(
+            caller,
+            party,
+            asked.action,
+            &resource,
+            &asked.environment,
+            &context,
+        )
+    };
+    let parties: Vec<(&Party, _)> = caller
+        .parties()
+        .map(|party| (party, access.explain(&question(party))))
+        .collect();
+    let allowed = parties
+        .iter()
+        .all(|(_, told)| told.verdict.effect == spanner_core::Effect::Allow);
+    let views: Vec<Value> = parties
+        .iter()
+        .map(|(party, told)| {
+            let mut view = brief(party, &told.verdict);
+            if full && let Some(members) = view.as_object_mut() {
+                members.insert("explanation".to_owned(), json!(told));
+                members.insert("text".to_owned(), json!(told.to_string()));
+            }
+            view
+        })
+        .collect();
+    json!({
+        "model": asked.model.as_str(),
+        "environment": asked.environment.as_str(),
+        "action": asked.action,
+        "effect": if allowed { "allow" } else { "deny" },
+        "parties": views,
+    })
+}
+
+fn brief(party: &Party, verdict: &Verdict) -> Value {
+    json!({
+        "party": party.principal.to_string(),
+        "effect": verdict.effect,
+        "reason": verdict.advice.reason,
+        "advice": verdict.advice.text,
+        "lacks_role": verdict.advice.role,
+        "ask": verdict.advice.owner,
+        "promotion": verdict.promotion,
+    })
+}

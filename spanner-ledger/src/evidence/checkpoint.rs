@@ -1,0 +1,243 @@
+//! A signed statement of what a ledger holds.
+
+use std::fmt;
+
+use signed_note::{Note, Verifier, VerifierList};
+use tlog_tiles::Hash;
+
+use super::key::{SigningKey, VerifierKey};
+use super::{MAX_NOTE_BYTES, MAX_SIZE};
+
+/// A statement, signed by a ledger, that its first so many entries have this root: a
+/// [C2SP checkpoint](https://c2sp.org/tlog-checkpoint). It exists only with a signature that
+/// was verified.
+///
+/// Whoever keeps one can tell later whether the ledger still holds the same entries.
+#[derive(Clone, PartialEq)]
+pub struct Checkpoint {
+    origin: String,
+    size: u64,
+    root: Hash,
+    note: String,
+}
+
+/// Why a text is not a checkpoint that can be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// It is not a signed note with an origin, a size and a root.
+    #[error("this is no checkpoint: a signed note with an origin, a size and a root")]
+    Malformed,
+    /// It is signed by none of the keys given.
+    #[error("the checkpoint of `{}` is signed by none of the keys given", .origin.escape_debug())]
+    Stranger {
+        /// The ledger that it speaks of.
+        origin: String,
+    },
+    /// It bears the name of a known key, and the signature is not that key's.
+    #[error("the signature of the checkpoint is not that of the key it names")]
+    Forged,
+    /// It could not be signed.
+    #[error("the checkpoint could not be signed")]
+    Unsigned,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint and verifies it with one of these keys, whose name must be the
+    /// checkpoint's origin. Signatures of others are ignored.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it is none, or none of these keys signed it.
+    pub fn verify(note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
+        if note.len() as u64 > MAX_NOTE_BYTES {
+            return Err(CheckpointError::Malformed);
+        }
+        let parsed = Note::from_bytes(note.as_bytes()).map_err(|_| CheckpointError::Malformed)?;
+        let head = tlog_tiles::Checkpoint::from_bytes(parsed.text())
+            .map_err(|_| CheckpointError::Malformed)?;
+        if head.size() > MAX_SIZE {
+            return Err(CheckpointError::Malformed);
+        }
+        let known = keys.iter().filter(|key| key.origin() == head.origin());
+        let known: Vec<Box<dyn Verifier>> = known
+            .map(|key| Box::new(key.verifier()) as Box<dyn Verifier>)
+            .collect();
+        match parsed.verify(&VerifierList::new(known)) {
+            Ok(_) => Ok(Self {
+                origin: head.origin().to_owned(),
+                size: head.size(),
+                root: *head.hash(),
+                note: note.to_owned(),
+            }),
+            Err(signed_note::NoteError::UnverifiedNote) => Err(CheckpointError::Stranger {
+                origin: head.origin().to_owned(),
+            }),
+            Err(_) => Err(CheckpointError::Forged),
+        }
+    }
+
+    /// Reads any number of checkpoints that follow each other, with blank lines between them,
+    /// as [`CheckpointFile`](crate::CheckpointFile) writes them.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] of the first that is none, or that none of these keys signed.
+    pub fn verify_all(text: &str, keys: &[VerifierKey]) -> Result<Vec<Self>, CheckpointError> {
+        let notes = notes(text);
+        notes.iter().map(|note| Self::verify(note, keys)).collect()
+    }
+
+    pub(crate) fn sign(key: &SigningKey, size: u64, root: Hash) -> Result<Self, CheckpointError> {
+        let unsigned = |_| CheckpointError::Unsigned;
+        let head = tlog_tiles::Checkpoint::new(key.origin(), size, root, "");
+        let head = head.map_err(|_| CheckpointError::Unsigned)?;
+        let mut note = Note::new(&head.to_bytes(), &[]).map_err(unsigned)?;
+        note.add_sigs(&[key.signer()]).map_err(unsigned)?;
+        let note = String::from_utf8(note.to_bytes()).map_err(|_| CheckpointError::Unsigned)?;
+        Ok(Self {
+            origin: key.origin().to_owned(),
+            size,
+            root,
+            note,
+        })
+    }
+
+    /// The ledger's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// How many entries it covers: all below this sequence.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root of the tree over them.
+    #[must_use]
+    pub const fn root(&self) -> [u8; 32] {
+        self.root.0
+    }
+
+    /// The signed note itself, to be kept or passed on.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    pub(crate) const fn hash(&self) -> Hash {
+        self.root
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("origin", &self.origin)
+            .field("size", &self.size)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cuts a text behind each group of signatures.
+pub(crate) fn notes(text: &str) -> Vec<String> {
+    let (mut notes, mut note, mut signed) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        let is_signature = line.starts_with("\u{2014} ");
+        if signed && !is_signature {
+            notes.push(std::mem::take(&mut note));
+            signed = false;
+        }
+        if note.is_empty() && line.is_empty() {
+            continue;
+        }
+        note.push_str(line);
+        note.push('\n');
+        signed |= is_signature;
+    }
+    if !note.is_empty() {
+        notes.push(note);
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SigningKey {
+        SigningKey::generate("example.com/ledger").unwrap()
+    }
+
+    fn signed(key: &SigningKey, size: u64) -> Checkpoint {
+        Checkpoint::sign(key, size, Hash([7; 32])).unwrap()
+    }
+
+    #[test]
+    fn is_read_as_it_was_signed() {
+        let key = key();
+        let keys = [key.verifier().clone()];
+        let checkpoint = signed(&key, 42);
+        assert_eq!(Checkpoint::verify(checkpoint.note(), &keys), Ok(checkpoint));
+    }
+
+    #[test]
+    fn a_file_of_them_is_cut_into_each() {
+        let key = key();
+        let keys = [key.verifier().clone()];
+        let text: String = (1..4).map(|size| signed(&key, size).note + "\n").collect();
+        let sizes = Checkpoint::verify_all(&text, &keys).unwrap();
+        let sizes: Vec<_> = sizes.iter().map(Checkpoint::size).collect();
+        assert_eq!(sizes, [1, 2, 3]);
+        let cut: String = text.chars().take(text.chars().count() - 60).collect();
+        assert!(Checkpoint::verify_all(&cut, &keys).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let key = key();
+        let keys = [key.verifier().clone()];
+        let checkpoint = signed(&key, 42);
+        let note = checkpoint.note().as_bytes();
+        for bit in 0..8 * note.len() {
+            let mut note = note.to_vec();
+            note[bit / 8] ^= 1 << (bit % 8);
+            let text = String::from_utf8_lossy(&note);
+            let read = Checkpoint::verify(&text, &keys);
+            assert!(read.is_err(), "bit {bit}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_and_a_forger_are_told_apart() {
+        let (key, other) = (key(), key());
+        let checkpoint = signed(&other, 42);
+        let stranger = Checkpoint::verify(checkpoint.note(), &[key.verifier().clone()]);
+        assert!(matches!(stranger, Err(CheckpointError::Stranger { .. })));
+        let forged = checkpoint.note().replace("\n42\n", "\n43\n");
+        let forged = Checkpoint::verify(&forged, &[other.verifier().clone()]);
+        assert_eq!(forged, Err(CheckpointError::Forged));
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused() {
+        let key = key();
+        let keys = [key.verifier().clone()];
+        let note = signed(&key, 42).note;
+        let rows = [
+            String::new(),
+            "\n".to_owned(),
+            note.replace("\n42\n", "\n042\n"),
+            note.replace("\n42\n", "\n-1\n"),
+            note.replace("\n42\n", "\n99999999999999999999\n"),
+            note.replace("\n42\n", "\n18446744073709551615\n"),
+            note.replacen("\n\n", "\n", 1),
+            "x".repeat(70_000),
+        ];
+        for row in rows {
+            let read = Checkpoint::verify(&row, &keys);
+            assert_eq!(read, Err(CheckpointError::Malformed), "{row}");
+        }
+    }
+}

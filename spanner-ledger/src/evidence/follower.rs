@@ -1,0 +1,121 @@
+//! Goes over entries in order and holds them against the tree.
+
+use std::sync::Arc;
+
+use tlog_tiles::{Hash, record_hash};
+
+use super::tiles;
+use super::tree::{Full, Tree, WIDTH};
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::scan::Stored;
+
+/// The leaf of an entry: nothing, if it is uncertain what a fault left of it.
+pub(crate) fn leaf(stored: &Stored) -> Hash {
+    match stored.uncertain {
+        true => record_hash(&[]),
+        false => record_hash(&stored.payload),
+    }
+}
+
+/// Lets a tree grow by the entries that it does not have yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Follower {
+    pub(crate) tree: Tree,
+}
+
+/// The leaves that stand in the tiles of a tree of a size.
+#[derive(Debug)]
+pub(crate) struct Leaves {
+    files: Arc<dyn Files>,
+    size: u64,
+    tile: Option<(u64, Vec<Hash>)>,
+}
+
+/// Roots that a tree must have at certain sizes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// The smallest last.
+    ahead: Vec<(u64, Hash)>,
+    /// The largest size at which the tree was as expected.
+    pub(crate) agreed: u64,
+}
+
+impl Follower {
+    pub(crate) const fn of(tree: Tree) -> Self {
+        Self { tree }
+    }
+
+    /// Takes the next entry. Answers with the tiles that became full.
+    pub(crate) fn take(&mut self, stored: &Stored) -> Vec<Full> {
+        let mut full = Vec::new();
+        while self.tree.size() < stored.sequence {
+            // A fault lost it.
+            full.extend(self.tree.push(record_hash(&[])));
+        }
+        if self.tree.size() == stored.sequence {
+            full.extend(self.tree.push(leaf(stored)));
+        }
+        full
+    }
+}
+
+impl Leaves {
+    pub(crate) fn of(files: Arc<dyn Files>, size: u64) -> Self {
+        Self {
+            files,
+            size,
+            tile: None,
+        }
+    }
+
+    /// Whether an entry is the one that stands in the tree; entries after it do not count.
+    pub(crate) fn has(&mut self, stored: &Stored) -> Result<bool, ReadError> {
+        if stored.sequence >= self.size {
+            return Ok(true);
+        }
+        let index = stored.sequence / WIDTH as u64;
+        let place = usize::try_from(stored.sequence % WIDTH as u64).unwrap_or_default();
+        if self.tile.as_ref().is_none_or(|(at, _)| *at != index) {
+            let hashes = tiles::read(&*self.files, self.size, 0, index)?;
+            self.tile = Some((index, hashes));
+        }
+        let tile = self.tile.as_ref();
+        let signed = tile.and_then(|(_, hashes)| hashes.get(place));
+        Ok(signed == Some(&leaf(stored)))
+    }
+}
+
+impl Expected {
+    pub(crate) fn of(roots: impl IntoIterator<Item = (u64, Hash)>) -> Self {
+        let mut ahead: Vec<_> = roots.into_iter().collect();
+        ahead.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        Self { ahead, agreed: 0 }
+    }
+
+    /// Holds what is expected of this size against the tree. The size, if it is not so.
+    pub(crate) fn check(&mut self, tree: &Tree) -> Result<(), u64> {
+        self.check_root(tree.size(), || tree.root())
+    }
+
+    fn check_root(&mut self, size: u64, root: impl Fn() -> Hash) -> Result<(), u64> {
+        while let Some((_, expected)) = self.ahead.pop_if(|(at, _)| *at <= size) {
+            if expected != root() {
+                return Err(size);
+            }
+            self.agreed = size;
+        }
+        Ok(())
+    }
+
+    /// The greatest size that the tree has not reached.
+    pub(crate) fn unreached(&self) -> Option<u64> {
+        self.ahead.first().map(|(size, _)| *size)
+    }
+
+    /// Takes out what is expected of sizes up to this one, to be looked up elsewhere.
+    pub(crate) fn take_below(&mut self, size: u64) -> Vec<(u64, Hash)> {
+        let at = self.ahead.partition_point(|(at, _)| *at >= size);
+        self.ahead.split_off(at)
+    }
+}

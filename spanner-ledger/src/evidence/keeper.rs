@@ -1,0 +1,212 @@
+//! The thread that lets the tree grow and signs it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::follower::Follower;
+use super::opened::{Evidence, write_full};
+use super::tree::{Full, Tree};
+use super::{CHECKPOINT, Checkpoint, CheckpointSink, SharedProgress, SigningKey};
+use super::{put, tiles, write};
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::scan::Walk;
+
+/// Follows the writer through the files that it writes.
+pub(crate) struct Keeper {
+    files: Arc<dyn Files>,
+    progress: SharedProgress,
+    key: SigningKey,
+    sinks: Vec<Box<dyn CheckpointSink>>,
+    pace: Duration,
+    follower: Follower,
+    walk: Option<Walk>,
+    /// Tiles that could not be written yet, in order.
+    unwritten: Vec<Full>,
+    /// Folders of partial tiles that are full by now.
+    superfluous: Vec<String>,
+    signed: u64,
+    /// Whether the newest checkpoint is everywhere.
+    shipped: Vec<bool>,
+    failed: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        evidence: Evidence,
+        tree: Tree,
+        progress: SharedProgress,
+        sinks: Vec<Box<dyn CheckpointSink>>,
+        pace: Duration,
+    ) -> Self {
+        let shipped = vec![false; sinks.len()];
+        Self {
+            signed: evidence.size(),
+            files: evidence.files,
+            progress,
+            key: evidence.key,
+            sinks,
+            pace,
+            follower: Follower::of(tree),
+            walk: None,
+            unwritten: Vec::new(),
+            superfluous: Vec::new(),
+            shipped,
+            failed: false,
+        }
+    }
+
+    /// Until the writer has ended, and once more.
+    pub(crate) fn run(mut self) {
+        let _gone = Gone(Arc::clone(&self.progress));
+        // Whoever is opened is signed at once: an old checkpoint says too little.
+        let mut pace = Duration::ZERO;
+        loop {
+            let stage = self.progress.wait(pace, self.failed);
+            pace = self.pace;
+            if !stage.full {
+                let kept = self.round(stage.durable);
+                self.tell(&kept);
+            }
+            if stage.ended {
+                return;
+            }
+        }
+    }
+
+    fn tell(&mut self, kept: &Result<(), ReadError>) {
+        match kept {
+            Err(fault) if !self.failed => {
+                let why = std::error::Error::source(fault).map(ToString::to_string);
+                tracing::error!(%fault, ?why, "no checkpoint could be made; it is tried again");
+            }
+            Ok(()) if self.failed => tracing::info!("checkpoints are made again"),
+            _ => {}
+        }
+        self.failed = kept.is_err();
+    }
+
+    fn round(&mut self, durable: u64) -> Result<(), ReadError> {
+        if let Err(fault) = self.follow(durable) {
+            // Looked up anew the next time, from where the tree ends.
+            self.walk = None;
+            return Err(fault);
+        }
+        if self.follower.tree.size() > self.signed {
+            self.sign()?;
+        }
+        self.ship();
+        Ok(())
+    }
+
+    /// Takes all entries below a sequence into the tree.
+    fn follow(&mut self, durable: u64) -> Result<(), ReadError> {
+        self.flush()?;
+        if self.follower.tree.size() >= durable {
+            return Ok(());
+        }
+        match &mut self.walk {
+            Some(walk) => walk.refresh()?,
+            None => {
+                let (files, next) = (Arc::clone(&self.files), self.follower.tree.size());
+                self.walk = Some(Walk::from(files, next)?);
+            }
+        }
+        while self.follower.tree.size() < durable {
+            let walk = self.walk.as_mut();
+            let stored = walk.map(Walk::step).transpose()?.flatten();
+            let Some(stored) = stored else {
+                let sequence = self.follower.tree.size();
+                return Err(ReadError::NoEntry { sequence });
+            };
+            if stored.sequence >= durable {
+                let sequence = self.follower.tree.size();
+                return Err(ReadError::NoEntry { sequence });
+            }
+            self.unwritten.extend(self.follower.take(&stored));
+            if self.unwritten.len() >= TILES_AT_ONCE {
+                self.flush()?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Writes the tiles that are full.
+    fn flush(&mut self) -> Result<(), ReadError> {
+        let wrong = |source| tiles::failed("tile", source);
+        while !self.unwritten.is_empty() {
+            let count = self.unwritten.len().min(TILES_AT_ONCE);
+            let some = self.unwritten.get(..count).unwrap_or_default();
+            write_full(&*self.files, some).map_err(wrong)?;
+            for tile in self.unwritten.drain(..count) {
+                let partial = tiles::partial_folder(tile.level, tile.index);
+                self.superfluous.push(partial);
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs the tree: first its tiles, then the checkpoint.
+    fn sign(&mut self) -> Result<(), ReadError> {
+        let tree = &self.follower.tree;
+        let wrong = |source| tiles::failed(CHECKPOINT, source);
+        self.write_partial().map_err(wrong)?;
+        let checkpoint = Checkpoint::sign(&self.key, tree.size(), tree.root());
+        let checkpoint = checkpoint.map_err(|fault| wrong(io::Error::other(fault)))?;
+        put(&*self.files, CHECKPOINT, checkpoint.note().as_bytes()).map_err(wrong)?;
+        self.signed = checkpoint.size();
+        self.shipped.fill(false);
+        self.progress.signed(checkpoint);
+        for folder in std::mem::take(&mut self.superfluous) {
+            match self.files.remove_folder(&folder) {
+                Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
+                    tracing::debug!(%fault, folder, "partial tiles could not be removed");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write_partial(&self) -> io::Result<()> {
+        let mut folders = BTreeSet::new();
+        for (level, index, hashes) in self.follower.tree.partial() {
+            let name = tiles::name(level, index, hashes.len());
+            write(&*self.files, &name, &tiles::bytes(hashes))?;
+            folders.extend(name.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+        }
+        folders
+            .iter()
+            .try_for_each(|folder| self.files.sync_folder(folder))
+    }
+
+    /// Gives the newest checkpoint to whoever does not have it.
+    fn ship(&mut self) {
+        let Some(checkpoint) = self.progress.checkpoint() else {
+            return;
+        };
+        for (sink, shipped) in self.sinks.iter_mut().zip(&mut self.shipped) {
+            if *shipped {
+                continue;
+            }
+            match sink.ship(&checkpoint) {
+                Ok(()) => *shipped = true,
+                Err(fault) => tracing::warn!(%fault, ?sink, "a checkpoint could not be shipped"),
+            }
+        }
+    }
+}
+
+/// Tells whoever waits that there will be no more checkpoints, however the keeper ends.
+struct Gone(SharedProgress);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.keeper_is_gone();
+    }
+}
+
+/// What is held in memory of a tree that grows faster than it is written: 2 MiB.
+const TILES_AT_ONCE: usize = 256;

@@ -1,0 +1,252 @@
+//! The key that signs checkpoints, and the key that verifies them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signed_note::{Signer as _, StandardSigner, StandardVerifier, Verifier as _};
+
+/// Signs a ledger's checkpoints: an Ed25519 key with the name of the ledger (its *origin*).
+///
+/// Whoever has it can sign another history of the ledger, but cannot make it agree with the
+/// checkpoints that were shipped before. No two ledgers may use the same origin and key.
+#[derive(Clone)]
+pub struct SigningKey {
+    signer: StandardSigner,
+    verifier: VerifierKey,
+    text: String,
+}
+
+/// Verifies checkpoints; public. Its text, `<origin>+<id>+<key>`, is a `vkey` of the
+/// [signed note](https://c2sp.org/signed-note) specification.
+#[derive(Clone)]
+pub struct VerifierKey {
+    verifier: StandardVerifier,
+    text: String,
+}
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// An origin is empty or has a blank, a control character or a plus.
+    #[error(
+        "`{}` cannot be an origin: give a name such as `example.com/ledger`, without blanks and `+`",
+        .given.escape_debug()
+    )]
+    Origin {
+        /// The origin.
+        given: String,
+    },
+    /// It is not a signing key of the form `PRIVATE+KEY+<origin>+<id>+<key>`.
+    #[error("this is no Ed25519 signing key of the form `PRIVATE+KEY+<origin>+<id>+<key>`")]
+    Signing,
+    /// It is not a verifier key of the form `<origin>+<id>+<key>`.
+    #[error("this is no Ed25519 verifier key of the form `<origin>+<id>+<key>`")]
+    Verifier,
+    /// The operating system gave no random bytes.
+    #[error("no random bytes: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl SigningKey {
+    /// A new key, from the operating system's random bytes.
+    ///
+    /// # Errors
+    /// [`KeyError`] if the origin has a blank or a plus, or if there are no random bytes.
+    pub fn generate(origin: &str) -> Result<Self, KeyError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|fault| KeyError::Random {
+            reason: fault.to_string(),
+        })?;
+        Self::of(origin, &seed)
+    }
+
+    /// Reads a key of the form `PRIVATE+KEY+<origin>+<id>+<key>`, as Go's `note` and the file
+    /// `key` of a ledger have it.
+    ///
+    /// # Errors
+    /// [`KeyError`] if it is none.
+    pub fn from_text(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim_end();
+        let mut parts = text.splitn(5, '+');
+        let (Some("PRIVATE"), Some("KEY"), Some(origin), Some(_), Some(key)) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) else {
+            return Err(KeyError::Signing);
+        };
+        let key = STANDARD.decode(key).map_err(|_| KeyError::Signing)?;
+        let seed = match key.split_first() {
+            Some((&ED25519, seed)) => seed.try_into().map_err(|_| KeyError::Signing)?,
+            _ => return Err(KeyError::Signing),
+        };
+        let read = Self::of(origin, seed)?;
+        if read.text == text {
+            Ok(read)
+        } else {
+            Err(KeyError::Signing)
+        }
+    }
+
+    /// The ledger's name in its checkpoints.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.verifier.origin()
+    }
+
+    /// What verifies its signatures.
+    #[must_use]
+    pub const fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// The secret, as it stands in a file.
+    pub(crate) fn secret_text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) const fn signer(&self) -> &StandardSigner {
+        &self.signer
+    }
+
+    fn of(origin: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
+        if !signed_note::is_key_name_valid(origin) || origin.chars().any(char::is_control) {
+            let given = origin.to_owned();
+            return Err(KeyError::Origin { given });
+        }
+        let public = ed25519_dalek::SigningKey::from_bytes(seed).verifying_key();
+        let verifier: VerifierKey =
+            signed_note::new_ed25519_verifier_key(origin, &public).parse()?;
+        let id = verifier.verifier.key_id();
+        let key: Vec<u8> = std::iter::once(ED25519).chain(*seed).collect();
+        let text = format!("PRIVATE+KEY+{origin}+{id:08x}+{}", STANDARD.encode(key));
+        let signer = StandardSigner::new(&text).map_err(|_| KeyError::Signing)?;
+        debug_assert_eq!(signer.key_id(), id);
+        Ok(Self {
+            signer,
+            verifier,
+            text,
+        })
+    }
+}
+
+impl VerifierKey {
+    /// The name of the ledger whose checkpoints it verifies.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.verifier.name()
+    }
+
+    pub(crate) fn verifier(&self) -> StandardVerifier {
+        self.verifier.clone()
+    }
+}
+
+impl FromStr for VerifierKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        let verifier = StandardVerifier::new(text).map_err(|_| KeyError::Verifier)?;
+        let id = format!("+{:08x}+", verifier.key_id());
+        if !text.contains(&id) || text.contains(char::is_control) {
+            return Err(KeyError::Verifier);
+        }
+        Ok(Self {
+            verifier,
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for VerifierKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for VerifierKey {}
+
+impl fmt::Debug for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifierKey({})", self.text)
+    }
+}
+
+/// The secret is left out.
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(of {})", self.verifier.text)
+    }
+}
+
+/// The identifier of the signature type in the signed-note specification.
+const ED25519: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of Go's `note` package documentation.
+    const PETER: &str =
+        "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+
+    #[test]
+    fn reads_a_key_that_another_program_made() {
+        let key = SigningKey::from_text(PETER).unwrap();
+        assert_eq!(key.origin(), "PeterNeumann");
+        assert_eq!(
+            key.verifier().to_string(),
+            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+        );
+    }
+
+    #[test]
+    fn reads_what_it_wrote_and_shows_no_secret() {
+        let key = SigningKey::generate("example.com/ledger").unwrap();
+        let again = SigningKey::from_text(key.secret_text()).unwrap();
+        assert_eq!(again.verifier(), key.verifier());
+        let secret = key.secret_text().rsplit_once('+').unwrap().1;
+        assert!(!format!("{key:?}").contains(secret));
+    }
+
+    #[test]
+    fn refuses_what_is_no_key() {
+        let rows = [
+            "",
+            "PRIVATE+KEY",
+            "PRIVATE+KEY+a+c74f20a3+AYEK",
+            "PRIVATE+KEY+Other+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz",
+            "PRIVATE+KEY+PeterNeumann+c74f20a3+AoEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz",
+        ];
+        for row in rows {
+            assert_eq!(
+                SigningKey::from_text(row).err(),
+                Some(KeyError::Signing),
+                "{row}"
+            );
+        }
+        for origin in ["", "a b", "a+b", "a\nb", "a\u{7}b"] {
+            let refused = SigningKey::generate(origin).err();
+            assert!(
+                matches!(refused, Some(KeyError::Origin { .. })),
+                "{origin:?}"
+            );
+        }
+        assert_eq!("a+b".parse::<VerifierKey>(), Err(KeyError::Verifier));
+    }
+}

@@ -1,0 +1,256 @@
+//! The evidence of a ledger that is being opened.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use super::VerifierKey;
+use super::follower::{Expected, Follower, Leaves};
+use super::tree::{Full, Tree};
+use super::{CHECKPOINT, Checkpoint, KEY, KeyError, MAX_NOTE_BYTES, SigningKey, VKEY};
+use super::{put, read, tiles, write};
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::scan::{Stored, Walk};
+
+/// What signs, what is signed already, and the tree so far.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) key: SigningKey,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// Of the entries that the checkpoint covers; empty if its tiles are lost.
+    tree: Tree,
+    /// What was shipped and must be so.
+    shipped: Vec<Checkpoint>,
+}
+
+/// Goes over the entries of a ledger once, when it is opened.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    files: Arc<dyn Files>,
+    follower: Follower,
+    leaves: Leaves,
+    expected: Expected,
+    /// Entries below this are believed without looking.
+    from: u64,
+    signed: u64,
+}
+
+impl Evidence {
+    /// Reads the checkpoint and the right edge of the tree, and holds them against each other.
+    pub(crate) fn open(files: Arc<dyn Files>, key: SigningKey) -> Result<Self, ReadError> {
+        let keys = keys(&files, &key)?;
+        let checkpoint = newest(&*files, &keys)?;
+        let size = checkpoint.as_ref().map_or(0, Checkpoint::size);
+        let edge = tiles::edge(&*files, size, size);
+        let tree = match (&checkpoint, edge) {
+            (None, _) => Tree::default(),
+            (Some(checkpoint), Ok(tree)) if tree.root() == checkpoint.hash() => tree,
+            (Some(_), Err(fault @ ReadError::Io { .. })) => return Err(fault),
+            (Some(checkpoint), _) => {
+                tracing::warn!("the tiles of the ledger's tree are damaged; they are made anew");
+                recount(&files, checkpoint)?;
+                Tree::default()
+            }
+        };
+        Ok(Self {
+            files,
+            key,
+            checkpoint,
+            tree,
+            shipped: Vec::new(),
+        })
+    }
+
+    /// Holds what was shipped against the ledger, too.
+    pub(crate) fn expect(&mut self, note: &str) -> Result<(), ReadError> {
+        let keys = keys(&self.files, &self.key)?;
+        let shipped = Checkpoint::verify(note, &keys);
+        self.shipped
+            .push(shipped.map_err(|fault| ReadError::Evidence {
+                name: "a checkpoint that was shipped".to_owned(),
+                problem: fault.to_string(),
+            })?);
+        Ok(())
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, Checkpoint::size)
+    }
+
+    /// Begins to go over the entries.
+    pub(crate) fn opening(&self, walk: &Walk) -> Result<Opening, ReadError> {
+        let have = self.tree.size();
+        let (below, above): (Vec<_>, Vec<_>) =
+            (self.shipped.iter()).partition(|shipped| shipped.size() <= have);
+        for shipped in below {
+            if tiles::root(&self.files, have, shipped.size())? != shipped.hash() {
+                let (size, agreed) = (shipped.size(), 0);
+                return Err(ReadError::Forked { size, agreed });
+            }
+        }
+        let above = above.iter().map(|shipped| (shipped.size(), shipped.hash()));
+        Ok(Opening {
+            files: Arc::clone(&self.files),
+            follower: Follower::of(self.tree.clone()),
+            leaves: Leaves::of(Arc::clone(&self.files), have),
+            expected: Expected::of(above),
+            from: walk.last_segment().min(have),
+            signed: self.size(),
+        })
+    }
+}
+
+impl Opening {
+    /// Takes the next entry.
+    pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), ReadError> {
+        if stored.sequence < self.from {
+            return Ok(());
+        }
+        if !self.leaves.has(stored)? {
+            let sequence = stored.sequence;
+            return Err(ReadError::Tampered { sequence });
+        }
+        let full = self.follower.take(stored);
+        write_full(&*self.files, &full).map_err(|source| tiles::failed("tile", source))?;
+        let checked = self.expected.check(&self.follower.tree);
+        checked.map_err(|size| ReadError::Forked {
+            size,
+            agreed: self.signed.min(size),
+        })
+    }
+
+    /// The entries are at their end. Answers with the tree over them.
+    pub(crate) fn end(self, entries: u64) -> Result<Tree, ReadError> {
+        let signed = self.expected.unreached().unwrap_or(0).max(self.signed);
+        match entries < signed {
+            true => Err(ReadError::Cut { entries, signed }),
+            false => Ok(self.follower.tree),
+        }
+    }
+}
+
+/// Writes tiles, durably.
+pub(crate) fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    for tile in full {
+        let name = tiles::name(tile.level, tile.index, tile.hashes.len());
+        write(files, &name, &tiles::bytes(&tile.hashes))?;
+        folders.extend(name.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+    }
+    let mut folders = folders.iter();
+    folders.try_for_each(|folder| files.sync_folder(folder))
+}
+
+/// Why there is no key.
+#[derive(Debug)]
+pub(crate) enum KeyFault {
+    Key(KeyError),
+    Io(io::Error),
+}
+
+/// The key of a ledger: the one given, the one that it has, or a new one.
+pub(crate) fn key(
+    files: &dyn Files,
+    given: Option<SigningKey>,
+    origin: Option<&str>,
+) -> Result<SigningKey, KeyFault> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    if let Some(text) = read(files, KEY, MAX_NOTE_BYTES).map_err(KeyFault::Io)? {
+        let text = String::from_utf8_lossy(&text);
+        return SigningKey::from_text(&text).map_err(KeyFault::Key);
+    }
+    let made;
+    let origin = match origin {
+        Some(origin) => origin,
+        None => {
+            made = new_origin().map_err(KeyFault::Io)?;
+            &made
+        }
+    };
+    let key = SigningKey::generate(origin).map_err(KeyFault::Key)?;
+    let text = format!("{}\n", key.secret_text());
+    put(files, KEY, text.as_bytes()).map_err(KeyFault::Io)?;
+    Ok(key)
+}
+
+/// A name that no other ledger has.
+fn new_origin() -> io::Result<String> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(format!(
+        "spanner/ledger/{:016x}",
+        u64::from_be_bytes(random)
+    ))
+}
+
+/// The keys that verify, the one in use among them.
+fn keys(files: &Arc<dyn Files>, key: &SigningKey) -> Result<Vec<VerifierKey>, ReadError> {
+    let mut keys = keys_in(&**files)?;
+    if keys.last() != Some(key.verifier()) {
+        keys.retain(|known| known != key.verifier());
+        keys.push(key.verifier().clone());
+        let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        put(&**files, VKEY, text.as_bytes()).map_err(|source| tiles::failed(VKEY, source))?;
+    }
+    Ok(keys)
+}
+
+/// The keys that a ledger's directory names.
+pub(crate) fn keys_in(files: &dyn Files) -> Result<Vec<VerifierKey>, ReadError> {
+    let text = read(files, VKEY, MAX_NOTE_BYTES).map_err(|source| tiles::failed(VKEY, source))?;
+    let text = text.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let keys: Result<Vec<VerifierKey>, _> = lines.map(str::parse).collect();
+    keys.map_err(|fault| ReadError::Evidence {
+        name: VKEY.to_owned(),
+        problem: fault.to_string(),
+    })
+}
+
+/// The checkpoint in a ledger's directory.
+pub(crate) fn newest(
+    files: &dyn Files,
+    keys: &[VerifierKey],
+) -> Result<Option<Checkpoint>, ReadError> {
+    let note = read(files, CHECKPOINT, MAX_NOTE_BYTES)
+        .map_err(|source| tiles::failed(CHECKPOINT, source))?;
+    let Some(note) = note else {
+        return Ok(None);
+    };
+    let lacks = |problem| ReadError::Evidence {
+        name: CHECKPOINT.to_owned(),
+        problem,
+    };
+    let note = String::from_utf8(note).map_err(|fault| lacks(fault.to_string()))?;
+    let checkpoint = Checkpoint::verify(&note, keys);
+    checkpoint
+        .map(Some)
+        .map_err(|fault| lacks(fault.to_string()))
+}
+
+/// Whether the entries are those of a checkpoint, from the entries alone.
+fn recount(files: &Arc<dyn Files>, checkpoint: &Checkpoint) -> Result<(), ReadError> {
+    let mut follower = Follower::of(Tree::default());
+    let mut walk = Walk::new(files)?;
+    if walk.pruned() > 0 {
+        return Err(ReadError::Evidence {
+            name: "tile".to_owned(),
+            problem: "the tiles are damaged, and the entries below them were pruned: restore the folder from a copy".to_owned(),
+        });
+    }
+    let mut expected = Expected::of([(checkpoint.size(), checkpoint.hash())]);
+    while follower.tree.size() < checkpoint.size() {
+        let Some(stored) = walk.step()? else {
+            let (entries, signed) = (walk.next(), checkpoint.size());
+            return Err(ReadError::Cut { entries, signed });
+        };
+        follower.take(&stored);
+    }
+    let checked = expected.check(&follower.tree);
+    checked.map_err(|size| ReadError::Forked { size, agreed: 0 })
+}

@@ -1,0 +1,186 @@
+//! Where checkpoints go, so that whoever holds the machine cannot rewrite what came before.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::notes;
+use super::{Checkpoint, MAX_NOTE_BYTES};
+
+/// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
+/// change: another machine, a log that only grows, somebody's mail.
+///
+/// Called on the thread that keeps the evidence, after the checkpoint stands in the ledger's
+/// directory, and at the ledger's close. It may block: then later checkpoints come later, and
+/// nothing else waits. What fails is tried again with the next checkpoint, which says all that
+/// the one before said.
+///
+/// # Security
+/// A sink that keeps its checkpoints beside the ledger proves nothing to anybody who doubts
+/// the machine's owner. One that drops them makes a cut end of the ledger look like its end.
+pub trait CheckpointSink: Send + std::fmt::Debug {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// What kept it from doing so.
+    fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()>;
+
+    /// The text of the newest checkpoint that it took, if it can be asked. The ledger is not
+    /// opened if it contradicts this checkpoint or is shorter.
+    ///
+    /// # Errors
+    /// What kept it from answering.
+    fn newest(&mut self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// Appends checkpoints to a file, synced, with blank lines between them.
+///
+/// [`Checkpoint::verify_all`] reads it. Put it on another machine's disk, or have it
+/// collected.
+#[derive(Debug)]
+pub struct CheckpointFile {
+    path: PathBuf,
+    file: fs::File,
+}
+
+impl CheckpointFile {
+    /// Appends to a file, which is made if need be. Cuts a last checkpoint that a crash left
+    /// unfinished.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn append(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref().to_owned();
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&path)?;
+        let end = End::of(&path)?;
+        let whole = end.start + whole(&end.text) as u64;
+        if whole < end.start + end.text.len() as u64 {
+            file.set_len(whole)?;
+            file.sync_all()?;
+        }
+        Ok(Self { path, file })
+    }
+}
+
+impl CheckpointSink for CheckpointFile {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let text = format!("{}\n", checkpoint.note());
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_data()
+    }
+
+    fn newest(&mut self) -> io::Result<Option<String>> {
+        let end = End::of(&self.path)?.text;
+        let text = String::from_utf8_lossy(end.get(..whole(&end)).unwrap_or_default());
+        Ok(notes(&text).pop())
+    }
+}
+
+/// What stands at the end of a file: enough to hold the last checkpoint.
+struct End {
+    start: u64,
+    text: Vec<u8>,
+}
+
+impl End {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut file = fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let start = length.saturating_sub(2 * MAX_NOTE_BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut text = Vec::new();
+        file.take(2 * MAX_NOTE_BYTES).read_to_end(&mut text)?;
+        Ok(Self { start, text })
+    }
+}
+
+/// How much of a text is whole checkpoints: up to the last signature and a blank line.
+fn whole(text: &[u8]) -> usize {
+    let (mut at, mut whole) = (0, 0);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let is_signature = line.starts_with("\u{2014} ".as_bytes()) && line.ends_with(b"\n");
+        let is_blank = line == b"\n" && whole == at;
+        at += line.len();
+        if is_signature || is_blank {
+            whole = at;
+        }
+    }
+    whole
+}
+
+/// Writes checkpoints to the standard output, for whatever collects it.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CheckpointStdout;
+
+impl CheckpointStdout {
+    /// To this process's standard output.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl CheckpointSink for CheckpointStdout {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", checkpoint.note())?;
+        out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tlog_tiles::Hash;
+
+    use super::*;
+    use crate::SigningKey;
+
+    #[test]
+    fn a_checkpoint_that_a_crash_cut_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints");
+        let key = SigningKey::generate("example.com/ledger").unwrap();
+        let keys = [key.verifier().clone()];
+        let ship = |size| {
+            let checkpoint = Checkpoint::sign(&key, size, Hash([1; 32])).unwrap();
+            let mut file = CheckpointFile::append(&path).unwrap();
+            file.ship(&checkpoint).unwrap();
+        };
+        ship(1);
+        ship(2);
+        let text = fs::read_to_string(&path).unwrap();
+        let start = text.len() / 2;
+        for cut in start..=text.len() {
+            fs::write(&path, &text.as_bytes()[..cut]).unwrap();
+            ship(3);
+            let read = fs::read_to_string(&path).unwrap();
+            let sizes = Checkpoint::verify_all(&read, &keys).unwrap();
+            let sizes: Vec<_> = sizes.iter().map(Checkpoint::size).collect();
+            let whole = cut >= text.len() - 1;
+            assert_eq!(
+                sizes,
+                if whole { vec![1, 2, 3] } else { vec![1, 3] },
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_with_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = SigningKey::generate("example.com/ledger").unwrap();
+        let mut file = CheckpointFile::append(dir.path().join("checkpoints")).unwrap();
+        assert_eq!(file.newest().unwrap(), None);
+        for size in 1..3 {
+            let checkpoint = Checkpoint::sign(&key, size, Hash([1; 32])).unwrap();
+            file.ship(&checkpoint).unwrap();
+            assert_eq!(file.newest().unwrap().as_deref(), Some(checkpoint.note()));
+        }
+    }
+}

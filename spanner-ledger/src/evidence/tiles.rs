@@ -1,0 +1,173 @@
+//! The tree on the disk.
+
+use std::io;
+use std::sync::Arc;
+
+use tlog_tiles::{HASH_SIZE, Hash, HashReader, Tile, tree_hash};
+
+use super::tree::{Tree, WIDTH, shifted};
+use crate::error::ReadError;
+use crate::files::Files;
+
+/// The name of a tile, as its specification spells it.
+pub(crate) fn name(level: u8, index: u64, width: usize) -> String {
+    let width = u32::try_from(width.clamp(1, WIDTH)).unwrap_or(1);
+    let path = Tile::new(HEIGHT, level.min(63), index, width, false).path();
+    // Tiles of a height other than 8 have it in their names.
+    path.replacen("tile/8/", "tile/", 1)
+}
+
+/// Where the partial tiles stand that a full one makes superfluous.
+pub(crate) fn partial_folder(level: u8, index: u64) -> String {
+    name(level, index, WIDTH) + ".p"
+}
+
+pub(crate) fn bytes(hashes: &[Hash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
+}
+
+/// So many hashes of a tile, of a tree of a size.
+///
+/// Read from the full tile where the partial one is gone, as it may be beside a writer.
+pub(crate) fn read(
+    files: &dyn Files,
+    size: u64,
+    level: u8,
+    index: u64,
+) -> Result<Vec<Hash>, ReadError> {
+    let hashes = shifted(size, level.into()).saturating_sub(index.saturating_mul(WIDTH as u64));
+    let width = usize::try_from(hashes).unwrap_or(WIDTH).min(WIDTH);
+    let full = name(level, index, WIDTH);
+    let name = if width == 0 {
+        full.clone()
+    } else {
+        name(level, index, width)
+    };
+    let lacks = |problem: String| ReadError::Evidence {
+        name: name.clone(),
+        problem,
+    };
+    let found = match super::read(files, &name, TILE_BYTES) {
+        Ok(None) if width < WIDTH => super::read(files, &full, TILE_BYTES),
+        found => found,
+    };
+    let bytes = found
+        .map_err(|source| ReadError::Io {
+            name: name.clone(),
+            source,
+        })?
+        .ok_or_else(|| lacks("this tile of the tree is missing".to_owned()))?;
+    let (hashes, rest) = bytes.as_chunks::<HASH_SIZE>();
+    let whole = rest.is_empty() && (hashes.len() == width || hashes.len() == WIDTH);
+    match hashes.get(..width).filter(|_| whole) {
+        Some(hashes) => Ok(hashes.iter().copied().map(Hash).collect()),
+        None => Err(lacks(format!(
+            "this tile of the tree has {} bytes",
+            bytes.len()
+        ))),
+    }
+}
+
+/// The right edge of the tree of a size, from the tiles of one that is at least as large.
+pub(crate) fn edge(files: &dyn Files, have: u64, size: u64) -> Result<Tree, ReadError> {
+    let mut levels = Vec::new();
+    for level in 0u8.. {
+        let hashes = shifted(size, level.into());
+        if hashes == 0 {
+            break;
+        }
+        let (index, width) = (hashes / WIDTH as u64, hashes % WIDTH as u64);
+        levels.push(match width {
+            0 => Vec::new(),
+            width => {
+                let mut hashes = read(files, have, level, index)?;
+                hashes.truncate(usize::try_from(width).unwrap_or_default());
+                hashes
+            }
+        });
+    }
+    Ok(Tree::of(size, levels))
+}
+
+/// The root of an earlier state of the tree.
+pub(crate) fn root(files: &Arc<dyn Files>, size: u64, earlier: u64) -> Result<Hash, ReadError> {
+    let stored = Stored::of(files, size);
+    let root = tree_hash(earlier, &stored);
+    root.map_err(|fault| stored.fault(&fault))
+}
+
+/// Reads single hashes of a tree of a size.
+pub(crate) struct Stored {
+    files: Arc<dyn Files>,
+    size: u64,
+    /// What could not be read; the trait has no room for it.
+    fault: std::cell::RefCell<Option<ReadError>>,
+}
+
+impl Stored {
+    pub(crate) fn of(files: &Arc<dyn Files>, size: u64) -> Self {
+        Self {
+            files: Arc::clone(files),
+            size,
+            fault: std::cell::RefCell::default(),
+        }
+    }
+
+    /// What went wrong.
+    pub(crate) fn fault(&self, fault: &tlog_tiles::Error) -> ReadError {
+        let stored = self.fault.take();
+        stored.unwrap_or_else(|| ReadError::Evidence {
+            name: "tile".to_owned(),
+            problem: fault.to_string(),
+        })
+    }
+
+    fn hash(&self, at: u64) -> Result<Hash, tlog_tiles::Error> {
+        let least = Tile::from_index(HEIGHT, at);
+        let tile = least.parent(0, self.size);
+        let tile = tile.ok_or(tlog_tiles::Error::IndexesNotInTree)?;
+        let hashes = read(&*self.files, self.size, tile.level(), tile.level_index());
+        match hashes {
+            Ok(hashes) => tile.hash_at_index(&bytes(&hashes), at),
+            Err(fault) => {
+                self.fault.replace(Some(fault));
+                Err(tlog_tiles::Error::InvalidTile)
+            }
+        }
+    }
+}
+
+impl HashReader for Stored {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
+        indexes.iter().map(|at| self.hash(*at)).collect()
+    }
+}
+
+/// Says what is wrong with a file of evidence.
+pub(crate) fn failed(name: &str, source: io::Error) -> ReadError {
+    ReadError::Io {
+        name: name.to_owned(),
+        source,
+    }
+}
+
+const HEIGHT: u8 = 8;
+const TILE_BYTES: u64 = (WIDTH * HASH_SIZE) as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_are_named_as_their_specification_says() {
+        let rows = [
+            ((0, 0, 256), "tile/0/000"),
+            ((0, 273, 112), "tile/0/273.p/112"),
+            ((1, 1_234_067, 256), "tile/1/x001/x234/067"),
+        ];
+        for ((level, index, width), expected) in rows {
+            assert_eq!(name(level, index, width), expected);
+        }
+        assert_eq!(partial_folder(0, 1273), "tile/0/x001/273.p");
+    }
+}

@@ -1,0 +1,471 @@
+//! How what is in force came to be: who proposed it, who approved it, what changed.
+//!
+//! 1. A promotion is told whole, whichever of its steps a [`Selection`] meets.
+//! 2. What is told is what the entries say. Whether they can have followed each other is
+//!    asked of [`spanner_core::promotion::History`], and what cannot is told as a doubt.
+//! 3. A request names the promotion under which its model was served, so that each promotion
+//!    says who was served under it.
+
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step};
+use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::{Effect, RecordId, Timestamp};
+
+use crate::entry::{Counts, Entry, Event, Gap};
+use crate::error::ReadError;
+use crate::reader::{Numbered, Reader, Row};
+use crate::select::{Selection, acting, signatories};
+
+/// What happened to models, to the access in force and to the service, and the promotions
+/// that it is about.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct History {
+    /// The promotions, the earliest first.
+    pub approvals: Vec<Approval>,
+    /// Everything that happened apart from requests, in order.
+    pub happenings: Vec<Happening>,
+}
+
+/// Something that happened apart from requests.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Happening {
+    /// Its place in the ledger.
+    pub sequence: u64,
+    /// When.
+    pub time: Timestamp,
+    /// What, in one stable word: `promotion.approved`, `access.reloaded`, `ledger.gap`.
+    pub event: String,
+    /// Who did it, as manifests write it; absent where nobody did.
+    pub by: Option<String>,
+    /// What there is to know about it, as the ledger has it.
+    pub body: serde_json::Value,
+}
+
+/// One promotion: what was moved where, by whom, with whose approval, and who was served
+/// under it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Approval {
+    /// The promotion.
+    pub promotion: RecordId,
+    /// The model.
+    pub model: String,
+    /// The environment that it goes into.
+    pub environment: String,
+    /// The environment that it comes from; absent where it was adopted.
+    pub from: Option<String>,
+    /// Its revision; absent where only its access moves.
+    pub revision: Option<String>,
+    /// The digest of its manifest.
+    pub manifest: String,
+    /// Where it stands.
+    pub standing: ApprovalStanding,
+    /// How many approvals it needs.
+    pub needed: u8,
+    /// What was done with it, in order.
+    pub steps: Vec<Signed>,
+    /// Who gains and loses what.
+    pub difference: Vec<ChangeEntry>,
+    /// Why it did not wait for approvals, where it did not.
+    pub emergency: Option<String>,
+    /// How many requests that were allowed it served, so far as they are selected.
+    pub served: u64,
+    /// To whom, and how often.
+    pub callers: BTreeMap<String, u64>,
+    /// Why entries about it cannot have followed each other; none in a ledger that is whole.
+    pub doubts: Vec<String>,
+}
+
+/// Where a promotion stands at the end of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ApprovalStanding {
+    /// It waits for approvals, or to be promoted.
+    Open,
+    /// It is what is served.
+    InForce,
+    /// A later one has taken its place.
+    Replaced,
+    /// It was turned down.
+    Rejected,
+    /// Its proposer took it back.
+    Withdrawn,
+    /// It was in force, and what was before is again.
+    RolledBack,
+}
+
+/// One step of a promotion, with who took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Signed {
+    /// Its place in the ledger.
+    pub sequence: u64,
+    /// When.
+    pub time: Timestamp,
+    /// `proposed`, `approved`, `promoted` …
+    pub step: String,
+    /// By whom, as manifests write it; absent where nobody was asked.
+    pub by: Option<String>,
+    /// Why, where a reason was given.
+    pub reason: Option<String>,
+}
+
+impl ApprovalStanding {
+    /// The words of it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::InForce => "in force",
+            Self::Replaced => "replaced",
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+            Self::RolledBack => "rolled back",
+        }
+    }
+}
+
+impl Approval {
+    /// Who took this step, in order.
+    pub fn by<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a str> {
+        let steps = self.steps.iter().filter(move |signed| signed.step == step);
+        steps.filter_map(|signed| signed.by.as_deref())
+    }
+}
+
+impl Reader {
+    /// What happened apart from requests, and the promotions behind what is served: the
+    /// answer to "who approved this endpoint?".
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
+    /// left out.
+    pub fn history(&self, selection: &Selection) -> Result<History, ReadError> {
+        let mut telling = Telling::new(selection.clone());
+        for numbered in self.known()? {
+            telling.take(&numbered?);
+        }
+        Ok(telling.history())
+    }
+
+    /// The requests that are meant, in order, each with what became of it. Keeps them in
+    /// memory.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
+    /// left out.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Row>, ReadError> {
+        let mut rows = Vec::new();
+        let mut places: HashMap<RecordId, usize> = HashMap::new();
+        for numbered in self.known()? {
+            let Numbered { sequence, entry } = numbered?;
+            match entry {
+                Entry::Decision(decision) if selection.takes(&decision) => {
+                    places.insert(decision.id, rows.len());
+                    rows.push(Row {
+                        sequence,
+                        decision: *decision,
+                        outcome: None,
+                    });
+                }
+                Entry::Outcome(outcome) => {
+                    let place = places.remove(&outcome.id);
+                    if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
+                        row.outcome = Some(*outcome);
+                    }
+                }
+                Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
+            }
+        }
+        Ok(rows)
+    }
+
+    /// All entries that this version understands.
+    pub(crate) fn known(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Numbered, ReadError>>, ReadError> {
+        let entries = self.entries()?;
+        Ok(entries.filter(|it| !matches!(it, Err(ReadError::Unknown { .. }))))
+    }
+}
+
+/// A history while it is read.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    selection: Selection,
+    happenings: Vec<Happening>,
+    approvals: BTreeMap<RecordId, Kept>,
+    /// What was put in force and not rolled back, the last one last.
+    in_force: HashMap<(String, String), Vec<RecordId>>,
+    replay: spanner_core::promotion::History,
+    /// Whether the beginning is missing, so that nothing can be said of what follows it.
+    is_partial: bool,
+    next: u64,
+}
+
+/// A promotion while it is read.
+#[derive(Debug)]
+struct Kept {
+    approval: Approval,
+    /// Whether a step of it, or a request under it, is meant.
+    is_meant: bool,
+    place: u64,
+}
+
+impl Telling {
+    pub(crate) fn new(selection: Selection) -> Self {
+        Self {
+            selection,
+            happenings: Vec::new(),
+            approvals: BTreeMap::new(),
+            in_force: HashMap::new(),
+            replay: spanner_core::promotion::History::new(),
+            is_partial: false,
+            next: 0,
+        }
+    }
+
+    pub(crate) fn take(&mut self, numbered: &Numbered) {
+        let sequence = numbered.sequence;
+        self.is_partial |= self.next == 0 && sequence > 0;
+        self.next = sequence + 1;
+        match &numbered.entry {
+            Entry::Event(event) => self.happened(sequence, event),
+            Entry::Gap(gap) => self.noted(sequence, gap.time, "ledger.gap", gap_body(gap)),
+            Entry::Count(counts) if counts.shed_refusal > 0 => {
+                self.noted(sequence, counts.time, "ledger.shed", shed_body(counts));
+            }
+            Entry::Decision(decision) => self.served(decision),
+            Entry::Count(_) | Entry::Outcome(_) => {}
+        }
+    }
+
+    /// What concerns the service as a whole.
+    fn noted(&mut self, sequence: u64, time: Timestamp, event: &str, body: serde_json::Value) {
+        if self.selection.takes_general() && self.selection.takes_time(time) {
+            self.happenings.push(Happening {
+                sequence,
+                time,
+                event: event.to_owned(),
+                by: None,
+                body,
+            });
+        }
+    }
+
+    fn happened(&mut self, sequence: u64, event: &Event) {
+        let step = event.event.starts_with("promotion.");
+        let taken = step.then(|| serde_json::from_value::<Taken>(event.body.clone()));
+        match taken {
+            Some(Ok(taken)) => self.stepped(sequence, event, &taken),
+            _ => self.noted(sequence, event.time, &event.event, event.body.clone()),
+        }
+    }
+
+    fn stepped(&mut self, sequence: u64, event: &Event, taken: &Taken) {
+        let by = taken.by.as_ref();
+        let who = by.map(|by| acting(&by.subject, &by.actors));
+        let doubt = self.replay.take(taken.clone()).err();
+        let Some(kept) = self.kept(sequence, taken) else {
+            // The steps before it are gone, and with them what it is about.
+            self.noted(sequence, event.time, &event.event, event.body.clone());
+            return;
+        };
+        let parties: Vec<PrincipalEntry> = by.into_iter().flat_map(signatories).cloned().collect();
+        kept.approval.steps.push(Signed {
+            sequence,
+            time: taken.time,
+            step: taken.step.as_str().to_owned(),
+            by: who.clone(),
+            reason: reason(&taken.step).map(str::to_owned),
+        });
+        let (model, environment) = (&kept.approval.model, &kept.approval.environment);
+        let place = (model.clone(), environment.clone());
+        kept.turn(&taken.step);
+        self.displace(taken, &place);
+        let doubt = doubt.map(|it| it.to_string());
+        if self.concerns(taken, &place, &parties, doubt) {
+            self.happenings.push(Happening {
+                sequence,
+                time: event.time,
+                event: event.event.clone(),
+                by: who,
+                body: event.body.clone(),
+            });
+        }
+    }
+
+    /// What comes into force takes another's place, or gives it back.
+    fn displace(&mut self, taken: &Taken, place: &(String, String)) {
+        let stack = self.in_force.entry(place.clone()).or_default();
+        let other = match &taken.step {
+            Step::Adopted { .. } | Step::Promoted { .. } => {
+                let before = stack.last().copied();
+                stack.push(taken.promotion);
+                before.map(|it| (it, ApprovalStanding::Replaced))
+            }
+            Step::RolledBack { .. } => {
+                stack.retain(|it| *it != taken.promotion);
+                stack.last().map(|it| (*it, ApprovalStanding::InForce))
+            }
+            _ => None,
+        };
+        if let Some((other, standing)) = other
+            && let Some(other) = self.approvals.get_mut(&other)
+        {
+            other.approval.standing = standing;
+        }
+    }
+
+    /// Notes what speaks against a step; returns whether it is meant.
+    fn concerns(
+        &mut self,
+        taken: &Taken,
+        (model, environment): &(String, String),
+        parties: &[PrincipalEntry],
+        doubt: Option<String>,
+    ) -> bool {
+        let is_meant = self.selection.takes_place(model, environment)
+            && self.selection.takes_one_of(parties.iter())
+            && self.selection.takes_time(taken.time);
+        let is_partial = self.is_partial;
+        if let Some(kept) = self.approvals.get_mut(&taken.promotion) {
+            kept.is_meant |= is_meant;
+            if let Some(doubt) = doubt.filter(|_| !is_partial) {
+                kept.approval.doubts.push(doubt);
+            }
+        }
+        is_meant
+    }
+
+    /// The promotion that a step is of; `None` if it is not known what is moved.
+    fn kept(&mut self, sequence: u64, taken: &Taken) -> Option<&mut Kept> {
+        match self.approvals.entry(taken.promotion) {
+            Slot::Occupied(known) => Some(known.into_mut()),
+            Slot::Vacant(new) => Some(new.insert(Kept {
+                approval: begin(taken)?,
+                is_meant: false,
+                place: sequence,
+            })),
+        }
+    }
+
+    /// Counts a request for the promotions under which its models were served.
+    fn served(&mut self, decision: &Decision) {
+        if decision.effect != Effect::Allow || !self.selection.takes(decision) {
+            return;
+        }
+        let mut counted: Vec<RecordId> = Vec::new();
+        for promotion in decision.target.iter().filter_map(|pair| pair.promotion) {
+            let Some(kept) = self.approvals.get_mut(&promotion) else {
+                continue;
+            };
+            if counted.contains(&promotion) {
+                continue;
+            }
+            counted.push(promotion);
+            kept.is_meant = true;
+            kept.approval.served += 1;
+            let caller = decision.caller.as_ref();
+            let caller = caller.map(|it| acting(&it.subject, &it.actors));
+            let caller = caller.unwrap_or_default();
+            *kept.approval.callers.entry(caller).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn history(self) -> History {
+        let mut meant: Vec<Kept> = self.approvals.into_values().collect();
+        meant.retain(|kept| kept.is_meant);
+        meant.sort_by_key(|kept| kept.place);
+        History {
+            approvals: meant.into_iter().map(|kept| kept.approval).collect(),
+            happenings: self.happenings,
+        }
+    }
+}
+
+impl Kept {
+    /// Takes over what a step says of the promotion.
+    fn turn(&mut self, step: &Step) {
+        let approval = &mut self.approval;
+        match step {
+            Step::Adopted { .. } => approval.standing = ApprovalStanding::InForce,
+            Step::Proposed { difference, .. } => approval.difference.clone_from(difference),
+            Step::Approved { .. } => {}
+            Step::Rejected { .. } => approval.standing = ApprovalStanding::Rejected,
+            Step::Withdrawn => approval.standing = ApprovalStanding::Withdrawn,
+            Step::Promoted {
+                emergency,
+                difference,
+            } => {
+                approval.standing = ApprovalStanding::InForce;
+                approval.emergency.clone_from(emergency);
+                approval.difference.clone_from(difference);
+            }
+            Step::RolledBack { .. } => approval.standing = ApprovalStanding::RolledBack,
+            // A step of a newer version changes nothing that is known here.
+            _ => {}
+        }
+    }
+}
+
+/// What a promotion is, from the first of its steps.
+fn begin(taken: &Taken) -> Option<Approval> {
+    let (candidate, from, into, needed) = match &taken.step {
+        Step::Adopted {
+            candidate, into, ..
+        } => (candidate, None, into, 0),
+        Step::Proposed {
+            candidate,
+            from,
+            into,
+            approvals,
+            ..
+        } => (candidate, Some(from), into, *approvals),
+        _ => return None,
+    };
+    let CandidateEntry {
+        model,
+        revision,
+        manifest,
+        ..
+    } = candidate.clone();
+    Some(Approval {
+        promotion: taken.promotion,
+        model,
+        environment: into.clone(),
+        from: from.cloned(),
+        revision,
+        manifest,
+        standing: ApprovalStanding::Open,
+        needed,
+        steps: Vec::new(),
+        difference: Vec::new(),
+        emergency: None,
+        served: 0,
+        callers: BTreeMap::new(),
+        doubts: Vec::new(),
+    })
+}
+
+fn reason(step: &Step) -> Option<&str> {
+    match step {
+        Step::Rejected { reason } | Step::RolledBack { reason, .. } => Some(reason),
+        Step::Promoted { emergency, .. } => emergency.as_deref(),
+        _ => None,
+    }
+}
+
+fn gap_body(gap: &Gap) -> serde_json::Value {
+    serde_json::json!({"entries": gap.entries, "uncertain": gap.uncertain, "reason": gap.reason})
+}
+
+fn shed_body(counts: &Counts) -> serde_json::Value {
+    serde_json::json!({"refusals": counts.shed_refusal})
+}

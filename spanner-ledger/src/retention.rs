@@ -1,0 +1,321 @@
+//! Letting go of old entries.
+//!
+//! 1. Whole segments go, the oldest first, never the one that is written.
+//! 2. The tiles of the tree stay: what is left can be proved and verified as before, and so can
+//!    what somebody else still has of the rest.
+//! 3. What must survive is kept, at its own sequence, in a file `<end>.kept`: every event
+//!    (promotions, changes of the access in force) but `ledger.opened` and `ledger.closed`,
+//!    every decision whose outcome does not go with it, and what a newer version wrote.
+//! 4. First the entry `ledger.pruned` says what goes and what is kept, and a checkpoint covers
+//!    it; only then does a file go.
+//!
+//! # Caveats
+//! Somebody who reads while segments go may be told that one cannot be read; reading again
+//! helps.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use spanner_core::RecordId;
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::evidence::{Tree, leaf};
+use crate::files::Files;
+use crate::frame::{Frame, Header};
+use crate::log::salt;
+use crate::scan::{Stored, Walk, kept_name, segment_name};
+
+/// How much of a ledger is kept. Without any limit, all of it; with several, a segment goes if
+/// one of them lets it go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use = "it does nothing until a ledger is pruned with it"]
+pub struct Retention {
+    before: Option<Timestamp>,
+    bytes: Option<u64>,
+    segments: Option<u64>,
+}
+
+/// What was pruned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// Entries below this are gone, but for those that are kept; what was gone before counts.
+    pub before: u64,
+    /// How many of them are kept.
+    pub kept: u64,
+    /// How many segments went this time.
+    pub segments: u64,
+}
+
+/// Why a ledger could not be pruned. Nothing went that is not written down.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PruneError {
+    /// Entries are not yet under a checkpoint: ask again in a second.
+    #[error("the ledger has no checkpoint over all its entries yet: ask again in a second")]
+    Unsigned,
+    /// The entry that says what goes could not be stored.
+    #[error("`ledger.pruned` could not be recorded")]
+    Unrecorded(#[source] spanner_core::SinkFault),
+    /// The entries could not be read.
+    #[error("the entries that would go cannot be read")]
+    Read(#[source] ReadError),
+    /// A file could not be written or removed.
+    #[error("the entries that are kept could not be written, or a segment not removed")]
+    Io(#[source] io::Error),
+}
+
+impl Retention {
+    /// Everything is kept.
+    pub const fn new() -> Self {
+        Self {
+            before: None,
+            bytes: None,
+            segments: None,
+        }
+    }
+
+    /// Segments go whose entries are all older than this.
+    pub const fn before(mut self, time: Timestamp) -> Self {
+        self.before = Some(time);
+        self
+    }
+
+    /// Segments go as long as all of them take more than so many bytes.
+    pub const fn bytes(mut self, most: u64) -> Self {
+        self.bytes = Some(most);
+        self
+    }
+
+    /// Segments go as long as there are more of them than this.
+    pub const fn segments(mut self, most: u64) -> Self {
+        self.segments = Some(most);
+        self
+    }
+}
+
+/// Segments that are about to go.
+pub(crate) struct Plan {
+    files: Arc<dyn Files>,
+    end: u64,
+    segments: Vec<u64>,
+    pub(crate) kept: u64,
+    root: String,
+}
+
+impl Plan {
+    /// Chooses what goes of a ledger of which so many entries are signed, and writes down what
+    /// is kept. `None` if nothing goes.
+    pub(crate) fn of(
+        files: &Arc<dyn Files>,
+        retention: &Retention,
+        signed: u64,
+    ) -> Result<Option<Self>, PruneError> {
+        let firsts = segments(files).map_err(PruneError::Read)?;
+        let mut gone = 0;
+        let sizes: io::Result<Vec<u64>> = firsts
+            .iter()
+            .map(|first| files.size(&segment_name(*first)))
+            .collect();
+        let sizes = sizes.map_err(PruneError::Io)?;
+        let mut bytes: u64 = sizes.iter().sum();
+        let successors = firsts.iter().skip(1);
+        for (size, successor) in sizes.iter().zip(successors) {
+            let left = (firsts.len() - gone) as u64;
+            let over = retention.bytes.is_some_and(|most| bytes > most)
+                || retention.segments.is_some_and(|most| left > most.max(1));
+            let old = match retention.before {
+                Some(before) if !over => begins(files, *successor)
+                    .map_err(PruneError::Read)?
+                    .is_some_and(|time| time <= before),
+                _ => false,
+            };
+            if *successor > signed || !(over || old) {
+                break;
+            }
+            bytes -= size;
+            gone += 1;
+        }
+        let (Some(going), Some(end)) = (firsts.get(..gone), firsts.get(gone)) else {
+            return Ok(None);
+        };
+        if going.is_empty() {
+            return Ok(None);
+        }
+        let mut plan = Self {
+            files: Arc::clone(files),
+            end: *end,
+            segments: going.to_vec(),
+            kept: 0,
+            root: String::new(),
+        };
+        plan.keep().map_err(|fault| match fault {
+            ReadError::Io { source, .. } => PruneError::Io(source),
+            fault => PruneError::Read(fault),
+        })?;
+        Ok(Some(plan))
+    }
+
+    /// The entry that says so.
+    pub(crate) fn event(&self) -> Entry {
+        let body = serde_json::json!({
+            "before": self.end, "kept": self.kept, "kept_root": self.root,
+            "segments": self.segments.len(),
+        });
+        Entry::event(PRUNED, body)
+    }
+
+    /// Lets the files go.
+    pub(crate) fn carry_out(self) -> Result<Pruned, PruneError> {
+        let Self { files, end, .. } = &self;
+        let name = kept_name(*end);
+        files
+            .rename(&format!("{name}.new"), &name)
+            .and_then(|()| files.sync())
+            .and_then(|()| sweep(&**files))
+            .map_err(PruneError::Io)?;
+        Ok(Pruned {
+            before: *end,
+            kept: self.kept,
+            segments: self.segments.len() as u64,
+        })
+    }
+
+    /// Writes what is kept to a file that does not count yet.
+    fn keep(&mut self) -> Result<(), ReadError> {
+        let unsettled = self.unsettled()?;
+        let salt = salt().map_err(wrong)?;
+        let header = Header {
+            salt,
+            first: self.end,
+            durable: self.end,
+            after_fault: false,
+        };
+        let name = format!("{}.new", kept_name(self.end));
+        drop(self.files.remove(&name));
+        let mut file = self.files.create(&name).map_err(wrong)?;
+        file.write(&header.encode()).map_err(wrong)?;
+        let mut tree = Tree::default();
+        let mut walk = Walk::new(&self.files)?;
+        while let Some(stored) = walk.step()? {
+            if stored.sequence >= self.end {
+                break;
+            }
+            if !is_kept(&stored, &unsettled) {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let frame = Frame {
+                sequence: stored.sequence,
+                durable: stored.sequence,
+                payload: &stored.payload,
+            };
+            frame.encode(&salt, &mut bytes);
+            file.write(&bytes).map_err(wrong)?;
+            tree.push(leaf(&stored));
+            self.kept += 1;
+        }
+        file.sync().map_err(wrong)?;
+        self.root = tree.root().to_string();
+        Ok(())
+    }
+
+    /// The decisions whose outcomes do not go with them.
+    fn unsettled(&self) -> Result<HashSet<RecordId>, ReadError> {
+        let mut unsettled = HashSet::new();
+        let mut walk = Walk::new(&self.files)?;
+        while let Some(stored) = walk.step()? {
+            if stored.sequence >= self.end {
+                break;
+            }
+            match serde_json::from_slice(&stored.payload) {
+                Ok(Head { kind, id, .. }) if kind == "decision" => unsettled.extend(id),
+                Ok(Head { kind, id, .. }) if kind == "outcome" => {
+                    id.map(|id| unsettled.remove(&id));
+                }
+                _ => {}
+            }
+        }
+        Ok(unsettled)
+    }
+}
+
+/// Removes what a file of kept entries stands for.
+pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
+    let names = files.names()?;
+    let Some(end) = names
+        .iter()
+        .filter_map(|name| crate::scan::parse_kept(name))
+        .max()
+    else {
+        return Ok(());
+    };
+    let mut swept = false;
+    for name in &names {
+        let superfluous = crate::scan::parse_name(name).is_some_and(|first| first < end)
+            || crate::scan::parse_kept(name).is_some_and(|other| other < end);
+        if superfluous {
+            files.remove(name)?;
+            swept = true;
+        }
+    }
+    match swept {
+        true => files.sync(),
+        false => Ok(()),
+    }
+}
+
+/// As much of an entry as matters here.
+#[derive(Deserialize)]
+struct Head {
+    kind: String,
+    id: Option<RecordId>,
+    event: Option<String>,
+    time: Option<Timestamp>,
+}
+
+fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
+    let Ok(head) = serde_json::from_slice::<Head>(&stored.payload) else {
+        return true;
+    };
+    match head.kind.as_str() {
+        "decision" => head.id.is_some_and(|id| unsettled.contains(&id)),
+        "outcome" | "gap" | "count" => false,
+        "event" => !matches!(
+            head.event.as_deref(),
+            Some("ledger.opened" | "ledger.closed")
+        ),
+        _ => true,
+    }
+}
+
+/// The first entries of the segments that are left.
+fn segments(files: &Arc<dyn Files>) -> Result<Vec<u64>, ReadError> {
+    let names = files.names().map_err(wrong)?;
+    let pruned = Walk::new(files)?.pruned();
+    let firsts = names
+        .iter()
+        .filter_map(|name| crate::scan::parse_name(name));
+    let mut firsts: Vec<u64> = firsts.filter(|first| *first >= pruned).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// When a segment's first entry was stored.
+fn begins(files: &Arc<dyn Files>, first: u64) -> Result<Option<Timestamp>, ReadError> {
+    let mut walk = Walk::from(Arc::clone(files), first)?;
+    let stored = walk.step()?;
+    let head = stored.and_then(|stored| serde_json::from_slice::<Head>(&stored.payload).ok());
+    Ok(head.and_then(|head| head.time))
+}
+
+fn wrong(source: io::Error) -> ReadError {
+    let name = "the entries that are kept".to_owned();
+    ReadError::Io { name, source }
+}
+
+pub(crate) const PRUNED: &str = "ledger.pruned";

@@ -1,0 +1,148 @@
+//! Which part of a ledger.
+
+use std::iter;
+
+use spanner_core::Timestamp;
+use spanner_core::promotion::SignatoryEntry;
+use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
+
+use crate::words::quoted;
+
+/// Conditions on requests and on what else happened; all of them must hold. Without any,
+/// everything is meant.
+///
+/// ```
+/// # use spanner_ledger::Selection;
+/// let production = Selection::new().model("acme/sentiment").environment("production");
+/// let alice = production.clone().caller("user:corp/alice").since("2026-11-01T00:00:00Z".parse()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Selection {
+    pub(crate) model: Option<String>,
+    pub(crate) environment: Option<String>,
+    pub(crate) caller: Option<String>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl Selection {
+    /// Everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What concerns this model.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// What concerns this environment.
+    pub fn environment(mut self, name: impl Into<String>) -> Self {
+        self.environment = Some(name.into());
+        self
+    }
+
+    /// Of this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`.
+    pub fn caller(mut self, name: impl Into<String>) -> Self {
+        self.caller = Some(name.into());
+        self
+    }
+
+    /// From this time on.
+    pub const fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Before this time.
+    pub const fn until(mut self, time: Timestamp) -> Self {
+        self.until = Some(time);
+        self
+    }
+
+    /// Whether a request is meant.
+    #[must_use]
+    pub fn takes(&self, decision: &Decision) -> bool {
+        let models = || decision.target.iter().filter_map(|it| it.model.as_deref());
+        let parties = decision.caller.iter().flat_map(parties);
+        self.takes_time(decision.time)
+            && is(self.environment.as_deref(), &decision.environment)
+            && self
+                .model
+                .as_deref()
+                .is_none_or(|wanted| models().any(|model| model == wanted))
+            && self.takes_one_of(parties)
+    }
+
+    pub(crate) fn takes_time(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
+    }
+
+    pub(crate) fn takes_place(&self, model: &str, environment: &str) -> bool {
+        is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
+    }
+
+    pub(crate) fn takes_one_of<'p>(
+        &self,
+        mut parties: impl Iterator<Item = &'p PrincipalEntry>,
+    ) -> bool {
+        let wanted = self.caller.as_deref();
+        wanted.is_none_or(|name| parties.any(|party| is_called(party, name)))
+    }
+
+    /// Whether what concerns no model, environment or caller is meant.
+    pub(crate) const fn takes_general(&self) -> bool {
+        self.model.is_none() && self.environment.is_none() && self.caller.is_none()
+    }
+}
+
+fn is(wanted: Option<&str>, name: &str) -> bool {
+    wanted.is_none_or(|wanted| wanted == name)
+}
+
+/// Subject and actors.
+fn parties(caller: &CallerEntry) -> impl Iterator<Item = &PrincipalEntry> {
+    iter::once(&caller.subject).chain(&caller.actors)
+}
+
+pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &PrincipalEntry> {
+    iter::once(&by.subject).chain(&by.actors)
+}
+
+fn is_called(party: &PrincipalEntry, name: &str) -> bool {
+    let PrincipalEntry {
+        issuer,
+        kind,
+        subject,
+        ..
+    } = party;
+    name == subject
+        || name == format!("{issuer}/{subject}")
+        || name == format!("{kind}:{issuer}/{subject}")
+}
+
+/// A principal as manifests write it: `user:corp/alice`. A subject with blanks in it stands
+/// in quotes, so that it cannot read as two.
+pub(crate) fn name(principal: &PrincipalEntry) -> String {
+    let PrincipalEntry {
+        issuer,
+        kind,
+        subject,
+        ..
+    } = principal;
+    match subject.contains(char::is_whitespace) {
+        true => format!("{kind}:{issuer}/{}", quoted(subject)),
+        false => format!("{kind}:{issuer}/{subject}"),
+    }
+}
+
+/// A subject with the actor that acts for it, if one does.
+pub(crate) fn acting(subject: &PrincipalEntry, actors: &[PrincipalEntry]) -> String {
+    match actors.first() {
+        Some(actor) => format!("{} for {}", name(actor), name(subject)),
+        None => name(subject),
+    }
+}

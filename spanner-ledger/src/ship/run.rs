@@ -1,0 +1,309 @@
+//! The thread of a shipment.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::cursor::{Cursor, Place, private};
+use super::follow::Follow;
+use super::item::{Item, Joiner};
+use super::receiver::{Parcel, Receive, Undelivered};
+use super::{Format, Pace, Shared, Wish};
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::waiter::lock;
+
+pub(super) struct Run {
+    pub(super) files: Arc<dyn Files>,
+    /// Where what is rejected goes.
+    pub(super) aside: PathBuf,
+    pub(super) name: String,
+    pub(super) format: Format,
+    pub(super) receiver: Box<dyn Receive>,
+    pub(super) pace: Pace,
+    pub(super) cursor: Cursor,
+    pub(super) shared: Arc<Shared>,
+    pub(super) joiner: Joiner,
+    /// How many were rejected in a row.
+    pub(super) rejected: u32,
+}
+
+/// It was asked to end.
+struct Ended;
+
+impl Run {
+    pub(super) fn run(mut self) {
+        let mut failures = 0;
+        while let Err(fault) = self.ship() {
+            let Some(fault) = fault else { return };
+            failures += 1;
+            if self.wait(failures, &fault, None).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ships until it is asked to end (`None`), or the ledger cannot be read.
+    fn ship(&mut self) -> Result<(), Option<String>> {
+        let mut follow = self.follow()?;
+        loop {
+            self.goes_on().map_err(|Ended| None)?;
+            let batch = self.batch(&mut follow).map_err(unread)?;
+            let Some(last) = batch.last() else {
+                self.rest(self.pace.poll).map_err(|Ended| None)?;
+                continue;
+            };
+            let place = Place {
+                origin: self.cursor.place.origin.clone(),
+                next: last.sequence + 1,
+                last: Some(last.checksum()),
+            };
+            self.hand_over(&batch).map_err(|Ended| None)?;
+            self.save(&place).map_err(|Ended| None)?;
+        }
+    }
+
+    /// A reader at the cursor. A ledger that is not the one that the cursor knows is shipped
+    /// from its beginning, under another origin.
+    fn follow(&mut self) -> Result<Follow, Option<String>> {
+        let Place { next, last, .. } = self.cursor.place;
+        let Some(last) = last.filter(|_| next > 0) else {
+            return Follow::from(Arc::clone(&self.files), next).map_err(unread);
+        };
+        let mut follow = Follow::from(Arc::clone(&self.files), next - 1).map_err(unread)?;
+        match follow.first() {
+            Some(stored)
+                if stored.sequence + 1 == next && crc32c::crc32c(&stored.payload) == last =>
+            {
+                follow.step().map_err(unread)?;
+                return Ok(follow);
+            }
+            // What was before it is gone, and cannot be compared.
+            Some(stored) if stored.sequence >= next => return Ok(follow),
+            _ => {}
+        }
+        tracing::warn!(
+            shipment = self.name,
+            "the ledger is not the one that was shipped: it is shipped again from its beginning"
+        );
+        // Before anything goes out under its origin.
+        self.save(&Place::begin()).map_err(|Ended| None)?;
+        Follow::from(Arc::clone(&self.files), 0).map_err(unread)
+    }
+
+    /// Counts what was removed before it was shipped.
+    fn count_lost(&self, due: u64, sequence: u64) {
+        let lost = sequence.saturating_sub(due);
+        if lost > 0 {
+            tracing::error!(
+                shipment = self.name,
+                from = due,
+                lost,
+                "entries were removed before they were shipped"
+            );
+            lock(&self.shared.standing).lost += lost;
+        }
+    }
+
+    /// What is there, up to the bounds.
+    fn batch(&mut self, follow: &mut Follow) -> Result<Vec<Item>, ReadError> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let Place { origin, next, .. } = self.cursor.place.clone();
+        let mut due = next;
+        while batch.len() < self.pace.batch && bytes < MAX_BATCH_BYTES {
+            let Some(stored) = follow.step()? else { break };
+            self.count_lost(due, stored.sequence);
+            due = stored.sequence + 1;
+            bytes += stored.payload.len();
+            let item = self.joiner.item(&origin, stored.sequence, stored.payload);
+            batch.push(item);
+        }
+        let oldest = batch.first().and_then(Item::time);
+        lock(&self.shared.standing).oldest = oldest;
+        Ok(batch)
+    }
+
+    /// Delivers a batch; what cannot be said or is rejected is set aside.
+    fn hand_over(&mut self, batch: &[Item]) -> Result<(), Ended> {
+        let mut parcels = Vec::with_capacity(batch.len());
+        for item in batch {
+            match self.format.encode(item) {
+                Ok(bytes) => parcels.push(Parcel {
+                    key: item.key.clone(),
+                    bytes,
+                }),
+                Err(unsayable) => {
+                    let bytes = item.stored.clone();
+                    let key = item.key.clone();
+                    self.set_aside(&Parcel { key, bytes }, &unsayable.to_string())?;
+                }
+            }
+        }
+        self.deliver(&parcels)
+    }
+
+    fn deliver(&mut self, parcels: &[Parcel]) -> Result<(), Ended> {
+        let mut failures = 0;
+        while !parcels.is_empty() {
+            let undelivered = match self.receiver.receive(parcels) {
+                Ok(()) => {
+                    self.delivered(parcels.len());
+                    return Ok(());
+                }
+                Err(undelivered) => undelivered,
+            };
+            if let Undelivered::Rejected { reason } = &undelivered {
+                if let Some((one, other)) = parcels
+                    .split_at_checked(parcels.len() / 2)
+                    .filter(|halves| !halves.0.is_empty())
+                {
+                    self.deliver(one)?;
+                    return self.deliver(other);
+                }
+                if self.rejected < MAX_REJECTED {
+                    self.rejected += 1;
+                    let reason = reason.clone();
+                    return parcels
+                        .iter()
+                        .try_for_each(|parcel| self.set_aside(parcel, &reason));
+                }
+            }
+            failures += 1;
+            let after = match &undelivered {
+                Undelivered::Later { after, .. } => *after,
+                Undelivered::Rejected { .. } => None,
+            };
+            self.wait(failures, undelivered.reason(), after)?;
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, entries: usize) {
+        self.rejected = 0;
+        let mut standing = lock(&self.shared.standing);
+        standing.delivered += entries as u64;
+        if standing.failing.take().is_some() {
+            tracing::info!(shipment = self.name, "the receiver takes entries again");
+        }
+    }
+
+    /// Keeps what is rejected, so that a person can look at it.
+    fn set_aside(&mut self, parcel: &Parcel, reason: &str) -> Result<(), Ended> {
+        let mut failures = 0;
+        while let Err(error) = self.write_aside(parcel, reason) {
+            failures += 1;
+            let what = format!("`{}`: {error}", self.aside.display());
+            self.wait(failures, &what, None)?;
+        }
+        tracing::warn!(
+            shipment = self.name,
+            key = parcel.key,
+            reason,
+            "an entry is set aside"
+        );
+        lock(&self.shared.standing).set_aside += 1;
+        Ok(())
+    }
+
+    fn write_aside(&self, parcel: &Parcel, reason: &str) -> io::Result<()> {
+        let mut file = private(&self.aside, true)?;
+        if file.metadata()?.len() >= MAX_ASIDE_BYTES {
+            return Err(io::Error::other(
+                "more is set aside than anybody looks at: see what is wrong, and move the file away",
+            ));
+        }
+        let entry = String::from_utf8_lossy(&parcel.bytes);
+        let line = json!({"key": parcel.key, "reason": reason, "entry": entry});
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()
+    }
+
+    /// Goes on from here after a crash as well.
+    fn save(&mut self, place: &Place) -> Result<(), Ended> {
+        let mut failures = 0;
+        while let Err(error) = self.cursor.save(place.clone()) {
+            failures += 1;
+            self.wait(failures, &format!("the cursor: {error}"), None)?;
+        }
+        let mut standing = lock(&self.shared.standing);
+        standing.next = place.next;
+        standing.oldest = None;
+        Ok(())
+    }
+
+    /// Waits after a failure, longer each time, and never at the same beat as others.
+    fn wait(&self, failures: u32, reason: &str, after: Option<Duration>) -> Result<(), Ended> {
+        let mut standing = lock(&self.shared.standing);
+        if standing.failing.is_none() {
+            tracing::warn!(shipment = self.name, reason, "nothing goes out");
+        }
+        standing.failing = Some(reason.to_owned());
+        drop(standing);
+        if let Wish::Finish(_) = *lock(&self.shared.wish) {
+            return Err(Ended);
+        }
+        let doubled = self.pace.first.saturating_mul(1 << failures.min(16));
+        let most = doubled.min(self.pace.most).max(after.unwrap_or_default());
+        self.rest(most.mul_f64(jitter()))
+    }
+
+    /// Whether another batch is wanted.
+    fn goes_on(&self) -> Result<(), Ended> {
+        match *lock(&self.shared.wish) {
+            Wish::GoOn => Ok(()),
+            Wish::Finish(until) if Instant::now() < until => Ok(()),
+            Wish::Finish(_) | Wish::Stop => Err(Ended),
+        }
+    }
+
+    /// Waits, or hears that it is to end.
+    fn rest(&self, time: Duration) -> Result<(), Ended> {
+        let until = Instant::now() + time;
+        let mut wish = lock(&self.shared.wish);
+        loop {
+            let now = Instant::now();
+            match *wish {
+                // Nothing is left to be sent, or what is left cannot be.
+                Wish::Finish(_) | Wish::Stop => return Err(Ended),
+                Wish::GoOn if now >= until => return Ok(()),
+                Wish::GoOn => {}
+            }
+            let waited = self.shared.changed.wait_timeout(wish, until - now);
+            wish = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// From a half to the whole.
+fn jitter() -> f64 {
+    let mut random = [0; 1];
+    match getrandom::fill(&mut random) {
+        Ok(()) => 0.5 + f64::from(u8::from_le_bytes(random)) / 512.0,
+        Err(_) => 1.0,
+    }
+}
+
+/// What there is to wait for.
+#[expect(clippy::needless_pass_by_value, reason = "maps errors")]
+fn unread(fault: ReadError) -> Option<String> {
+    Some(told(&fault))
+}
+
+/// A fault with its causes.
+fn told(fault: &ReadError) -> String {
+    let fault: &dyn std::error::Error = fault;
+    match fault.source() {
+        Some(cause) => format!("{fault}: {cause}"),
+        None => fault.to_string(),
+    }
+}
+
+/// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+/// Rejections in a row from which on the receiver is taken for broken.
+const MAX_REJECTED: u32 = 100;
+/// What is set aside; beyond it nobody looks, and nothing is lost.
+const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,0 +1,468 @@
+//! A summary as sections of sentences and tables, before any form. Texts here are not yet
+//! escaped.
+
+use spanner_core::Timestamp;
+
+use super::{AccessChange, Summary, Use};
+use crate::history::{Approval, ApprovalStanding, Signed};
+use crate::select::acting;
+use crate::words::{changes, quoted, time};
+
+/// The whole of it.
+pub(super) struct Page {
+    pub(super) title: String,
+    /// What it is about, and of what.
+    pub(super) about: String,
+    /// The figures at a glance.
+    pub(super) figures: Vec<(String, &'static str, Tone)>,
+    pub(super) sections: Vec<Section>,
+}
+
+/// One question and its answer.
+pub(super) struct Section {
+    pub(super) title: &'static str,
+    pub(super) note: String,
+    pub(super) head: &'static [&'static str],
+    pub(super) rows: Vec<Vec<Cell>>,
+}
+
+/// One text in a table.
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) tone: Tone,
+}
+
+/// How much a reader should notice it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    /// A number, read from the right.
+    Number,
+    Good,
+    Alarm,
+    /// A number to be noticed.
+    AlarmNumber,
+}
+
+impl Page {
+    pub(super) fn of(summary: &Summary) -> Self {
+        Self {
+            title: "Who used and approved which models".to_owned(),
+            about: about(summary),
+            figures: figures(summary),
+            sections: vec![
+                emergencies(summary),
+                approvals(summary),
+                uses(summary),
+                refusals(summary),
+                access(summary),
+                aging(summary),
+                record(summary),
+                open(summary),
+            ],
+        }
+    }
+}
+
+fn about(summary: &Summary) -> String {
+    let from = summary
+        .since
+        .map_or_else(|| "the beginning".to_owned(), time);
+    let until = summary.until.map_or_else(|| "now".to_owned(), time);
+    let mut text = format!("From {from} until {until}");
+    for (what, limit) in [
+        ("environment", &summary.environment),
+        ("model", &summary.model),
+        ("caller", &summary.caller),
+    ] {
+        if let Some(limit) = limit {
+            text.push_str(&format!(", {what} {limit}"));
+        }
+    }
+    if let Some((first, last)) = summary.sequences {
+        text.push_str(&format!("; read from entries {first} to {last}"));
+    }
+    text.push_str(&format!("; made {}.", time(summary.made)));
+    text
+}
+
+fn figures(summary: &Summary) -> Vec<(String, &'static str, Tone)> {
+    let callers: std::collections::HashSet<&str> =
+        summary.uses.iter().map(|it| it.caller.as_str()).collect();
+    let in_force = |it: &&Approval| it.standing == ApprovalStanding::InForce;
+    let refused_reloads = summary.access.iter().filter(|it| it.problems.is_some());
+    let alarm = |count: usize| match count {
+        0 => Tone::Plain,
+        _ => Tone::Alarm,
+    };
+    let emergencies = summary.emergencies().count();
+    let reloads = refused_reloads.count();
+    let gaps = usize::try_from(summary.gaps).unwrap_or(usize::MAX);
+    vec![
+        (summary.allowed.to_string(), "requests allowed", Tone::Plain),
+        (summary.refused.to_string(), "requests refused", Tone::Plain),
+        (callers.len().to_string(), "callers", Tone::Plain),
+        (
+            summary
+                .approvals
+                .iter()
+                .filter(in_force)
+                .count()
+                .to_string(),
+            "promotions in force",
+            Tone::Plain,
+        ),
+        (emergencies.to_string(), "emergencies", alarm(emergencies)),
+        (
+            reloads.to_string(),
+            "access reloads refused",
+            alarm(reloads),
+        ),
+        (summary.gaps.to_string(), "gaps", alarm(gaps)),
+        (
+            summary.open.len().to_string(),
+            "open decisions",
+            Tone::Plain,
+        ),
+    ]
+}
+
+fn emergencies(summary: &Summary) -> Section {
+    let rows = summary.emergencies().map(|it| {
+        let promoted = it.steps.iter().find(|signed| signed.step == "promoted");
+        vec![
+            plain(promoted.map_or_else(String::new, |signed| time(signed.time))),
+            plain(it.what()),
+            plain(&*it.environment),
+            plain(promoted.and_then(|it| it.by.clone()).unwrap_or_default()),
+            alarm(quoted(it.emergency.as_deref().unwrap_or_default())),
+        ]
+    });
+    Section {
+        title: "Emergencies",
+        note: "Promotions that did not wait for the approvals that they needed.".to_owned(),
+        head: &["when", "what", "into", "by", "why"],
+        rows: rows.collect(),
+    }
+}
+
+fn approvals(summary: &Summary) -> Section {
+    let rows = summary.approvals.iter().map(|it| {
+        let steps = |word: &str| -> Vec<&Signed> {
+            it.steps.iter().filter(|step| step.step == word).collect()
+        };
+        let signed = |word: &str| {
+            let signed = steps(word).into_iter().map(sign);
+            signed.collect::<Vec<_>>().join("; ")
+        };
+        let proposed = match it.from {
+            Some(_) => signed("proposed"),
+            None => "adopted: in force before promotions were kept".to_owned(),
+        };
+        let ended: Vec<String> = ["promoted", "rejected", "withdrawn", "rolled_back"]
+            .into_iter()
+            .flat_map(steps)
+            .map(|step| format!("{} by {}", step.step.replace('_', " "), sign(step)))
+            .collect();
+        let approvals = steps("approved").len();
+        vec![
+            plain(it.what()),
+            plain(&*it.environment),
+            standing(it),
+            plain(proposed),
+            match (approvals < usize::from(it.needed), it.emergency.is_some()) {
+                (true, true) => alarm(format!("{approvals} of {}", it.needed)),
+                (true, false) => plain(format!("{approvals} of {}", it.needed)),
+                (false, _) => plain(signed("approved")),
+            },
+            plain(ended.join("; ")),
+            plain(changes(&it.difference)),
+            plain(match it.served {
+                0 => "0 calls".to_owned(),
+                _ => it.served(),
+            }),
+            plain(it.promotion.to_string()),
+        ]
+    });
+    let doubtful: u64 = summary
+        .approvals
+        .iter()
+        .map(|it| it.doubts.len() as u64)
+        .sum();
+    let mut note =
+        "Who proposed and approved what is served, what that changed, and who was served under it."
+            .to_owned();
+    if doubtful > 0 {
+        note.push_str(&format!(
+            " {doubtful} steps cannot have followed those before them: see the doubts in the JSON."
+        ));
+    }
+    Section {
+        title: "Who approved what",
+        note,
+        head: &[
+            "model",
+            "environment",
+            "standing",
+            "proposed by",
+            "approved by",
+            "then",
+            "changes",
+            "served",
+            "promotion",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn sign(signed: &Signed) -> String {
+    let who = signed.by.as_deref().unwrap_or("nobody");
+    let mut text = format!("{who} on {}", time(signed.time));
+    if let Some(reason) = &signed.reason {
+        text.push_str(&format!(" {}", quoted(reason)));
+    }
+    text
+}
+
+fn standing(approval: &Approval) -> Cell {
+    let text = approval.standing.as_str().to_owned();
+    match approval.standing {
+        ApprovalStanding::InForce if approval.emergency.is_some() => {
+            alarm(format!("{text}, emergency"))
+        }
+        ApprovalStanding::InForce => Cell {
+            text,
+            tone: Tone::Good,
+        },
+        _ => plain(text),
+    }
+}
+
+fn uses(summary: &Summary) -> Section {
+    let any_promoted = summary.approvals.iter().any(|it| it.served > 0);
+    let row = |it: &Use| {
+        vec![
+            plain(&*it.caller),
+            plain(it.model.as_deref().unwrap_or("the server")),
+            plain(&*it.environment),
+            plain(&*it.action),
+            number(it.allowed),
+            number(it.refused),
+            number(it.tokens_in),
+            number(it.tokens_out),
+            match any_promoted && it.unpromoted > 0 {
+                true => Cell {
+                    text: it.unpromoted.to_string(),
+                    tone: Tone::AlarmNumber,
+                },
+                false => number(it.unpromoted),
+            },
+            plain(time(it.first)),
+            plain(time(it.last)),
+        ]
+    };
+    Section {
+        title: "Who used what",
+        note: "Every caller with what they did or tried. Tokens are what the API reported."
+            .to_owned(),
+        head: &[
+            "caller",
+            "model",
+            "environment",
+            "action",
+            "allowed",
+            "refused",
+            "tokens in",
+            "tokens out",
+            "under no promotion",
+            "first",
+            "last",
+        ],
+        rows: summary.uses.iter().map(row).collect(),
+    }
+}
+
+fn refusals(summary: &Summary) -> Section {
+    let rows = summary.refusals.iter().map(|it| {
+        vec![
+            plain(&*it.reason),
+            plain(it.fault.map_or("", |fault| fault.as_str())),
+            number(it.count),
+            number(it.unidentified),
+            plain(time(it.last)),
+        ]
+    });
+    Section {
+        title: "What was refused",
+        note: format!(
+            "{} refusals are recorded one by one. Besides, {} were only counted, under a flood or for want of room.",
+            summary.refused, summary.shed
+        ),
+        head: &["reason", "fault", "count", "nobody identified", "last"],
+        rows: rows.collect(),
+    }
+}
+
+fn access(summary: &Summary) -> Section {
+    let row = |it: &AccessChange| {
+        let what = match (&it.problems, &it.problem) {
+            (Some(count), Some(first)) => alarm(format!("{count} problems, first: {first}")),
+            (Some(count), None) => alarm(format!("{count} problems")),
+            _ => plain(""),
+        };
+        vec![
+            plain(time(it.time)),
+            plain(&*it.event),
+            plain(it.digest.as_deref().unwrap_or_default()),
+            what,
+        ]
+    };
+    Section {
+        title: "What changed in the access",
+        note: "Digests of the access directory in force, and reloads that were refused: what was in force before stayed.".to_owned(),
+        head: &["when", "what", "in force from then on", "problems"],
+        rows: summary.access.iter().map(row).collect(),
+    }
+}
+
+fn aging(summary: &Summary) -> Section {
+    let rows = summary.aging.iter().map(|it| {
+        let token = it.token_id.as_deref().or(it.token_hash.as_deref());
+        let from: Timestamp = it.refused_from;
+        vec![
+            plain(acting(&it.subject, &it.actors)),
+            plain(it.client.as_deref().unwrap_or_default()),
+            plain(token.unwrap_or_default()),
+            plain(time(it.issued)),
+            alarm(time(from)),
+            number(it.uses),
+            plain(time(it.last_used)),
+        ]
+    });
+    Section {
+        title: "Credentials to replace soon",
+        note: "Credentials past 80 % of their permitted age that were used.".to_owned(),
+        head: &[
+            "whose",
+            "client",
+            "token",
+            "issued",
+            "refused from",
+            "uses",
+            "last used",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn record(summary: &Summary) -> Section {
+    let watched = |count: u64, what: &'static str, good: &str, bad: &str| {
+        let says = match count {
+            0 => plain(good),
+            _ => alarm(bad),
+        };
+        vec![plain(what), number(count), says]
+    };
+    let mut rows = vec![
+        watched(
+            summary.gaps,
+            "gaps",
+            "storage never failed",
+            "storage failed; nothing that was acknowledged is missing",
+        ),
+        watched(
+            summary.shed,
+            "refusals counted only",
+            "every refusal is recorded",
+            "refusals of strangers under a flood, or without room",
+        ),
+        watched(
+            summary.unknown_outcomes,
+            "unknown outcomes",
+            "no process ended before its requests",
+            "the process ended before these requests did",
+        ),
+        watched(
+            summary.not_understood,
+            "entries not understood",
+            "all entries are understood",
+            "a newer version wrote them; read them with it",
+        ),
+        vec![
+            plain("requests to public routes"),
+            number(summary.public),
+            plain("counted, as configured"),
+        ],
+        watched(
+            summary.exempt,
+            "exempted requests",
+            "no route is exempted",
+            "the operator exempted their routes; they are counted only",
+        ),
+        vec![
+            plain("starts of the service"),
+            number(summary.starts),
+            plain(""),
+        ],
+    ];
+    for (class, count) in &summary.outcomes {
+        rows.push(vec![
+            plain(format!("outcome {class}")),
+            number(*count),
+            plain(""),
+        ]);
+    }
+    Section {
+        title: "What the record says of itself",
+        note: "Whether it is whole is another question, which verifying it answers.".to_owned(),
+        head: &["what", "count", "meaning"],
+        rows,
+    }
+}
+
+fn open(summary: &Summary) -> Section {
+    let rows = summary.open.iter().take(MAX_OPEN).map(|it| {
+        vec![
+            plain(time(it.time)),
+            plain(it.caller.as_deref().unwrap_or("nobody identified")),
+            plain(it.id.to_string()),
+        ]
+    });
+    let more = summary.open.len().saturating_sub(MAX_OPEN);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" {more} more are in the JSON."),
+    };
+    Section {
+        title: "Decisions without an outcome",
+        note: format!(
+            "Under way when this was read; after a crash, until the service opens its ledger again.{more}"
+        ),
+        head: &["arrived", "caller", "record"],
+        rows: rows.collect(),
+    }
+}
+
+fn plain(text: impl Into<String>) -> Cell {
+    Cell {
+        text: text.into(),
+        tone: Tone::Plain,
+    }
+}
+
+fn number(number: u64) -> Cell {
+    Cell {
+        text: number.to_string(),
+        tone: Tone::Number,
+    }
+}
+
+fn alarm(text: impl Into<String>) -> Cell {
+    Cell {
+        text: text.into(),
+        tone: Tone::Alarm,
+    }
+}
+
+/// More are a list that nobody reads.
+const MAX_OPEN: usize = 50;

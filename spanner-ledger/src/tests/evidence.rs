@@ -1,0 +1,487 @@
+//! What was signed is changed behind the ledger's back.
+
+use super::{Service, Shelf, block_on, open, options, reader};
+use crate::files::Files;
+use crate::files::sim::Sim;
+use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
+use crate::waiter::lock;
+use crate::{
+    Checkpoint, Durability, Entry, Ledger, OpenError, Proof, ProofError, ReadError, SigningKey,
+    Verdict,
+};
+
+const FIRST: &str = "00000000000000000000.seg";
+
+/// Where a ledger was, before, at its end, and what was shipped.
+struct Stage {
+    sim: Sim,
+    /// A copy after half of the requests.
+    before: Sim,
+    shelf: Shelf,
+}
+
+/// A ledger of one segment, closed.
+fn stage() -> Stage {
+    let (sim, shelf) = (Sim::default(), Shelf::default());
+    let builder = || options().segment_bytes(1 << 20).checkpoints(shelf.clone());
+    let service = Service::of(builder(), &sim).unwrap();
+    for _ in 0..6 {
+        drop(service.allow().unwrap());
+    }
+    service.ledger.checkpoint_now().unwrap();
+    let before = sim.after_kill();
+    for _ in 0..6 {
+        drop(service.allow().unwrap());
+    }
+    service.ledger.close().unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
+    Stage { sim, before, shelf }
+}
+
+/// The frames of a segment, as they are taken apart and put together by whoever knows how.
+fn edit(sim: &Sim, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    sim.harm(name, |bytes| {
+        let header = Header::decode(bytes).unwrap();
+        let mut payloads = payloads(&header.salt, bytes);
+        edit(&mut payloads);
+        bytes.truncate(HEADER_BYTES);
+        for (sequence, payload) in (header.first..).zip(&payloads) {
+            let frame = Frame {
+                sequence,
+                durable: sequence,
+                payload,
+            };
+            frame.encode(&header.salt, bytes);
+        }
+    });
+}
+
+fn payloads(salt: &Salt, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (mut payloads, mut at) = (Vec::new(), HEADER_BYTES);
+    while let Some(frame) = Frame::decode(salt, &bytes[at..]) {
+        at += frame.bytes();
+        payloads.push(frame.payload.to_vec());
+    }
+    payloads
+}
+
+fn contents(sim: &Sim, name: &str) -> Vec<u8> {
+    let mut found = Vec::new();
+    sim.harm(name, |bytes| found.clone_from(bytes));
+    found
+}
+
+/// Does what a row says. Answers with how to look at it.
+fn harm(stage: &Stage, harm: &str) -> (Sim, Vec<crate::VerifierKey>, Vec<Checkpoint>) {
+    let sim = stage.sim.after_kill();
+    let forged = || br#"{"kind":"event","time":"2026-01-01T00:00:00Z","event":"x"}"#.to_vec();
+    let shipped = lock(&stage.shelf.0).clone();
+    let entries = shipped.last().unwrap().size();
+    let tile = format!("tile/0/000.p/{entries}");
+    match harm {
+        "kill" => sim.harm(FIRST, |bytes| bytes.extend([0xff; 30])),
+        "flip" => {
+            let before: usize = payloads_before(&sim, 7);
+            sim.harm(FIRST, |bytes| bytes[before + 40] ^= 1);
+        }
+        "replace" => edit(&sim, FIRST, |entries| entries[7] = forged()),
+        "delete" => edit(&sim, FIRST, |entries| drop(entries.remove(7))),
+        "swap" => edit(&sim, FIRST, |entries| entries.swap(7, 9)),
+        "duplicate" => edit(&sim, FIRST, |entries| entries.insert(8, entries[7].clone())),
+        "insert" => edit(&sim, FIRST, |entries| {
+            entries.insert(7, forged());
+            entries.pop();
+        }),
+        "replace_last" => edit(&sim, FIRST, |entries| {
+            *entries.last_mut().unwrap() = forged()
+        }),
+        "replace_with_tile" => {
+            edit(&sim, FIRST, |entries| entries[7] = forged());
+            let leaf = tlog_tiles::record_hash(&forged());
+            sim.harm(&tile, |bytes| {
+                bytes[7 * 32..8 * 32].copy_from_slice(&leaf.0)
+            });
+        }
+        "call_lost" => {
+            // The segment is parted, and the second half says that the first was given up.
+            let mut header = Header::decode(&contents(&sim, FIRST)).unwrap();
+            let all = payloads(&header.salt, &contents(&sim, FIRST));
+            edit(&sim, FIRST, |entries| entries.truncate(8));
+            (header.first, header.durable, header.after_fault) = (8, 7, true);
+            let name = "00000000000000000008.seg";
+            drop(sim.create(name).unwrap());
+            sim.harm(name, |bytes| bytes.extend(header.encode()));
+            edit(&sim, name, |entries| {
+                entries.extend(all[8..].iter().cloned())
+            });
+        }
+        "cut" => edit(&sim, FIRST, |entries| entries.truncate(entries.len() - 3)),
+        "cut_with_checkpoint" => {
+            let older = shipped
+                .iter()
+                .rfind(|older| older.size() < entries - 2)
+                .unwrap();
+            let size = usize::try_from(older.size()).unwrap();
+            edit(&sim, FIRST, |entries| entries.truncate(size));
+            sim.harm("checkpoint", |bytes| {
+                *bytes = older.note().as_bytes().to_vec()
+            });
+        }
+        "roll_back" => return (stage.before.after_kill(), Vec::new(), shipped),
+        "fork" => {
+            let sim = stage.before.after_kill();
+            let service = Service::of(options(), &sim).unwrap();
+            for _ in 0..20 {
+                drop(service.allow().unwrap());
+            }
+            service.ledger.close().unwrap();
+            return (sim, Vec::new(), shipped);
+        }
+        "new_key" => {
+            let sim = Sim::default();
+            let service = Service::of(options(), &sim).unwrap();
+            drop(service.allow().unwrap());
+            service.ledger.close().unwrap();
+            return (sim, reader(&stage.sim).keys().unwrap(), Vec::new());
+        }
+        "no_checkpoint" => sim.remove("checkpoint").unwrap(),
+        "huge_checkpoint" => sim.harm("checkpoint", |bytes| *bytes = vec![b'x'; 1 << 20]),
+        "huge_size" => sim.harm("checkpoint", |bytes| {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let size = format!("\n{entries}\n");
+            *bytes = text.replace(&size, "\n9223372036854775808\n").into_bytes();
+        }),
+        "bad_tile" => sim.harm(&tile, |bytes| bytes.extend([7; 33])),
+        "bad_segment" => sim.harm(FIRST, |bytes| bytes.fill(0xa5)),
+        "hole" => {
+            let mut header = Header::decode(&contents(&sim, FIRST)).unwrap();
+            header.first = entries + 5;
+            let name = crate::scan::segment_name(header.first);
+            drop(sim.create(&name).unwrap());
+            sim.harm(&name, |bytes| bytes.extend(header.encode()));
+        }
+        other => panic!("no such harm: {other}"),
+    }
+    (sim, Vec::new(), shipped)
+}
+
+fn payloads_before(sim: &Sim, count: usize) -> usize {
+    let bytes = contents(sim, FIRST);
+    let header = Header::decode(&bytes).unwrap();
+    let payloads = payloads(&header.salt, &bytes);
+    let before = payloads[..count]
+        .iter()
+        .map(|payload| payload.len() + crate::OVERHEAD);
+    HEADER_BYTES + before.sum::<usize>()
+}
+
+/// The entry that a fault names.
+fn index(fault: &ReadError) -> Option<u64> {
+    match fault {
+        ReadError::Tampered { sequence } | ReadError::Corrupt { sequence, .. } => Some(*sequence),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_row_of_attacks_is_told_for_what_it_is() {
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("data/audit.json")).unwrap();
+    let stage = stage();
+    for row in rows {
+        let (sim, keys, shipped) = harm(&stage, row["harm"].as_str().unwrap());
+        let found = reader(&sim).verify_against(&keys, &shipped);
+        let word = found.verdict.as_str();
+        match row["expected"].as_str().unwrap() {
+            "torn_tail_or_clean" => assert!(found.verdict.is_sound(), "{row}: {found:?}"),
+            expected => {
+                assert_eq!(word, expected, "{row}: {found:?}");
+                assert!(!found.verdict.is_sound());
+            }
+        }
+        if let Some(expected) = row["index"].as_i64() {
+            let last = i64::try_from(found.signed.unwrap_or(0)).unwrap();
+            let expected = if expected < 0 {
+                last + expected
+            } else {
+                expected
+            };
+            let named = found.fault.as_ref().and_then(index);
+            assert_eq!(named, u64::try_from(expected).ok(), "{row}: {found:?}");
+        }
+    }
+}
+
+/// Whatever an attacker did, opening does not go on from it.
+#[test]
+fn what_contradicts_the_checkpoint_is_not_opened() {
+    let stage = stage();
+    let rows = [
+        "flip",
+        "replace",
+        "delete",
+        "swap",
+        "duplicate",
+        "insert",
+        "replace_last",
+        "replace_with_tile",
+        "cut",
+        "hole",
+        "bad_segment",
+        "huge_checkpoint",
+        "huge_size",
+    ];
+    for row in rows {
+        let (sim, ..) = harm(&stage, row);
+        let opened = open(options(), &sim);
+        assert!(
+            matches!(opened, Err(OpenError::Damaged { .. })),
+            "{row}: {opened:?}"
+        );
+    }
+    for row in ["cut_with_checkpoint", "roll_back", "fork"] {
+        let (sim, ..) = harm(&stage, row);
+        let opened = open(options().checkpoints(stage.shelf.clone()), &sim);
+        assert!(
+            matches!(opened, Err(OpenError::Damaged { .. })),
+            "{row}: {opened:?}"
+        );
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_found_and_its_entry_named() {
+    let sim = Sim::default();
+    let service = Service::of(options(), &sim).unwrap();
+    for _ in 0..14 {
+        drop(service.allow().unwrap());
+    }
+    service.ledger.close().unwrap();
+    let size = reader(&sim).verify().signed.unwrap();
+    let mut files: Vec<String> = sim.names().unwrap();
+    files.retain(|name| name.ends_with(".seg") || name == "checkpoint" || name == "vkey");
+    files.push(format!("tile/0/000.p/{size}"));
+    let mut flipped = 0;
+    for name in &files {
+        let bytes = contents(&sim, name);
+        let places = Header::decode(&bytes).map(|header| places(&header, &bytes));
+        for at in 0..bytes.len() {
+            sim.harm(name, |bytes| bytes[at] ^= 0x20);
+            let found = reader(&sim).verify();
+            sim.harm(name, |bytes| bytes[at] ^= 0x20);
+            flipped += 1;
+            assert!(!found.verdict.is_sound(), "byte {at} of `{name}`");
+            let fault = found.fault.unwrap();
+            match &places {
+                Some(places) => assert_eq!(index(&fault), Some(places[at]), "byte {at}: {fault}"),
+                None => assert_eq!(found.verdict, Verdict::Evidence, "byte {at} of `{name}`"),
+            }
+        }
+    }
+    assert!(flipped > 10_000, "{flipped}");
+}
+
+/// The entry that each byte of a segment belongs to.
+fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
+    let mut places = vec![header.first; HEADER_BYTES];
+    for (sequence, payload) in (header.first..).zip(payloads(&header.salt, bytes)) {
+        places.extend(vec![sequence; crate::OVERHEAD + payload.len()]);
+    }
+    assert_eq!(places.len(), bytes.len());
+    places
+}
+
+#[test]
+fn lost_tiles_are_made_anew_and_say_the_same() {
+    let stage = stage();
+    let whole = reader(&stage.sim).checkpoint().unwrap().unwrap();
+    for harm in ["remove", "spoil"] {
+        let sim = stage.sim.after_kill();
+        match harm {
+            "remove" => sim.remove_folder("tile").unwrap(),
+            _ => sim.harm(&format!("tile/0/000.p/{}", whole.size()), |bytes| {
+                bytes.fill(1)
+            }),
+        }
+        let service = Service::of(options(), &sim).unwrap();
+        service.ledger.close().unwrap();
+        let found = reader(&sim).verify_against(&[], &lock(&stage.shelf.0));
+        assert_eq!(found.verdict, Verdict::Clean, "{harm}: {found:?}");
+    }
+}
+
+#[test]
+fn a_ledger_from_before_there_was_evidence_is_signed_when_it_is_opened() {
+    let sim = stage().sim;
+    for name in ["checkpoint", "key", "vkey"] {
+        sim.remove(name).unwrap();
+    }
+    sim.remove_folder("tile").unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Evidence);
+    open(options(), &sim).unwrap().close().unwrap();
+    let found = reader(&sim).verify();
+    assert_eq!(
+        (found.verdict, found.signed),
+        (Verdict::Clean, Some(found.entries))
+    );
+}
+
+#[test]
+fn every_entry_can_be_proved_to_somebody_who_has_only_the_key() {
+    let sim = Sim::default();
+    let shelf = Shelf::default();
+    let ledger = open(options().checkpoints(shelf.clone()), &sim).unwrap();
+    let events = || (0..300).map(|at| ledger.event("test.event", at.into()).unwrap());
+    events().for_each(drop);
+    let early = ledger.checkpoint_now().unwrap();
+    events().for_each(drop);
+    ledger.close().unwrap();
+    let reader = reader(&sim);
+    let (keys, last) = (
+        reader.keys().unwrap(),
+        reader.checkpoint().unwrap().unwrap(),
+    );
+    assert_eq!(reader.verify().verdict, Verdict::Clean);
+    for at in [&early, &last] {
+        for index in (0..at.size()).step_by(7).chain([at.size() - 1]) {
+            let proof = Proof::Inclusion(reader.prove(index, at).unwrap());
+            let json = serde_json::to_string(&proof).unwrap();
+            let read: Proof = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.check(&keys), Ok(at.clone()), "{index}");
+        }
+    }
+    let early_end = reader.prove(early.size(), &early);
+    assert!(matches!(early_end, Err(ReadError::NotYetSigned { .. })));
+    let far = reader.prove(last.size(), &last);
+    assert!(matches!(far, Err(ReadError::NotYetSigned { .. })));
+    for from in lock(&shelf.0).iter() {
+        let proof = reader.consistency(from, &last).unwrap();
+        assert_eq!(proof.check(&keys), Ok((from.clone(), last.clone())));
+    }
+}
+
+#[test]
+fn a_proof_that_was_changed_proves_nothing() {
+    let stage = stage();
+    let reader = reader(&stage.sim);
+    let keys = reader.keys().unwrap();
+    let last = reader.checkpoint().unwrap().unwrap();
+    let whole = reader.prove(5, &last).unwrap();
+    let stranger = SigningKey::generate("example.com/other").unwrap();
+    let strangers = [stranger.verifier().clone()];
+    assert!(matches!(
+        whole.check(&strangers),
+        Err(ProofError::Checkpoint(_))
+    ));
+    let mut rows = vec![whole.clone(); 6];
+    rows[0].index = 6;
+    rows[1].size += 1;
+    rows[2].entry = rows[2].entry.replace("production", "staging");
+    rows[3].hashes.pop();
+    rows[4].hashes = vec![rows[4].leaf.clone(); 100_000];
+    rows[5].index = u64::MAX;
+    for (at, row) in rows.iter().enumerate() {
+        assert!(row.check(&keys).is_err(), "{at}");
+    }
+    assert!(whole.check(&keys).is_ok());
+    let earlier = lock(&stage.shelf.0).first().unwrap().clone();
+    let mut proof = reader.consistency(&earlier, &last).unwrap();
+    assert!(proof.check(&keys).is_ok());
+    proof.hashes.reverse();
+    proof.hashes.push(whole.leaf);
+    assert!(proof.check(&keys).is_err());
+}
+
+#[test]
+fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
+    for durability in [Durability::ProcessCrash, Durability::Relaxed] {
+        for at in 20..60 {
+            let sim = Sim::default();
+            let builder = options().durability(durability);
+            let service = Service::of(builder, &sim).unwrap();
+            sim.trouble_in(at - 20, crate::files::sim::Kind::Half);
+            for _ in 0..30 {
+                drop(service.allow());
+            }
+            // The trouble may come only now.
+            drop(service.ledger.close());
+            sim.trouble([]);
+            open(options(), &sim).unwrap().close().unwrap();
+            let found = reader(&sim).verify();
+            assert_eq!(
+                found.verdict,
+                Verdict::Clean,
+                "{durability:?} at {at}: {found:?}"
+            );
+            let dark = sim.after_power_loss(&mut crate::files::sim::Dice(at as u64));
+            open(options(), &dark).unwrap().close().unwrap();
+            let found = reader(&dark).verify();
+            assert_eq!(
+                found.verdict,
+                Verdict::Clean,
+                "{durability:?} at {at}: {found:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_key_is_taken_and_both_are_listed() {
+    let sim = stage().sim;
+    let first = reader(&sim).keys().unwrap();
+    let key = SigningKey::generate("example.com/ledger").unwrap();
+    let builder = options().signing_key(key.clone());
+    open(builder, &sim).unwrap().close().unwrap();
+    let keys = reader(&sim).keys().unwrap();
+    assert_eq!(keys, [first[0].clone(), key.verifier().clone()]);
+    let found = reader(&sim).verify_against(&[key.verifier().clone()], &[]);
+    assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
+    let opened = |entry: &Entry| match entry {
+        Entry::Event(event) if event.event == "ledger.opened" => Some(event.body["vkey"].clone()),
+        _ => None,
+    };
+    let told: Vec<_> = super::entries(&sim).iter().filter_map(opened).collect();
+    assert_eq!(told.last(), Some(&key.verifier().to_string().into()));
+}
+
+#[test]
+fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::builder(dir.path().join("ledger"))
+        .origin("example.com/ledger")
+        .open()
+        .unwrap();
+    block_on(ledger.event("test.event", 1.into()).unwrap()).unwrap();
+    let checkpoint = ledger.checkpoint_now().unwrap();
+    assert_eq!(
+        (checkpoint.origin(), checkpoint.size()),
+        ("example.com/ledger", 2)
+    );
+    ledger.close().unwrap();
+    let read = |name: &str| std::fs::read(ledger.dir().join(name)).unwrap();
+    let secret = String::from_utf8(read("key")).unwrap();
+    let secret = secret
+        .trim()
+        .rsplit_once('+')
+        .unwrap()
+        .1
+        .as_bytes()
+        .to_vec();
+    for name in [FIRST, "vkey", "checkpoint"] {
+        let found = read(name).windows(secret.len()).any(|part| part == secret);
+        assert!(!found, "{name}");
+    }
+    #[cfg(unix)]
+    for name in ["key", "checkpoint", "tile/0/000.p/3"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(ledger.dir().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let origin = Ledger::builder(dir.path().join("other"))
+        .origin("two words")
+        .open();
+    assert!(matches!(origin, Err(OpenError::Key { .. })));
+}

@@ -1,0 +1,254 @@
+//! Old segments go, and what must survive does.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use spanner_core::RecordId;
+use spanner_core::record::OutcomeClass;
+
+use super::{Service, Shelf, options, reader};
+use crate::files::Files;
+use crate::files::sim::{Dice, Kind, Sim, User};
+use crate::waiter::lock;
+use crate::{Entry, Numbered, OpenError, Proof, Retention, Verdict};
+
+/// Entries by their sequences, which may have holes.
+fn numbered(sim: &Sim) -> Vec<Numbered> {
+    reader(sim)
+        .entries()
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
+}
+
+fn events(sim: &Sim) -> Vec<(u64, String)> {
+    let entries = numbered(sim).into_iter();
+    let event = |numbered: Numbered| match numbered.entry {
+        Entry::Event(event) => Some((numbered.sequence, event.event)),
+        _ => None,
+    };
+    entries.filter_map(event).collect()
+}
+
+fn segments(sim: &Sim) -> usize {
+    let names = sim.names().unwrap();
+    names.iter().filter(|name| name.ends_with(".seg")).count()
+}
+
+/// Many segments, with a promotion in the first and a request that stays open.
+fn fill(service: &Service) -> spanner_core::Permit {
+    let event = service.ledger.event("promotion.approved", Value::from(7));
+    drop(event.unwrap());
+    let open = service.allow().unwrap();
+    for _ in 0..40 {
+        drop(service.allow().unwrap());
+    }
+    open
+}
+
+#[test]
+fn keeps_events_open_decisions_and_every_proof() {
+    let (sim, shelf) = (Sim::default(), Shelf::default());
+    let service = Service::of(options().checkpoints(shelf.clone()), &sim).unwrap();
+    let open = fill(&service);
+    let id = open.id();
+    service.ledger.checkpoint_now().unwrap();
+    let before = numbered(&sim);
+    let (many, all) = (segments(&sim), before.len());
+    assert!(many > 6);
+    let pruned = service.ledger.prune(&Retention::new().segments(3)).unwrap();
+    assert_eq!(
+        (pruned.segments, pruned.kept),
+        (many as u64 - 3, 2),
+        "{pruned:?}"
+    );
+    assert_eq!(segments(&sim), 3);
+    let left = numbered(&sim);
+    assert!(left.len() < all / 2);
+    // What is left is what it was, where it was.
+    let mut known = left.iter().filter(|left| left.sequence < all as u64);
+    assert!(known.all(|left| before.contains(left)));
+    assert!(
+        left.iter()
+            .any(|numbered| matches!(&numbered.entry, Entry::Decision(d) if d.id == id))
+    );
+    drop(open);
+    service.ledger.close().unwrap();
+    let reader = reader(&sim);
+    let found = reader.verify_against(&[], &lock(&shelf.0));
+    assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
+    assert_eq!((found.pruned, found.open), (pruned.before, 0));
+    let told = events(&sim);
+    assert_eq!(told[0].1, "promotion.approved");
+    assert!(
+        told.iter()
+            .any(|(at, event)| *at > pruned.before && event == "ledger.pruned")
+    );
+    let (keys, last) = (
+        reader.keys().unwrap(),
+        reader.checkpoint().unwrap().unwrap(),
+    );
+    for Numbered { sequence, .. } in numbered(&sim) {
+        let proof = Proof::Inclusion(reader.prove(sequence, &last).unwrap());
+        assert_eq!(proof.check(&keys), Ok(last.clone()), "{sequence}");
+    }
+    for from in lock(&shelf.0).iter() {
+        assert!(
+            reader
+                .consistency(from, &last)
+                .unwrap()
+                .check(&keys)
+                .is_ok()
+        );
+    }
+    assert!(reader.prove(pruned.before - 1, &last).is_err());
+}
+
+#[test]
+fn prunes_again_and_lets_go_of_what_has_ended() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    let open = fill(&service);
+    let id = open.id();
+    let first = service.ledger.prune(&Retention::new().segments(2)).unwrap();
+    drop(open);
+    drop(fill(&service));
+    let second = service.ledger.prune(&Retention::new().segments(2)).unwrap();
+    assert!(second.before > first.before);
+    let nothing = service
+        .ledger
+        .prune(&Retention::new().segments(100))
+        .unwrap();
+    assert_eq!(nothing.segments, 0);
+    service.ledger.close().unwrap();
+    let is_its = |entry: &Entry| match entry {
+        Entry::Decision(decision) => decision.id == id,
+        Entry::Outcome(outcome) => outcome.id == id,
+        _ => false,
+    };
+    assert!(
+        !numbered(&sim)
+            .iter()
+            .any(|numbered| is_its(&numbered.entry))
+    );
+    let told: Vec<_> = events(&sim).into_iter().map(|(_, event)| event).collect();
+    let count = |word: &str| told.iter().filter(|event| *event == word).count();
+    assert_eq!(
+        (count("promotion.approved"), count("ledger.pruned")),
+        (2, 2)
+    );
+    let found = reader(&sim).verify();
+    assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
+    // It is opened and goes on.
+    let service = Service::open(&sim).unwrap();
+    assert_eq!(service.ledger.recovery().closed, 0);
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
+}
+
+#[test]
+fn prunes_by_bytes_and_by_age() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    drop(fill(&service));
+    let ancient = Timestamp::from_second(0).unwrap();
+    let none = service
+        .ledger
+        .prune(&Retention::new().before(ancient))
+        .unwrap();
+    assert_eq!(none.segments, 0);
+    let some = service
+        .ledger
+        .prune(&Retention::new().bytes(12_000))
+        .unwrap();
+    assert!(some.segments > 2 && segments(&sim) >= 2, "{some:?}");
+    let later = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let all = service
+        .ledger
+        .prune(&Retention::new().before(later))
+        .unwrap();
+    assert!(all.segments > 0 && segments(&sim) == 1, "{all:?}");
+    service.ledger.close().unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
+}
+
+#[test]
+fn loses_nothing_wherever_it_crashes() {
+    let mut dice = Dice(9);
+    let (mut calls, mut pruned_at_last) = (0, false);
+    while !pruned_at_last {
+        let sim = Sim::default();
+        let mut builder = options();
+        // A keeper that is dead makes no checkpoint to wait for.
+        builder.pace.patience = std::time::Duration::from_millis(200);
+        let service = Service::of(builder, &sim).unwrap();
+        let open = fill(&service);
+        let id: RecordId = open.id();
+        service.ledger.checkpoint_now().unwrap();
+        sim.used_by(User::Evidence).trouble_in(calls, Kind::Crash);
+        pruned_at_last = service.ledger.prune(&Retention::new().segments(2)).is_ok();
+        for after in [sim.after_kill(), sim.after_power_loss(&mut dice)] {
+            let service = Service::open(&after);
+            let service = service.unwrap_or_else(|fault| panic!("{calls}: {fault:?}"));
+            service.ledger.close().unwrap();
+            let told = events(&after);
+            assert_eq!(
+                told.iter()
+                    .filter(|(_, event)| event == "promotion.approved")
+                    .count(),
+                1
+            );
+            let ends = |numbered: &Numbered| match &numbered.entry {
+                Entry::Outcome(outcome) => {
+                    outcome.id == id && outcome.class == OutcomeClass::Unknown
+                }
+                _ => false,
+            };
+            assert_eq!(
+                numbered(&after).iter().filter(|entry| ends(entry)).count(),
+                1,
+                "{calls}"
+            );
+            let found = reader(&after).verify();
+            assert_eq!(found.verdict, Verdict::Clean, "{calls}: {found:?}");
+        }
+        drop(open);
+        calls += 1;
+    }
+    assert!(calls > 20, "{calls}");
+}
+
+#[test]
+fn what_is_kept_cannot_be_changed_or_dropped() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    drop(fill(&service));
+    service.ledger.prune(&Retention::new().segments(2)).unwrap();
+    service.ledger.close().unwrap();
+    let names = sim.names().unwrap();
+    let kept = names.iter().find(|name| name.ends_with(".kept")).unwrap();
+    let mut length = 0;
+    sim.harm(kept, |bytes| length = bytes.len());
+    for at in 0..length {
+        sim.harm(kept, |bytes| bytes[at] ^= 0x10);
+        let found = reader(&sim).verify();
+        sim.harm(kept, |bytes| bytes[at] ^= 0x10);
+        assert_eq!(found.verdict, Verdict::Corrupt, "byte {at}: {found:?}");
+    }
+    let without = sim.after_kill();
+    without.harm(kept, |bytes| bytes.truncate(crate::frame::HEADER_BYTES));
+    let found = reader(&without).verify();
+    assert_eq!(found.verdict, Verdict::Evidence, "{found:?}");
+    without.remove(kept).unwrap();
+    assert_eq!(reader(&without).verify().verdict, Verdict::Missing);
+    assert!(matches!(
+        Service::open(&without),
+        Err(OpenError::Damaged { .. })
+    ));
+    // Tiles cannot be made anew from what is left, and nothing says that they were.
+    sim.remove_folder("tile").unwrap();
+    assert!(matches!(
+        Service::open(&sim),
+        Err(OpenError::Damaged { .. })
+    ));
+}

@@ -1,0 +1,511 @@
+//! Whether a ledger is what it was: offline, from its files and public keys alone.
+//!
+//! 1. Every entry is read, hashed, and held against the tree, and the tree against the
+//!    checkpoint in the directory and those that were shipped.
+//! 2. What is found is told apart ([`Verdict`]): a benign end of a crash, damage by accident,
+//!    entries changed by somebody, a cut end, another history.
+//! 3. Gaps and open decisions are counted. They are what happened, not a fault of the ledger.
+//!
+//! # Caveats
+//! Without a key from elsewhere, and without a checkpoint from elsewhere, a ledger is compared
+//! with itself: whoever can write the whole directory, its key included, can write another
+//! history that agrees with itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use spanner_core::RecordId;
+use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
+
+use crate::entry::{Entry, Event};
+use crate::error::ReadError;
+use crate::evidence::{
+    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, keys_in,
+    leaf, newest, tiles,
+};
+use crate::files::Files;
+use crate::reader::Reader;
+use crate::retention::PRUNED;
+use crate::scan::{Stored, Walk, kept_name};
+
+/// What a ledger is found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// What it was, to the last byte.
+    Clean,
+    /// What it was, and unfinished bytes of a crash at the end, which were never acknowledged.
+    TornTail,
+    /// Bytes are not what they were; nobody took the trouble to hide it.
+    Corrupt,
+    /// Entries are missing in the middle: a segment was removed or cut.
+    Missing,
+    /// An entry was changed, moved, removed or put in, and made to look whole.
+    Tampered,
+    /// The end was cut off, or the whole set back: a checkpoint covers more.
+    MissingTail,
+    /// It holds another history than a checkpoint says.
+    Forked,
+    /// The checkpoint, a key or a tile is missing or damaged. The entries are not at fault so
+    /// far as can be told.
+    Evidence,
+    /// A file could not be read.
+    Unreadable,
+}
+
+/// What verifying a ledger found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verification {
+    /// What it is.
+    pub verdict: Verdict,
+    /// What is wrong, with the first place where it is.
+    pub fault: Option<ReadError>,
+    /// Entries read.
+    pub entries: u64,
+    /// Decisions without an outcome: open requests, while the ledger is written.
+    pub open: u64,
+    /// Failures of the storage that were noted.
+    pub gaps: u64,
+    /// Entries that a newer version wrote.
+    pub unknown: u64,
+    /// Entries below this were pruned, but for those that must be kept.
+    pub pruned: u64,
+    /// How many entries the checkpoint in the directory covers, if there is one that can be
+    /// believed.
+    pub signed: Option<u64>,
+    /// Unfinished bytes at the end.
+    pub torn_bytes: u64,
+}
+
+impl Verdict {
+    /// One stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::TornTail => "torn_tail",
+            Self::Corrupt => "corrupt",
+            Self::Missing => "missing",
+            Self::Tampered => "tampered",
+            Self::MissingTail => "missing_tail",
+            Self::Forked => "forked",
+            Self::Evidence => "evidence",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Whether nothing is wrong: clean, or a torn tail.
+    #[must_use]
+    pub const fn is_sound(self) -> bool {
+        matches!(self, Self::Clean | Self::TornTail)
+    }
+
+    const fn of(fault: &ReadError) -> Self {
+        match fault {
+            ReadError::Corrupt { .. } => Self::Corrupt,
+            ReadError::Missing { .. } => Self::Missing,
+            ReadError::Tampered { .. } => Self::Tampered,
+            ReadError::Cut { .. } => Self::MissingTail,
+            ReadError::Forked { .. } => Self::Forked,
+            ReadError::Evidence { .. } => Self::Evidence,
+            ReadError::Io { .. }
+            | ReadError::Unknown { .. }
+            | ReadError::NoEntry { .. }
+            | ReadError::NotYetSigned { .. }
+            | ReadError::Export { .. } => Self::Unreadable,
+        }
+    }
+}
+
+impl Verification {
+    /// The first entry that is not what was stored, missing, or known to be in doubt.
+    #[must_use]
+    pub const fn first_bad(&self) -> Option<u64> {
+        match &self.fault {
+            Some(
+                ReadError::Corrupt { sequence, .. }
+                | ReadError::Tampered { sequence }
+                | ReadError::Missing { from: sequence, .. }
+                | ReadError::Cut {
+                    entries: sequence, ..
+                }
+                | ReadError::Forked {
+                    agreed: sequence, ..
+                },
+            ) => Some(*sequence),
+            _ => None,
+        }
+    }
+}
+
+impl Reader {
+    /// The verifier keys that stand beside the ledger, the one in use last. Whoever does not
+    /// trust the directory takes them from elsewhere.
+    ///
+    /// # Errors
+    /// [`ReadError`] if they cannot be read.
+    pub fn keys(&self) -> Result<Vec<VerifierKey>, ReadError> {
+        keys_in(&**self.files())
+    }
+
+    /// The checkpoint that stands in the directory.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it cannot be read or its signature is not that of a key beside it.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>, ReadError> {
+        newest(&**self.files(), &self.keys()?)
+    }
+
+    /// Verifies the ledger against itself; see [`Reader::verify_against`].
+    #[must_use]
+    pub fn verify(&self) -> Verification {
+        self.verify_against(&[], &[])
+    }
+
+    /// Verifies the ledger against its tree and its checkpoint, and against checkpoints that
+    /// were shipped. Without keys it takes those beside the ledger.
+    ///
+    /// Reads all of it, in bounded memory but for the identifiers of open decisions.
+    #[must_use]
+    pub fn verify_against(&self, keys: &[VerifierKey], shipped: &[Checkpoint]) -> Verification {
+        let mut found = Verification {
+            verdict: Verdict::Clean,
+            fault: None,
+            entries: 0,
+            open: 0,
+            gaps: 0,
+            unknown: 0,
+            pruned: 0,
+            signed: None,
+            torn_bytes: 0,
+        };
+        let checked = Check::of(self.files(), keys, shipped, &mut found);
+        found.fault = checked.and_then(Check::run).err();
+        found.verdict = match &found.fault {
+            Some(fault) => Verdict::of(fault),
+            None if found.torn_bytes > 0 => Verdict::TornTail,
+            None => Verdict::Clean,
+        };
+        found
+    }
+
+    /// The sequences of a record's entries: its decision and, if it has ended, its outcome.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged or cannot be read.
+    pub fn sequences_of(&self, id: RecordId) -> Result<Vec<u64>, ReadError> {
+        let mut found = Vec::new();
+        for numbered in self.entries()? {
+            let numbered = match numbered {
+                Err(ReadError::Unknown { .. }) => continue,
+                numbered => numbered?,
+            };
+            let is_its = match &numbered.entry {
+                Entry::Decision(decision) => decision.id == id,
+                Entry::Outcome(outcome) => outcome.id == id,
+                Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => false,
+            };
+            if is_its {
+                found.push(numbered.sequence);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Proves that an entry stands in the ledger, against a checkpoint: that in the directory,
+    /// or an earlier one.
+    ///
+    /// # Errors
+    /// [`ReadError`] if there is no such entry, if the checkpoint does not cover it, or if
+    /// what is there does not prove it.
+    pub fn prove(&self, sequence: u64, at: &Checkpoint) -> Result<Inclusion, ReadError> {
+        let (size, have) = (at.size(), self.tree_size(at)?);
+        if sequence >= size {
+            return Err(ReadError::NotYetSigned { sequence, size });
+        }
+        let stored = self.stored(sequence)?;
+        let tree = tiles::Stored::of(self.files(), have);
+        if !Leaves::of(Arc::clone(self.files()), have).has(&stored)? {
+            return Err(ReadError::Tampered { sequence });
+        }
+        let hashes = prove_record(size, sequence, &tree).map_err(|fault| tree.fault(&fault))?;
+        let leaf = leaf(&stored);
+        tlog_tiles::check_record(&hashes, size, at.hash(), sequence, leaf)
+            .map_err(|_| ReadError::Forked { size, agreed: 0 })?;
+        let entry = if stored.uncertain {
+            Vec::new()
+        } else {
+            stored.payload
+        };
+        let entry = String::from_utf8(entry).map_err(|_| ReadError::Tampered { sequence })?;
+        Ok(Inclusion::of(sequence, entry, &hashes, at))
+    }
+
+    /// Proves that the ledger of a later checkpoint begins with that of an earlier one.
+    ///
+    /// # Errors
+    /// [`ReadError::Forked`] if it does not; others if the tree cannot be read.
+    pub fn consistency(
+        &self,
+        from: &Checkpoint,
+        to: &Checkpoint,
+    ) -> Result<Consistency, ReadError> {
+        let (from, to) = if from.size() <= to.size() {
+            (from, to)
+        } else {
+            (to, from)
+        };
+        let hashes = match from.size() {
+            0 => Vec::new(),
+            earlier => {
+                let tree = tiles::Stored::of(self.files(), self.tree_size(to)?);
+                prove_tree(to.size(), earlier, &tree).map_err(|fault| tree.fault(&fault))?
+            }
+        };
+        let (size, agreed) = (from.size(), 0);
+        if size > 0 {
+            check_tree(&hashes, to.size(), to.hash(), size, from.hash())
+                .map_err(|_| ReadError::Forked { size, agreed })?;
+        }
+        Ok(Consistency::of(from, to, &hashes))
+    }
+
+    /// The size of the tree on the disk, which must be at least as large as the one asked for.
+    fn tree_size(&self, at: &Checkpoint) -> Result<u64, ReadError> {
+        let have = self.checkpoint()?.as_ref().map_or(0, Checkpoint::size);
+        let (entries, signed) = (have, at.size());
+        match have < signed {
+            true => Err(ReadError::Cut { entries, signed }),
+            false => Ok(have),
+        }
+    }
+
+    fn stored(&self, sequence: u64) -> Result<Stored, ReadError> {
+        let mut walk = Walk::from(Arc::clone(self.files()), sequence)?;
+        while let Some(stored) = walk.step()? {
+            if stored.sequence == sequence {
+                return Ok(stored);
+            }
+            if stored.sequence > sequence {
+                break;
+            }
+        }
+        Err(ReadError::NoEntry { sequence })
+    }
+}
+
+/// One going over a ledger.
+struct Check<'a> {
+    files: &'a Arc<dyn Files>,
+    found: &'a mut Verification,
+    walk: Walk,
+    follower: Follower,
+    leaves: Leaves,
+    expected: Expected,
+    local: Checkpoint,
+    open: HashSet<RecordId>,
+    /// Over what is kept of the entries that were pruned.
+    kept: Tree,
+    /// What the last `ledger.pruned` says of it.
+    said: Option<String>,
+    /// The first entry, or tile, that does not fit.
+    suspect: Option<ReadError>,
+}
+
+impl<'a> Check<'a> {
+    fn of(
+        files: &'a Arc<dyn Files>,
+        keys: &[VerifierKey],
+        shipped: &[Checkpoint],
+        found: &'a mut Verification,
+    ) -> Result<Self, ReadError> {
+        let beside;
+        let keys = match keys {
+            [] => {
+                beside = keys_in(&**files)?;
+                &beside
+            }
+            keys => keys,
+        };
+        let local = newest(&**files, keys)?.ok_or_else(|| ReadError::Evidence {
+            name: "checkpoint".to_owned(),
+            problem: "it is missing: nothing here is signed".to_owned(),
+        })?;
+        found.signed = Some(local.size());
+        let walk = Walk::new(files)?;
+        found.pruned = walk.pruned();
+        let tree = match walk.pruned() {
+            0 => Tree::default(),
+            pruned => tiles::edge(&**files, local.size(), pruned)?,
+        };
+        let roots = shipped.iter().chain([&local]);
+        Ok(Self {
+            files,
+            found,
+            walk,
+            follower: Follower::of(tree),
+            leaves: Leaves::of(Arc::clone(files), local.size()),
+            expected: Expected::of(roots.map(|root| (root.size(), root.hash()))),
+            local,
+            open: HashSet::new(),
+            kept: Tree::default(),
+            said: None,
+            suspect: None,
+        })
+    }
+
+    fn run(mut self) -> Result<(), ReadError> {
+        let earlier = self.expected.take_below(self.found.pruned);
+        let read = self.read();
+        self.found.open = self.open.len() as u64;
+        read?;
+        self.check_end()?;
+        self.check_earlier(&earlier)?;
+        self.check_kept()?;
+        // The entries are those that were signed; so it is the tiles that are wrong.
+        self.suspect.map_or(Ok(()), |suspect| {
+            Err(match suspect {
+                ReadError::Tampered { sequence } => ReadError::Evidence {
+                    name: tiles::name(0, sequence / 256, 256),
+                    problem: format!(
+                        "the tile's hash of entry {sequence} is wrong, and the entries are those that were signed: remove the folder `tile`, and opening the ledger makes it anew"
+                    ),
+                },
+                suspect => suspect,
+            })
+        })
+    }
+
+    fn read(&mut self) -> Result<(), ReadError> {
+        while let Some(stored) = self.walk.step()? {
+            self.found.entries += 1;
+            self.note(&stored);
+            let fits = self.leaves.has(&stored);
+            match fits {
+                Ok(true) => {}
+                Ok(false) => {
+                    let sequence = stored.sequence;
+                    self.suspect.get_or_insert(ReadError::Tampered { sequence });
+                }
+                Err(fault) => {
+                    self.suspect.get_or_insert(fault);
+                }
+            }
+            self.grow(&stored)?;
+        }
+        let tail = self.walk.tail();
+        self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
+        Ok(())
+    }
+
+    fn grow(&mut self, stored: &Stored) -> Result<(), ReadError> {
+        for tile in self.follower.take(stored) {
+            if tile.level > 0 {
+                self.check_tile(tile.level, tile.index, &tile.hashes);
+            }
+        }
+        if self.follower.tree.size() == self.local.size() {
+            let partial: Vec<_> = self.follower.tree.partial().collect();
+            let partial: Vec<_> = partial
+                .into_iter()
+                .filter(|(level, ..)| *level > 0)
+                .map(|(level, index, hashes)| (level, index, hashes.to_vec()))
+                .collect();
+            for (level, index, hashes) in partial {
+                self.check_tile(level, index, &hashes);
+            }
+        }
+        let agreed = self.expected.agreed;
+        let checked = self.expected.check(&self.follower.tree);
+        checked.map_err(|size| {
+            // The entry that does not fit its tile is the one that was changed.
+            let suspect = self.suspect.take();
+            let tampered = suspect.filter(|fault| matches!(fault, ReadError::Tampered { .. }));
+            tampered.unwrap_or(ReadError::Forked { size, agreed })
+        })
+    }
+
+    fn check_tile(&mut self, level: u8, index: u64, hashes: &[Hash]) {
+        let signed = tiles::read(&**self.files, self.local.size(), level, index);
+        let fault = match signed {
+            Ok(signed) if signed.get(..hashes.len()) == Some(hashes) => return,
+            Ok(_) => ReadError::Evidence {
+                name: tiles::name(level, index, hashes.len()),
+                problem: "this tile of the tree is not that of the entries, which are those that were signed: remove the folder `tile`, and opening the ledger makes it anew".to_owned(),
+            },
+            Err(fault) => fault,
+        };
+        self.suspect.get_or_insert(fault);
+    }
+
+    /// Whether all is there that was signed.
+    fn check_end(&mut self) -> Result<(), ReadError> {
+        let entries = self.walk.next();
+        let Some(signed) = self.expected.unreached() else {
+            return Ok(());
+        };
+        let cut_short = |fault: &ReadError| matches!(fault, ReadError::Tampered { .. });
+        if let Some(suspect) = self.suspect.take_if(|fault| cut_short(fault)) {
+            return Err(suspect);
+        }
+        match self.walk.tail() {
+            Some(tail) if tail.torn > 0 => Err(tail.corrupt(entries)),
+            _ => Err(ReadError::Cut { entries, signed }),
+        }
+    }
+
+    /// What was shipped before the pruned entries went.
+    fn check_earlier(&self, earlier: &[(u64, Hash)]) -> Result<(), ReadError> {
+        let (have, root) = (self.local.size(), self.local.hash());
+        for (size, expected) in earlier.iter().copied().filter(|(size, _)| *size > 0) {
+            let tree = tiles::Stored::of(self.files, have);
+            let hashes = prove_tree(have, size, &tree).map_err(|fault| tree.fault(&fault))?;
+            let agreed = 0;
+            check_tree(&hashes, have, root, size, expected)
+                .map_err(|_| ReadError::Forked { size, agreed })?;
+        }
+        Ok(())
+    }
+
+    /// Whether all is there that was to be kept.
+    fn check_kept(&self) -> Result<(), ReadError> {
+        let kept = self.kept.root().to_string();
+        if self.found.pruned == 0 || self.said.as_deref() == Some(&*kept) {
+            return Ok(());
+        }
+        Err(ReadError::Evidence {
+            name: kept_name(self.found.pruned),
+            problem: "this is not all that the entry `ledger.pruned` says was kept".to_owned(),
+        })
+    }
+
+    fn note(&mut self, stored: &Stored) {
+        if stored.sequence < self.found.pruned {
+            self.kept.push(leaf(stored));
+        }
+        match serde_json::from_slice(&stored.payload) {
+            Ok(Entry::Decision(decision)) => {
+                self.open.insert(decision.id);
+            }
+            Ok(Entry::Outcome(outcome)) => {
+                self.open.remove(&outcome.id);
+            }
+            Ok(Entry::Gap(_)) => self.found.gaps += 1,
+            Ok(Entry::Event(event))
+                if event.event == PRUNED
+                    && member(&event, "before") == Some(&self.found.pruned.into()) =>
+            {
+                let root = member(&event, "kept_root").and_then(Value::as_str);
+                self.said = root.map(str::to_owned);
+            }
+            Ok(Entry::Count(_) | Entry::Event(_)) => {}
+            Err(_) => self.found.unknown += 1,
+        }
+    }
+}
+
+fn member<'a>(event: &'a Event, name: &str) -> Option<&'a Value> {
+    event.body.get(name)
+}

@@ -1,0 +1,218 @@
+//! What happened, in words for people. Names in them are not yet escaped.
+
+use serde_json::Value;
+use spanner_core::Timestamp;
+use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
+
+use crate::history::{Approval, Happening, History, Signed};
+use crate::table::{NOTHING, plain, render};
+
+impl History {
+    /// For people: each promotion with its steps, then a table of what happened. No name can
+    /// forge a line, a column or a terminal's command.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if self.approvals.is_empty() {
+            text.push_str("No promotion of it is in this ledger: nobody approved it here.\n\n");
+        }
+        for approval in &self.approvals {
+            text.push_str(&approval.text());
+            text.push('\n');
+        }
+        let rows: Vec<Vec<String>> = self.happenings.iter().map(row).collect();
+        text.push_str(&render(&["time", "event", "who", "what"], &rows));
+        text
+    }
+}
+
+fn row(happening: &Happening) -> Vec<String> {
+    vec![
+        time(happening.time),
+        plain(&happening.event, MAX_NAME),
+        happening
+            .by
+            .as_deref()
+            .map_or_else(|| NOTHING.to_owned(), |by| plain(by, MAX_NAME)),
+        plain(&happening.words(), MAX_LINE),
+    ]
+}
+
+impl Approval {
+    /// A paragraph: what it is, where it stands, each step with who took it, what it changes,
+    /// and who was served.
+    fn text(&self) -> String {
+        let head = format!("{} in {}", self.what(), self.environment);
+        let mut lines = vec![
+            plain(&head, MAX_LINE),
+            format!(
+                "  {:<11} promotion {}",
+                self.standing.as_str(),
+                self.promotion
+            ),
+        ];
+        lines.extend(self.steps.iter().map(|signed| self.step(signed)));
+        for change in &self.difference {
+            lines.push(format!(
+                "  changes     {}",
+                plain(&changed(change), MAX_LINE)
+            ));
+        }
+        if self.served > 0 {
+            lines.push(format!("  served      {}", plain(&self.served(), MAX_LINE)));
+        }
+        for doubt in &self.doubts {
+            lines.push(format!("  DOUBTFUL    {}", plain(doubt, MAX_LINE)));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    fn step(&self, signed: &Signed) -> String {
+        let mut what = match signed.step.as_str() {
+            "proposed" => format!(
+                "from {}, {} needed",
+                self.from.as_deref().unwrap_or(NOTHING),
+                approvals(self.needed)
+            ),
+            "adopted" => "was in force before promotions were kept; nobody approved it".to_owned(),
+            "promoted" if self.emergency.is_some() => "EMERGENCY".to_owned(),
+            _ => String::new(),
+        };
+        if let Some(reason) = &signed.reason {
+            what.push_str(&format!(" {}", quoted(reason)));
+        }
+        let who = signed.by.as_deref().unwrap_or("nobody");
+        let line = format!("{}  {who}  {}", time(signed.time), what.trim());
+        let step = plain(&signed.step.replace('_', " "), MAX_NAME);
+        format!("  {step:<11} {}", plain(line.trim_end(), MAX_LINE))
+    }
+
+    /// The model and its revision.
+    pub(crate) fn what(&self) -> String {
+        match &self.revision {
+            Some(revision) => format!("{} at {revision}", self.model),
+            None => format!("{} (its access)", self.model),
+        }
+    }
+
+    /// How often it was used, and by whom, the most frequent first.
+    pub(crate) fn served(&self) -> String {
+        let mut callers: Vec<_> = self.callers.iter().collect();
+        callers.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
+        let named: Vec<String> = callers
+            .iter()
+            .take(MAX_NAMED)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        let more = callers.len().saturating_sub(MAX_NAMED);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} others"),
+        };
+        let calls = if self.served == 1 { "call" } else { "calls" };
+        format!("{} {calls}: {}{more}", self.served, named.join(", "))
+    }
+}
+
+impl Happening {
+    /// What it was, in a line that is not escaped.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let promotion = self.event.starts_with("promotion.");
+        if promotion && let Ok(taken) = serde_json::from_value::<Taken>(self.body.clone()) {
+            return taken_words(&taken);
+        }
+        match &self.body {
+            Value::Null => String::new(),
+            // JSON escapes what could forge a line.
+            body => body.to_string(),
+        }
+    }
+}
+
+fn taken_words(taken: &Taken) -> String {
+    let what = match &taken.step {
+        Step::Adopted {
+            candidate, into, ..
+        } => format!("{} in {into}, as it was found", candidate.model),
+        Step::Proposed {
+            candidate,
+            from,
+            into,
+            approvals,
+            ..
+        } => format!(
+            "{}{} from {from} into {into}, {} needed",
+            candidate.model,
+            at(candidate.revision.as_deref()),
+            self::approvals(*approvals)
+        ),
+        Step::Approved { candidate, .. } => {
+            format!("{}{}", candidate.model, at(candidate.revision.as_deref()))
+        }
+        Step::Rejected { reason } => format!("because {}", quoted(reason)),
+        Step::Promoted {
+            emergency: Some(reason),
+            ..
+        } => format!("EMERGENCY because {}", quoted(reason)),
+        Step::RolledBack { reason, .. } => format!("because {}", quoted(reason)),
+        _ => String::new(),
+    };
+    let changes = match &taken.step {
+        Step::Proposed { difference, .. }
+        | Step::Promoted { difference, .. }
+        | Step::RolledBack { difference, .. } => changes(difference),
+        _ => String::new(),
+    };
+    let parts = [what, changes, format!("promotion {}", taken.promotion)];
+    let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
+    parts.join("; ")
+}
+
+/// Words that somebody wrote, which end where they end.
+pub(crate) fn quoted(words: &str) -> String {
+    format!("\"{}\"", words.replace('"', "'"))
+}
+
+fn approvals(count: u8) -> String {
+    match count {
+        1 => "1 approval".to_owned(),
+        count => format!("{count} approvals"),
+    }
+}
+
+fn at(revision: Option<&str>) -> String {
+    revision.map_or_else(String::new, |revision| format!(" at {revision}"))
+}
+
+/// Who gains and loses what, in a line.
+pub(crate) fn changes(difference: &[ChangeEntry]) -> String {
+    let all: Vec<String> = difference.iter().map(changed).collect();
+    all.join("; ")
+}
+
+fn changed(change: &ChangeEntry) -> String {
+    let listed = |word: &str, actions: &[spanner_core::Action]| {
+        let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{word} {}", names.join(", ")))
+    };
+    let parts = [
+        listed("gains", &change.gains),
+        listed("loses", &change.loses),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{} {}", change.holder, parts.join(" and "))
+}
+
+/// A time to the second.
+pub(crate) fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A subject and an actor with their issuers.
+const MAX_NAME: usize = 120;
+/// A sentence with a few names in it; what is longer is in the JSON.
+const MAX_LINE: usize = 400;
+/// Callers that are named; all of them are in the JSON.
+const MAX_NAMED: usize = 8;

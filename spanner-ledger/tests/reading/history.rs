@@ -1,0 +1,109 @@
+//! Who approved this endpoint, and under which approval was this call served?
+
+use spanner_ledger::{ApprovalStanding, Selection, table};
+
+use crate::{promotion, told};
+
+#[test]
+fn tells_who_proposed_approved_and_promoted_what_is_served() {
+    let told = told();
+    let selection = Selection::new()
+        .model("acme/sentiment")
+        .environment("production");
+    let history = told.reader.history(&selection).unwrap();
+    let [first, second] = &*history.approvals else {
+        panic!("two promotions are due, not {:?}", history.approvals);
+    };
+    assert_eq!(first.promotion, promotion(1));
+    assert_eq!(first.standing, ApprovalStanding::InForce);
+    for (step, who) in [
+        ("proposed", "user:corp/nina"),
+        ("approved", "user:corp/omar"),
+        ("promoted", "user:corp/nina"),
+    ] {
+        assert_eq!(first.by(step).collect::<Vec<_>>(), [who], "{step}");
+    }
+    assert_eq!(first.served, 1);
+    assert_eq!(first.callers["user:corp/sam"], 1);
+    assert_eq!(second.standing, ApprovalStanding::RolledBack);
+    assert_eq!(
+        second.emergency.as_deref(),
+        Some("the old one leaks \"names\"")
+    );
+    assert_eq!(second.callers["agent:corp/copilot for user:corp/sam"], 1);
+    let none = Vec::<String>::new();
+    assert_eq!((&first.doubts, &second.doubts), (&none, &none));
+}
+
+#[test]
+fn selects_by_model_place_person_and_time() {
+    let told = told();
+    let at = |text: &str| text.parse().unwrap();
+    let rows: [(Selection, usize, usize); 9] = [
+        (Selection::new(), 2, 5),
+        (Selection::new().model("acme/other"), 0, 0),
+        (Selection::new().environment("staging"), 0, 0),
+        (Selection::new().caller("omar"), 2, 0),
+        (Selection::new().caller("user:corp/root"), 1, 0),
+        (Selection::new().caller("corp/sam"), 2, 2),
+        (Selection::new().caller("agent:corp/copilot"), 1, 1),
+        (Selection::new().since(at("2026-11-24T10:05:00Z")), 1, 4),
+        (Selection::new().until(at("2026-11-24T10:05:00Z")), 1, 1),
+    ];
+    for (selection, approvals, requests) in rows {
+        let history = told.reader.history(&selection).unwrap();
+        assert_eq!(history.approvals.len(), approvals, "{selection:?}");
+        let rows = told.reader.select(&selection).unwrap();
+        assert_eq!(rows.len(), requests, "{selection:?}");
+    }
+}
+
+#[test]
+fn reads_well_and_lets_nobody_forge_a_line() {
+    let told = told();
+    let text = told.reader.history(&Selection::new()).unwrap().text();
+    for line in [
+        "acme/sentiment at v1 in production",
+        "  in force    promotion 019a3c5e-0000-7000-8000-000000000001",
+        "  proposed    2026-11-24T10:01:00Z  user:corp/nina  from staging, 1 approval needed",
+        "  approved    2026-11-24T10:02:00Z  user:corp/omar",
+        "  changes     group:corp/support gains generate, embed",
+        "  served      1 call: user:corp/sam 1",
+        "  promoted    2026-11-24T10:08:00Z  user:corp/root  EMERGENCY \"the old one leaks 'names'\"",
+        "  rolled back 2026-11-24T10:10:00Z  user:corp/omar  \"it answers nonsense\"",
+    ] {
+        assert!(
+            text.lines().any(|it| it == line),
+            "{line}\nis not in\n{text}"
+        );
+    }
+    assert!(text.contains("access.reload_refused"), "{text}");
+    let shown = table(&told.reader.select(&Selection::new()).unwrap());
+    assert!(
+        shown.lines().next().unwrap().ends_with("│ under"),
+        "{shown}"
+    );
+    assert!(shown.contains(&promotion(1).to_string()), "{shown}");
+    assert_eq!(shown.lines().count(), 7, "{shown}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'));
+}
+
+#[test]
+fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("ledger");
+    let story = include_str!("../data/story.jsonl");
+    let ledger = spanner_ledger::Ledger::open(&dir).unwrap();
+    for word in ["promotion.proposed", "promotion.promoted"] {
+        let line = story.lines().find(|line| line.contains(word)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        drop(ledger.event(word, value["body"].clone()).unwrap());
+    }
+    ledger.close().unwrap();
+    let reader = spanner_ledger::Ledger::read(&dir).unwrap();
+    let history = reader.history(&Selection::new()).unwrap();
+    let doubts = &history.approvals[0].doubts;
+    assert_eq!(doubts.len(), 1, "{doubts:?}");
+    assert!(doubts[0].contains("0 of the 1 approvals"), "{doubts:?}");
+    assert!(history.text().contains("DOUBTFUL"));
+}

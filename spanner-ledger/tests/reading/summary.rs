@@ -1,0 +1,93 @@
+//! The auditor's summary, in each of its forms.
+
+use spanner_ledger::Selection;
+
+use crate::told;
+
+fn now() -> jiff::Timestamp {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
+    let summary = told().reader.summary(&Selection::new(), now()).unwrap();
+    assert_eq!((summary.allowed, summary.refused), (3, 2));
+    assert_eq!(summary.approvals.len(), 2);
+    assert_eq!(summary.emergencies().count(), 1);
+    let open: Vec<_> = summary.open.iter().map(|it| it.caller.clone()).collect();
+    assert_eq!(
+        open,
+        [Some("agent:corp/copilot for user:corp/sam".to_owned())]
+    );
+    let sam = summary.uses.iter().find(|it| it.caller == "user:corp/sam");
+    let sam = sam.unwrap();
+    assert_eq!((sam.allowed, sam.tokens_in, sam.tokens_out), (1, 3, 5));
+    let reasons: Vec<_> = summary
+        .refusals
+        .iter()
+        .map(|it| (&*it.reason, it.count))
+        .collect();
+    assert_eq!(reasons, [("authz.no_permit", 1), ("token.expired", 1)]);
+    assert_eq!(summary.access.len(), 2);
+    assert_eq!(summary.access[1].problems, Some(2));
+    assert_eq!(
+        (summary.gaps, summary.starts, summary.not_understood),
+        (0, 1, 0)
+    );
+    assert_eq!(summary.outcomes["model_failed"], 1);
+}
+
+#[test]
+fn is_limited_to_a_span_of_time() {
+    let until = "2026-11-24T10:05:00Z".parse().unwrap();
+    let summary = told()
+        .reader
+        .summary(&Selection::new().until(until), now())
+        .unwrap();
+    assert_eq!((summary.allowed, summary.refused), (1, 0));
+    assert_eq!(summary.approvals.len(), 1);
+}
+
+#[test]
+fn says_the_same_in_every_form() {
+    let summary = told().reader.summary(&Selection::new(), now()).unwrap();
+    let json = summary.json();
+    assert_eq!(json["allowed"], 3);
+    assert_eq!(json["approvals"][1]["standing"], "rolled_back");
+    let (markdown, html) = (summary.markdown(), summary.html());
+    for said in [
+        "user:corp/omar on 2026-11-24T10:02:00Z",
+        "authz.no",
+        "group:corp/support gains generate, embed",
+        "it answers nonsense",
+    ] {
+        assert!(html.contains(said), "{said}\nis not in\n{html}");
+        let plain = markdown.replace('\\', "");
+        assert!(plain.contains(said), "{said}\nis not in\n{markdown}");
+    }
+}
+
+#[test]
+fn no_name_is_a_tag_a_row_a_link_or_a_command() {
+    let summary = told().reader.summary(&Selection::new(), now()).unwrap();
+    let (markdown, html) = (summary.markdown(), summary.html());
+    for text in [&markdown, &html] {
+        assert!(!text.contains("<script"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
+        assert!(!text.lines().any(|line| line.starts_with("# forged")));
+    }
+    // Every row of a table has as many columns as its head.
+    let bars = |line: &str| line.replace(r"\|", "").matches('|').count();
+    let mut head = 0;
+    for line in markdown.lines().map(str::trim) {
+        match line.starts_with('|') {
+            true if head == 0 => head = bars(line),
+            true => assert_eq!(bars(line), head, "{line}"),
+            false => head = 0,
+        }
+    }
+    assert!(html.contains("default-src 'none'"));
+    for reaches_out in ["http://", "https://", "src=", "href="] {
+        assert!(!html.contains(reaches_out), "{reaches_out} is in the page");
+    }
+}
