@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::Args;
 use spanner_cedar::{Solver, prove};
 
-use super::{Besides, Stop};
+use super::Besides;
+use crate::command::Stop;
 
 /// Two accesses, of which one is to take the other's place.
 #[derive(Debug, Args)]
-pub(super) struct Prove {
+pub(in crate::command) struct Prove {
     /// The access before
     old: PathBuf,
     /// The access after
