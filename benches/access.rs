@@ -179,13 +179,21 @@ impl Contestant {
 }
 
 impl Size {
-    /// The groups that are granted the role `caller` on a model; the caller is in the first.
+    /// The model that is asked about: in the midst of all, for those who look at one after the
+    /// other.
+    const fn asked(self) -> usize {
+        self.models / 2
+    }
+
+    /// The groups that are granted the role `caller` on a model; the caller is in one of them.
     fn granted(self, model: usize) -> impl Iterator<Item = String> {
         let each = self.grants / self.models;
-        (0..each).map(move |number| match (model, number) {
-            (MODEL, 0) => group(0),
-            _ => format!("team-{}", (model + number * 7) % 5_000 + 1_000),
-        })
+        (0..each).map(
+            move |number| match model == self.asked() && number == each / 2 {
+                true => group(0),
+                false => format!("team-{}", (model + number * 7) % 5_000 + 1_000),
+            },
+        )
     }
 
     fn callers_groups(self) -> impl Iterator<Item = String> {
@@ -199,9 +207,6 @@ impl Size {
         )
     }
 }
-
-/// The model that is asked about.
-const MODEL: usize = 0;
 
 fn group(number: usize) -> String {
     format!("group-{number}")
@@ -258,7 +263,7 @@ fn spanner(size: Size) -> Result<Decide, Failure> {
     let ann = Caller::assertion(ann).groups(groups).caller()?;
     let here = Environment::new("production")?;
     let context = Context::of(&ann, "2026-01-01T00:00:00Z".parse()?);
-    let granted = Resource::model(ModelName::new(&model(MODEL))?);
+    let granted = Resource::model(ModelName::new(&model(size.asked()))?);
     let other = Resource::model(ModelName::new(OTHER)?);
     Ok(Box::new(move |allowed| {
         let resource = if allowed { &granted } else { &other };
@@ -304,7 +309,7 @@ fn cedar(size: Size) -> Result<Decide, Failure> {
         .map(|name| uid("Group", &format!("corp/{name}")));
     let ann = Entity::new_no_attrs(uid("User", "corp/ann")?, groups.collect::<Result<_, _>>()?);
     let mut questions = Vec::new();
-    for name in [model(MODEL), OTHER.to_owned()] {
+    for name in [model(size.asked()), OTHER.to_owned()] {
         let parents = HashSet::from([uid("Model", &name)?, uid("Environment", "production")?]);
         let uid = uid("Endpoint", &format!("production/{name}"))?;
         let resource = Entity::new_no_attrs(uid.clone(), parents);
@@ -344,7 +349,7 @@ fn casbin(size: Size) -> Result<Decide, Failure> {
         }
         Ok::<_, Failure>(enforcer)
     })?;
-    let granted = model(MODEL);
+    let granted = model(size.asked());
     Ok(Box::new(move |allowed| {
         let object = if allowed { granted.as_str() } else { OTHER };
         Ok(enforcer.enforce(("ann", object, "call"))?)
@@ -372,7 +377,7 @@ fn regorus(size: Size) -> Result<Decide, Failure> {
         let input = serde_json::json!({"groups": groups, "model": model, "action": "generate"});
         Value::from_json_str(&input.to_string())
     };
-    let (granted, other) = (input(&model(MODEL))?, input(OTHER)?);
+    let (granted, other) = (input(&model(size.asked()))?, input(OTHER)?);
     Ok(Box::new(move |allowed| {
         let input = if allowed { &granted } else { &other };
         engine.set_input(input.clone());

@@ -11,11 +11,15 @@
 //! 4. Where the credential does not list all groups, a permit that mentions a group the
 //!    party is not known to be in does not count, and a forbid that does refuses.
 //! 5. Guardrails in shadow mode are asked as well and change nothing.
-//! 6. Where a grant or permit stands and every forbid names the credential that would
+//! 6. What it may cost is bounded: by how many guardrails there may be and how long each, and
+//!    how long the texts are that a token brings. Should the guardrails of one question take
+//!    longer than their budget all the same, the log says so.
+//! 7. Where a grant or permit stands and every forbid names the credential that would
 //!    satisfy it, the refusal names one that satisfies all.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use cedar_policy::{Authorizer, Effect, Entities, Entity, EntityUid, PolicySet, Request};
 use smallvec::SmallVec;
@@ -129,13 +133,19 @@ impl<'a> Asked<'a> {
         if for_cedar.is_empty() {
             return findings;
         }
+        let begun = Instant::now();
         let request = self.request(&for_cedar);
-        for kept in for_cedar {
+        for kept in &for_cedar {
             let finding = match &request {
                 Some((request, entities)) => evaluate(request, entities, &kept.guardrail.policy),
                 None => Finding::Error,
             };
             findings.add(&kept.guardrail, finding);
+        }
+        let took = begun.elapsed();
+        if took > BUDGET {
+            let evaluated = for_cedar.len();
+            tracing::warn!(?took, evaluated, action = %self.action, "guardrails took long");
         }
         findings
     }
@@ -367,3 +377,7 @@ fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> PolicyIds {
     ids.sort_unstable();
     ids
 }
+
+/// A thousand times what a guardrail takes. It is told, and not enforced: a decision that
+/// depended on how busy the machine is could not be repeated.
+const BUDGET: Duration = Duration::from_millis(5);

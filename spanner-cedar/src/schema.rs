@@ -268,7 +268,8 @@ pub(crate) fn server(types: &Types, environment: &Environment) -> Entity {
     Entity::new_no_attrs(types.server(environment), parents)
 }
 
-/// The facts about one party's request.
+/// The facts about one party's request. `None` where one of them is a text that is longer than
+/// policies may be made to compare with.
 pub(crate) fn call(
     caller: &Caller,
     principal: &Principal,
@@ -278,6 +279,11 @@ pub(crate) fn call(
     let count = |number: u64| long(i64::try_from(number).unwrap_or(i64::MAX));
     let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
     let flag = RestrictedExpression::new_bool;
+    let texts = caller.scopes().iter().map(String::as_str);
+    let mut texts = texts.chain(caller.tenant());
+    if texts.any(|text| text.len() > MAX_TEXT_BYTES) {
+        return None;
+    }
     let scopes = caller.scopes().iter().map(|scope| text(scope));
     let credential = caller.credential();
     let always = [
@@ -301,6 +307,10 @@ pub(crate) fn call(
     let pairs = always.into_iter().chain(known);
     Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value))).ok()
 }
+
+/// What a token brings into policies, whose patterns (`like`) cost with the length of a text.
+/// Scopes and tenants were not seen to be longer than a hundred.
+const MAX_TEXT_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The crate at its public boundary, and against plain Cedar.
 
 mod asking;
+mod attacks;
 mod challenges;
 mod decisions;
 mod delegation;

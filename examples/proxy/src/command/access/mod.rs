@@ -2,6 +2,8 @@
 
 mod diff;
 mod explain;
+#[cfg(feature = "prove")]
+mod prove;
 mod replay;
 mod review;
 mod schema;
@@ -25,6 +27,9 @@ pub(super) enum Access {
     Review(review::Review),
     /// Print who gains and loses what from one access to another
     Diff(diff::Diff),
+    /// Prove that a change lets nobody do more than `diff` shows, or print who can; exit 1 then
+    #[cfg(feature = "prove")]
+    Prove(prove::Prove),
     /// Ask the access the cases in its folder `cases`; exit 1 if one is not as expected
     Test(test::Test),
     /// Decide again what a ledger recorded, and print what would be decided otherwise
@@ -71,6 +76,8 @@ impl Access {
         match self {
             Self::Review(it) => it.run(config, out),
             Self::Diff(it) => it.run(out),
+            #[cfg(feature = "prove")]
+            Self::Prove(it) => it.run(out),
             Self::Test(it) => it.run(config, out),
             Self::Replay(it) => it.run(out),
             Self::Explain(it) => it.run(config, out),
