@@ -1,4 +1,9 @@
 //! The administration behind a guard, as its callers see it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail"
+)]
 
 use std::path::Path;
 

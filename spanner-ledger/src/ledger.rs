@@ -89,8 +89,9 @@ struct Shared {
     dir: PathBuf,
     queue: SharedQueue,
     progress: SharedProgress,
-    /// As the keeper of the evidence sees them.
-    files: Arc<dyn Files>,
+    /// As the keeper of the evidence sees them; `None` once the ledger is closed, so that the
+    /// directory is free for whoever opens it next.
+    files: Mutex<Option<Arc<dyn Files>>>,
     pruning: Mutex<()>,
     patience: Duration,
     recovery: Recovery,
@@ -202,8 +203,10 @@ impl Ledger {
     /// [`PruneError`]; then nothing went, or less than could.
     pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
         let _alone = lock(&self.shared.pruning);
+        let files = lock(&self.shared.files).clone();
+        let files = files.ok_or(PruneError::Unrecorded(SinkFault::Closed))?;
         let signed = || self.checkpoint_now().ok_or(PruneError::Unsigned);
-        let plan = Plan::of(&self.shared.files, retention, signed()?.size())?;
+        let plan = Plan::of(&files, retention, signed()?.size())?;
         let Some(plan) = plan else {
             return Ok(Pruned::default());
         };
@@ -343,7 +346,7 @@ impl Builder {
                 dir: self.dir,
                 queue,
                 progress,
-                files: beside,
+                files: Mutex::new(Some(beside)),
                 pruning: Mutex::new(()),
                 patience: self.pace.patience,
                 recovery,
@@ -492,6 +495,7 @@ impl Shared {
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
         let kept = threads.keeper.join();
+        lock(&self.files).take();
         match (written, watched, kept) {
             (Ok(written), Ok(()), Ok(())) => written,
             _ => Err(CloseError {

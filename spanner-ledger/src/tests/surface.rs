@@ -223,3 +223,15 @@ fn reports_credentials_that_must_be_replaced_soon() {
     );
     assert_eq!(due(400).0, Vec::<String>::new());
 }
+
+#[test]
+fn a_closed_ledger_leaves_its_directory_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("ledger");
+    let ledger = Ledger::open(&place).unwrap();
+    let another = ledger.clone();
+    assert!(Ledger::open(&place).is_err());
+    ledger.close().unwrap();
+    Ledger::open(&place).unwrap().close().unwrap();
+    assert!(another.prune(&crate::Retention::new().segments(1)).is_err());
+}
