@@ -608,7 +608,8 @@ async fn explains_to_each_what_they_may_know() {
 async fn bad_input_is_told_and_changes_nothing() {
     let world = World::new().await;
     let model = "acme/sentiment";
-    let rows: [(&str, &str, &[u8], u16, &str); 12] = [
+    let rows: [(&str, &str, &[u8], u16, &str); 13] = [
+        ("GET", "promotions?standing=AAA", b"", 400, "standing"),
         ("POST", "promotions", b"", 400, "body"),
         ("POST", "promotions", b"{", 400, "body"),
         ("POST", "promotions", b"[]", 400, "body"),

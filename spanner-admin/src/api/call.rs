@@ -225,6 +225,13 @@ impl<'c> Call<'c> {
             None => None,
         };
         let standing = query.get(1).cloned().flatten();
+        if let Some(word) = &standing
+            && !view::STANDINGS.contains(&word.as_str())
+        {
+            let advice = format!("the standings are {}", view::STANDINGS.join(", "));
+            let what = "there is no such standing";
+            return Err(Reply::malformed("standing", &what, &advice));
+        }
         let told = self.promotions.look(|history| {
             let all = history.promotions().filter(|promotion| {
                 let here = environment.as_ref();

@@ -105,6 +105,17 @@ pub(super) fn guarding(guardrail: &Guarding) -> Value {
     })
 }
 
+/// All words of standings.
+pub(super) const STANDINGS: [&str; 7] = [
+    "open",
+    "promoted",
+    "emergency",
+    "adopted",
+    "rejected",
+    "withdrawn",
+    "rolled_back",
+];
+
 /// The word of a standing.
 pub(super) const fn standing(standing: Standing) -> &'static str {
     match standing {
