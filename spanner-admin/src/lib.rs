@@ -13,8 +13,9 @@
 //! 3. A step is an event in the ledger before it has any effect. What is in force is what the
 //!    events say; opening the ledger again leads to the same.
 //! 4. Every step is decided by the guard, in the environment that it is about, and recorded as
-//!    a decision of its own: `promote` to propose, promote and roll back, `approve` to approve
-//!    and reject, `administer` for an emergency.
+//!    a decision of its own: `promote`, at either end of the way, to propose, promote and roll
+//!    back; `approve`, where it is to go, to approve and reject; `administer`, there, for an
+//!    emergency.
 //! 5. An approval is of the model, the revision, the manifest and the difference of access that
 //!    are shown. Once one of them is another, it counts for nothing.
 //!
@@ -61,7 +62,8 @@
 //! | `POST models/{model}/rollback` | `promote` | to what was in force before, with a `reason` |
 //!
 //! # Caveats
-//! One process keeps the promotions of a ledger; several need a store that they share. Whether a
+//! Whoever can take the ledger away has everything that the files say adopted anew: ship its
+//! checkpoints. One process keeps the promotions of a ledger; several need a store that they share. Whether a
 //! server really serves the revision that was promoted is not looked at: a promotion moves what
 //! may be called, not weights. The same person with accounts at two issuers counts as two.
 

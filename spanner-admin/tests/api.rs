@@ -684,6 +684,14 @@ async fn bad_input_is_told_and_changes_nothing() {
     }
     let long = json!({"model": model, "environment": "production", "revision": "v".repeat(70_000)});
     assert_eq!(world.post(NINA, "promotions", long).await.status, 413);
+    for reason in ["r".repeat(3_000), "one\ntwo".to_owned()] {
+        let body = json!({"environment": "production", "reason": reason});
+        let answer = world.post(ADA, "models/acme/old/rollback", body).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["title"]),
+            (400, &json!("reason"))
+        );
+    }
     let elsewhere = json!({"model": model, "environment": "staging"});
     let answer = world.post(ADA, "promotions", elsewhere).await;
     assert_eq!(answer.body["title"], "no_promotion_rule");

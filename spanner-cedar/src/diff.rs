@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use spanner_core::promotion::ChangeEntry;
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Effect, Environment, IssuerAlias, ModelName,
     Principal, Question, Resource, SubjectId, Timestamp,
@@ -150,18 +151,14 @@ impl Change {
     }
 
     fn on(&self, place: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {place} {}", self.environment, self.holder)?;
-        if let Some(kind) = self.kind {
-            write!(f, " as {kind}")?;
-        }
-        f.write_str(":")?;
-        for (sign, actions) in [(" +", &self.gains), (" -", &self.loses)] {
-            if !actions.is_empty() {
-                let actions: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
-                write!(f, "{sign} {}", actions.join(", "))?;
-            }
-        }
-        Ok(())
+        let Self {
+            holder,
+            gains,
+            loses,
+            ..
+        } = self;
+        let entry = ChangeEntry::new(holder.as_str(), gains.clone(), loses.clone());
+        write!(f, "{} {place} {}", self.environment, entry.only(self.kind))
     }
 }
 

@@ -290,19 +290,19 @@ impl<'c> Call<'c> {
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
-        if let Some(asked) = optional::<Environment>("from", from)?
-            && asked != rule.from
-        {
+        let from = optional::<Environment>("from", from)?;
+        let permit = asker
+            .either(&rule.from, &what.environment, Action::Promote, &what.model)
+            .await?;
+        if let Some(asked) = from.filter(|from| *from != rule.from) {
             let error = StepError::From {
                 into: what.environment,
                 from: rule.from,
                 asked,
             };
-            return Err(Reply::step(&error, None));
+            let decision = Further::done(permit, error.status());
+            return Err(Reply::step(&error, Some(decision)));
         }
-        let permit = asker
-            .either(&rule.from, &what.environment, Action::Promote, &what.model)
-            .await?;
         let decision = permit.id();
         let proposed = self.promotions.propose(what, permit).await;
         let promotion = proposed.map_err(|error| Reply::step(&error, Some(decision)))?;
@@ -323,6 +323,7 @@ impl<'c> Call<'c> {
             }
             Step::Reject => {
                 let Reject { reason } = self.body()?;
+                check_reason("reason", &reason)?;
                 let permit = asker.permit(into, Action::Approve, model).await?;
                 let decision = permit.id();
                 (self.promotions.reject(id, reason, permit).await, decision)
@@ -335,6 +336,9 @@ impl<'c> Call<'c> {
             }
             Step::Promote => {
                 let Promote { emergency } = self.body_or_nothing()?;
+                if let Some(reason) = &emergency {
+                    check_reason("emergency", reason)?;
+                }
                 let permit = match emergency {
                     Some(_) => asker.permit(into, Action::Administer, model).await?,
                     None => asker.either(from, into, Action::Promote, model).await?,
@@ -354,6 +358,7 @@ impl<'c> Call<'c> {
             environment,
             reason,
         } = self.body()?;
+        check_reason("reason", &reason)?;
         let environment: Environment = name("environment", &environment)?;
         let rule = self.promotions.rule(&environment);
         let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
@@ -525,6 +530,22 @@ fn served(
 
 fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
     found.map_err(|error| Reply::step(&error, None))
+}
+
+/// Words that are kept for ever and shown to people: neither endless nor able to forge a line.
+fn check_reason(what: &str, text: &str) -> Result<(), Reply> {
+    const MAX_BYTES: usize = 2_000;
+    if text.len() > MAX_BYTES {
+        let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
+        return Err(Reply::malformed(what, &wrong, "say it shorter"));
+    }
+    match text.chars().any(char::is_control) {
+        true => {
+            let wrong = format!("`{what}` has a control character");
+            Err(Reply::malformed(what, &wrong, "write it on one line"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A name of the request's own.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,6 +20,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use spanner_core::Fault;
 use spanner_tower::BoxError;
 use spanner_tower::surface::Surface;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::promotions::Promotions;
@@ -40,6 +42,9 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// The longest body of a request, in bytes: each holds a few names and a reason.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a body may take to arrive: as long as any that the guard reads itself.
+const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 
 /// The routes of the API, for a guard.
 #[must_use]
@@ -86,7 +91,13 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let collected = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    let collecting = Limited::new(body, MAX_BODY_BYTES).collect();
+    let Ok(collected) = timeout(MAX_BODY_TIME, collecting).await else {
+        let what = "the body did not arrive in time";
+        let advice = "send it at once";
+        let late = Reply::failure(408, Fault::AmbiguousRequest, "body", &what, advice);
+        return Err(late);
+    };
     let collected = collected.map_err(|error| {
         let limit = format!("the body cannot be read: {error}");
         let advice = "send at most 64 KiB of JSON";
