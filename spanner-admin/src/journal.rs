@@ -36,6 +36,17 @@ pub(crate) fn word(step: &Step) -> String {
 
 const PREFIX: &str = "promotion.";
 
+/// What a ledger says of promotions, and what they keep in force, for whoever only reads it: give
+/// the second to [`Cedar::keep`](spanner_cedar::Cedar::keep). Blocks.
+///
+/// # Errors
+/// [`OpenError`] if the ledger cannot be read, or has an event that no promotion can have had.
+pub fn promotions_in(dir: impl AsRef<Path>) -> Result<(History, spanner_cedar::Kept), OpenError> {
+    let Told { history, kept } = read(dir.as_ref())?;
+    let kept = spanner_cedar::Kept::of(&history, kept);
+    Ok((history, kept))
+}
+
 /// Reads what a ledger says. Blocks.
 pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
     let mut told = Told::default();

@@ -74,4 +74,5 @@ mod promotions;
 
 pub use api::{Admin, OPENAPI, surface};
 pub use error::{OpenError, StepError};
+pub use journal::promotions_in;
 pub use promotions::{Claimed, Promotions, Proposed};

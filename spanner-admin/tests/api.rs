@@ -351,6 +351,21 @@ async fn what_changes_after_it_was_proposed_is_not_approved_nor_promoted() {
 }
 
 #[tokio::test]
+async fn whoever_only_reads_a_ledger_learns_what_is_in_force() {
+    let world = World::new().await;
+    world.promoted().await;
+    world.edit(&MANIFEST.replace("group:support", "group:qa"));
+    let folder = Cedar::from_dir(world.dir.path().join("access")).unwrap();
+    let (history, kept) = spanner_admin::promotions_in(world.ledger.dir()).unwrap();
+    folder.keep(kept).unwrap();
+    assert_eq!(history.promotions().count(), 2);
+    let production = "production".parse().unwrap();
+    let model = "acme/sentiment".parse().unwrap();
+    let manifest = folder.manifest(&model, &production).unwrap();
+    assert_eq!(*manifest, *MANIFEST);
+}
+
+#[tokio::test]
 async fn a_file_that_is_edited_changes_nothing_in_production_and_a_restart_neither() {
     let world = World::new().await;
     let id = world.promoted().await;

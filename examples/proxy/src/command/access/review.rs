@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use spanner_admin::promotions_in;
 use spanner_core::Timestamp;
 use spanner_ledger::rotation_report;
 
@@ -20,7 +21,8 @@ pub(in crate::command) struct Review {
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
-    /// A ledger, which tells of grants that nobody uses and credentials that grow old
+    /// A ledger, which tells what is in force as promoted, and of emergencies, grants that nobody
+    /// uses and credentials that grow old
     #[arg(long, value_name = "DIR")]
     ledger: Option<PathBuf>,
 }
@@ -40,9 +42,13 @@ enum Format {
 
 impl Review {
     pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let mut review = self.folder.load(config)?.review();
+        let access = self.folder.load(config)?;
+        let mut review = access.review();
         if let Some(dir) = &self.ledger {
             let (reader, now) = (open(dir)?, Timestamp::now());
+            let (history, kept) = promotions_in(dir)?;
+            access.keep(kept)?;
+            review = access.review().with_history(&history);
             let mut found = decisions(&reader)?;
             review = review.with_decisions(&mut found, now);
             found.end()?;
