@@ -13,10 +13,7 @@ pub(super) fn promotion(
     access: &Cedar,
 ) -> Value {
     let plan = promotion.plan();
-    let candidate = promotion.candidate();
-    let events = history.of(&candidate.model, Some(&plan.into));
-    let own = events.filter(|(event, _)| event.promotion == promotion.id());
-    let own: Vec<&Event> = own.map(|(event, _)| event).collect();
+    let events: Vec<Value> = history.steps(promotion.id()).map(told).collect();
     let approvers: Vec<String> = access
         .promotion(&plan.into)
         .map(|rule| rule.approvers().collect())
@@ -27,7 +24,7 @@ pub(super) fn promotion(
         "base": plan.base,
         "approvers": approvers,
         "difference": difference,
-        "events": own.iter().map(|event| told(event)).collect::<Vec<_>>(),
+        "events": events,
     });
     if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
         view.extend(more);
@@ -38,12 +35,11 @@ pub(super) fn promotion(
 /// One promotion in a list.
 pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
     let (plan, candidate) = (promotion.plan(), promotion.candidate());
-    let events = history.of(&candidate.model, Some(&plan.into));
-    let mut own = events.filter(|(event, _)| event.promotion == promotion.id());
-    let begun = own.next().map(|(event, _)| event.time);
-    let signed = own.filter(|(event, _)| matches!(event.step, Step::Approved { .. }));
+    let mut own = history.steps(promotion.id());
+    let begun = own.next().map(|event| event.time);
+    let signed = own.filter(|event| matches!(event.step, Step::Approved { .. }));
     let approvals: Vec<Value> = signed
-        .map(|(event, _)| json!({"by": event.by, "time": event.time}))
+        .map(|event| json!({"by": event.by, "time": event.time}))
         .collect();
     let current = history.current(&candidate.model, &plan.into);
     json!({

@@ -12,6 +12,8 @@ use crate::name::{Environment, ModelName};
 pub struct History {
     promotions: BTreeMap<RecordId, Promotion>,
     events: Vec<Event>,
+    /// Which of the events are a promotion's.
+    steps: HashMap<RecordId, Vec<usize>>,
     /// What was put in force in an environment and not rolled back, the last one last.
     in_force: HashMap<(ModelName, Environment), Vec<RecordId>>,
 }
@@ -64,6 +66,7 @@ impl History {
             | Step::Withdrawn => {}
         }
         let id = event.promotion;
+        self.steps.entry(id).or_default().push(self.events.len());
         self.events.push(event);
         Ok(&*self
             .promotions
@@ -103,6 +106,12 @@ impl History {
     /// All of them, the oldest first.
     pub fn promotions(&self) -> impl Iterator<Item = &Promotion> {
         self.promotions.values()
+    }
+
+    /// The steps of one promotion, in order.
+    pub fn steps(&self, id: RecordId) -> impl Iterator<Item = &Event> {
+        let places = self.steps.get(&id).into_iter().flatten();
+        places.filter_map(|place| self.events.get(*place))
     }
 
     /// Who did what, in order: everything about a model in an environment, or in all.
