@@ -16,7 +16,7 @@ use spanner_core::{Effect, RecordId, Timestamp};
 
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
-use crate::reader::{Numbered, Reader, Row};
+use crate::reader::{Numbered, Reader, Row, rows};
 use crate::select::{Selection, acting, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
@@ -161,29 +161,7 @@ impl Reader {
     /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
     /// left out.
     pub fn select(&self, selection: &Selection) -> Result<Vec<Row>, ReadError> {
-        let mut rows = Vec::new();
-        let mut places: HashMap<RecordId, usize> = HashMap::new();
-        for numbered in self.known()? {
-            let Numbered { sequence, entry } = numbered?;
-            match entry {
-                Entry::Decision(decision) if selection.takes(&decision) => {
-                    places.insert(decision.id, rows.len());
-                    rows.push(Row {
-                        sequence,
-                        decision: *decision,
-                        outcome: None,
-                    });
-                }
-                Entry::Outcome(outcome) => {
-                    let place = places.remove(&outcome.id);
-                    if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
-                        row.outcome = Some(*outcome);
-                    }
-                }
-                Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
-            }
-        }
-        Ok(rows)
+        rows(self.known()?, |decision| selection.takes(decision))
     }
 
     /// All entries that this version understands.

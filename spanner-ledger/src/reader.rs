@@ -75,29 +75,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if something is damaged or cannot be read.
     pub fn show(&self) -> Result<Vec<Row>, ReadError> {
-        let mut rows = Vec::new();
-        let mut places: HashMap<RecordId, usize> = HashMap::new();
-        for numbered in self.entries()? {
-            let Numbered { sequence, entry } = numbered?;
-            match entry {
-                Entry::Decision(decision) => {
-                    places.insert(decision.id, rows.len());
-                    rows.push(Row {
-                        sequence,
-                        decision: *decision,
-                        outcome: None,
-                    });
-                }
-                Entry::Outcome(outcome) => {
-                    let place = places.remove(&outcome.id);
-                    if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
-                        row.outcome = Some(*outcome);
-                    }
-                }
-                Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
-            }
-        }
-        Ok(rows)
+        rows(self.entries()?, |_| true)
     }
 
     /// The [events](crate::Event) alone, in order. Requests, of which there are most, are passed
@@ -162,6 +140,36 @@ impl Reader {
     fn walk(&self) -> Result<Walk, ReadError> {
         Walk::new(&self.files)
     }
+}
+
+/// The decisions that are wanted, in order, each joined with its outcome.
+pub(crate) fn rows(
+    entries: impl Iterator<Item = Result<Numbered, ReadError>>,
+    wanted: impl Fn(&Decision) -> bool,
+) -> Result<Vec<Row>, ReadError> {
+    let mut rows = Vec::new();
+    let mut places: HashMap<RecordId, usize> = HashMap::new();
+    for numbered in entries {
+        let Numbered { sequence, entry } = numbered?;
+        match entry {
+            Entry::Decision(decision) if wanted(&decision) => {
+                places.insert(decision.id, rows.len());
+                rows.push(Row {
+                    sequence,
+                    decision: *decision,
+                    outcome: None,
+                });
+            }
+            Entry::Outcome(outcome) => {
+                let place = places.remove(&outcome.id);
+                if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
+                    row.outcome = Some(*outcome);
+                }
+            }
+            Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
+        }
+    }
+    Ok(rows)
 }
 
 /// An iterator over the entries of a ledger. Ends after damage; goes on after an entry that
