@@ -15,7 +15,7 @@ use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
     Checkpoint, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
-    Tree, key_of,
+    key_of,
 };
 use crate::files::Files;
 use crate::files::disk::Disk;
@@ -107,7 +107,7 @@ struct Threads {
 impl Ledger {
     /// Opens the ledger in a directory, which is made if need be, with the defaults.
     ///
-    /// Reads the whole ledger (about a second per gigabyte), cuts what a crash left
+    /// Reads the whole ledger (less than a second per gigabyte), cuts what a crash left
     /// unfinished, and gives every decision without an outcome the outcome `unknown`.
     ///
     /// # Errors
@@ -322,8 +322,7 @@ impl Builder {
     ) -> Result<Ledger, OpenError> {
         let evidence = self.evidence(Arc::clone(&beside))?;
         let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
-        let (next, tree) = (found.next, found.tree.clone());
-        let mut log = Log::new(files, self.durability, self.segment_bytes, next);
+        let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
         let vkey = evidence.key.verifier().to_string();
         let recovery = found
             .close(&mut log, &vkey)
@@ -338,7 +337,7 @@ impl Builder {
             self.durability,
             self.pace,
         );
-        let keeper = self.keeper(evidence, tree, &progress);
+        let keeper = self.keeper(evidence, &progress);
         let threads =
             Threads::start(&queue, writer, keeper).map_err(|source| self.failed(source))?;
         Ok(Ledger {
@@ -382,10 +381,10 @@ impl Builder {
         Ok(evidence)
     }
 
-    fn keeper(&mut self, evidence: Evidence, tree: Tree, progress: &SharedProgress) -> Keeper {
+    fn keeper(&mut self, evidence: Evidence, progress: &SharedProgress) -> Keeper {
         let sinks = std::mem::take(&mut self.sinks);
         let pace = self.pace.checkpoint;
-        Keeper::new(evidence, tree, Arc::clone(progress), sinks, pace)
+        Keeper::new(evidence, Arc::clone(progress), sinks, pace)
     }
 
     fn limits(&self) -> Limits {

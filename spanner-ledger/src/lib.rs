@@ -50,6 +50,7 @@ mod error;
 mod evidence;
 mod files;
 mod frame;
+mod head;
 mod history;
 mod ledger;
 mod log;

@@ -1,21 +1,21 @@
 //! Reopening: what a crash left is cut, made durable and closed.
 //!
 //! All segments are read, since a decision may wait for its outcome in any of them. That
-//! takes about a second per gigabyte, and memory for the identifiers of open decisions only.
+//! takes less than a second per gigabyte, and memory for the identifiers of open decisions only.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use spanner_core::RecordId;
 use spanner_core::record::Outcome;
 
 use crate::entry::Entry;
 use crate::error::ReadError;
-use crate::evidence::{Evidence, Tree};
+use crate::evidence::Evidence;
 use crate::files::Files;
+use crate::head::Head;
 use crate::log::Log;
 use crate::retention::sweep;
 use crate::scan::{Stored, Tail, Walk, segment_name};
@@ -58,8 +58,6 @@ pub(crate) struct Found {
     pub(crate) next: u64,
     torn_bytes: u64,
     open: HashSet<RecordId>,
-    /// The tree over all entries.
-    pub(crate) tree: Tree,
 }
 
 /// Reads all there is, holds it against what is signed, and cuts what was never acknowledged,
@@ -76,7 +74,7 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
             found.note(&stored);
         }
         found.next = walk.next();
-        found.tree = opening.end(found.next)?;
+        opening.end(found.next)?;
         let tail = walk.tail();
         torn_bytes += tail.map_or(0, |tail| tail.torn);
         // A segment without entries would be in the way of the next one of its name.
@@ -136,24 +134,15 @@ impl Found {
     }
 
     fn note(&mut self, stored: &Stored) {
-        /// As much of an entry as matters here.
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            kind: &'a str,
-            id: Option<RecordId>,
-        }
-        // An entry that a newer version wrote is whole, and that is enough.
-        let Ok(head) = serde_json::from_slice::<Head<'_>>(&stored.payload) else {
-            return;
-        };
-        match (head.kind, head.id) {
-            ("decision", Some(id)) => {
+        match Head::of(&stored.payload) {
+            Head::Decision(id) => {
                 self.open.insert(id);
             }
-            ("outcome", Some(id)) => {
+            Head::Outcome(id) => {
                 self.open.remove(&id);
             }
-            _ => {}
+            // An entry that a newer version wrote is whole, and that is enough.
+            Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
         }
     }
 }

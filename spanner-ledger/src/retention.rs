@@ -26,6 +26,7 @@ use crate::error::ReadError;
 use crate::evidence::{Tree, leaf};
 use crate::files::Files;
 use crate::frame::{Frame, Header};
+use crate::head::Head;
 use crate::log::salt;
 use crate::scan::{Stored, Walk, kept_name, segment_name};
 
@@ -232,12 +233,14 @@ impl Plan {
             if stored.sequence >= self.end {
                 break;
             }
-            match serde_json::from_slice(&stored.payload) {
-                Ok(Head { kind, id, .. }) if kind == "decision" => unsettled.extend(id),
-                Ok(Head { kind, id, .. }) if kind == "outcome" => {
-                    id.map(|id| unsettled.remove(&id));
+            match Head::of(&stored.payload) {
+                Head::Decision(id) => {
+                    unsettled.insert(id);
                 }
-                _ => {}
+                Head::Outcome(id) => {
+                    unsettled.remove(&id);
+                }
+                Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
             }
         }
         Ok(unsettled)
@@ -269,28 +272,27 @@ pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
     }
 }
 
-/// As much of an entry as matters here.
-#[derive(Deserialize)]
-struct Head {
-    kind: String,
-    id: Option<RecordId>,
+fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
+    match Head::of(&stored.payload) {
+        Head::Decision(id) => unsettled.contains(&id),
+        Head::Outcome(_) | Head::Gap | Head::Count => false,
+        Head::Event => !matches!(
+            members(stored).event.as_deref(),
+            Some("ledger.opened" | "ledger.closed")
+        ),
+        Head::Unknown => true,
+    }
+}
+
+/// What is asked of some entries, as far as they say it.
+#[derive(Deserialize, Default)]
+struct Members {
     event: Option<String>,
     time: Option<Timestamp>,
 }
 
-fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
-    let Ok(head) = serde_json::from_slice::<Head>(&stored.payload) else {
-        return true;
-    };
-    match head.kind.as_str() {
-        "decision" => head.id.is_some_and(|id| unsettled.contains(&id)),
-        "outcome" | "gap" | "count" => false,
-        "event" => !matches!(
-            head.event.as_deref(),
-            Some("ledger.opened" | "ledger.closed")
-        ),
-        _ => true,
-    }
+fn members(stored: &Stored) -> Members {
+    serde_json::from_slice(&stored.payload).unwrap_or_default()
 }
 
 /// The first entries of the segments that are left.
@@ -309,8 +311,7 @@ fn segments(files: &Arc<dyn Files>) -> Result<Vec<u64>, ReadError> {
 fn begins(files: &Arc<dyn Files>, first: u64) -> Result<Option<Timestamp>, ReadError> {
     let mut walk = Walk::from(Arc::clone(files), first)?;
     let stored = walk.step()?;
-    let head = stored.and_then(|stored| serde_json::from_slice::<Head>(&stored.payload).ok());
-    Ok(head.and_then(|head| head.time))
+    Ok(stored.and_then(|stored| members(&stored).time))
 }
 
 fn wrong(source: io::Error) -> ReadError {

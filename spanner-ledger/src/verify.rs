@@ -14,7 +14,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
 use spanner_core::RecordId;
 use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
@@ -26,6 +25,7 @@ use crate::evidence::{
     leaf, newest, tiles,
 };
 use crate::files::Files;
+use crate::head::Head;
 use crate::reader::Reader;
 use crate::retention::PRUNED;
 use crate::scan::{Stored, Walk, kept_name};
@@ -228,11 +228,11 @@ impl Reader {
         }
         let stored = self.stored(sequence)?;
         let tree = tiles::Stored::of(self.files(), have);
-        if !Leaves::of(Arc::clone(self.files()), have).has(&stored)? {
+        let leaf = leaf(&stored);
+        if !Leaves::of(Arc::clone(self.files()), have).has(sequence, leaf)? {
             return Err(ReadError::Tampered { sequence });
         }
         let hashes = prove_record(size, sequence, &tree).map_err(|fault| tree.fault(&fault))?;
-        let leaf = leaf(&stored);
         tlog_tiles::check_record(&hashes, size, at.hash(), sequence, leaf)
             .map_err(|_| ReadError::Forked { size, agreed: 0 })?;
         let entry = if stored.uncertain {
@@ -382,27 +382,26 @@ impl<'a> Check<'a> {
     fn read(&mut self) -> Result<(), ReadError> {
         while let Some(stored) = self.walk.step()? {
             self.found.entries += 1;
-            self.note(&stored);
-            let fits = self.leaves.has(&stored);
-            match fits {
+            let (sequence, leaf) = (stored.sequence, leaf(&stored));
+            self.note(&stored, leaf);
+            match self.leaves.has(sequence, leaf) {
                 Ok(true) => {}
                 Ok(false) => {
-                    let sequence = stored.sequence;
                     self.suspect.get_or_insert(ReadError::Tampered { sequence });
                 }
                 Err(fault) => {
                     self.suspect.get_or_insert(fault);
                 }
             }
-            self.grow(&stored)?;
+            self.grow(sequence, leaf)?;
         }
         let tail = self.walk.tail();
         self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
         Ok(())
     }
 
-    fn grow(&mut self, stored: &Stored) -> Result<(), ReadError> {
-        for tile in self.follower.take(stored) {
+    fn grow(&mut self, sequence: u64, leaf: Hash) -> Result<(), ReadError> {
+        for tile in self.follower.take(sequence, leaf) {
             if tile.level > 0 {
                 self.check_tile(tile.level, tile.index, &tile.hashes);
             }
@@ -482,25 +481,21 @@ impl<'a> Check<'a> {
         })
     }
 
-    fn note(&mut self, stored: &Stored) {
+    fn note(&mut self, stored: &Stored, leaf: Hash) {
         if stored.sequence < self.found.pruned {
-            self.kept.push(leaf(stored));
+            self.kept.push(leaf);
         }
-        let Ok(head) = serde_json::from_slice::<Head<'_>>(&stored.payload) else {
-            self.found.unknown += 1;
-            return;
-        };
-        match (head.kind, head.id) {
-            ("decision", Some(id)) => {
+        match Head::of(&stored.payload) {
+            Head::Decision(id) => {
                 self.open.insert(id);
             }
-            ("outcome", Some(id)) => {
+            Head::Outcome(id) => {
                 self.open.remove(&id);
             }
-            ("gap", _) => self.found.gaps += 1,
-            ("count", _) => {}
-            ("event", _) => self.note_pruning(&stored.payload),
-            _ => self.found.unknown += 1,
+            Head::Gap => self.found.gaps += 1,
+            Head::Count => {}
+            Head::Event => self.note_pruning(&stored.payload),
+            Head::Unknown => self.found.unknown += 1,
         }
     }
 
@@ -514,14 +509,6 @@ impl<'a> Check<'a> {
             self.said = root.map(str::to_owned);
         }
     }
-}
-
-/// As much of an entry as matters here; the whole of each would take most of the time.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    kind: &'a str,
-    id: Option<RecordId>,
 }
 
 fn member<'a>(event: &'a Event, name: &str) -> Option<&'a Value> {

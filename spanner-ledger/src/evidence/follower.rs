@@ -47,14 +47,14 @@ impl Follower {
     }
 
     /// Takes the next entry. Answers with the tiles that became full.
-    pub(crate) fn take(&mut self, stored: &Stored) -> Vec<Full> {
+    pub(crate) fn take(&mut self, sequence: u64, leaf: Hash) -> Vec<Full> {
         let mut full = Vec::new();
-        while self.tree.size() < stored.sequence {
+        while self.tree.size() < sequence {
             // A fault lost it.
             full.extend(self.tree.push(record_hash(&[])));
         }
-        if self.tree.size() == stored.sequence {
-            full.extend(self.tree.push(leaf(stored)));
+        if self.tree.size() == sequence {
+            full.extend(self.tree.push(leaf));
         }
         full
     }
@@ -69,20 +69,21 @@ impl Leaves {
         }
     }
 
-    /// Whether an entry is the one that stands in the tree; entries after it do not count.
-    pub(crate) fn has(&mut self, stored: &Stored) -> Result<bool, ReadError> {
-        if stored.sequence >= self.size {
+    /// Whether an entry's leaf is the one that stands in the tree; entries after it do not
+    /// count.
+    pub(crate) fn has(&mut self, sequence: u64, leaf: Hash) -> Result<bool, ReadError> {
+        if sequence >= self.size {
             return Ok(true);
         }
-        let index = stored.sequence / WIDTH as u64;
-        let place = usize::try_from(stored.sequence % WIDTH as u64).unwrap_or_default();
+        let index = sequence / WIDTH as u64;
+        let place = usize::try_from(sequence % WIDTH as u64).unwrap_or_default();
         if self.tile.as_ref().is_none_or(|(at, _)| *at != index) {
             let hashes = tiles::read(&*self.files, self.size, 0, index)?;
             self.tile = Some((index, hashes));
         }
         let tile = self.tile.as_ref();
         let signed = tile.and_then(|(_, hashes)| hashes.get(place));
-        Ok(signed == Some(&leaf(stored)))
+        Ok(signed == Some(&leaf))
     }
 }
 

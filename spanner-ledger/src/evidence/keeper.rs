@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follower::Follower;
-use super::opened::{Evidence, write_full};
-use super::tree::{Full, Tree};
+use super::follower::{Follower, leaf};
+use super::opened::Evidence;
+use super::tree::Full;
 use super::{CHECKPOINT, Checkpoint, CheckpointSink, SharedProgress, SigningKey};
 use super::{put, tiles, write};
 use crate::error::ReadError;
@@ -36,7 +36,6 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(
         evidence: Evidence,
-        tree: Tree,
         progress: SharedProgress,
         sinks: Vec<Box<dyn CheckpointSink>>,
         pace: Duration,
@@ -49,7 +48,7 @@ impl Keeper {
             key: evidence.key,
             sinks,
             pace,
-            follower: Follower::of(tree),
+            follower: Follower::of(evidence.tree),
             walk: None,
             unwritten: Vec::new(),
             superfluous: Vec::new(),
@@ -125,7 +124,8 @@ impl Keeper {
                 let sequence = self.follower.tree.size();
                 return Err(ReadError::NoEntry { sequence });
             }
-            self.unwritten.extend(self.follower.take(&stored));
+            let full = self.follower.take(stored.sequence, leaf(&stored));
+            self.unwritten.extend(full);
             if self.unwritten.len() >= TILES_AT_ONCE {
                 self.flush()?;
             }
@@ -197,6 +197,18 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Writes tiles, durably.
+fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
+    let mut folders = BTreeSet::new();
+    for tile in full {
+        let name = tiles::name(tile.level, tile.index, tile.hashes.len());
+        write(files, &name, &tiles::bytes(&tile.hashes))?;
+        folders.extend(name.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+    }
+    let mut folders = folders.iter();
+    folders.try_for_each(|folder| files.sync_folder(folder))
 }
 
 /// Tells whoever waits that there will be no more checkpoints, however the keeper ends.

@@ -1,14 +1,13 @@
 //! The evidence of a ledger that is being opened.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
 use super::VerifierKey;
-use super::follower::{Expected, Follower, Leaves};
-use super::tree::{Full, Tree};
+use super::follower::{Expected, Follower, Leaves, leaf};
+use super::tree::Tree;
 use super::{CHECKPOINT, Checkpoint, KEY, KeyError, MAX_NOTE_BYTES, SigningKey, VKEY};
-use super::{put, read, tiles, write};
+use super::{put, read, tiles};
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::scan::{Stored, Walk};
@@ -20,20 +19,22 @@ pub(crate) struct Evidence {
     pub(crate) key: SigningKey,
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Of the entries that the checkpoint covers; empty if its tiles are lost.
-    tree: Tree,
+    pub(crate) tree: Tree,
     /// What was shipped and must be so.
     shipped: Vec<Checkpoint>,
 }
 
-/// Goes over the entries of a ledger once, when it is opened.
+/// Goes over the entries of a ledger once, when it is opened. Reads only: the tree over what
+/// is not signed yet is the keeper's to write.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    files: Arc<dyn Files>,
     follower: Follower,
     leaves: Leaves,
     expected: Expected,
     /// Entries below this are believed without looking.
     from: u64,
+    /// Entries below this are in the tree already.
+    have: u64,
     signed: u64,
 }
 
@@ -92,11 +93,11 @@ impl Evidence {
         }
         let above = above.iter().map(|shipped| (shipped.size(), shipped.hash()));
         Ok(Opening {
-            files: Arc::clone(&self.files),
             follower: Follower::of(self.tree.clone()),
             leaves: Leaves::of(Arc::clone(&self.files), have),
             expected: Expected::of(above),
             from: walk.last_segment().min(have),
+            have,
             signed: self.size(),
         })
     }
@@ -105,15 +106,16 @@ impl Evidence {
 impl Opening {
     /// Takes the next entry.
     pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), ReadError> {
-        if stored.sequence < self.from {
+        let signed = (self.from..self.have).contains(&stored.sequence);
+        let awaited = stored.sequence >= self.have && self.expected.unreached().is_some();
+        if !signed && !awaited {
             return Ok(());
         }
-        if !self.leaves.has(stored)? {
-            let sequence = stored.sequence;
+        let (sequence, leaf) = (stored.sequence, leaf(stored));
+        if !self.leaves.has(sequence, leaf)? {
             return Err(ReadError::Tampered { sequence });
         }
-        let full = self.follower.take(stored);
-        write_full(&*self.files, &full).map_err(|source| tiles::failed("tile", source))?;
+        self.follower.take(sequence, leaf);
         let checked = self.expected.check(&self.follower.tree);
         checked.map_err(|size| ReadError::Forked {
             size,
@@ -121,26 +123,14 @@ impl Opening {
         })
     }
 
-    /// The entries are at their end. Answers with the tree over them.
-    pub(crate) fn end(self, entries: u64) -> Result<Tree, ReadError> {
+    /// The entries are at their end.
+    pub(crate) fn end(self, entries: u64) -> Result<(), ReadError> {
         let signed = self.expected.unreached().unwrap_or(0).max(self.signed);
         match entries < signed {
             true => Err(ReadError::Cut { entries, signed }),
-            false => Ok(self.follower.tree),
+            false => Ok(()),
         }
     }
-}
-
-/// Writes tiles, durably.
-pub(crate) fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
-    let mut folders = BTreeSet::new();
-    for tile in full {
-        let name = tiles::name(tile.level, tile.index, tile.hashes.len());
-        write(files, &name, &tiles::bytes(&tile.hashes))?;
-        folders.extend(name.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
-    }
-    let mut folders = folders.iter();
-    folders.try_for_each(|folder| files.sync_folder(folder))
 }
 
 /// Why there is no key.
@@ -249,7 +239,7 @@ fn recount(files: &Arc<dyn Files>, checkpoint: &Checkpoint) -> Result<(), ReadEr
             let (entries, signed) = (walk.next(), checkpoint.size());
             return Err(ReadError::Cut { entries, signed });
         };
-        follower.take(&stored);
+        follower.take(stored.sequence, leaf(&stored));
     }
     let checked = expected.check(&follower.tree);
     checked.map_err(|size| ReadError::Forked { size, agreed: 0 })

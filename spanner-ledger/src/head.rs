@@ -1,0 +1,116 @@
+//! As much of an entry as it takes to tell which record it belongs to.
+//!
+//! Whoever goes over a whole ledger needs no more, and reading the JSON of each entry would
+//! take most of the time. What this crate wrote begins with its kind and identifier, and is
+//! told by that beginning; anything else is read as JSON.
+
+use serde::Deserialize;
+use spanner_core::RecordId;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Head {
+    Decision(RecordId),
+    Outcome(RecordId),
+    Gap,
+    Count,
+    Event,
+    /// Of a newer version.
+    Unknown,
+}
+
+impl Head {
+    pub(crate) fn of(payload: &[u8]) -> Self {
+        quick(payload).unwrap_or_else(|| read(payload))
+    }
+}
+
+/// By its first bytes, if they are as this crate writes them.
+fn quick(payload: &[u8]) -> Option<Head> {
+    let rest = payload.strip_prefix(br#"{"kind":""#)?;
+    let (of, rest): (fn(RecordId) -> Head, &[u8]) = match rest.strip_prefix(b"decision") {
+        Some(rest) => (Head::Decision, rest),
+        None => (Head::Outcome, rest.strip_prefix(b"outcome")?),
+    };
+    let (id, rest) = rest
+        .strip_prefix(br#"","id":""#)?
+        .split_first_chunk::<ID>()?;
+    let id = str::from_utf8(id).ok()?.parse().ok()?;
+    rest.starts_with(b"\"").then(|| of(id))
+}
+
+fn read(payload: &[u8]) -> Head {
+    #[derive(Deserialize)]
+    struct Members<'a> {
+        #[serde(borrow)]
+        kind: &'a str,
+        id: Option<RecordId>,
+    }
+    match serde_json::from_slice::<Members<'_>>(payload) {
+        Ok(Members { kind, id }) => match (kind, id) {
+            ("decision", Some(id)) => Head::Decision(id),
+            ("outcome", Some(id)) => Head::Outcome(id),
+            ("gap", _) => Head::Gap,
+            ("count", _) => Head::Count,
+            ("event", _) => Head::Event,
+            _ => Head::Unknown,
+        },
+        Err(_) => Head::Unknown,
+    }
+}
+
+/// A UUID in text (RFC 9562 §4).
+const ID: usize = 36;
+
+#[cfg(test)]
+mod tests {
+    use spanner_core::Timestamp;
+    use spanner_core::record::Outcome;
+
+    use super::*;
+    use crate::entry::Entry;
+
+    const ID: &str = "019ab5d3-2ad4-7e39-8a31-8a2e3b1c0d01";
+
+    #[test]
+    fn what_is_written_is_told_by_its_beginning() {
+        let id: RecordId = ID.parse().unwrap();
+        let outcome = Entry::Outcome(Box::new(Outcome::crashed(id, Timestamp::UNIX_EPOCH)));
+        let payload = outcome.payload().unwrap();
+        assert_eq!(quick(&payload), Some(Head::Outcome(id)));
+        assert_eq!(read(&payload), Head::Outcome(id));
+        let decision = format!(r#"{{"kind":"decision","id":"{ID}","time":"x"}}"#);
+        assert_eq!(quick(decision.as_bytes()), Some(Head::Decision(id)));
+        assert_eq!(read(decision.as_bytes()), Head::Decision(id));
+    }
+
+    #[test]
+    fn anything_else_is_read_as_json() {
+        let id: RecordId = ID.parse().unwrap();
+        let rows = [
+            (
+                format!(r#"{{"id":"{ID}","kind":"decision"}}"#),
+                Head::Decision(id),
+            ),
+            (
+                format!(r#"{{ "kind":"outcome","id":"{ID}"}}"#),
+                Head::Outcome(id),
+            ),
+            (r#"{"kind":"event","id":"x"}"#.to_owned(), Head::Unknown),
+            (r#"{"kind":"event"}"#.to_owned(), Head::Event),
+            (r#"{"kind":"gap"}"#.to_owned(), Head::Gap),
+            (r#"{"kind":"count"}"#.to_owned(), Head::Count),
+            (r#"{"kind":"decision"}"#.to_owned(), Head::Unknown),
+            (r#"{"kind":"decision","id":"é"#.to_owned(), Head::Unknown),
+            (r#"{"kind":"decision","id":"""#.to_owned(), Head::Unknown),
+            (
+                format!(r#"{{"kind":"decisions","id":"{ID}"}}"#),
+                Head::Unknown,
+            ),
+            (String::new(), Head::Unknown),
+        ];
+        for (payload, expected) in rows {
+            assert_eq!(Head::of(payload.as_bytes()), expected, "{payload}");
+        }
+    }
+}
