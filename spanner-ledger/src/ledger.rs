@@ -8,9 +8,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use spanner_core::record::{Decision, Outcome};
-use spanner_core::{Acknowledgement, AuditSink, Count, Effect, Receipt, Room, SinkFault};
+use spanner_core::{
+    Acknowledgement, AuditSink, Count, Effect, Receipt, Room, SinkFault, Timestamp,
+};
 
 use crate::MAX_ENTRY_BYTES;
+use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
@@ -83,6 +86,7 @@ pub struct Builder {
     key: Option<SigningKey>,
     sinks: Vec<Box<dyn CheckpointSink>>,
     pub(crate) pace: Pace,
+    pub(crate) wall: fn() -> Timestamp,
 }
 
 struct Shared {
@@ -131,6 +135,7 @@ impl Ledger {
             key: None,
             sinks: Vec::new(),
             pace: Pace::default(),
+            wall: Timestamp::now,
         }
     }
 
@@ -325,7 +330,7 @@ impl Builder {
         let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
         let vkey = evidence.key.verifier().to_string();
         let recovery = found
-            .close(&mut log, &vkey)
+            .close(&mut log, &vkey, (self.wall)())
             .map_err(|source| self.failed(source))?;
         let progress = Progress::new(log.next(), log.durable(), evidence.checkpoint.clone());
         let progress = Arc::new(progress);
@@ -336,6 +341,7 @@ impl Builder {
             log,
             self.durability,
             self.pace,
+            Clock::new(self.wall),
         );
         let keeper = self.keeper(evidence, &progress);
         let threads =

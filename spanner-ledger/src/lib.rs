@@ -44,6 +44,7 @@
 //! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the
 //! JSON of an entry, byte for byte.
 
+mod clock;
 mod csv;
 mod entry;
 mod error;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use spanner_core::RecordId;
 use spanner_core::record::Outcome;
 
+use crate::clock::behind;
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::evidence::Evidence;
@@ -58,6 +59,8 @@ pub(crate) struct Found {
     pub(crate) next: u64,
     torn_bytes: u64,
     open: HashSet<RecordId>,
+    /// The time of the last entry.
+    last: Option<Timestamp>,
 }
 
 /// Reads all there is, holds it against what is signed, and cuts what was never acknowledged,
@@ -69,10 +72,13 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
         let mut found = Found::default();
         let mut walk = Walk::new(files)?;
         let mut opening = evidence.opening(&walk)?;
+        let mut last = None;
         while let Some(stored) = walk.step()? {
             opening.take(&stored)?;
             found.note(&stored);
+            last = Some(stored);
         }
+        found.last = last.and_then(|stored| stored.time());
         found.next = walk.next();
         opening.end(found.next)?;
         let tail = walk.tail();
@@ -110,8 +116,10 @@ fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
 
 impl Found {
     /// Closes what was left open, in the ledger itself.
-    pub(crate) fn close(self, log: &mut Log, vkey: &str) -> io::Result<Recovery> {
-        let time = Timestamp::now();
+    pub(crate) fn close(self, log: &mut Log, vkey: &str, time: Timestamp) -> io::Result<Recovery> {
+        if let Some(stepped) = self.last.and_then(|last| behind(last, time)) {
+            append(log, [stepped])?;
+        }
         let outcome = |id: &RecordId| Entry::Outcome(Box::new(Outcome::crashed(*id, time)));
         let mut open: Vec<RecordId> = self.open.into_iter().collect();
         open.sort_unstable();

@@ -277,22 +277,21 @@ fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
         Head::Decision(id) => unsettled.contains(&id),
         Head::Outcome(_) | Head::Gap | Head::Count => false,
         Head::Event => !matches!(
-            members(stored).event.as_deref(),
+            word(stored).as_deref(),
             Some("ledger.opened" | "ledger.closed")
         ),
         Head::Unknown => true,
     }
 }
 
-/// What is asked of some entries, as far as they say it.
-#[derive(Deserialize, Default)]
-struct Members {
-    event: Option<String>,
-    time: Option<Timestamp>,
-}
-
-fn members(stored: &Stored) -> Members {
-    serde_json::from_slice(&stored.payload).unwrap_or_default()
+/// The word of an event.
+fn word(stored: &Stored) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Worded {
+        event: String,
+    }
+    let worded = serde_json::from_slice::<Worded>(&stored.payload);
+    worded.ok().map(|worded| worded.event)
 }
 
 /// The first entries of the segments that are left.
@@ -311,7 +310,7 @@ fn segments(files: &Arc<dyn Files>) -> Result<Vec<u64>, ReadError> {
 fn begins(files: &Arc<dyn Files>, first: u64) -> Result<Option<Timestamp>, ReadError> {
     let mut walk = Walk::from(Arc::clone(files), first)?;
     let stored = walk.step()?;
-    Ok(stored.and_then(|stored| members(&stored).time))
+    Ok(stored.and_then(|stored| stored.time()))
 }
 
 fn wrong(source: io::Error) -> ReadError {

@@ -17,6 +17,9 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use serde::Deserialize;
+use spanner_core::Timestamp;
+
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::frame::{Frame, HEADER_BYTES, Header, frame_length};
@@ -30,6 +33,18 @@ pub(crate) struct Stored {
     /// A fault may have lost it: the next segment says that it was not synced by then. Only
     /// where the durability is not `PowerLoss`.
     pub(crate) uncertain: bool,
+}
+
+impl Stored {
+    /// When it happened, if it says so.
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        #[derive(Deserialize)]
+        struct Timed {
+            time: Timestamp,
+        }
+        let timed = serde_json::from_slice::<Timed>(&self.payload);
+        timed.ok().map(|timed| timed.time)
+    }
 }
 
 /// How a ledger ends.

@@ -1,5 +1,6 @@
 //! The ledger under a gate, on a disk that can fail, lose and tear.
 
+mod clock;
 mod crash;
 mod damage;
 mod evidence;

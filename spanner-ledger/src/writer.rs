@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use spanner_core::SinkFault;
 
 use crate::Durability;
+use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::CloseError;
 use crate::evidence::SharedProgress;
@@ -19,6 +20,7 @@ pub(crate) struct Writer {
     log: Log,
     durability: Durability,
     pace: Pace,
+    clock: Clock,
     /// Taken and not yet stored, in order.
     backlog: Vec<Item>,
     /// After a second failure in a row: when to try again.
@@ -64,12 +66,13 @@ impl Default for Pace {
 }
 
 impl Writer {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         queue: SharedQueue,
         progress: SharedProgress,
         log: Log,
         durability: Durability,
         pace: Pace,
+        clock: Clock,
     ) -> Self {
         Self {
             queue,
@@ -77,6 +80,7 @@ impl Writer {
             log,
             durability,
             pace,
+            clock,
             backlog: Vec::new(),
             retry_at: None,
             probe_at: None,
@@ -97,6 +101,9 @@ impl Writer {
             let work = self.queue.take(self.due(), self.retry_at.is_some());
             let last = matches!(work, Work::Last(_));
             let (Work::Items(items) | Work::Last(items)) = work;
+            // Before the entries whose times it explains.
+            let stepped = self.clock.look();
+            self.add(stepped);
             self.backlog.extend(items);
             if last {
                 return self.finish();

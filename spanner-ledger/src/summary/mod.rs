@@ -21,6 +21,7 @@ use serde::Serialize;
 use spanner_core::record::{Decision, OutcomeClass};
 use spanner_core::{Effect, Fault, RecordId, Timestamp};
 
+use crate::clock::CLOCK_STEP;
 use crate::entry::{Counts, Entry, Event};
 use crate::error::ReadError;
 use crate::history::{Approval, Telling};
@@ -74,6 +75,9 @@ pub struct Summary {
     pub public: u64,
     /// Requests that the operator exempted, which are counted only.
     pub exempt: u64,
+    /// How often the wall clock was found to have been set: times before and after do not
+    /// compare.
+    pub clock_steps: u64,
     /// How often the ledger was opened: starts of the service.
     pub starts: u64,
     /// Entries that a newer version wrote and this one does not understand.
@@ -336,6 +340,7 @@ impl<'s> Summing<'s> {
     fn happened(&mut self, sequence: u64, event: &Event) {
         let word = event.event.as_str();
         self.summary.starts += u64::from(word == "ledger.opened");
+        self.summary.clock_steps += u64::from(word == CLOCK_STEP);
         if !word.starts_with("access.") {
             return;
         }

@@ -383,6 +383,12 @@ fn record(summary: &Summary) -> Section {
             "the process ended before these requests did",
         ),
         watched(
+            summary.clock_steps,
+            "clock steps",
+            "the clock was never set",
+            "the clock was set: times before and after do not compare, but sequences do",
+        ),
+        watched(
             summary.not_understood,
             "entries not understood",
             "all entries are understood",

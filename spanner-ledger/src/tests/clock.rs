@@ -1,0 +1,74 @@
+//! The wall clock is set while a ledger is written, and while it is not.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{block_on, entries, open, options, reader};
+use crate::files::sim::Sim;
+use crate::ledger::Builder;
+use crate::{Entry, Ledger, Selection};
+
+/// By how many seconds the clock is wrong.
+static WRONG_BY: AtomicI64 = AtomicI64::new(0);
+
+fn wall() -> Timestamp {
+    let by = SignedDuration::from_secs(WRONG_BY.load(Ordering::Relaxed));
+    Timestamp::now().checked_add(by).unwrap()
+}
+
+fn clocked() -> Builder {
+    let mut builder = options();
+    builder.wall = wall;
+    builder
+}
+
+fn happens(ledger: &Ledger) {
+    block_on(ledger.event("test.happened", Value::Null).unwrap()).unwrap();
+}
+
+#[test]
+fn an_entry_says_that_the_clock_was_set() {
+    let sim = Sim::default();
+    let ledger = open(clocked(), &sim).unwrap();
+    happens(&ledger);
+    for hours in [1, -1] {
+        WRONG_BY.store(hours * 3_600, Ordering::Relaxed);
+        happens(&ledger);
+        happens(&ledger);
+    }
+    ledger.close().unwrap();
+    // What was written last is an entry's own time, which is right here.
+    WRONG_BY.store(-3_600, Ordering::Relaxed);
+    open(clocked(), &sim).unwrap().close().unwrap();
+
+    let words: Vec<String> = entries(&sim)
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Event(event) => Some(event.event),
+            _ => None,
+        })
+        .collect();
+    let (step, happened) = ("ledger.clock_step", "test.happened");
+    let expected = [
+        "ledger.opened",
+        happened,
+        step,
+        happened,
+        happened,
+        step,
+        happened,
+        happened,
+        "ledger.closed",
+        step,
+        "ledger.opened",
+        "ledger.closed",
+    ];
+    assert_eq!(words, expected);
+    let reader = reader(&sim);
+    assert!(reader.verify().verdict.is_sound());
+    let summary = reader.summary(&Selection::new(), Timestamp::now()).unwrap();
+    assert_eq!(summary.clock_steps, 3);
+    assert!(summary.markdown().contains("clock steps"));
+}
