@@ -2,14 +2,22 @@
 //! synced and tear what was written.
 
 pub(crate) mod disk;
+pub(crate) mod kind;
 #[cfg(test)]
 pub(crate) mod sim;
 
 use std::fmt;
 use std::io;
 
+use kind::Doubt;
+
 /// One directory of files.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
+    /// What there is to doubt about the file system.
+    fn doubt(&self) -> Option<Doubt> {
+        None
+    }
+
     /// The names in it.
     fn names(&self) -> io::Result<Vec<String>>;
 

@@ -22,10 +22,11 @@ use crate::evidence::{
 };
 use crate::files::Files;
 use crate::files::disk::Disk;
+use crate::files::kind::Doubt;
 use crate::log::Log;
 use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
-use crate::recovery::{Failure, Recovery, recover};
+use crate::recovery::{Failure, Opened, Recovery, recover};
 use crate::retention::{Plan, PruneError, Pruned, Retention};
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
@@ -325,12 +326,20 @@ impl Builder {
         files: Arc<dyn Files>,
         beside: Arc<dyn Files>,
     ) -> Result<Ledger, OpenError> {
+        let doubt = files.doubt();
+        if let Some(Doubt { name, why }) = doubt {
+            tracing::warn!(dir = %self.dir.display(), file_system = name, "{why}");
+        }
         let evidence = self.evidence(Arc::clone(&beside))?;
         let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
         let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
-        let vkey = evidence.key.verifier().to_string();
+        let opened = Opened {
+            vkey: evidence.key.verifier().to_string(),
+            time: (self.wall)(),
+            file_system: doubt.map(|doubt| doubt.name),
+        };
         let recovery = found
-            .close(&mut log, &vkey, (self.wall)())
+            .close(&mut log, &opened)
             .map_err(|source| self.failed(source))?;
         let progress = Progress::new(log.next(), log.durable(), evidence.checkpoint.clone());
         let progress = Arc::new(progress);

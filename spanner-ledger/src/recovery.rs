@@ -34,6 +34,15 @@ pub struct Recovery {
     pub closed: u64,
 }
 
+/// What `ledger.opened` says beside what was found.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) vkey: String,
+    pub(crate) time: Timestamp,
+    /// The file system's name, if that is one to be doubted.
+    pub(crate) file_system: Option<&'static str>,
+}
+
 /// Why a directory could not be recovered.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -114,9 +123,25 @@ fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
     file.sync()
 }
 
+impl Opened {
+    fn body(&self, recovery: Recovery) -> serde_json::Value {
+        let mut body = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "torn_bytes": recovery.torn_bytes,
+            "closed": recovery.closed,
+            "vkey": self.vkey,
+        });
+        if let (Some(name), Some(body)) = (self.file_system, body.as_object_mut()) {
+            body.insert("file_system".to_owned(), name.into());
+        }
+        body
+    }
+}
+
 impl Found {
     /// Closes what was left open, in the ledger itself.
-    pub(crate) fn close(self, log: &mut Log, vkey: &str, time: Timestamp) -> io::Result<Recovery> {
+    pub(crate) fn close(self, log: &mut Log, opened: &Opened) -> io::Result<Recovery> {
+        let time = opened.time;
         if let Some(stepped) = self.last.and_then(|last| behind(last, time)) {
             append(log, [stepped])?;
         }
@@ -131,13 +156,7 @@ impl Found {
             torn_bytes: self.torn_bytes,
             closed: open.len() as u64,
         };
-        let opened = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "torn_bytes": recovery.torn_bytes,
-            "closed": recovery.closed,
-            "vkey": vkey,
-        });
-        append(log, [Entry::event("ledger.opened", opened)])?;
+        append(log, [Entry::event("ledger.opened", opened.body(recovery))])?;
         Ok(recovery)
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
 
+use super::kind::{self, Doubt};
 use super::{File, Files};
 
 /// A directory on disk: 0700 if created here, its files 0600.
@@ -48,6 +49,10 @@ impl Disk {
 }
 
 impl Files for Disk {
+    fn doubt(&self) -> Option<Doubt> {
+        kind::doubt(&self.dir)
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         let names = fs::read_dir(&self.dir)?.map(|file| file.map(|file| file.file_name()));
         names
