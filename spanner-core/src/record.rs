@@ -110,6 +110,9 @@ pub struct Asserted {
     /// The members of W3C Baggage whose keys the operator asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub baggage: BTreeMap<String, String>,
+    /// How many more of these were claimed, and are left out: past a bound, or no names.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
 }
 
 impl Asserted {
@@ -123,18 +126,24 @@ impl Asserted {
     /// Whether nothing is claimed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.baggage.is_empty()
+        self.addresses.is_empty() && self.baggage.is_empty() && self.left_out == 0
     }
 
-    /// Takes note of an address; those past the bound are left out.
+    /// Takes note of an address; those past the bound are counted only.
     pub fn address(&mut self, address: IpAddr) {
-        if self.addresses.len() < Self::MAX_ADDRESSES {
-            self.addresses.push(address);
+        match self.addresses.len() < Self::MAX_ADDRESSES {
+            true => self.addresses.push(address),
+            false => self.leave_out(),
         }
     }
 
+    /// Counts a claim that cannot be kept.
+    pub fn leave_out(&mut self) {
+        self.left_out = self.left_out.saturating_add(1);
+    }
+
     /// Takes note of a member of baggage; what is past a bound, or is not printable ASCII
-    /// without spaces, is left out.
+    /// without spaces, is counted only.
     pub fn baggage(&mut self, key: &str, value: &str) {
         let fits = |text: &str| {
             (1..=Self::MAX_VALUE_BYTES).contains(&text.len())
@@ -142,8 +151,14 @@ impl Asserted {
         };
         if self.baggage.len() < Self::MAX_BAGGAGE && fits(key) && fits(value) {
             self.baggage.insert(key.to_owned(), value.to_owned());
+        } else {
+            self.leave_out();
         }
     }
+}
+
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What an access that decides nothing yet would have decided.

@@ -136,5 +136,7 @@ mod tests {
         let found = asserted(&headers, &["tenant".to_owned()]);
         assert_eq!(found.addresses.len(), Asserted::MAX_ADDRESSES);
         assert!(found.baggage.is_empty());
+        // Of the 64 members that are looked at, those past 8; and the value.
+        assert_eq!(found.left_out, 56 + 1);
     }
 }
