@@ -79,6 +79,31 @@ impl Action {
         Self::Approve,
     ];
 
+    /// What OpenTelemetry's conventions for generative AI call it on a route of this
+    /// template, where they have a name for it (`gen_ai.operation.name`,
+    /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>).
+    #[must_use]
+    pub fn operation_name(self, template: &str) -> Option<&'static str> {
+        let last = template.rsplit('/').next().unwrap_or_default();
+        match (self, last) {
+            (Self::Embed, _) => Some("embeddings"),
+            (
+                Self::Generate,
+                "chat" | "messages" | "responses" | "converse" | "converse-stream",
+            ) => Some("chat"),
+            (Self::Generate, "completions") if template.ends_with("/chat/completions") => {
+                Some("chat")
+            }
+            (
+                Self::Generate,
+                "completions" | "completion" | "complete" | "infill" | "generate"
+                | "generate_stream",
+            ) => Some("text_completion"),
+            (Self::Generate, _) => Some("generate_content"),
+            _ => None,
+        }
+    }
+
     /// The word that policies, manifests, surfaces and records use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -174,6 +199,27 @@ mod tests {
         }
         assert!("infer".parse::<Action>().is_err());
         assert!("Read".parse::<Action>().is_err());
+    }
+
+    #[test]
+    fn operations_are_named_as_telemetry_names_them() {
+        let rows = [
+            (Action::Generate, "/v1/chat/completions", Some("chat")),
+            (Action::Generate, "/v1/messages", Some("chat")),
+            (Action::Generate, "/v1/completions", Some("text_completion")),
+            (Action::Generate, "/api/generate", Some("text_completion")),
+            (
+                Action::Generate,
+                "/v1beta/models/{model}:generateContent",
+                Some("generate_content"),
+            ),
+            (Action::Embed, "/v1/embeddings", Some("embeddings")),
+            (Action::Predict, "/v1/models/{model}:predict", None),
+            (Action::Read, "/v1/models/{model}", None),
+        ];
+        for (action, template, expected) in rows {
+            assert_eq!(action.operation_name(template), expected, "{template}");
+        }
     }
 
     #[test]

@@ -124,6 +124,18 @@ impl Settlement {
         self.usage.output = usage.output.or(self.usage.output);
     }
 
+    /// What the API has reported of its usage so far.
+    #[must_use]
+    pub const fn reported(&self) -> Usage {
+        self.usage
+    }
+
+    /// Which model answers, so far as the API has reported one.
+    #[must_use]
+    pub fn served_by(&self) -> Option<&str> {
+        self.served.as_deref()
+    }
+
     /// The API reported which model answers; the first report counts.
     pub fn served(&mut self, model: &ModelName) {
         self.served.get_or_insert_with(|| model.to_string());

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use reqwest::blocking::Response;
 use spanner_core::record::Decision;
-use spanner_core::{Action, Effect, Timestamp};
+use spanner_core::{Effect, Timestamp};
 
 use super::item::Item;
 use super::receiver::{Parcel, Undelivered};
@@ -172,12 +172,8 @@ impl Attributes {
         if let Some(promotion) = pair.promotion {
             self.text("spanner.promotion", &promotion.to_string());
         }
-        let operation = match pair.action {
-            Action::Embed => Some("embeddings"),
-            Action::Generate => Some("generate_content"),
-            _ => None,
-        };
-        if let Some(operation) = operation {
+        let route = decision.route.as_deref().unwrap_or_default();
+        if let Some(operation) = pair.action.operation_name(route) {
             self.text("gen_ai.operation.name", operation);
         }
     }

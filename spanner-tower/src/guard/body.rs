@@ -9,9 +9,11 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
+use tracing::Span;
 
 use super::answer::{self, Realm};
 use super::service::fault_of;
+use super::trace;
 use crate::resolve::{Broken, UsageScan, remove_ours};
 
 pin_project! {
@@ -35,6 +37,8 @@ pin_project! {
 /// What is kept until the body ends.
 struct Watch {
     settlement: Settlement,
+    /// Ends with the answer.
+    span: Span,
     broken: Broken,
     realm: Arc<Realm>,
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
@@ -77,6 +81,7 @@ impl<R: Body> GuardBody<R> {
         }
         let watch = Some(Watch {
             settlement,
+            span: Span::current(),
             broken,
             realm: Arc::clone(realm),
             remaining,
@@ -130,6 +135,12 @@ fn blame(frame: &mut Frame<Bytes>) {
         if let Some(whose) = fault_of(StatusCode::OK, grpc_status(trailers)) {
             trailers.insert(answer::FAULT, answer::fault(whose));
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        trace::ended(&self.span, &self.settlement);
     }
 }
 

@@ -41,6 +41,7 @@ mod layer;
 mod permitted;
 mod resource;
 mod service;
+mod trace;
 
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};

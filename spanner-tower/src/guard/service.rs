@@ -19,8 +19,7 @@ use spanner_core::{
     Refused, Settlement, Target, UnknownRoute,
 };
 use tower_service::Service;
-use tracing::field::Empty;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::asserted::asserted;
@@ -31,6 +30,7 @@ use super::frames::{self, Upgrade};
 use super::further::{Further, FurtherRefused, InGuardsName};
 use super::permitted::{Peer, Permitted};
 use super::resource::Published;
+use super::trace;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
@@ -194,6 +194,9 @@ impl Guard {
         arrival.request_id = request_id(&parts.headers);
         arrival.trace_id = trace_id(&parts.headers);
         arrival.asserted = asserted(&parts.headers, &self.baggage);
+        if arrival.request_id.is_none() && parts.headers.contains_key("x-request-id") {
+            arrival.asserted.leave_out();
+        }
         arrival
     }
 
@@ -221,9 +224,7 @@ impl Guard {
         if let Some(route) = &route {
             *voice = Voice::of(&parts.headers, route);
             attempt.route(route.surface(), route.template());
-            let span = Span::current();
-            span.record("surface", &*route.surface());
-            span.record("route", &*route.template());
+            trace::route(&route.surface(), &route.template());
             if route.class() == RouteClass::Public {
                 refuse_detours(parts, &[])?;
                 credentials::remove(&mut parts.headers, route.credentials());
@@ -257,13 +258,17 @@ impl Guard {
         {
             parts.extensions.insert(talk);
             let asked = match target {
-                Some(target) => Asked::Decide(caller, target),
+                Some(target) => {
+                    trace::asked(&target, &route.template());
+                    Asked::Decide(caller, target)
+                }
                 // The first frame names the model.
                 None => Asked::Admit(caller),
             };
             return Ok((asked, RequestBody::unread(body)));
         }
         let (target, body) = route.target(parts, body, &self.limits).await?;
+        trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }
 }
@@ -336,11 +341,11 @@ where
     let pairs = permit.target().map_or(&[][..], Target::pairs);
     let reports_usage = pairs.iter().any(|pair| is_run(pair.action));
     let warnings = permit.caller().map(warnings).unwrap_or_default();
-    let mut settlement = permit.forward();
-    let id = settlement.id();
+    let id = permit.id();
     if recorded {
-        note("allow", "granted", id);
+        trace::allowed(id, pairs);
     }
+    let mut settlement = permit.forward();
     let (mut parts, body) = match call(&mut inner, request, &broken).await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => {
@@ -374,6 +379,7 @@ where
         let warning = HeaderValue::from_static(warning);
         parts.headers.append(WARNING, warning);
     }
+    trace::answered(parts.status);
     let head = Head {
         method: &method,
         status: parts.status,
@@ -399,6 +405,7 @@ fn refuse<R>(
     realm: &Realm,
 ) -> Response<GuardBody<R>> {
     let response = answer(refusal, id, voice, realm).map(GuardBody::answer);
+    trace::broken_off(refusal, response.status());
     settlement.head(response.status().as_u16());
     settlement.grpc_status(refusal.notice().status.grpc());
     settlement.refused();
@@ -438,19 +445,11 @@ where
     .await
 }
 
-/// Tells the trace what was decided.
-fn note(effect: &'static str, reason: &'static str, decision: RecordId) {
-    let span = Span::current();
-    span.record("effect", effect);
-    span.record("reason", reason);
-    span.record("decision", tracing::field::display(decision));
-}
-
 /// Answers a refusal and settles its record.
 fn reply<R>(refused: Refused, voice: Voice, realm: &Realm) -> Response<GuardBody<R>> {
     let response = answer(refused.refusal(), refused.id(), voice, realm);
     let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
-    note("deny", refused.refusal().code(), refused.id());
+    trace::refused(refused.refusal(), refused.id(), response.status());
     tracing::debug!("refused");
     refused.settle(response.status().as_u16(), bytes);
     response.map(GuardBody::answer)
@@ -551,15 +550,7 @@ where
         let clone = self.inner.clone();
         let ready = mem::replace(&mut self.inner, clone);
         let guard = Arc::clone(&self.guard);
-        let span = tracing::info_span!(
-            "guard",
-            surface = Empty,
-            route = Empty,
-            effect = Empty,
-            reason = Empty,
-            decision = Empty,
-        );
-        Box::pin(async move { guard.serve(ready, request).await }.instrument(span))
+        Box::pin(async move { guard.serve(ready, request).await }.instrument(trace::span()))
     }
 }
 

@@ -8,8 +8,8 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use http::Request;
-use http_body_util::Full;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use spanner_core::testing::MemorySink;
 use tower::{Layer, ServiceExt};
 
@@ -51,19 +51,21 @@ async fn a_trace_says_what_was_decided_and_nothing_that_a_caller_wrote() {
         .with_span_events(tracing_subscriber::fmt::format::FmtSpan::CLOSE)
         .finish();
     let tracing = tracing::subscriber::set_default(subscriber);
-    let service = layer(MemorySink::new()).layer(Behind::serving());
+    let reporting = Behind::new(|| {
+        let usage = r#"{"model": "acme/a", "usage": {"prompt_tokens": 3, "completion_tokens": 5}}"#;
+        let response = Response::builder().header("content-type", "application/json");
+        response.body(Full::from(usage)).unwrap()
+    });
+    let service = layer(MemorySink::new()).layer(reporting);
     for (token, path, model) in [
-        ("alice", "/v1/embeddings?canary=1", "acme/canary"),
+        ("alice", "/v1/embeddings?canary=1", "acme/a"),
         ("forged", "/v1/embeddings", "acme/canary"),
         ("canary", "/v1/canary", "acme/canary"),
     ] {
-        drop(
-            service
-                .clone()
-                .oneshot(call(token, path, model))
-                .await
-                .unwrap(),
-        );
+        let reply = service.clone().oneshot(call(token, path, model)).await;
+        // The span ends with the answer.
+        let body = reply.unwrap().into_body().collect().await;
+        drop(body.unwrap());
     }
     drop(tracing);
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -77,25 +79,34 @@ async fn a_trace_says_what_was_decided_and_nothing_that_a_caller_wrote() {
     for (line, parts) in [
         (
             served,
-            [
+            &[
                 "surface=\"openai\"",
                 "route=\"/v1/embeddings\"",
+                "otel.name=\"/v1/embeddings\"",
                 "effect=\"allow\"",
                 "reason=\"granted\"",
-            ],
+                "http.response.status_code=200",
+                "gen_ai.operation.name=\"embeddings\"",
+                "gen_ai.request.model=acme/a",
+                "gen_ai.response.model=\"acme/a\"",
+                "gen_ai.usage.input_tokens=3",
+                "gen_ai.usage.output_tokens=5",
+            ][..],
         ),
         (
             forged,
-            [
+            &[
                 "surface=\"openai\"",
                 "route=\"/v1/embeddings\"",
                 "effect=\"deny\"",
                 "reason=\"token.bad_signature\"",
+                "error.type=\"token.bad_signature\"",
+                "http.response.status_code=401",
             ],
         ),
         (
             lost,
-            [
+            &[
                 "guard{",
                 "effect=\"deny\"",
                 "reason=\"route.unmapped\"",
