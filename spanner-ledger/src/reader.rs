@@ -1,6 +1,6 @@
 //! Reading a ledger, also while it is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::scan::Walk;
-use crate::ship::{Format, Joiner};
+use crate::select::Selection;
+use crate::ship::{Format, Item, Joiner};
 
 /// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
 /// there when each reading began, and perhaps more.
@@ -115,17 +116,30 @@ impl Reader {
         &self.files
     }
 
-    /// Writes all entries in a format, each on a line, as a [`Shipment`](crate::ship::Shipment)
-    /// would. Returns how many; what a newer version wrote is left out where the format has
-    /// no word for it.
+    /// Writes the entries that are meant in a format, each on a line, as a
+    /// [`Shipment`](crate::ship::Shipment) would: decisions with their outcomes, and what else
+    /// happened as [`Reader::history`] tells it. Returns how many; what a newer version wrote
+    /// is left out where the format has no word for it, or where only a part is meant.
     ///
     /// # Errors
     /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
-    pub fn export(&self, format: Format, out: &mut dyn Write) -> Result<u64, ReadError> {
+    pub fn export(
+        &self,
+        format: Format,
+        selection: &Selection,
+        out: &mut dyn Write,
+    ) -> Result<u64, ReadError> {
         let export = |source| ReadError::Export { source };
+        let mut part = match *selection == Selection::new() {
+            true => None,
+            false => Some(Part::of(self, selection)?),
+        };
         let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
         while let Some(stored) = walk.step()? {
             let item = joiner.item("export", stored.sequence, stored.payload);
+            if part.as_mut().is_some_and(|part| !part.takes(&item)) {
+                continue;
+            }
             let Ok(line) = format.encode(&item) else {
                 continue;
             };
@@ -139,6 +153,41 @@ impl Reader {
 
     fn walk(&self) -> Result<Walk, ReadError> {
         Walk::new(&self.files)
+    }
+}
+
+/// A part of a ledger, while it is read.
+struct Part<'s> {
+    selection: &'s Selection,
+    /// The sequences of what is meant apart from requests.
+    happened: HashSet<u64>,
+    /// Requests that are meant and have not ended.
+    open: HashSet<RecordId>,
+}
+
+impl<'s> Part<'s> {
+    fn of(reader: &Reader, selection: &'s Selection) -> Result<Self, ReadError> {
+        let happenings = reader.history(selection)?.happenings;
+        Ok(Self {
+            selection,
+            happened: happenings.iter().map(|it| it.sequence).collect(),
+            open: HashSet::new(),
+        })
+    }
+
+    fn takes(&mut self, item: &Item) -> bool {
+        match &item.entry {
+            Some(Entry::Decision(decision)) => {
+                let takes = self.selection.takes(decision);
+                takes && self.open.insert(decision.id)
+            }
+            Some(Entry::Outcome(outcome)) => self.open.remove(&outcome.id),
+            Some(Entry::Count(counts)) => {
+                self.selection.takes_general() && self.selection.takes_time(counts.time)
+            }
+            Some(Entry::Gap(_) | Entry::Event(_)) => self.happened.contains(&item.sequence),
+            None => false,
+        }
     }
 }
 

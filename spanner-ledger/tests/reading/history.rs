@@ -1,6 +1,8 @@
 //! Who approved this endpoint, and under which approval was this call served?
 
-use spanner_ledger::{ApprovalStanding, Selection, table};
+use serde_json::Value;
+use spanner_ledger::ship::Format;
+use spanner_ledger::{ApprovalStanding, Reader, Selection, table};
 
 use crate::{promotion, told};
 
@@ -55,7 +57,26 @@ fn selects_by_model_place_person_and_time() {
         assert_eq!(history.approvals.len(), approvals, "{selection:?}");
         let rows = told.reader.select(&selection).unwrap();
         assert_eq!(rows.len(), requests, "{selection:?}");
+        let ended = rows.iter().filter(|row| row.outcome.is_some()).count();
+        let lines = exported(&told.reader, &selection);
+        let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
+        assert_eq!(of("decision"), requests, "{selection:?}");
+        assert_eq!(of("outcome"), ended, "{selection:?}");
+        let happened = history.happenings.len();
+        assert_eq!(of("event") + of("gap"), happened, "{selection:?}");
     }
+}
+
+fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
+    let mut out = Vec::new();
+    let count = reader.export(Format::JsonLines, selection, &mut out);
+    let lines: Vec<Value> = std::str::from_utf8(&out)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(count.unwrap(), lines.len() as u64);
+    lines
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
     let summary = reader.summary(&all, jiff::Timestamp::now()).unwrap();
     let export = |format| {
         let mut out = Vec::new();
-        reader.export(format, &mut out).unwrap();
+        reader.export(format, &Selection::new(), &mut out).unwrap();
         String::from_utf8_lossy(&out).into_owned()
     };
     vec![

@@ -43,11 +43,7 @@ impl Export {
             Form::Ocsf => Format::Ocsf,
             Form::Syslog => Format::Syslog,
         };
-        if selection != spanner_ledger::Selection::new() {
-            let what = "only `--format csv` exports a part; the other forms export all entries";
-            return Err(what.into());
-        }
-        reader.export(format, out)?;
+        reader.export(format, &selection, out)?;
         Ok(ExitCode::SUCCESS)
     }
 }
