@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,11 +24,11 @@ use crate::evidence::{
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::files::kind::Doubt;
-use crate::log::Log;
+use crate::log::{Log, SegmentSize};
 use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Opened, Recovery, recover};
-use crate::retention::{Plan, PruneError, Pruned, Retention};
+use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -86,6 +87,7 @@ pub struct Builder {
     origin: Option<String>,
     key: Option<SigningKey>,
     sinks: Vec<Box<dyn CheckpointSink>>,
+    pub(crate) keeping: Keeping,
     pub(crate) pace: Pace,
     pub(crate) wall: fn() -> Timestamp,
 }
@@ -94,11 +96,7 @@ struct Shared {
     dir: PathBuf,
     queue: SharedQueue,
     progress: SharedProgress,
-    /// As the keeper of the evidence sees them; `None` once the ledger is closed, so that the
-    /// directory is free for whoever opens it next.
-    files: Mutex<Option<Arc<dyn Files>>>,
-    pruning: Mutex<()>,
-    patience: Duration,
+    pruner: Pruner,
     recovery: Recovery,
     threads: Mutex<Option<Threads>>,
 }
@@ -107,6 +105,8 @@ struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    /// Prunes until its end of the channel is gone.
+    pruning: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Ledger {
@@ -135,6 +135,7 @@ impl Ledger {
             origin: None,
             key: None,
             sinks: Vec::new(),
+            keeping: Keeping::default(),
             pace: Pace::default(),
             wall: Timestamp::now,
         }
@@ -198,7 +199,8 @@ impl Ledger {
     /// seconds. Blocks. Checkpoints are made every second without it.
     #[must_use]
     pub fn checkpoint_now(&self) -> Option<Checkpoint> {
-        self.shared.progress.checkpoint_now(self.shared.patience)
+        let patience = self.shared.pruner.patience;
+        self.shared.progress.checkpoint_now(patience)
     }
 
     /// Lets old segments go; see [`Retention`]. The tiles of the tree stay, and so does what
@@ -208,19 +210,7 @@ impl Ledger {
     /// # Errors
     /// [`PruneError`]; then nothing went, or less than could.
     pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
-        let _alone = lock(&self.shared.pruning);
-        let files = lock(&self.shared.files).clone();
-        let files = files.ok_or(PruneError::Unrecorded(SinkFault::Closed))?;
-        let signed = || self.checkpoint_now().ok_or(PruneError::Unsigned);
-        let plan = Plan::of(&files, retention, signed()?.size())?;
-        let Some(plan) = plan else {
-            return Ok(Pruned::default());
-        };
-        let payload = payload(&plan.event()).map_err(PruneError::Unrecorded)?;
-        let stored = self.shared.queue.push_event(payload, self.shared.patience);
-        stored.map_err(PruneError::Unrecorded)?;
-        signed()?;
-        plan.carry_out()
+        self.shared.pruner.prune(retention, u64::MAX)
     }
 
     /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
@@ -303,6 +293,22 @@ impl Builder {
         self
     }
 
+    /// Lets segments go by themselves whose entries are all older than this; see
+    /// [`Ledger::prune`]. Looked at once an hour, and a segment is ended after an eighth of
+    /// that time. What a [shipment](crate::ship) has not delivered stays until it is. Default:
+    /// nothing goes; at least an hour.
+    pub const fn keep_for(mut self, age: Duration) -> Self {
+        self.keeping.age = Some(age);
+        self
+    }
+
+    /// Lets the oldest segments go by themselves as long as all of them take more than so many
+    /// bytes, as [`Builder::keep_for`] does. Default: nothing goes; at least 1 MiB.
+    pub const fn keep_bytes(mut self, most: u64) -> Self {
+        self.keeping.bytes = Some(most);
+        self
+    }
+
     /// Opens it; see [`Ledger::open`].
     ///
     /// # Errors
@@ -332,7 +338,11 @@ impl Builder {
         }
         let evidence = self.evidence(Arc::clone(&beside))?;
         let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
-        let mut log = Log::new(files, self.durability, self.segment_bytes, found.next);
+        let size = SegmentSize {
+            bytes: self.segment_bytes,
+            age: self.keeping.segment_age(),
+        };
+        let mut log = Log::new(files, self.durability, size, found.next);
         let opened = Opened {
             vkey: evidence.key.verifier().to_string(),
             time: (self.wall)(),
@@ -353,16 +363,28 @@ impl Builder {
             Clock::new(self.wall),
         );
         let keeper = self.keeper(evidence, &progress);
-        let threads =
-            Threads::start(&queue, writer, keeper).map_err(|source| self.failed(source))?;
+        let pruner = Pruner {
+            queue: Arc::clone(&queue),
+            progress: Arc::clone(&progress),
+            files: Arc::new(Mutex::new(Some(beside))),
+            alone: Arc::default(),
+            patience: self.pace.patience,
+        };
+        let threads = Threads::start(&queue, writer, keeper);
+        let mut threads = threads.map_err(|source| self.failed(source))?;
+        if !self.keeping.is_all() {
+            let pruning = self.prune_by_itself(pruner.clone());
+            threads.pruning = Some(pruning.map_err(|source| {
+                queue.stop();
+                self.failed(source)
+            })?);
+        }
         Ok(Ledger {
             shared: Arc::new(Shared {
                 dir: self.dir,
                 queue,
                 progress,
-                files: Mutex::new(Some(beside)),
-                pruning: Mutex::new(()),
-                patience: self.pace.patience,
+                pruner,
                 recovery,
                 threads: Mutex::new(Some(threads)),
             }),
@@ -402,6 +424,15 @@ impl Builder {
         Keeper::new(evidence, Arc::clone(progress), sinks, pace)
     }
 
+    fn prune_by_itself(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
+        let (closing, closed) = channel();
+        let (keeping, pace, dir) = (self.keeping, self.pace.prune, self.dir.clone());
+        let thread = thread::Builder::new()
+            .name("spanner-ledger-retention".to_owned())
+            .spawn(move || keeping.run(&pruner, &dir, &closed, pace))?;
+        Ok((closing, thread))
+    }
+
     fn limits(&self) -> Limits {
         Limits {
             entries: self.queue,
@@ -417,6 +448,16 @@ impl Builder {
             ("queue", self.queue as u64, 2),
             ("queue_bytes", self.queue_bytes as u64, MIN_QUEUE_BYTES),
             ("wait", self.wait.as_millis() as u64, 1),
+            (
+                "keep_for (seconds)",
+                self.keeping.age.map_or(u64::MAX, |age| age.as_secs()),
+                3600,
+            ),
+            (
+                "keep_bytes",
+                self.keeping.bytes.unwrap_or(u64::MAX),
+                1024 * 1024,
+            ),
         ];
         match rows.into_iter().find(|(_, given, least)| given < least) {
             Some((option, given, least)) => Err(OpenError::Option {
@@ -506,12 +547,16 @@ impl Shared {
         if threads.writer.thread().id() == thread::current().id() {
             return Ok(());
         }
+        let pruned = threads.pruning.map_or(Ok(()), |(closing, pruning)| {
+            drop(closing);
+            pruning.join()
+        });
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
         let kept = threads.keeper.join();
-        lock(&self.files).take();
-        match (written, watched, kept) {
-            (Ok(written), Ok(()), Ok(())) => written,
+        lock(&self.pruner.files).take();
+        match (written, watched, kept, pruned) {
+            (Ok(written), Ok(()), Ok(()), Ok(())) => written,
             _ => Err(CloseError {
                 lost: 0,
                 reason: "the writer panicked".to_owned(),
@@ -551,6 +596,7 @@ impl Threads {
             writer,
             watchdog,
             keeper,
+            pruning: None,
         })
     }
 }

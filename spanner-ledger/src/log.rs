@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -21,7 +22,7 @@ use crate::{Durability, OVERHEAD};
 pub(crate) struct Log {
     files: Arc<dyn Files>,
     durability: Durability,
-    segment_bytes: u64,
+    size: SegmentSize,
     active: Option<Active>,
     /// The sequence of the next entry.
     next: u64,
@@ -34,8 +35,16 @@ pub(crate) struct Log {
     buffer: Vec<u8>,
 }
 
+/// When a segment is ended and the next begun.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SegmentSize {
+    pub(crate) bytes: u64,
+    pub(crate) age: Option<Duration>,
+}
+
 /// The segment at the end.
 struct Active {
+    begun: Instant,
     file: Box<dyn File>,
     first: u64,
     salt: Salt,
@@ -50,13 +59,13 @@ impl Log {
     pub(crate) fn new(
         files: Arc<dyn Files>,
         durability: Durability,
-        segment_bytes: u64,
+        size: SegmentSize,
         next: u64,
     ) -> Self {
         let mut log = Self {
             files,
             durability,
-            segment_bytes,
+            size,
             active: None,
             next,
             durable: next,
@@ -168,7 +177,7 @@ impl Log {
             sequence += 1;
         }
         if self.reserve {
-            active.allocate(self.buffer.len() as u64, self.segment_bytes);
+            active.allocate(self.buffer.len() as u64, self.size.bytes);
         }
         active.file.write(&self.buffer)?;
         if self.durability == Durability::PowerLoss {
@@ -203,7 +212,9 @@ impl Log {
 
     fn is_full(&self, bytes: u64) -> bool {
         self.active.as_ref().is_some_and(|active| {
-            active.first < self.next && active.end + bytes > self.segment_bytes
+            let full = active.end + bytes > self.size.bytes;
+            let old = (self.size.age).is_some_and(|age| active.begun.elapsed() >= age);
+            active.first < self.next && (full || old)
         })
     }
 
@@ -225,6 +236,7 @@ impl Log {
             created => created?,
         };
         let active = self.active.insert(Active {
+            begun: Instant::now(),
             file: created,
             first: header.first,
             salt: header.salt,

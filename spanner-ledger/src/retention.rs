@@ -15,20 +15,26 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use spanner_core::RecordId;
+use spanner_core::{RecordId, SinkFault};
 
 use crate::entry::Entry;
 use crate::error::ReadError;
-use crate::evidence::{Tree, leaf};
+use crate::evidence::{SharedProgress, Tree, leaf};
 use crate::files::Files;
 use crate::frame::{Frame, Header};
 use crate::head::Head;
 use crate::log::salt;
+use crate::queue::SharedQueue;
 use crate::scan::{Stored, Walk, kept_name, segment_name};
+use crate::ship::undelivered;
+use crate::waiter::lock;
 
 /// How much of a ledger is kept. Without any limit, all of it; with several, a segment goes if
 /// one of them lets it go.
@@ -61,7 +67,7 @@ pub enum PruneError {
     Unsigned,
     /// The entry that says what goes could not be stored.
     #[error("`ledger.pruned` could not be recorded")]
-    Unrecorded(#[source] spanner_core::SinkFault),
+    Unrecorded(#[source] SinkFault),
     /// The entries could not be read.
     #[error("the entries that would go cannot be read")]
     Read(#[source] ReadError),
@@ -99,6 +105,90 @@ impl Retention {
     }
 }
 
+/// What a ledger keeps by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Keeping {
+    pub(crate) age: Option<Duration>,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// Prunes a ledger that is written: when it is told to, and by itself.
+#[derive(Clone)]
+pub(crate) struct Pruner {
+    pub(crate) queue: SharedQueue,
+    pub(crate) progress: SharedProgress,
+    /// As the keeper of the evidence sees them; `None` once the ledger is closed, so that the
+    /// directory is free for whoever opens it next.
+    pub(crate) files: Arc<Mutex<Option<Arc<dyn Files>>>>,
+    pub(crate) alone: Arc<Mutex<()>>,
+    /// How long storing and signing may take.
+    pub(crate) patience: Duration,
+}
+
+impl Pruner {
+    /// Lets go of what the retention lets go, below a sequence.
+    pub(crate) fn prune(&self, retention: &Retention, below: u64) -> Result<Pruned, PruneError> {
+        let _alone = lock(&self.alone);
+        let files = lock(&self.files).clone();
+        let files = files.ok_or(PruneError::Unrecorded(SinkFault::Closed))?;
+        let signed = || {
+            let signed = self.progress.checkpoint_now(self.patience);
+            signed.ok_or(PruneError::Unsigned)
+        };
+        let plan = Plan::of(&files, retention, signed()?.size().min(below))?;
+        let Some(plan) = plan else {
+            return Ok(Pruned::default());
+        };
+        let payload = plan.event().payload();
+        let payload = payload.map_err(|fault| PruneError::Io(fault.into()))?;
+        let stored = self.queue.push_event(payload, self.patience);
+        stored.map_err(PruneError::Unrecorded)?;
+        signed()?;
+        plan.carry_out()
+    }
+}
+
+impl Keeping {
+    /// How long a segment may be written, so that old entries do not stay for the sake of
+    /// young ones beside them.
+    pub(crate) fn segment_age(&self) -> Option<Duration> {
+        self.age.map(|age| age / 8)
+    }
+
+    pub(crate) const fn is_all(&self) -> bool {
+        self.age.is_none() && self.bytes.is_none()
+    }
+
+    fn retention(&self, now: Timestamp) -> Retention {
+        let mut retention = Retention::new();
+        retention.bytes = self.bytes;
+        retention.before = self.age.and_then(|age| now.checked_sub(age).ok());
+        retention
+    }
+
+    /// Prunes from time to time until the ledger is closed. What a shipment has not delivered
+    /// stays.
+    pub(crate) fn run(self, pruner: &Pruner, dir: &Path, closed: &Receiver<()>, pace: Duration) {
+        let mut wait = pace.min(FIRST_LOOK);
+        while closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            wait = pace;
+            let below = undelivered(dir).unwrap_or(u64::MAX);
+            match pruner.prune(&self.retention(Timestamp::now()), below) {
+                Ok(pruned) if pruned.segments > 0 => tracing::info!(
+                    segments = pruned.segments,
+                    before = pruned.before,
+                    "old segments of the ledger went"
+                ),
+                Ok(_) => {}
+                Err(fault) => {
+                    let why = std::error::Error::source(&fault).map(ToString::to_string);
+                    tracing::warn!(%fault, ?why, "the ledger was not pruned; it is tried again");
+                }
+            }
+        }
+    }
+}
+
 /// Segments that are about to go.
 pub(crate) struct Plan {
     files: Arc<dyn Files>,
@@ -109,12 +199,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Chooses what goes of a ledger of which so many entries are signed, and writes down what
-    /// is kept. `None` if nothing goes.
+    /// Chooses what goes below a sequence up to which all is signed, and writes down what is
+    /// kept. `None` if nothing goes.
     pub(crate) fn of(
         files: &Arc<dyn Files>,
         retention: &Retention,
-        signed: u64,
+        limit: u64,
     ) -> Result<Option<Self>, PruneError> {
         let firsts = segments(files).map_err(PruneError::Read)?;
         let mut gone = 0;
@@ -135,7 +225,7 @@ impl Plan {
                     .is_some_and(|time| time <= before),
                 _ => false,
             };
-            if *successor > signed || !(over || old) {
+            if *successor > limit || !(over || old) {
                 break;
             }
             bytes -= size;
@@ -318,4 +408,6 @@ fn wrong(source: io::Error) -> ReadError {
     ReadError::Io { name, source }
 }
 
+/// A service that is started again each hour is pruned as well.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 pub(crate) const PRUNED: &str = "ledger.pruned";

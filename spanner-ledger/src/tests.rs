@@ -154,6 +154,7 @@ fn options() -> Builder {
         sync: Duration::from_millis(1),
         count: Duration::from_millis(1),
         checkpoint: Duration::from_millis(1),
+        prune: Duration::from_millis(1),
         patience: Duration::from_secs(5),
     };
     builder
@@ -221,8 +222,13 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Until it is so; another thread is on it.
+/// Longer than anything here takes on any machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn until(mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
     while !done() {
+        assert!(begun.elapsed() < PATIENCE, "what is waited for never comes");
         thread::yield_now();
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Pace {
     pub(crate) count: Duration,
     /// How much somebody who holds the machine can rewrite unnoticed.
     pub(crate) checkpoint: Duration,
+    /// Letting old segments go by themselves: their age is told in days.
+    pub(crate) prune: Duration,
     /// Waiting for a checkpoint: for a sync, perhaps a second's, and a handful of small files.
     pub(crate) patience: Duration,
 }
@@ -60,6 +62,7 @@ impl Default for Pace {
             sync: Duration::from_secs(1),
             count: Duration::from_secs(1),
             checkpoint: Duration::from_secs(1),
+            prune: Duration::from_secs(3600),
             patience: Duration::from_secs(5),
         }
     }

@@ -68,6 +68,20 @@ impl Cursor {
     }
 }
 
+/// What the shipments of a ledger have all delivered ends here, if there are any. One whose
+/// cursor cannot be read has delivered nothing.
+pub(crate) fn undelivered(ledger: &Path) -> Option<u64> {
+    let folder = fs::read_dir(ledger.join("ship")).ok()?;
+    let paths = folder.filter_map(|file| file.ok().map(|file| file.path()));
+    let cursors = paths.filter(|path| path.extension().is_some_and(|it| it == "cursor"));
+    let next = |path: PathBuf| {
+        let text = fs::read(path).ok()?;
+        let place = serde_json::from_slice::<Place>(&text).ok()?;
+        Some(place.next)
+    };
+    cursors.map(|path| next(path).unwrap_or(0)).min()
+}
+
 impl Place {
     /// The beginning of a ledger that is not known yet.
     pub(super) fn begin() -> Self {

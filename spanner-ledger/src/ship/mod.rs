@@ -60,6 +60,7 @@ use spanner_core::Timestamp;
 use crate::files::disk::Disk;
 use crate::waiter::lock;
 use cursor::Cursor;
+pub(crate) use cursor::undelivered;
 use run::Run;
 
 pub use format::{Format, Unsayable};

@@ -1,15 +1,19 @@
 //! Old segments go, and what must survive does.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use spanner_core::RecordId;
 use spanner_core::record::OutcomeClass;
 
-use super::{Service, Shelf, options, reader};
+use super::{Service, Shelf, block_on, options, reader, until};
 use crate::files::Files;
+use crate::files::disk::Disk;
 use crate::files::sim::{Dice, Kind, Sim, User};
 use crate::waiter::lock;
-use crate::{Entry, Numbered, OpenError, Proof, ReadError, Retention, Verdict};
+use crate::{Entry, Ledger, Numbered, OpenError, Proof, ReadError, Retention, Verdict};
 
 /// Entries by their sequences, which may have holes.
 fn numbered(sim: &Sim) -> Vec<Numbered> {
@@ -183,7 +187,7 @@ fn loses_nothing_wherever_it_crashes() {
         let sim = Sim::default();
         let mut builder = options();
         // A keeper that is dead makes no checkpoint to wait for.
-        builder.pace.patience = std::time::Duration::from_millis(200);
+        builder.pace.patience = Duration::from_millis(200);
         let service = Service::of(builder, &sim).unwrap();
         let open = fill(&service);
         let id: RecordId = open.id();
@@ -254,4 +258,73 @@ fn what_is_kept_cannot_be_changed_or_dropped() {
         Service::open(&sim),
         Err(OpenError::Damaged { .. })
     ));
+}
+
+#[test]
+fn prunes_by_itself_what_takes_too_much_room() {
+    let sim = Sim::default();
+    let mut builder = options();
+    builder.keeping.bytes = Some(3 * 4096);
+    let service = Service::of(builder, &sim).unwrap();
+    let open = fill(&service);
+    until(|| {
+        events(&sim)
+            .iter()
+            .any(|(_, event)| event == "ledger.pruned")
+    });
+    until(|| segments(&sim) <= 3);
+    drop(open);
+    service.ledger.close().unwrap();
+    assert!(reader(&sim).verify().verdict.is_sound());
+    let kept = events(&sim);
+    assert!(kept.iter().any(|(_, event)| event == "promotion.approved"));
+}
+
+#[test]
+fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
+    let sim = Sim::default();
+    let mut builder = options().segment_bytes(1024 * 1024);
+    builder.keeping.age = Some(Duration::from_millis(80));
+    let service = Service::of(builder, &sim).unwrap();
+    let mut pruned = 0;
+    until(|| {
+        drop(service.allow().unwrap());
+        let events = events(&sim);
+        pruned = events
+            .iter()
+            .filter(|(_, it)| it == "ledger.pruned")
+            .count();
+        pruned > 1
+    });
+    service.ledger.close().unwrap();
+    let found = reader(&sim).verify();
+    assert!(found.verdict.is_sound() && found.pruned > 0, "{found:?}");
+}
+
+#[test]
+fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("ledger");
+    let cursor = |next: &str| {
+        std::fs::create_dir_all(dir.join("ship")).unwrap();
+        std::fs::write(dir.join("ship/siem.cursor"), next).unwrap();
+    };
+    let mut builder = Ledger::builder(&dir).segment_bytes(4096);
+    builder.pace = options().pace;
+    builder.keeping.bytes = Some(4096);
+    let disk = Arc::new(Disk::writing(&dir).unwrap().unwrap());
+    cursor("what is this?");
+    let ledger = builder.open_in(disk.clone(), disk).unwrap();
+    let happens = || block_on(ledger.event("test.happened", Value::Null).unwrap()).unwrap();
+    let pruned = || Ledger::read(&dir).unwrap().verify().pruned;
+    (0..100).for_each(|_| happens());
+    cursor(r#"{"origin": "00", "next": 3}"#);
+    (0..100).for_each(|_| happens());
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(pruned(), 0);
+    cursor(r#"{"origin": "00", "next": 150}"#);
+    until(|| pruned() > 0);
+    ledger.close().unwrap();
+    assert!(pruned() <= 150);
+    assert!(Ledger::read(&dir).unwrap().verify().verdict.is_sound());
 }

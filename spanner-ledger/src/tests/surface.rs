@@ -94,7 +94,11 @@ fn an_entry_of_a_newer_version_is_reported_and_passed_over() {
     drop(ledger);
     let files = std::sync::Arc::new(sim.clone());
     let durability = crate::Durability::PowerLoss;
-    let mut log = crate::log::Log::new(files, durability, 4096, 3);
+    let size = crate::log::SegmentSize {
+        bytes: 4096,
+        age: None,
+    };
+    let mut log = crate::log::Log::new(files, durability, size, 3);
     log.append(&[
         br#"{"kind":"prophecy"}"#,
         br#"{"kind":"event","time":"2026-11-23T12:00:00Z","event":"test.new"}"#,

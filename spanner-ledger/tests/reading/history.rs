@@ -117,7 +117,7 @@ fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
     let ledger = spanner_ledger::Ledger::open(&dir).unwrap();
     for word in ["promotion.proposed", "promotion.promoted"] {
         let line = story.lines().find(|line| line.contains(word)).unwrap();
-        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let value: Value = serde_json::from_str(line).unwrap();
         drop(ledger.event(word, value["body"].clone()).unwrap());
     }
     ledger.close().unwrap();
