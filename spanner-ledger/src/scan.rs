@@ -276,7 +276,7 @@ impl Walk {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        if forgiven || is_zero(current.rest()?) {
+        if forgiven || current.rest(&*self.files, self.next)?.is_zero() {
             return Ok(());
         }
         Err(corrupt(current.header.first, current.at, self.next))
@@ -293,7 +293,7 @@ impl Walk {
                 self.advance()?;
                 return Ok(true);
             }
-            return Err(if is_zero(current.rest()?) {
+            return Err(if current.rest(&*self.files, self.next)?.is_zero() {
                 missing(self.next, successor.first)
             } else {
                 corrupt(current.header.first, current.at, self.next)
@@ -305,8 +305,9 @@ impl Walk {
             if current.frame(self.next)?.is_some() {
                 return Ok(true);
             }
-            if !current.testified(self.next)? {
-                self.tail = Some(current.tail()?);
+            let rest = current.rest(&*self.files, self.next)?;
+            if !rest.testified {
+                self.tail = Some(current.tail(rest));
                 return Ok(false);
             }
         }
@@ -390,34 +391,78 @@ impl Current {
         }))
     }
 
-    fn rest(&mut self) -> Result<&[u8], ReadError> {
-        self.source.fill(usize::MAX)
-    }
-
-    /// Whether some later frame says that this entry had been synced.
-    fn testified(&mut self, sequence: u64) -> Result<bool, ReadError> {
-        let salt = self.header.salt;
-        let rest = self.rest()?;
+    /// What stands behind the valid frames, from the next byte on. Reads it, in bounded memory.
+    fn rest(&mut self, files: &dyn Files, sequence: u64) -> Result<Rest, ReadError> {
+        let (segment, offset) = (self.header.first, self.at);
+        let damaged = || corrupt(segment, offset, sequence);
+        let size = files.size(&self.source.name);
+        let size = size.map_err(|source| failed(&self.source.name, source))?;
+        let length = size.saturating_sub(self.at);
+        if length > MAX_REST {
+            return Err(damaged());
+        }
         // A frame takes at least its overhead, which bounds the sequences that may follow.
-        let most = sequence.saturating_add((rest.len() / OVERHEAD) as u64);
-        Ok((1..rest.len()).any(|at| {
-            let bytes = rest.get(at..).unwrap_or_default();
-            let claimed = bytes.get(8..16).and_then(|claim| claim.first_chunk::<8>());
-            claimed.is_some_and(|claim| (sequence..=most).contains(&u64::from_le_bytes(*claim)))
-                && Frame::decode(&salt, bytes).is_some_and(|frame| frame.durable > sequence)
-        }))
+        let most = sequence.saturating_add(length / OVERHEAD as u64);
+        let (mut rest, mut passed, mut checked) = (Rest::default(), 0, 0);
+        loop {
+            let bytes = self.source.fill(WINDOW)?;
+            // What is looked at has the longest frame behind it, unless the file ends.
+            let looked = match bytes.len() < WINDOW {
+                true => bytes.len(),
+                false => READ_AHEAD,
+            };
+            if looked == 0 {
+                return Ok(rest);
+            }
+            let part = bytes.get(..looked).unwrap_or_default();
+            if !is_zero(part) {
+                let zeros = part.iter().rev().take_while(|byte| **byte == 0).count();
+                rest.torn = passed + (looked - zeros) as u64;
+            }
+            if !rest.testified && !is_zero(bytes.get(..looked + OVERHEAD).unwrap_or(bytes)) {
+                let salt = self.header.salt;
+                for frame in (0..looked).filter_map(|at| bytes.get(at..)) {
+                    let claimed = frame.get(8..16).and_then(|claim| claim.first_chunk::<8>());
+                    let claimed = claimed.map(|claim| u64::from_le_bytes(*claim));
+                    if !claimed.is_some_and(|claimed| (sequence..=most).contains(&claimed)) {
+                        continue;
+                    }
+                    checked += frame_length(frame).unwrap_or_default() as u64;
+                    let frame = Frame::decode(&salt, frame);
+                    rest.testified |= frame.is_some_and(|frame| frame.durable > sequence);
+                    // Bytes that only look like frames, over and over, are no accident.
+                    if checked > MAX_CHECKED {
+                        return Err(damaged());
+                    }
+                }
+            }
+            passed += looked as u64;
+            self.source.consume(looked);
+        }
     }
 
-    fn tail(&mut self) -> Result<Tail, ReadError> {
-        let rest = self.rest()?;
-        let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
-        let torn = (rest.len() - zeros) as u64;
-        Ok(Tail {
+    fn tail(&self, rest: Rest) -> Tail {
+        Tail {
             segment: self.header.first,
             end: self.at,
             unproven: self.unproven.1,
-            torn,
-        })
+            torn: rest.torn,
+        }
+    }
+}
+
+/// What stands behind the last valid frame of a segment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rest {
+    /// How many bytes there are up to the last that is not zero.
+    torn: u64,
+    /// Whether some later frame says that the entry that should stand first had been synced.
+    testified: bool,
+}
+
+impl Rest {
+    const fn is_zero(self) -> bool {
+        self.torn == 0
     }
 }
 
@@ -518,7 +563,8 @@ fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadErro
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    let all = |chunk: &[u8]| chunk.iter().fold(0, |all, byte| all | byte);
+    bytes.chunks(64).all(|chunk| all(chunk) == 0)
 }
 
 fn failed(name: &str, source: io::Error) -> ReadError {
@@ -558,3 +604,9 @@ const KEPT: &str = ".kept";
 const MAX_LISTINGS: u32 = 5;
 /// How much is read at once.
 const READ_AHEAD: usize = 64 * 1024;
+/// What is held of what stands behind the valid frames.
+const WINDOW: usize = READ_AHEAD + OVERHEAD + MAX_ENTRY_BYTES;
+/// No crash leaves more behind the valid frames: a second's entries, and space ahead.
+const MAX_REST: u64 = 1 << 30;
+/// How much of what stands there is checked for being a frame.
+const MAX_CHECKED: u64 = 64 << 20;
