@@ -37,6 +37,7 @@ impl Disk {
                 .truncate(false),
         )
         .open(dir.join(LOCK))?;
+        regular(&lock)?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
                 dir: dir.to_owned(),
@@ -61,7 +62,8 @@ impl Files for Disk {
     }
 
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = fs::File::open(self.dir.join(name))?;
+        let mut file = unfollowed(fs::OpenOptions::new().read(true)).open(self.dir.join(name))?;
+        regular(&file)?;
         file.seek(SeekFrom::Start(from))?;
         Ok(Box::new(file))
     }
@@ -81,7 +83,8 @@ impl Files for Disk {
 
     fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>> {
         let path = self.dir.join(name);
-        let mut file = fs::OpenOptions::new().write(true).open(&path)?;
+        let mut file = unfollowed(fs::OpenOptions::new().write(true)).open(&path)?;
+        regular(&file)?;
         file.seek(SeekFrom::Start(at))?;
         Ok(Box::new(DiskFile {
             file,
@@ -136,12 +139,27 @@ struct DiskFile {
     end: u64,
 }
 
+impl DiskFile {
+    /// Whether this is still the file that a reader would open, with all that was written.
+    fn check(&self) -> io::Result<()> {
+        let (mine, theirs) = (self.file.metadata()?, fs::symlink_metadata(&self.path)?);
+        if mine.len() < self.end || !same_file(&mine, &theirs) {
+            let what = "the segment was removed, renamed or cut from outside";
+            return Err(io::Error::other(what));
+        }
+        Ok(())
+    }
+}
+
 impl File for DiskFile {
     fn allocate(&mut self, bytes: u64) -> io::Result<()> {
+        self.check()?;
         self.file.allocate(bytes)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Writing behind its end would hide that it was cut.
+        self.check()?;
         self.file.write_all(bytes)?;
         self.end += bytes.len() as u64;
         Ok(())
@@ -149,12 +167,7 @@ impl File for DiskFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        let (mine, theirs) = (self.file.metadata()?, fs::metadata(&self.path)?);
-        if mine.len() < self.end || !same_file(&mine, &theirs) {
-            let what = "the segment was removed, renamed or cut from outside";
-            return Err(io::Error::other(what));
-        }
-        Ok(())
+        self.check()
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
@@ -204,7 +217,26 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 
 #[cfg(unix)]
 fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600)
+    unfollowed(std::os::unix::fs::OpenOptionsExt::mode(options, 0o600))
+}
+
+/// Follows no link, and does not wait for the other end of a pipe.
+#[cfg(unix)]
+fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    use rustix::fs::OFlags;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.cast_signed())
+}
+
+/// Whether this is a file, and neither a pipe nor a device nor a directory.
+fn regular(file: &fs::File) -> io::Result<()> {
+    match file.metadata()?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file: remove it, or restore the ledger from a copy",
+        )),
+    }
 }
 
 #[cfg(unix)]
@@ -230,6 +262,11 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    options
+}
+
+#[cfg(not(unix))]
+fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     options
 }
 
@@ -323,7 +360,31 @@ mod tests {
             file.write(b"something").unwrap();
             file.sync().unwrap();
             harm(&dir.path().join("ledger/one")).unwrap();
+            assert!(file.write(b"more").is_err(), "{name}");
+            assert!(file.allocate(4096).is_err(), "{name}");
             assert!(file.sync().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn opens_no_pipe_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = disk(dir.path());
+        let at = |name: &str| dir.path().join("ledger").join(name);
+        let made = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        fs::write(dir.path().join("elsewhere"), b"text").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["pipe", "link", "folder"] {
+            assert!(disk.read(name, 0).is_err(), "{name}");
+            assert!(disk.open(name, 0).is_err(), "{name}");
+        }
+        drop(disk);
+        fs::remove_file(at("lock")).unwrap();
+        fs::rename(at("pipe"), at("lock")).unwrap();
+        assert!(Disk::writing(&dir.path().join("ledger")).is_err());
     }
 }
