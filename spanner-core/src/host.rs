@@ -1,6 +1,7 @@
 //! What the rules need of the world.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{RecordId, Timestamp};
 
@@ -16,6 +17,13 @@ pub trait Host: Send + Sync + 'static {
     /// The wall clock.
     fn now(&self) -> Timestamp;
 
+    /// A clock that only ever goes on, for durations: the time since any moment that stays
+    /// the same. Default: the wall clock, which somebody may set.
+    fn monotonic(&self) -> Duration {
+        let since = self.now().duration_since(Timestamp::UNIX_EPOCH);
+        Duration::try_from(since).unwrap_or_default()
+    }
+
     /// A fresh identifier: a UUIDv7 (RFC 9562 §5.7), never given before.
     fn record_id(&self) -> RecordId;
 }
@@ -23,6 +31,10 @@ pub trait Host: Send + Sync + 'static {
 impl<T: Host + ?Sized> Host for Arc<T> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
     }
 
     fn record_id(&self) -> RecordId {

@@ -1,5 +1,8 @@
 //! The clock and the source of identifiers that guards use unless told otherwise.
 
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
 use spanner_core::{Host, RecordId, Timestamp};
 
 /// The system's wall clock, and UUIDv7 identifiers that grow within the process.
@@ -9,6 +12,11 @@ pub struct SystemHost;
 impl Host for SystemHost {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
     }
 
     fn record_id(&self) -> RecordId {

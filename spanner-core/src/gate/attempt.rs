@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decided::Decided;
 use super::settlement::Settlement;
@@ -26,6 +27,8 @@ pub(super) struct Open {
     pub(super) gate: Gate,
     pub(super) id: RecordId,
     pub(super) time: Timestamp,
+    /// The same moment by the clock that only goes on.
+    pub(super) arrived: Duration,
     pub(super) parent: Option<RecordId>,
     pub(super) arrival: Arc<Arrival>,
     pub(super) caller: Option<Caller>,
@@ -43,9 +46,11 @@ impl Attempt {
         parent: Option<RecordId>,
         arrival: Arc<Arrival>,
     ) -> Self {
+        let arrived = gate.shared.host.monotonic();
         Self {
             open: Some(Open {
                 gate,
+                arrived,
                 id,
                 time,
                 parent,
@@ -145,7 +150,7 @@ impl Open {
         match self.gate.shared.sink.record(decision) {
             Ok(receipt) => {
                 let settlement =
-                    Settlement::new(self.gate.clone(), self.id, self.time, receipt.room);
+                    Settlement::new(self.gate.clone(), self.id, self.arrived, receipt.room);
                 Decided::new(self, receipt.acknowledged, settlement, answer.refusal)
             }
             Err(_) => {
@@ -158,7 +163,7 @@ impl Open {
 
     /// A decision that is counted instead of recorded.
     fn unrecorded(self, refusal: Option<Refusal>) -> Decided {
-        let settlement = Settlement::unrecorded(self.gate.clone(), self.id, self.time);
+        let settlement = Settlement::unrecorded(self.gate.clone(), self.id, self.arrived);
         Decided::new(
             self,
             Box::pin(std::future::ready(Ok(()))),

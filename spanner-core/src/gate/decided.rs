@@ -64,7 +64,7 @@ impl Decided {
             let refusal = self.refusal.unwrap_or_else(|| Outage::Abandoned.into());
             return Err(Refused {
                 refusal: Box::new(refusal),
-                id: RecordId::nil(),
+                id: None,
                 settlement: None,
             });
         };
@@ -83,7 +83,7 @@ impl Decided {
         };
         Err(Refused {
             refusal: Box::new(refusal),
-            id,
+            id: settlement.is_recorded().then_some(id),
             settlement: Some(Box::new(settlement)),
         })
     }
@@ -97,7 +97,7 @@ impl Decided {
             Err(refused) => refused,
             Ok(permit) => Refused {
                 refusal: Box::new(Outage::Abandoned.into()),
-                id: permit.id(),
+                id: Some(permit.id()),
                 settlement: Some(Box::new(permit.forward())),
             },
         }
@@ -117,7 +117,7 @@ impl fmt::Debug for Decided {
 #[must_use = "a refusal owes its caller an answer"]
 pub struct Refused {
     refusal: Box<Refusal>,
-    id: RecordId,
+    id: Option<RecordId>,
     settlement: Option<Box<Settlement>>,
 }
 
@@ -128,9 +128,9 @@ impl Refused {
         &self.refusal
     }
 
-    /// The record's identifier.
+    /// The record's identifier; absent if it was counted only, and no record can be found.
     #[must_use]
-    pub fn id(&self) -> RecordId {
+    pub const fn id(&self) -> Option<RecordId> {
         self.id
     }
 

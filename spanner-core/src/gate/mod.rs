@@ -52,6 +52,7 @@ mod tests;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::{Authorize, Context, Effect, Question, Verdicts};
 use crate::caller::{Caller, CallerKind, Party, Principal};
@@ -162,6 +163,12 @@ impl Gate {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.host.now()
+    }
+
+    /// The time since an earlier moment of the host's other clock.
+    fn micros_since(&self, moment: Duration) -> u64 {
+        let now = self.shared.host.monotonic();
+        u64::try_from(now.saturating_sub(moment).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
@@ -354,8 +361,4 @@ fn collect(into: &mut Vec<String>, ids: &[Arc<str>]) {
             into.push(id.to_string());
         }
     }
-}
-
-fn micros_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.duration_since(from).as_micros()).unwrap_or(0)
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::{Gate, micros_between};
+use super::Gate;
+use crate::RecordId;
 use crate::name::ModelName;
 use crate::record::{Finish, Outcome, OutcomeClass};
 use crate::refusal::Fault;
 use crate::sink::Room;
-use crate::{RecordId, Timestamp};
 
 /// Collects what becomes of a request, and gives it to the sink when dropped.
 ///
@@ -19,7 +20,7 @@ use crate::{RecordId, Timestamp};
 pub struct Settlement {
     gate: Gate,
     id: RecordId,
-    arrived: Timestamp,
+    arrived: Duration,
     room: Option<Room>,
     forwarded: bool,
     class: Option<OutcomeClass>,
@@ -68,13 +69,13 @@ impl Meter {
 }
 
 impl Settlement {
-    pub(super) fn new(gate: Gate, id: RecordId, arrived: Timestamp, room: Room) -> Self {
+    pub(super) fn new(gate: Gate, id: RecordId, arrived: Duration, room: Room) -> Self {
         let mut settlement = Self::unrecorded(gate, id, arrived);
         settlement.room = Some(room);
         settlement
     }
 
-    pub(super) fn unrecorded(gate: Gate, id: RecordId, arrived: Timestamp) -> Self {
+    pub(super) fn unrecorded(gate: Gate, id: RecordId, arrived: Duration) -> Self {
         Self {
             gate,
             id,
@@ -92,6 +93,11 @@ impl Settlement {
             served: None,
             fault: None,
         }
+    }
+
+    /// Whether an outcome is owed; not where the request was counted only.
+    pub(super) const fn is_recorded(&self) -> bool {
+        self.room.is_some()
     }
 
     /// The record's identifier.
@@ -113,7 +119,7 @@ impl Settlement {
     /// Bytes of the response's body passed.
     pub fn sent(&mut self, bytes: u64) {
         if bytes > 0 && self.first_byte_us.is_none() {
-            self.first_byte_us = Some(micros_between(self.arrived, self.gate.now()));
+            self.first_byte_us = Some(self.gate.micros_since(self.arrived));
         }
         self.bytes_out = self.bytes_out.saturating_add(bytes);
     }
@@ -174,7 +180,6 @@ impl Settlement {
     }
 
     fn outcome(&self) -> Outcome {
-        let now = self.gate.now();
         let finish = if std::thread::panicking() {
             Finish::Panicked
         } else {
@@ -187,12 +192,12 @@ impl Settlement {
         };
         Outcome {
             id: self.id,
-            time: now,
+            time: self.gate.now(),
             class,
             finish,
             status: self.status,
             grpc_status: self.grpc_status,
-            duration_us: micros_between(self.arrived, now),
+            duration_us: self.gate.micros_since(self.arrived),
             first_byte_us: self.first_byte_us,
             bytes_in: self.bytes_in.total(),
             bytes_out: self.bytes_out,

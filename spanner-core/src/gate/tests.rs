@@ -591,3 +591,54 @@ fn what_nobody_was_asked_about_is_not_asked_again() {
     let again = crate::Questions::again(&asked).map(|_| ());
     assert_eq!(again, Err(crate::NotAgain::Part("target")));
 }
+
+/// A host whose wall clock is set back while requests are under way.
+struct SetBack {
+    fixed: Fixed,
+    passed: std::sync::atomic::AtomicU64,
+}
+
+impl Host for SetBack {
+    fn now(&self) -> Timestamp {
+        self.fixed.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let ordering = std::sync::atomic::Ordering::Relaxed;
+        Duration::from_millis(self.passed.fetch_add(7, ordering))
+    }
+
+    fn record_id(&self) -> RecordId {
+        self.fixed.record_id()
+    }
+}
+
+#[test]
+fn durations_do_not_follow_a_clock_that_is_set() {
+    let sink = MemorySink::new();
+    let fixed = Fixed::at("2026-11-23T12:00:00Z");
+    let host = SetBack {
+        fixed: fixed.clone(),
+        passed: std::sync::atomic::AtomicU64::new(0),
+    };
+    let production = "production".parse().unwrap();
+    let gate = Gate::new(
+        "chat",
+        production,
+        Rules::allow(|_| true),
+        sink.clone(),
+        host,
+    );
+    let decided = gate
+        .open(Arrival::new())
+        .decide(Caller::for_test("alice"), generate());
+    let mut settlement = wait(decided.recorded()).unwrap().forward();
+    fixed.set("2026-11-23T11:00:00Z".parse().unwrap());
+    settlement.sent(1);
+    settlement.finish();
+    drop(settlement);
+    let outcome = &sink.outcomes()[0];
+    assert_eq!(outcome.first_byte_us, Some(7_000));
+    assert_eq!(outcome.duration_us, 14_000);
+    assert!(outcome.time < sink.decisions()[0].time);
+}

@@ -53,7 +53,7 @@ pub(super) struct Realm {
 /// Writes a refusal.
 pub(super) fn answer(
     refusal: &Refusal,
-    id: RecordId,
+    id: Option<RecordId>,
     voice: Voice,
     realm: &Realm,
 ) -> Response<Bytes> {
@@ -76,7 +76,9 @@ pub(super) fn answer(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ORIGIN, HeaderValue::from_static("guard"));
     headers.insert(FAULT, fault(notice.fault));
-    set(headers, DECISION, &id.to_string());
+    if let Some(id) = id {
+        set(headers, DECISION, &id.to_string());
+    }
     response
 }
 
@@ -116,7 +118,7 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
     );
 }
 
-fn http(notice: &Notice, dialect: Dialect, id: RecordId) -> Response<Bytes> {
+fn http(notice: &Notice, dialect: Dialect, id: Option<RecordId>) -> Response<Bytes> {
     let text = sentence(notice);
     let said = Said {
         http: notice.status.http(),
@@ -124,7 +126,7 @@ fn http(notice: &Notice, dialect: Dialect, id: RecordId) -> Response<Bytes> {
         fault: notice.fault,
         code: notice.code,
         text: &text,
-        id: Some(id),
+        id,
     };
     let mut response = said.in_words_of(dialect);
     *response.status_mut() =

@@ -35,7 +35,7 @@ pub struct Further {
 pub struct FurtherRefused {
     refusal: Refusal,
     notice: Notice,
-    decision: RecordId,
+    decision: Option<RecordId>,
 }
 
 /// Says that a service answers in the guard's name: one that is part of Spanner, or that tells
@@ -158,9 +158,9 @@ impl FurtherRefused {
         &self.notice
     }
 
-    /// The record of the refusal.
+    /// The record of the refusal; absent if it was counted only.
     #[must_use]
-    pub const fn decision(&self) -> RecordId {
+    pub const fn decision(&self) -> Option<RecordId> {
         self.decision
     }
 

@@ -352,7 +352,7 @@ where
             settlement.broke();
             return Err(error);
         }
-        Err(refusal) => return Ok(refuse(&refusal, id, settlement, voice, realm)),
+        Err(refusal) => return Ok(refuse(&refusal, Some(id), settlement, voice, realm)),
     };
     if let Some(refused) = parts.extensions.remove::<FurtherRefused>() {
         let id = refused.decision();
@@ -399,7 +399,7 @@ where
 /// Answers in the place of an inner service whose answer is not for the caller.
 fn refuse<R>(
     refusal: &Refusal,
-    id: RecordId,
+    id: Option<RecordId>,
     mut settlement: Settlement,
     voice: Voice,
     realm: &Realm,

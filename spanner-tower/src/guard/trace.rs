@@ -48,14 +48,14 @@ pub(super) fn asked(target: &Target, template: &str) {
 
 /// That it was allowed, and for which model.
 pub(super) fn allowed(decision: RecordId, pairs: &[Pair]) {
-    decided("allow", "granted", decision);
+    decided("allow", "granted", Some(decision));
     if let Some(model) = pairs.first().and_then(|pair| pair.resource.name()) {
         Span::current().record("gen_ai.request.model", display(model));
     }
 }
 
 /// That it was refused, and with which status.
-pub(super) fn refused(refusal: &Refusal, decision: RecordId, status: StatusCode) {
+pub(super) fn refused(refusal: &Refusal, decision: Option<RecordId>, status: StatusCode) {
     decided("deny", refusal.code(), decision);
     broken_off(refusal, status);
 }
@@ -67,11 +67,13 @@ pub(super) fn broken_off(refusal: &Refusal, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
 }
 
-fn decided(effect: &'static str, reason: &'static str, decision: RecordId) {
+fn decided(effect: &'static str, reason: &'static str, decision: Option<RecordId>) {
     let span = Span::current();
     span.record("effect", effect);
     span.record("reason", reason);
-    span.record("decision", display(decision));
+    if let Some(decision) = decision {
+        span.record("decision", display(decision));
+    }
 }
 
 /// With which status the inner service answers.

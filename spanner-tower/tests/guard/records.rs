@@ -49,6 +49,8 @@ async fn a_refusal_without_room_stays_a_refusal_and_is_counted() {
     let reply = send(&guarded(&sink, &behind), chat("forged", "acme/a")).await;
     assert_eq!(reply.parts.status, 401);
     assert_eq!(sink.counts(), [Count::ShedRefusal]);
+    // There is no record that anybody could look up.
+    assert_eq!(reply.header("spanner-decision"), None);
 }
 
 #[tokio::test]
