@@ -112,6 +112,24 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The first entry that is not what was stored, missing, or known to be in doubt.
+    pub(crate) const fn first_bad(&self) -> Option<u64> {
+        match self {
+            Self::Corrupt { sequence, .. }
+            | Self::Tampered { sequence }
+            | Self::Missing { from: sequence, .. }
+            | Self::Cut {
+                entries: sequence, ..
+            }
+            | Self::Forked {
+                agreed: sequence, ..
+            } => Some(*sequence),
+            _ => None,
+        }
+    }
+}
+
 /// Why a ledger could not be opened for writing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -100,7 +100,7 @@ impl Service {
         let refused = self.ask(Action::Deploy).unwrap_err();
         let id = refused.id();
         refused.settle(403, 10);
-        lock(&self.witness.acknowledged).contains(&id)
+        id.is_some_and(|id| lock(&self.witness.acknowledged).contains(&id))
     }
 
     fn ask(&self, action: Action) -> Result<Permit, Refused> {

@@ -34,9 +34,10 @@ use crate::scan::{Stored, Walk, kept_name};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// What it was, to the last byte.
+    /// What it was, to the last byte that is signed; see [`Verification::unsigned`].
     Clean,
-    /// What it was, and unfinished bytes of a crash at the end, which were never acknowledged.
+    /// What it was, and unfinished bytes at the end. A crash leaves such, which were never
+    /// acknowledged; above the checkpoint they cannot be told from damage.
     TornTail,
     /// Bytes are not what they were; nobody took the trouble to hide it.
     Corrupt,
@@ -65,6 +66,8 @@ pub struct Verification {
     pub fault: Option<ReadError>,
     /// Entries read.
     pub entries: u64,
+    /// The sequence after the last entry, if all of them could be read.
+    pub end: Option<u64>,
     /// Decisions without an outcome: open requests, while the ledger is written.
     pub open: u64,
     /// Failures of the storage that were noted.
@@ -125,18 +128,44 @@ impl Verification {
     #[must_use]
     pub const fn first_bad(&self) -> Option<u64> {
         match &self.fault {
-            Some(
-                ReadError::Corrupt { sequence, .. }
-                | ReadError::Tampered { sequence }
-                | ReadError::Missing { from: sequence, .. }
-                | ReadError::Cut {
-                    entries: sequence, ..
-                }
-                | ReadError::Forked {
-                    agreed: sequence, ..
-                },
-            ) => Some(*sequence),
-            _ => None,
+            Some(fault) => fault.first_bad(),
+            None => None,
+        }
+    }
+
+    /// How many entries stand above the checkpoint in the directory, so that nothing that is
+    /// signed vouches for them yet: a second's, of a ledger that is written.
+    #[must_use]
+    pub fn unsigned(&self) -> u64 {
+        let end = self.end.unwrap_or_default();
+        end.saturating_sub(self.signed.unwrap_or_default())
+    }
+}
+
+/// Of a ledger that cannot even be opened for reading.
+impl From<ReadError> for Verification {
+    fn from(fault: ReadError) -> Self {
+        Self {
+            verdict: Verdict::of(&fault),
+            fault: Some(fault),
+            ..Self::begin()
+        }
+    }
+}
+
+impl Verification {
+    const fn begin() -> Self {
+        Self {
+            verdict: Verdict::Clean,
+            fault: None,
+            entries: 0,
+            end: None,
+            open: 0,
+            gaps: 0,
+            unknown: 0,
+            pruned: 0,
+            signed: None,
+            torn_bytes: 0,
         }
     }
 }
@@ -171,17 +200,7 @@ impl Reader {
     /// Reads all of it, in bounded memory but for the identifiers of open decisions.
     #[must_use]
     pub fn verify_against(&self, keys: &[VerifierKey], shipped: &[Checkpoint]) -> Verification {
-        let mut found = Verification {
-            verdict: Verdict::Clean,
-            fault: None,
-            entries: 0,
-            open: 0,
-            gaps: 0,
-            unknown: 0,
-            pruned: 0,
-            signed: None,
-            torn_bytes: 0,
-        };
+        let mut found = Verification::begin();
         let checked = Check::of(self.files(), keys, shipped, &mut found);
         found.fault = checked.and_then(Check::run).err();
         found.verdict = match &found.fault {
@@ -361,7 +380,7 @@ impl<'a> Check<'a> {
         let earlier = self.expected.take_below(self.found.pruned);
         let read = self.read();
         self.found.open = self.open.len() as u64;
-        read?;
+        read.map_err(|fault| self.sooner(fault))?;
         self.check_end()?;
         self.check_earlier(&earlier)?;
         self.check_kept()?;
@@ -395,6 +414,7 @@ impl<'a> Check<'a> {
             }
             self.grow(sequence, leaf)?;
         }
+        self.found.end = Some(self.walk.next());
         let tail = self.walk.tail();
         self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
         Ok(())
@@ -425,6 +445,19 @@ impl<'a> Check<'a> {
             let tampered = suspect.filter(|fault| matches!(fault, ReadError::Tampered { .. }));
             tampered.unwrap_or(ReadError::Forked { size, agreed })
         })
+    }
+
+    /// What is wrong first. Where entries cannot be read on, those before may have been changed
+    /// all the same, and the tree says so if it is the one that was signed.
+    fn sooner(&mut self, fault: ReadError) -> ReadError {
+        let suspect = self.suspect.take_if(|suspect| match suspect {
+            ReadError::Tampered { sequence } => {
+                fault.first_bad().is_none_or(|bad| *sequence < bad)
+                    && is_signed(self.files, &self.local, *sequence)
+            }
+            _ => false,
+        });
+        suspect.unwrap_or(fault)
     }
 
     fn check_tile(&mut self, level: u8, index: u64, hashes: &[Hash]) {
@@ -508,6 +541,20 @@ impl<'a> Check<'a> {
             let root = member(&event, "kept_root").and_then(Value::as_str);
             self.said = root.map(str::to_owned);
         }
+    }
+}
+
+/// Whether the tile's hash of an entry is under the root of a checkpoint.
+fn is_signed(files: &Arc<dyn Files>, at: &Checkpoint, sequence: u64) -> bool {
+    let size = at.size();
+    let tree = tiles::Stored::of(files, size);
+    let proof = prove_record(size, sequence, &tree);
+    let leaf = Leaves::of(Arc::clone(files), size).at(sequence);
+    match (proof, leaf) {
+        (Ok(proof), Ok(Some(leaf))) => {
+            tlog_tiles::check_record(&proof, size, at.hash(), sequence, leaf).is_ok()
+        }
+        _ => false,
     }
 }
 

@@ -69,12 +69,8 @@ impl Leaves {
         }
     }
 
-    /// Whether an entry's leaf is the one that stands in the tree; entries after it do not
-    /// count.
-    pub(crate) fn has(&mut self, sequence: u64, leaf: Hash) -> Result<bool, ReadError> {
-        if sequence >= self.size {
-            return Ok(true);
-        }
+    /// The leaf of an entry that stands in the tree.
+    pub(crate) fn at(&mut self, sequence: u64) -> Result<Option<Hash>, ReadError> {
         let index = sequence / WIDTH as u64;
         let place = usize::try_from(sequence % WIDTH as u64).unwrap_or_default();
         if self.tile.as_ref().is_none_or(|(at, _)| *at != index) {
@@ -82,8 +78,16 @@ impl Leaves {
             self.tile = Some((index, hashes));
         }
         let tile = self.tile.as_ref();
-        let signed = tile.and_then(|(_, hashes)| hashes.get(place));
-        Ok(signed == Some(&leaf))
+        Ok(tile.and_then(|(_, hashes)| hashes.get(place)).copied())
+    }
+
+    /// Whether an entry's leaf is the one that stands in the tree; entries after it do not
+    /// count.
+    pub(crate) fn has(&mut self, sequence: u64, leaf: Hash) -> Result<bool, ReadError> {
+        if sequence >= self.size {
+            return Ok(true);
+        }
+        Ok(self.at(sequence)? == Some(leaf))
     }
 }
 

@@ -215,6 +215,34 @@ fn every_row_of_attacks_is_told_for_what_it_is() {
 }
 
 /// Whatever an attacker did, opening does not go on from it.
+/// The next segment cannot follow one with an entry more or less, and is not at fault.
+#[test]
+fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
+    type Edit = fn(&mut Vec<Vec<u8>>);
+    let rows: [(Edit, u64); 3] = [
+        (|entries| drop(entries.remove(3)), 3),
+        (|entries| entries.insert(3, entries[2].clone()), 3),
+        (|entries| entries.truncate(3), 3),
+    ];
+    for (index, (change, first_bad)) in rows.into_iter().enumerate() {
+        let sim = Sim::default();
+        let service = Service::open(&sim).unwrap();
+        for _ in 0..30 {
+            drop(service.allow().unwrap());
+        }
+        service.ledger.close().unwrap();
+        edit(&sim, FIRST, change);
+        let found = reader(&sim).verify();
+        assert_eq!(found.first_bad(), Some(first_bad), "{index}: {found:?}");
+        let tampered = matches!(found.verdict, Verdict::Tampered);
+        assert_eq!(tampered, index < 2, "{index}: {found:?}");
+        // Tiles that say nothing that is signed accuse no entry.
+        sim.harm("tile/0/000.p/62", |bytes| bytes[2 * 32] ^= 1);
+        let found = reader(&sim).verify();
+        assert_ne!(found.first_bad(), Some(2), "{index}: {found:?}");
+    }
+}
+
 #[test]
 fn what_contradicts_the_checkpoint_is_not_opened() {
     let stage = stage();

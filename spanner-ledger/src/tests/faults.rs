@@ -76,7 +76,7 @@ fn a_wait_is_bounded_while_the_disk_hangs() {
     sim.stick(true);
     let refused = service.allow().unwrap_err();
     assert_eq!(refused.refusal().code(), "audit.unavailable");
-    let id = refused.id();
+    let id = refused.id().unwrap();
     drop(refused);
     assert!(!service.deny());
     sim.stick(false);
