@@ -12,7 +12,7 @@ pub enum ReadError {
     /// The operating system refused.
     #[error("`{name}` cannot be read")]
     Io {
-        /// The file, or `.` for the directory.
+        /// The file, or the directory.
         name: String,
         /// What it said.
         #[source]

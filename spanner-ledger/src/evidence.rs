@@ -36,7 +36,7 @@ pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use follower::{Expected, Follower, Leaves, leaf};
 pub(crate) use keeper::Keeper;
 pub use key::{KeyError, SigningKey, VerifierKey};
-pub(crate) use opened::{Evidence, KeyFault, key as key_of, keys_in, newest};
+pub(crate) use opened::{Evidence, KeyFault, key as key_of, key_in, keys_in, newest};
 pub(crate) use progress::{Progress, SharedProgress};
 pub use proof::{Consistency, Inclusion, Proof, ProofError};
 pub use sink::{CheckpointFile, CheckpointSink, CheckpointStdout};

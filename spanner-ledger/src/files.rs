@@ -18,6 +18,11 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What people call the directory.
+    fn place(&self) -> String {
+        ".".to_owned()
+    }
+
     /// The names in it.
     fn names(&self) -> io::Result<Vec<String>>;
 

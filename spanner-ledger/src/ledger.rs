@@ -19,7 +19,7 @@ use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
     Checkpoint, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
-    key_of,
+    key_in, key_of, keys_in, newest,
 };
 use crate::files::Files;
 use crate::files::disk::Disk;
@@ -147,6 +147,26 @@ impl Ledger {
     /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn read(dir: impl AsRef<Path>) -> Result<Reader, ReadError> {
         Reader::open(dir)
+    }
+
+    /// Finds what would keep the ledger in a directory from being opened, as far as that can be
+    /// seen without writing: also while somebody writes it, and before it is there. Only its
+    /// end is not looked at, nor whether it is what was signed; that is [`Reader::verify`]'s.
+    ///
+    /// # Errors
+    /// [`OpenError`], as [`Ledger::open`] would say it.
+    pub fn check(dir: impl AsRef<Path>) -> Result<(), OpenError> {
+        let builder = Self::builder(dir);
+        let disk = Disk::checked(&builder.dir).map_err(|source| builder.failed(source))?;
+        let Some(disk) = disk else {
+            return Ok(());
+        };
+        key_in(&disk).map_err(|fault| builder.no_key(fault))?;
+        let keys = keys_in(&disk);
+        let signed = keys.and_then(|keys| newest(&disk, &keys));
+        let read = signed.and_then(|_| Reader::open(&builder.dir));
+        read.map(drop)
+            .map_err(|fault| builder.not_recovered(Failure::Read(fault)))
     }
 
     /// The directory.
@@ -345,6 +365,7 @@ impl Builder {
         let mut log = Log::new(files, self.durability, size, found.next);
         let opened = Opened {
             vkey: evidence.key.verifier().to_string(),
+            is_key_new: evidence.is_key_new,
             time: (self.wall)(),
             file_system: doubt.map(|doubt| doubt.name),
         };
@@ -393,13 +414,7 @@ impl Builder {
 
     fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
         let key = key_of(&*files, self.key.take(), self.origin.as_deref());
-        let key = key.map_err(|fault| match fault {
-            KeyFault::Key(source) => OpenError::Key {
-                dir: self.dir.clone(),
-                source,
-            },
-            KeyFault::Io(source) => self.failed(source),
-        })?;
+        let key = key.map_err(|fault| self.no_key(fault))?;
         let damaged = |fault| self.not_recovered(Failure::Read(fault));
         let mut evidence = Evidence::open(files, key).map_err(damaged)?;
         for sink in &mut self.sinks {
@@ -478,6 +493,16 @@ impl Builder {
                 dir: self.dir.clone(),
                 source,
             },
+        }
+    }
+
+    fn no_key(&self, fault: KeyFault) -> OpenError {
+        match fault {
+            KeyFault::Key(source) => OpenError::Key {
+                dir: self.dir.clone(),
+                source,
+            },
+            KeyFault::Io(source) => self.failed(source),
         }
     }
 

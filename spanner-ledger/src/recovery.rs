@@ -38,6 +38,8 @@ pub struct Recovery {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) vkey: String,
+    /// Whether another key signed before.
+    pub(crate) is_key_new: bool,
     pub(crate) time: Timestamp,
     /// The file system's name, if that is one to be doubted.
     pub(crate) file_system: Option<&'static str>,
@@ -131,8 +133,13 @@ impl Opened {
             "closed": recovery.closed,
             "vkey": self.vkey,
         });
-        if let (Some(name), Some(body)) = (self.file_system, body.as_object_mut()) {
-            body.insert("file_system".to_owned(), name.into());
+        if let Some(body) = body.as_object_mut() {
+            if let Some(name) = self.file_system {
+                body.insert("file_system".to_owned(), name.into());
+            }
+            if self.is_key_new {
+                body.insert("new_key".to_owned(), true.into());
+            }
         }
         body
     }

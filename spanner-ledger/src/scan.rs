@@ -523,7 +523,9 @@ pub(crate) fn segment_name(first: u64) -> String {
 }
 
 fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
-    files.names().map_err(|source| failed(".", source))
+    files
+        .names()
+        .map_err(|source| failed(&files.place(), source))
 }
 
 /// The name of the file of what is kept of all entries below one.

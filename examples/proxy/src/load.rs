@@ -6,7 +6,7 @@ use spanner_admin::{Admin, Promotions};
 use spanner_cedar::Cedar;
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
-use spanner_ledger::Ledger;
+use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
@@ -15,6 +15,7 @@ use spanner_tower::{
 };
 use tower_layer::Layer;
 
+use crate::command::chain;
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
@@ -379,14 +380,15 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// A ledger that is there can be read. It is not opened: a service may be writing it.
+/// What would keep the ledger from being opened. It is not opened: a service may be writing it.
 fn check_ledger(config: &Config, problems: &mut Problems) {
-    if !config.ledger.exists() {
-        return;
-    }
-    if let Err(error) = Ledger::read(&config.ledger) {
-        let advice = "name its directory with `[ledger]` and `dir`";
-        config.problem(problems, config.places.ledger, error, advice);
+    if let Err(error) = Ledger::check(&config.ledger) {
+        let advice = match &error {
+            OpenError::Damaged { .. } => "look at it with `spanner-proxy ledger verify`",
+            OpenError::Key { .. } => "restore `key` from a copy, or remove it to have a new one",
+            _ => "name its directory with `[ledger]` and `dir`",
+        };
+        config.problem(problems, config.places.ledger, chain(&error), advice);
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Evidence {
     pub(crate) tree: Tree,
     /// What was shipped and must be so.
     shipped: Vec<Checkpoint>,
+    /// Whether another key signed before.
+    pub(crate) is_key_new: bool,
 }
 
 /// Goes over the entries of a ledger once, when it is opened. Reads only: the tree over what
@@ -41,6 +43,8 @@ pub(crate) struct Opening {
 impl Evidence {
     /// Reads the checkpoint and the right edge of the tree, and holds them against each other.
     pub(crate) fn open(files: Arc<dyn Files>, key: SigningKey) -> Result<Self, ReadError> {
+        let before = keys_in(&*files)?;
+        let is_key_new = before.last().is_some_and(|before| before != key.verifier());
         let keys = keys(&files, &key)?;
         let checkpoint = newest(&*files, &keys)?;
         let size = checkpoint.as_ref().map_or(0, Checkpoint::size);
@@ -61,6 +65,7 @@ impl Evidence {
             checkpoint,
             tree,
             shipped: Vec::new(),
+            is_key_new,
         })
     }
 
@@ -149,22 +154,32 @@ pub(crate) fn key(
     if let Some(given) = given {
         return Ok(given);
     }
-    if let Some(text) = read(files, KEY, MAX_NOTE_BYTES).map_err(KeyFault::Io)? {
-        let text = String::from_utf8_lossy(&text);
-        return SigningKey::from_text(&text).map_err(KeyFault::Key);
+    if let Some(found) = key_in(files)? {
+        return Ok(found);
     }
-    let made;
-    let origin = match origin {
-        Some(origin) => origin,
-        None => {
-            made = new_origin().map_err(KeyFault::Io)?;
-            &made
-        }
+    let before = keys_in(files).unwrap_or_default();
+    if let Some(before) = before.last() {
+        tracing::warn!(
+            origin = before.origin(),
+            "the ledger's signing key is gone, and a new one is made: tell whoever keeps the verifier key"
+        );
+    }
+    let origin = match (origin, before.last()) {
+        (Some(origin), _) => origin.to_owned(),
+        (None, Some(before)) => before.origin().to_owned(),
+        (None, None) => new_origin().map_err(KeyFault::Io)?,
     };
-    let key = SigningKey::generate(origin).map_err(KeyFault::Key)?;
+    let key = SigningKey::generate(&origin).map_err(KeyFault::Key)?;
     let text = format!("{}\n", key.secret_text());
     put(files, KEY, text.as_bytes()).map_err(KeyFault::Io)?;
     Ok(key)
+}
+
+/// The key in a ledger's directory, if there is one.
+pub(crate) fn key_in(files: &dyn Files) -> Result<Option<SigningKey>, KeyFault> {
+    let text = read(files, KEY, MAX_NOTE_BYTES).map_err(KeyFault::Io)?;
+    let key = text.map(|text| SigningKey::from_text(&String::from_utf8_lossy(&text)));
+    key.transpose().map_err(KeyFault::Key)
 }
 
 /// A name that no other ledger has.

@@ -8,6 +8,7 @@ use fs4::FileExt;
 
 use super::kind::{self, Doubt};
 use super::{File, Files};
+use crate::evidence::KEY;
 
 /// A directory on disk: 0700 if created here, its files 0600.
 #[derive(Debug)]
@@ -24,6 +25,15 @@ impl Disk {
         Self {
             dir: dir.to_owned(),
             _lock: None,
+        }
+    }
+
+    /// For looking at what would keep it from being written. `None` if it is not there.
+    pub(crate) fn checked(dir: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(dir) {
+            Ok(found) => check_dir(dir, &found).map(|()| Some(Self::reading(dir))),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -52,6 +62,10 @@ impl Disk {
 impl Files for Disk {
     fn doubt(&self) -> Option<Doubt> {
         kind::doubt(&self.dir)
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -177,28 +191,46 @@ impl File for DiskFile {
     }
 }
 
+/// Whether a ledger may be written in a directory that is there.
+#[cfg(unix)]
+fn check_dir(dir: &Path, found: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = found.permissions().mode() & 0o777;
+    let refused = if found.is_symlink() {
+        Some("it is a symbolic link, which somebody can turn: name the directory itself")
+    } else if !found.is_dir() {
+        Some("it is no directory: name another, or remove it")
+    } else if mode & 0o002 != 0 {
+        Some("everybody may write to it: take that away (`chmod o-w`), or name another")
+    } else {
+        None
+    };
+    if let Some(why) = refused {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if mode & 0o077 != 0 {
+        tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
+            "others may look into the ledger's directory, or change it");
+    }
+    let key = fs::symlink_metadata(dir.join(KEY));
+    if key.is_ok_and(|key| key.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(dir = %dir.display(), "others may read the ledger's signing key: `chmod 600 key`");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_dir(_: &Path, found: &fs::Metadata) -> io::Result<()> {
+    match found.is_dir() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
 #[cfg(unix)]
 fn create_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     if let Ok(found) = fs::symlink_metadata(dir) {
-        let mode = found.permissions().mode() & 0o777;
-        let refused = if found.is_symlink() {
-            Some("it is a symbolic link, which somebody can turn: name the directory itself")
-        } else if !found.is_dir() {
-            Some("it is no directory: name another, or remove it")
-        } else if mode & 0o002 != 0 {
-            Some("everybody may write to it: take that away (`chmod o-w`), or name another")
-        } else {
-            None
-        };
-        if let Some(why) = refused {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        if mode & 0o077 != 0 {
-            tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
-                "others may look into the ledger's directory");
-        }
-        return Ok(());
+        return check_dir(dir, &found);
     }
     private_dir(dir)?;
     dir.parent()

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Service, Shelf, block_on, open, options, reader};
+use super::{Service, Shelf, block_on, entries, open, options, reader};
 use crate::files::Files;
 use crate::files::sim::Sim;
 use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
@@ -532,8 +532,32 @@ fn another_key_is_taken_and_both_are_listed() {
         Entry::Event(event) if event.event == "ledger.opened" => Some(event.body["vkey"].clone()),
         _ => None,
     };
-    let told: Vec<_> = super::entries(&sim).iter().filter_map(opened).collect();
+    let told: Vec<_> = entries(&sim).iter().filter_map(opened).collect();
     assert_eq!(told.last(), Some(&key.verifier().to_string().into()));
+}
+
+#[test]
+fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
+    let sim = Sim::default();
+    Service::open(&sim).unwrap().ledger.close().unwrap();
+    let before = reader(&sim).keys().unwrap();
+    sim.remove("key").unwrap();
+    let service = Service::open(&sim).unwrap();
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    let keys = reader(&sim).keys().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().all(|key| key.origin() == before[0].origin()));
+    let opened: Vec<bool> = entries(&sim)
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Event(event) if event.event == "ledger.opened" => Some(event.body),
+            _ => None,
+        })
+        .map(|body| body["new_key"] == true)
+        .collect();
+    assert_eq!(opened, [false, true]);
+    assert!(reader(&sim).verify().verdict.is_sound());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use spanner_core::RecordId;
 use spanner_core::record::Decision;
 use spanner_ledger::{
     Checkpoint, Entries, Entry, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
-    Selection, VerifierKey, table,
+    Selection, Verdict, VerifierKey, table,
 };
 
 use super::{Stop, chain};
@@ -24,7 +24,8 @@ use super::{Stop, chain};
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
 pub(super) enum Ledger {
-    /// Hold all of it against what was signed; exit 1 on anything but clean or a torn tail
+    /// Hold all of it against what was signed; exit 1 on anything but clean or a torn tail, 2
+    /// if that cannot be found out
     Verify {
         #[command(flatten)]
         place: Place,
@@ -175,7 +176,17 @@ const MAX_HOURS: i64 = 24 * 366 * 1000;
 impl Ledger {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         match self {
-            Self::Verify { place, trust } => verify(&place, &trust, out),
+            Self::Verify { place, trust } => {
+                // Whoever waits for 1 must not take a wrong path for damage.
+                verify(&place, &trust, out).or_else(|stop| {
+                    if super::is_broken_pipe(&*stop) {
+                        return Err(stop);
+                    }
+                    let said = format!("spanner-proxy: {}", chain(&*stop));
+                    super::say(&mut std::io::stderr(), &said);
+                    Ok(ExitCode::from(UNREADABLE))
+                })
+            }
             Self::Prove { dir, wanted, trust } => prove(&dir, &wanted, &trust, out),
             Self::Prune {
                 dir,
@@ -260,10 +271,13 @@ fn checkpoints(file: &Path, keys: &[VerifierKey]) -> Result<Vec<Checkpoint>, Sto
 }
 
 fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let reader = Reader::open(&place.dir);
-    let reader = reader.map_err(|error| format!("`{}`: {}", place.dir.display(), chain(&error)))?;
-    let (keys, shipped) = trust.read(&reader)?;
-    let found = reader.verify_against(&keys, &shipped);
+    let (found, shipped) = match Reader::open(&place.dir) {
+        Ok(reader) => {
+            let (keys, shipped) = trust.read(&reader)?;
+            (reader.verify_against(&keys, &shipped), shipped)
+        }
+        Err(fault) => (fault.into(), Vec::new()),
+    };
     let problem = found.fault.as_ref().map(|fault| chain(fault));
     let result = found.verdict.as_str();
     let first_bad = found.first_bad();
@@ -271,6 +285,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
         let line = json!({
             "result": result, "entries": found.entries, "open": found.open, "gaps": found.gaps,
             "unknown": found.unknown, "pruned": found.pruned, "signed": found.signed,
+            "unsigned": found.unsigned(),
             "torn_bytes": found.torn_bytes, "shipped": shipped.len(), "first_bad": first_bad,
             "problem": problem,
         });
@@ -286,6 +301,13 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             found.gaps,
             found.unknown,
         )?;
+        if found.unsigned() > 0 {
+            let unsigned = found.unsigned();
+            writeln!(
+                out,
+                "{unsigned} entries stand above the checkpoint, which does not vouch for them yet"
+            )?;
+        }
         if found.pruned > 0 {
             writeln!(out, "entries below {} were pruned", found.pruned)?;
         }
@@ -299,11 +321,15 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             )?;
         }
     }
-    Ok(match found.verdict.is_sound() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(match found.verdict {
+        sound if sound.is_sound() => ExitCode::SUCCESS,
+        Verdict::Unreadable => ExitCode::from(UNREADABLE),
+        _ => ExitCode::FAILURE,
     })
 }
+
+/// How `verify` ends where nothing can be said of the ledger.
+const UNREADABLE: u8 = 2;
 
 /// Prints proofs, one a line.
 fn prove(

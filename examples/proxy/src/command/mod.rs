@@ -151,7 +151,7 @@ fn log() {
 }
 
 /// An error with its causes, those left out that it repeats.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -224,9 +224,72 @@ async fn verify_exits_with_1_where_anything_is_damaged() {
     assert_eq!(line["result"], "corrupt");
     let empty = stage.path("empty");
     fs::create_dir(&empty).unwrap();
-    for dir in [empty.to_str().unwrap(), "/nowhere"] {
-        assert_eq!(run(&["ledger", "verify", dir]).status.code(), Some(1));
+    let empty = empty.to_str().unwrap();
+    let key = &["--vkey", "no key"][..];
+    for (dir, more, code) in [(empty, &[][..], 1), ("/nowhere", &[], 2), (&dir, key, 2)] {
+        let mut line = vec!["ledger", "verify", dir];
+        line.extend(more);
+        let ended = run(&line);
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
     }
+    // Damage that keeps it from being opened has a verdict as well.
+    let segment = Path::new(&dir).join("00000000000000000000.seg");
+    let bytes = fs::read(&segment).unwrap();
+    let harms: [&dyn Fn(); 2] = [
+        &|| {
+            let mut bytes = bytes.clone();
+            bytes[20] ^= 1;
+            fs::write(&segment, bytes).unwrap();
+        },
+        &|| fs::rename(&segment, segment.with_file_name("00000000000000000001.seg")).unwrap(),
+    ];
+    for harm in harms {
+        harm();
+        let damaged = run(&["ledger", "verify", &dir, "--json"]);
+        assert_eq!(damaged.status.code(), Some(1), "{damaged:?}");
+        let line: Value = serde_json::from_slice(&damaged.stdout).unwrap();
+        assert_eq!(line["result"], "corrupt");
+        assert!(
+            line["problem"].is_string() && line["first_bad"].is_u64(),
+            "{line}"
+        );
+    }
+}
+
+/// `check` says what the start would.
+#[cfg(unix)]
+#[tokio::test]
+async fn check_tells_of_a_ledger_that_could_not_be_opened() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    let dir = Path::new(&dir);
+    let config = stage.configure(&openai("http://127.0.0.1:9000"));
+    let check = || run(&["check", "--config", config.to_str().unwrap()]);
+    assert!(check().status.success(), "{:?}", check());
+    let told = |what: &str| {
+        let output = check();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{what}: {output:?}");
+        assert!(said.contains(what), "{what} is not in\n{said}");
+    };
+    let mode = |mode| fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    told("everybody may write to it");
+    mode(0o700);
+    let key = fs::read(dir.join("key")).unwrap();
+    fs::write(dir.join("key"), "PRIVATE+KEY+nothing").unwrap();
+    told("restore `key` from a copy");
+    fs::write(dir.join("key"), key).unwrap();
+    damage(dir);
+    fs::rename(dir, stage.path("elsewhere")).unwrap();
+    for target in ["elsewhere", "nowhere"] {
+        symlink(stage.path(target), dir).unwrap();
+        told("it is a symbolic link");
+        fs::remove_file(dir).unwrap();
+    }
+    fs::write(dir, "").unwrap();
+    told("it is no directory");
 }
 
 #[tokio::test]
