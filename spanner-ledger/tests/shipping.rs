@@ -14,6 +14,9 @@
 mod http;
 #[path = "shipping/syslog.rs"]
 mod syslog;
+#[cfg(feature = "http")]
+#[path = "shipping/witness.rs"]
+mod witness;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -10,10 +10,10 @@ use super::{Checkpoint, MAX_NOTE_BYTES};
 /// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
 /// change: another machine, a log that only grows, somebody's mail.
 ///
-/// Called on the thread that keeps the evidence, after the checkpoint stands in the ledger's
-/// directory, and at the ledger's close. It may block: then later checkpoints come later, and
-/// nothing else waits. What fails is tried again with the next checkpoint, which says all that
-/// the one before said.
+/// Called on a thread of its own, after the checkpoint stands in the ledger's directory, and at
+/// the ledger's close, which waits for all sinks together for five seconds. It may block: then
+/// it gets later checkpoints later, some of them never, and nothing else waits. What fails is
+/// tried again each second with the newest checkpoint, which says all that those before it said.
 ///
 /// # Security
 /// A sink that keeps its checkpoints beside the ledger proves nothing to anybody who doubts
@@ -26,7 +26,8 @@ pub trait CheckpointSink: Send + std::fmt::Debug {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()>;
 
     /// The text of the newest checkpoint that it took, if it can be asked. The ledger is not
-    /// opened if it contradicts this checkpoint or is shorter.
+    /// opened if it contradicts this checkpoint or is shorter. Called where the ledger is
+    /// opened, which waits for the answer.
     ///
     /// # Errors
     /// What kept it from answering.
