@@ -25,7 +25,7 @@ use spanner_ledger::ship::{Format, is_name};
 
 use super::fields::{At, Fields, listed};
 use super::problem::Place;
-use super::upstream::credential;
+use super::upstream::{credential, server};
 use super::within;
 
 /// One place that entries are sent to.
@@ -161,21 +161,8 @@ fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destinat
     }
     let url = fields.text("url")?;
     let credential = credential(fields, base)?;
-    let parsed = url.value.parse::<http::Uri>().ok();
-    let good = parsed.is_some_and(|uri| {
-        let scheme = uri.scheme_str();
-        let authority = uri.authority().map(|it| it.as_str());
-        matches!(scheme, Some("http" | "https")) && authority.is_some_and(|it| !it.contains('@'))
-    });
-    if !good {
-        fields.page.problem(
-            url.at,
-            format!("`{}` is no address of a server", url.value),
-            "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
-        );
-    }
-    let url = url.value.to_owned();
-    good.then_some(Destination::Http { url, credential })
+    let url = server(fields, url)?;
+    Some(Destination::Http { url, credential })
 }
 
 /// One of these keys must be there, and no other that says where to.

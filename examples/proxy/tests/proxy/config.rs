@@ -242,3 +242,38 @@ stdout = true
     ];
     check(text, &expected).await;
 }
+
+#[tokio::test]
+async fn checkpoints_go_to_files_servers_and_the_output() {
+    let text = r#"
+environment = "production"
+[ledger]
+checkpoints = [
+    "-",
+    "a",
+    "ftp://witness.example.com",
+    7,
+    { url = "https://witness.example.com/", method = "patch", required = "yes" },
+    { method = "put", file = "a" },
+    { url = "https://me@witness.example.com/", credential = { env = "SPANNER_PROXY_NOT_SET" } },
+]
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+audiences = ["models"]
+[[upstream]]
+surface = "openai"
+url = "http://127.0.0.1:9000"
+"#;
+    let expected = [
+        "6:5: `ftp://witness.example.com` is no address of a server; ",
+        "7:5: `checkpoints` must be a string, not a value of type integer; ",
+        "8:54: checkpoints are not sent with `patch`; write `post` or `put`",
+        "8:74: `required` must be `true` or `false`, not a value of type string; ",
+        "9:5: the key `url` is missing; add `url = ",
+        "9:23: unknown key `file`; ",
+        "10:13: `https://me@witness.example.com/` is no address of a server; ",
+        "10:61: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
+    ];
+    check(text, &expected).await;
+}
