@@ -9,7 +9,7 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use super::checkpoint::notes;
+use super::notes::Notes;
 use super::{Checkpoint, CheckpointError, CheckpointSink, MAX_NOTE_BYTES};
 use crate::web;
 
@@ -178,9 +178,10 @@ fn text(mut answer: Response, until: Instant) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// The note in a text; what is no checkpoint at all is no answer.
+/// The last note in a text; what is no checkpoint at all is no answer.
 fn note(text: &str) -> io::Result<Option<String>> {
-    let note = notes(text).pop();
+    let note = Notes::of(text.as_bytes()).last().transpose();
+    let note = note.map_err(io::Error::other)?;
     match &note {
         Some(note) if Checkpoint::verify(note, &[]) == Err(CheckpointError::Malformed) => {
             Err(io::Error::other("the answer is no checkpoint"))

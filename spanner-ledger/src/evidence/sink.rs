@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::notes;
+use super::notes::Notes;
 use super::{Checkpoint, MAX_NOTE_BYTES};
 
 /// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
@@ -38,7 +38,7 @@ pub trait CheckpointSink: Send + std::fmt::Debug {
 
 /// Appends checkpoints to a file, synced, with blank lines between them.
 ///
-/// [`Checkpoint::verify_all`] reads it. Put it on another machine's disk, or have it
+/// [`Checkpoint::read`] reads it. Put it on another machine's disk, or have it
 /// collected.
 #[derive(Debug)]
 pub struct CheckpointFile {
@@ -51,7 +51,8 @@ impl CheckpointFile {
     /// unfinished.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// What the operating system said, or that the file ends in something else than a
+    /// checkpoint or a part of one: then it is left as it is.
     pub fn append(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let file = fs::OpenOptions::new()
@@ -59,9 +60,15 @@ impl CheckpointFile {
             .create(true)
             .open(&path)?;
         let end = End::of(&path)?;
-        let whole = end.start + whole(&end.text) as u64;
-        if whole < end.start + end.text.len() as u64 {
-            file.set_len(whole)?;
+        let whole = whole(&end.text) as u64;
+        let torn = end.text.len() as u64 - whole;
+        if torn > MAX_NOTE_BYTES {
+            // No crash left that, and it may be somebody else's.
+            let what = format!("`{}` does not end in a checkpoint", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        if torn > 0 {
+            file.set_len(end.start + whole)?;
             file.sync_all()?;
         }
         Ok(Self { path, file })
@@ -77,8 +84,9 @@ impl CheckpointSink for CheckpointFile {
 
     fn newest(&mut self) -> io::Result<Option<String>> {
         let end = End::of(&self.path)?.text;
-        let text = String::from_utf8_lossy(end.get(..whole(&end)).unwrap_or_default());
-        Ok(notes(&text).pop())
+        // What stands before it may be half of another.
+        let notes = Notes::of(end.get(..whole(&end)).unwrap_or_default());
+        Ok(notes.flatten().last())
     }
 }
 
@@ -170,6 +178,17 @@ mod tests {
                 "{cut}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints");
+        let text = "no checkpoint\n".repeat(1 << 14);
+        fs::write(&path, &text).unwrap();
+        let fault = CheckpointFile::append(&path).unwrap_err();
+        assert!(fault.to_string().ends_with("does not end in a checkpoint"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
     #[test]
