@@ -226,6 +226,21 @@ credential = { env = "SPANNER_PROXY_NOT_SET" }
 name = "good"
 to = "jsonl"
 stdout = true
+[[ship]]
+name = "plain"
+to = "syslog"
+address = "siem.example.com:601"
+ca = "ca.pem"
+[[ship]]
+name = "tls"
+to = "syslog"
+address = "tls://siem.example.com:6514"
+ca = "nowhere.pem"
+[[ship]]
+name = "nobody"
+to = "jsonl"
+stdout = true
+ca = "ca.pem"
 "#;
     let expected = [
         "10:6: `splunk` is no form that entries are sent in; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
@@ -239,6 +254,9 @@ stdout = true
         "32:9: `batch` is no count; ",
         "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "39:8: another `[[ship]]` is called `good` as well; ",
+        "46:6: `ca` is for syslog over TLS; ",
+        "51:6: `nowhere.pem`: ",
+        "56:6: `ca` is for syslog over TLS; ",
     ];
     check(text, &expected).await;
 }
