@@ -13,7 +13,9 @@
 //!    (0600). `vkey` holds the keys that verify, one a line, the one in use last.
 //! 5. A thread of its own hashes, off the way of requests; if it cannot write, entries go on
 //!    being recorded and the checkpoint comes later.
-//! 6. Opening compares what is signed with the right edge of the tree and with the entries of
+//! 6. Checkpoints go elsewhere on further threads, one for each sink, the newest first: a sink
+//!    that is slow or away delays neither the ledger's own checkpoints nor the other sinks.
+//! 7. Opening compares what is signed with the right edge of the tree and with the entries of
 //!    the last segment; `verify` compares it with all.
 //!
 //! [rfc]: https://www.rfc-editor.org/rfc/rfc6962#section-2.1
@@ -22,9 +24,13 @@
 //! [note]: https://c2sp.org/signed-note
 
 mod checkpoint;
+mod courier;
 mod follower;
+#[cfg(feature = "http")]
+mod http;
 mod keeper;
 mod key;
+mod notes;
 mod opened;
 mod progress;
 mod proof;
@@ -34,8 +40,11 @@ mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use follower::{Expected, Follower, Leaves, leaf};
+#[cfg(feature = "http")]
+pub use http::CheckpointHttp;
 pub(crate) use keeper::Keeper;
 pub use key::{KeyError, SigningKey, VerifierKey};
+pub use notes::Checkpoints;
 pub(crate) use opened::{Evidence, KeyFault, key as key_of, key_in, keys_in, newest};
 pub(crate) use progress::{Progress, SharedProgress};
 pub use proof::{Consistency, Inclusion, Proof, ProofError};

@@ -69,15 +69,19 @@ mod table;
 mod tests;
 mod verify;
 mod waiter;
+#[cfg(feature = "http")]
+mod web;
 mod words;
 mod writer;
 
 pub use csv::csv;
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
+#[cfg(feature = "http")]
+pub use evidence::CheckpointHttp;
 pub use evidence::{
-    Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Consistency,
-    Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
+    Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Checkpoints,
+    Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};

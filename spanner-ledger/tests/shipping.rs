@@ -14,6 +14,12 @@
 mod http;
 #[path = "shipping/syslog.rs"]
 mod syslog;
+#[cfg(feature = "tls")]
+#[path = "shipping/tls.rs"]
+mod tls;
+#[cfg(feature = "http")]
+#[path = "shipping/witness.rs"]
+mod witness;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

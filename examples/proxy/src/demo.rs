@@ -23,7 +23,7 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     let mut stops = signals::stops()?;
     let folder = tempfile::tempdir()?;
     config.ledger = folder.path().join("ledger");
-    config.checkpoints = None;
+    config.checkpoints.clear();
     let issuer = config.issuers.first_mut();
     let issuer = issuer.ok_or("the configuration has no `[[issuer]]` to stand in for")?;
     let audience = issuer.audience().unwrap_or("models").to_owned();

@@ -9,6 +9,8 @@
 //! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
 //! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
 //! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver takes nothing |
+//! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint is not there |
+//! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that is there |
 //! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
 
 use std::sync::{Arc, OnceLock};

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use spanner_admin::Promotions;
-use spanner_ledger::{Builder, CheckpointFile, CheckpointStdout, CloseError, Ledger, OpenError};
+use spanner_ledger::{CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use crate::config::{Checkpoints, Problems};
+use crate::checkpoints::shipping;
+use crate::config::Problems;
 use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
@@ -107,7 +108,7 @@ impl Service {
             None => None,
         };
         let builder = Ledger::builder(&config.ledger).durability(config.durability);
-        let builder = shipping(builder, config.checkpoints.as_ref())?;
+        let builder = shipping(builder, &config.checkpoints)?;
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
         let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
@@ -259,21 +260,6 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     service.stop().await?;
     tracing::info!("stopped: every record is settled and synced");
     Ok(())
-}
-
-/// Has the ledger ship its checkpoints to where they are wanted.
-fn shipping(builder: Builder, wanted: Option<&Checkpoints>) -> Result<Builder, ServiceError> {
-    match wanted {
-        None => Ok(builder),
-        Some(Checkpoints::Stdout) => Ok(builder.checkpoints(CheckpointStdout::new())),
-        Some(Checkpoints::File(file)) => match CheckpointFile::append(file) {
-            Ok(sink) => Ok(builder.checkpoints(sink)),
-            Err(source) => Err(ServiceError::Checkpoints {
-                file: file.clone(),
-                source,
-            }),
-        },
-    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 use serde_json::{Value, json};
 use spanner_ledger::ship::{
-    FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver,
-    SyslogReceiver, Watch,
+    FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver, Watch,
 };
 
 use crate::config::{Destination, ShipConfig};
@@ -64,9 +63,7 @@ fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
     match &config.destination {
         Destination::File(path) => Shipment::new(ledger, name, format, FileReceiver::new(path)),
         Destination::Stdout => Shipment::new(ledger, name, format, StdoutReceiver::new()),
-        Destination::Syslog(address) => {
-            Shipment::new(ledger, name, format, SyslogReceiver::new(address))
-        }
+        Destination::Syslog(receiver) => Shipment::new(ledger, name, format, receiver.clone()),
         Destination::Http { url, credential } => {
             let receiver = match format {
                 Format::Otlp => HttpReceiver::otlp(url),

@@ -1,12 +1,13 @@
 //! A signed statement of what a ledger holds.
 
 use std::fmt;
+use std::io::{self, BufRead};
 
 use signed_note::{Note, Verifier, VerifierList};
 use tlog_tiles::Hash;
 
 use super::key::{SigningKey, VerifierKey};
-use super::{MAX_NOTE_BYTES, MAX_SIZE};
+use super::{Checkpoints, MAX_NOTE_BYTES, MAX_SIZE};
 
 /// A statement, signed by a ledger, that its first so many entries have this root: a
 /// [C2SP checkpoint](https://c2sp.org/tlog-checkpoint). It exists only with a signature that
@@ -28,6 +29,15 @@ pub enum CheckpointError {
     /// It is not a signed note with an origin, a size and a root.
     #[error("this is no checkpoint: a signed note with an origin, a size and a root")]
     Malformed,
+    /// So many bytes came without an end of a checkpoint that there can be none.
+    #[error("this is no checkpoint: it has more than {MAX_NOTE_BYTES} bytes")]
+    TooLarge,
+    /// It could not be read to its end.
+    #[error("the checkpoints cannot be read: {kind}")]
+    Unreadable {
+        /// What the operating system said.
+        kind: io::ErrorKind,
+    },
     /// It is signed by none of the keys given.
     #[error("the checkpoint of `{}` is signed by none of the keys given", .origin.escape_debug())]
     Stranger {
@@ -77,13 +87,31 @@ impl Checkpoint {
     }
 
     /// Reads any number of checkpoints that follow each other, with blank lines between them,
-    /// as [`CheckpointFile`](crate::CheckpointFile) writes them.
+    /// as [`CheckpointFile`](crate::CheckpointFile) writes them, one at a time: however large
+    /// a file is, and whatever is in it, no more than one of them is in memory.
+    ///
+    /// ```no_run
+    /// # let keys = [];
+    /// use std::fs::File;
+    /// use std::io::BufReader;
+    /// use spanner_ledger::Checkpoint;
+    ///
+    /// let file = BufReader::new(File::open("/mnt/other/spanner")?);
+    /// for checkpoint in Checkpoint::read(file, &keys) {
+    ///     println!("{}", checkpoint?.size());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read<R: BufRead>(reader: R, keys: &[VerifierKey]) -> Checkpoints<R> {
+        Checkpoints::of(reader, keys)
+    }
+
+    /// Reads all checkpoints of a text, as [`Checkpoint::read`] does.
     ///
     /// # Errors
     /// [`CheckpointError`] of the first that is none, or that none of these keys signed.
     pub fn verify_all(text: &str, keys: &[VerifierKey]) -> Result<Vec<Self>, CheckpointError> {
-        let notes = notes(text);
-        notes.iter().map(|note| Self::verify(note, keys)).collect()
+        Self::read(text.as_bytes(), keys).collect()
     }
 
     pub(crate) fn sign(key: &SigningKey, size: u64, root: Hash) -> Result<Self, CheckpointError> {
@@ -138,28 +166,6 @@ impl fmt::Debug for Checkpoint {
             .field("root", &self.root)
             .finish_non_exhaustive()
     }
-}
-
-/// Cuts a text behind each group of signatures.
-pub(crate) fn notes(text: &str) -> Vec<String> {
-    let (mut notes, mut note, mut signed) = (Vec::new(), String::new(), false);
-    for line in text.lines() {
-        let is_signature = line.starts_with("\u{2014} ");
-        if signed && !is_signature {
-            notes.push(std::mem::take(&mut note));
-            signed = false;
-        }
-        if note.is_empty() && line.is_empty() {
-            continue;
-        }
-        note.push_str(line);
-        note.push('\n');
-        signed |= is_signature;
-    }
-    if !note.is_empty() {
-        notes.push(note);
-    }
-    notes
 }
 
 #[cfg(test)]

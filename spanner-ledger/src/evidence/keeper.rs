@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::courier::Courier;
 use super::follower::{Follower, leaf};
 use super::opened::Evidence;
 use super::tree::Full;
@@ -19,7 +20,7 @@ pub(crate) struct Keeper {
     files: Arc<dyn Files>,
     progress: SharedProgress,
     key: SigningKey,
-    sinks: Vec<Box<dyn CheckpointSink>>,
+    couriers: Vec<Courier>,
     pace: Duration,
     follower: Follower,
     walk: Option<Walk>,
@@ -28,8 +29,6 @@ pub(crate) struct Keeper {
     /// Folders of partial tiles that are full by now.
     superfluous: Vec<String>,
     signed: u64,
-    /// Whether the newest checkpoint is everywhere.
-    shipped: Vec<bool>,
     failed: bool,
 }
 
@@ -40,19 +39,18 @@ impl Keeper {
         sinks: Vec<Box<dyn CheckpointSink>>,
         pace: Duration,
     ) -> Self {
-        let shipped = vec![false; sinks.len()];
+        let couriers = sinks.into_iter().map(|sink| Courier::new(sink, pace));
         Self {
             signed: evidence.size(),
             files: evidence.files,
             progress,
             key: evidence.key,
-            sinks,
+            couriers: couriers.collect(),
             pace,
             follower: Follower::of(evidence.tree),
             walk: None,
             unwritten: Vec::new(),
             superfluous: Vec::new(),
-            shipped,
             failed: false,
         }
     }
@@ -70,7 +68,7 @@ impl Keeper {
                 self.tell(&kept);
             }
             if stage.ended {
-                return;
+                return self.end();
             }
         }
     }
@@ -157,7 +155,6 @@ impl Keeper {
         let checkpoint = checkpoint.map_err(|fault| wrong(io::Error::other(fault)))?;
         put(&*self.files, CHECKPOINT, checkpoint.note().as_bytes()).map_err(wrong)?;
         self.signed = checkpoint.size();
-        self.shipped.fill(false);
         self.progress.signed(checkpoint);
         for folder in std::mem::take(&mut self.superfluous) {
             match self.files.remove_folder(&folder) {
@@ -182,19 +179,22 @@ impl Keeper {
             .try_for_each(|folder| self.files.sync_folder(folder))
     }
 
-    /// Gives the newest checkpoint to whoever does not have it.
+    /// Has the newest checkpoint shipped. Nothing here waits for that.
     fn ship(&mut self) {
         let Some(checkpoint) = self.progress.checkpoint() else {
             return;
         };
-        for (sink, shipped) in self.sinks.iter_mut().zip(&mut self.shipped) {
-            if *shipped {
-                continue;
-            }
-            match sink.ship(&checkpoint) {
-                Ok(()) => *shipped = true,
-                Err(fault) => tracing::warn!(%fault, ?sink, "a checkpoint could not be shipped"),
-            }
+        for courier in &mut self.couriers {
+            courier.give(&checkpoint);
+        }
+    }
+
+    /// Lets the last checkpoint be shipped.
+    fn end(self) {
+        let until = Instant::now() + FAREWELL;
+        self.couriers.iter().for_each(Courier::end);
+        for courier in self.couriers {
+            courier.join(until);
         }
     }
 }
@@ -222,3 +222,5 @@ impl Drop for Gone {
 
 /// What is held in memory of a tree that grows faster than it is written: 2 MiB.
 const TILES_AT_ONCE: usize = 256;
+/// What the close may take for the last checkpoint, with all sinks at once.
+const FAREWELL: Duration = Duration::from_secs(5);

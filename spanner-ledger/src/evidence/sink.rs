@@ -4,16 +4,16 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::notes;
+use super::notes::Notes;
 use super::{Checkpoint, MAX_NOTE_BYTES};
 
 /// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
 /// change: another machine, a log that only grows, somebody's mail.
 ///
-/// Called on the thread that keeps the evidence, after the checkpoint stands in the ledger's
-/// directory, and at the ledger's close. It may block: then later checkpoints come later, and
-/// nothing else waits. What fails is tried again with the next checkpoint, which says all that
-/// the one before said.
+/// Called on a thread of its own, after the checkpoint stands in the ledger's directory, and at
+/// the ledger's close, which waits for all sinks together for five seconds. It may block: then
+/// it gets later checkpoints later, some of them never, and nothing else waits. What fails is
+/// tried again each second with the newest checkpoint, which says all that those before it said.
 ///
 /// # Security
 /// A sink that keeps its checkpoints beside the ledger proves nothing to anybody who doubts
@@ -26,7 +26,8 @@ pub trait CheckpointSink: Send + std::fmt::Debug {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()>;
 
     /// The text of the newest checkpoint that it took, if it can be asked. The ledger is not
-    /// opened if it contradicts this checkpoint or is shorter.
+    /// opened if it contradicts this checkpoint or is shorter. Called where the ledger is
+    /// opened, which waits for the answer.
     ///
     /// # Errors
     /// What kept it from answering.
@@ -37,7 +38,7 @@ pub trait CheckpointSink: Send + std::fmt::Debug {
 
 /// Appends checkpoints to a file, synced, with blank lines between them.
 ///
-/// [`Checkpoint::verify_all`] reads it. Put it on another machine's disk, or have it
+/// [`Checkpoint::read`] reads it. Put it on another machine's disk, or have it
 /// collected.
 #[derive(Debug)]
 pub struct CheckpointFile {
@@ -50,7 +51,8 @@ impl CheckpointFile {
     /// unfinished.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// What the operating system said, or that the file ends in something else than a
+    /// checkpoint or a part of one: then it is left as it is.
     pub fn append(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let file = fs::OpenOptions::new()
@@ -58,9 +60,15 @@ impl CheckpointFile {
             .create(true)
             .open(&path)?;
         let end = End::of(&path)?;
-        let whole = end.start + whole(&end.text) as u64;
-        if whole < end.start + end.text.len() as u64 {
-            file.set_len(whole)?;
+        let whole = whole(&end.text) as u64;
+        let torn = end.text.len() as u64 - whole;
+        if torn > MAX_NOTE_BYTES {
+            // No crash left that, and it may be somebody else's.
+            let what = format!("`{}` does not end in a checkpoint", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        if torn > 0 {
+            file.set_len(end.start + whole)?;
             file.sync_all()?;
         }
         Ok(Self { path, file })
@@ -76,8 +84,9 @@ impl CheckpointSink for CheckpointFile {
 
     fn newest(&mut self) -> io::Result<Option<String>> {
         let end = End::of(&self.path)?.text;
-        let text = String::from_utf8_lossy(end.get(..whole(&end)).unwrap_or_default());
-        Ok(notes(&text).pop())
+        // What stands before it may be half of another.
+        let notes = Notes::of(end.get(..whole(&end)).unwrap_or_default());
+        Ok(notes.flatten().last())
     }
 }
 
@@ -169,6 +178,17 @@ mod tests {
                 "{cut}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints");
+        let text = "no checkpoint\n".repeat(1 << 14);
+        fs::write(&path, &text).unwrap();
+        let fault = CheckpointFile::append(&path).unwrap_err();
+        assert!(fault.to_string().ends_with("does not end in a checkpoint"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
     #[test]

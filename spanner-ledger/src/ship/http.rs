@@ -5,9 +5,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
 
 use super::receiver::{Parcel, Receive, Undelivered, lines};
+use crate::web;
 
 /// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
 /// OpenTelemetry's logs as protobuf.
@@ -73,9 +73,7 @@ impl HttpReceiver {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        // Entries go where the operator said, and nowhere that an answer says.
-        let builder = Client::builder().redirect(Policy::none());
-        let client = builder.timeout(self.patience).build()?;
+        let client = web::client(self.patience)?;
         self.client = Some(client.clone());
         Ok(client)
     }
@@ -105,7 +103,7 @@ impl Receive for HttpReceiver {
     fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
         let answer = self
             .post(parcels)
-            .map_err(|error| Undelivered::later(told(&error.without_url())))?;
+            .map_err(|error| Undelivered::later(web::told(error)))?;
         let status = answer.status();
         match status {
             _ if status.is_success() => match self.body {
@@ -124,17 +122,6 @@ impl Receive for HttpReceiver {
             }),
         }
     }
-}
-
-/// An error with its causes: its own text is short of the reason.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn idempotency_key(parcels: &[Parcel]) -> Option<String> {

@@ -47,6 +47,8 @@ mod otlp;
 mod receiver;
 mod run;
 mod syslog;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::io;

@@ -1,15 +1,17 @@
 //! What was signed is changed behind the ledger's back.
 
+use std::sync::{Arc, Mutex};
+
 use proptest::prelude::*;
 
-use super::{Service, Shelf, block_on, entries, open, options, reader};
+use super::{Service, Shelf, block_on, entries, open, options, reader, until};
 use crate::files::Files;
 use crate::files::sim::Sim;
 use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
 use crate::waiter::lock;
 use crate::{
-    Checkpoint, Durability, Entry, Ledger, OpenError, Proof, ProofError, ReadError, SigningKey,
-    Verdict,
+    Checkpoint, CheckpointSink, Durability, Entry, Ledger, OpenError, Proof, ProofError, ReadError,
+    SigningKey, Verdict,
 };
 
 const FIRST: &str = "00000000000000000000.seg";
@@ -597,4 +599,74 @@ fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
         .origin("two words")
         .open();
     assert!(matches!(origin, Err(OpenError::Key { .. })));
+}
+
+/// Blocks or fails as it is told, and keeps what it takes.
+#[derive(Debug, Clone)]
+struct Moody {
+    shelf: Shelf,
+    mood: Arc<Mutex<Mood>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mood {
+    Block,
+    Fail,
+    Panic,
+    Take,
+}
+
+impl CheckpointSink for Moody {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        loop {
+            let mood = *lock(&self.mood);
+            match mood {
+                Mood::Block => std::thread::yield_now(),
+                Mood::Fail => return Err(std::io::ErrorKind::TimedOut.into()),
+                Mood::Panic => panic!("a sink may panic"),
+                Mood::Take => return self.shelf.ship(checkpoint),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_blocks_fails_or_panics_delays_nobody_else_and_gets_the_newest_later() {
+    for mood in [Mood::Block, Mood::Fail, Mood::Panic] {
+        let (sim, shelf) = (Sim::default(), Shelf::default());
+        let moody = Moody {
+            shelf: Shelf::default(),
+            mood: Arc::new(Mutex::new(mood)),
+        };
+        let builder = options().checkpoints(moody.clone());
+        let ledger = open(builder.checkpoints(shelf.clone()), &sim).unwrap();
+        let has = |shelf: &Shelf, size| lock(&shelf.0).iter().any(|it| it.size() == size);
+        for _ in 0..3 {
+            block_on(ledger.event("test.event", 7.into()).unwrap()).unwrap();
+            let size = ledger.checkpoint_now().unwrap().size();
+            until(|| has(&shelf, size));
+        }
+        assert!(lock(&moody.shelf.0).is_empty());
+        *lock(&moody.mood) = Mood::Take;
+        ledger.close().unwrap();
+        let last = reader(&sim).checkpoint().unwrap().unwrap();
+        for shelf in [&shelf, &moody.shelf] {
+            assert_eq!(lock(&shelf.0).last(), Some(&last), "{mood:?}");
+        }
+        let got: Vec<u64> = lock(&moody.shelf.0).iter().map(Checkpoint::size).collect();
+        assert!(got.is_sorted(), "{got:?}");
+    }
+}
+
+#[test]
+fn a_sink_that_blocks_for_ever_does_not_keep_the_ledger_from_being_closed() {
+    let sim = Sim::default();
+    let moody = Moody {
+        shelf: Shelf::default(),
+        mood: Arc::new(Mutex::new(Mood::Block)),
+    };
+    let ledger = open(options().checkpoints(moody.clone()), &sim).unwrap();
+    ledger.close().unwrap();
+    assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
+    *lock(&moody.mood) = Mood::Take;
 }

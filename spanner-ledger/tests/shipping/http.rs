@@ -12,9 +12,10 @@ use spanner_ledger::ship::{Format, HttpReceiver, Receive, Shipment};
 use super::{PATIENCE, Stock, check_whole};
 
 /// One request that came whole.
-struct Posted {
-    head: String,
-    body: Vec<u8>,
+#[derive(Debug, Clone)]
+pub(super) struct Posted {
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
 }
 
 /// Answers the n-th request as told; `None` closes the connection without an answer, and a
@@ -22,18 +23,29 @@ struct Posted {
 fn serve(
     mut answer: impl FnMut(usize) -> Option<(u16, Vec<u8>)> + Send + 'static,
 ) -> (String, Receiver<Posted>) {
+    let mut number = 0;
+    serve_each(move |_| {
+        number += 1;
+        answer(number - 1)
+    })
+}
+
+/// Answers each request as told.
+pub(super) fn serve_each(
+    mut answer: impl FnMut(&Posted) -> Option<(u16, Vec<u8>)> + Send + 'static,
+) -> (String, Receiver<Posted>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/in", listener.local_addr().unwrap());
     let (seen, posted) = mpsc::channel();
     thread::spawn(move || {
-        for (number, stream) in listener.incoming().enumerate() {
+        for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let Some(request) = read(&stream) else {
                 continue;
             };
             // The test may have seen enough.
-            let _: Result<(), _> = seen.send(request);
-            let Some((status, body)) = answer(number) else {
+            let _: Result<(), _> = seen.send(request.clone());
+            let Some((status, body)) = answer(&request) else {
                 continue;
             };
             let head = format!(
@@ -56,7 +68,7 @@ fn read(stream: &TcpStream) -> Option<Posted> {
         }
     }
     let head = head.to_lowercase();
-    let length = head.split("content-length: ").nth(1)?;
+    let length = head.split("content-length: ").nth(1).unwrap_or("0\r\n");
     let length: usize = length.split("\r\n").next()?.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;

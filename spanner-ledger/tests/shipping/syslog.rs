@@ -12,15 +12,15 @@ use super::Stock;
 
 /// What one message says.
 #[derive(Debug)]
-struct Message {
+pub(super) struct Message {
     priority: u32,
     id: String,
-    data: Vec<(String, String)>,
+    pub(super) data: Vec<(String, String)>,
     json: serde_json::Value,
 }
 
 /// Takes the messages of a stream apart; panics where a byte is not as it must be.
-fn parse(mut bytes: &[u8]) -> Vec<Message> {
+pub(super) fn parse(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().position(|byte| *byte == b' ').unwrap();

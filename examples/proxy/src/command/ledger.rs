@@ -4,7 +4,9 @@ mod export;
 mod history;
 mod summary;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use spanner_core::RecordId;
 use spanner_core::record::Decision;
 use spanner_ledger::{
     Checkpoint, Entries, Entry, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
-    Selection, Verdict, VerifierKey, table,
+    Selection, Verdict, Verification, VerifierKey, table,
 };
 
 use super::{Stop, chain};
@@ -227,17 +229,19 @@ pub(super) struct Wanted {
 }
 
 impl Trust {
-    /// The keys, those beside the ledger if none are given; and the checkpoints.
-    fn read(&self, reader: &Reader) -> Result<(Vec<VerifierKey>, Vec<Checkpoint>), Stop> {
-        let mut keys = keys(&self.vkey)?;
-        if keys.is_empty() {
-            keys = reader.keys().unwrap_or_default();
-        }
-        let mut shipped = Vec::new();
-        for file in &self.checkpoint {
-            shipped.extend(checkpoints(file, &keys)?);
-        }
-        Ok((keys, shipped))
+    /// The keys, those beside the ledger if none are given.
+    fn keys(&self, reader: &Reader) -> Result<Vec<VerifierKey>, Stop> {
+        let keys = keys(&self.vkey)?;
+        Ok(match keys.is_empty() {
+            true => reader.keys().unwrap_or_default(),
+            false => keys,
+        })
+    }
+
+    /// The checkpoints in all files, one after the other.
+    fn shipped(&self, keys: &[VerifierKey]) -> impl Iterator<Item = Result<Checkpoint, Stop>> {
+        let files = self.checkpoint.iter();
+        files.flat_map(|file| checkpoints(file, keys))
     }
 }
 
@@ -259,24 +263,51 @@ fn keys(given: &[String]) -> Result<Vec<VerifierKey>, Stop> {
     Ok(keys)
 }
 
-fn checkpoints(file: &Path, keys: &[VerifierKey]) -> Result<Vec<Checkpoint>, Stop> {
-    let shown = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("`{shown}`: {error}"))?;
-    let read =
-        Checkpoint::verify_all(&text, keys).map_err(|error| format!("`{shown}`: {error}"))?;
-    match read.is_empty() {
-        true => Err(format!("`{shown}` holds no checkpoint").into()),
-        false => Ok(read),
+/// The checkpoints in a file, read one at a time: there may be millions.
+fn checkpoints(
+    file: &Path,
+    keys: &[VerifierKey],
+) -> Box<dyn Iterator<Item = Result<Checkpoint, Stop>>> {
+    let shown = file.display().to_string();
+    let opened = match File::open(file) {
+        Ok(opened) => BufReader::new(opened),
+        Err(error) => return Box::new(once(Err(format!("`{shown}`: {error}").into()))),
+    };
+    let mut read = Checkpoint::read(opened, keys).peekable();
+    if read.peek().is_none() {
+        return Box::new(once(Err(format!("`{shown}` holds no checkpoint").into())));
+    }
+    Box::new(read.map(move |read| read.map_err(|error| format!("`{shown}`: {error}").into())))
+}
+
+/// Holds a ledger against checkpoints, so many at once that they fit into memory, until
+/// something is wrong. Answers with how many those were.
+fn against(
+    reader: &Reader,
+    keys: &[VerifierKey],
+    mut shipped: impl Iterator<Item = Result<Checkpoint, Stop>>,
+) -> Result<(Verification, usize), Stop> {
+    let mut count = 0;
+    loop {
+        let some: Vec<Checkpoint> = shipped.by_ref().take(AT_ONCE).collect::<Result<_, _>>()?;
+        let found = reader.verify_against(keys, &some);
+        count += some.len();
+        if some.len() < AT_ONCE || !found.verdict.is_sound() {
+            return Ok((found, count));
+        }
     }
 }
+
+/// What a bit more than a day brings; some 40 MiB. For each so many, the ledger is read once.
+const AT_ONCE: usize = 100_000;
 
 fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
     let (found, shipped) = match Reader::open(&place.dir) {
         Ok(reader) => {
-            let (keys, shipped) = trust.read(&reader)?;
-            (reader.verify_against(&keys, &shipped), shipped)
+            let keys = trust.keys(&reader)?;
+            against(&reader, &keys, trust.shipped(&keys))?
         }
-        Err(fault) => (fault.into(), Vec::new()),
+        Err(fault) => (fault.into(), 0),
     };
     let problem = found.fault.as_ref().map(|fault| chain(fault));
     let result = found.verdict.as_str();
@@ -286,7 +317,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             "result": result, "entries": found.entries, "open": found.open, "gaps": found.gaps,
             "unknown": found.unknown, "pruned": found.pruned, "signed": found.signed,
             "unsigned": found.unsigned(),
-            "torn_bytes": found.torn_bytes, "shipped": shipped.len(), "first_bad": first_bad,
+            "torn_bytes": found.torn_bytes, "shipped": shipped, "first_bad": first_bad,
             "problem": problem,
         });
         writeln!(out, "{line}")?;
@@ -296,7 +327,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             "{result}: {} entries, {} under the checkpoint, {} shipped checkpoints, {} decisions without an outcome, {} gaps, {} of a newer version",
             found.entries,
             found.signed.unwrap_or(0),
-            shipped.len(),
+            shipped,
             found.open,
             found.gaps,
             found.unknown,
@@ -339,12 +370,12 @@ fn prove(
     out: &mut dyn Write,
 ) -> Result<ExitCode, Stop> {
     let reader = open(dir)?;
-    let (keys, shipped) = trust.read(&reader)?;
+    let keys = trust.keys(&reader)?;
     let newest = reader.checkpoint()?;
     let newest = newest.ok_or("the ledger has no checkpoint yet: ask again in a second")?;
     if let Some(file) = &wanted.since {
-        for from in checkpoints(file, &keys)? {
-            let proof = Proof::Consistency(reader.consistency(&from, &newest)?);
+        for from in checkpoints(file, &keys) {
+            let proof = Proof::Consistency(reader.consistency(&from?, &newest)?);
             writeln!(out, "{}", serde_json::to_string(&proof)?)?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -360,9 +391,9 @@ fn prove(
     if sequences.is_empty() {
         return Err(format!("there is no record `{name}` in this ledger").into());
     }
-    let at = shipped.first().unwrap_or(&newest);
+    let at = trust.shipped(&keys).next().transpose()?.unwrap_or(newest);
     for sequence in sequences {
-        let proof = Proof::Inclusion(reader.prove(sequence, at)?);
+        let proof = Proof::Inclusion(reader.prove(sequence, &at)?);
         writeln!(out, "{}", serde_json::to_string(&proof)?)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -26,6 +26,13 @@ pub(super) struct At<T> {
     pub(super) at: usize,
 }
 
+/// A value that is a text for short.
+pub(super) enum Item<'f> {
+    Text(At<&'f str>),
+    /// Of whatever keys.
+    Table(Fields<'f>),
+}
+
 /// Parses a page; each syntax error is a problem.
 pub(super) fn parse(page: &Page) -> Option<Spanned<DeTable<'_>>> {
     let (table, errors) = DeTable::parse_recoverable(&page.text);
@@ -93,6 +100,25 @@ impl<'f> Fields<'f> {
         }
     }
 
+    /// A text or a table, or a list of them; none if it is not there.
+    pub(super) fn items(self, key: &str) -> Vec<Item<'f>> {
+        let item = |value: &'f Spanned<DeValue<'f>>| match value.get_ref() {
+            DeValue::Table(table) => Some(Item::Table(Self {
+                page: self.page,
+                table,
+                at: value.span().start,
+            })),
+            _ => self.expect_text(key, value).map(Item::Text),
+        };
+        match self.table.get(key) {
+            None => Vec::new(),
+            Some(value) => match value.get_ref() {
+                DeValue::Array(items) => items.iter().filter_map(item).collect(),
+                _ => item(value).into_iter().collect(),
+            },
+        }
+    }
+
     /// A text that is read as something else, with advice where it cannot be.
     pub(super) fn parsed<T: FromStr>(self, key: &str, advice: &str) -> Option<At<T>>
     where
@@ -121,6 +147,16 @@ impl<'f> Fields<'f> {
                 .problem(at, format!("`{key}` is no count"), "write a number from 1");
         }
         number
+    }
+
+    /// Yes or no, if it is there.
+    pub(super) fn flag(self, key: &str) -> Option<bool> {
+        let value = self.table.get(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.mistyped(key, "`true` or `false`", value);
+        }
+        flag
     }
 
     /// A span of time in seconds or milliseconds, if it is there.

@@ -5,6 +5,7 @@
 //! 3. What is read here is checked: addresses are addresses, surfaces are loaded, secrets
 //!    are at hand. What takes a service to check stands in [`Loaded`](crate::Loaded).
 
+mod checkpoints;
 mod fields;
 mod issuer;
 mod problem;
@@ -20,6 +21,7 @@ use toml::de::DeTable;
 
 use fields::{Fields, listed};
 
+pub use checkpoints::{Checkpoints, SendMethod};
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
@@ -52,8 +54,8 @@ pub struct Config {
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
-    /// Where its checkpoints are shipped to, if anywhere.
-    pub checkpoints: Option<Checkpoints>,
+    /// Where its checkpoints are shipped to.
+    pub checkpoints: Vec<Checkpoints>,
     /// Where entries of the ledger are sent.
     pub ship: Vec<ShipConfig>,
     /// Which of several processes this is, in records.
@@ -69,16 +71,6 @@ pub struct Config {
     /// How many requests wait for an answer at once.
     pub max_requests: usize,
     pub(crate) places: Places,
-}
-
-/// Where a ledger's checkpoints go, so that nobody can rewrite what came before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Checkpoints {
-    /// They are appended to a file, which should not be this machine's.
-    File(PathBuf),
-    /// They are printed, for whatever collects the output.
-    Stdout,
 }
 
 /// Where in the file things stand of which only a service knows whether they are right.
@@ -147,7 +139,9 @@ impl Config {
                 .map(|it| within(base, it.value)),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
-            checkpoints: ledger.and_then(|ledger| checkpoints(ledger, base)),
+            checkpoints: ledger
+                .map(|ledger| checkpoints::read(ledger, base))
+                .unwrap_or_default(),
             ship: ship::read(top, base),
             instance: top.text("instance").map(|it| it.value.to_owned()),
             asserted_baggage: baggage(top),
@@ -224,13 +218,6 @@ fn upstreams(
     }
     let read = |table| UpstreamConfig::read(table, base, environment);
     tables.into_iter().filter_map(read).collect()
-}
-
-fn checkpoints(ledger: Fields<'_>, base: &Path) -> Option<Checkpoints> {
-    Some(match ledger.text("checkpoints")?.value {
-        "-" => Checkpoints::Stdout,
-        file => Checkpoints::File(within(base, file)),
-    })
 }
 
 fn baggage(top: Fields<'_>) -> Vec<String> {

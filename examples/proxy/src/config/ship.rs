@@ -10,22 +10,24 @@
 //! # name = "siem"                  # of the cursor, in metrics and in readiness
 //!
 //! [[ship]]
-//! to = "syslog"                    # RFC 5424 over TCP, octet counting
-//! address = "127.0.0.1:601"
+//! to = "syslog"                    # RFC 5424, octet counting
+//! address = "127.0.0.1:601"        # over TCP, or over TLS: `tls://siem.example.com:6514`
+//! # ca = "ca.pem"                  # who must vouch for it, instead of the platform's roots
 //!
 //! [[ship]]
 //! to = "otlp"                      # logs, as protobuf over HTTP
 //! url = "http://127.0.0.1:4318/v1/logs"
 //! ```
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use http::header::HeaderValue;
-use spanner_ledger::ship::{Format, is_name};
+use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
 
 use super::fields::{At, Fields, listed};
 use super::problem::Place;
-use super::upstream::credential;
+use super::upstream::{credential, server};
 use super::within;
 
 /// One place that entries are sent to.
@@ -59,8 +61,8 @@ pub enum Destination {
         /// What is sent as `Authorization`; marked as sensitive.
         credential: Option<HeaderValue>,
     },
-    /// A syslog receiver over TCP: host and port.
-    Syslog(String),
+    /// A syslog receiver, over TCP or TLS.
+    Syslog(SyslogReceiver),
 }
 
 /// All of them, each under a name of its own.
@@ -93,7 +95,7 @@ impl ShipConfig {
         let batch = fields.count("batch");
         let format = format?;
         let destination = match format {
-            Format::Syslog => syslog(fields),
+            Format::Syslog => syslog(fields, base),
             _ => elsewhere(fields, format, base),
         };
         Some(Self {
@@ -131,19 +133,55 @@ fn named(fields: Fields<'_>, name: At<&str>) -> Option<String> {
     good.then(|| name.value.to_owned())
 }
 
-fn syslog(fields: Fields<'_>) -> Option<Destination> {
+fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
     only(fields, &["address"], "syslog goes to an `address`");
     let address = fields.required("address", "`address = \"127.0.0.1:601\"`")?;
-    let parts = address.value.rsplit_once(':');
+    let ca = fields.text("ca");
+    let (tls, place) = match address.value.strip_prefix("tls://") {
+        Some(place) => (true, place),
+        None => (false, address.value),
+    };
+    let parts = place.rsplit_once(':');
     let good = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if !good {
         fields.page.problem(
             address.at,
             format!("`{}` is no host with a port", address.value),
-            "write one such as `127.0.0.1:601`",
+            "write one such as `127.0.0.1:601` or `tls://siem.example.com:6514`",
         );
+        return None;
     }
-    good.then(|| Destination::Syslog(address.value.to_owned()))
+    match (tls, ca) {
+        (false, None) => Some(Destination::Syslog(SyslogReceiver::new(place))),
+        (false, Some(ca)) => {
+            no_use_of_ca(fields, ca);
+            None
+        }
+        (true, None) => verified(fields, address.at, SyslogReceiver::tls(place)),
+        (true, Some(ca)) => {
+            let file = within(base, ca.value);
+            verified(fields, ca.at, SyslogReceiver::tls_with_ca(place, file))
+        }
+    }
+}
+
+fn no_use_of_ca(fields: Fields<'_>, ca: At<&str>) {
+    let what = "`ca` is for syslog over TLS";
+    let advice = "write `tls://` before the `address` of a syslog receiver, or leave `ca` out";
+    fields.page.problem(ca.at, what, advice);
+}
+
+/// A receiver that can be told from others.
+fn verified(
+    fields: Fields<'_>,
+    at: usize,
+    receiver: io::Result<SyslogReceiver>,
+) -> Option<Destination> {
+    let receiver = receiver.map_err(|error| {
+        let advice = "name a host, and with `ca` a file of certificates (PEM), or install the system's (`ca-certificates`)";
+        fields.page.problem(at, error, advice);
+    });
+    receiver.ok().map(Destination::Syslog)
 }
 
 fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destination> {
@@ -153,6 +191,9 @@ fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destinat
         let what = "it goes to one of `file`, `stdout` and `url`";
         only(fields, &["file", "stdout", "url"], what);
     }
+    if let Some(ca) = fields.text("ca") {
+        no_use_of_ca(fields, ca);
+    }
     if let Some(file) = fields.text("file") {
         return Some(Destination::File(within(base, file.value)));
     }
@@ -161,21 +202,8 @@ fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destinat
     }
     let url = fields.text("url")?;
     let credential = credential(fields, base)?;
-    let parsed = url.value.parse::<http::Uri>().ok();
-    let good = parsed.is_some_and(|uri| {
-        let scheme = uri.scheme_str();
-        let authority = uri.authority().map(|it| it.as_str());
-        matches!(scheme, Some("http" | "https")) && authority.is_some_and(|it| !it.contains('@'))
-    });
-    if !good {
-        fields.page.problem(
-            url.at,
-            format!("`{}` is no address of a server", url.value),
-            "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
-        );
-    }
-    let url = url.value.to_owned();
-    good.then_some(Destination::Http { url, credential })
+    let url = server(fields, url)?;
+    Some(Destination::Http { url, credential })
 }
 
 /// One of these keys must be there, and no other that says where to.
@@ -202,6 +230,7 @@ const KEYS: &[&str] = &[
     "stdout",
     "url",
     "address",
+    "ca",
     "credential",
     "batch",
 ];

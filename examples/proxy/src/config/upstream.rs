@@ -157,13 +157,31 @@ fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {
         })
     });
     if origin.is_none() {
-        fields.page.problem(
-            text.at,
-            format!("`{}` is no address of a server", text.value),
-            "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
-        );
+        no_server(fields, text);
     }
     origin
+}
+
+/// The address of a server that something is sent to.
+pub(super) fn server(fields: Fields<'_>, text: At<&str>) -> Option<String> {
+    let parsed = text.value.parse::<Uri>().ok();
+    let good = parsed.is_some_and(|uri| {
+        let scheme = uri.scheme_str();
+        let authority = uri.authority().map(|it| it.as_str());
+        matches!(scheme, Some("http" | "https")) && authority.is_some_and(|it| !it.contains('@'))
+    });
+    if !good {
+        no_server(fields, text);
+    }
+    good.then(|| text.value.to_owned())
+}
+
+fn no_server(fields: Fields<'_>, text: At<&str>) {
+    fields.page.problem(
+        text.at,
+        format!("`{}` is no address of a server", text.value),
+        "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
+    );
 }
 
 /// Segments that can be read in one way only, so that taking them away is exact.

@@ -337,6 +337,31 @@ async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
         text(&verified.stdout).starts_with("clean: "),
         "{verified:?}"
     );
+    let twice = fs::read_to_string(&newest).unwrap().repeat(2);
+    stage.write("twice", &twice);
+    stage.write("hostile", &(twice + &"x".repeat(100_000)));
+    let against = |file: &str| {
+        let file = stage.path(file);
+        run(&[
+            "ledger",
+            "verify",
+            &dir,
+            "--checkpoint",
+            file.to_str().unwrap(),
+        ])
+    };
+    let verified = against("twice");
+    assert!(
+        text(&verified.stdout).contains(" 2 shipped checkpoints"),
+        "{verified:?}"
+    );
+    let hostile = against("hostile");
+    assert_eq!(hostile.status.code(), Some(1), "{hostile:?}");
+    assert!(
+        text(&hostile.stderr)
+            .contains("hostile`: this is no checkpoint: it has more than 65536 bytes"),
+        "{hostile:?}"
+    );
     let nothing = run(&["ledger", "prove", &dir, "99999"]);
     assert_eq!(nothing.status.code(), Some(1), "{nothing:?}");
     let pruned = run(&["ledger", "prune", &dir, "--segments", "1"]);

@@ -226,6 +226,21 @@ credential = { env = "SPANNER_PROXY_NOT_SET" }
 name = "good"
 to = "jsonl"
 stdout = true
+[[ship]]
+name = "plain"
+to = "syslog"
+address = "siem.example.com:601"
+ca = "ca.pem"
+[[ship]]
+name = "tls"
+to = "syslog"
+address = "tls://siem.example.com:6514"
+ca = "nowhere.pem"
+[[ship]]
+name = "nobody"
+to = "jsonl"
+stdout = true
+ca = "ca.pem"
 "#;
     let expected = [
         "10:6: `splunk` is no form that entries are sent in; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
@@ -239,6 +254,44 @@ stdout = true
         "32:9: `batch` is no count; ",
         "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "39:8: another `[[ship]]` is called `good` as well; ",
+        "46:6: `ca` is for syslog over TLS; ",
+        "51:6: `nowhere.pem`: ",
+        "56:6: `ca` is for syslog over TLS; ",
+    ];
+    check(text, &expected).await;
+}
+
+#[tokio::test]
+async fn checkpoints_go_to_files_servers_and_the_output() {
+    let text = r#"
+environment = "production"
+[ledger]
+checkpoints = [
+    "-",
+    "a",
+    "ftp://witness.example.com",
+    7,
+    { url = "https://witness.example.com/", method = "patch", required = "yes" },
+    { method = "put", file = "a" },
+    { url = "https://me@witness.example.com/", credential = { env = "SPANNER_PROXY_NOT_SET" } },
+]
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+audiences = ["models"]
+[[upstream]]
+surface = "openai"
+url = "http://127.0.0.1:9000"
+"#;
+    let expected = [
+        "6:5: `ftp://witness.example.com` is no address of a server; ",
+        "7:5: `checkpoints` must be a string, not a value of type integer; ",
+        "8:54: checkpoints are not sent with `patch`; write `post` or `put`",
+        "8:74: `required` must be `true` or `false`, not a value of type string; ",
+        "9:5: the key `url` is missing; add `url = ",
+        "9:23: unknown key `file`; ",
+        "10:13: `https://me@witness.example.com/` is no address of a server; ",
+        "10:61: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
     ];
     check(text, &expected).await;
 }

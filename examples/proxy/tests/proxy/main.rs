@@ -19,3 +19,4 @@ mod reload;
 mod routing;
 mod shipping;
 mod support;
+mod witness;
