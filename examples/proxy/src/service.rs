@@ -107,7 +107,13 @@ impl Service {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let builder = Ledger::builder(&config.ledger).durability(config.durability);
+        let mut builder = Ledger::builder(&config.ledger).durability(config.durability);
+        if let Some(age) = config.keep_for {
+            builder = builder.keep_for(age);
+        }
+        if let Some(bytes) = config.keep_bytes {
+            builder = builder.keep_bytes(bytes);
+        }
         let builder = shipping(builder, &config.checkpoints)?;
         let opened = spawn_blocking(move || builder.open()).await;
         let ledger = opened.map_err(|_| ServiceError::Abandoned)??;

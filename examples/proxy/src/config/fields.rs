@@ -159,7 +159,7 @@ impl<'f> Fields<'f> {
         flag
     }
 
-    /// A span of time in seconds or milliseconds, if it is there.
+    /// A span of time with its unit, if it is there.
     pub(super) fn time(self, key: &str) -> Option<Duration> {
         let text = self.text(key)?;
         let time = duration(text.value).filter(|time| !time.is_zero());
@@ -168,7 +168,7 @@ impl<'f> Fields<'f> {
             self.page.problem(
                 text.at,
                 what,
-                "write one such as `\"500ms\"`, `\"30s\"` or `\"5m\"`",
+                "write one such as `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"12h\"` or `\"400d\"`",
             );
         }
         time
@@ -272,6 +272,7 @@ fn duration(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
         "h" => number.checked_mul(3_600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use spanner_core::Environment;
 use spanner_ledger::Durability;
@@ -54,6 +55,10 @@ pub struct Config {
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
+    /// How long its entries are kept; for ever, if nothing is said.
+    pub keep_for: Option<Duration>,
+    /// How many bytes of it are kept; all, if nothing is said.
+    pub keep_bytes: Option<u64>,
     /// Where its checkpoints are shipped to.
     pub checkpoints: Vec<Checkpoints>,
     /// Where entries of the ledger are sent.
@@ -113,7 +118,7 @@ impl Config {
             within(base, given.map_or(otherwise, |it| it.value))
         };
         let access = section("access", &["dir", "models", "shadow"]);
-        let ledger = section("ledger", &["dir", "durability", "checkpoints"]);
+        let ledger = section("ledger", LEDGER_KEYS);
         let revocations = section("revocations", &["file"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
@@ -139,6 +144,8 @@ impl Config {
                 .map(|it| within(base, it.value)),
             ledger: path(ledger, "dir", "ledger"),
             durability: ledger.and_then(durability).unwrap_or_default(),
+            keep_for: ledger.and_then(keep_for),
+            keep_bytes: ledger.and_then(keep_bytes),
             checkpoints: ledger
                 .map(|ledger| checkpoints::read(ledger, base))
                 .unwrap_or_default(),
@@ -225,6 +232,35 @@ fn baggage(top: Fields<'_>) -> Vec<String> {
     keys.iter().map(|key| key.value.to_owned()).collect()
 }
 
+/// At least an hour: what is kept for less is no record.
+fn keep_for(ledger: Fields<'_>) -> Option<Duration> {
+    let age = ledger.time("keep_for")?;
+    if age < LEAST_AGE {
+        let (what, at) = (
+            "the ledger is kept for less than an hour",
+            ledger.at("keep_for"),
+        );
+        ledger
+            .page
+            .problem(at, what.to_owned(), "write a time such as `\"400d\"`");
+    }
+    Some(age)
+}
+
+fn keep_bytes(ledger: Fields<'_>) -> Option<u64> {
+    let bytes = ledger.count("keep_bytes")? as u64;
+    if bytes < LEAST_BYTES {
+        let (what, at) = (
+            "less than a mebibyte of the ledger is kept",
+            ledger.at("keep_bytes"),
+        );
+        ledger
+            .page
+            .problem(at, what.to_owned(), "write 1048576 at least");
+    }
+    Some(bytes)
+}
+
 fn durability(ledger: Fields<'_>) -> Option<Durability> {
     let text = ledger.text("durability")?;
     let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
@@ -239,6 +275,9 @@ fn durability(ledger: Fields<'_>) -> Option<Durability> {
     known.map(|(_, durability)| *durability)
 }
 
+const LEDGER_KEYS: &[&str] = &["dir", "durability", "checkpoints", "keep_for", "keep_bytes"];
+const LEAST_AGE: Duration = Duration::from_secs(3600);
+const LEAST_BYTES: u64 = 1024 * 1024;
 const KEYS: &[&str] = &[
     "listen",
     "admin_listen",

@@ -295,3 +295,27 @@ url = "http://127.0.0.1:9000"
     ];
     check(text, &expected).await;
 }
+
+#[tokio::test]
+async fn what_is_kept_of_a_ledger_is_no_less_than_a_record() {
+    for (line, problem) in [
+        (
+            "keep_for = \"5m\"",
+            "3:12: the ledger is kept for less than an hour; ",
+        ),
+        (
+            "keep_for = \"a year\"",
+            "3:12: `keep_for` is no span of time; ",
+        ),
+        (
+            "keep_bytes = 7",
+            "3:14: less than a mebibyte of the ledger is kept; ",
+        ),
+        ("keep_bytes = \"all\"", "3:14: `keep_bytes` is no count; "),
+    ] {
+        let text = format!(
+            "environment = \"production\"\n[ledger]\n{line}\n[[issuer]]\nname = \"corp\"\nurl = \"https://id.example.com\"\naudiences = [\"models\"]\n[[upstream]]\nsurface = \"openai\"\nurl = \"http://127.0.0.1:9000\"\n"
+        );
+        check(&text, &[problem]).await;
+    }
+}
