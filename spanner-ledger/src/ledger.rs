@@ -209,6 +209,12 @@ impl Ledger {
         Ok(acknowledgement(acknowledged))
     }
 
+    /// How many entries are written: the sequence of the next one.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.progress.entries()
+    }
+
     /// The newest checkpoint; absent for a moment after a ledger is made.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {

@@ -1,12 +1,13 @@
 //! Metrics, through the `metrics` facade: whichever recorder the service installs gets them.
 //!
 //! Labels have few values: what the operator configured (service, environment, surface,
-//! issuer) and words of Spanner's own (effect, reason, class, result). Nothing that a caller
-//! chooses is a label.
+//! issuer) and words of Spanner's own (action, effect, reason, class, result). Nothing that a
+//! caller chooses is a label: a model is named once somebody was allowed to use it, `other` if
+//! it is past the first 256 of those, and `none` before.
 //!
 //! | metric | kind | labels | |
 //! |---|---|---|---|
-//! | `spanner_decisions_total` | counter | service, environment, surface, issuer, effect, reason | requests decided and recorded |
+//! | `spanner_decisions_total` | counter | service, environment, surface, issuer, model, action, effect, reason | requests decided and recorded; of several models, the first |
 //! | `spanner_candidate_differs_total` | counter | service, environment, effect | decisions that an access that is tried out would have made otherwise, by what it would have decided |
 //! | `spanner_record_seconds` | histogram | service, environment | until a decision was durable |
 //! | `spanner_record_failures_total` | counter | service, environment, reason | decisions that were not recorded, so not served |
@@ -20,7 +21,8 @@
 //! | `spanner_issuer_ready` | gauge | issuer | 1 if its callers can be identified; see [`Bearer::publish_readiness`](crate::Bearer::publish_readiness) |
 //! | `spanner_issuer_keys_age_seconds` | gauge | issuer | how old its keys are |
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use metrics::{counter, gauge, histogram};
@@ -30,7 +32,39 @@ use spanner_core::{AuditSink, Count, Effect, Freshness, Receipt, Room, SinkFault
 /// A sink that counts what goes through it.
 pub(crate) struct Metered {
     inner: Arc<dyn AuditSink>,
+    models: Models,
 }
+
+/// The models that somebody was allowed to use.
+#[derive(Default)]
+struct Models(RwLock<HashSet<String>>);
+
+impl Models {
+    /// What the model of a decision is called in a label.
+    fn label(&self, decision: &Decision) -> String {
+        let Some(model) = decision.target.first().and_then(|it| it.model.as_ref()) else {
+            return NONE.to_owned();
+        };
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (is_known, is_room) = (known.contains(model), known.len() < MAX_MODELS);
+        drop(known);
+        match (is_known, decision.effect) {
+            (true, _) => model.clone(),
+            (false, Effect::Allow) if is_room => {
+                let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+                known.insert(model.clone());
+                model.clone()
+            }
+            (false, Effect::Allow) => "other".to_owned(),
+            (false, _) => NONE.to_owned(),
+        }
+    }
+}
+
+/// Models that have labels of their own; a page of metrics must stay one that can be read.
+const MAX_MODELS: usize = 256;
+/// Where a label has nothing to say.
+const NONE: &str = "none";
 
 /// What is the same for the two entries of a request.
 #[derive(Clone)]
@@ -42,7 +76,8 @@ struct Labels {
 
 impl Metered {
     pub(crate) fn new(inner: Arc<dyn AuditSink>) -> Self {
-        Self { inner }
+        let models = Models::default();
+        Self { inner, models }
     }
 }
 
@@ -51,14 +86,11 @@ impl Labels {
         Self {
             service: decision.service.clone(),
             environment: decision.environment.clone(),
-            surface: decision
-                .surface
-                .clone()
-                .unwrap_or_else(|| "none".to_owned()),
+            surface: decision.surface.clone().unwrap_or_else(|| NONE.to_owned()),
         }
     }
 
-    fn decided(&self, decision: &Decision) {
+    fn decided(&self, decision: &Decision, model: String) {
         let Self {
             service,
             environment,
@@ -66,7 +98,7 @@ impl Labels {
         } = self.clone();
         let caller = decision.caller.as_ref();
         let issuer = caller
-            .map_or("none", |caller| &caller.subject.issuer)
+            .map_or(NONE, |caller| &caller.subject.issuer)
             .to_owned();
         if caller.is_some_and(|caller| caller.freshness == Freshness::RotateSoon) {
             counter!("spanner_rotate_soon_total", "issuer" => issuer.clone()).increment(1);
@@ -84,10 +116,13 @@ impl Labels {
             .increment(1);
         }
         let effect = word(decision.effect);
+        let action = decision.target.first();
+        let action = action.map_or(NONE, |pair| pair.action.as_str());
         counter!(
             "spanner_decisions_total",
             "service" => service, "environment" => environment, "surface" => surface,
-            "issuer" => issuer, "effect" => effect, "reason" => decision.reason.clone()
+            "issuer" => issuer, "model" => model, "action" => action, "effect" => effect,
+            "reason" => decision.reason.clone()
         )
         .increment(1);
     }
@@ -135,7 +170,7 @@ impl Labels {
 impl AuditSink for Metered {
     fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
         let labels = Labels::of(&decision);
-        labels.decided(&decision);
+        labels.decided(&decision, self.models.label(&decision));
         let began = Instant::now();
         let Receipt { acknowledged, room } = self
             .inner
@@ -178,5 +213,40 @@ impl AuditSink for Metered {
 
     fn is_audited(&self) -> bool {
         self.inner.is_audited()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spanner_core::testing::{Fixed, MemorySink, Rules};
+    use spanner_core::{Action, Arrival, Caller, Gate, Resource, Target};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_model_has_a_label_once_somebody_may_use_it_and_not_without_end() {
+        let sink = MemorySink::new();
+        let rules = Rules::allow(|question| question.action == Action::Generate);
+        let host = Fixed::at("2026-11-23T12:00:00Z");
+        let environment = "production".parse().unwrap();
+        let gate = Gate::new("chat", environment, rules, sink.clone(), host);
+        let models = Models::default();
+        let label = async |action, model: &str| {
+            let target = Target::one(action, Resource::model(model.parse().unwrap()));
+            let attempt = gate.open(Arrival::new());
+            let decided = attempt.decide(Caller::for_test("alice"), target);
+            drop(decided.recorded().await);
+            models.label(sink.decisions().last().unwrap())
+        };
+        assert_eq!(label(Action::Delete, "acme/a").await, "none");
+        assert_eq!(label(Action::Generate, "acme/a").await, "acme/a");
+        assert_eq!(label(Action::Delete, "acme/a").await, "acme/a");
+        for number in 1..MAX_MODELS {
+            let model = format!("acme/a{number}");
+            assert_eq!(label(Action::Generate, &model).await, model);
+        }
+        assert_eq!(label(Action::Generate, "acme/more").await, "other");
+        assert_eq!(label(Action::Delete, "acme/more").await, "none");
+        assert_eq!(label(Action::Generate, "acme/a1").await, "acme/a1");
     }
 }

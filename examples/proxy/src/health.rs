@@ -98,6 +98,12 @@ impl Health {
     fn metrics(&self) -> Page {
         self.bearer.publish_readiness();
         self.ships.publish();
+        self.ledger.publish();
+        meters::stale("access", self.access.status().last_error.is_some());
+        if let Some(revocations) = &self.revocations {
+            let stale = revocations.stale.load(Ordering::Relaxed);
+            meters::stale("revocations", stale);
+        }
         match meters::page() {
             Some(page) => text(StatusCode::OK, PROMETHEUS, page),
             None => text(

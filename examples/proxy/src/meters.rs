@@ -12,6 +12,9 @@
 //! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint is not there |
 //! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that is there |
 //! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
+//! | `spanner_stale` | gauge | what | 1 while what was read last is not in force |
+//! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
+//! | `spanner_ledger_failing` | gauge | | 1 while decisions do not become durable |
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -77,6 +80,10 @@ pub(crate) fn failed(upstream: &Arc<str>, failure: Failure) {
 pub(crate) fn reloaded(what: &'static str, good: bool) {
     let result = if good { "in_force" } else { "refused" };
     counter!("spanner_reloads_total", "what" => what, "result" => result).increment(1);
+}
+
+pub(crate) fn stale(what: &'static str, is_stale: bool) {
+    gauge!("spanner_stale", "what" => what).set(f64::from(u8::from(is_stale)));
 }
 
 /// A caller's connection, counted while it is open.

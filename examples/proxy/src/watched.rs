@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use metrics::gauge;
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
 use spanner_ledger::Ledger;
@@ -49,6 +50,15 @@ impl Watched {
             self.state.failing.store(stored.is_err(), Ordering::Relaxed);
         }
         !self.state.failing.load(Ordering::Relaxed)
+    }
+
+    /// Puts where it stands among the metrics.
+    pub(crate) fn publish(&self) {
+        let signed = self.ledger.checkpoint().map_or(0, |it| it.size());
+        gauge!("spanner_ledger_entries").set(self.ledger.written() as f64);
+        gauge!("spanner_ledger_signed_entries").set(signed as f64);
+        let failing = self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed);
+        gauge!("spanner_ledger_failing").set(f64::from(u8::from(failing)));
     }
 
     /// Records something that happened apart from requests; a failure is logged.

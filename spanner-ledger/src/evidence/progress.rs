@@ -88,6 +88,11 @@ impl Progress {
         self.signed.notify_all();
     }
 
+    /// Every entry below this is written.
+    pub(crate) fn entries(&self) -> u64 {
+        lock(&self.stage).written
+    }
+
     pub(crate) fn checkpoint(&self) -> Option<Checkpoint> {
         lock(&self.stage).checkpoint.clone()
     }

@@ -92,7 +92,12 @@ async fn metrics_count_what_happened_with_few_labels() {
         ]
     );
     assert_eq!(values("class"), ["ok", "refused"]);
-    assert_eq!(labels.len(), 7, "{labels:?}");
+    assert_eq!(values("action"), ["embed", "none"]);
+    // Those of `other/` are refused, and those that strangers name are as well.
+    let named = values("model");
+    let allowed = |name: &String| name == "none" || name.starts_with("acme/");
+    assert!(named.iter().all(allowed), "{named:?}");
+    assert_eq!(labels.len(), 9, "{labels:?}");
 }
 
 /// CFG-10: the outer guard takes the credential, so the inner one must not say that there

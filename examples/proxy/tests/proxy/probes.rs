@@ -51,12 +51,16 @@ async fn metrics_count_calls_and_failures() {
     assert!(page.header("content-type").starts_with("text/plain"));
     let name = model.url.trim_start_matches("http://");
     for line in [
-        "spanner_decisions_total{service=\"spanner-proxy\",environment=\"production\",surface=\"openai\",issuer=\"corp\",effect=\"allow\",reason=\"granted\"}",
+        "spanner_decisions_total{service=\"spanner-proxy\",environment=\"production\",surface=\"openai\",issuer=\"corp\",model=\"acme/sentiment\",action=\"generate\",effect=\"allow\",reason=\"granted\"}",
         &format!(
             "spanner_upstream_seconds_bucket{{upstream=\"{name}\",status=\"2xx\",le=\"300\"}} 1"
         ),
         "spanner_issuer_ready{issuer=\"corp\"} 1",
         "spanner_connections ",
+        "spanner_stale{what=\"access\"} 0",
+        "spanner_ledger_failing 0",
+        "spanner_ledger_signed_entries ",
+        "spanner_ledger_entries ",
     ] {
         assert!(page.body.contains(line), "{line} is not in\n{}", page.body);
     }
