@@ -236,7 +236,7 @@ impl Ledger {
     /// # Errors
     /// [`PruneError`]; then nothing went, or less than could.
     pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
-        self.shared.pruner.prune(retention, u64::MAX)
+        self.shared.pruner.prune(retention)
     }
 
     /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
@@ -391,6 +391,7 @@ impl Builder {
         );
         let keeper = self.keeper(evidence, &progress);
         let pruner = Pruner {
+            dir: self.dir.clone(),
             queue: Arc::clone(&queue),
             progress: Arc::clone(&progress),
             files: Arc::new(Mutex::new(Some(beside))),
@@ -447,10 +448,10 @@ impl Builder {
 
     fn prune_by_itself(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
         let (closing, closed) = channel();
-        let (keeping, pace, dir) = (self.keeping, self.pace.prune, self.dir.clone());
+        let (keeping, pace) = (self.keeping, self.pace.prune);
         let thread = thread::Builder::new()
             .name("spanner-ledger-retention".to_owned())
-            .spawn(move || keeping.run(&pruner, &dir, &closed, pace))?;
+            .spawn(move || keeping.run(&pruner, &closed, pace))?;
         Ok((closing, thread))
     }
 

@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub struct Retention {
     before: Option<Timestamp>,
     bytes: Option<u64>,
     segments: Option<u64>,
+    delivered: bool,
 }
 
 /// What was pruned.
@@ -83,6 +84,7 @@ impl Retention {
             before: None,
             bytes: None,
             segments: None,
+            delivered: false,
         }
     }
 
@@ -103,6 +105,12 @@ impl Retention {
         self.segments = Some(most);
         self
     }
+
+    /// What a [shipment](crate::ship) has not delivered stays.
+    pub const fn delivered(mut self) -> Self {
+        self.delivered = true;
+        self
+    }
 }
 
 /// What a ledger keeps by itself.
@@ -115,6 +123,7 @@ pub(crate) struct Keeping {
 /// Prunes a ledger that is written: when it is told to, and by itself.
 #[derive(Clone)]
 pub(crate) struct Pruner {
+    pub(crate) dir: PathBuf,
     pub(crate) queue: SharedQueue,
     pub(crate) progress: SharedProgress,
     /// As the keeper of the evidence sees them; `None` once the ledger is closed, so that the
@@ -126,9 +135,13 @@ pub(crate) struct Pruner {
 }
 
 impl Pruner {
-    /// Lets go of what the retention lets go, below a sequence.
-    pub(crate) fn prune(&self, retention: &Retention, below: u64) -> Result<Pruned, PruneError> {
+    /// Lets go of what the retention lets go.
+    pub(crate) fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
         let _alone = lock(&self.alone);
+        let below = match retention.delivered {
+            true => undelivered(&self.dir).unwrap_or(u64::MAX),
+            false => u64::MAX,
+        };
         let files = lock(&self.files).clone();
         let files = files.ok_or(PruneError::Unrecorded(SinkFault::Closed))?;
         let signed = || {
@@ -160,7 +173,7 @@ impl Keeping {
     }
 
     fn retention(&self, now: Timestamp) -> Retention {
-        let mut retention = Retention::new();
+        let mut retention = Retention::new().delivered();
         retention.bytes = self.bytes;
         retention.before = self.age.and_then(|age| now.checked_sub(age).ok());
         retention
@@ -168,12 +181,11 @@ impl Keeping {
 
     /// Prunes from time to time until the ledger is closed. What a shipment has not delivered
     /// stays.
-    pub(crate) fn run(self, pruner: &Pruner, dir: &Path, closed: &Receiver<()>, pace: Duration) {
+    pub(crate) fn run(self, pruner: &Pruner, closed: &Receiver<()>, pace: Duration) {
         let mut wait = pace.min(FIRST_LOOK);
         while closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             wait = pace;
-            let below = undelivered(dir).unwrap_or(u64::MAX);
-            match pruner.prune(&self.retention(Timestamp::now()), below) {
+            match pruner.prune(&self.retention(Timestamp::now())) {
                 Ok(pruned) if pruned.segments > 0 => tracing::info!(
                     segments = pruned.segments,
                     before = pruned.before,

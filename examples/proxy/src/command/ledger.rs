@@ -56,6 +56,9 @@ pub(super) enum Ledger {
         /// As long as they take more bytes
         #[arg(long, value_name = "COUNT")]
         bytes: Option<u64>,
+        /// Also what a shipment has not delivered
+        #[arg(long)]
+        undelivered: bool,
     },
     /// Check proofs, without the ledger
     VerifyProof {
@@ -195,7 +198,19 @@ impl Ledger {
                 older_than,
                 segments,
                 bytes,
-            } => prune(&dir, older_than, segments, bytes, out),
+                undelivered,
+            } => {
+                let retention = retention(older_than, segments, bytes)?;
+                prune(
+                    &dir,
+                    if undelivered {
+                        retention
+                    } else {
+                        retention.delivered()
+                    },
+                    out,
+                )
+            }
             Self::VerifyProof { file, vkey } => verify_proof(&file, &vkey, out),
             Self::Show { place, filter } => show(&place, &filter, out),
             Self::History { place, filter } => history::run(&place, &filter, out),
@@ -399,13 +414,12 @@ fn prove(
     Ok(ExitCode::SUCCESS)
 }
 
-fn prune(
-    dir: &Path,
+/// What may go; something must be said.
+fn retention(
     older_than: Option<u32>,
     segments: Option<u64>,
     bytes: Option<u64>,
-    out: &mut dyn Write,
-) -> Result<ExitCode, Stop> {
+) -> Result<Retention, Stop> {
     let mut retention = Retention::new();
     if let Some(days) = older_than {
         let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
@@ -417,9 +431,13 @@ fn prune(
     if let Some(bytes) = bytes {
         retention = retention.bytes(bytes);
     }
-    if retention == Retention::new() {
-        return Err("say what may go: --older-than, --segments or --bytes".into());
+    match retention == Retention::new() {
+        true => Err("say what may go: --older-than, --segments or --bytes".into()),
+        false => Ok(retention),
     }
+}
+
+fn prune(dir: &Path, retention: Retention, out: &mut dyn Write) -> Result<ExitCode, Stop> {
     open(dir)?;
     let ledger = spanner_ledger::Ledger::open(dir)?;
     let pruned = ledger.prune(&retention)?;
