@@ -1,7 +1,7 @@
 //! Requests as comma-separated values (RFC 4180), for spreadsheets.
 
 use crate::reader::Row;
-use crate::select::acting;
+use crate::select::{acting, served_under};
 use crate::table::plain;
 
 /// Renders rows as CSV with a head. A cell that a spreadsheet would take for a formula
@@ -36,7 +36,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
             _ => "deny".to_owned(),
         },
         decision.reason.clone(),
-        pair.and_then(|it| it.promotion)
+        pair.and_then(served_under)
             .map_or_else(String::new, |it| it.to_string()),
         outcome.map_or_else(String::new, |it| it.class.as_str().to_owned()),
         number(outcome.and_then(|it| it.status).map(u64::from)),

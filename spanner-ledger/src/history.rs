@@ -4,7 +4,7 @@
 //! 2. What is told is what the entries say. Whether they can have followed each other is
 //!    asked of [`spanner_core::promotion::History`], and what cannot is told as a doubt.
 //! 3. A request names the promotion under which its model was served, so that each promotion
-//!    says who was served under it.
+//!    says who was served under it. Whoever took a step of a promotion was not served.
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use spanner_core::{Effect, RecordId, Timestamp};
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::reader::{Numbered, Reader, Row, rows};
-use crate::select::{Selection, acting, signatories};
+use crate::select::{Selection, acting, served_under, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
 /// that it is about.
@@ -340,7 +340,7 @@ impl Telling {
             return;
         }
         let mut counted: Vec<RecordId> = Vec::new();
-        for promotion in decision.target.iter().filter_map(|pair| pair.promotion) {
+        for promotion in decision.target.iter().filter_map(served_under) {
             let Some(kept) = self.approvals.get_mut(&promotion) else {
                 continue;
             };

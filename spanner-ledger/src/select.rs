@@ -2,9 +2,9 @@
 
 use std::iter;
 
-use spanner_core::Timestamp;
 use spanner_core::promotion::SignatoryEntry;
-use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
+use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use spanner_core::{Action, RecordId, Timestamp};
 
 use crate::words::quoted;
 
@@ -110,6 +110,21 @@ fn parties(caller: &CallerEntry) -> impl Iterator<Item = &PrincipalEntry> {
 
 pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &PrincipalEntry> {
     iter::once(&by.subject).chain(&by.actors)
+}
+
+/// Whether a model is used: run, read, changed. To take a step of a promotion, or to
+/// administer, is not to be served.
+pub(crate) fn is_use(pair: &PairEntry) -> bool {
+    let is_step = matches!(
+        pair.action,
+        Action::Promote | Action::Approve | Action::Administer
+    );
+    pair.model.is_some() && !is_step
+}
+
+/// The promotion under which a model was served, if it was used under one.
+pub(crate) fn served_under(pair: &PairEntry) -> Option<RecordId> {
+    pair.promotion.filter(|_| is_use(pair))
 }
 
 fn is_called(party: &PrincipalEntry, name: &str) -> bool {

@@ -8,6 +8,7 @@ use spanner_core::{Effect, RecordId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
+use crate::select::served_under;
 
 /// Renders rows as a table with the columns time, who, what, where, decision, why, outcome
 /// and ms; and *under*, the promotion under which the model was served, if any was served
@@ -85,7 +86,7 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
 
 /// The promotion under which the first of the models is served that has one.
 fn under(decision: &Decision) -> Option<RecordId> {
-    decision.target.iter().find_map(|pair| pair.promotion)
+    decision.target.iter().find_map(served_under)
 }
 
 fn who(decision: &Decision) -> String {

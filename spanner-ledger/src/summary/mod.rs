@@ -27,7 +27,7 @@ use crate::error::ReadError;
 use crate::history::{Approval, Telling};
 use crate::reader::{Numbered, Reader};
 use crate::rotation::AgingCredential;
-use crate::select::{Selection, acting};
+use crate::select::{Selection, acting, is_use};
 
 /// What a ledger says of a span of time; see [`Reader::summary`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -110,7 +110,7 @@ pub struct Use {
     pub first: Timestamp,
     /// When it was last.
     pub last: Timestamp,
-    /// How often it was served under no promotion.
+    /// How often a model was used under no promotion; steps of promotions are no use of it.
     pub unpromoted: u64,
 }
 
@@ -308,7 +308,7 @@ impl<'s> Summing<'s> {
             });
             used.allowed += u64::from(is_allowed);
             used.refused += u64::from(!is_allowed);
-            used.unpromoted += u64::from(is_allowed && pair.promotion.is_none());
+            used.unpromoted += u64::from(is_allowed && is_use(pair) && pair.promotion.is_none());
             used.first = used.first.min(decision.time);
             used.last = used.last.max(decision.time);
             keys.push(key);

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use spanner_ledger::ship::Format;
-use spanner_ledger::{ApprovalStanding, Reader, Selection, table};
+use spanner_ledger::{ApprovalStanding, Reader, Selection, csv, table};
 
-use crate::{promotion, told};
+use crate::{STORY, promotion, told, told_of};
 
 #[test]
 fn tells_who_proposed_approved_and_promoted_what_is_served() {
@@ -35,6 +35,43 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
     assert_eq!(second.callers["agent:corp/copilot for user:corp/sam"], 1);
     let none = Vec::<String>::new();
     assert_eq!((&first.doubts, &second.doubts), (&none, &none));
+}
+
+#[test]
+fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
+    let call = STORY.lines().nth(4).unwrap();
+    let mut story: String = STORY.lines().take(4).map(|it| format!("{it}\n")).collect();
+    for (number, action) in ["promote", "approve", "administer", "read", "deploy"]
+        .into_iter()
+        .enumerate()
+    {
+        let line = call.replace("\"generate\"", &format!("\"{action}\""));
+        let id = format!("019a3c5f-0000-7000-8000-00000000000{}", number + 1);
+        story.push_str(&line.replace("019a3c5f-0000-7000-8000-000000000001", &id));
+        story.push('\n');
+    }
+    let told = told_of(&story);
+    let history = told.reader.history(&Selection::new()).unwrap();
+    assert_eq!(history.approvals[0].served, 2);
+    let rows = told.reader.select(&Selection::new()).unwrap();
+    let under = promotion(1).to_string();
+    let named = |text: &str| text.lines().filter(|it| it.contains(&under)).count();
+    assert_eq!((named(&table(&rows)), named(&csv(&rows))), (2, 2));
+    let unpromoted = story.replace(&format!(", \"promotion\": \"{under}\""), "");
+    let now = "2026-11-24T12:00:00Z".parse().unwrap();
+    let told = told_of(
+        unpromoted
+            .lines()
+            .skip(4)
+            .collect::<Vec<_>>()
+            .join("\n")
+            .as_str(),
+    );
+    let summary = told.reader.summary(&Selection::new(), now).unwrap();
+    let of = |it: &spanner_ledger::Use| (it.action.clone(), it.unpromoted);
+    let mut uses: Vec<_> = summary.uses.iter().map(of).collect();
+    uses.retain(|(_, unpromoted)| *unpromoted > 0);
+    assert_eq!(uses, [("deploy".to_owned(), 1), ("read".to_owned(), 1)]);
 }
 
 #[test]
@@ -113,10 +150,9 @@ fn reads_well_and_lets_nobody_forge_a_line() {
 fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
-    let story = include_str!("../data/story.jsonl");
     let ledger = spanner_ledger::Ledger::open(&dir).unwrap();
     for word in ["promotion.proposed", "promotion.promoted"] {
-        let line = story.lines().find(|line| line.contains(word)).unwrap();
+        let line = STORY.lines().find(|line| line.contains(word)).unwrap();
         let value: Value = serde_json::from_str(line).unwrap();
         drop(ledger.event(word, value["body"].clone()).unwrap());
     }

@@ -31,10 +31,16 @@ struct Told {
     _folder: TempDir,
 }
 
+const STORY: &str = include_str!("../data/story.jsonl");
+
 fn told() -> Told {
+    told_of(STORY)
+}
+
+fn told_of(story: &str) -> Told {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
-    record(&dir);
+    record(&dir, story);
     Told {
         reader: Ledger::read(&dir).unwrap(),
         _folder: folder,
@@ -42,11 +48,11 @@ fn told() -> Told {
 }
 
 /// Records each line as whoever it comes from would.
-fn record(dir: &PathBuf) {
+fn record(dir: &PathBuf, story: &str) {
     let ledger = Ledger::builder(dir).durability(Durability::Relaxed);
     let ledger = ledger.open().unwrap();
     let mut rooms: Vec<(RecordId, Room)> = Vec::new();
-    for line in include_str!("../data/story.jsonl").lines() {
+    for line in story.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         match value["kind"].as_str().unwrap() {
             "event" => {
