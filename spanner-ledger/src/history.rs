@@ -1,6 +1,7 @@
 //! How what is in force came to be: who proposed it, who approved it, what changed.
 //!
-//! 1. A promotion is told whole, whichever of its steps a [`Selection`] meets.
+//! 1. A promotion is told whole, whichever of its steps a [`Selection`] meets, as it stood at
+//!    the end of the selected time. What was in force then is told whenever it was promoted.
 //! 2. What is told is what the entries say. Whether they can have followed each other is
 //!    asked of [`spanner_core::promotion::History`], and what cannot is told as a doubt.
 //! 3. A request names the promotion under which its model was served, so that each promotion
@@ -9,14 +10,15 @@
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step};
 use spanner_core::record::{Decision, PrincipalEntry};
 use spanner_core::{Effect, RecordId, Timestamp};
 
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
-use crate::reader::{Numbered, Reader, Row, rows};
+use crate::notes::Notes;
+use crate::reader::{Numbered, Reader};
 use crate::select::{Selection, acting, served_under, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
@@ -28,6 +30,12 @@ pub struct History {
     pub approvals: Vec<Approval>,
     /// Everything that happened apart from requests, in order.
     pub happenings: Vec<Happening>,
+    /// How many promotions of the selected model into the selected environment are in the
+    /// ledger, whenever they were and whoever is selected.
+    pub promotions: u64,
+    /// What is not told.
+    pub notes: Notes,
+    pub(crate) selection: Selection,
 }
 
 /// Something that happened apart from requests.
@@ -42,6 +50,10 @@ pub struct Happening {
     pub event: String,
     /// Who did it, as manifests write it; absent where nobody did.
     pub by: Option<String>,
+    /// The model that was promoted, if that is known.
+    pub model: Option<String>,
+    /// The environment that it was promoted into, if that is known.
+    pub environment: Option<String>,
     /// What there is to know about it, as the ledger has it.
     pub body: serde_json::Value,
 }
@@ -73,7 +85,7 @@ pub struct Approval {
     pub difference: Vec<ChangeEntry>,
     /// Why it did not wait for approvals, where it did not.
     pub emergency: Option<String>,
-    /// How many requests that were allowed it served, so far as they are selected.
+    /// How many requests it served that were allowed and are selected.
     pub served: u64,
     /// To whom, and how often.
     pub callers: BTreeMap<String, u64>,
@@ -81,7 +93,7 @@ pub struct Approval {
     pub doubts: Vec<String>,
 }
 
-/// Where a promotion stands at the end of what was read.
+/// Where a promotion stands at the end of the selected time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -148,28 +160,11 @@ impl Reader {
     /// left out.
     pub fn history(&self, selection: &Selection) -> Result<History, ReadError> {
         let mut telling = Telling::new(selection.clone());
-        for numbered in self.known()? {
+        let mut known = self.known(selection)?;
+        for numbered in known.by_ref() {
             telling.take(&numbered?);
         }
-        Ok(telling.history())
-    }
-
-    /// The requests that are meant, in order, each with what became of it. Keeps them in
-    /// memory.
-    ///
-    /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
-    /// left out.
-    pub fn select(&self, selection: &Selection) -> Result<Vec<Row>, ReadError> {
-        rows(self.known()?, |decision| selection.takes(decision))
-    }
-
-    /// All entries that this version understands.
-    pub(crate) fn known(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<Numbered, ReadError>>, ReadError> {
-        let entries = self.entries()?;
-        Ok(entries.filter(|it| !matches!(it, Err(ReadError::Unknown { .. }))))
+        Ok(telling.history(known.notes()))
     }
 }
 
@@ -179,6 +174,7 @@ pub(crate) struct Telling {
     selection: Selection,
     happenings: Vec<Happening>,
     approvals: BTreeMap<RecordId, Kept>,
+    promotions: u64,
     /// What was put in force and not rolled back, the last one last.
     in_force: HashMap<(String, String), Vec<RecordId>>,
     replay: spanner_core::promotion::History,
@@ -193,6 +189,8 @@ struct Kept {
     approval: Approval,
     /// Whether a step of it, or a request under it, is meant.
     is_meant: bool,
+    /// Whether one is meant but for its time.
+    is_meant_whenever: bool,
     place: u64,
 }
 
@@ -204,6 +202,7 @@ impl Telling {
             approvals: BTreeMap::new(),
             in_force: HashMap::new(),
             replay: spanner_core::promotion::History::new(),
+            promotions: 0,
             is_partial: false,
             next: 0,
         }
@@ -232,21 +231,28 @@ impl Telling {
                 time,
                 event: event.to_owned(),
                 by: None,
+                model: None,
+                environment: None,
                 body,
             });
         }
     }
 
     fn happened(&mut self, sequence: u64, event: &Event) {
-        let step = event.event.starts_with("promotion.");
-        let taken = step.then(|| serde_json::from_value::<Taken>(event.body.clone()));
-        match taken {
-            Some(Ok(taken)) => self.stepped(sequence, event, &taken),
-            _ => self.noted(sequence, event.time, &event.event, event.body.clone()),
+        match taken(event) {
+            Some(taken) => self.stepped(sequence, event, &taken),
+            None => self.noted(sequence, event.time, &event.event, event.body.clone()),
         }
     }
 
     fn stepped(&mut self, sequence: u64, event: &Event, taken: &Taken) {
+        if let Some(begun) = begin(taken) {
+            let is_place = self.selection.takes_place(&begun.model, &begun.environment);
+            self.promotions += u64::from(is_place);
+        }
+        if self.selection.is_over(taken.time) {
+            return;
+        }
         let by = taken.by.as_ref();
         let who = by.map(|by| acting(&by.subject, &by.actors));
         let doubt = self.replay.take(taken.clone()).err();
@@ -269,11 +275,14 @@ impl Telling {
         self.displace(taken, &place);
         let doubt = doubt.map(|it| it.to_string());
         if self.concerns(taken, &place, &parties, doubt) {
+            let (model, environment) = place;
             self.happenings.push(Happening {
                 sequence,
                 time: event.time,
                 event: event.event.clone(),
                 by: who,
+                model: Some(model),
+                environment: Some(environment),
                 body: event.body.clone(),
             });
         }
@@ -309,12 +318,13 @@ impl Telling {
         parties: &[PrincipalEntry],
         doubt: Option<String>,
     ) -> bool {
-        let is_meant = self.selection.takes_place(model, environment)
-            && self.selection.takes_one_of(parties.iter())
-            && self.selection.takes_time(taken.time);
+        let is_meant_whenever =
+            self.selection.takes_place(model, environment) && self.selection.takes_one_of(parties);
+        let is_meant = is_meant_whenever && self.selection.takes_time(taken.time);
         let is_partial = self.is_partial;
         if let Some(kept) = self.approvals.get_mut(&taken.promotion) {
             kept.is_meant |= is_meant;
+            kept.is_meant_whenever |= is_meant_whenever;
             if let Some(doubt) = doubt.filter(|_| !is_partial) {
                 kept.approval.doubts.push(doubt);
             }
@@ -329,6 +339,7 @@ impl Telling {
             Slot::Vacant(new) => Some(new.insert(Kept {
                 approval: begin(taken)?,
                 is_meant: false,
+                is_meant_whenever: false,
                 place: sequence,
             })),
         }
@@ -336,18 +347,30 @@ impl Telling {
 
     /// Counts a request for the promotions under which its models were served.
     fn served(&mut self, decision: &Decision) {
-        if decision.effect != Effect::Allow || !self.selection.takes(decision) {
+        if decision.effect != Effect::Allow
+            || !self.selection.takes_whenever(decision)
+            || self.selection.is_over(decision.time)
+        {
             return;
         }
+        let is_meant = self.selection.takes_time(decision.time);
         let mut counted: Vec<RecordId> = Vec::new();
         for promotion in decision.target.iter().filter_map(served_under) {
             let Some(kept) = self.approvals.get_mut(&promotion) else {
                 continue;
             };
-            if counted.contains(&promotion) {
+            let Approval {
+                model, environment, ..
+            } = &kept.approval;
+            let is_place = self.selection.takes_place(model, environment);
+            if !is_place || counted.contains(&promotion) {
                 continue;
             }
             counted.push(promotion);
+            kept.is_meant_whenever = true;
+            if !is_meant {
+                continue;
+            }
             kept.is_meant = true;
             kept.approval.served += 1;
             let caller = decision.caller.as_ref();
@@ -357,13 +380,19 @@ impl Telling {
         }
     }
 
-    pub(crate) fn history(self) -> History {
+    pub(crate) fn history(self, notes: Notes) -> History {
         let mut meant: Vec<Kept> = self.approvals.into_values().collect();
-        meant.retain(|kept| kept.is_meant);
+        meant.retain(|kept| {
+            let is_in_force = kept.approval.standing == ApprovalStanding::InForce;
+            kept.is_meant || (is_in_force && kept.is_meant_whenever)
+        });
         meant.sort_by_key(|kept| kept.place);
         History {
             approvals: meant.into_iter().map(|kept| kept.approval).collect(),
             happenings: self.happenings,
+            promotions: self.promotions,
+            notes,
+            selection: self.selection,
         }
     }
 }
@@ -391,6 +420,12 @@ impl Kept {
             _ => {}
         }
     }
+}
+
+/// The step of a promotion that an event tells of.
+pub(crate) fn taken(event: &Event) -> Option<Taken> {
+    let is_step = event.event.starts_with("promotion.");
+    is_step.then(|| Taken::deserialize(&event.body).ok())?
 }
 
 /// What a promotion is, from the first of its steps.

@@ -25,7 +25,7 @@
 //!
 //! # Reading
 //! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
-//! who approved what is served, [`Reader::select`] which requests there were, each with the
+//! who approved what is served, [`Reader::rows`] which requests there were, each with the
 //! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
 //! of time. [`ship`] sends entries elsewhere, at least once.
 //!
@@ -55,11 +55,13 @@ mod head;
 mod history;
 mod ledger;
 mod log;
+mod notes;
 mod queue;
 mod reader;
 mod recovery;
 mod retention;
 mod rotation;
+mod rows;
 mod scan;
 mod select;
 pub mod ship;
@@ -85,10 +87,12 @@ pub use evidence::{
 };
 pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};
-pub use reader::{Entries, Numbered, Reader, Row};
+pub use notes::Notes;
+pub use reader::{Entries, Exported, Numbered, Reader, Row};
 pub use recovery::Recovery;
 pub use retention::{PruneError, Pruned, Retention};
 pub use rotation::{AgingCredential, rotation_report};
+pub use rows::Rows;
 pub use select::Selection;
 pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
 pub use table::table;

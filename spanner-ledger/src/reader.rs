@@ -1,6 +1,6 @@
 //! Reading a ledger, also while it is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
+use crate::notes::{Notes, Noting};
 use crate::scan::Walk;
 use crate::select::Selection;
 use crate::ship::{Format, Item, Joiner};
@@ -45,6 +46,16 @@ pub struct Row {
     pub outcome: Option<Outcome>,
 }
 
+/// What was written out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// How many lines.
+    pub lines: u64,
+    /// What is not among them.
+    pub notes: Notes,
+}
+
 impl Reader {
     /// A reader of the ledger in a directory.
     ///
@@ -67,16 +78,26 @@ impl Reader {
     pub fn entries(&self) -> Result<Entries, ReadError> {
         Ok(Entries {
             walk: Some(self.walk()?),
-            only_events: false,
+            only: b"",
         })
     }
 
-    /// Every decision, in order, joined with its outcome. Keeps them all in memory.
+    /// Every request, in order, each with what became of it. Keeps them all in memory; see
+    /// [`Reader::rows`] for one after the other.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read.
+    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
+    /// left out.
     pub fn show(&self) -> Result<Vec<Row>, ReadError> {
-        rows(self.entries()?, |_| true)
+        self.select(&Selection::new())
+    }
+
+    /// The requests that are meant, as [`Reader::rows`] gives them, kept in memory.
+    ///
+    /// # Errors
+    /// As [`Reader::show`].
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Row>, ReadError> {
+        self.rows(selection)?.collect()
     }
 
     /// The [events](crate::Event) alone, in order. Requests, of which there are most, are passed
@@ -88,7 +109,7 @@ impl Reader {
     pub fn events(&self) -> Result<Entries, ReadError> {
         Ok(Entries {
             walk: Some(self.walk()?),
-            only_events: true,
+            only: EVENT,
         })
     }
 
@@ -118,8 +139,8 @@ impl Reader {
 
     /// Writes the entries that are meant in a format, each on a line, as a
     /// [`Shipment`](crate::ship::Shipment) would: decisions with their outcomes, and what else
-    /// happened as [`Reader::history`] tells it. Returns how many; what a newer version wrote
-    /// is left out where the format has no word for it, or where only a part is meant.
+    /// happened as [`Reader::history`] tells it. What a newer version wrote is left out where
+    /// the format has no word for it, or where only a part is meant.
     ///
     /// # Errors
     /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
@@ -128,19 +149,25 @@ impl Reader {
         format: Format,
         selection: &Selection,
         out: &mut dyn Write,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<Exported, ReadError> {
         let export = |source| ReadError::Export { source };
         let mut part = match *selection == Selection::new() {
             true => None,
             false => Some(Part::of(self, selection)?),
         };
         let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
+        let mut noting = Noting::new(selection, walk.pruned());
         while let Some(stored) = walk.step()? {
             let item = joiner.item("export", stored.sequence, stored.payload);
-            if part.as_mut().is_some_and(|part| !part.takes(&item)) {
-                continue;
+            if let Some(entry) = &item.entry {
+                noting.meet(entry);
             }
-            let Ok(line) = format.encode(&item) else {
+            let is_meant = part.as_mut().is_none_or(|part| part.takes(&item));
+            let line = is_meant.then(|| format.encode(&item));
+            let Some(Ok(line)) = line else {
+                if item.entry.is_none() {
+                    noting.leave_out();
+                }
                 continue;
             };
             out.write_all(&line).map_err(export)?;
@@ -148,7 +175,30 @@ impl Reader {
             lines += 1;
         }
         out.flush().map_err(export)?;
-        Ok(lines)
+        let notes = noting.notes();
+        Ok(Exported { lines, notes })
+    }
+
+    /// All entries that this version understands.
+    pub(crate) fn known(&self, selection: &Selection) -> Result<Known, ReadError> {
+        let walk = self.walk()?;
+        let noting = Noting::new(selection, walk.pruned());
+        Ok(Known {
+            entries: Entries {
+                walk: Some(walk),
+                only: b"",
+            },
+            noting,
+        })
+    }
+
+    /// The outcomes from an entry on, with a few from before it.
+    pub(crate) fn outcomes(&self, from: u64) -> Result<Entries, ReadError> {
+        let walk = Walk::from(Arc::clone(&self.files), from)?;
+        Ok(Entries {
+            walk: Some(walk),
+            only: OUTCOME,
+        })
     }
 
     fn walk(&self) -> Result<Walk, ReadError> {
@@ -191,46 +241,19 @@ impl<'s> Part<'s> {
     }
 }
 
-/// The decisions that are wanted, in order, each joined with its outcome.
-pub(crate) fn rows(
-    entries: impl Iterator<Item = Result<Numbered, ReadError>>,
-    wanted: impl Fn(&Decision) -> bool,
-) -> Result<Vec<Row>, ReadError> {
-    let mut rows = Vec::new();
-    let mut places: HashMap<RecordId, usize> = HashMap::new();
-    for numbered in entries {
-        let Numbered { sequence, entry } = numbered?;
-        match entry {
-            Entry::Decision(decision) if wanted(&decision) => {
-                places.insert(decision.id, rows.len());
-                rows.push(Row {
-                    sequence,
-                    decision: *decision,
-                    outcome: None,
-                });
-            }
-            Entry::Outcome(outcome) => {
-                let place = places.remove(&outcome.id);
-                if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
-                    row.outcome = Some(*outcome);
-                }
-            }
-            Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
-        }
-    }
-    Ok(rows)
-}
-
 /// An iterator over the entries of a ledger. Ends after damage; goes on after an entry that
 /// is whole and not understood ([`ReadError::Unknown`]).
 #[derive(Debug)]
 pub struct Entries {
     walk: Option<Walk>,
-    only_events: bool,
+    /// How the entries begin that are not passed over.
+    only: &'static [u8],
 }
 
 /// How every event begins, since its `kind` is written first.
 const EVENT: &[u8] = br#"{"kind":"event""#;
+/// And every outcome.
+const OUTCOME: &[u8] = br#"{"kind":"outcome""#;
 
 impl Iterator for Entries {
     type Item = Result<Numbered, ReadError>;
@@ -240,7 +263,7 @@ impl Iterator for Entries {
         let stepped = loop {
             let stepped = walk.step();
             match &stepped {
-                Ok(Some(stored)) if self.only_events && !stored.payload.starts_with(EVENT) => {}
+                Ok(Some(stored)) if !stored.payload.starts_with(self.only) => {}
                 _ => break stepped,
             }
         };
@@ -260,6 +283,38 @@ impl Iterator for Entries {
             Err(fault) => {
                 self.walk = None;
                 Some(Err(fault))
+            }
+        }
+    }
+}
+
+/// The entries that this version understands, and notes of the others.
+#[derive(Debug)]
+pub(crate) struct Known {
+    entries: Entries,
+    noting: Noting,
+}
+
+impl Known {
+    /// What there is to say of all that was read so far.
+    pub(crate) fn notes(&self) -> Notes {
+        self.noting.notes()
+    }
+}
+
+impl Iterator for Known {
+    type Item = Result<Numbered, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let read = self.entries.next()?;
+            match &read {
+                Err(ReadError::Unknown { .. }) => self.noting.leave_out(),
+                Err(_) => return Some(read),
+                Ok(numbered) => {
+                    self.noting.meet(&numbered.entry);
+                    return Some(read);
+                }
             }
         }
     }

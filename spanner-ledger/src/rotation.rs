@@ -11,6 +11,7 @@ use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::reader::Reader;
+use crate::select::Selection;
 use crate::table::cell;
 
 /// A credential that will be refused soon, for its age or past its expiry, and was used.
@@ -43,10 +44,11 @@ impl Reader {
     /// none else.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read.
+    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
+    /// left out.
     pub fn aging_credentials(&self, now: Timestamp) -> Result<Vec<AgingCredential>, ReadError> {
         let mut found: HashMap<Identity, AgingCredential> = HashMap::new();
-        for numbered in self.entries()? {
+        for numbered in self.known(&Selection::new())? {
             let Entry::Decision(decision) = numbered?.entry else {
                 continue;
             };

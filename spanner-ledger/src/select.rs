@@ -66,10 +66,14 @@ impl Selection {
     /// Whether a request is meant.
     #[must_use]
     pub fn takes(&self, decision: &Decision) -> bool {
+        self.takes_time(decision.time) && self.takes_whenever(decision)
+    }
+
+    /// Whether a request is meant but for its time.
+    pub(crate) fn takes_whenever(&self, decision: &Decision) -> bool {
         let models = || decision.target.iter().filter_map(|it| it.model.as_deref());
         let parties = decision.caller.iter().flat_map(parties);
-        self.takes_time(decision.time)
-            && is(self.environment.as_deref(), &decision.environment)
+        is(self.environment.as_deref(), &decision.environment)
             && self
                 .model
                 .as_deref()
@@ -81,16 +85,21 @@ impl Selection {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 
+    /// Whether what happens at a time comes after all that is meant.
+    pub(crate) fn is_over(&self, time: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= time)
+    }
+
     pub(crate) fn takes_place(&self, model: &str, environment: &str) -> bool {
         is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
     }
 
     pub(crate) fn takes_one_of<'p>(
         &self,
-        mut parties: impl Iterator<Item = &'p PrincipalEntry>,
+        parties: impl IntoIterator<Item = &'p PrincipalEntry>,
     ) -> bool {
         let wanted = self.caller.as_deref();
-        wanted.is_none_or(|name| parties.any(|party| is_called(party, name)))
+        wanted.is_none_or(|name| parties.into_iter().any(|party| is_called(party, name)))
     }
 
     /// Whether what concerns no model, environment or caller is meant.
@@ -104,7 +113,7 @@ fn is(wanted: Option<&str>, name: &str) -> bool {
 }
 
 /// Subject and actors.
-fn parties(caller: &CallerEntry) -> impl Iterator<Item = &PrincipalEntry> {
+pub(crate) fn parties(caller: &CallerEntry) -> impl Iterator<Item = &PrincipalEntry> {
     iter::once(&caller.subject).chain(&caller.actors)
 }
 

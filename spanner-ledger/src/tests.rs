@@ -6,6 +6,7 @@ mod damage;
 mod evidence;
 mod faults;
 mod limits;
+mod reading;
 mod retention;
 mod surface;
 

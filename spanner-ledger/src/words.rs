@@ -5,7 +5,8 @@ use spanner_core::Timestamp;
 use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
 
 use crate::history::{Approval, Happening, History, Signed};
-use crate::table::{NOTHING, plain, render};
+use crate::select::Selection;
+use crate::table::{NOTHING, cell, plain, render};
 
 impl History {
     /// For people: each promotion with its steps, then a table of what happened. No name can
@@ -14,7 +15,8 @@ impl History {
     pub fn text(&self) -> String {
         let mut text = String::new();
         if self.approvals.is_empty() {
-            text.push_str("No promotion of it is in this ledger: nobody approved it here.\n\n");
+            text.push_str(&self.nobody());
+            text.push_str("\n\n");
         }
         for approval in &self.approvals {
             text.push_str(&approval.text());
@@ -22,7 +24,62 @@ impl History {
         }
         let rows: Vec<Vec<String>> = self.happenings.iter().map(row).collect();
         text.push_str(&render(&["time", "event", "who", "what"], &rows));
+        for note in self.notes.sentences() {
+            text.push_str(&format!("\n{}\n", sentence(&note)));
+        }
         text
+    }
+
+    /// Why no promotion is told.
+    fn nobody(&self) -> String {
+        let Selection {
+            model,
+            environment,
+            caller,
+            since,
+            until,
+        } = &self.selection;
+        if !self.notes.unmet.is_empty() {
+            return sentence(&self.notes.nothing());
+        }
+        let named = |word: &str, name: &Option<String>| {
+            let name = name.as_deref();
+            name.map_or_else(String::new, |name| format!(" {word} {}", cell(name)))
+        };
+        let what = named("of", model) + &named("into", environment);
+        if self.promotions == 0 {
+            let known = match self.notes.not_understood {
+                0 => "",
+                _ => ", so far as this version understands it",
+            };
+            let it = model.as_deref().map_or("a model", |_| "it");
+            return format!(
+                "No promotion{what} is in this ledger{known}: nobody approved {it} here."
+            );
+        }
+        let whose = named("that concerns", caller);
+        let has = count(self.promotions, "promotion", "promotions");
+        match since.is_none() && until.is_none() {
+            true => format!("This ledger has {has}{what}, and none{whose}."),
+            false => format!(
+                "This ledger has {has}{what}; to none{whose} did anything happen in this span, and none was in force at its end."
+            ),
+        }
+    }
+}
+
+/// Words with a capital letter and a full stop.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
+}
+
+/// So many of them.
+pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {several}"),
     }
 }
 
@@ -108,10 +165,10 @@ impl Approval {
         let more = callers.len().saturating_sub(MAX_NAMED);
         let more = match more {
             0 => String::new(),
-            more => format!(" and {more} others"),
+            more => format!(" and {}", count(more as u64, "other", "others")),
         };
-        let calls = if self.served == 1 { "call" } else { "calls" };
-        format!("{} {calls}: {}{more}", self.served, named.join(", "))
+        let calls = count(self.served, "call", "calls");
+        format!("{calls}: {}{more}", named.join(", "))
     }
 }
 
@@ -121,7 +178,7 @@ impl Happening {
     pub fn words(&self) -> String {
         let promotion = self.event.starts_with("promotion.");
         if promotion && let Ok(taken) = serde_json::from_value::<Taken>(self.body.clone()) {
-            return taken_words(&taken);
+            return self.step_words(&taken);
         }
         match &self.body {
             Value::Null => String::new(),
@@ -129,45 +186,56 @@ impl Happening {
             body => body.to_string(),
         }
     }
-}
 
-fn taken_words(taken: &Taken) -> String {
-    let what = match &taken.step {
-        Step::Adopted {
-            candidate, into, ..
-        } => format!("{} in {into}, as it was found", candidate.model),
-        Step::Proposed {
-            candidate,
-            from,
-            into,
-            approvals,
-            ..
-        } => format!(
-            "{}{} from {from} into {into}, {} needed",
-            candidate.model,
-            at(candidate.revision.as_deref()),
-            self::approvals(*approvals)
-        ),
-        Step::Approved { candidate, .. } => {
-            format!("{}{}", candidate.model, at(candidate.revision.as_deref()))
-        }
-        Step::Rejected { reason } => format!("because {}", quoted(reason)),
-        Step::Promoted {
-            emergency: Some(reason),
-            ..
-        } => format!("EMERGENCY because {}", quoted(reason)),
-        Step::RolledBack { reason, .. } => format!("because {}", quoted(reason)),
-        _ => String::new(),
-    };
-    let changes = match &taken.step {
-        Step::Proposed { difference, .. }
-        | Step::Promoted { difference, .. }
-        | Step::RolledBack { difference, .. } => changes(difference),
-        _ => String::new(),
-    };
-    let parts = [what, changes, format!("promotion {}", taken.promotion)];
-    let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
-    parts.join("; ")
+    /// A step, with the model and the environment that its promotion is about, if that is
+    /// known.
+    fn step_words(&self, taken: &Taken) -> String {
+        let place = self.model.as_ref().zip(self.environment.as_ref());
+        let place = place.map(|(model, environment)| format!("{model} in {environment}"));
+        let what = match &taken.step {
+            Step::Adopted {
+                candidate, into, ..
+            } => format!("{} in {into}, as it was found", candidate.model),
+            Step::Proposed {
+                candidate,
+                from,
+                into,
+                approvals,
+                ..
+            } => format!(
+                "{}{} from {from} into {into}, {} needed",
+                candidate.model,
+                at(candidate.revision.as_deref()),
+                self::approvals(*approvals)
+            ),
+            Step::Approved { candidate, .. } => {
+                let environment = self.environment.as_ref();
+                let into = environment.map_or_else(String::new, |it| format!(" in {it}"));
+                let revision = at(candidate.revision.as_deref());
+                format!("{}{revision}{into}", candidate.model)
+            }
+            _ => place.unwrap_or_default(),
+        };
+        let why = match &taken.step {
+            Step::Rejected { reason } | Step::RolledBack { reason, .. } => {
+                format!("because {}", quoted(reason))
+            }
+            Step::Promoted {
+                emergency: Some(reason),
+                ..
+            } => format!("EMERGENCY because {}", quoted(reason)),
+            _ => String::new(),
+        };
+        let changes = match &taken.step {
+            Step::Proposed { difference, .. }
+            | Step::Promoted { difference, .. }
+            | Step::RolledBack { difference, .. } => changes(difference),
+            _ => String::new(),
+        };
+        let parts = [what, why, changes, format!("promotion {}", taken.promotion)];
+        let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
+        parts.join("; ")
+    }
 }
 
 /// Words that somebody wrote, which end where they end.
@@ -175,11 +243,8 @@ pub(crate) fn quoted(words: &str) -> String {
     format!("\"{}\"", words.replace('"', "'"))
 }
 
-fn approvals(count: u8) -> String {
-    match count {
-        1 => "1 approval".to_owned(),
-        count => format!("{count} approvals"),
-    }
+fn approvals(number: u8) -> String {
+    count(number.into(), "approval", "approvals")
 }
 
 fn at(revision: Option<&str>) -> String {
@@ -213,6 +278,6 @@ pub(crate) fn time(time: Timestamp) -> String {
 /// A subject and an actor with their issuers.
 const MAX_NAME: usize = 120;
 /// A sentence with a few names in it; what is longer is in the JSON.
-const MAX_LINE: usize = 400;
+pub(crate) const MAX_LINE: usize = 400;
 /// Callers that are named; all of them are in the JSON.
 const MAX_NAMED: usize = 8;

@@ -4,7 +4,7 @@
 //! 1. It is a value; [`Summary::markdown`], [`Summary::html`] and [`Summary::json`] say the
 //!    same in three forms.
 //! 2. Requests and happenings count that the [`Selection`] means. Promotions before its time
-//!    count where something was served under them.
+//!    count where something was served under them, or where they are in force at its end.
 //! 3. No name can forge a line, a column, a link, a tag or a terminal's command in any form.
 //!
 //! # Caveats
@@ -25,6 +25,7 @@ use crate::clock::CLOCK_STEP;
 use crate::entry::{Counts, Entry, Event};
 use crate::error::ReadError;
 use crate::history::{Approval, Telling};
+use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
 use crate::rotation::AgingCredential;
 use crate::select::{Selection, acting, is_use};
@@ -53,7 +54,8 @@ pub struct Summary {
     pub refused: u64,
     /// Who used what, the most frequent first.
     pub uses: Vec<Use>,
-    /// The promotions that something happened to, or under which something was served.
+    /// The promotions that something happened to, under which something was served, or which
+    /// are in force at the end.
     pub approvals: Vec<Approval>,
     /// The digests of the access in force, and reloads that were refused.
     pub access: Vec<AccessChange>,
@@ -80,10 +82,11 @@ pub struct Summary {
     pub clock_steps: u64,
     /// How often the ledger was opened: starts of the service.
     pub starts: u64,
-    /// Entries that a newer version wrote and this one does not understand.
-    pub not_understood: u64,
     /// Credentials that must be replaced soon, at the end of the span.
     pub aging: Vec<AgingCredential>,
+    /// What is not counted.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 /// One caller doing one thing with one model in one environment.
@@ -170,13 +173,9 @@ impl Reader {
     /// [`ReadError`] if something is damaged or cannot be read.
     pub fn summary(&self, selection: &Selection, now: Timestamp) -> Result<Summary, ReadError> {
         let mut summing = Summing::new(selection, now);
-        let mut not_understood = 0;
-        for numbered in self.entries()? {
-            match numbered {
-                Ok(numbered) => summing.take(&numbered),
-                Err(ReadError::Unknown { .. }) => not_understood += 1,
-                Err(fault) => return Err(fault),
-            }
+        let mut known = self.known(selection)?;
+        for numbered in known.by_ref() {
+            summing.take(&numbered?);
         }
         let mut aging = self.aging_credentials(selection.until.unwrap_or(now))?;
         aging.retain(|it| {
@@ -184,9 +183,8 @@ impl Reader {
             selection.takes_one_of(&mut parties)
         });
         Ok(Summary {
-            not_understood,
             aging,
-            ..summing.summary()
+            ..summing.summary(known.notes())
         })
     }
 }
@@ -359,7 +357,7 @@ impl<'s> Summing<'s> {
         });
     }
 
-    fn summary(self) -> Summary {
+    fn summary(self, notes: Notes) -> Summary {
         let mut summary = self.summary;
         summary.uses = self.uses.into_values().collect();
         summary.uses.sort_by(|one, other| {
@@ -372,7 +370,8 @@ impl<'s> Summing<'s> {
         summary.refusals.sort_by_key(order);
         summary.open = self.open.into_values().map(|(open, _)| open).collect();
         summary.open.sort_by_key(|open| open.sequence);
-        summary.approvals = self.telling.history().approvals;
+        let history = self.telling.history(notes);
+        (summary.approvals, summary.notes) = (history.approvals, history.notes);
         summary
     }
 }

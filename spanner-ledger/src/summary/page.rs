@@ -6,7 +6,7 @@ use spanner_core::Timestamp;
 use super::{AccessChange, Summary, Use};
 use crate::history::{Approval, ApprovalStanding, Signed};
 use crate::select::acting;
-use crate::words::{changes, quoted, time};
+use crate::words::{changes, count, quoted, time};
 
 /// The whole of it.
 pub(super) struct Page {
@@ -81,6 +81,9 @@ fn about(summary: &Summary) -> String {
     }
     if let Some((first, last)) = summary.sequences {
         text.push_str(&format!("; read from entries {first} to {last}"));
+    }
+    for note in summary.notes.sentences().iter().chain(&summary.notes.unmet) {
+        text.push_str(&format!("; {note}"));
     }
     text.push_str(&format!("; made {}.", time(summary.made)));
     text
@@ -194,7 +197,8 @@ fn approvals(summary: &Summary) -> Section {
             .to_owned();
     if doubtful > 0 {
         note.push_str(&format!(
-            " {doubtful} steps cannot have followed those before them: see the doubts in the JSON."
+            " {} cannot have followed those before them: see the doubts in the JSON.",
+            count(doubtful, "step", "steps")
         ));
     }
     Section {
@@ -295,7 +299,7 @@ fn refusals(summary: &Summary) -> Section {
     Section {
         title: "What was refused",
         note: format!(
-            "{} refusals are recorded one by one. Besides, {} were only counted, under a flood or for want of room.",
+            "Recorded one by one: {}. Besides, under a flood or for want of room, only counted: {}.",
             summary.refused, summary.shed
         ),
         head: &["reason", "fault", "count", "nobody identified", "last"],
@@ -304,10 +308,11 @@ fn refusals(summary: &Summary) -> Section {
 }
 
 fn access(summary: &Summary) -> Section {
+    let problems = |number: u64| count(number, "problem", "problems");
     let row = |it: &AccessChange| {
         let what = match (&it.problems, &it.problem) {
-            (Some(count), Some(first)) => alarm(format!("{count} problems, first: {first}")),
-            (Some(count), None) => alarm(format!("{count} problems")),
+            (Some(number), Some(first)) => alarm(format!("{}, first: {first}", problems(*number))),
+            (Some(number), None) => alarm(problems(*number)),
             _ => plain(""),
         };
         vec![
@@ -389,7 +394,7 @@ fn record(summary: &Summary) -> Section {
             "the clock was set: times before and after do not compare, but sequences do",
         ),
         watched(
-            summary.not_understood,
+            summary.notes.not_understood,
             "entries not understood",
             "all entries are understood",
             "a newer version wrote them; read them with it",

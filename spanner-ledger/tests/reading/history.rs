@@ -1,6 +1,7 @@
 //! Who approved this endpoint, and under which approval was this call served?
 
 use serde_json::Value;
+use spanner_ledger::ApprovalStanding::{InForce, Replaced};
 use spanner_ledger::ship::Format;
 use spanner_ledger::{ApprovalStanding, Reader, Selection, csv, table};
 
@@ -17,7 +18,7 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
         panic!("two promotions are due, not {:?}", history.approvals);
     };
     assert_eq!(first.promotion, promotion(1));
-    assert_eq!(first.standing, ApprovalStanding::InForce);
+    assert_eq!(first.standing, InForce);
     for (step, who) in [
         ("proposed", "user:corp/nina"),
         ("approved", "user:corp/omar"),
@@ -35,6 +36,126 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
     assert_eq!(second.callers["agent:corp/copilot for user:corp/sam"], 1);
     let none = Vec::<String>::new();
     assert_eq!((&first.doubts, &second.doubts), (&none, &none));
+}
+
+/// A promotion of the story, where it stands and after how many steps.
+type Stands = (u128, ApprovalStanding, usize);
+
+#[test]
+fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
+    let told = told();
+    let at = |text: &str| text.parse().unwrap();
+    let place = Selection::new()
+        .model("acme/sentiment")
+        .environment("production");
+    let (later, never) = (at("2030-01-01T00:00:00Z"), at("2020-01-01T00:00:00Z"));
+    let rows: [(Selection, &[Stands]); 7] = [
+        (place.clone().since(later), &[(1, InForce, 3)]),
+        (
+            place.clone().since(later).caller("omar"),
+            &[(1, InForce, 3)],
+        ),
+        (place.clone().since(later).caller("sam"), &[(1, InForce, 3)]),
+        (place.clone().since(later).caller("root"), &[]),
+        (place.clone().until(never), &[]),
+        (
+            place
+                .clone()
+                .since(at("2026-11-24T10:08:30Z"))
+                .until(at("2026-11-24T10:09:30Z")),
+            &[(2, InForce, 2)],
+        ),
+        (
+            place.until(at("2026-11-24T10:09:30Z")),
+            &[(1, Replaced, 3), (2, InForce, 2)],
+        ),
+    ];
+    for (selection, expected) in rows {
+        let history = told.reader.history(&selection).unwrap();
+        let found: Vec<_> = history
+            .approvals
+            .iter()
+            .map(|it| (it.promotion, it.standing, it.steps.len()))
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(number, standing, steps)| (promotion(*number), *standing, *steps))
+            .collect();
+        assert_eq!(found, expected, "{selection:?}");
+        assert_eq!(history.promotions, 2);
+        let now = "2026-11-24T12:00:00Z".parse().unwrap();
+        let summary = told.reader.summary(&selection, now).unwrap();
+        assert_eq!(summary.approvals, history.approvals);
+        let in_force = expected.iter().filter(|it| it.1 == InForce).count();
+        let figure = format!("**{in_force}** promotions in force");
+        assert!(summary.markdown().contains(&figure), "{selection:?}");
+    }
+}
+
+#[test]
+fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
+    let told = told();
+    let before = "2020-01-01T00:00:00Z".parse().unwrap();
+    let model = Selection::new().model("acme/sentiment");
+    let rows = [
+        (
+            model.clone().until(before),
+            "This ledger has 2 promotions of acme/sentiment; to none did anything happen in this span, and none was in force at its end.",
+        ),
+        (
+            model.clone().caller("tina"),
+            "This ledger has 2 promotions of acme/sentiment, and none that concerns tina.",
+        ),
+        (
+            model.environment("staging"),
+            "No promotion of acme/sentiment into staging is in this ledger: nobody approved it here.",
+        ),
+        (
+            Selection::new().environment("staging").until(before),
+            "No promotion into staging is in this ledger: nobody approved a model here.",
+        ),
+        (
+            Selection::new()
+                .model("acme/sentimen")
+                .environment("staging"),
+            "Nothing in this ledger is what was selected: model `acme/sentimen` never occurs in it.",
+        ),
+        (
+            Selection::new().environment("prod\u{202e}").caller("bob"),
+            "Nothing in this ledger is what was selected: environment `prod\\u{202e}` never occurs in it; caller `bob` never occurs in it.",
+        ),
+        (
+            Selection::new().since(before).until(before),
+            "Nothing in this ledger is what was selected: the span of time ends before it begins.",
+        ),
+    ];
+    for (selection, said) in rows {
+        let text = told.reader.history(&selection).unwrap().text();
+        assert_eq!(text.lines().next().unwrap(), said, "{selection:?}");
+    }
+}
+
+#[test]
+fn each_step_names_the_model_and_where_it_goes() {
+    let text = told().reader.history(&Selection::new()).unwrap().text();
+    for (event, said) in [
+        ("promotion.approved", "acme/sentiment at v1 in production; "),
+        ("promotion.promoted", "acme/sentiment in production; group:"),
+        (
+            "promotion.promoted",
+            "acme/sentiment in production; EMERGENCY because",
+        ),
+        (
+            "promotion.rolled_back",
+            "acme/sentiment in production; because",
+        ),
+    ] {
+        let is_told = |line: &str| line.contains(event) && line.contains(said);
+        assert!(
+            text.lines().any(is_told),
+            "{event} {said}\nis not in\n{text}"
+        );
+    }
 }
 
 #[test]
@@ -86,7 +207,7 @@ fn selects_by_model_place_person_and_time() {
         (Selection::new().caller("user:corp/root"), 1, 0),
         (Selection::new().caller("corp/sam"), 2, 2),
         (Selection::new().caller("agent:corp/copilot"), 1, 1),
-        (Selection::new().since(at("2026-11-24T10:05:00Z")), 1, 4),
+        (Selection::new().since(at("2026-11-24T10:05:00Z")), 2, 4),
         (Selection::new().until(at("2026-11-24T10:05:00Z")), 1, 1),
     ];
     for (selection, approvals, requests) in rows {
@@ -106,13 +227,13 @@ fn selects_by_model_place_person_and_time() {
 
 fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
     let mut out = Vec::new();
-    let count = reader.export(Format::JsonLines, selection, &mut out);
+    let exported = reader.export(Format::JsonLines, selection, &mut out);
     let lines: Vec<Value> = std::str::from_utf8(&out)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(count.unwrap(), lines.len() as u64);
+    assert_eq!(exported.unwrap().lines, lines.len() as u64);
     lines
 }
 

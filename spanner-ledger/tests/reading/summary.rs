@@ -2,7 +2,7 @@
 
 use spanner_ledger::Selection;
 
-use crate::told;
+use crate::{STORY, told, told_of};
 
 fn now() -> jiff::Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
@@ -31,7 +31,7 @@ fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
     assert_eq!(summary.access.len(), 2);
     assert_eq!(summary.access[1].problems, Some(2));
     assert_eq!(
-        (summary.gaps, summary.starts, summary.not_understood),
+        (summary.gaps, summary.starts, summary.notes.not_understood),
         (0, 1, 0)
     );
     assert_eq!(summary.outcomes["model_failed"], 1);
@@ -64,6 +64,16 @@ fn says_the_same_in_every_form() {
         assert!(html.contains(said), "{said}\nis not in\n{html}");
         let plain = markdown.replace('\\', "");
         assert!(plain.contains(said), "{said}\nis not in\n{markdown}");
+    }
+}
+
+#[test]
+fn one_problem_is_one_problem() {
+    for (count, said) in [(1, "1 problem, first:"), (2, "2 problems, first")] {
+        let story = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
+        let summary = told_of(&story).reader.summary(&Selection::new(), now());
+        let page = summary.unwrap().markdown();
+        assert!(page.contains(&format!("**{said}")), "{page}");
     }
 }
 

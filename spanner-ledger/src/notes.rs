@@ -1,0 +1,167 @@
+//! What is not seen in what was selected: what is left out, and why nothing may be there.
+
+use serde::Serialize;
+use spanner_core::promotion::Step;
+use spanner_core::record::{Decision, PrincipalEntry};
+
+use crate::entry::{Entry, Event};
+use crate::history::taken;
+use crate::select::{Selection, parties, signatories};
+use crate::table::plain;
+use crate::words::MAX_LINE;
+
+/// What whoever reads a [`Selection`] should know besides what is selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Notes {
+    /// Requests before this entry were pruned; 0 if none were.
+    pub pruned: u64,
+    /// Entries that are left out: a newer version wrote them, and this one does not understand
+    /// them.
+    pub not_understood: u64,
+    /// Why nothing can be selected, in a sentence each: a name that occurs nowhere in the
+    /// ledger, whatever the time, or a span that ends before it begins.
+    pub unmet: Vec<String>,
+}
+
+impl Notes {
+    /// What is left out, in a sentence each; none if everything is there.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.pruned > 0 {
+            sentences.push(format!("requests before entry {} were pruned", self.pruned));
+        }
+        if self.not_understood > 0 {
+            let (what, them) = match self.not_understood {
+                1 => ("1 entry of a newer version is".to_owned(), "it"),
+                many => (format!("{many} entries of a newer version are"), "them"),
+            };
+            sentences.push(format!("{what} left out: read {them} with that version"));
+        }
+        sentences
+    }
+
+    /// For when nothing is selected: that it is so and, if that is known, why. No name in it can
+    /// forge a line or a terminal's command.
+    #[must_use]
+    pub fn nothing(&self) -> String {
+        let nothing = "nothing in this ledger is what was selected";
+        match self.unmet.is_empty() {
+            true => nothing.to_owned(),
+            false => format!("{nothing}: {}", plain(&self.unmet.join("; "), MAX_LINE)),
+        }
+    }
+}
+
+/// Notes while a ledger is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Noting {
+    /// What was not met yet.
+    unmet: Selection,
+    pruned: u64,
+    not_understood: u64,
+}
+
+impl Noting {
+    pub(crate) fn new(selection: &Selection, pruned: u64) -> Self {
+        Self {
+            unmet: selection.clone(),
+            pruned,
+            not_understood: 0,
+        }
+    }
+
+    /// An entry that is not understood is left out.
+    pub(crate) const fn leave_out(&mut self) {
+        self.not_understood += 1;
+    }
+
+    pub(crate) fn meet(&mut self, entry: &Entry) {
+        if self.unmet.takes_general() {
+            return;
+        }
+        match entry {
+            Entry::Decision(decision) => self.meet_request(decision),
+            Entry::Event(event) => self.meet_step(event),
+            Entry::Outcome(_) | Entry::Gap(_) | Entry::Count(_) => {}
+        }
+    }
+
+    fn meet_request(&mut self, decision: &Decision) {
+        for pair in &decision.target {
+            self.meet_model(pair.model.as_deref());
+        }
+        self.meet_environment(&decision.environment);
+        self.meet_caller(decision.caller.iter().flat_map(parties));
+    }
+
+    fn meet_step(&mut self, event: &Event) {
+        let Some(taken) = taken(event) else {
+            return;
+        };
+        self.meet_caller(taken.by.iter().flat_map(signatories));
+        match &taken.step {
+            Step::Adopted {
+                candidate, into, ..
+            } => {
+                self.meet_model(Some(&candidate.model));
+                self.meet_environment(into);
+            }
+            Step::Proposed {
+                candidate,
+                from,
+                into,
+                ..
+            } => {
+                self.meet_model(Some(&candidate.model));
+                self.meet_environment(from);
+                self.meet_environment(into);
+            }
+            _ => {}
+        }
+    }
+
+    fn meet_model(&mut self, model: Option<&str>) {
+        let unmet = &mut self.unmet.model;
+        unmet.take_if(|wanted| Some(wanted.as_str()) == model);
+    }
+
+    fn meet_environment(&mut self, environment: &str) {
+        self.unmet
+            .environment
+            .take_if(|wanted| wanted == environment);
+    }
+
+    fn meet_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
+        if self.unmet.caller.is_some() && parties.any(|it| self.unmet.takes_one_of([it])) {
+            self.unmet.caller = None;
+        }
+    }
+
+    pub(crate) fn notes(&self) -> Notes {
+        let Selection {
+            model,
+            environment,
+            caller,
+            since,
+            until,
+        } = &self.unmet;
+        let names = [
+            ("model", model),
+            ("environment", environment),
+            ("caller", caller),
+        ];
+        let never = names.into_iter().filter_map(|(what, name)| {
+            let name = name.as_deref()?;
+            Some(format!("{what} `{name}` never occurs in it"))
+        });
+        let backwards = since.zip(*until).filter(|(since, until)| until <= since);
+        let backwards = backwards.map(|_| "the span of time ends before it begins".to_owned());
+        Notes {
+            pruned: self.pruned,
+            not_understood: self.not_understood,
+            unmet: never.chain(backwards).collect(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Requests one after the other, each with what became of it.
+
+use std::collections::{HashMap, VecDeque};
+
+use spanner_core::RecordId;
+use spanner_core::record::Outcome;
+
+use crate::entry::Entry;
+use crate::error::ReadError;
+use crate::notes::Notes;
+use crate::reader::{Known, Numbered, Reader, Row};
+use crate::select::Selection;
+
+/// An iterator over the requests that are meant, in the order of their decisions, each with
+/// its outcome; see [`Reader::rows`]. Ends after damage.
+#[derive(Debug)]
+pub struct Rows {
+    reader: Reader,
+    selection: Selection,
+    known: Known,
+    /// What was read and not yet given out, with whether anything is still expected of it.
+    waiting: VecDeque<(Row, bool)>,
+    /// Those of which an outcome is expected, each by how many were given out before it.
+    places: HashMap<RecordId, usize>,
+    given: usize,
+    /// The sequence after the last entry read.
+    next: u64,
+    is_over: bool,
+    fault: Option<ReadError>,
+    /// How many may wait.
+    pub(crate) most: usize,
+}
+
+impl Reader {
+    /// The requests that are meant, in order, each with what became of it: a row is given out
+    /// when its outcome came, or when the ledger ends without one.
+    ///
+    /// At most 10,000 rows wait for an outcome that is late. Then those outcomes are looked for
+    /// further on in the ledger, so that memory is bounded and no request that ended is said to
+    /// be open; a ledger in which many stay open for long is read several times.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory or a segment's header cannot be read. What a newer
+    /// version wrote is left out; see [`Rows::notes`].
+    pub fn rows(&self, selection: &Selection) -> Result<Rows, ReadError> {
+        Ok(Rows {
+            reader: self.clone(),
+            selection: selection.clone(),
+            known: self.known(selection)?,
+            waiting: VecDeque::new(),
+            places: HashMap::new(),
+            given: 0,
+            next: 0,
+            is_over: false,
+            fault: None,
+            most: MAX_WAITING,
+        })
+    }
+}
+
+impl Rows {
+    /// What the rows do not show. All of it is known once they have ended.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        self.known.notes()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn take(&mut self, numbered: Numbered) {
+        let Numbered { sequence, entry } = numbered;
+        self.next = sequence + 1;
+        match entry {
+            Entry::Decision(decision) if self.selection.takes(&decision) => {
+                let place = self.given + self.waiting.len();
+                self.places.insert(decision.id, place);
+                let row = Row {
+                    sequence,
+                    decision: *decision,
+                    outcome: None,
+                };
+                self.waiting.push_back((row, true));
+            }
+            Entry::Outcome(outcome) => self.end(*outcome),
+            Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let place = self.places.remove(&outcome.id);
+        let at = place.and_then(|place| place.checked_sub(self.given));
+        if let Some((row, is_expected)) = at.and_then(|at| self.waiting.get_mut(at)) {
+            row.outcome = Some(outcome);
+            *is_expected = false;
+        }
+    }
+
+    /// Looks for the outcomes of all that wait; of what has none, nothing more is expected.
+    fn look_ahead(&mut self) {
+        let ahead = self.reader.outcomes(self.next);
+        let is_whole =
+            |it: &Result<Numbered, ReadError>| matches!(it, Ok(_) | Err(ReadError::Unknown { .. }));
+        // Damage there is met, and told, once the rows before it were given out.
+        let ahead = ahead.into_iter().flatten().take_while(is_whole);
+        for numbered in ahead.flatten() {
+            if let Entry::Outcome(outcome) = numbered.entry {
+                self.end(*outcome);
+            }
+            if self.places.is_empty() {
+                return;
+            }
+        }
+        self.places.clear();
+        for (_, is_expected) in &mut self.waiting {
+            *is_expected = false;
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let is_ready = self.waiting.front().map(|(_, expected)| !expected);
+            if is_ready.is_some_and(|it| it || self.is_over)
+                && let Some((row, _)) = self.waiting.pop_front()
+            {
+                self.given += 1;
+                return Some(Ok(row));
+            }
+            if self.is_over {
+                return self.fault.take().map(Err);
+            }
+            if self.waiting.len() >= self.most {
+                self.look_ahead();
+                continue;
+            }
+            match self.known.next() {
+                Some(Ok(numbered)) => self.take(numbered),
+                Some(Err(fault)) => (self.is_over, self.fault) = (true, Some(fault)),
+                None => self.is_over = true,
+            }
+        }
+    }
+}
+
+/// Some 2 KiB each: more than a busy service has under way at once.
+const MAX_WAITING: usize = 10_000;

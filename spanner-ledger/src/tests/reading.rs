@@ -1,0 +1,135 @@
+//! Reading in bounded memory, and saying what is left out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Service, options, reader, until};
+use crate::files::sim::Sim;
+use crate::log::{Log, SegmentSize};
+use crate::ship::Format;
+use crate::{Durability, Reader, Retention, Row, Selection};
+
+/// Rows of which at most so many wait for an outcome.
+fn rows(reader: &Reader, most: usize) -> Vec<Row> {
+    let mut rows = reader.rows(&Selection::new()).unwrap();
+    rows.most = most;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next() {
+        all.push(row.unwrap());
+        assert!(rows.waiting() <= most, "{} wait", rows.waiting());
+    }
+    all
+}
+
+#[test]
+fn rows_come_in_order_each_with_its_outcome_however_late() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    let mut permits: Vec<_> = (0..12).map(|_| service.allow().unwrap()).collect();
+    let left = permits.remove(5);
+    permits.reverse();
+    let mut last = permits.split_off(4);
+    permits.clear();
+    drop(service.allow().unwrap());
+    last.clear();
+    let ended = |row: &Row| row.outcome.is_some();
+    until(|| {
+        reader(&sim)
+            .show()
+            .unwrap()
+            .into_iter()
+            .filter(ended)
+            .count()
+            == 12
+    });
+    let expected = rows(&reader(&sim), usize::MAX);
+    assert!(expected.is_sorted_by_key(|row| row.sequence));
+    let open: Vec<_> = expected
+        .iter()
+        .filter(|row| row.outcome.is_none())
+        .map(|row| row.decision.id)
+        .collect();
+    assert_eq!((expected.len(), open), (13, vec![left.id()]));
+    for most in 1..14 {
+        assert_eq!(rows(&reader(&sim), most), expected, "{most}");
+    }
+    drop(left);
+}
+
+/// Appends an entry of a kind that nobody knows yet to a ledger that is closed.
+fn prophesy(sim: &Sim) {
+    let size = SegmentSize {
+        bytes: 4096,
+        age: None,
+    };
+    let next = reader(sim).entries().unwrap().count() as u64;
+    let files = Arc::new(sim.clone());
+    let mut log = Log::new(files, Durability::PowerLoss, size, next);
+    log.append(&[br#"{"kind":"prophecy"}"#]).unwrap();
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_left_out_and_counted() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    prophesy(&sim);
+    let (reader, all, now) = (reader(&sim), Selection::new(), Timestamp::now());
+    assert_eq!(reader.show().unwrap().len(), 1);
+    let mut rows = reader.rows(&all).unwrap();
+    assert_eq!(rows.by_ref().count(), 1);
+    assert_eq!(rows.notes().not_understood, 1);
+    assert_eq!(reader.aging_credentials(now).unwrap(), []);
+    let summary = reader.summary(&all, now).unwrap();
+    assert_eq!((summary.allowed, summary.notes.not_understood), (1, 1));
+    assert_eq!(summary.json()["not_understood"], 1);
+    let text = reader.history(&all).unwrap().text();
+    let said = "\n1 entry of a newer version is left out: read it with that version.\n";
+    assert!(text.contains(said), "{text}");
+    assert!(
+        text.contains("so far as this version understands it"),
+        "{text}"
+    );
+    for (format, left_out) in [
+        (Format::JsonLines, 0),
+        (Format::Ocsf, 1),
+        (Format::Syslog, 1),
+    ] {
+        let exported = reader.export(format, &all, &mut Vec::new()).unwrap();
+        assert_eq!(exported.notes.not_understood, left_out, "{format:?}");
+    }
+    let part = Selection::new().caller("alice");
+    let exported = reader.export(Format::JsonLines, &part, &mut Vec::new());
+    let exported = exported.unwrap();
+    assert_eq!((exported.lines, exported.notes.not_understood), (2, 1));
+}
+
+#[test]
+fn every_reading_says_that_requests_were_pruned() {
+    let sim = Sim::default();
+    let service = Service::of(options(), &sim).unwrap();
+    for _ in 0..40 {
+        drop(service.allow().unwrap());
+    }
+    service.ledger.checkpoint_now().unwrap();
+    let pruned = service.ledger.prune(&Retention::new().segments(1)).unwrap();
+    service.ledger.close().unwrap();
+    let (reader, all) = (reader(&sim), Selection::new());
+    let said = format!("requests before entry {} were pruned", pruned.before);
+    let rows = reader.rows(&all).unwrap();
+    assert_eq!(rows.notes().sentences(), [said.as_str()]);
+    let text = reader.history(&all).unwrap().text();
+    assert!(
+        text.contains(&said.replace("requests", "Requests")),
+        "{text}"
+    );
+    let summary = reader.summary(&all, Timestamp::now()).unwrap();
+    assert_eq!(summary.json()["pruned"], pruned.before);
+    for page in [summary.markdown(), summary.html()] {
+        assert!(page.contains(&said), "{page}");
+    }
+    let exported = reader.export(Format::Ocsf, &all, &mut Vec::new()).unwrap();
+    assert_eq!(exported.notes.pruned, pruned.before);
+}
