@@ -6,15 +6,20 @@ use crate::table::plain;
 
 /// Renders rows as CSV with a head. A cell that a spreadsheet would take for a formula
 /// begins with an apostrophe; what is invisible is escaped as in [`table`](crate::table()).
+/// [`Reader::csv_lines`](crate::Reader::csv_lines) keeps no rows.
 #[must_use]
 pub fn csv(rows: &[Row]) -> String {
-    let mut text = format!("{}\r\n", HEAD.join(","));
-    for row in rows {
-        let cells: Vec<String> = cells(row).iter().map(|cell| quoted(cell)).collect();
-        text.push_str(&cells.join(","));
-        text.push_str("\r\n");
-    }
-    text
+    head() + &rows.iter().map(line).collect::<String>()
+}
+
+pub(crate) fn head() -> String {
+    format!("{}\r\n", HEAD.join(","))
+}
+
+/// One row, with its line's end.
+pub(crate) fn line(row: &Row) -> String {
+    let cells: Vec<String> = cells(row).iter().map(|cell| quoted(cell)).collect();
+    format!("{}\r\n", cells.join(","))
 }
 
 fn cells(row: &Row) -> [String; HEAD.len()] {
@@ -40,7 +45,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
             .map_or_else(String::new, |it| it.to_string()),
         outcome.map_or_else(String::new, |it| it.class.as_str().to_owned()),
         number(outcome.and_then(|it| it.status).map(u64::from)),
-        number(outcome.map(|it| it.duration_us)),
+        number(row.duration_us()),
         number(outcome.and_then(|it| it.tokens_in)),
         number(outcome.and_then(|it| it.tokens_out)),
     ]

@@ -70,6 +70,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod visible;
 mod waiter;
 #[cfg(feature = "http")]
 mod web;
@@ -97,6 +98,7 @@ pub use select::Selection;
 pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
 pub use table::table;
 pub use verify::{Verdict, Verification};
+pub use visible::visible_json;
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
 /// thousand groups of 256 bytes takes a quarter of it.

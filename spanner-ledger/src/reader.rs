@@ -1,13 +1,15 @@
 //! Reading a ledger, also while it is written.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use spanner_core::RecordId;
-use spanner_core::record::{Decision, Outcome};
+use spanner_core::record::{Decision, Finish, Outcome};
 
+use crate::csv;
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::files::Files;
@@ -16,6 +18,7 @@ use crate::notes::{Notes, Noting};
 use crate::scan::Walk;
 use crate::select::Selection;
 use crate::ship::{Format, Item, Joiner};
+use crate::visible::visible_json;
 
 /// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
 /// there when each reading began, and perhaps more.
@@ -50,10 +53,23 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
-    /// How many lines.
+    /// How many lines, but for a head.
     pub lines: u64,
     /// What is not among them.
     pub notes: Notes,
+}
+
+impl Row {
+    /// From arrival to the end, in microseconds; `None` while the request is open, or if its
+    /// process ended first, since then nobody measured it.
+    #[must_use]
+    pub fn duration_us(&self) -> Option<u64> {
+        let measured = |it: &&Outcome| it.finish != Finish::Crash;
+        self.outcome
+            .as_ref()
+            .filter(measured)
+            .map(|it| it.duration_us)
+    }
 }
 
 impl Reader {
@@ -142,6 +158,9 @@ impl Reader {
     /// happened as [`Reader::history`] tells it. What a newer version wrote is left out where
     /// the format has no word for it, or where only a part is meant.
     ///
+    /// What is invisible in JSON lines and OCSF is escaped ([`visible_json`]), with the same
+    /// meaning; [`Reader::json_lines`] gives out the bytes of which the tree is made.
+    ///
     /// # Errors
     /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
     pub fn export(
@@ -170,12 +189,34 @@ impl Reader {
                 }
                 continue;
             };
-            out.write_all(&line).map_err(export)?;
+            out.write_all(&visible(format, line)).map_err(export)?;
             out.write_all(b"\n").map_err(export)?;
             lines += 1;
         }
         out.flush().map_err(export)?;
         let notes = noting.notes();
+        Ok(Exported { lines, notes })
+    }
+
+    /// Writes the requests that are meant as [`csv`](crate::csv()) renders them, one after the
+    /// other.
+    ///
+    /// # Errors
+    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
+    pub fn csv_lines(
+        &self,
+        selection: &Selection,
+        out: &mut dyn Write,
+    ) -> Result<Exported, ReadError> {
+        let export = |source| ReadError::Export { source };
+        let (mut rows, mut lines) = (self.rows(selection)?, 0);
+        out.write_all(csv::head().as_bytes()).map_err(export)?;
+        for row in rows.by_ref() {
+            out.write_all(csv::line(&row?).as_bytes()).map_err(export)?;
+            lines += 1;
+        }
+        out.flush().map_err(export)?;
+        let notes = rows.notes();
         Ok(Exported { lines, notes })
     }
 
@@ -203,6 +244,17 @@ impl Reader {
 
     fn walk(&self) -> Result<Walk, ReadError> {
         Walk::new(&self.files)
+    }
+}
+
+/// A line in which nothing is invisible.
+fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
+    match (format, str::from_utf8(&line)) {
+        (Format::JsonLines | Format::Ocsf, Ok(text)) => match visible_json(text) {
+            Cow::Borrowed(_) => line,
+            Cow::Owned(text) => text.into_bytes(),
+        },
+        _ => line,
     }
 }
 

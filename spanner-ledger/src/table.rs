@@ -3,19 +3,20 @@
 
 use std::fmt::{self, Write};
 
-use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use spanner_core::record::{Decision, PairEntry};
 use spanner_core::{Effect, RecordId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
-use crate::select::served_under;
+use crate::select::{acting, served_under};
+use crate::visible::is_hidden;
 
-/// Renders rows as a table with the columns time, who, what, where, decision, why, outcome
-/// and ms; and *under*, the promotion under which the model was served, if any was served
-/// under one.
+/// Renders rows as a table with the columns time, who, what, where, decision, why, outcome,
+/// ms and record; and *under*, the promotion under which the model was served, if any was
+/// served under one.
 ///
-/// Names are escaped, and cut at 48 characters: control and invisible characters,
-/// backslashes and the table's own `│` appear as in Rust (`\u{202e}`).
+/// Names are escaped, and cut at 48 characters, callers at 80: control and invisible
+/// characters, backslashes and the table's own `│` appear as in Rust (`\u{202e}`).
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let is_promoted = rows.iter().any(|row| under(&row.decision).is_some());
@@ -27,8 +28,8 @@ pub fn table(rows: &[Row]) -> String {
     render(&head.collect::<Vec<_>>(), &lines.collect::<Vec<_>>())
 }
 
-/// Renders lines below a head, in columns as wide as they must be; the last one is read from
-/// the right if its head says that it is a number (`ms`). The cells are escaped already.
+/// Renders lines below a head, in columns as wide as they must be; the one whose head says
+/// that it is a number (`ms`) is read from the right. The cells are escaped already.
 pub(crate) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|it| (*it).to_owned()).collect();
     let columns = head.len();
@@ -63,8 +64,8 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
         Some(status) => format!("{} {status}", outcome.class.as_str()),
         None => outcome.class.as_str().to_owned(),
     });
-    let millis = outcome.as_ref().map(|outcome| {
-        let tenths = outcome.duration_us / 100;
+    let millis = row.duration_us().map(|micros| {
+        let tenths = micros / 100;
         format!("{}.{}", tenths / 10, tenths % 10)
     });
     let mut cells = vec![
@@ -76,6 +77,7 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
         cell(&decision.reason),
         became.unwrap_or_else(|| "open".to_owned()),
         millis.unwrap_or_else(|| NOTHING.to_owned()),
+        decision.id.to_string(),
     ];
     if is_promoted {
         let under = under(decision).map(|promotion| promotion.to_string());
@@ -90,16 +92,9 @@ fn under(decision: &Decision) -> Option<RecordId> {
 }
 
 fn who(decision: &Decision) -> String {
-    let name = |principal: &PrincipalEntry| format!("{}:{}", principal.issuer, principal.subject);
-    match &decision.caller {
-        Some(CallerEntry {
-            subject, actors, ..
-        }) => match actors.first() {
-            Some(actor) => cell(&format!("{} for {}", name(actor), name(subject))),
-            None => cell(&name(subject)),
-        },
-        None => NOTHING.to_owned(),
-    }
+    let caller = decision.caller.as_ref();
+    let name = caller.map(|caller| acting(&caller.subject, &caller.actors));
+    name.map_or_else(|| NOTHING.to_owned(), |name| plain(&name, MAX_WHO))
 }
 
 fn what(target: &[PairEntry]) -> String {
@@ -133,6 +128,9 @@ pub(crate) fn plain(text: &str, most: usize) -> String {
         match character {
             '\'' | '"' => line.push(character),
             SEPARATOR => line.extend(character.escape_unicode()),
+            _ if is_hidden(character) && !character.is_control() => {
+                line.extend(character.escape_unicode());
+            }
             _ => line.extend(character.escape_debug()),
         }
     }
@@ -164,8 +162,8 @@ fn write_line(table: &mut String, line: &[String], widths: &[usize], numbers: Op
     let _: fmt::Result = writeln!(table, "{}", text.trim_end());
 }
 
-const HEAD: [&str; 9] = [
-    "time", "who", "what", "where", "decision", "why", "outcome", NUMBERS, UNDER,
+const HEAD: [&str; 10] = [
+    "time", "who", "what", "where", "decision", "why", "outcome", NUMBERS, "record", UNDER,
 ];
 /// Numbers are read from the right.
 const NUMBERS: &str = "ms";
@@ -174,6 +172,8 @@ const SEPARATOR: char = '│';
 pub(crate) const NOTHING: &str = "-";
 /// Enough for a name; a longer one must not push the other columns off the screen.
 const MAX_CELL: usize = 48;
+/// Enough for an actor and whom it acts for.
+const MAX_WHO: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use super::{Service, options, reader, until};
 use crate::files::sim::Sim;
 use crate::log::{Log, SegmentSize};
 use crate::ship::Format;
-use crate::{Durability, Reader, Retention, Row, Selection};
+use crate::{Durability, Reader, Retention, Row, Selection, csv, table};
 
 /// Rows of which at most so many wait for an outcome.
 fn rows(reader: &Reader, most: usize) -> Vec<Row> {
@@ -55,6 +55,30 @@ fn rows_come_in_order_each_with_its_outcome_however_late() {
         assert_eq!(rows(&reader(&sim), most), expected, "{most}");
     }
     drop(left);
+}
+
+#[test]
+fn what_nobody_measured_is_empty_and_no_zero() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    let open = service.allow().unwrap();
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    std::mem::forget(open);
+    Service::open(&sim).unwrap().ledger.close().unwrap();
+    let rows = reader(&sim).show().unwrap();
+    let [crashed, ended] = &*rows else {
+        panic!("two requests are due, not {rows:?}");
+    };
+    assert_eq!(crashed.duration_us(), None);
+    assert!(ended.duration_us().is_some());
+    let shown = table(&rows);
+    assert!(shown.contains("│ unknown     │   - │"), "{shown}");
+    let mut out = Vec::new();
+    let exported = reader(&sim).csv_lines(&Selection::new(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!((exported.lines, &text), (2, &csv(&rows)));
+    assert!(text.contains(",\"unknown\",,,,\r\n"), "{text}");
 }
 
 /// Appends an entry of a kind that nobody knows yet to a ledger that is closed.

@@ -51,13 +51,17 @@ fn shows_one_line_per_request() {
     let _open = ask(&gate, alice().caller().unwrap(), &one).unwrap();
 
     let shown = table(&reader(&sim).show().unwrap());
-    let expected = "\
-time                     │ who                         │ what                    │ where      │ decision │ why             │ outcome     │   ms
-─────────────────────────┼─────────────────────────────┼─────────────────────────┼────────────┼──────────┼─────────────────┼─────────────┼─────
-2026-11-23T12:00:00.000Z │ acme:alice                  │ generate acme/sentiment │ production │ allow    │ granted         │ ok 200      │ 12.3
-2026-11-23T12:00:00.012Z │ acme:copilot for acme:alice │ deploy acme/a +1        │ production │ deny     │ authz.no_permit │ refused 403 │  0.0
-2026-11-23T12:00:00.012Z │ acme:alice                  │ generate acme/sentiment │ production │ allow    │ granted         │ open        │    -
-";
+    let ids = reader(&sim).show().unwrap();
+    let [one, two, three] = [0, 1, 2].map(|at| ids[at].decision.id);
+    let expected = format!(
+        "\
+time                     │ who                                    │ what                    │ where      │ decision │ why             │ outcome     │   ms │ record
+─────────────────────────┼────────────────────────────────────────┼─────────────────────────┼────────────┼──────────┼─────────────────┼─────────────┼──────┼─────────────────────────────────────
+2026-11-23T12:00:00.000Z │ user:acme/alice                        │ generate acme/sentiment │ production │ allow    │ granted         │ ok 200      │ 12.3 │ {one}
+2026-11-23T12:00:00.012Z │ agent:acme/copilot for user:acme/alice │ deploy acme/a +1        │ production │ deny     │ authz.no_permit │ refused 403 │  0.0 │ {two}
+2026-11-23T12:00:00.012Z │ user:acme/alice                        │ generate acme/sentiment │ production │ allow    │ granted         │ open        │    - │ {three}
+"
+    );
     assert_eq!(shown, expected, "\n{shown}");
 }
 

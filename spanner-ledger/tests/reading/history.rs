@@ -238,6 +238,25 @@ fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
 }
 
 #[test]
+fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored() {
+    let story = STORY.replace("\"sam\"", "\"sam\\udb40\\udc41\"");
+    let told = told_of(&story);
+    let (tag, escaped) = ('\u{e0041}', r"sam\udb40\udc41");
+    for format in [Format::JsonLines, Format::Ocsf] {
+        let mut out = Vec::new();
+        told.reader
+            .export(format, &Selection::new(), &mut out)
+            .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains([tag, '\u{202e}']), "{text}");
+        assert!(text.contains(escaped), "{text}");
+    }
+    let mut stored = Vec::new();
+    told.reader.json_lines(&mut stored).unwrap();
+    assert!(String::from_utf8(stored).unwrap().contains(tag));
+}
+
+#[test]
 fn reads_well_and_lets_nobody_forge_a_line() {
     let told = told();
     let text = told.reader.history(&Selection::new()).unwrap().text();

@@ -1,0 +1,91 @@
+//! What can be seen, and what can not.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// JSON with the same meaning in which nothing is invisible: characters that a terminal does
+/// not show, or takes for a command or a change of direction, are written as `\u202e`. What a
+/// ledger stores is what was said, byte for byte; this is for what is printed of it.
+#[must_use]
+pub fn visible_json(json: &str) -> Cow<'_, str> {
+    // Below these, JSON itself escapes in texts and has only blanks between them.
+    let is_due = |character: char| character > '~' && is_hidden(character);
+    if !json.contains(is_due) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match is_due(character) {
+            false => text.push(character),
+            true => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a text cannot fail.
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Whether a character cannot be seen where it stands alone. Of the letters, the fillers of
+/// Hangul are blank, and so is one pattern of Braille.
+pub(crate) fn is_hidden(character: char) -> bool {
+    match character {
+        '\'' | '"' | '\\' => false,
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
+        _ => character.escape_debug().len() > 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::cell;
+
+    /// Unicode's `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt).
+    const IGNORABLE: [(u32, u32); 17] = [
+        (0xad, 0xad),
+        (0x34f, 0x34f),
+        (0x61c, 0x61c),
+        (0x115f, 0x1160),
+        (0x17b4, 0x17b5),
+        (0x180b, 0x180f),
+        (0x200b, 0x200f),
+        (0x202a, 0x202e),
+        (0x2060, 0x206f),
+        (0x3164, 0x3164),
+        (0xfe00, 0xfe0f),
+        (0xfeff, 0xfeff),
+        (0xffa0, 0xffa0),
+        (0xfff0, 0xfff8),
+        (0x1bca0, 0x1bca3),
+        (0x1d173, 0x1d17a),
+        (0xe0000, 0xe0fff),
+    ];
+
+    #[test]
+    fn nothing_that_is_ignored_reaches_a_terminal() {
+        let all = IGNORABLE.into_iter().flat_map(|(from, to)| from..=to);
+        let commands = (0x7f..=0x9f).chain([0x2028, 0x2029, 0x2800]);
+        for character in all.chain(commands).filter_map(char::from_u32) {
+            let name = format!("a{character}b");
+            assert!(!cell(&name).contains(character), "{character:?}");
+            let json = serde_json::to_string(&name).unwrap();
+            let shown = visible_json(&json);
+            assert!(shown.is_ascii() && shown.contains("\\u"), "{shown:?}");
+            assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn what_can_be_seen_stays_as_it_is() {
+        for name in ["alice", "李雷", "O'Neil", "José", "😀"] {
+            assert!(!name.chars().any(is_hidden), "{name}");
+        }
+        let json = serde_json::json!({"a": ["x\ny", "\\\"", "é"]});
+        for json in [json.to_string(), format!("{json:#}")] {
+            assert_eq!(visible_json(&json), json);
+        }
+    }
+}
