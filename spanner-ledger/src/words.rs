@@ -25,7 +25,7 @@ impl History {
         let rows: Vec<Vec<String>> = self.happenings.iter().map(row).collect();
         text.push_str(&render(&["time", "event", "who", "what"], &rows));
         for note in self.notes.sentences() {
-            text.push_str(&format!("\n{}\n", sentence(&note)));
+            text.push_str(&format!("\nnote: {note}\n"));
         }
         text
     }

@@ -4,6 +4,7 @@ mod export;
 mod history;
 mod summary;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::iter::once;
@@ -12,13 +13,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use spanner_core::RecordId;
 use spanner_core::record::Decision;
 use spanner_ledger::{
-    Checkpoint, Entries, Entry, KeyError, Numbered, Proof, ReadError, Reader, Retention, Row,
-    Selection, Verdict, Verification, VerifierKey, table,
+    Checkpoint, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
+    Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
 };
 
 use super::{Stop, chain};
@@ -111,11 +114,12 @@ pub(super) struct Part {
     /// In this environment
     #[arg(long)]
     environment: Option<String>,
-    /// From this time on: `2026-11-24T00:00:00Z`, `2026-11-24`, or `7d` or `12h` ago
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// From this time on: `2026-11-24T08:30:00Z`, `2026-11-24` (UTC, unless it says otherwise),
+    /// or `2w`, `7d`, `12h` or `30m` ago
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     since: Option<Timestamp>,
     /// Before this time
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     until: Option<Timestamp>,
 }
 
@@ -127,6 +131,10 @@ pub(super) struct Filter {
     /// At most so many, the last ones
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
+    /// The one with this identifier (as in `spanner-decision`), or whose identifier alone
+    /// begins so
+    #[arg(long, value_name = "ID", value_parser = record, conflicts_with = "limit")]
+    record: Option<String>,
 }
 
 impl Part {
@@ -156,27 +164,49 @@ fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    if let Ok(time) = format!("{text}T00:00:00Z").parse::<Timestamp>() {
+    // A zone that is named and not understood must not be passed over.
+    let is_bare = |text: &str| text.chars().all(|it| "0123456789-:.T ".contains(it));
+    if is_bare(text)
+        && let Ok(time) = text.parse::<DateTime>()
+        && let Ok(time) = TimeZone::UTC.to_timestamp(time)
+    {
         return Ok(time);
     }
-    let hours = |count: &str, each: i64| count.parse::<i64>().ok()?.checked_mul(each);
-    let ago = match (text.strip_suffix('d'), text.strip_suffix('h')) {
-        (Some(days), _) => hours(days, 24),
-        (_, Some(count)) => hours(count, 1),
-        _ => None,
-    };
-    // Hours past what a span of time can be are none.
-    let ago = ago.filter(|hours| (0..=MAX_HOURS).contains(hours));
-    let then = ago.and_then(|hours| {
+    if text.starts_with('-') {
+        return Err("how long ago is written without a minus: `7d`".to_owned());
+    }
+    let units = [('w', 7 * 24 * 60), ('d', 24 * 60), ('h', 60), ('m', 1)];
+    let ago = units.into_iter().find_map(|(unit, minutes)| {
+        let count = text.strip_suffix(unit)?.parse::<i64>().ok()?;
+        count.checked_mul(minutes)
+    });
+    // Minutes past what a span of time can be are none.
+    let ago = ago.filter(|minutes| (0..=MAX_MINUTES).contains(minutes));
+    let then = ago.and_then(|minutes| {
         Timestamp::now()
-            .checked_sub(SignedDuration::from_hours(hours))
+            .checked_sub(SignedDuration::from_mins(minutes))
             .ok()
     });
-    then.ok_or_else(|| "write `2026-11-24T00:00:00Z`, `2026-11-24`, `7d` or `12h`".to_owned())
+    then.ok_or_else(|| {
+        "write `2026-11-24T08:30:00Z`, `2026-11-24`, `2w`, `7d`, `12h` or `30m`".to_owned()
+    })
 }
 
 /// A thousand years.
-const MAX_HOURS: i64 = 24 * 366 * 1000;
+const MAX_MINUTES: i64 = 60 * 24 * 366 * 1000;
+
+/// A record's identifier, or how one begins: its digits alone, small.
+fn record(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|it| *it != '-').collect();
+    let is_digits = digits.chars().all(|it| it.is_ascii_hexdigit());
+    match is_digits && (1..=RECORD_DIGITS).contains(&digits.len()) {
+        true => Ok(digits.to_ascii_lowercase()),
+        false => Err("write it as `spanner-decision` has it, or how it begins".to_owned()),
+    }
+}
+
+/// Of a UUID.
+const RECORD_DIGITS: usize = 32;
 
 impl Ledger {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
@@ -493,16 +523,66 @@ fn verify_proof(file: &Path, vkey: &[String], out: &mut dyn Write) -> Result<Exi
 }
 
 fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let mut rows = open(&place.dir)?.select(&filter.part.selection())?;
-    if let Some(limit) = filter.limit {
-        rows.drain(..rows.len().saturating_sub(limit));
+    let mut rows = open(&place.dir)?.rows(&filter.part.selection())?;
+    let (mut kept, mut found) = (VecDeque::new(), 0_u64);
+    for row in rows.by_ref() {
+        let row = row?;
+        if !filter.takes(&row) {
+            continue;
+        }
+        found += 1;
+        if let Some(digits) = filter.record.as_ref().filter(|_| found > 1) {
+            return Err(format!("several records begin with `{digits}`: write more of it").into());
+        }
+        if place.json && filter.limit.is_none() {
+            request(&row, out)?;
+            continue;
+        }
+        kept.push_back(row);
+        if filter.limit.is_some_and(|limit| kept.len() > limit) {
+            kept.pop_front();
+        }
     }
-    if !place.json {
-        write!(out, "{}", table(&rows))?;
-        return Ok(ExitCode::SUCCESS);
+    let (kept, notes) = (Vec::from(kept), rows.notes());
+    match place.json {
+        true => kept.iter().try_for_each(|row| request(row, out))?,
+        false => write!(out, "{}", table(&kept))?,
     }
-    rows.iter().try_for_each(|row| request(row, out))?;
+    remark(&notes, place.json, out)?;
+    if found == 0 {
+        nothing(&notes);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says that nothing is selected. That is no failure.
+fn nothing(notes: &Notes) {
+    aside(&notes.nothing());
+}
+
+/// Says something beside what is printed.
+fn aside(words: &str) {
+    let line = format!("spanner-proxy: {words}");
+    super::say(&mut std::io::stderr(), &line);
+}
+
+impl Filter {
+    fn takes(&self, row: &Row) -> bool {
+        let id = || row.decision.id.simple().to_string();
+        let digits = self.record.as_deref();
+        digits.is_none_or(|digits| id().starts_with(digits))
+    }
+}
+
+/// Says what is left out: to people in the text, and beside what programs read.
+fn remark(notes: &Notes, is_for_programs: bool, out: &mut dyn Write) -> Result<(), Stop> {
+    for note in notes.sentences() {
+        match is_for_programs {
+            true => aside(&format!("note: {note}")),
+            false => writeln!(out, "\nnote: {note}")?,
+        }
+    }
+    Ok(())
 }
 
 /// Prints a request as a line of JSON.
@@ -514,7 +594,7 @@ fn request(row: &Row, out: &mut dyn Write) -> Result<(), Stop> {
         ..
     } = row;
     let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
-    Ok(writeln!(out, "{line}")?)
+    Ok(writeln!(out, "{}", visible_json(&line.to_string()))?)
 }
 
 /// Every decision of a ledger, one after the other, to its end or to what cannot be read.

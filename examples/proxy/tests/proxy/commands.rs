@@ -149,10 +149,149 @@ async fn show_finds_requests_by_who_what_and_where() {
         assert!(lines.iter().all(whole));
     }
     let table = run(&["ledger", "show", &dir]);
-    assert!(text(&table.stdout).contains("corp:tina"), "{table:?}");
+    assert!(text(&table.stdout).contains("user:corp/tina"), "{table:?}");
     let history = run(&["ledger", "history", &dir]);
     for event in ["ledger.opened", "access.in_force", "ledger.closed"] {
         assert!(text(&history.stdout).contains(event), "{history:?}");
+    }
+}
+
+#[tokio::test]
+async fn show_finds_the_record_that_a_reply_names() {
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    let id = stage.rows()[0].decision.id.to_string();
+    let show = |record: &str| run(&["ledger", "show", &dir, "--record", record]);
+    // The first digits are the time, the last ones chance.
+    for record in [
+        &*id,
+        id.get(..35).unwrap(),
+        &id.to_uppercase(),
+        &id.replace('-', ""),
+    ] {
+        let shown = show(record);
+        assert_eq!(
+            text(&shown.stdout).lines().count(),
+            3,
+            "{record}: {shown:?}"
+        );
+        assert!(text(&shown.stdout).trim_end().ends_with(&id), "{shown:?}");
+    }
+    let several = show(id.get(..1).unwrap());
+    assert_eq!(several.status.code(), Some(1), "{several:?}");
+    assert!(text(&several.stderr).contains("write more of it"));
+    let none = show("00000000-0000-7000-8000-000000000000");
+    assert!(none.status.success(), "{none:?}");
+    assert!(text(&none.stderr).contains("nothing in this ledger"));
+    let wrong = show("acme/sentiment");
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn what_matches_nothing_says_so_and_why() {
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    for (args, said) in [
+        (
+            &["show", "--environment", "prodction"][..],
+            "environment `prodction` never occurs in it",
+        ),
+        (
+            &["show", "--json", "--caller", ""],
+            "caller `` never occurs in it",
+        ),
+        (
+            &["history", "--model", "acme/sentimen"],
+            "model `acme/sentimen` never occurs in it",
+        ),
+        (
+            &["history", "--json", "--requests", "--caller", "bob"],
+            "caller `bob` never occurs in it",
+        ),
+        (
+            &["summary", "--since", "1h", "--until", "2h"],
+            "the span of time ends before it begins",
+        ),
+        (
+            &["export", "--format", "csv", "--until", "2020-01-01"],
+            "nothing in this ledger is what was selected\n",
+        ),
+        (
+            &["export", "--model", "acme/sentiment", "--until", "520w"],
+            "nothing in this ledger is what was selected\n",
+        ),
+    ] {
+        let shown = run(&[&["ledger", args[0], &*dir], &args[1..]].concat());
+        assert!(shown.status.success(), "{args:?}: {shown:?}");
+        assert!(text(&shown.stderr).contains(said), "{args:?}: {shown:?}");
+    }
+    let all = run(&["ledger", "show", &dir]);
+    assert!(all.stderr.is_empty(), "{all:?}");
+}
+
+#[tokio::test]
+async fn times_are_taken_as_people_write_them() {
+    let stage = Stage::set().await;
+    let dir = ledger(&stage).await;
+    for (since, expected) in [
+        ("1w", 2),
+        ("1d", 2),
+        ("1h", 2),
+        ("30m", 2),
+        ("0m", 0),
+        ("2020-02-29", 2),
+        ("2020-02-29T03:18:10", 2),
+        ("2020-02-29 03:18:10.5", 2),
+        ("2020-02-29T03:18:10+01:00", 2),
+        ("2999-01-01T00:00:00", 0),
+    ] {
+        let shown = run(&["ledger", "show", &dir, "--json", "--since", since]);
+        let lines = text(&shown.stdout).lines().count();
+        assert_eq!(lines, expected, "{since}: {shown:?}");
+    }
+    for (since, said) in [
+        ("-5d", "without a minus"),
+        ("1y", "write `2026-"),
+        ("2020-02-30", "write `2026-"),
+        ("2020-02-29T03:18:10[Europe/Berlin]", "write `2026-"),
+    ] {
+        let refused = run(&["ledger", "show", &dir, "--since", since]);
+        assert_eq!(refused.status.code(), Some(2), "{since}");
+        assert!(text(&refused.stderr).contains(said), "{since}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_invisible_in_a_name_is_seen_in_what_is_printed() {
+    let stage = Stage::set().await;
+    let model = Model::start("model").await;
+    let service = stage.serve_before(&model.url).await;
+    let token = stage.token("ali\u{e0041}ce\u{3164}", &["support"]);
+    ask(chat(&service, &token), prompt()).await;
+    service.stop().await.unwrap();
+    let dir = stage.path("ledger").to_str().unwrap().to_owned();
+    for args in [
+        &["show", "--json"][..],
+        &["history", "--requests", "--json"],
+        &["summary", "--format", "json"],
+        &["export"],
+        &["export", "--format", "ocsf"],
+        &["export", "--format", "csv"],
+        &["show"],
+        &["summary"],
+    ] {
+        let shown = run(&[&["ledger", args[0], &*dir], &args[1..]].concat());
+        let shown = text(&shown.stdout);
+        assert!(!shown.contains(['\u{e0041}', '\u{3164}']), "{shown}");
+        let escaped = [
+            r"ali\udb40\udc41ce\u3164",
+            r"ali\u{e0041}ce\u{3164}",
+            r"ali\\u{e0041}ce",
+        ];
+        assert!(
+            escaped.iter().any(|it| shown.contains(it)),
+            "{args:?}: {shown}"
+        );
     }
 }
 
@@ -184,7 +323,7 @@ async fn an_auditor_gets_a_summary_and_other_programs_their_form() {
         ),
         (
             &["history", "--requests", "--caller", "alice"],
-            "corp:alice",
+            "user:corp/alice",
         ),
     ] {
         let mut line = vec!["ledger", args[0], &*dir];
@@ -371,6 +510,23 @@ async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
         text(&verified.stdout).contains("were pruned"),
         "{verified:?}"
     );
+    for (args, is_for_people) in [
+        (&["show"][..], true),
+        (&["show", "--json"], false),
+        (&["history"], true),
+        (&["history", "--json"], false),
+        (&["summary"], true),
+        (&["summary", "--format", "json"], false),
+        (&["export"], false),
+        (&["export", "--format", "csv"], false),
+    ] {
+        let shown = run(&[&["ledger", args[0], &*dir], &args[1..]].concat());
+        let stream = match is_for_people {
+            true => &shown.stdout,
+            false => &shown.stderr,
+        };
+        assert!(text(stream).contains("were pruned"), "{args:?}: {shown:?}");
+    }
     let aimless = run(&["ledger", "prune", &dir]);
     assert_eq!(aimless.status.code(), Some(1), "{aimless:?}");
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use spanner_ledger::csv;
 use spanner_ledger::ship::Format;
 
-use super::{Part, Stop, open};
+use super::{Part, Stop, nothing, open, remark};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
@@ -34,16 +33,16 @@ impl Export {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let reader = open(&self.dir)?;
         let selection = self.part.selection();
-        let format = match self.format {
-            Form::Csv => {
-                write!(out, "{}", csv(&reader.select(&selection)?))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            Form::Jsonl => Format::JsonLines,
-            Form::Ocsf => Format::Ocsf,
-            Form::Syslog => Format::Syslog,
+        let exported = match self.format {
+            Form::Jsonl => reader.export(Format::JsonLines, &selection, out)?,
+            Form::Ocsf => reader.export(Format::Ocsf, &selection, out)?,
+            Form::Syslog => reader.export(Format::Syslog, &selection, out)?,
+            Form::Csv => reader.csv_lines(&selection, out)?,
         };
-        reader.export(format, &selection, out)?;
+        remark(&exported.notes, true, out)?;
+        if exported.lines == 0 {
+            nothing(&exported.notes);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use spanner_ledger::{Happening, Row, table};
+use spanner_ledger::{Happening, ReadError, Row, table, visible_json};
 
-use super::{Part, Place, Stop, open, request};
+use super::{Part, Place, Stop, nothing, open, remark, request};
 
 /// What of it.
 #[derive(Debug, Args)]
@@ -23,27 +23,40 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
     let reader = open(&place.dir)?;
     let selection = filter.part.selection();
     let history = reader.history(&selection)?;
-    let rows = match filter.requests {
-        true => reader.select(&selection)?,
-        false => Vec::new(),
-    };
-    if place.json {
-        lines(&history.happenings, &rows, out)?;
-        return Ok(ExitCode::SUCCESS);
+    let mut found = history.approvals.len() + history.happenings.len();
+    let rows = filter.requests.then(|| reader.rows(&selection));
+    let rows = rows.transpose()?.into_iter().flatten();
+    let mut rows = rows.inspect(|_| found += 1);
+    match place.json {
+        true => lines(&history.happenings, rows, out)?,
+        false => {
+            write!(out, "{}", history.text())?;
+            if filter.requests {
+                let rows = rows.by_ref().collect::<Result<Vec<_>, _>>()?;
+                write!(out, "\n{}", table(&rows))?;
+            }
+        }
     }
-    write!(out, "{}", history.text())?;
-    if filter.requests {
-        write!(out, "\n{}", table(&rows))?;
+    if place.json {
+        remark(&history.notes, true, out)?;
+    }
+    if found == 0 {
+        nothing(&history.notes);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Everything in the order of the ledger.
-fn lines(happenings: &[Happening], rows: &[Row], out: &mut dyn Write) -> Result<(), Stop> {
-    let mut rows = rows.iter().peekable();
+fn lines(
+    happenings: &[Happening],
+    rows: impl Iterator<Item = Result<Row, ReadError>>,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
+    let mut rows = rows.peekable();
     for happening in happenings {
-        while let Some(row) = rows.next_if(|row| row.sequence < happening.sequence) {
-            request(row, out)?;
+        let is_before = |row: &Row| row.sequence < happening.sequence;
+        while let Some(row) = rows.next_if(|row| row.as_ref().is_ok_and(is_before)) {
+            request(&row?, out)?;
         }
         let Happening {
             sequence,
@@ -53,7 +66,7 @@ fn lines(happenings: &[Happening], rows: &[Row], out: &mut dyn Write) -> Result<
             ..
         } = happening;
         let line = json!({"sequence": sequence, "time": time, "event": event, "body": body});
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", visible_json(&line.to_string()))?;
     }
-    rows.try_for_each(|row| request(row, out))
+    rows.try_for_each(|row| request(&row?, out))
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use spanner_ledger::visible_json;
 
-use super::{Part, Stop, open};
+use super::{Part, Stop, nothing, open, remark};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
@@ -34,7 +35,15 @@ impl Summary {
         match self.format {
             Format::Markdown => write!(out, "{}", summary.markdown())?,
             Format::Html => write!(out, "{}", summary.html())?,
-            Format::Json => writeln!(out, "{:#}", summary.json())?,
+            Format::Json => {
+                let json = format!("{:#}", summary.json());
+                writeln!(out, "{}", visible_json(&json))?;
+                remark(&summary.notes, true, out)?;
+            }
+        }
+        let is_empty = summary.allowed + summary.refused == 0 && summary.approvals.is_empty();
+        if is_empty {
+            nothing(&summary.notes);
         }
         Ok(ExitCode::SUCCESS)
     }
