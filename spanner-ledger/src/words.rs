@@ -4,7 +4,9 @@ use serde_json::Value;
 use spanner_core::Timestamp;
 use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
 
+use crate::clock::CLOCK_STEP;
 use crate::history::{Approval, Happening, History, Signed};
+use crate::retention::PRUNED;
 use crate::select::Selection;
 use crate::table::{NOTHING, cell, plain, render};
 
@@ -14,6 +16,9 @@ impl History {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
+        if let Some(until) = self.selection.until {
+            text.push_str(&format!("As it stood at {}.\n\n", time(until)));
+        }
         if self.approvals.is_empty() {
             text.push_str(&self.nobody());
             text.push_str("\n\n");
@@ -23,7 +28,12 @@ impl History {
             text.push('\n');
         }
         let rows: Vec<Vec<String>> = self.happenings.iter().map(row).collect();
-        text.push_str(&render(&["time", "event", "who", "what"], &rows));
+        match rows.is_empty() {
+            true => {
+                text.push_str("Nothing else of what was selected happened, but for requests.\n")
+            }
+            false => text.push_str(&render(&["time", "event", "who", "what"], &rows)),
+        }
         for note in self.notes.sentences() {
             text.push_str(&format!("\nnote: {note}\n"));
         }
@@ -180,11 +190,48 @@ impl Happening {
         if promotion && let Ok(taken) = serde_json::from_value::<Taken>(self.body.clone()) {
             return self.step_words(&taken);
         }
-        match &self.body {
+        self.plainly().unwrap_or_else(|| match &self.body {
             Value::Null => String::new(),
             // JSON escapes what could forge a line.
             body => body.to_string(),
-        }
+        })
+    }
+
+    /// What happened to the ledger or to the access, where a sentence says it.
+    fn plainly(&self) -> Option<String> {
+        let number = |key: &str| self.body.get(key)?.as_u64();
+        let text = |key: &str| self.body.get(key)?.as_str();
+        Some(match self.event.as_str() {
+            "ledger.gap" => format!(
+                "storage failed because {}; {} not stored at the first try",
+                quoted(text("reason")?),
+                count(number("entries")?, "entry was", "entries were"),
+            ),
+            "ledger.shed" => format!(
+                "{} only counted",
+                count(number("refusals")?, "refusal was", "refusals were")
+            ),
+            PRUNED => format!(
+                "entries below {} went, but for {} of them",
+                number("before")?,
+                number("kept")?
+            ),
+            CLOCK_STEP => {
+                let millis = self.body.get("by_ms")?.as_i64()?;
+                let whither = if millis < 0 { "back" } else { "forward" };
+                let (seconds, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
+                format!("the clock was set {whither} by {seconds}.{rest:03} s")
+            }
+            "access.reload_refused" => {
+                let problems = self.body.get("problems")?.as_array()?;
+                let first = problems.first().and_then(Value::as_str);
+                let first = first.map_or_else(String::new, |it| format!(", first: {it}"));
+                let stays = text("in_force")?;
+                let problems = count(number("count")?, "problem", "problems");
+                format!("{problems}{first}; {stays} stays in force")
+            }
+            _ => return None,
+        })
     }
 
     /// A step, with the model and the environment that its promotion is about, if that is

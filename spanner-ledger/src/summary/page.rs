@@ -92,41 +92,35 @@ fn about(summary: &Summary) -> String {
 fn figures(summary: &Summary) -> Vec<(String, &'static str, Tone)> {
     let callers: std::collections::HashSet<&str> =
         summary.uses.iter().map(|it| it.caller.as_str()).collect();
-    let in_force = |it: &&Approval| it.standing == ApprovalStanding::InForce;
-    let refused_reloads = summary.access.iter().filter(|it| it.problems.is_some());
-    let alarm = |count: usize| match count {
-        0 => Tone::Plain,
-        _ => Tone::Alarm,
+    let is_in_force = |it: &&Approval| it.standing == ApprovalStanding::InForce;
+    let in_force = summary.approvals.iter().filter(is_in_force).count();
+    let reloads = summary.access.iter().filter(|it| it.problems.is_some());
+    let figure = |number: u64, one: &'static str, several: &'static str| {
+        let what = if number == 1 { one } else { several };
+        (number.to_string(), what, Tone::Plain)
     };
-    let emergencies = summary.emergencies().count();
-    let reloads = refused_reloads.count();
-    let gaps = usize::try_from(summary.gaps).unwrap_or(usize::MAX);
+    let alarm = |number: u64, one: &'static str, several: &'static str| {
+        let (figure, what, tone) = figure(number, one, several);
+        (figure, what, if number == 0 { tone } else { Tone::Alarm })
+    };
+    let many = |number: usize| number as u64;
     vec![
-        (summary.allowed.to_string(), "requests allowed", Tone::Plain),
-        (summary.refused.to_string(), "requests refused", Tone::Plain),
-        (callers.len().to_string(), "callers", Tone::Plain),
-        (
-            summary
-                .approvals
-                .iter()
-                .filter(in_force)
-                .count()
-                .to_string(),
-            "promotions in force",
-            Tone::Plain,
+        figure(summary.allowed, "request allowed", "requests allowed"),
+        figure(summary.refused, "request refused", "requests refused"),
+        figure(many(callers.len()), "caller", "callers"),
+        figure(many(in_force), "promotion in force", "promotions in force"),
+        alarm(
+            many(summary.emergencies().count()),
+            "emergency",
+            "emergencies",
         ),
-        (emergencies.to_string(), "emergencies", alarm(emergencies)),
-        (
-            reloads.to_string(),
+        alarm(
+            many(reloads.count()),
+            "access reload refused",
             "access reloads refused",
-            alarm(reloads),
         ),
-        (summary.gaps.to_string(), "gaps", alarm(gaps)),
-        (
-            summary.open.len().to_string(),
-            "open decisions",
-            Tone::Plain,
-        ),
+        alarm(summary.gaps, "gap", "gaps"),
+        figure(many(summary.open.len()), "open decision", "open decisions"),
     ]
 }
 
@@ -143,7 +137,7 @@ fn emergencies(summary: &Summary) -> Section {
     });
     Section {
         title: "Emergencies",
-        note: "Promotions that did not wait for the approvals that they needed.".to_owned(),
+        note: "Promotions that did not wait for the approvals that they needed; also older ones that were in force at the end.".to_owned(),
         head: &["when", "what", "into", "by", "why"],
         rows: rows.collect(),
     }
@@ -193,7 +187,7 @@ fn approvals(summary: &Summary) -> Section {
         .map(|it| it.doubts.len() as u64)
         .sum();
     let mut note =
-        "Who proposed and approved what is served, what that changed, and who was served under it."
+        "Who proposed and approved what is served, what that changed, and who was served under it in this span. What was in force at its end is here whenever it was promoted."
             .to_owned();
     if doubtful > 0 {
         note.push_str(&format!(

@@ -1,6 +1,6 @@
 //! Who approved this endpoint, and under which approval was this call served?
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use spanner_ledger::ApprovalStanding::{InForce, Replaced};
 use spanner_ledger::ship::Format;
 use spanner_ledger::{ApprovalStanding, Reader, Selection, csv, table};
@@ -87,7 +87,10 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
         let summary = told.reader.summary(&selection, now).unwrap();
         assert_eq!(summary.approvals, history.approvals);
         let in_force = expected.iter().filter(|it| it.1 == InForce).count();
-        let figure = format!("**{in_force}** promotions in force");
+        let figure = match in_force {
+            1 => "**1** promotion in force".to_owned(),
+            many => format!("**{many}** promotions in force"),
+        };
         assert!(summary.markdown().contains(&figure), "{selection:?}");
     }
 }
@@ -131,7 +134,10 @@ fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
     ];
     for (selection, said) in rows {
         let text = told.reader.history(&selection).unwrap().text();
-        assert_eq!(text.lines().next().unwrap(), said, "{selection:?}");
+        assert!(
+            text.lines().any(|it| it == said),
+            "{said}\nis not in\n{text}"
+        );
     }
 }
 
@@ -155,6 +161,50 @@ fn each_step_names_the_model_and_where_it_goes() {
             text.lines().any(is_told),
             "{event} {said}\nis not in\n{text}"
         );
+    }
+}
+
+#[test]
+fn what_happened_is_said_in_words() {
+    let rows = [
+        (
+            "access.reload_refused",
+            json!({"in_force": "sha256:62", "count": 2, "problems": ["a.toml:1:1: no such role"]}),
+            "2 problems, first: a.toml:1:1: no such role; sha256:62 stays in force",
+        ),
+        (
+            "access.in_force",
+            json!({"digest": "sha256:62"}),
+            r#"{"digest":"sha256:62"}"#,
+        ),
+        (
+            "ledger.clock_step",
+            json!({"by_ms": -3_600_007}),
+            "the clock was set back by 3600.007 s",
+        ),
+        (
+            "ledger.pruned",
+            json!({"before": 80, "kept": 3}),
+            "entries below 80 went, but for 3 of them",
+        ),
+        (
+            "ledger.gap",
+            json!({"entries": 1, "uncertain": 7, "reason": "disk full"}),
+            "storage failed because \"disk full\"; 1 entry was not stored at the first try",
+        ),
+        (
+            "ledger.shed",
+            json!({"refusals": 12}),
+            "12 refusals were only counted",
+        ),
+        ("ledger.gap", json!({"new": 1}), r#"{"new":1}"#),
+        ("ledger.closed", Value::Null, ""),
+    ];
+    let history = told().reader.history(&Selection::new()).unwrap();
+    let mut happening = history.happenings[0].clone();
+    for (event, body, said) in rows {
+        (happening.event, happening.body) = (event.to_owned(), body);
+        assert_eq!(happening.words(), said, "{event}");
     }
 }
 

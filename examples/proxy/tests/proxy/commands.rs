@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
+use spanner_ledger::Ledger;
 
 use crate::support::{Model, Stage, ask, binary, chat, openai, prompt};
 
@@ -229,6 +230,30 @@ async fn what_matches_nothing_says_so_and_why() {
     assert!(all.stderr.is_empty(), "{all:?}");
 }
 
+#[test]
+fn history_tells_programs_what_is_in_force_though_nothing_happened_since() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("ledger");
+    let ledger = Ledger::open(&dir).unwrap();
+    let adopted = json!({
+        "promotion": "019a3c5e-0000-7000-8000-000000000001", "time": "2026-11-24T10:01:00Z",
+        "step": "adopted", "into": "production", "manifest": "model = \"acme/a\"",
+        "candidate": {"model": "acme/a", "manifest": "sha256:62"},
+    });
+    drop(ledger.event("promotion.adopted", adopted).unwrap());
+    ledger.close().unwrap();
+    let dir = dir.to_str().unwrap();
+    let told = run(&["ledger", "history", dir, "--json", "--since", "2030-01-01"]);
+    let line: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let approval = &line["approval"];
+    assert_eq!(
+        (&approval["standing"], &approval["model"]),
+        (&json!("in_force"), &json!("acme/a"))
+    );
+    assert_eq!(approval["steps"][0]["step"], "adopted");
+    assert!(told.stderr.is_empty(), "{told:?}");
+}
+
 #[tokio::test]
 async fn times_are_taken_as_people_write_them() {
     let stage = Stage::set().await;
@@ -300,7 +325,7 @@ async fn an_auditor_gets_a_summary_and_other_programs_their_form() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     for (args, said) in [
-        (&["summary", "--since", "1d"][..], "**1** requests allowed"),
+        (&["summary", "--since", "1d"][..], "**1** request allowed"),
         (&["summary", "--format", "html"], "<td>authz."),
         (
             &["summary", "--format", "json", "--caller", "tina"],

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use spanner_ledger::{Happening, ReadError, Row, table, visible_json};
+use spanner_ledger::{Approval, Happening, ReadError, Row, table, visible_json};
 
 use super::{Part, Place, Stop, nothing, open, remark, request};
 
@@ -28,7 +28,11 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
     let rows = rows.transpose()?.into_iter().flatten();
     let mut rows = rows.inspect(|_| found += 1);
     match place.json {
-        true => lines(&history.happenings, rows, out)?,
+        true => {
+            promotions(&history.approvals, out)?;
+            lines(&history.happenings, rows, out)?;
+            remark(&history.notes, true, out)?;
+        }
         false => {
             write!(out, "{}", history.text())?;
             if filter.requests {
@@ -37,16 +41,22 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
             }
         }
     }
-    if place.json {
-        remark(&history.notes, true, out)?;
-    }
     if found == 0 {
         nothing(&history.notes);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything in the order of the ledger.
+/// What the steps come to, which may be older than all that follows.
+fn promotions(approvals: &[Approval], out: &mut dyn Write) -> Result<(), Stop> {
+    for approval in approvals {
+        let line = json!({"approval": approval});
+        writeln!(out, "{}", visible_json(&line.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Everything else in the order of the ledger.
 fn lines(
     happenings: &[Happening],
     rows: impl Iterator<Item = Result<Row, ReadError>>,
