@@ -298,13 +298,14 @@ fn at(revision: Option<&str>) -> String {
     revision.map_or_else(String::new, |revision| format!(" at {revision}"))
 }
 
-/// Who gains and loses what, in a line.
-pub(crate) fn changes(difference: &[ChangeEntry]) -> String {
+/// Who gains and loses what, in a line for all.
+fn changes(difference: &[ChangeEntry]) -> String {
     let all: Vec<String> = difference.iter().map(changed).collect();
     all.join("; ")
 }
 
-fn changed(change: &ChangeEntry) -> String {
+/// Who gains and loses what.
+pub(crate) fn changed(change: &ChangeEntry) -> String {
     let listed = |word: &str, actions: &[spanner_core::Action]| {
         let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
         (!names.is_empty()).then(|| format!("{word} {}", names.join(", ")))

@@ -54,13 +54,12 @@ fn of(section: &Section) -> String {
 }
 
 fn cell(cell: &Cell) -> String {
-    let tone = match cell.text.as_str() {
-        "" => Tone::Plain,
-        _ => cell.tone,
+    let tone = match cell.texts.iter().all(String::is_empty) {
+        true => Tone::Plain,
+        false => cell.tone,
     };
-    // What is put together with semicolons stands one below the other.
-    let parts: Vec<String> = cell.text.split("; ").map(text).collect();
-    format!("<td{}>{}</td>", class(tone), parts.join("<br>"))
+    let texts: Vec<String> = cell.texts.iter().map(|it| text(it)).collect();
+    format!("<td{}>{}</td>", class(tone), texts.join("<br>"))
 }
 
 const fn class(tone: Tone) -> &'static str {

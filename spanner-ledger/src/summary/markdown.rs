@@ -29,9 +29,14 @@ fn of(section: &Section) -> String {
     });
     out.push_str(&line(rules));
     for row in &section.rows {
-        let cells = row.iter().map(|cell| match (cell.tone, text(&cell.text)) {
-            (Tone::Alarm | Tone::AlarmNumber, text) if !text.is_empty() => format!("**{text}**"),
-            (_, text) => text,
+        let cells = row.iter().map(|cell| {
+            let texts: Vec<String> = cell.texts.iter().map(|it| text(it)).collect();
+            match (cell.tone, texts.join("; ")) {
+                (Tone::Alarm | Tone::AlarmNumber, text) if !text.is_empty() => {
+                    format!("**{text}**")
+                }
+                (_, text) => text,
+            }
         });
         out.push_str(&line(cells));
     }

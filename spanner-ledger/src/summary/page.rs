@@ -6,7 +6,7 @@ use spanner_core::Timestamp;
 use super::{AccessChange, Summary, Use};
 use crate::history::{Approval, ApprovalStanding, Signed};
 use crate::select::acting;
-use crate::words::{changes, count, quoted, time};
+use crate::words::{changed, count, quoted, time};
 
 /// The whole of it.
 pub(super) struct Page {
@@ -26,9 +26,10 @@ pub(super) struct Section {
     pub(super) rows: Vec<Vec<Cell>>,
 }
 
-/// One text in a table.
+/// One place in a table.
 pub(super) struct Cell {
-    pub(super) text: String,
+    /// One text, or several of a list. No text in it can look like another one of the list.
+    pub(super) texts: Vec<String>,
     pub(super) tone: Tone,
 }
 
@@ -148,32 +149,30 @@ fn approvals(summary: &Summary) -> Section {
         let steps = |word: &str| -> Vec<&Signed> {
             it.steps.iter().filter(|step| step.step == word).collect()
         };
-        let signed = |word: &str| {
-            let signed = steps(word).into_iter().map(sign);
-            signed.collect::<Vec<_>>().join("; ")
+        let signed = |word: &str| list(steps(word).into_iter().map(sign));
+        let is_adopted = it.from.is_none();
+        let proposed = match is_adopted {
+            true => plain("adopted: in force before promotions were kept"),
+            false => signed("proposed"),
         };
-        let proposed = match it.from {
-            Some(_) => signed("proposed"),
-            None => "adopted: in force before promotions were kept".to_owned(),
-        };
-        let ended: Vec<String> = ["promoted", "rejected", "withdrawn", "rolled_back"]
+        let ended = ["promoted", "rejected", "withdrawn", "rolled_back"]
             .into_iter()
             .flat_map(steps)
-            .map(|step| format!("{} by {}", step.step.replace('_', " "), sign(step)))
-            .collect();
+            .map(|step| format!("{} by {}", step.step.replace('_', " "), sign(step)));
         let approvals = steps("approved").len();
         vec![
             plain(it.what()),
             plain(&*it.environment),
             standing(it),
-            plain(proposed),
+            proposed,
             match (approvals < usize::from(it.needed), it.emergency.is_some()) {
                 (true, true) => alarm(format!("{approvals} of {}", it.needed)),
                 (true, false) => plain(format!("{approvals} of {}", it.needed)),
-                (false, _) => plain(signed("approved")),
+                (false, _) if is_adopted => plain("nobody"),
+                (false, _) => signed("approved"),
             },
-            plain(ended.join("; ")),
-            plain(changes(&it.difference)),
+            list(ended),
+            list(it.difference.iter().map(changed)),
             plain(match it.served {
                 0 => "0 calls".to_owned(),
                 _ => it.served(),
@@ -228,10 +227,7 @@ fn standing(approval: &Approval) -> Cell {
         ApprovalStanding::InForce if approval.emergency.is_some() => {
             alarm(format!("{text}, emergency"))
         }
-        ApprovalStanding::InForce => Cell {
-            text,
-            tone: Tone::Good,
-        },
+        ApprovalStanding::InForce => toned(text, Tone::Good),
         _ => plain(text),
     }
 }
@@ -249,10 +245,7 @@ fn uses(summary: &Summary) -> Section {
             number(it.tokens_in),
             number(it.tokens_out),
             match any_promoted && it.unpromoted > 0 {
-                true => Cell {
-                    text: it.unpromoted.to_string(),
-                    tone: Tone::AlarmNumber,
-                },
+                true => toned(it.unpromoted.to_string(), Tone::AlarmNumber),
                 false => number(it.unpromoted),
             },
             plain(time(it.first)),
@@ -357,6 +350,7 @@ fn aging(summary: &Summary) -> Section {
 fn record(summary: &Summary) -> Section {
     let watched = |count: u64, what: &'static str, good: &str, bad: &str| {
         let says = match count {
+            0 if summary.notes.pruned > 0 => plain(format!("in what was not pruned: {good}")),
             0 => plain(good),
             _ => alarm(bad),
         };
@@ -449,23 +443,28 @@ fn open(summary: &Summary) -> Section {
 }
 
 fn plain(text: impl Into<String>) -> Cell {
-    Cell {
-        text: text.into(),
-        tone: Tone::Plain,
-    }
+    toned(text, Tone::Plain)
 }
 
 fn number(number: u64) -> Cell {
-    Cell {
-        text: number.to_string(),
-        tone: Tone::Number,
-    }
+    toned(number.to_string(), Tone::Number)
 }
 
 fn alarm(text: impl Into<String>) -> Cell {
+    toned(text, Tone::Alarm)
+}
+
+fn toned(text: impl Into<String>, tone: Tone) -> Cell {
     Cell {
-        text: text.into(),
-        tone: Tone::Alarm,
+        texts: vec![text.into()],
+        tone,
+    }
+}
+
+fn list(texts: impl Iterator<Item = String>) -> Cell {
+    Cell {
+        texts: texts.collect(),
+        tone: Tone::Plain,
     }
 }
 

@@ -150,6 +150,10 @@ fn every_reading_says_that_requests_were_pruned() {
     assert_eq!(summary.json()["pruned"], pruned.before);
     for page in [summary.markdown(), summary.html()] {
         assert!(page.contains(&said), "{page}");
+        assert!(
+            page.contains("in what was not pruned: storage never failed"),
+            "{page}"
+        );
     }
     let exported = reader.export(Format::Ocsf, &all, &mut Vec::new()).unwrap();
     assert_eq!(exported.notes.pruned, pruned.before);

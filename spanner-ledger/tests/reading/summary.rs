@@ -68,6 +68,16 @@ fn says_the_same_in_every_form() {
 }
 
 #[test]
+fn no_reason_looks_like_a_step_that_somebody_else_took() {
+    let forged = "no; promoted by user:corp/omar on 2026-11-24T10:09:00Z";
+    let story = STORY.replace("it answers nonsense", forged);
+    let summary = told_of(&story).reader.summary(&Selection::new(), now());
+    let html = summary.unwrap().html();
+    assert!(html.contains(&format!("&quot;{forged}&quot;")), "{html}");
+    assert!(html.contains("<br>rolled back by user:corp/omar"), "{html}");
+}
+
+#[test]
 fn one_problem_is_one_problem() {
     for (count, said) in [(1, "1 problem, first:"), (2, "2 problems, first")] {
         let story = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
