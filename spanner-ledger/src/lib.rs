@@ -27,7 +27,8 @@
 //! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
 //! who approved what is served, [`Reader::rows`] which requests there were, each with the
 //! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
-//! of time. [`ship`] sends entries elsewhere, at least once.
+//! of time; each says what it leaves out ([`Notes`]). [`ship`] sends entries elsewhere, at least
+//! once.
 //!
 //! # Caveats
 //! "Durable" means durable to what the operating system reports as stable storage; a virtual

@@ -575,7 +575,11 @@ impl Filter {
 }
 
 /// Says what is left out: to people in the text, and beside what programs read.
-fn remark(notes: &Notes, is_for_programs: bool, out: &mut dyn Write) -> Result<(), Stop> {
+pub(super) fn remark(
+    notes: &Notes,
+    is_for_programs: bool,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
     for note in notes.sentences() {
         match is_for_programs {
             true => aside(&format!("note: {note}")),
@@ -616,6 +620,13 @@ impl Decisions {
     /// What cannot be read, if that is why they ended.
     pub(super) fn end(&mut self) -> Result<(), ReadError> {
         self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// What is left out.
+    pub(super) fn notes(&self) -> Notes {
+        let mut notes = Notes::default();
+        notes.not_understood = self.unknown;
+        notes
     }
 
     /// How many entries are of a newer version.

@@ -11,7 +11,7 @@ use spanner_ledger::rotation_report;
 
 use super::Folder;
 use crate::command::Stop;
-use crate::command::ledger::{decisions, open};
+use crate::command::ledger::{decisions, open, remark};
 
 /// Which access, in which form.
 #[derive(Debug, Args)]
@@ -52,6 +52,7 @@ impl Review {
             let mut found = decisions(&reader)?;
             review = review.with_decisions(&mut found, now);
             found.end()?;
+            remark(&found.notes(), true, out)?;
             let report = rotation_report(&reader.aging_credentials(now)?, now);
             review = review.with_credentials(report.lines());
         }
