@@ -29,6 +29,10 @@ pub(super) struct Run {
     pub(super) joiner: Joiner,
     /// How many were rejected in a row.
     pub(super) rejected: u32,
+    /// When the cursor was saved last, or that was tried.
+    pub(super) saved: Instant,
+    /// Whether that was in vain.
+    pub(super) unsavable: bool,
 }
 
 /// It was asked to end.
@@ -52,9 +56,13 @@ struct Lost {
 
 impl Run {
     pub(super) fn run(mut self) {
+        self.go_on();
+        self.save();
+    }
+
+    fn go_on(&mut self) {
         let (mut failures, mut before) = (0, self.cursor.place.next);
-        while let Err(fault) = self.ship() {
-            let Some(fault) = fault else { return };
+        while let Err(Some(fault)) = self.ship() {
             let next = self.cursor.place.next;
             failures = if next > before { 1 } else { failures + 1 };
             before = next;
@@ -83,8 +91,8 @@ impl Run {
             if let Some(fault) = fault {
                 return Err(unread(fault));
             }
+            self.save_in_time();
             if items.is_empty() {
-                self.written(|cursor| cursor.catch_up());
                 self.rest(self.pace.poll).map_err(|Ended| None)?;
             }
         }
@@ -268,26 +276,40 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on from here, and after a crash as well if that can be written down.
+    /// Goes on from here.
     fn go(&mut self, place: Place) {
         let mut standing = lock(&self.shared.standing);
         standing.next = place.next;
         standing.oldest = None;
         standing.undelivered = 0;
         drop(standing);
-        self.written(|cursor| cursor.go(place));
+        self.cursor.go(place);
     }
 
-    /// Has the cursor write something down; says once if it cannot, and once if it can again.
-    fn written(&mut self, write: impl FnOnce(&mut Cursor) -> io::Result<()>) {
-        let before = self.cursor.unsaved;
-        match write(&mut self.cursor) {
-            Err(error) if !before => tracing::warn!(
-                shipment = self.name,
-                %error,
-                "the cursor cannot be saved: entries go on being sent, and after a restart some are sent twice"
-            ),
-            Ok(()) if before => tracing::info!(shipment = self.name, "the cursor is saved again"),
+    /// Saves the cursor once in a while: decisions that are synced on the same disk wait behind
+    /// it, and if that were one in a hundred, it would show.
+    fn save_in_time(&mut self) {
+        if self.saved.elapsed() >= self.pace.poll.saturating_mul(SAVE) {
+            self.save();
+        }
+    }
+
+    /// Saves the cursor; says once if that cannot be done, and once if it can again.
+    fn save(&mut self) {
+        self.saved = Instant::now();
+        match self.cursor.catch_up() {
+            Err(error) if !self.unsavable => {
+                self.unsavable = true;
+                tracing::warn!(
+                    shipment = self.name,
+                    %error,
+                    "the cursor cannot be saved: entries go on being sent, and after a restart some are sent twice"
+                );
+            }
+            Ok(()) if self.unsavable => {
+                self.unsavable = false;
+                tracing::info!(shipment = self.name, "the cursor is saved again");
+            }
             _ => {}
         }
     }
@@ -369,6 +391,8 @@ fn told(fault: &ReadError) -> String {
     }
 }
 
+/// How many polls there are between two times that the cursor is saved.
+const SAVE: u32 = 25;
 /// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Rejections in a row from which on the receiver is taken for broken.
