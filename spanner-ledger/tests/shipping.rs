@@ -32,10 +32,12 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spanner_ledger::Ledger;
+use spanner_core::record::{Decision, Outcome};
+use spanner_core::{AuditSink, RecordId};
 use spanner_ledger::ship::{
     FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered,
 };
+use spanner_ledger::{Ledger, Retention};
 use tempfile::TempDir;
 
 /// Longer than anything takes that goes well.
@@ -240,6 +242,10 @@ fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
 #[test]
 fn poison_is_set_aside_and_the_rest_arrives() {
     let stock = Stock::of(40);
+    // Half a line, from when the disk was full.
+    let aside = stock.dir().join("ship/test.dead.jsonl");
+    std::fs::create_dir(stock.dir().join("ship")).unwrap();
+    std::fs::write(&aside, "{\"key\":\"").unwrap();
     let is_poison = |parcel: &Parcel| matches!(line(parcel)["sequence"].as_u64(), Some(7 | 8 | 33));
     let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
         true => Answer::Reject,
@@ -254,7 +260,7 @@ fn poison_is_set_aside_and_the_rest_arrives() {
         .map(|it| it["sequence"].as_u64().unwrap())
         .collect();
     assert_eq!(got.len(), 38);
-    let aside = std::fs::read_to_string(stock.dir().join("ship/test.dead.jsonl")).unwrap();
+    let aside = std::fs::read_to_string(aside).unwrap();
     let aside: Vec<Value> = aside
         .lines()
         .map(|it| serde_json::from_str(it).unwrap())
@@ -333,6 +339,174 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     };
     assert_ne!(origin(&first[0]), origin(&second[0]));
     drop(shipping);
+}
+
+/// Something stands where a file has to be written, as if there were no room for it.
+fn in_the_way(stock: &Stock, file: &str) -> PathBuf {
+    let path = stock.dir().join("ship").join(file);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The place that the cursor's file says is next.
+fn saved(stock: &Stock) -> u64 {
+    let text = std::fs::read(stock.dir().join("ship/test.cursor")).unwrap();
+    let cursor: Value = serde_json::from_slice(&text).unwrap();
+    cursor["next"].as_u64().unwrap()
+}
+
+#[test]
+fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_out() {
+    let stock = Stock::of(20);
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    let mut lines = until(&seen, 20);
+    while saved(&stock) < 21 {
+        thread::yield_now();
+    }
+    let full = in_the_way(&stock, "test.cursor.new");
+    stock.add(30);
+    lines.extend(until(&seen, 50));
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.next, standing.failing), (51, None));
+    assert_eq!(saved(&stock), 21);
+    // Whoever starts again sends some of it again, under the same keys.
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    let again = until(&seen, 50);
+    assert_eq!(again.len(), 30);
+    lines.extend(again);
+    check_whole(&lines, 51);
+    // There is room again, and nothing new to send.
+    std::fs::remove_dir(full).unwrap();
+    while saved(&stock) < 51 {
+        thread::yield_now();
+    }
+    drop(shipping);
+}
+
+#[test]
+fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
+    let stock = Stock::of(20);
+    let full = in_the_way(&stock, "test.dead.jsonl");
+    let is_poison = |parcel: &Parcel| line(parcel)["sequence"] == 5;
+    let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
+        true => Answer::Reject,
+        false => Answer::Take,
+    });
+    let shipping = stock.ship(receiver);
+    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    let failing = standings.find_map(|it| it.failing).unwrap();
+    assert!(failing.contains("test.dead.jsonl"), "{failing}");
+    let sequence = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap();
+    let early: Vec<u64> = seen.try_iter().flatten().map(|it| sequence(&it)).collect();
+    assert!(early.iter().all(|it| *it < 5), "{early:?}");
+    std::fs::remove_dir(&full).unwrap();
+    until(&seen, 20);
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.delivered, standing.set_aside), (20, 1));
+    let aside = std::fs::read_to_string(full).unwrap();
+    let aside: Vec<Value> = aside
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(aside.len(), 1);
+}
+
+#[test]
+fn what_is_still_to_be_delivered_is_counted() {
+    let stock = Stock::of(100);
+    let (tell, told) = mpsc::channel();
+    let mut takes = false;
+    let (receiver, _seen) = Told::new(move |_| {
+        takes = takes || told.try_recv().is_ok();
+        match takes {
+            true => Answer::Take,
+            false => Answer::Fail,
+        }
+    });
+    let shipping = stock.ship(receiver);
+    let watch = shipping.watch();
+    for entries in [101, 301] {
+        let signed = stock.ledger.checkpoint_now().unwrap();
+        assert_eq!(signed.size(), entries);
+        assert_eq!(watch.standing().undelivered, entries);
+        stock.add(200);
+    }
+    tell.send(()).unwrap();
+    stock.ledger.close().unwrap();
+    let mut standings = std::iter::repeat_with(|| watch.standing()).take(100_000_000);
+    assert!(standings.any(|it| it.undelivered == 0 && it.next == 502));
+    drop(shipping);
+}
+
+impl Stock {
+    /// Requests, of which retention keeps nothing once they have ended.
+    fn request(&self, numbers: std::ops::Range<u128>) {
+        let example = include_str!("data/entries.jsonl").lines().next().unwrap();
+        let example: Decision = serde_json::from_str(example).unwrap();
+        for number in numbers {
+            let id = RecordId::from_u128(number);
+            let mut decision = example.clone();
+            decision.id = id;
+            let receipt = self.ledger.record(decision).unwrap();
+            assert_eq!(block_on(receipt.acknowledged), Ok(()));
+            let outcome = Outcome::crashed(id, spanner_core::Timestamp::UNIX_EPOCH);
+            receipt.room.fill(outcome);
+        }
+    }
+}
+
+#[test]
+fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives() {
+    let stock = Stock::of(1);
+    stock.request(1..30);
+    let (tell, told) = mpsc::channel::<()>();
+    let mut first = true;
+    let (receiver, seen) = Told::new(move |_| {
+        if !std::mem::take(&mut first) {
+            // The second batch is read, and waits for what the test does.
+            let _: Result<(), _> = told.recv_timeout(PATIENCE);
+        }
+        Answer::Take
+    });
+    let shipping = stock.ship(receiver);
+    until(&seen, 9);
+    // Some go while a reader is at them; and what must survive does.
+    stock.request(30..60);
+    stock.add(2);
+    stock.request(60..100);
+    let pruned = stock.ledger.prune(&Retention::new().segments(2)).unwrap();
+    assert!(pruned.segments > 10 && pruned.kept >= 3, "{pruned:?}");
+    stock.ledger.close().unwrap();
+    let reader = Ledger::read(stock.dir()).unwrap();
+    let left: Vec<u64> = reader
+        .entries()
+        .unwrap()
+        .map(|it| it.unwrap().sequence)
+        .collect();
+    drop(tell);
+    let last = *left.last().unwrap();
+    let lines = until(&seen, last);
+    let standing = shipping.finish(PATIENCE);
+    let got: HashSet<u64> = lines
+        .iter()
+        .map(|it| it["sequence"].as_u64().unwrap())
+        .collect();
+    let missing = left.iter().find(|it| **it >= 10 && !got.contains(*it));
+    assert_eq!(missing, None);
+    assert_eq!((standing.next, standing.undelivered), (last + 1, 0));
+    // Each is sent, or counted as lost, and none is both.
+    assert_eq!(standing.delivered + standing.lost, last + 1);
+    assert!(standing.lost > 100, "{standing:?}");
+    // And where the shipment begins after it.
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let other = Shipment::new(stock.dir(), "late", Format::JsonLines, receiver);
+    let other = other.batch(10).start().unwrap();
+    assert_eq!(until(&seen, last).len(), left.len());
+    let standing = other.finish(PATIENCE);
+    assert_eq!(standing.delivered, left.len() as u64);
+    assert_eq!(standing.lost, last + 1 - left.len() as u64);
 }
 
 const DIR: &str = "SPANNER_SHIP_DIR";

@@ -7,6 +7,7 @@
 //! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without an answer |
 //! | `spanner_connections` | gauge | | callers' connections that are open |
 //! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
+//! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that are still to be sent |
 //! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
 //! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver takes nothing |
 //! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint is not there |

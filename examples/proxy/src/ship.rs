@@ -97,6 +97,7 @@ impl Watches {
                 "name": name,
                 "state": state,
                 "lag_s": standing.lag(now).as_secs(),
+                "undelivered": standing.undelivered,
                 "delivered": standing.delivered,
                 "set_aside": standing.set_aside,
                 "lost": standing.lost,
@@ -114,6 +115,7 @@ impl Watches {
                 gauge!(metric, "shipment" => name.clone()).set(value);
             };
             put("spanner_ship_lag_seconds", standing.lag(now).as_secs_f64());
+            put("spanner_ship_undelivered", standing.undelivered as f64);
             put("spanner_ship_delivered", standing.delivered as f64);
             put("spanner_ship_set_aside", standing.set_aside as f64);
             put("spanner_ship_lost", standing.lost as f64);

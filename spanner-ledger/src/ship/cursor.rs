@@ -23,6 +23,8 @@ pub(super) struct Place {
 pub(super) struct Cursor {
     path: PathBuf,
     pub(super) place: Place,
+    /// Whether the file says something older than the place.
+    pub(super) unsaved: bool,
 }
 
 impl Cursor {
@@ -43,7 +45,11 @@ impl Cursor {
         };
         let is_new = place.is_none();
         let place = place.unwrap_or_else(Place::begin);
-        let mut cursor = Self { path, place };
+        let mut cursor = Self {
+            path,
+            place,
+            unsaved: false,
+        };
         if is_new {
             // Before anything goes out under its origin.
             cursor.save(cursor.place.clone())?;
@@ -53,18 +59,40 @@ impl Cursor {
 
     /// Goes to a place, durably: after a crash the file says this or what it said before.
     pub(super) fn save(&mut self, place: Place) -> io::Result<()> {
-        let text = serde_json::to_vec(&place)?;
+        self.write(&place)?;
+        if let Some(folder) = self.path.parent() {
+            fs::File::open(folder)?.sync_all()?;
+        }
+        self.place = place;
+        self.unsaved = false;
+        Ok(())
+    }
+
+    /// Goes to a place, and does not write that down yet. Until then the file says an earlier
+    /// one, from which some entries go twice and none is left out.
+    pub(super) fn go(&mut self, place: Place) {
+        self.place = place;
+        self.unsaved = true;
+    }
+
+    /// Writes down where it is, unless that is done. After a failure of the power the file may
+    /// still say an earlier place.
+    pub(super) fn catch_up(&mut self) -> io::Result<()> {
+        if self.unsaved {
+            self.write(&self.place)?;
+            self.unsaved = false;
+        }
+        Ok(())
+    }
+
+    fn write(&self, place: &Place) -> io::Result<()> {
+        let text = serde_json::to_vec(place)?;
         let beside = self.path.with_extension("cursor.new");
         let mut file = private(&beside, false)?;
         file.set_len(0)?;
         file.write_all(&text)?;
         file.sync_data()?;
-        fs::rename(&beside, &self.path)?;
-        if let Some(folder) = self.path.parent() {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        self.place = place;
-        Ok(())
+        fs::rename(&beside, &self.path)
     }
 }
 
@@ -141,6 +169,20 @@ mod tests {
         cursor.save(place.clone()).unwrap();
         let again = Cursor::open(folder.path(), "siem").unwrap();
         assert_eq!(again.place, place);
+        // What is not written down counts all the same, and is written later.
+        let in_the_way = folder.path().join("siem.cursor.new");
+        fs::create_dir(&in_the_way).unwrap();
+        let further = Place {
+            next: 9,
+            ..place.clone()
+        };
+        cursor.go(further.clone());
+        assert!(cursor.catch_up().is_err());
+        assert_eq!((&cursor.place, cursor.unsaved), (&further, true));
+        assert_eq!(Cursor::open(folder.path(), "siem").unwrap().place, place);
+        fs::remove_dir(in_the_way).unwrap();
+        cursor.catch_up().unwrap();
+        assert_eq!(Cursor::open(folder.path(), "siem").unwrap().place, further);
         fs::write(folder.path().join("siem.cursor"), "{").unwrap();
         let fault = Cursor::open(folder.path(), "siem").unwrap_err();
         assert!(fault.to_string().contains("remove it"), "{fault}");

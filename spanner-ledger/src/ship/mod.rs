@@ -4,7 +4,8 @@
 //!    request and no writer waits for it, and a receiver that is slow or away costs lag and
 //!    nothing else.
 //! 2. *At least once*: a cursor beside the ledger says how far it has come, and goes on only
-//!    after the receiver took a batch. Each entry carries a key by which whoever gets it
+//!    after the receiver took a batch. It is saved every five seconds and at the end, so that
+//!    what a crash has sent again is little. Each entry carries a key by which whoever gets it
 //!    twice can tell.
 //! 3. In order, in batches with bounds; a failure is tried again after half a second, then
 //!    twice as long, to a minute, never at the same beat as others.
@@ -12,6 +13,9 @@
 //!    beside the cursor, and counted. A receiver that rejects everything is taken for
 //!    broken instead: it is waited for, and nothing more is set aside.
 //! 5. Entries that retention removed before they were shipped are counted as lost.
+//! 6. While the cursor cannot be saved, on a full disk, entries go on being shipped, and some
+//!    of them again after a restart. What would have to be set aside, and cannot be, holds up
+//!    what comes after it.
 //!
 //! # Caveats
 //! Entries are shipped as soon as they can be read. After a power failure a receiver may
@@ -59,6 +63,8 @@ use std::time::{Duration, Instant};
 
 use spanner_core::Timestamp;
 
+use crate::evidence::{keys_in, newest};
+use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::waiter::lock;
 use cursor::Cursor;
@@ -116,11 +122,16 @@ pub struct Standing {
     pub failing: Option<String>,
     /// The time of the oldest entry that is read and not delivered; absent if there is none.
     pub oldest: Option<Timestamp>,
+    /// How many entries of the ledger are still to be delivered: those under its newest
+    /// checkpoint, which is a second old at most while the ledger stores, and those that are
+    /// read already. What retention removed counts until the shipment comes to that place.
+    pub undelivered: u64,
 }
 
 /// What the thread and those who watch it share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    files: Arc<dyn Files>,
     standing: Mutex<Standing>,
     wish: Mutex<Wish>,
     changed: Condvar,
@@ -163,7 +174,8 @@ impl Shipment {
         self
     }
 
-    /// How often the ledger is looked at for more. Default: every 200 ms.
+    /// How often the ledger is looked at for more. Default: every 200 ms. The cursor is saved
+    /// after 25 times as long.
     pub const fn poll(mut self, every: Duration) -> Self {
         self.pace.poll = every;
         self
@@ -190,10 +202,19 @@ impl Shipment {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let cursor = Cursor::open(&self.folder, &self.name)?;
-        let shared = Arc::new(Shared::default());
-        lock(&shared.standing).next = cursor.place.next;
+        let files: Arc<dyn Files> = Arc::new(Disk::reading(&self.ledger));
+        let standing = Standing {
+            next: cursor.place.next,
+            ..Standing::default()
+        };
+        let shared = Arc::new(Shared {
+            files: Arc::clone(&files),
+            standing: Mutex::new(standing),
+            wish: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let run = Run {
-            files: Arc::new(Disk::reading(&self.ledger)),
+            files,
             aside: self.folder.join(format!("{}.dead.jsonl", self.name)),
             name: self.name,
             format: self.format,
@@ -203,6 +224,8 @@ impl Shipment {
             shared: Arc::clone(&shared),
             joiner: Joiner::default(),
             rejected: 0,
+            saved: Instant::now(),
+            unsavable: false,
         };
         let thread = thread::Builder::new()
             .name("spanner-ship".to_owned())
@@ -236,7 +259,7 @@ impl Shipping {
     /// Where it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        lock(&self.shared.standing).clone()
+        self.shared.standing()
     }
 
     /// Handles by which others see where it stands.
@@ -280,7 +303,7 @@ impl Watch {
     /// Where it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        lock(&self.0.standing).clone()
+        self.0.standing()
     }
 }
 
@@ -295,6 +318,17 @@ impl Standing {
 }
 
 impl Shared {
+    /// Where it stands, and how much there is to be delivered: asked of the ledger's checkpoint,
+    /// which costs the same however long the ledger is.
+    fn standing(&self) -> Standing {
+        let signed = keys_in(&*self.files).and_then(|keys| newest(&*self.files, &keys));
+        let signed = signed.ok().flatten().map_or(0, |newest| newest.size());
+        let mut standing = lock(&self.standing).clone();
+        let rest = signed.saturating_sub(standing.next);
+        standing.undelivered = standing.undelivered.max(rest);
+        standing
+    }
+
     fn ask(&self, wish: Wish) {
         *lock(&self.wish) = wish;
         self.changed.notify_all();

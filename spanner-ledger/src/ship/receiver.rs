@@ -113,7 +113,7 @@ impl Receive for FileReceiver {
 }
 
 /// Takes away half a line that a crash left; its entry is sent again.
-fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
+pub(super) fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut end = length;
     let mut chunk = [0; 4096];

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::cursor::{Cursor, Place, private};
 use super::follow::Follow;
 use super::item::{Item, Joiner};
-use super::receiver::{Parcel, Receive, Undelivered};
+use super::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
 use super::{Format, Pace, Shared, Wish};
 use crate::error::ReadError;
 use crate::files::Files;
@@ -29,17 +29,43 @@ pub(super) struct Run {
     pub(super) joiner: Joiner,
     /// How many were rejected in a row.
     pub(super) rejected: u32,
+    /// When the cursor was saved last, or that was tried.
+    pub(super) saved: Instant,
+    /// Whether that was in vain.
+    pub(super) unsavable: bool,
 }
 
 /// It was asked to end.
 struct Ended;
 
+/// What was read at once.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    lost: Lost,
+    /// Why there is not more of it.
+    fault: Option<ReadError>,
+}
+
+/// What was removed before it was shipped.
+#[derive(Default)]
+struct Lost {
+    entries: u64,
+    from: Option<u64>,
+}
+
 impl Run {
     pub(super) fn run(mut self) {
-        let mut failures = 0;
-        while let Err(fault) = self.ship() {
-            let Some(fault) = fault else { return };
-            failures += 1;
+        self.go_on();
+        self.save();
+    }
+
+    fn go_on(&mut self) {
+        let (mut failures, mut before) = (0, self.cursor.place.next);
+        while let Err(Some(fault)) = self.ship() {
+            let next = self.cursor.place.next;
+            failures = if next > before { 1 } else { failures + 1 };
+            before = next;
             if self.wait(failures, &fault, None).is_err() {
                 return;
             }
@@ -51,18 +77,24 @@ impl Run {
         let mut follow = self.follow()?;
         loop {
             self.goes_on().map_err(|Ended| None)?;
-            let batch = self.batch(&mut follow).map_err(unread)?;
-            let Some(last) = batch.last() else {
+            let Batch { items, lost, fault } = self.batch(&mut follow);
+            if let Some(last) = items.last() {
+                let place = Place {
+                    origin: self.cursor.place.origin.clone(),
+                    next: last.sequence + 1,
+                    last: Some(last.checksum()),
+                };
+                self.hand_over(&items).map_err(|Ended| None)?;
+                self.count_lost(&lost);
+                self.go(place);
+            }
+            if let Some(fault) = fault {
+                return Err(unread(fault));
+            }
+            self.save_in_time();
+            if items.is_empty() {
                 self.rest(self.pace.poll).map_err(|Ended| None)?;
-                continue;
-            };
-            let place = Place {
-                origin: self.cursor.place.origin.clone(),
-                next: last.sequence + 1,
-                last: Some(last.checksum()),
-            };
-            self.hand_over(&batch).map_err(|Ended| None)?;
-            self.save(&place).map_err(|Ended| None)?;
+            }
         }
     }
 
@@ -90,17 +122,18 @@ impl Run {
             "the ledger is not the one that was shipped: it is shipped again from its beginning"
         );
         // Before anything goes out under its origin.
-        self.save(&Place::begin()).map_err(|Ended| None)?;
+        self.begin_again().map_err(|Ended| None)?;
         Follow::from(Arc::clone(&self.files), 0).map_err(unread)
     }
 
-    /// Counts what was removed before it was shipped.
-    fn count_lost(&self, due: u64, sequence: u64) {
-        let lost = sequence.saturating_sub(due);
-        if lost > 0 {
+    /// Counts what was removed before it was shipped, once what comes after it is delivered:
+    /// until then it may be read again.
+    fn count_lost(&self, lost: &Lost) {
+        if let Some(from) = lost.from {
+            let lost = lost.entries;
             tracing::error!(
                 shipment = self.name,
-                from = due,
+                from,
                 lost,
                 "entries were removed before they were shipped"
             );
@@ -109,21 +142,30 @@ impl Run {
     }
 
     /// What is there, up to the bounds.
-    fn batch(&mut self, follow: &mut Follow) -> Result<Vec<Item>, ReadError> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    fn batch(&mut self, follow: &mut Follow) -> Batch {
+        let (mut batch, mut bytes) = (Batch::default(), 0);
         let Place { origin, next, .. } = self.cursor.place.clone();
         let mut due = next;
-        while batch.len() < self.pace.batch && bytes < MAX_BATCH_BYTES {
-            let Some(stored) = follow.step()? else { break };
-            self.count_lost(due, stored.sequence);
+        while batch.items.len() < self.pace.batch && bytes < MAX_BATCH_BYTES {
+            let stored = match follow.step() {
+                Ok(Some(stored)) => stored,
+                Ok(None) => break,
+                Err(fault) => {
+                    batch.fault = Some(fault);
+                    break;
+                }
+            };
+            batch.lost.count(due, stored.sequence);
             due = stored.sequence + 1;
             bytes += stored.payload.len();
             let item = self.joiner.item(&origin, stored.sequence, stored.payload);
-            batch.push(item);
+            batch.items.push(item);
         }
-        let oldest = batch.first().and_then(Item::time);
-        lock(&self.shared.standing).oldest = oldest;
-        Ok(batch)
+        let mut standing = lock(&self.shared.standing);
+        standing.oldest = batch.items.first().and_then(Item::time);
+        standing.undelivered = due - next;
+        drop(standing);
+        batch
     }
 
     /// Delivers a batch; what cannot be said or is rejected is set aside.
@@ -210,6 +252,8 @@ impl Run {
 
     fn write_aside(&self, parcel: &Parcel, reason: &str) -> io::Result<()> {
         let mut file = private(&self.aside, true)?;
+        // Half of one, if the disk was full in the middle of it.
+        cut_torn_line(&mut file)?;
         if file.metadata()?.len() >= MAX_ASIDE_BYTES {
             return Err(io::Error::other(
                 "more is set aside than anybody looks at: see what is wrong, and move the file away",
@@ -221,17 +265,53 @@ impl Run {
         file.sync_data()
     }
 
-    /// Goes on from here after a crash as well.
-    fn save(&mut self, place: &Place) -> Result<(), Ended> {
-        let mut failures = 0;
+    /// Begins under another origin, durably.
+    fn begin_again(&mut self) -> Result<(), Ended> {
+        let (place, mut failures) = (Place::begin(), 0);
         while let Err(error) = self.cursor.save(place.clone()) {
             failures += 1;
             self.wait(failures, &format!("the cursor: {error}"), None)?;
         }
+        lock(&self.shared.standing).next = place.next;
+        Ok(())
+    }
+
+    /// Goes on from here.
+    fn go(&mut self, place: Place) {
         let mut standing = lock(&self.shared.standing);
         standing.next = place.next;
         standing.oldest = None;
-        Ok(())
+        standing.undelivered = 0;
+        drop(standing);
+        self.cursor.go(place);
+    }
+
+    /// Saves the cursor once in a while: decisions that are synced on the same disk wait behind
+    /// it, and if that were one in a hundred, it would show.
+    fn save_in_time(&mut self) {
+        if self.saved.elapsed() >= self.pace.poll.saturating_mul(SAVE) {
+            self.save();
+        }
+    }
+
+    /// Saves the cursor; says once if that cannot be done, and once if it can again.
+    fn save(&mut self) {
+        self.saved = Instant::now();
+        match self.cursor.catch_up() {
+            Err(error) if !self.unsavable => {
+                self.unsavable = true;
+                tracing::warn!(
+                    shipment = self.name,
+                    %error,
+                    "the cursor cannot be saved: entries go on being sent, and after a restart some are sent twice"
+                );
+            }
+            Ok(()) if self.unsavable => {
+                self.unsavable = false;
+                tracing::info!(shipment = self.name, "the cursor is saved again");
+            }
+            _ => {}
+        }
     }
 
     /// Waits after a failure, longer each time, and never at the same beat as others.
@@ -277,6 +357,16 @@ impl Run {
     }
 }
 
+impl Lost {
+    /// What is missing between what is due and what came.
+    fn count(&mut self, due: u64, sequence: u64) {
+        if sequence > due {
+            self.entries += sequence - due;
+            self.from.get_or_insert(due);
+        }
+    }
+}
+
 /// From a half to the whole.
 fn jitter() -> f64 {
     let mut random = [0; 1];
@@ -301,6 +391,8 @@ fn told(fault: &ReadError) -> String {
     }
 }
 
+/// How many polls there are between two times that the cursor is saved.
+const SAVE: u32 = 25;
 /// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Rejections in a row from which on the receiver is taken for broken.
