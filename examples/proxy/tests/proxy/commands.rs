@@ -520,7 +520,7 @@ async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
         "{verified:?}"
     );
     let hostile = against("hostile");
-    assert_eq!(hostile.status.code(), Some(1), "{hostile:?}");
+    assert_eq!(hostile.status.code(), Some(2), "{hostile:?}");
     assert!(
         text(&hostile.stderr)
             .contains("hostile`: this is no checkpoint: it has more than 65536 bytes"),
