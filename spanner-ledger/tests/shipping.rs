@@ -291,11 +291,43 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
         standings.any(|it| it.failing.is_some()),
         "it is taken for broken"
     );
-    assert_eq!(shipping.standing().set_aside, 100);
     tell.send(()).unwrap();
     let lines = until(&seen, 300);
-    assert_eq!(lines.len(), 301 - 100);
-    assert_eq!(shipping.finish(PATIENCE).set_aside, 100);
+    assert_eq!(lines.len(), 301);
+    assert_eq!(shipping.finish(PATIENCE).set_aside, 0);
+    assert!(!stock.dir().join("ship/test.dead.jsonl").exists());
+}
+
+#[test]
+fn what_was_written_before_the_end_is_sent_before_it() {
+    for _ in 0..20 {
+        let stock = Stock::of(1);
+        let (receiver, seen) = Told::new(|_| Answer::Take);
+        let shipment = shipment(&stock.dir(), receiver).poll(Duration::from_secs(3600));
+        let shipping = shipment.start().unwrap();
+        // It has read all there is, and looks again in an hour.
+        until(&seen, 1);
+        stock.add(3);
+        stock.ledger.close().unwrap();
+        let standing = shipping.finish(PATIENCE);
+        // Opened, four events, closed.
+        assert_eq!((standing.delivered, standing.failing), (6, None));
+    }
+}
+
+#[test]
+fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
+    let stock = Stock::of(1);
+    let (release, held) = mpsc::channel::<()>();
+    let (receiver, _seen) = Told::new(move |_| {
+        let _released = held.recv();
+        Answer::Take
+    });
+    let shipping = stock.ship(receiver);
+    let standing = shipping.finish(Duration::from_millis(20));
+    assert_eq!(standing.delivered, 0);
+    assert!(standing.failing.is_some(), "{standing:?}");
+    drop(release);
 }
 
 #[test]

@@ -42,10 +42,18 @@ impl Ships {
 
     /// Sends what the closed ledger holds, as long as that goes well. Blocks.
     pub(crate) fn finish(self) {
-        for (name, shipping) in self.0 {
-            let Standing {
+        let ending: Vec<_> = self
+            .0
+            .into_iter()
+            .map(|(name, shipping)| (name, std::thread::spawn(|| shipping.finish(FINISH))))
+            .collect();
+        for (name, ending) in ending {
+            let Ok(Standing {
                 failing, delivered, ..
-            } = shipping.finish(FINISH);
+            }) = ending.join()
+            else {
+                continue;
+            };
             match failing {
                 None => tracing::info!(shipment = name, delivered, "all entries are sent"),
                 Some(reason) => tracing::warn!(

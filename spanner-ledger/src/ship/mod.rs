@@ -10,8 +10,9 @@
 //! 3. In order, in batches with bounds; a failure is tried again after half a second, then
 //!    twice as long, to a minute, never at the same beat as others.
 //! 4. What a receiver rejects for good is found by sending it alone, set aside in a file
-//!    beside the cursor, and counted. A receiver that rejects everything is taken for
-//!    broken instead: it is waited for, and nothing more is set aside.
+//!    beside the cursor (`ship/NAME.dead.jsonl`), and counted, once the receiver takes
+//!    something of the same batch. One that takes nothing is taken for broken: it is waited
+//!    for, and nothing is set aside.
 //! 5. Entries that retention removed before they were shipped are counted as lost.
 //! 6. While the cursor cannot be saved, on a full disk, entries go on being shipped, and some
 //!    of them again after a restart. What would have to be set aside, and cannot be, holds up
@@ -145,6 +146,8 @@ enum Wish {
     /// Deliver what is there, as long as that goes well, until then.
     Finish(Instant),
     Stop,
+    /// It has ended.
+    Granted,
 }
 
 impl Shipment {
@@ -223,7 +226,6 @@ impl Shipment {
             cursor,
             shared: Arc::clone(&shared),
             joiner: Joiner::default(),
-            rejected: 0,
             saved: Instant::now(),
             unsavable: false,
         };
@@ -269,12 +271,26 @@ impl Shipping {
     }
 
     /// Delivers what the ledger holds, as long as that goes well and until the time is over,
-    /// and ends. Blocks.
+    /// and ends. Blocks, and no longer than that: a receiver that hangs is left to itself.
     pub fn finish(mut self, patience: Duration) -> Standing {
-        let until = Instant::now() + patience;
-        self.shared.ask(Wish::Finish(until));
-        self.join();
+        self.shared.ask(Wish::Finish(Instant::now() + patience));
+        let under_way = |wish: &mut Wish| *wish != Wish::Granted;
+        let wish = lock(&self.shared.wish);
+        let waited = (self.shared.changed).wait_timeout_while(wish, patience, under_way);
+        let timed_out = waited.is_ok_and(|(_, waited)| waited.timed_out());
+        match timed_out {
+            true => self.abandon(),
+            false => self.join(),
+        }
         self.standing()
+    }
+
+    /// What is being sent is not waited for, and is sent again by the next start.
+    fn abandon(&mut self) {
+        self.shared.ask(Wish::Stop);
+        self.thread = None;
+        let reason = "the receiver has not answered".to_owned();
+        lock(&self.shared.standing).failing.get_or_insert(reason);
     }
 
     fn join(&mut self) {

@@ -33,7 +33,7 @@ pub enum Undelivered {
         after: Option<Duration>,
     },
     /// The receiver will never take it: each entry is sent alone, and what is refused alone
-    /// is set aside.
+    /// is set aside if others are not.
     Rejected {
         /// What it said.
         reason: String,
@@ -69,12 +69,6 @@ impl Undelivered {
     pub fn rejected(reason: impl fmt::Display) -> Self {
         Self::Rejected {
             reason: reason.to_string(),
-        }
-    }
-
-    pub(super) fn reason(&self) -> &str {
-        match self {
-            Self::Later { reason, .. } | Self::Rejected { reason } => reason,
         }
     }
 }

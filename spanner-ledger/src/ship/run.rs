@@ -27,8 +27,6 @@ pub(super) struct Run {
     pub(super) cursor: Cursor,
     pub(super) shared: Arc<Shared>,
     pub(super) joiner: Joiner,
-    /// How many were rejected in a row.
-    pub(super) rejected: u32,
     /// When the cursor was saved last, or that was tried.
     pub(super) saved: Instant,
     /// Whether that was in vain.
@@ -38,6 +36,16 @@ pub(super) struct Run {
 /// It was asked to end.
 struct Ended;
 
+/// Tells whoever waits for its end, however it ends.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        *lock(&self.0.wish) = Wish::Granted;
+        self.0.changed.notify_all();
+    }
+}
+
 /// What was read at once.
 #[derive(Default)]
 struct Batch {
@@ -45,6 +53,14 @@ struct Batch {
     lost: Lost,
     /// Why there is not more of it.
     fault: Option<ReadError>,
+}
+
+/// What a receiver rejects for good, as long as nobody knows whether it takes anything.
+#[derive(Default)]
+struct Rejected {
+    held: Vec<(Parcel, String)>,
+    /// Whether it took something of the same batch.
+    takes: bool,
 }
 
 /// What was removed before it was shipped.
@@ -56,6 +72,7 @@ struct Lost {
 
 impl Run {
     pub(super) fn run(mut self) {
+        let _over = Over(Arc::clone(&self.shared));
         self.go_on();
         self.save();
     }
@@ -76,7 +93,7 @@ impl Run {
     fn ship(&mut self) -> Result<(), Option<String>> {
         let mut follow = self.follow()?;
         loop {
-            self.goes_on().map_err(|Ended| None)?;
+            let finishing = self.goes_on().map_err(|Ended| None)?;
             let Batch { items, lost, fault } = self.batch(&mut follow);
             if let Some(last) = items.last() {
                 let place = Place {
@@ -84,7 +101,11 @@ impl Run {
                     next: last.sequence + 1,
                     last: Some(last.checksum()),
                 };
-                self.hand_over(&items).map_err(|Ended| None)?;
+                let refused = self.hand_over(&items).map_err(|Ended| None)?;
+                if refused.is_some() {
+                    // With more behind it, if there is more by then.
+                    return Err(refused);
+                }
                 self.count_lost(&lost);
                 self.go(place);
             }
@@ -93,6 +114,10 @@ impl Run {
             }
             self.save_in_time();
             if items.is_empty() {
+                // What was written before it was to finish was there for this look.
+                if finishing {
+                    return Err(None);
+                }
                 self.rest(self.pace.poll).map_err(|Ended| None)?;
             }
         }
@@ -168,63 +193,70 @@ impl Run {
         batch
     }
 
-    /// Delivers a batch; what cannot be said or is rejected is set aside.
-    fn hand_over(&mut self, batch: &[Item]) -> Result<(), Ended> {
-        let mut parcels = Vec::with_capacity(batch.len());
+    /// Delivers a batch; what cannot be said or is rejected is set aside. Answers with why, if
+    /// the receiver took nothing of it: then it is the receiver's fault, and nothing is.
+    fn hand_over(&mut self, batch: &[Item]) -> Result<Option<String>, Ended> {
+        let (mut parcels, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
+            let key = item.key.clone();
             match self.format.encode(item) {
-                Ok(bytes) => parcels.push(Parcel {
-                    key: item.key.clone(),
-                    bytes,
-                }),
-                Err(unsayable) => {
+                Ok(bytes) => parcels.push(Parcel { key, bytes }),
+                Err(fault) => {
                     let bytes = item.stored.clone();
-                    let key = item.key.clone();
-                    self.set_aside(&Parcel { key, bytes }, &unsayable.to_string())?;
+                    unsayable.push((Parcel { key, bytes }, fault.to_string()));
                 }
             }
         }
-        self.deliver(&parcels)
+        let mut rejected = Rejected::default();
+        self.deliver(&parcels, &mut rejected)?;
+        if let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
+            return Ok(Some(reason.clone()));
+        }
+        rejected.held.extend(unsayable);
+        self.set_all_aside(&mut rejected)?;
+        Ok(None)
     }
 
-    fn deliver(&mut self, parcels: &[Parcel]) -> Result<(), Ended> {
+    fn deliver(&mut self, parcels: &[Parcel], rejected: &mut Rejected) -> Result<(), Ended> {
         let mut failures = 0;
-        while !parcels.is_empty() {
+        while !parcels.is_empty() && !rejected.is_broken() {
             let undelivered = match self.receiver.receive(parcels) {
                 Ok(()) => {
+                    rejected.takes = true;
                     self.delivered(parcels.len());
-                    return Ok(());
+                    return self.set_all_aside(rejected);
                 }
                 Err(undelivered) => undelivered,
             };
-            if let Undelivered::Rejected { reason } = &undelivered {
-                if let Some((one, other)) = parcels
-                    .split_at_checked(parcels.len() / 2)
-                    .filter(|halves| !halves.0.is_empty())
-                {
-                    self.deliver(one)?;
-                    return self.deliver(other);
+            match undelivered {
+                Undelivered::Rejected { reason } => {
+                    let (one, other) = parcels.split_at(parcels.len() / 2);
+                    if let ([], [parcel]) = (one, other) {
+                        rejected.held.push((parcel.clone(), reason));
+                        return match rejected.takes {
+                            true => self.set_all_aside(rejected),
+                            false => Ok(()),
+                        };
+                    }
+                    self.deliver(one, rejected)?;
+                    return self.deliver(other, rejected);
                 }
-                if self.rejected < MAX_REJECTED {
-                    self.rejected += 1;
-                    let reason = reason.clone();
-                    return parcels
-                        .iter()
-                        .try_for_each(|parcel| self.set_aside(parcel, &reason));
+                Undelivered::Later { reason, after } => {
+                    failures += 1;
+                    self.wait(failures, &reason, after)?;
                 }
             }
-            failures += 1;
-            let after = match &undelivered {
-                Undelivered::Later { after, .. } => *after,
-                Undelivered::Rejected { .. } => None,
-            };
-            self.wait(failures, undelivered.reason(), after)?;
         }
         Ok(())
     }
 
+    fn set_all_aside(&mut self, rejected: &mut Rejected) -> Result<(), Ended> {
+        let held = std::mem::take(&mut rejected.held);
+        held.iter()
+            .try_for_each(|(parcel, reason)| self.set_aside(parcel, reason))
+    }
+
     fn delivered(&mut self, entries: usize) {
-        self.rejected = 0;
         let mut standing = lock(&self.shared.standing);
         standing.delivered += entries as u64;
         if standing.failing.take().is_some() {
@@ -330,30 +362,37 @@ impl Run {
         self.rest(most.mul_f64(jitter()))
     }
 
-    /// Whether another batch is wanted.
-    fn goes_on(&self) -> Result<(), Ended> {
+    /// Whether another batch is wanted; whether that is to be the last look.
+    fn goes_on(&self) -> Result<bool, Ended> {
         match *lock(&self.shared.wish) {
-            Wish::GoOn => Ok(()),
-            Wish::Finish(until) if Instant::now() < until => Ok(()),
-            Wish::Finish(_) | Wish::Stop => Err(Ended),
+            Wish::GoOn => Ok(false),
+            Wish::Finish(until) if Instant::now() < until => Ok(true),
+            Wish::Finish(_) | Wish::Stop | Wish::Granted => Err(Ended),
         }
     }
 
-    /// Waits, or hears that it is to end.
+    /// Waits, or hears that it is to end, or to finish.
     fn rest(&self, time: Duration) -> Result<(), Ended> {
         let until = Instant::now() + time;
         let mut wish = lock(&self.shared.wish);
         loop {
             let now = Instant::now();
             match *wish {
-                // Nothing is left to be sent, or what is left cannot be.
-                Wish::Finish(_) | Wish::Stop => return Err(Ended),
+                Wish::Stop | Wish::Granted => return Err(Ended),
+                Wish::Finish(_) => return Ok(()),
                 Wish::GoOn if now >= until => return Ok(()),
                 Wish::GoOn => {}
             }
             let waited = self.shared.changed.wait_timeout(wish, until - now);
             wish = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl Rejected {
+    /// Nothing is taken, and so much was asked that nothing will be.
+    const fn is_broken(&self) -> bool {
+        !self.takes && self.held.len() >= MAX_REJECTED
     }
 }
 
@@ -396,6 +435,6 @@ const SAVE: u32 = 25;
 /// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Rejections in a row from which on the receiver is taken for broken.
-const MAX_REJECTED: u32 = 100;
+const MAX_REJECTED: usize = 100;
 /// What is set aside; beyond it nobody looks, and nothing is lost.
 const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;
