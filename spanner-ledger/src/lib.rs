@@ -57,6 +57,7 @@ mod history;
 mod ledger;
 mod log;
 mod notes;
+mod priority;
 mod queue;
 mod reader;
 mod recovery;

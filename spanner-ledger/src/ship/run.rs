@@ -14,6 +14,7 @@ use super::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
 use super::{Format, Pace, Shared, Wish};
 use crate::error::ReadError;
 use crate::files::Files;
+use crate::priority::make_way;
 use crate::waiter::lock;
 
 pub(super) struct Run {
@@ -73,6 +74,7 @@ struct Lost {
 impl Run {
     pub(super) fn run(mut self) {
         let _over = Over(Arc::clone(&self.shared));
+        make_way();
         self.go_on();
         self.save();
     }
