@@ -4,7 +4,7 @@
 //! round, so that whatever else the machine does falls on all of them; each figure is the
 //! median of all rounds. `--rounds N` sets how many (default 8), `--dir PATH` on which disk
 //! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for),
-//! `--records N` how large a ledger is reopened and verified (default 250,000).
+//! `--records N` how large a ledger is reopened and verified (default 1,000,000).
 //!
 //! A record is a decision and its outcome, which are two entries. The peers write the JSON of
 //! both, as one line. What is said to be durable was synced before it was acknowledged.
@@ -73,7 +73,7 @@ impl Options {
     fn read() -> Result<Self, Failure> {
         let mut options = Self {
             rounds: 8,
-            records: 250_000,
+            records: 1_000_000,
             dir: None,
         };
         let mut arguments = std::env::args().skip(1);
