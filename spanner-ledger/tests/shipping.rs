@@ -221,6 +221,7 @@ fn goes_on_where_it_was() {
     }
 }
 
+/// AUD-08.
 #[test]
 fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
     let stock = Stock::of(1);
@@ -239,6 +240,7 @@ fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
     assert_eq!((standing.delivered, standing.set_aside), (0, 0));
 }
 
+/// AUD-30.
 #[test]
 fn poison_is_set_aside_and_the_rest_arrives() {
     let stock = Stock::of(40);
@@ -543,6 +545,7 @@ fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives
 
 const DIR: &str = "SPANNER_SHIP_DIR";
 
+/// AUD-29.
 #[test]
 fn nothing_is_left_out_when_the_process_is_killed() {
     let stock = Stock::of(2_000);

@@ -340,6 +340,7 @@ mod tests {
         assert_eq!(mode("ledger/one"), 0o600);
     }
 
+    /// AUD-28.
     #[test]
     fn is_not_written_where_others_could_turn_it_elsewhere() {
         use std::os::unix::fs::symlink;

@@ -58,6 +58,7 @@ const ELSEWHERE: &str = "a server keeps it, which decides what a sync and a lock
 mod tests {
     use super::*;
 
+    /// AUD-32.
     #[test]
     fn doubts_memory_containers_and_servers_but_no_disk() {
         assert_eq!(of(0xef53), None, "ext4");

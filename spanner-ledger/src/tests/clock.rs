@@ -28,6 +28,7 @@ fn happens(ledger: &Ledger) {
     block_on(ledger.event("test.happened", Value::Null).unwrap()).unwrap();
 }
 
+/// AUD-22.
 #[test]
 fn an_entry_says_that_the_clock_was_set() {
     let sim = Sim::default();

@@ -538,6 +538,7 @@ fn another_key_is_taken_and_both_are_listed() {
     assert_eq!(told.last(), Some(&key.verifier().to_string().into()));
 }
 
+/// AUD-21.
 #[test]
 fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
     let sim = Sim::default();

@@ -9,6 +9,7 @@ use super::{Service, block_on, entries, options, settled, until};
 use crate::files::sim::{Kind, Sim, Trouble};
 use crate::{Durability, Entry};
 
+/// AUD-11.
 #[test]
 fn fails_exactly_those_who_wait_when_a_call_fails() {
     let kinds = [Kind::Fail(ErrorKind::Other), Kind::Half];

@@ -306,6 +306,7 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
     assert!(String::from_utf8(stored).unwrap().contains(tag));
 }
 
+/// AUD-02, AUD-03.
 #[test]
 fn reads_well_and_lets_nobody_forge_a_line() {
     let told = told();

@@ -126,6 +126,7 @@ mod tests {
         }
     }
 
+    /// AUD-06.
     #[test]
     fn what_is_kept_is_bounded() {
         let mut headers = HeaderMap::new();

@@ -140,6 +140,7 @@ async fn an_inner_error_is_the_models_failure() {
     );
 }
 
+/// AUD-25.
 #[tokio::test]
 async fn a_panic_behind_the_guard_is_recorded() {
     let sink = MemorySink::new();
@@ -172,6 +173,7 @@ async fn a_client_that_leaves_while_the_model_works_is_recorded_once() {
     assert_eq!(ends(&sink), (OutcomeClass::ClientLeft, Finish::ClientLeft));
 }
 
+/// AUD-24.
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_the_answer_is_recorded_once() {
     let sink = MemorySink::new();

@@ -35,6 +35,7 @@ fn canary(place: &str) -> String {
     format!("canary-{place}-7f3a9c")
 }
 
+/// AUD-07.
 #[tokio::test]
 async fn no_canary_gets_into_records_exports_logs_metrics_or_refusals() {
     let stage = Stage::set().await;
