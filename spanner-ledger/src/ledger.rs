@@ -448,10 +448,10 @@ impl Builder {
 
     fn prune_by_itself(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
         let (closing, closed) = channel();
-        let (keeping, pace) = (self.keeping, self.pace.prune);
+        let (keeping, pace, wall) = (self.keeping, self.pace.prune, self.wall);
         let thread = thread::Builder::new()
             .name("spanner-ledger-retention".to_owned())
-            .spawn(move || keeping.run(&pruner, &closed, pace))?;
+            .spawn(move || keeping.run(&pruner, &closed, pace, wall))?;
         Ok((closing, thread))
     }
 

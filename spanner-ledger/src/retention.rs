@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use spanner_core::{RecordId, SinkFault};
 
+use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::evidence::{SharedProgress, Tree, leaf};
@@ -48,7 +49,7 @@ pub struct Retention {
 }
 
 /// What was pruned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pruned {
     /// Entries below this are gone, but for those that are kept; what was gone before counts.
@@ -57,6 +58,9 @@ pub struct Pruned {
     pub kept: u64,
     /// How many segments went this time.
     pub segments: u64,
+    /// The shipment without which more would have gone: it has not delivered it, or is none
+    /// any more and has left its cursor in the folder `ship`.
+    pub held_by: Option<String>,
 }
 
 /// Why a ledger could not be pruned. Nothing went that is not written down.
@@ -138,26 +142,32 @@ impl Pruner {
     /// Lets go of what the retention lets go.
     pub(crate) fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
         let _alone = lock(&self.alone);
-        let below = match retention.delivered {
-            true => undelivered(&self.dir).unwrap_or(u64::MAX),
-            false => u64::MAX,
+        let behind = match retention.delivered {
+            true => undelivered(&self.dir),
+            false => None,
         };
+        let below = behind.as_ref().map_or(u64::MAX, |(_, next)| *next);
         let files = lock(&self.files).clone();
         let files = files.ok_or(PruneError::Unrecorded(SinkFault::Closed))?;
         let signed = || {
             let signed = self.progress.checkpoint_now(self.patience);
             signed.ok_or(PruneError::Unsigned)
         };
-        let plan = Plan::of(&files, retention, signed()?.size().min(below))?;
+        let (plan, held) = Plan::of(&files, retention, signed()?.size().min(below))?;
+        let held_by = behind.filter(|_| held).map(|(shipment, _)| shipment);
         let Some(plan) = plan else {
-            return Ok(Pruned::default());
+            return Ok(Pruned {
+                held_by,
+                ..Pruned::default()
+            });
         };
         let payload = plan.event().payload();
         let payload = payload.map_err(|fault| PruneError::Io(fault.into()))?;
         let stored = self.queue.push_event(payload, self.patience);
         stored.map_err(PruneError::Unrecorded)?;
         signed()?;
-        plan.carry_out()
+        let pruned = plan.carry_out()?;
+        Ok(Pruned { held_by, ..pruned })
     }
 }
 
@@ -181,17 +191,39 @@ impl Keeping {
 
     /// Prunes from time to time until the ledger is closed. What a shipment has not delivered
     /// stays.
-    pub(crate) fn run(self, pruner: &Pruner, closed: &Receiver<()>, pace: Duration) {
+    pub(crate) fn run(
+        self,
+        pruner: &Pruner,
+        closed: &Receiver<()>,
+        pace: Duration,
+        wall: fn() -> Timestamp,
+    ) {
         let mut wait = pace.min(FIRST_LOOK);
+        let (mut clock, mut held_by) = (Clock::new(wall), None);
         while closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             wait = pace;
-            match pruner.prune(&self.retention(Timestamp::now())) {
-                Ok(pruned) if pruned.segments > 0 => tracing::info!(
-                    segments = pruned.segments,
-                    before = pruned.before,
-                    "old segments of the ledger went"
-                ),
-                Ok(_) => {}
+            if clock.look().is_some() {
+                // What is old by a clock that was just set may not be.
+                continue;
+            }
+            match pruner.prune(&self.retention(wall())) {
+                Ok(pruned) => {
+                    if pruned.segments > 0 {
+                        let Pruned {
+                            segments, before, ..
+                        } = pruned;
+                        tracing::info!(segments, before, "old segments of the ledger went");
+                    }
+                    if pruned.held_by != held_by
+                        && let Some(shipment) = &pruned.held_by
+                    {
+                        tracing::warn!(
+                            shipment,
+                            "old segments of the ledger stay, since this shipment has not delivered them; if there is no such shipment any more, remove its cursor from the folder `ship`"
+                        );
+                    }
+                    held_by = pruned.held_by;
+                }
                 Err(fault) => {
                     let why = std::error::Error::source(&fault).map(ToString::to_string);
                     tracing::warn!(%fault, ?why, "the ledger was not pruned; it is tried again");
@@ -212,12 +244,12 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Chooses what goes below a sequence up to which all is signed, and writes down what is
-    /// kept. `None` if nothing goes.
+    /// kept; nothing, if nothing goes. Says whether more would go if it were not for the limit.
     pub(crate) fn of(
         files: &Arc<dyn Files>,
         retention: &Retention,
         limit: u64,
-    ) -> Result<Option<Self>, PruneError> {
+    ) -> Result<(Option<Self>, bool), PruneError> {
         let firsts = segments(files).map_err(PruneError::Read)?;
         let mut gone = 0;
         let sizes: io::Result<Vec<u64>> = firsts
@@ -227,27 +259,39 @@ impl Plan {
         let sizes = sizes.map_err(PruneError::Io)?;
         let mut bytes: u64 = sizes.iter().sum();
         let successors = firsts.iter().skip(1);
-        for (size, successor) in sizes.iter().zip(successors) {
+        let mut held = false;
+        for ((size, first), successor) in sizes.iter().zip(&firsts).zip(successors) {
             let left = (firsts.len() - gone) as u64;
             let over = retention.bytes.is_some_and(|most| bytes > most)
                 || retention.segments.is_some_and(|most| left > most.max(1));
+            // Both ends: what a wrong clock wrote beside it makes nothing old.
+            let ends = [*first, *successor];
             let old = match retention.before {
-                Some(before) if !over => begins(files, *successor)
-                    .map_err(PruneError::Read)?
-                    .is_some_and(|time| time <= before),
+                Some(before) if !over => {
+                    let mut are_old = true;
+                    for end in ends {
+                        let begun = begins(files, end).map_err(PruneError::Read)?;
+                        are_old &= begun.is_some_and(|time| time <= before);
+                    }
+                    are_old
+                }
                 _ => false,
             };
-            if *successor > limit || !(over || old) {
+            if !(over || old) {
+                break;
+            }
+            if *successor > limit {
+                held = true;
                 break;
             }
             bytes -= size;
             gone += 1;
         }
         let (Some(going), Some(end)) = (firsts.get(..gone), firsts.get(gone)) else {
-            return Ok(None);
+            return Ok((None, held));
         };
         if going.is_empty() {
-            return Ok(None);
+            return Ok((None, held));
         }
         let mut plan = Self {
             files: Arc::clone(files),
@@ -260,7 +304,7 @@ impl Plan {
             ReadError::Io { source, .. } => PruneError::Io(source),
             fault => PruneError::Read(fault),
         })?;
-        Ok(Some(plan))
+        Ok((Some(plan), held))
     }
 
     /// The entry that says so.
@@ -285,6 +329,7 @@ impl Plan {
             before: *end,
             kept: self.kept,
             segments: self.segments.len() as u64,
+            held_by: None,
         })
     }
 

@@ -52,6 +52,9 @@ impl Reader {
             let Entry::Decision(decision) = numbered?.entry else {
                 continue;
             };
+            if decision.time > now {
+                continue;
+            }
             let Some(aging) = AgingCredential::of(&decision, now) else {
                 continue;
             };

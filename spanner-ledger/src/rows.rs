@@ -100,23 +100,38 @@ impl Rows {
 
     /// Looks for the outcomes of all that wait; of what has none, nothing more is expected.
     fn look_ahead(&mut self) {
-        let ahead = self.reader.outcomes(self.next);
-        let is_whole =
-            |it: &Result<Numbered, ReadError>| matches!(it, Ok(_) | Err(ReadError::Unknown { .. }));
-        // Damage there is met, and told, once the rows before it were given out.
-        let ahead = ahead.into_iter().flatten().take_while(is_whole);
-        for numbered in ahead.flatten() {
-            if let Entry::Outcome(outcome) = numbered.entry {
-                self.end(*outcome);
-            }
-            if self.places.is_empty() {
-                return;
-            }
+        if let Err(fault) = self.find_outcomes() {
+            // What cannot be read now may be read a moment later: those that wait are not open
+            // because of it.
+            self.waiting.clear();
+            (self.is_over, self.fault) = (true, Some(fault));
         }
         self.places.clear();
         for (_, is_expected) in &mut self.waiting {
             *is_expected = false;
         }
+    }
+}
+
+impl Rows {
+    fn find_outcomes(&mut self) -> Result<(), ReadError> {
+        for numbered in self.reader.outcomes(self.next)? {
+            match numbered {
+                Ok(numbered) => {
+                    if let Entry::Outcome(outcome) = numbered.entry {
+                        self.end(*outcome);
+                    }
+                }
+                Err(ReadError::Unknown { .. }) => {}
+                Err(fault @ ReadError::Io { .. }) => return Err(fault),
+                // Damage is met, and told, once the rows before it were given out.
+                Err(_) => break,
+            }
+            if self.places.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

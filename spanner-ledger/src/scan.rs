@@ -431,7 +431,7 @@ impl Current {
                     let frame = Frame::decode(&salt, frame);
                     rest.testified |= frame.is_some_and(|frame| frame.durable > sequence);
                     // Bytes that only look like frames, over and over, are no accident.
-                    if checked > MAX_CHECKED {
+                    if checked > MAX_CHECKED + length {
                         return Err(damaged());
                     }
                 }

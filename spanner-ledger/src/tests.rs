@@ -71,9 +71,13 @@ impl Service {
     }
 
     fn of(builder: Builder, sim: &Sim) -> Result<Self, OpenError> {
+        Self::at(builder, sim, 1_795_000_000)
+    }
+
+    fn at(builder: Builder, sim: &Sim, second: i64) -> Result<Self, OpenError> {
         let ledger = open(builder, sim)?;
         // Every opening has identifiers of its own.
-        let time = 1_795_000_000 + i64::try_from(ledger.recovery().next).unwrap();
+        let time = second + i64::try_from(ledger.recovery().next).unwrap();
         let host = Fixed::at("2026-11-23T12:00:00Z");
         host.set(jiff::Timestamp::from_second(time).unwrap());
         let witness = Witness {

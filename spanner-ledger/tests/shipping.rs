@@ -300,6 +300,36 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
     assert!(!stock.dir().join("ship/test.dead.jsonl").exists());
 }
 
+/// However many are rejected in a row, and however few go out at once.
+#[test]
+fn what_is_rejected_in_a_row_does_not_hold_up_what_is_not() {
+    for batch in [1, 10, 500] {
+        let stock = Stock::of(160);
+        let is_poison = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap() < 150;
+        let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
+            true => Answer::Reject,
+            false => Answer::Take,
+        });
+        let shipping = shipment(&stock.dir(), receiver)
+            .batch(batch)
+            .start()
+            .unwrap();
+        until(&seen, 160);
+        until_set_aside(&shipping, 150);
+        let standing = shipping.finish(PATIENCE);
+        assert_eq!(
+            (standing.set_aside, standing.failing),
+            (150, None),
+            "{batch}"
+        );
+    }
+}
+
+fn until_set_aside(shipping: &Shipping, count: u64) {
+    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    assert!(standings.any(|it| it.set_aside == count));
+}
+
 #[test]
 fn what_was_written_before_the_end_is_sent_before_it() {
     for _ in 0..20 {

@@ -63,7 +63,8 @@ impl Keeper {
         loop {
             let stage = self.progress.wait(pace, self.failed);
             pace = self.pace;
-            if !stage.full {
+            // Whoever waits for one lets old segments go: that makes room.
+            if !stage.full || stage.is_awaited() {
                 let kept = self.round(stage.durable);
                 self.tell(&kept);
             }

@@ -121,9 +121,13 @@ impl Stage {
         self.checkpoint.as_ref().map_or(0, Checkpoint::size)
     }
 
+    /// Somebody waits for a checkpoint.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.wanted > self.size()
+    }
+
     /// Somebody waits for what can be signed now.
     fn wants_more(&self) -> bool {
-        let size = self.size();
-        self.wanted > size && self.durable > size
+        self.is_awaited() && self.durable > self.size()
     }
 }

@@ -78,8 +78,14 @@ impl CheckpointFile {
 impl CheckpointSink for CheckpointFile {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         let text = format!("{}\n", checkpoint.note());
-        self.file.write_all(text.as_bytes())?;
-        self.file.sync_data()
+        let before = self.file.metadata()?.len();
+        let shipped = self.file.write_all(text.as_bytes());
+        let shipped = shipped.and_then(|()| self.file.sync_data());
+        if shipped.is_err() {
+            // Half of it would spoil the next one. If even that fails, so does what follows.
+            self.file.set_len(before)?;
+        }
+        shipped
     }
 
     fn newest(&mut self) -> io::Result<Option<String>> {
@@ -149,6 +155,30 @@ mod tests {
 
     use super::*;
     use crate::SigningKey;
+
+    #[test]
+    fn half_a_checkpoint_is_taken_back_when_writing_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("checkpoints");
+        let key = SigningKey::generate("example.com/ledger").unwrap();
+        let keys = [key.verifier().clone()];
+        let mut file = CheckpointFile::append(&path).unwrap();
+        let sign = |size| Checkpoint::sign(&key, size, Hash([1; 32])).unwrap();
+        file.ship(&sign(1)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        // Opened for reading only, it cannot be written.
+        let writable = std::mem::replace(&mut file.file, fs::File::open(&path).unwrap());
+        assert!(file.ship(&sign(2)).is_err());
+        file.file = writable;
+        assert_eq!(fs::read(&path).unwrap(), whole);
+        file.ship(&sign(3)).unwrap();
+        let read = fs::read_to_string(&path).unwrap();
+        let sizes = Checkpoint::verify_all(&read, &keys).unwrap();
+        assert_eq!(
+            sizes.iter().map(Checkpoint::size).collect::<Vec<_>>(),
+            [1, 3]
+        );
+    }
 
     #[test]
     fn a_checkpoint_that_a_crash_cut_is_cut_off() {

@@ -96,18 +96,26 @@ impl Cursor {
     }
 }
 
-/// What the shipments of a ledger have all delivered ends here, if there are any. One whose
-/// cursor cannot be read has delivered nothing.
-pub(crate) fn undelivered(ledger: &Path) -> Option<u64> {
-    let folder = fs::read_dir(ledger.join("ship")).ok()?;
-    let paths = folder.filter_map(|file| file.ok().map(|file| file.path()));
-    let cursors = paths.filter(|path| path.extension().is_some_and(|it| it == "cursor"));
-    let next = |path: PathBuf| {
-        let text = fs::read(path).ok()?;
-        let place = serde_json::from_slice::<Place>(&text).ok()?;
-        Some(place.next)
+/// The shipment of a ledger that has delivered least, and what it is to deliver next. One whose
+/// cursor cannot be read has delivered nothing, and so have all if they cannot be listed.
+pub(crate) fn undelivered(ledger: &Path) -> Option<(String, u64)> {
+    let nothing = |name: &str| (name.to_owned(), 0);
+    let folder = match fs::read_dir(ledger.join("ship")) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => return Some(nothing("?")),
     };
-    cursors.map(|path| next(path).unwrap_or(0)).min()
+    let cursors = folder.filter_map(|file| {
+        let Ok(file) = file else {
+            return Some(nothing("?"));
+        };
+        let name = file.file_name();
+        let name = name.to_str()?.strip_suffix(".cursor")?;
+        let text = fs::read(file.path()).ok();
+        let place = text.and_then(|text| serde_json::from_slice::<Place>(&text).ok());
+        Some((name.to_owned(), place.map_or(0, |place| place.next)))
+    });
+    cursors.min_by_key(|(_, next)| *next)
 }
 
 impl Place {

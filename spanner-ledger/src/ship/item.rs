@@ -58,7 +58,7 @@ impl Joiner {
                 self.keep(decision);
                 None
             }
-            Some(Entry::Outcome(outcome)) => self.decisions.remove(&outcome.id),
+            Some(Entry::Outcome(outcome)) => self.decisions.get(&outcome.id).cloned(),
             _ => None,
         };
         let checksum = crc32c::crc32c(&payload);
@@ -72,6 +72,10 @@ impl Joiner {
     }
 
     fn keep(&mut self, decision: &Decision) {
+        // Read once more, after a batch was refused.
+        if self.decisions.contains_key(&decision.id) {
+            return;
+        }
         if self.order.len() >= MAX_OPEN
             && let Some(oldest) = self.order.pop_front()
         {
@@ -86,3 +90,33 @@ impl Joiner {
 /// Requests that are under way at once, of a busy service; some 2 KiB each. An outcome whose
 /// decision is not among them goes out without it.
 const MAX_OPEN: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use spanner_core::record::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn an_outcome_that_is_read_again_still_has_its_decision() {
+        let decision = include_str!("../../tests/data/entries.jsonl")
+            .lines()
+            .next()
+            .unwrap();
+        let decision: Entry = serde_json::from_str(decision).unwrap();
+        let Entry::Decision(decided) = &decision else {
+            panic!("the first entry is a decision");
+        };
+        let outcome = Outcome::crashed(decided.id, Timestamp::UNIX_EPOCH);
+        let outcome = Entry::Outcome(Box::new(outcome));
+        let mut joiner = Joiner::default();
+        for _ in 0..3 {
+            joiner.item("o", 0, decision.payload().unwrap());
+            for _ in 0..2 {
+                let item = joiner.item("o", 1, outcome.payload().unwrap());
+                assert_eq!(item.decision.as_deref(), Some(&**decided));
+            }
+        }
+        assert_eq!(joiner.order.len(), 1);
+    }
+}

@@ -11,8 +11,8 @@
 //!    twice as long, to a minute, never at the same beat as others.
 //! 4. What a receiver rejects for good is found by sending it alone, set aside in a file
 //!    beside the cursor (`ship/NAME.dead.jsonl`), and counted, once the receiver takes
-//!    something of the same batch. One that takes nothing is taken for broken: it is waited
-//!    for, and nothing is set aside.
+//!    something of the same batch, be it the last. One that takes nothing is taken for broken:
+//!    it is waited for, and nothing is set aside.
 //! 5. Entries that retention removed before they were shipped are counted as lost.
 //! 6. While the cursor cannot be saved, on a full disk, entries go on being shipped, and some
 //!    of them again after a restart. What would have to be set aside, and cannot be, holds up
@@ -226,6 +226,7 @@ impl Shipment {
             cursor,
             shared: Arc::clone(&shared),
             joiner: Joiner::default(),
+            stretch: 0,
             saved: Instant::now(),
             unsavable: false,
         };

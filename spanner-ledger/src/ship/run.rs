@@ -28,6 +28,9 @@ pub(super) struct Run {
     pub(super) cursor: Cursor,
     pub(super) shared: Arc<Shared>,
     pub(super) joiner: Joiner,
+    /// How often the batch was doubled, since all of it is rejected: what comes behind it may
+    /// not be.
+    pub(super) stretch: u32,
     /// When the cursor was saved last, or that was tried.
     pub(super) saved: Instant,
     /// Whether that was in vain.
@@ -173,7 +176,9 @@ impl Run {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         let Place { origin, next, .. } = self.cursor.place.clone();
         let mut due = next;
-        while batch.items.len() < self.pace.batch && bytes < MAX_BATCH_BYTES {
+        let most = self.pace.batch.saturating_mul(1 << self.stretch);
+        let most_bytes = MAX_BATCH_BYTES << self.stretch.min(MOST_STRETCH_BYTES);
+        while batch.items.len() < most && bytes < most_bytes {
             let stored = match follow.step() {
                 Ok(Some(stored)) => stored,
                 Ok(None) => break,
@@ -190,7 +195,8 @@ impl Run {
         }
         let mut standing = lock(&self.shared.standing);
         standing.oldest = batch.items.first().and_then(Item::time);
-        standing.undelivered = due - next;
+        // A fault may have taken back what was read: then it begins earlier.
+        standing.undelivered = due.saturating_sub(next);
         drop(standing);
         batch
     }
@@ -211,9 +217,19 @@ impl Run {
         }
         let mut rejected = Rejected::default();
         self.deliver(&parcels, &mut rejected)?;
-        if let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
-            return Ok(Some(reason.clone()));
+        while let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
+            // All before it were rejected. Does it take the last one, at least?
+            let (_, rest) = parcels.split_at(rejected.held.len().min(parcels.len()));
+            let last = rest.last().map(std::slice::from_ref);
+            if last.is_none_or(|last| self.receiver.receive(last).is_err()) {
+                self.stretch = (self.stretch + 1).min(MOST_STRETCH);
+                return Ok(Some(reason.clone()));
+            }
+            rejected.takes = true;
+            self.set_all_aside(&mut rejected)?;
+            self.deliver(rest, &mut rejected)?;
         }
+        self.stretch = 0;
         rejected.held.extend(unsayable);
         self.set_all_aside(&mut rejected)?;
         Ok(None)
@@ -438,5 +454,8 @@ const SAVE: u32 = 25;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// Rejections in a row from which on the receiver is taken for broken.
 const MAX_REJECTED: usize = 100;
+/// How often a batch is doubled at most, in entries and in bytes.
+const MOST_STRETCH: u32 = 12;
+const MOST_STRETCH_BYTES: u32 = 3;
 /// What is set aside; beyond it nobody looks, and nothing is lost.
 const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;

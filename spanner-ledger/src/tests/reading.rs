@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Service, options, reader, until};
 use crate::files::sim::Sim;
+use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::log::{Log, SegmentSize};
 use crate::ship::Format;
 use crate::{Durability, Reader, Retention, Row, Selection, csv, table};
@@ -157,4 +158,36 @@ fn every_reading_says_that_requests_were_pruned() {
     }
     let exported = reader.export(Format::Ocsf, &all, &mut Vec::new()).unwrap();
     assert_eq!(exported.notes.pruned, pruned.before);
+}
+
+/// Nobody but somebody who writes the files decides an identifier twice.
+#[test]
+fn a_decision_that_stands_there_twice_ends_nothing() {
+    let sim = Sim::default();
+    let service = Service::of(options().segment_bytes(1024 * 1024), &sim).unwrap();
+    for _ in 0..20 {
+        drop(service.allow().unwrap());
+    }
+    service.ledger.close().unwrap();
+    sim.harm("00000000000000000000.seg", |bytes| {
+        let header = Header::decode(bytes).unwrap();
+        let (mut payloads, mut at) = (Vec::new(), HEADER_BYTES);
+        while let Some(frame) = Frame::decode(&header.salt, &bytes[at..]) {
+            at += frame.bytes();
+            payloads.push(frame.payload.to_vec());
+        }
+        payloads.insert(1, payloads[1].clone());
+        bytes.truncate(HEADER_BYTES);
+        for (sequence, payload) in (0..).zip(&payloads) {
+            let frame = Frame {
+                sequence,
+                durable: sequence,
+                payload,
+            };
+            frame.encode(&header.salt, bytes);
+        }
+    });
+    for most in 1..8 {
+        assert_eq!(rows(&reader(&sim), most).len(), 21, "{most}");
+    }
 }

@@ -331,3 +331,38 @@ fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
     assert!(pruned() <= 150);
     assert!(Ledger::read(&dir).unwrap().verify().verdict.is_sound());
 }
+
+/// What is beside it was written in 1970, before the clock was set; that makes nothing old.
+#[test]
+fn a_wrong_clock_makes_nothing_old() {
+    let sim = Sim::default();
+    let service = Service::at(options(), &sim, 0).unwrap();
+    drop(fill(&service));
+    service.ledger.checkpoint_now().unwrap();
+    let year: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
+    let pruned = service
+        .ledger
+        .prune(&Retention::new().before(year))
+        .unwrap();
+    assert_eq!(pruned.segments, 0, "its first entry is of today");
+    service.ledger.close().unwrap();
+}
+
+#[test]
+fn a_full_disk_is_relieved_by_what_may_go() {
+    let sim = Sim::default();
+    let mut builder = options();
+    builder.keeping.bytes = Some(1024 * 1024);
+    builder.pace.prune = Duration::from_secs(3600);
+    let service = Service::of(builder, &sim).unwrap();
+    drop(fill(&service));
+    sim.capacity(Some(sim.used()));
+    until(|| service.allow().is_err() && service.ledger.is_full());
+    let pruned = service.ledger.prune(&Retention::new().segments(2)).unwrap();
+    assert!(pruned.segments > 3, "{pruned:?}");
+    // Segments as small as these make no room for the reserve.
+    sim.capacity(None);
+    until(|| service.allow().is_ok());
+    service.ledger.close().unwrap();
+    assert!(reader(&sim).verify().verdict.is_sound());
+}

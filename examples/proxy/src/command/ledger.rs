@@ -453,7 +453,9 @@ fn retention(
     let mut retention = Retention::new();
     if let Some(days) = older_than {
         let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-        retention = retention.before(Timestamp::now() - age);
+        let before = Timestamp::now().checked_sub(age);
+        let before = before.map_err(|_| format!("nothing is older than {days} days"))?;
+        retention = retention.before(before);
     }
     if let Some(segments) = segments {
         retention = retention.segments(segments);

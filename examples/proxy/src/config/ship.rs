@@ -77,6 +77,17 @@ pub(super) fn read(top: Fields<'_>, base: &Path) -> Vec<ShipConfig> {
             let advice = "give each a `name` of its own: its cursor is called so";
             table.page.problem(table.at("name"), what, advice);
         }
+        let file = |ship: &ShipConfig| match &ship.destination {
+            Destination::File(path) => Some(path.clone()),
+            _ => None,
+        };
+        if let Some(path) = file(&ship)
+            && all.iter().any(|other| file(other).as_ref() == Some(&path))
+        {
+            let what = format!("another `[[ship]]` writes to `{}` as well", path.display());
+            let advice = "give each a file of its own: each cuts off what a crash left of its own";
+            table.page.problem(table.at("file"), what, advice);
+        }
         all.push(ship);
     }
     all
@@ -197,7 +208,15 @@ fn elsewhere(fields: Fields<'_>, format: Format, base: &Path) -> Option<Destinat
     if let Some(file) = fields.text("file") {
         return Some(Destination::File(within(base, file.value)));
     }
-    if fields.table.contains_key("stdout") {
+    if let Some(stdout) = fields.flag("stdout") {
+        if !stdout {
+            let what = "`stdout = false` sends nothing anywhere";
+            fields.page.problem(
+                fields.at("stdout"),
+                what.to_owned(),
+                "leave it out, and name another place",
+            );
+        }
         return Some(Destination::Stdout);
     }
     let url = fields.text("url")?;

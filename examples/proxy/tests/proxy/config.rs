@@ -241,6 +241,18 @@ name = "nobody"
 to = "jsonl"
 stdout = true
 ca = "ca.pem"
+[[ship]]
+name = "one"
+to = "ocsf"
+file = "d"
+[[ship]]
+name = "other"
+to = "jsonl"
+file = "d"
+[[ship]]
+name = "silent"
+to = "jsonl"
+stdout = false
 "#;
     let expected = [
         "10:6: `splunk` is no form that entries are sent in; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
@@ -257,6 +269,8 @@ ca = "ca.pem"
         "46:6: `ca` is for syslog over TLS; ",
         "51:6: `nowhere.pem`: ",
         "56:6: `ca` is for syslog over TLS; ",
+        "64:8: another `[[ship]]` writes to ",
+        "68:10: `stdout = false` sends nothing anywhere; ",
     ];
     check(text, &expected).await;
 }
