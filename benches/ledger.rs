@@ -11,23 +11,20 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use futures_executor::block_on;
 use rusqlite::Connection;
-use spanner_core::record::{Decision, Outcome};
-use spanner_core::testing::{Fixed, Rules};
-use spanner_core::{
-    Acknowledgement, Action, Arrival, AuditSink, Caller, Count, Gate, Receipt, RecordId, Resource,
-    Room, SinkFault, Target, Timestamp,
-};
+use spanner_core::record::Outcome;
+use spanner_core::{Acknowledgement, AuditSink, Room, SinkFault};
 use spanner_ledger::{Durability, Entry, Ledger};
+
+mod sample;
+
+use sample::Sample;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,6 +32,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const TURN: Duration = Duration::from_millis(250);
 /// What waits for one sync in the variants that write in batches.
 const BATCH: usize = 256;
+
 fn main() -> Result<(), Failure> {
     let options = Options::read()?;
     let folder = match &options.dir {
@@ -42,13 +40,14 @@ fn main() -> Result<(), Failure> {
         None => tempfile::tempdir()?,
     };
     let sample = Sample::new()?;
+    let line = line(&sample)?;
     println!(
         "{} rounds of {} ms; medians; a record has {} bytes of JSON\n",
         options.rounds,
         TURN.as_millis(),
-        sample.line.len()
+        line.len()
     );
-    let mut variants = variants(folder.path(), &sample)?;
+    let mut variants = variants(folder.path(), &sample, &line)?;
     for round in 0..=options.rounds {
         for variant in &mut variants {
             let turn = (variant.turn)()?;
@@ -96,74 +95,13 @@ impl Options {
     }
 }
 
-/// A record as a service makes it.
-#[derive(Clone)]
-struct Sample {
-    decision: Decision,
-    outcome: Outcome,
-    line: Vec<u8>,
-}
-
-impl Sample {
-    fn new() -> Result<Self, Failure> {
-        let shelf = Shelf::default();
-        let host = Fixed::at("2026-11-23T12:00:00Z");
-        let environment = "production".parse()?;
-        let gate = Gate::new(
-            "chat",
-            environment,
-            Rules::allow(|_| true),
-            shelf.clone(),
-            host,
-        );
-        let model = Resource::model("acme/sentiment".parse()?);
-        let decided = gate.open(Arrival::new()).decide(
-            Caller::for_test("alice"),
-            Target::one(Action::Generate, model),
-        );
-        let permit = block_on(decided.recorded()).map_err(|_| "the sample was refused")?;
-        let mut settlement = permit.forward();
-        settlement.head(200);
-        settlement.finish();
-        let taken = shelf.0.lock().map_err(|_| "the shelf is broken")?.take();
-        let decision = taken.ok_or("nothing was recorded")?;
-        let outcome = Outcome::crashed(decision.id, Timestamp::UNIX_EPOCH);
-        let mut line = serde_json::to_vec(&Entry::Decision(Box::new(decision.clone())))?;
-        line.extend(serde_json::to_vec(&Entry::Outcome(Box::new(
-            outcome.clone(),
-        )))?);
-        line.push(b'\n');
-        Ok(Self {
-            decision,
-            outcome,
-            line,
-        })
-    }
-
-    fn numbered(&self, number: u128) -> (Decision, Outcome) {
-        let (mut decision, mut outcome) = (self.decision.clone(), self.outcome.clone());
-        decision.id = RecordId::from_u128(number);
-        outcome.id = decision.id;
-        (decision, outcome)
-    }
-}
-
-/// Keeps the last decision.
-#[derive(Clone, Default)]
-struct Shelf(Arc<Mutex<Option<Decision>>>);
-
-impl AuditSink for Shelf {
-    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
-        if let Ok(mut shelf) = self.0.lock() {
-            *shelf = Some(decision);
-        }
-        Ok(Receipt {
-            acknowledged: Box::pin(std::future::ready(Ok(()))),
-            room: Room::new(drop),
-        })
-    }
-
-    fn count(&self, _: Count) {}
+/// The JSON of a decision and its outcome, on a line.
+fn line(sample: &Sample) -> Result<Vec<u8>, Failure> {
+    let Sample { decision, outcome } = sample.clone();
+    let mut line = serde_json::to_vec(&Entry::Decision(Box::new(decision)))?;
+    line.extend(serde_json::to_vec(&Entry::Outcome(Box::new(outcome)))?);
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Something that is measured.
@@ -216,7 +154,7 @@ impl Variant {
     }
 }
 
-fn variants(folder: &Path, sample: &Sample) -> Result<Vec<Variant>, Failure> {
+fn variants(folder: &Path, sample: &Sample, line: &[u8]) -> Result<Vec<Variant>, Failure> {
     let ledgers = [
         (Durability::PowerLoss, "synced", 1),
         (Durability::PowerLoss, "synced", 64),
@@ -236,16 +174,16 @@ fn variants(folder: &Path, sample: &Sample) -> Result<Vec<Variant>, Failure> {
     for batch in [1, BATCH] {
         let name = format!("append and fdatasync, {batch} at once");
         let file = File::create(folder.join(format!("plain{batch}")))?;
-        let turn = appending(file, sample.line.clone(), batch);
+        let turn = appending(file, line.to_vec(), batch);
         variants.push(Variant::new(name, "synced", turn));
     }
     for batch in [1, BATCH] {
         let name = format!("SQLite, WAL, FULL, {batch} in a transaction");
         let path = folder.join(format!("sqlite{batch}"));
-        let turn = inserting(&path, sample.line.clone(), batch)?;
+        let turn = inserting(&path, line.to_vec(), batch)?;
         variants.push(Variant::new(name, "synced", turn));
     }
-    let turn = logging(folder, sample.line.clone());
+    let turn = logging(folder, line.to_vec());
     variants.push(Variant::new(
         "tracing-appender",
         "queued, never synced",
@@ -387,24 +325,8 @@ fn report(variants: &[Variant]) {
 
 /// Reopens and verifies a ledger of some size, which was not closed well.
 fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
-    let ledger = Ledger::builder(dir)
-        .durability(Durability::Relaxed)
-        .open()?;
-    for number in 1..=records {
-        let (decision, outcome) = sample.numbered(number.into());
-        let receipt = loop {
-            match ledger.record(decision.clone()) {
-                Err(SinkFault::Full) => thread::yield_now(),
-                receipt => break receipt?,
-            }
-        };
-        // One in a thousand is left open, to be closed on reopening.
-        if number % 1000 > 0 {
-            receipt.room.fill(outcome);
-        }
-    }
-    ledger.close()?;
-    drop(ledger);
+    // One in a thousand is left open, to be closed on reopening.
+    sample.fill(Ledger::builder(dir), records, |number| number % 1000 > 0)?;
     let bytes: u64 = std::fs::read_dir(dir)?
         .filter_map(|file| file.ok()?.metadata().ok())
         .map(|file| file.len())
@@ -440,22 +362,4 @@ fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
         verifying.as_secs_f64() / millions
     );
     Ok(())
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -11,24 +11,20 @@
 //!
 //! Then a backlog is shipped, to see how much faster that goes than records come.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use spanner_core::record::{Decision, Outcome};
-use spanner_core::testing::{Fixed, Rules};
-use spanner_core::{
-    Action, Arrival, AuditSink, Caller, Count, Gate, Receipt, RecordId, Resource, Room, SinkFault,
-    Target, Timestamp,
-};
+use futures_executor::block_on;
+use spanner_core::AuditSink;
+use spanner_ledger::Ledger;
 use spanner_ledger::ship::{
     FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered,
 };
-use spanner_ledger::{Durability, Ledger};
+
+mod sample;
+
+use sample::Sample;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -108,58 +104,6 @@ impl Options {
     }
 }
 
-/// A record as a service makes it.
-struct Sample {
-    decision: Decision,
-    outcome: Outcome,
-}
-
-impl Sample {
-    fn new() -> Result<Self, Failure> {
-        let shelf = Shelf::default();
-        let host = Fixed::at("2026-11-23T12:00:00Z");
-        let environment = "production".parse()?;
-        let rules = Rules::allow(|_| true);
-        let gate = Gate::new("chat", environment, rules, shelf.clone(), host);
-        let model = Resource::model("acme/sentiment".parse()?);
-        let target = Target::one(Action::Generate, model);
-        let decided = gate
-            .open(Arrival::new())
-            .decide(Caller::for_test("alice"), target);
-        let permit = block_on(decided.recorded()).map_err(|_| "the sample was refused")?;
-        drop(permit);
-        let taken = shelf.0.lock().map_err(|_| "the shelf is broken")?.take();
-        let decision = taken.ok_or("nothing was recorded")?;
-        let outcome = Outcome::crashed(decision.id, Timestamp::UNIX_EPOCH);
-        Ok(Self { decision, outcome })
-    }
-
-    fn numbered(&self, number: u64) -> (Decision, Outcome) {
-        let (mut decision, mut outcome) = (self.decision.clone(), self.outcome.clone());
-        decision.id = RecordId::from_u128(number.into());
-        outcome.id = decision.id;
-        (decision, outcome)
-    }
-}
-
-/// Keeps the last decision.
-#[derive(Clone, Default)]
-struct Shelf(Arc<Mutex<Option<Decision>>>);
-
-impl AuditSink for Shelf {
-    fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
-        if let Ok(mut shelf) = self.0.lock() {
-            *shelf = Some(decision);
-        }
-        Ok(Receipt {
-            acknowledged: Box::pin(std::future::ready(Ok(()))),
-            room: Room::new(drop),
-        })
-    }
-
-    fn count(&self, _: Count) {}
-}
-
 /// Where entries go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -205,7 +149,7 @@ fn call(
     while due < end {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         number += u64::from(CALLERS);
-        let (decision, outcome) = sample.numbered(number);
+        let (decision, outcome) = sample.numbered(number.into());
         // A sleep ends late, which is nobody's fault; but whoever comes behind a slow decision
         // waits for that, too.
         let asked = Instant::now();
@@ -314,19 +258,7 @@ fn report(variants: &[Variant]) {
 /// Ships a backlog in each form, to a receiver that takes all at once, and to a file.
 fn caught_up(folder: &Path, sample: &Sample, rate: u32) -> Result<(), Failure> {
     let dir = folder.join("backlog");
-    let builder = Ledger::builder(&dir).durability(Durability::Relaxed);
-    let ledger = builder.open()?;
-    for number in 1..=BACKLOG {
-        let (decision, outcome) = sample.numbered(number);
-        let receipt = loop {
-            match ledger.record(decision.clone()) {
-                Err(SinkFault::Full) => thread::yield_now(),
-                receipt => break receipt?,
-            }
-        };
-        receipt.room.fill(outcome);
-    }
-    ledger.close()?;
+    sample.fill(Ledger::builder(&dir), BACKLOG, |_| true)?;
     println!("| a backlog of {BACKLOG} records | entries/s | × ingest at {rate} records/s |");
     println!("|---|--:|--:|");
     for format in [Format::JsonLines, Format::Ocsf, Format::Syslog] {
@@ -349,23 +281,4 @@ fn catching_up(name: &str, shipment: Shipment, rate: u32) -> Result<(), Failure>
         speed / f64::from(2 * rate)
     );
     Ok(())
-}
-
-/// Waits without a runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

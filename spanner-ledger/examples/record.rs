@@ -7,11 +7,8 @@
 
 use std::error::Error;
 use std::io::{BufRead, Write};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
+use futures_executor::block_on;
 use spanner_ledger::{Entry, Ledger};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -66,22 +63,4 @@ fn check(dir: &str) -> Result<(), Box<dyn Error>> {
         return Err(format!("{number} is there {more} times").into());
     }
     Ok(())
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -11,12 +11,11 @@ mod retention;
 mod surface;
 
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use futures_executor::block_on;
 use spanner_core::record::{Decision, OutcomeClass};
 use spanner_core::testing::{Fixed, Rules};
 use spanner_core::{
@@ -205,25 +204,6 @@ fn settled(sim: &Sim) -> HashMap<RecordId, OutcomeClass> {
     }
     assert_eq!(decided, classes.keys().copied().collect());
     classes
-}
-
-/// Waits without a runtime, for something that another thread will do.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Until it is so; another thread is on it.

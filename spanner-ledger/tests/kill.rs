@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 
+use futures_executor::block_on;
 use spanner_core::record::OutcomeClass;
 use spanner_core::testing::{Fixed, Rules};
 use spanner_core::{Action, Arrival, Caller, Gate, RecordId, Resource, Target};
@@ -123,22 +122,4 @@ fn check(dir: &Path, printed: &[RecordId]) {
     }
     assert!(printed.iter().all(|id| decisions.contains_key(id)), "lost");
     assert!(decisions.values().all(Option::is_some), "left open");
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

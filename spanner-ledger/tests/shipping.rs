@@ -23,14 +23,12 @@ mod witness;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use futures_executor::block_on;
 use serde_json::{Value, json};
 use spanner_core::record::{Decision, Outcome};
 use spanner_core::{AuditSink, RecordId};
@@ -75,24 +73,6 @@ impl Stock {
 
     fn ship(&self, receiver: impl Receive + 'static) -> Shipping {
         shipment(&self.dir(), receiver).start().unwrap()
-    }
-}
-
-/// Waits for an acknowledgement.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
     }
 }
 
