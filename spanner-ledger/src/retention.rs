@@ -26,7 +26,7 @@ use spanner_core::{RecordId, SinkFault};
 
 use crate::clock::Clock;
 use crate::entry::Entry;
-use crate::error::ReadError;
+use crate::error::{ReadError, chain};
 use crate::evidence::{SharedProgress, Tree, leaf};
 use crate::files::Files;
 use crate::frame::{Frame, Header};
@@ -225,8 +225,8 @@ impl Keeping {
                     held_by = pruned.held_by;
                 }
                 Err(fault) => {
-                    let why = std::error::Error::source(&fault).map(ToString::to_string);
-                    tracing::warn!(%fault, ?why, "the ledger was not pruned; it is tried again");
+                    let fault = chain(&fault);
+                    tracing::warn!(fault, "the ledger was not pruned; it is tried again");
                 }
             }
         }
@@ -259,24 +259,20 @@ impl Plan {
         let sizes = sizes.map_err(PruneError::Io)?;
         let mut bytes: u64 = sizes.iter().sum();
         let successors = firsts.iter().skip(1);
+        let begins_old = |first| {
+            let Some(before) = retention.before else {
+                return Ok(false);
+            };
+            let begun = begins(files, first).map_err(PruneError::Read)?;
+            Ok(begun.is_some_and(|time| time <= before))
+        };
         let mut held = false;
         for ((size, first), successor) in sizes.iter().zip(&firsts).zip(successors) {
             let left = (firsts.len() - gone) as u64;
             let over = retention.bytes.is_some_and(|most| bytes > most)
                 || retention.segments.is_some_and(|most| left > most.max(1));
             // Both ends: what a wrong clock wrote beside it makes nothing old.
-            let ends = [*first, *successor];
-            let old = match retention.before {
-                Some(before) if !over => {
-                    let mut are_old = true;
-                    for end in ends {
-                        let begun = begins(files, end).map_err(PruneError::Read)?;
-                        are_old &= begun.is_some_and(|time| time <= before);
-                    }
-                    are_old
-                }
-                _ => false,
-            };
+            let old = !over && begins_old(*first)? && begins_old(*successor)?;
             if !(over || old) {
                 break;
             }

@@ -2,24 +2,69 @@
 
 use std::time::Duration;
 
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
+use reqwest::{Method, StatusCode};
 
-/// A client that goes where the operator said, and nowhere that an answer says.
-pub(crate) fn client(patience: Duration) -> Result<Client, reqwest::Error> {
-    let builder = Client::builder().redirect(Policy::none());
-    builder.timeout(patience).build()
+use crate::error::chain;
+
+/// A server that the operator named. Its client is made with the first request, and goes
+/// nowhere that an answer says.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) patience: Duration,
+    credential: Option<HeaderValue>,
+    client: Option<Client>,
 }
 
-/// An error with its causes, since its own text is short of the reason, and without the
-/// address, which may hold a secret.
-pub(crate) fn told(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
+impl Server {
+    pub(crate) const fn new(url: String, patience: Duration) -> Self {
+        Self {
+            url,
+            patience,
+            credential: None,
+            client: None,
+        }
     }
-    text
+
+    /// What is sent as `Authorization`. It is never logged.
+    pub(crate) fn authorization(&mut self, mut value: HeaderValue) {
+        value.set_sensitive(true);
+        self.credential = Some(value);
+    }
+
+    /// Sends what is made of a request to it; what went wrong is told without the address, which
+    /// may hold a secret.
+    pub(crate) fn send(
+        &mut self,
+        method: Method,
+        complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, String> {
+        self.request(method)
+            .and_then(|request| complete(request).send())
+            .map_err(|error| chain(&error.without_url()))
+    }
+
+    fn request(&mut self, method: Method) -> Result<RequestBuilder, reqwest::Error> {
+        let client = match &self.client {
+            Some(client) => client,
+            None => {
+                let builder = Client::builder().redirect(Policy::none());
+                let made = builder.timeout(self.patience).build()?;
+                self.client.insert(made)
+            }
+        };
+        let request = client.request(method, &self.url);
+        Ok(match &self.credential {
+            Some(credential) => request.header(AUTHORIZATION, credential.clone()),
+            None => request,
+        })
+    }
+}
+
+/// An answer that is no success.
+pub(crate) fn refused(status: StatusCode) -> String {
+    format!("it answers {}", status.as_u16())
 }

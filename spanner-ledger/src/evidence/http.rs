@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reqwest::blocking::{Client, Response};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::blocking::Response;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::notes::Notes;
 use super::{Checkpoint, CheckpointError, CheckpointSink, MAX_NOTE_BYTES};
-use crate::web;
+use crate::web::{Server, refused};
 
 /// Sends each checkpoint to a server, which somebody else keeps: a witness.
 ///
@@ -29,11 +29,8 @@ use crate::web;
 /// keep the server from being reached while the ledger is opened gets a ledger opened that was
 /// not compared with it, unless it is required.
 pub struct CheckpointHttp {
-    url: String,
-    client: Option<Client>,
-    credential: Option<HeaderValue>,
+    server: Server,
     method: Method,
-    patience: Duration,
     required: bool,
 }
 
@@ -50,27 +47,23 @@ impl CheckpointHttp {
 
     const fn of(url: String, method: Method) -> Self {
         Self {
-            url,
-            client: None,
-            credential: None,
+            server: Server::new(url, PATIENCE),
             method,
-            patience: PATIENCE,
             required: false,
         }
     }
 
     /// What is sent as `Authorization`. It is never logged.
     #[must_use]
-    pub fn authorization(mut self, mut value: HeaderValue) -> Self {
-        value.set_sensitive(true);
-        self.credential = Some(value);
+    pub fn authorization(mut self, value: HeaderValue) -> Self {
+        self.server.authorization(value);
         self
     }
 
     /// How long an answer may take. Default: 5 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.server.patience = patience;
         self
     }
 
@@ -82,50 +75,32 @@ impl CheckpointHttp {
         self
     }
 
-    fn send(&mut self, method: Method, note: Option<&str>) -> io::Result<Response> {
-        let told = |error: reqwest::Error| io::Error::other(web::told(error));
-        let mut request = self.client().map_err(told)?.request(method, &self.url);
-        if let Some(note) = note {
-            request = request.header(CONTENT_TYPE, "text/plain; charset=utf-8");
-            request = request.body(note.to_owned());
-        }
-        if let Some(credential) = &self.credential {
-            request = request.header(AUTHORIZATION, credential.clone());
-        }
-        request.send().map_err(told)
-    }
-
-    fn client(&mut self) -> Result<Client, reqwest::Error> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let client = web::client(self.patience)?;
-        self.client = Some(client.clone());
-        Ok(client)
-    }
-
     fn ask(&mut self) -> io::Result<Option<String>> {
-        let until = Instant::now() + self.patience;
-        let answer = self.send(Method::GET, None)?;
+        let until = Instant::now() + self.server.patience;
+        let answer = self.server.send(Method::GET, |request| request);
+        let answer = answer.map_err(io::Error::other)?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             status if status.is_success() => note(&text(answer, until)?),
-            status => Err(refused(status)),
+            status => Err(io::Error::other(refused(status))),
         }
     }
 
     /// The address, without a query: that may hold a secret.
     fn place(&self) -> &str {
-        self.url.split('?').next().unwrap_or_default()
+        self.server.url.split('?').next().unwrap_or_default()
     }
 }
 
 impl CheckpointSink for CheckpointHttp {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let answer = self.send(self.method.clone(), Some(checkpoint.note()))?;
-        match answer.status() {
+        let answer = self.server.send(self.method.clone(), |request| {
+            let request = request.header(CONTENT_TYPE, "text/plain; charset=utf-8");
+            request.body(checkpoint.note().to_owned())
+        });
+        match answer.map_err(io::Error::other)?.status() {
             status if status.is_success() => Ok(()),
-            status => Err(refused(status)),
+            status => Err(io::Error::other(refused(status))),
         }
     }
 
@@ -188,10 +163,6 @@ fn note(text: &str) -> io::Result<Option<String>> {
         }
         _ => Ok(note),
     }
-}
-
-fn refused(status: StatusCode) -> io::Error {
-    io::Error::other(format!("it answers {}", status.as_u16()))
 }
 
 /// A service that starts waits for it; a server that takes longer is no better than one that is

@@ -11,7 +11,7 @@ use super::opened::Evidence;
 use super::tree::Full;
 use super::{CHECKPOINT, Checkpoint, CheckpointSink, SharedProgress, SigningKey};
 use super::{put, tiles, write};
-use crate::error::ReadError;
+use crate::error::{ReadError, chain};
 use crate::files::Files;
 use crate::scan::Walk;
 
@@ -77,8 +77,8 @@ impl Keeper {
     fn tell(&mut self, kept: &Result<(), ReadError>) {
         match kept {
             Err(fault) if !self.failed => {
-                let why = std::error::Error::source(fault).map(ToString::to_string);
-                tracing::error!(%fault, ?why, "no checkpoint could be made; it is tried again");
+                let fault = chain(fault);
+                tracing::error!(fault, "no checkpoint could be made; it is tried again");
             }
             Ok(()) if self.failed => tracing::info!("checkpoints are made again"),
             _ => {}

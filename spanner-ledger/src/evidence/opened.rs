@@ -17,6 +17,8 @@ use crate::scan::{Stored, Walk};
 pub(crate) struct Evidence {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) key: SigningKey,
+    /// What verifies it and its predecessors.
+    keys: Vec<VerifierKey>,
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Of the entries that the checkpoint covers; empty if its tiles are lost.
     pub(crate) tree: Tree,
@@ -45,7 +47,7 @@ impl Evidence {
     pub(crate) fn open(files: Arc<dyn Files>, key: SigningKey) -> Result<Self, ReadError> {
         let before = keys_in(&*files)?;
         let is_key_new = before.last().is_some_and(|before| before != key.verifier());
-        let keys = keys(&files, &key)?;
+        let keys = listed(&files, before, &key)?;
         let checkpoint = newest(&*files, &keys)?;
         let size = checkpoint.as_ref().map_or(0, Checkpoint::size);
         let edge = tiles::edge(&*files, size, size);
@@ -62,6 +64,7 @@ impl Evidence {
         Ok(Self {
             files,
             key,
+            keys,
             checkpoint,
             tree,
             shipped: Vec::new(),
@@ -71,8 +74,7 @@ impl Evidence {
 
     /// Holds what was shipped against the ledger, too.
     pub(crate) fn expect(&mut self, note: &str) -> Result<(), ReadError> {
-        let keys = keys(&self.files, &self.key)?;
-        let shipped = Checkpoint::verify(note, &keys);
+        let shipped = Checkpoint::verify(note, &self.keys);
         self.shipped
             .push(shipped.map_err(|fault| ReadError::Evidence {
                 name: "a checkpoint that was shipped".to_owned(),
@@ -192,9 +194,13 @@ fn new_origin() -> io::Result<String> {
     ))
 }
 
-/// The keys that verify, the one in use among them.
-fn keys(files: &Arc<dyn Files>, key: &SigningKey) -> Result<Vec<VerifierKey>, ReadError> {
-    let mut keys = keys_in(&**files)?;
+/// The keys that verify, the one in use the last of them, as the directory names them from now
+/// on.
+fn listed(
+    files: &Arc<dyn Files>,
+    mut keys: Vec<VerifierKey>,
+    key: &SigningKey,
+) -> Result<Vec<VerifierKey>, ReadError> {
     if keys.last() != Some(key.verifier()) {
         keys.retain(|known| known != key.verifier());
         keys.push(key.verifier().clone());

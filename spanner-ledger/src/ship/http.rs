@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::blocking::{Client, Response};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::blocking::Response;
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
 
 use super::receiver::{Parcel, Receive, Undelivered, lines};
-use crate::web;
+use crate::web::{Server, refused};
 
 /// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
 /// OpenTelemetry's logs as protobuf.
@@ -17,11 +17,8 @@ use crate::web;
 /// 2. The header `idempotency-key` is the same for the same batch.
 #[derive(Debug)]
 pub struct HttpReceiver {
-    url: String,
-    client: Option<Client>,
-    credential: Option<HeaderValue>,
+    server: Server,
     body: Body,
-    patience: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,64 +43,44 @@ impl HttpReceiver {
 
     const fn of(url: String, body: Body) -> Self {
         Self {
-            url,
-            client: None,
-            credential: None,
+            server: Server::new(url, PATIENCE),
             body,
-            patience: PATIENCE,
         }
     }
 
     /// What is sent as `Authorization`. It is never logged.
     #[must_use]
-    pub fn authorization(mut self, mut value: HeaderValue) -> Self {
-        value.set_sensitive(true);
-        self.credential = Some(value);
+    pub fn authorization(mut self, value: HeaderValue) -> Self {
+        self.server.authorization(value);
         self
     }
 
     /// How long a batch may take. Default: 10 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.server.patience = patience;
         self
     }
 
-    fn client(&mut self) -> Result<Client, reqwest::Error> {
-        if let Some(client) = &self.client {
-            return Ok(client.clone());
-        }
-        let client = web::client(self.patience)?;
-        self.client = Some(client.clone());
-        Ok(client)
-    }
-
-    fn post(&mut self, parcels: &[Parcel]) -> Result<Response, reqwest::Error> {
-        let client = self.client()?;
+    fn post(&mut self, parcels: &[Parcel]) -> Result<Response, String> {
         let (media, body) = match self.body {
             Body::Lines => ("application/x-ndjson", lines(parcels)),
             #[cfg(feature = "otlp")]
             Body::Otlp => ("application/x-protobuf", super::otlp::request(parcels)),
         };
-        let mut request = client
-            .post(&self.url)
-            .header(CONTENT_TYPE, media)
-            .body(body);
-        if let Some(key) = idempotency_key(parcels) {
-            request = request.header("idempotency-key", key);
-        }
-        if let Some(credential) = &self.credential {
-            request = request.header(AUTHORIZATION, credential.clone());
-        }
-        request.send()
+        self.server.send(Method::POST, |request| {
+            let request = request.header(CONTENT_TYPE, media).body(body);
+            match idempotency_key(parcels) {
+                Some(key) => request.header("idempotency-key", key),
+                None => request,
+            }
+        })
     }
 }
 
 impl Receive for HttpReceiver {
     fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
-        let answer = self
-            .post(parcels)
-            .map_err(|error| Undelivered::later(web::told(error)))?;
+        let answer = self.post(parcels).map_err(Undelivered::later)?;
         let status = answer.status();
         match status {
             _ if status.is_success() => match self.body {
@@ -114,10 +91,10 @@ impl Receive for HttpReceiver {
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => Err(Undelivered::Rejected {
-                reason: format!("it answers {}", status.as_u16()),
+                reason: refused(status),
             }),
             _ => Err(Undelivered::Later {
-                reason: format!("it answers {}", status.as_u16()),
+                reason: refused(status),
                 after: retry_after(&answer),
             }),
         }

@@ -12,7 +12,7 @@ use super::follow::Follow;
 use super::item::{Item, Joiner};
 use super::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
 use super::{Format, Pace, Shared, Wish};
-use crate::error::ReadError;
+use crate::error::{ReadError, chain};
 use crate::files::Files;
 use crate::priority::make_way;
 use crate::waiter::lock;
@@ -436,16 +436,7 @@ fn jitter() -> f64 {
 /// What there is to wait for.
 #[expect(clippy::needless_pass_by_value, reason = "maps errors")]
 fn unread(fault: ReadError) -> Option<String> {
-    Some(told(&fault))
-}
-
-/// A fault with its causes.
-fn told(fault: &ReadError) -> String {
-    let fault: &dyn std::error::Error = fault;
-    match fault.source() {
-        Some(cause) => format!("{fault}: {cause}"),
-        None => fault.to_string(),
-    }
+    Some(chain(&fault))
 }
 
 /// How many polls there are between two times that the cursor is saved.
