@@ -252,6 +252,11 @@ impl Ledger {
 }
 
 impl Builder {
+    /// The least that [`Builder::keep_for`] takes: what is kept for less is no record.
+    pub const LEAST_AGE: Duration = Duration::from_secs(3600);
+    /// The least that [`Builder::keep_bytes`] takes.
+    pub const LEAST_BYTES: u64 = 1024 * 1024;
+
     /// What an acknowledged decision survives. Default: [`Durability::PowerLoss`].
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -473,12 +478,12 @@ impl Builder {
             (
                 "keep_for (seconds)",
                 self.keeping.age.map_or(u64::MAX, |age| age.as_secs()),
-                3600,
+                Self::LEAST_AGE.as_secs(),
             ),
             (
                 "keep_bytes",
                 self.keeping.bytes.unwrap_or(u64::MAX),
-                1024 * 1024,
+                Self::LEAST_BYTES,
             ),
         ];
         match rows.into_iter().find(|(_, given, least)| given < least) {

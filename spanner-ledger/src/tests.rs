@@ -24,6 +24,7 @@ use spanner_core::{
 };
 
 use crate::files::sim::{Sim, User};
+use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
 use crate::ledger::Builder;
 use crate::waiter::lock;
 use crate::writer::Pace;
@@ -216,4 +217,31 @@ fn until(mut done: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "what is waited for never comes");
         thread::yield_now();
     }
+}
+
+/// The frames of a segment, as they are taken apart and put together by whoever knows how.
+fn edit(sim: &Sim, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+    sim.harm(name, |bytes| {
+        let header = Header::decode(bytes).unwrap();
+        let mut payloads = payloads(&header.salt, bytes);
+        edit(&mut payloads);
+        bytes.truncate(HEADER_BYTES);
+        for (sequence, payload) in (header.first..).zip(&payloads) {
+            let frame = Frame {
+                sequence,
+                durable: sequence,
+                payload,
+            };
+            frame.encode(&header.salt, bytes);
+        }
+    });
+}
+
+fn payloads(salt: &Salt, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let (mut payloads, mut at) = (Vec::new(), HEADER_BYTES);
+    while let Some(frame) = Frame::decode(salt, &bytes[at..]) {
+        at += frame.bytes();
+        payloads.push(frame.payload.to_vec());
+    }
+    payloads
 }

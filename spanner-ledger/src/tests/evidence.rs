@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use super::{Service, Shelf, block_on, entries, open, options, reader, until};
+use super::{Service, Shelf, block_on, edit, entries, open, options, payloads, reader, until};
 use crate::files::Files;
 use crate::files::sim::Sim;
-use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
+use crate::frame::{HEADER_BYTES, Header};
 use crate::waiter::lock;
 use crate::{
     Checkpoint, CheckpointSink, Durability, Entry, Ledger, OpenError, Proof, ProofError, ReadError,
@@ -32,7 +32,9 @@ fn stage() -> Stage {
     for _ in 0..6 {
         drop(service.allow().unwrap());
     }
-    service.ledger.checkpoint_now().unwrap();
+    let half = service.ledger.checkpoint_now().unwrap();
+    // One that comes while it is on its way may take its place.
+    until(|| lock(&shelf.0).iter().any(|it| it.size() == half.size()));
     let before = sim.after_kill();
     for _ in 0..6 {
         drop(service.allow().unwrap());
@@ -40,33 +42,6 @@ fn stage() -> Stage {
     service.ledger.close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
     Stage { sim, before, shelf }
-}
-
-/// The frames of a segment, as they are taken apart and put together by whoever knows how.
-fn edit(sim: &Sim, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
-    sim.harm(name, |bytes| {
-        let header = Header::decode(bytes).unwrap();
-        let mut payloads = payloads(&header.salt, bytes);
-        edit(&mut payloads);
-        bytes.truncate(HEADER_BYTES);
-        for (sequence, payload) in (header.first..).zip(&payloads) {
-            let frame = Frame {
-                sequence,
-                durable: sequence,
-                payload,
-            };
-            frame.encode(&header.salt, bytes);
-        }
-    });
-}
-
-fn payloads(salt: &Salt, bytes: &[u8]) -> Vec<Vec<u8>> {
-    let (mut payloads, mut at) = (Vec::new(), HEADER_BYTES);
-    while let Some(frame) = Frame::decode(salt, &bytes[at..]) {
-        at += frame.bytes();
-        payloads.push(frame.payload.to_vec());
-    }
-    payloads
 }
 
 fn contents(sim: &Sim, name: &str) -> Vec<u8> {

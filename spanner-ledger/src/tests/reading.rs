@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Service, options, reader, until};
+use super::{Service, edit, options, reader, until};
 use crate::files::sim::Sim;
-use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::log::{Log, SegmentSize};
 use crate::ship::Format;
 use crate::{Durability, Reader, Retention, Row, Selection, csv, table};
@@ -169,23 +168,8 @@ fn a_decision_that_stands_there_twice_ends_nothing() {
         drop(service.allow().unwrap());
     }
     service.ledger.close().unwrap();
-    sim.harm("00000000000000000000.seg", |bytes| {
-        let header = Header::decode(bytes).unwrap();
-        let (mut payloads, mut at) = (Vec::new(), HEADER_BYTES);
-        while let Some(frame) = Frame::decode(&header.salt, &bytes[at..]) {
-            at += frame.bytes();
-            payloads.push(frame.payload.to_vec());
-        }
-        payloads.insert(1, payloads[1].clone());
-        bytes.truncate(HEADER_BYTES);
-        for (sequence, payload) in (0..).zip(&payloads) {
-            let frame = Frame {
-                sequence,
-                durable: sequence,
-                payload,
-            };
-            frame.encode(&header.salt, bytes);
-        }
+    edit(&sim, "00000000000000000000.seg", |entries| {
+        entries.insert(1, entries[1].clone());
     });
     for most in 1..8 {
         assert_eq!(rows(&reader(&sim), most).len(), 21, "{most}");

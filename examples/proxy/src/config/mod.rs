@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spanner_core::Environment;
-use spanner_ledger::Durability;
+use spanner_ledger::{Builder, Durability};
 use toml::de::DeTable;
 
 use fields::{Fields, listed};
@@ -232,10 +232,9 @@ fn baggage(top: Fields<'_>) -> Vec<String> {
     keys.iter().map(|key| key.value.to_owned()).collect()
 }
 
-/// At least an hour: what is kept for less is no record.
 fn keep_for(ledger: Fields<'_>) -> Option<Duration> {
     let age = ledger.time("keep_for")?;
-    if age < LEAST_AGE {
+    if age < Builder::LEAST_AGE {
         let (what, at) = (
             "the ledger is kept for less than an hour",
             ledger.at("keep_for"),
@@ -249,7 +248,7 @@ fn keep_for(ledger: Fields<'_>) -> Option<Duration> {
 
 fn keep_bytes(ledger: Fields<'_>) -> Option<u64> {
     let bytes = ledger.count("keep_bytes")? as u64;
-    if bytes < LEAST_BYTES {
+    if bytes < Builder::LEAST_BYTES {
         let (what, at) = (
             "less than a mebibyte of the ledger is kept",
             ledger.at("keep_bytes"),
@@ -276,8 +275,6 @@ fn durability(ledger: Fields<'_>) -> Option<Durability> {
 }
 
 const LEDGER_KEYS: &[&str] = &["dir", "durability", "checkpoints", "keep_for", "keep_bytes"];
-const LEAST_AGE: Duration = Duration::from_secs(3600);
-const LEAST_BYTES: u64 = 1024 * 1024;
 const KEYS: &[&str] = &[
     "listen",
     "admin_listen",
