@@ -18,7 +18,8 @@ pub(crate) struct Stage {
     pub(crate) production: String,
     pub(crate) client: reqwest::Client,
     ledger: Ledger,
-    folder: tempfile::TempDir,
+    /// Goes with the stage, and the ledger with it.
+    _folder: tempfile::TempDir,
 }
 
 const ACCESS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/access");
@@ -64,7 +65,7 @@ impl Stage {
             production,
             client,
             ledger,
-            folder,
+            _folder: folder,
         })
     }
 
@@ -137,8 +138,9 @@ impl Stage {
             );
         }
         println!(
-            "\nThe ledger is in {}; Ctrl-C ends it.",
-            self.folder.path().display()
+            "\nWhat the ledger says of them:\n\
+             cargo run --release -p spanner-proxy -- ledger show {}\n\nCtrl-C ends it.",
+            self.ledger.dir().display()
         );
         tokio::signal::ctrl_c().await?;
         Ok(())

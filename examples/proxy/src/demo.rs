@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use http::uri::Authority;
 use serde_json::Value;
@@ -23,7 +24,9 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     let mut stops = signals::stops()?;
     let folder = tempfile::tempdir()?;
     config.ledger = folder.path().join("ledger");
+    // Nothing of a demonstration goes where the real records go.
     config.checkpoints.clear();
+    config.ship.clear();
     let issuer = config.issuers.first_mut();
     let issuer = issuer.ok_or("the configuration has no `[[issuer]]` to stand in for")?;
     let audience = issuer.audience().unwrap_or("models").to_owned();
@@ -34,8 +37,9 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     for upstream in &mut config.upstreams {
         upstream.origin.relocate(model.clone());
     }
+    let ledger = config.ledger.clone();
     let service = Service::start(Loaded::of(config, problems)?).await?;
-    invite(&service, &idp).await?;
+    invite(&service, &idp, &ledger).await?;
     stops.recv().await;
     Ok(service.stop().await?)
 }
@@ -63,7 +67,7 @@ async fn start_model() -> Result<Authority, Stop> {
 }
 
 /// Prints what to try.
-async fn invite(service: &Service, idp: &Idp) -> Result<(), Stop> {
+async fn invite(service: &Service, idp: &Idp, ledger: &Path) -> Result<(), Stop> {
     let (address, sentiment) = (service.address(), model::SENTIMENT);
     let (sam, tina) = (sign_in(idp, "sam").await?, sign_in(idp, "tina").await?);
     let endpoint = idp.token_endpoint();
@@ -84,7 +88,10 @@ async fn invite(service: &Service, idp: &Idp) -> Result<(), Stop> {
          export OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY=$SAM\n\n\
          curl http://{probes}/spanner/ready\n\
          curl http://{probes}/spanner/metrics\n\n\
-         Ctrl-C ends it."
+         What the ledger says of them, until then:\n\
+         spanner-proxy ledger show {}\n\n\
+         Ctrl-C ends it.",
+        ledger.display()
     )?;
     Ok(out.flush()?)
 }

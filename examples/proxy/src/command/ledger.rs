@@ -390,7 +390,8 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
         if let Some(problem) = problem {
             writeln!(out, "{problem}")?;
         }
-        if trust.vkey.is_empty() && trust.checkpoint.is_empty() {
+        let is_read = found.verdict != Verdict::Unreadable;
+        if is_read && trust.vkey.is_empty() && trust.checkpoint.is_empty() {
             writeln!(
                 out,
                 "compared with itself only: give --vkey and --checkpoint from elsewhere, and nobody can have rewritten it before that checkpoint"
@@ -660,7 +661,11 @@ impl Iterator for Decisions {
 
 pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
-    let reader = Reader::open(dir).map_err(|error| format!("`{shown}`: {}", chain(&error)))?;
+    let reader = Reader::open(dir).map_err(|error| match &error {
+        // It is the directory itself, and says so.
+        ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
+        _ => format!("`{shown}`: {}", chain(&error)),
+    })?;
     let is_empty = reader.entries()?.next().is_none();
     match is_empty {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),
