@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use smallvec::SmallVec;
-use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Party, Question, Verdicts};
+use spanner_core::{
+    Authorize, Environment, IssuerAlias, ModelName, Party, Question, Spelling, Verdicts,
+};
 
 use crate::explain::Explanation;
 use crate::index::{Access, Placed};
-use crate::load::{self, LoadError, Program};
+use crate::load::{
+    self, BrokenManifests, LoadError, Problem, Problems, Program, Served, Spellings,
+};
 use crate::promotion::{Kept, Promoted, PromotionRule};
 use crate::review::Review;
 
@@ -27,6 +31,8 @@ pub struct Cedar {
 pub struct Builder {
     issuers: Vec<IssuerAlias>,
     models: Vec<PathBuf>,
+    broken: BrokenManifests,
+    spellings: Vec<Served>,
 }
 
 /// What is in force.
@@ -47,7 +53,28 @@ pub struct Status {
     pub candidate: Option<Arc<str>>,
     /// Why the last reload was not put in force; `None` if it was.
     pub last_error: Option<Arc<LoadError>>,
+    /// What is wrong with manifests in the models' own folders that are not in force as they
+    /// are ([`Builder::broken_manifests`]).
+    pub broken: Vec<Problem>,
 }
+
+/// A model's name that no surface has, with the spelling that it has instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreachableName {
+    /// What is wrong: `no request through the surface … is ever about …`.
+    pub what: String,
+    /// What to write.
+    pub advice: String,
+}
+
+impl fmt::Display for UnreachableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.advice)
+    }
+}
+
+impl std::error::Error for UnreachableName {}
 
 struct Shared {
     builder: Builder,
@@ -96,7 +123,7 @@ impl Cedar {
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
-            Some(dir) => load::from_dir(dir, &shared.builder.from(), &shared.kept()),
+            Some(dir) => load::from_dir(dir, &shared.program(), &shared.kept()),
             None => Err(load::no_directory()),
         })
     }
@@ -110,7 +137,7 @@ impl Cedar {
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<(), LoadError> {
         let shared = &*self.shared;
-        shared.change(|| load::from_memory(files, &shared.builder.from(), &shared.kept()))
+        shared.change(|| load::from_memory(files, &shared.program(), &shared.kept()))
     }
 
     /// Puts in force what was promoted, in the place of what the files say, until something
@@ -122,7 +149,7 @@ impl Cedar {
     pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
         let shared = &*self.shared;
         let kept = Arc::new(kept);
-        shared.change(|| load::again(&shared.current.load(), &shared.builder.from(), &kept))
+        shared.change(|| load::again(&shared.current.load(), &shared.program(), &kept))
     }
 
     /// What is kept in force.
@@ -138,7 +165,7 @@ impl Cedar {
     pub fn preview(&self, kept: Kept) -> Result<Self, LoadError> {
         let builder = self.shared.builder.clone();
         let current = self.shared.current.load();
-        let access = load::again(&current, &builder.from(), &Arc::new(kept))?;
+        let access = load::again(&current, &self.shared.program(), &Arc::new(kept))?;
         Ok(builder.with(access, None))
     }
 
@@ -172,6 +199,7 @@ impl Cedar {
             guardrails: access.guardrails.iter().count(),
             candidate: self.candidate().map(|candidate| candidate.digest()),
             last_error: self.shared.last_error.load_full(),
+            broken: access.broken().cloned().collect(),
         }
     }
 
@@ -256,6 +284,23 @@ impl Cedar {
         candidate.as_deref().cloned()
     }
 
+    /// Compares a name that somebody asks about with how the surfaces read it, in one environment
+    /// or in all.
+    ///
+    /// # Errors
+    /// [`UnreachableName`] if no request is ever about it.
+    pub fn check_name(
+        &self,
+        model: &ModelName,
+        environment: Option<&Environment>,
+    ) -> Result<(), UnreachableName> {
+        let served = self.shared.current.load().spellings.known();
+        match load::unreachable(&served, model, environment) {
+            None => Ok(()),
+            Some((what, advice)) => Err(UnreachableName { what, advice }),
+        }
+    }
+
     pub(crate) fn current(&self) -> Arc<Access> {
         self.shared.current.load_full()
     }
@@ -295,6 +340,28 @@ impl Builder {
         self
     }
 
+    /// What becomes of an `access.toml` in a [models' folder](Self::models_dir) that has a
+    /// problem. Default: with it, nothing is put in force, as with any other problem.
+    ///
+    /// With [`BrokenManifests::KeepLast`] or [`BrokenManifests::Close`] it fails alone, so that
+    /// one team's mistake does not keep a change of the organization or of other teams from
+    /// taking effect; [`Status::broken`] and the log say so. Files of the access directory itself
+    /// are one whole all the same.
+    pub fn broken_manifests(mut self, broken: BrokenManifests) -> Self {
+        self.broken = broken;
+        self
+    }
+
+    /// How a surface that serves an environment reads models' names. A name in a manifest, a
+    /// guardrail or a case that no request is about there is a problem, and so is a guardrail's
+    /// that some surface reads as another one. Default: names are compared as they are written;
+    /// a guard tells its surfaces when it is built
+    /// ([`Authorize::learn_spellings`](spanner_core::Authorize::learn_spellings)).
+    pub fn spelling(mut self, environment: Environment, spelling: Spelling) -> Self {
+        self.spellings.push((environment, spelling));
+        self
+    }
+
     /// See [`Cedar::from_dir`].
     ///
     /// # Errors
@@ -302,6 +369,7 @@ impl Builder {
     pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
         let dir = dir.as_ref();
         let access = load::from_dir(dir, &self.from(), &Arc::default())?;
+        access.tell_broken();
         Ok(self.with(access, Some(dir.to_path_buf())))
     }
 
@@ -321,6 +389,9 @@ impl Builder {
         Program {
             issuers: &self.issuers,
             models: &self.models,
+            broken: self.broken,
+            spellings: Spellings::of(self.spellings.clone()),
+            before: None,
         }
     }
 
@@ -339,6 +410,16 @@ impl Builder {
 }
 
 impl Shared {
+    /// What the program brings, and what is in force by now.
+    fn program(&self) -> Program<'_> {
+        let current = self.current.load_full();
+        Program {
+            spellings: current.spellings.clone(),
+            before: Some(current),
+            ..self.builder.from()
+        }
+    }
+
     fn kept(&self) -> Arc<Kept> {
         Arc::clone(&self.current.load().kept)
     }
@@ -350,6 +431,7 @@ impl Shared {
         match load() {
             Ok(access) => {
                 tracing::info!(digest = %access.digest, "another access is in force");
+                access.tell_broken();
                 self.current.store(Arc::new(access));
                 self.last_error.store(None);
                 Ok(())
@@ -370,6 +452,40 @@ impl Authorize for Cedar {
         match &*self.shared.candidate.load() {
             None => verdicts,
             Some(other) => verdicts.beside(other.shared.current.load().authorize(questions)),
+        }
+    }
+
+    fn learn_spellings(
+        &self,
+        environment: &Environment,
+        spellings: &[Spelling],
+    ) -> Result<(), Vec<String>> {
+        let _one = self.shared.changing.lock();
+        let access = self.current();
+        let served = access.spellings.with(environment, spellings);
+        if served.len() == access.spellings.known().len() {
+            return Ok(());
+        }
+        let mut problems = Problems::default();
+        access.mentions.check(&served, &mut problems);
+        match problems.is_empty() {
+            true => {
+                access.spellings.set(served);
+                Ok(())
+            }
+            false => {
+                let found = problems.into_found();
+                Err(found.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+impl Access {
+    /// Says which own manifests are not in force as they are.
+    fn tell_broken(&self) {
+        for problem in self.broken() {
+            tracing::error!(%problem, "a model's own manifest is not in force as it is");
         }
     }
 }

@@ -22,7 +22,7 @@ use spanner_core::{
 };
 
 use crate::guardrail::Guardrail;
-use crate::load::{Documents, Holder, RawGrant};
+use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
 use crate::names::{KINDS, Map, NameId, Names, Standing};
 use crate::promotion::{Kept, PromotionRule};
 use crate::role::{ActionSet, Roles};
@@ -35,6 +35,10 @@ pub(crate) struct Access {
     pub(crate) digest: Arc<str>,
     /// The files it was made of.
     pub(crate) documents: Arc<Documents>,
+    /// The names in them.
+    pub(crate) mentions: Mentions,
+    /// How surfaces read names.
+    pub(crate) spellings: Spellings,
     /// What promotions keep in force, where the organization has a rule for them.
     pub(crate) kept: Arc<Kept>,
     /// The promotion under which a model is served, where promotions rule.
@@ -394,6 +398,12 @@ impl Access {
         let claim = self.claims.get(model)?;
         let document = self.documents.manifests.get(claim.document)?;
         Some(&document.text)
+    }
+
+    /// What is wrong with own manifests that are not in force as they are.
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &Problem> {
+        let manifests = self.documents.manifests.iter();
+        manifests.flat_map(|document| &document.fault)
     }
 
     /// Whether only promoted manifests count in an environment.

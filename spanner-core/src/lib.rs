@@ -30,6 +30,7 @@ mod questions;
 pub mod record;
 mod refusal;
 mod sink;
+mod spelling;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
@@ -49,13 +50,16 @@ pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
 };
 pub use host::Host;
-pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+pub use name::{
+    Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId, is_displayable,
+};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
     UnknownRoute,
 };
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
+pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.

@@ -35,10 +35,12 @@ pub enum NameError {
         at: usize,
     },
     /// A path-like part (between slashes) that is empty, `.` or `..`.
-    #[error("a {what} must not have an empty, `.` or `..` part between its slashes")]
+    #[error("a {what} must not have an empty, `.` or `..` part between its slashes (at byte {at})")]
     Segment {
         /// The kind of name.
         what: &'static str,
+        /// The byte offset of the part.
+        at: usize,
     },
 }
 
@@ -98,14 +100,20 @@ name! {
     /// `ft:base:org::id`.
     ///
     /// ASCII letters, digits and `- . _ : @ + = / ~`, at most 256 bytes, no empty, `.` or
-    /// `..` part between slashes. Names are compared byte for byte; letters of other
+    /// `..` part between slashes. One slash may stand in front: servers call a model that they
+    /// read from `/models/x` by that path. Names are compared byte for byte; letters of other
     /// scripts are refused, since two of them can look alike.
     ModelName, "model name", 256, |text| {
         refuse_characters("model name", text, |c| {
             c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '@' | '+' | '=' | '/' | '~')
         })?;
-        if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(NameError::Segment { what: "model name" });
+        let inner = text.strip_prefix('/').unwrap_or(text);
+        let mut at = text.len() - inner.len();
+        for part in inner.split('/') {
+            if matches!(part, "" | "." | "..") {
+                return Err(NameError::Segment { what: "model name", at });
+            }
+            at += part.len() + 1;
         }
         Ok(())
     }
@@ -183,14 +191,19 @@ fn refuse_characters(
     }
 }
 
-/// Whether a character can be shown without forging a line, a terminal sequence or the
-/// order of what is read (Unicode UAX #9 controls, line and paragraph separators, and
-/// zero-width characters).
-pub(crate) fn is_displayable(c: char) -> bool {
+/// Whether a character can be shown without forging a line, a terminal sequence or the order of
+/// what is read (Unicode UAX #9 controls, line and paragraph separators), and is seen at all:
+/// most of what Unicode calls default-ignorable (UAX #44) is not. The selectors of a text's or an
+/// emoji's form (U+FE0E, U+FE0F) may stand in names, since directories have names with emoji.
+#[must_use]
+pub fn is_displayable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
-            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
+            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 #[cfg(test)]
@@ -206,6 +219,8 @@ mod tests {
             "ft:gpt-4o:org::id",
             "model@2026-01-01",
             "arn:aws:bedrock:us-east-1:123:provisioned-model/abc",
+            "/models/llama",
+            "~/models/llama",
         ] {
             assert_eq!(
                 ModelName::new(text).map(|n| n.to_string()),
@@ -222,7 +237,13 @@ mod tests {
             "a b",
             "a/../b",
             "a//b",
-            "/a",
+            "/",
+            "//a",
+            "/a/",
+            "./a",
+            "/../a",
+            "C:\\models\\a",
+            "a[0]",
             "a/",
             ".",
             "a\u{0}",
@@ -242,6 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn tells_what_is_wrong_with_a_name_and_where() {
+        for (text, expected) in [
+            ("C:\\m", "a model name must not contain '\\\\' (at byte 2)"),
+            ("my model", "a model name must not contain ' ' (at byte 2)"),
+            ("m[1]", "a model name must not contain '[' (at byte 1)"),
+            (
+                "a/../b",
+                "a model name must not have an empty, `.` or `..` part between its slashes (at byte 2)",
+            ),
+            (
+                "/a/",
+                "a model name must not have an empty, `.` or `..` part between its slashes (at byte 3)",
+            ),
+            ("", "a model name must not be empty"),
+        ] {
+            let error = ModelName::new(text).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
     fn refuses_a_subject_that_could_forge_what_is_shown() {
         for text in [
             "a\u{0}b",
@@ -249,6 +291,9 @@ mod tests {
             "a\u{1b}[31m",
             "a\u{202e}b",
             "a\u{2028}b",
+            "a\u{ad}b",
+            "a\u{3164}b",
+            "a\u{e0041}b",
             "",
         ] {
             assert!(SubjectId::new(text).is_err(), "{text:?}");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Advice, StepUp, VerdictReason};
 use crate::caller::Principal;
-use crate::name::Environment;
+use crate::name::{Environment, NameError};
 use crate::target::{Pair, Resource};
 
 /// Whose failure an answer reports, in one stable word. Replies carry it as
@@ -238,11 +238,18 @@ pub enum RequestFault {
     DuplicateMember,
     /// Two places name different models.
     SelectorConflict,
-    /// The model's name is no name.
+    /// What stands where the model's name must be is no name: it is no text, say.
     Model,
+    /// The name of the model or of its revision is no name.
+    Name(NameError),
     /// The model's name has a character that no model's name has here, for instance one that
     /// only looks like a letter of it: no such model is known.
-    UnknownName,
+    UnknownName {
+        /// The character.
+        character: char,
+        /// Its byte offset.
+        at: usize,
+    },
     /// The gRPC path is not the one of a method: not `/package.Service/Method`, or in other
     /// letters.
     Rpc,
@@ -408,8 +415,8 @@ impl Refusal {
                 RequestFault::Json => "request.bad_json",
                 RequestFault::DuplicateMember => "request.duplicate_member",
                 RequestFault::SelectorConflict => "request.selector_conflict",
-                RequestFault::Model => "request.bad_model",
-                RequestFault::UnknownName => "authz.no_permit",
+                RequestFault::Model | RequestFault::Name(_) => "request.bad_model",
+                RequestFault::UnknownName { .. } => "authz.no_permit",
                 RequestFault::Rpc => "route.unmapped",
                 RequestFault::NoModel => "request.no_model",
                 RequestFault::Opaque => "request.opaque",
@@ -539,7 +546,7 @@ impl Obstacle {
 impl RequestFault {
     const fn fault(&self) -> Fault {
         match self {
-            Self::UnknownName => Fault::Permission,
+            Self::UnknownName { .. } => Fault::Permission,
             Self::Rpc => Fault::UnknownRoute,
             _ => Fault::AmbiguousRequest,
         }
@@ -577,9 +584,17 @@ impl RequestFault {
                 "the model's name is not a name".into(),
                 "send it as a non-empty string of letters, digits and `-._:@+=/~`",
             ),
-            Self::UnknownName => (
+            Self::Name(error) => (
+                Status::BadRequest,
+                format!("the model's name is not a name: {error}"),
+                "send letters, digits and `-._:@+=/~`; a server that calls its model otherwise can be told another name",
+            ),
+            Self::UnknownName { character, at } => (
                 Status::Forbidden,
-                "no model of this name may be used here".into(),
+                format!(
+                    "no model of this name may be used here: it has {} (at byte {at})",
+                    shown(*character)
+                ),
                 "write the model's name in ASCII: letters, digits and `-._:@+=/~`",
             ),
             Self::Rpc => (
@@ -673,6 +688,11 @@ impl RequestFault {
             retry_after: None,
         }
     }
+}
+
+/// A character by its code point: by its looks it could be another one.
+fn shown(character: char) -> String {
+    format!("U+{:04X}", u32::from(character))
 }
 
 impl Denial {

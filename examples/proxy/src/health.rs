@@ -77,6 +77,7 @@ impl Health {
                 "state": currency(status.last_error.is_some()),
                 "digest": &*status.digest,
                 "problems": problems,
+                "broken_manifests": status.broken.len(),
             },
             "ledger": {"state": if storing { "storing" } else { "failing" }},
         });

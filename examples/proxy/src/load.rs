@@ -56,6 +56,23 @@ impl Loaded {
         }
     }
 
+    /// The same, and looks at manifests that would fail alone as well.
+    ///
+    /// # Errors
+    /// [`Problems`], all of them.
+    pub fn check(file: &Path) -> Result<Self, Problems> {
+        let loaded = Self::read(file)?;
+        let mut problems = Problems::default();
+        let dir = &loaded.config.access;
+        for problem in loaded.access.status().broken {
+            note(dir, &problem, &mut problems);
+        }
+        match problems.is_empty() {
+            true => Ok(loaded),
+            false => Err(problems),
+        }
+    }
+
     /// Loads what a configuration names, in which these problems were found already.
     pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
@@ -329,19 +346,29 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
     let aliases = config.issuers.iter();
     let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
-    let mut builder = Cedar::builder().issuers(aliases);
+    let mut builder = Cedar::builder()
+        .issuers(aliases)
+        .broken_manifests(config.broken_manifests);
     for models in &config.models {
         builder = builder.models_dir(models);
     }
+    for (environment, spelling) in config.spellings() {
+        builder = builder.spelling(environment, spelling);
+    }
     let loaded = builder.from_dir(dir).map_err(|error| {
         for problem in error.problems() {
-            let file = dir.join(&problem.file).display().to_string();
-            let mut place = Place::START;
-            (place.line, place.column) = (problem.line, problem.column);
-            problems.add(file, place, &problem.what, &problem.advice);
+            note(dir, problem, problems);
         }
     });
     loaded.ok()
+}
+
+/// Notes a problem of the access with the whole name of its file.
+fn note(dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
+    let file = dir.join(&problem.file).display().to_string();
+    let mut place = Place::START;
+    (place.line, place.column) = (problem.line, problem.column);
+    problems.add(file, place, &problem.what, &problem.advice);
 }
 
 /// An environment that the access does not know would refuse everybody.

@@ -138,6 +138,7 @@ impl<'c> Call<'c> {
     async fn access(&self, asker: &Asker, model: &ModelName) -> Answer {
         let query = self.query(&["environment"])?;
         let environment = self.environment(query.first(), &asker.here)?;
+        self.check_model(model, Some(&environment)).await?;
         let decision = asker.read(&environment, model).await?;
         let access = self.promotions.access();
         let review = access.review();
@@ -164,6 +165,7 @@ impl<'c> Call<'c> {
 
     async fn history(&self, asker: &Asker, model: &ModelName) -> Answer {
         let query = self.query(&["environment"])?;
+        self.check_model(model, None).await?;
         let environments = match query.first().and_then(Option::as_ref) {
             Some(_) => vec![self.environment(query.first(), &asker.here)?],
             None => {
@@ -200,6 +202,8 @@ impl<'c> Call<'c> {
         let asked: Asked = self.body()?;
         let question = asked.read(&asker.here)?;
         self.check_environment(&question.environment)?;
+        let here = Some(&question.environment);
+        self.check_model(&question.model, here).await?;
         let resource = Resource::model(question.model.clone());
         let mut decision = None;
         let full = match &question.about {
@@ -270,6 +274,7 @@ impl<'c> Call<'c> {
             content,
         } = self.body()?;
         let mut what = Proposed::new(name("model", &model)?, name("environment", &environment)?);
+        self.check_model(&what.model, Some(&what.environment)).await?;
         let content = optional("content", content)?;
         match optional::<Revision>("revision", revision)? {
             Some(revision) => what = what.revision(revision, content),
@@ -353,6 +358,23 @@ impl<'c> Call<'c> {
         Ok(Reply::good(view, Some(decision)))
     }
 
+    /// A name that no surface has is refused with the spelling that it has, unless something was
+    /// promoted under it.
+    async fn check_model(
+        &self,
+        model: &ModelName,
+        environment: Option<&Environment>,
+    ) -> Result<(), Reply> {
+        let Err(error) = self.promotions.access().check_name(model, environment) else {
+            return Ok(());
+        };
+        let told = |history: &History| history.of(model, None).next().is_some();
+        match lost(self.promotions.look(told).await)? {
+            true => Ok(()),
+            false => Err(Reply::malformed("model", &error.what, &error.advice)),
+        }
+    }
+
     async fn roll_back(&self, asker: &Asker, model: ModelName) -> Answer {
         let Rollback {
             environment,
@@ -360,6 +382,7 @@ impl<'c> Call<'c> {
         } = self.body()?;
         check_reason("reason", &reason)?;
         let environment: Environment = name("environment", &environment)?;
+        self.check_model(&model, Some(&environment)).await?;
         let rule = self.promotions.rule(&environment);
         let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
         let permit = asker

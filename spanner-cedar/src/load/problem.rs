@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use spanner_core::is_displayable;
+
+use crate::alike;
+
 /// One thing that is wrong, where it stands, and what to do about it.
 ///
 /// Displays as `models/acme/sentiment.toml:4:1: what is wrong; what to do`.
@@ -128,6 +132,23 @@ impl Problems {
         });
     }
 
+    /// Those that were found elsewhere, too.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.more += other.more;
+        other.found.into_iter().for_each(|problem| self.push(problem));
+    }
+
+    /// What was found, in order.
+    pub(crate) fn into_found(self) -> Vec<Problem> {
+        self.into_error().problems
+    }
+
+    /// Notes a character that is not seen, since it would make a text look like another one.
+    pub(crate) fn hidden(&mut self, page: Page<'_>, at: usize, c: char) {
+        let what = format!("there is a character that is not seen, {}", alike::code(c));
+        self.at(page, at, what, "remove it");
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
@@ -201,10 +222,11 @@ impl std::error::Error for LoadError {}
 /// A word of the author's in backticks, cut to what fits a line.
 pub(crate) fn quoted(word: &str) -> String {
     let cut: String = word.chars().take(MAX_QUOTED).collect();
+    let shown = alike::marked(&cut);
     if cut.len() < word.len() {
-        format!("`{cut}…`")
+        format!("`{shown}…`")
     } else {
-        format!("`{cut}`")
+        format!("`{shown}`")
     }
 }
 
@@ -248,14 +270,8 @@ fn plain(text: &str) -> String {
         }
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
-            '\u{061C}'
-            | '\u{200B}'..='\u{200F}'
-            | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' => {
-                line.extend(c.escape_unicode());
-            }
-            c if c.is_control() => line.extend(c.escape_unicode()),
+            '\u{FE0E}' | '\u{FE0F}' => line.push(c),
+            c if !is_displayable(c) => line.extend(c.escape_unicode()),
             c => line.push(c),
         }
     }

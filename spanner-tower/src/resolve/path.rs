@@ -29,6 +29,11 @@ pub(super) fn decoded(raw: &str) -> String {
         .into_owned()
 }
 
+/// Whether a raw text begins with a slash that it hides.
+pub(super) fn begins_with_slash(raw: &str) -> bool {
+    raw.starts_with("%2F") || raw.starts_with("%2f")
+}
+
 /// Whether a raw text hides a slash.
 pub(super) fn hides_slash(raw: &str) -> bool {
     raw.contains("%2F") || raw.contains("%2f")
@@ -81,6 +86,9 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
         }
         match byte {
             b'%' => match escaped(bytes.next(), bytes.next()) {
+                // A name may begin with a slash: `%2Fmodels%2Fx`. Whether the slot holds a name,
+                // the route tells.
+                Some(b'/') if !slashes && part.length == 0 => slashes = true,
                 Some(b'/') => {
                     slashes = true;
                     part.close()?;

@@ -150,8 +150,14 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |held: &Held<'_>| !held.slashes && path::hides_slash(held.raw);
-        if held.iter().any(hidden) {
+        let hidden = |(slot, held): (usize, &Held<'_>)| {
+            let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
+            let parts = held.raw.split('/').skip(1);
+            begins
+                || parts.into_iter().any(path::begins_with_slash)
+                || (!held.slashes && path::hides_slash(held.raw))
+        };
+        if held.iter().enumerate().any(hidden) {
             return Err(RequestFault::Path.into());
         }
         // A gRPC method has no query; some servers route by the whole `:path`.

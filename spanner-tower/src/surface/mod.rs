@@ -40,7 +40,10 @@
 //! 3. `names`: what the API does with a name: `suffix = "provider"` (who serves it stands
 //!    behind a colon and is no part of the name) or `"adapter"` (a further model stands
 //!    there), `version_suffix = "@"`, `list = ","` (several names), `strip = ["models/"]`,
-//!    `default = ["tgi"]` (texts that mean the server's own), `normalizer = "ollama"`.
+//!    `default = ["tgi"]` (texts that mean the server's own), and `normalizer`: `"ollama"` (no
+//!    case, `:latest` and the library are the default), `"bedrock"` (an ARN of a foundation model
+//!    is its id; an inference profile names its model, too) or `"vertex"` (the path of a
+//!    resource). What a name is read as, [`Surface::spelling`] tells.
 //! 4. `one_model = true`: the server runs one model whatever a request names. Where a
 //!    [default model](Surface::default_model) is bound, it is decided too whenever one is
 //!    run.
@@ -103,7 +106,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use spanner_core::ModelName;
+use spanner_core::{ModelName, Spelling};
 
 pub(crate) use compile::is_run;
 pub use credential::Credential;
@@ -147,6 +150,27 @@ impl Surface {
     pub fn default_model(mut self, model: ModelName) -> Self {
         self.default_model = Some(model);
         self
+    }
+
+    /// How it reads models' names; `None` if none of its routes has one. Policies about a name
+    /// that it reads as another would not hold.
+    #[must_use]
+    pub fn spelling(&self) -> Option<Spelling> {
+        let names_a_model = |route: &Arc<Route>| match &route.rule {
+            Rule::Guarded(guarded) => guarded.rules.iter().any(|rule| {
+                let places = rule.main.model.iter();
+                let mut places = places.chain(rule.also.iter().flat_map(|also| &also.model));
+                places.any(|place| !matches!(place, Location::Server))
+            }),
+            Rule::Public | Rule::Whoami => false,
+        };
+        if !self.routes.iter().any(names_a_model) {
+            return None;
+        }
+        let (names, bound) = (Arc::clone(&self.names), self.default_model.clone());
+        let rules = format!("{names:?} {bound:?}");
+        let read = move |name: &ModelName| names.spelled(name, bound.as_ref());
+        Some(Spelling::new(Arc::clone(&self.name), rules, read))
     }
 
     /// The name, as records carry it.

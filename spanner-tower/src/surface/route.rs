@@ -20,6 +20,21 @@ pub(crate) struct Route {
     pub(crate) rule: Rule,
 }
 
+impl Route {
+    /// Whether a slot of the path holds the whole name of a model. A route without a decision
+    /// says nothing of its slots; what serves it reads them.
+    pub(crate) fn names_model(&self, slot: usize) -> bool {
+        match &self.rule {
+            Rule::Public => false,
+            Rule::Whoami => true,
+            Rule::Guarded(guarded) => guarded.rules.iter().any(|rule| {
+                let mut places = rule.main.model.iter();
+                places.any(|place| matches!(place, Location::Path(slots) if *slots == [slot]))
+            }),
+        }
+    }
+}
+
 /// Who may use a route.
 #[derive(Debug)]
 pub(crate) enum Rule {

@@ -17,14 +17,15 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use spanner_core::RecordId;
+use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_core::record::Decision;
 use spanner_ledger::{
     Checkpoint, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
     Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
 };
 
-use super::{Stop, chain};
+use super::{Configured, Stop, chain};
+use crate::config::Config;
 
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
@@ -138,6 +139,22 @@ pub(super) struct Filter {
 }
 
 impl Part {
+    /// What to say of a model's name that the surfaces read as another one. The ledger may be
+    /// older than they are, so it is looked for all the same.
+    fn misspelt(&self, configured: &Configured) -> Option<String> {
+        let model = ModelName::new(self.model.as_deref()?).ok()?;
+        let (config, _) = Config::read(&configured.file);
+        let read = |spelling: &Spelling| {
+            let read = spelling.read(&model);
+            let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();
+            (!read.contains(&model) && !read.is_empty()).then(|| {
+                let (surface, others) = (spelling.surface(), others.join(" and "));
+                format!("the surface `{surface}` reads `{model}` as {others}, and so do its records")
+            })
+        };
+        config?.spellings().find_map(|(_, spelling)| read(&spelling))
+    }
+
     fn selection(&self) -> Selection {
         let mut selection = Selection::new();
         if let Some(caller) = &self.caller {
@@ -209,7 +226,28 @@ fn record(text: &str) -> Result<String, String> {
 const RECORD_DIGITS: usize = 32;
 
 impl Ledger {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    /// The part that is asked for, where one is.
+    const fn part(&self) -> Option<&Part> {
+        match self {
+            Self::Show { filter, .. } => Some(&filter.part),
+            Self::History { filter, .. } => Some(filter.part()),
+            Self::Summary(summary) => Some(summary.part()),
+            Self::Export(export) => Some(export.part()),
+            Self::Verify { .. }
+            | Self::Prove { .. }
+            | Self::Prune { .. }
+            | Self::VerifyProof { .. } => None,
+        }
+    }
+
+    pub(super) fn run(
+        self,
+        configured: &Configured,
+        out: &mut dyn Write,
+    ) -> Result<ExitCode, Stop> {
+        if let Some(note) = self.part().and_then(|part| part.misspelt(configured)) {
+            super::say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
+        }
         match self {
             Self::Verify { place, trust } => {
                 // Whoever waits for 1 must not take a wrong path for damage.

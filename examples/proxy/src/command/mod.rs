@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use spanner_core::{Environment, Spelling};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -29,14 +30,9 @@ use crate::{demo, service};
     args_conflicts_with_subcommands = false
 )]
 struct Cli {
-    /// The configuration
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "spanner.toml"
-    )]
-    config: PathBuf,
+    /// The configuration [default: spanner.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Listen here instead; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -84,16 +80,54 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Stop> {
+    let configured = cli.configured();
     match cli.command {
         Some(Command::Check) => {
-            Loaded::read(&cli.config)?;
-            writeln!(io::stdout(), "{}: no problems", cli.config.display())?;
+            let file = &configured.file;
+            Loaded::check(file)?;
+            writeln!(io::stdout(), "{}: no problems", file.display())?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Resolve) => resolve::run(&cli.config),
-        Some(Command::Ledger(command)) => command.run(&mut io::stdout().lock()),
-        Some(Command::Access(command)) => command.run(&cli.config, &mut io::stdout().lock()),
+        Some(Command::Resolve) => resolve::run(&configured.file),
+        Some(Command::Ledger(command)) => command.run(&configured, &mut io::stdout().lock()),
+        Some(Command::Access(command)) => command.run(&configured, &mut io::stdout().lock()),
         None => serve(&cli),
+    }
+}
+
+impl Cli {
+    fn configured(&self) -> Configured {
+        Configured {
+            file: self.config.clone().unwrap_or_else(|| DEFAULT.into()),
+            is_named: self.config.is_some(),
+        }
+    }
+}
+
+/// Which configuration a command is about.
+pub(crate) struct Configured {
+    pub(crate) file: PathBuf,
+    /// Whether the command line names it.
+    pub(crate) is_named: bool,
+}
+
+/// The configuration where none is named.
+const DEFAULT: &str = "spanner.toml";
+
+impl Configured {
+    /// How the surfaces of the upstreams read names, with what is said to whoever asks if they are
+    /// not known, or not all.
+    fn spellings(&self) -> (Vec<(Environment, Spelling)>, Option<String>) {
+        if !self.is_named {
+            let note = "names are compared as they are written: with `--config` the surfaces' own spelling is looked at";
+            return (Vec::new(), Some(note.to_owned()));
+        }
+        let (config, problems) = Config::read(&self.file);
+        let note = (!problems.is_empty()).then(|| {
+            format!("names may be spelled otherwise than the surfaces do, not all of which are known:\n{problems}")
+        });
+        let spellings = config.iter().flat_map(Config::spellings).collect();
+        (spellings, note)
     }
 }
 
@@ -117,7 +151,7 @@ fn serve(cli: &Cli) -> Result<ExitCode, Stop> {
 
 /// What the configuration says, with the problems found so far.
 fn read(cli: &Cli) -> Result<(Config, Problems), Problems> {
-    match Config::read(&cli.config) {
+    match Config::read(&cli.configured().file) {
         (Some(config), problems) => Ok((config, problems)),
         (None, problems) => Err(problems),
     }

@@ -16,8 +16,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spanner_core::Environment;
+use spanner_cedar::BrokenManifests;
+use spanner_core::{Environment, Spelling};
 use spanner_ledger::{Builder, Durability};
+use spanner_tower::surface::Surface;
 use toml::de::DeTable;
 
 use fields::{Fields, listed};
@@ -49,6 +51,8 @@ pub struct Config {
     pub access: PathBuf,
     /// Folders of models' own folders, with manifests as `access.toml`.
     pub models: Vec<PathBuf>,
+    /// What becomes of such a manifest that has a problem.
+    pub broken_manifests: BrokenManifests,
     /// The access directory that is tried out beside it, if there is one.
     pub shadow: Option<PathBuf>,
     /// The ledger's directory.
@@ -117,7 +121,7 @@ impl Config {
             let given = section.and_then(|section| section.text(key));
             within(base, given.map_or(otherwise, |it| it.value))
         };
-        let access = section("access", &["dir", "models", "shadow"]);
+        let access = section("access", &["dir", "models", "broken_manifests", "shadow"]);
         let ledger = section("ledger", LEDGER_KEYS);
         let revocations = section("revocations", &["file"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
@@ -139,6 +143,7 @@ impl Config {
                 .into_iter()
                 .map(|it| within(base, it.value))
                 .collect(),
+            broken_manifests: access.map_or(BrokenManifests::KeepLast, broken_manifests),
             shadow: access
                 .and_then(|it| it.text("shadow"))
                 .map(|it| within(base, it.value)),
@@ -167,6 +172,14 @@ impl Config {
         }
     }
 
+    /// How the upstreams' surfaces read models' names, each with its environment.
+    pub(crate) fn spellings(&self) -> impl Iterator<Item = (Environment, Spelling)> {
+        self.upstreams.iter().flat_map(|upstream| {
+            let spellings = upstream.surfaces.iter().filter_map(Surface::spelling);
+            spellings.map(|spelling| (upstream.environment.clone(), spelling))
+        })
+    }
+
     /// Notes a problem with it.
     pub(crate) fn problem(
         &self,
@@ -176,6 +189,24 @@ impl Config {
         advice: impl std::fmt::Display,
     ) {
         problems.add(self.file.display().to_string(), place, what, advice);
+    }
+}
+
+/// One team's broken file is no reason to keep everybody else's from taking effect.
+fn broken_manifests(access: Fields<'_>) -> BrokenManifests {
+    let Some(word) = access.text("broken_manifests") else {
+        return BrokenManifests::KeepLast;
+    };
+    match word.value {
+        "keep_last" => BrokenManifests::KeepLast,
+        "close" => BrokenManifests::Close,
+        "refuse" => BrokenManifests::Refuse,
+        other => {
+            let what = format!("`broken_manifests` cannot be `{other}`");
+            let advice = "write `keep_last`, `close` or `refuse`";
+            access.page.problem(word.at, what, advice);
+            BrokenManifests::KeepLast
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl UpstreamConfig {
     ) -> Option<Self> {
         let fields = Fields::of(fields.page, fields.table, fields.at, KEYS);
         let model = fields.parsed::<ModelName>("model", "write a name such as `acme/sentiment`");
-        let surfaces = surfaces(fields, base, model.map(|model| model.value));
+        let surfaces = surfaces(fields, base, model.as_ref());
         let origin = fields
             .required("url", "`url = \"http://127.0.0.1:9000\"`")
             .and_then(|text| origin(fields, text));
@@ -121,7 +121,7 @@ impl Origin {
     }
 }
 
-fn surfaces(fields: Fields<'_>, base: &Path, model: Option<ModelName>) -> Vec<Surface> {
+fn surfaces(fields: Fields<'_>, base: &Path, model: Option<&At<ModelName>>) -> Vec<Surface> {
     let names = fields.one_or_more("surface");
     if names.is_empty() {
         let advice = "add `surface = \"openai\"`, or the path of a surface file";
@@ -137,10 +137,31 @@ fn surfaces(fields: Fields<'_>, base: &Path, model: Option<ModelName>) -> Vec<Su
     let surfaces = names.iter().filter_map(load);
     match model {
         Some(model) => surfaces
-            .map(|surface| surface.default_model(model.clone()))
+            .map(|surface| bound(fields, surface, model))
             .collect(),
         None => surfaces.collect(),
     }
+}
+
+/// A surface with its default model, if it has a request that is about one of this name.
+fn bound(fields: Fields<'_>, surface: Surface, model: &At<ModelName>) -> Surface {
+    let spelling = surface.spelling();
+    let read = spelling.map(|spelling| spelling.read(&model.value));
+    if let Some(read) = read.filter(|read| !read.contains(&model.value)) {
+        let read: Vec<String> = read.iter().map(|name| format!("`{name}`")).collect();
+        let what = format!(
+            "no request through the surface `{}` is ever about `{}`",
+            surface.name(),
+            model.value
+        );
+        let advice = match read.is_empty() {
+            true => "write the name of the model that the server runs".to_owned(),
+            false => format!("write {}", read.join(" or ")),
+        };
+        fields.page.problem(model.at, what, advice);
+        return surface;
+    }
+    surface.default_model(model.value.clone())
 }
 
 fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {

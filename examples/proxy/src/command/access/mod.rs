@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use spanner_cedar::{Cedar, LoadError};
 use spanner_core::IssuerAlias;
 
-use super::Stop;
+use super::{Configured, Stop, say};
 use crate::config::Config;
 
 /// What to do with an access directory.
@@ -72,14 +72,18 @@ enum FailOn {
 }
 
 impl Access {
-    pub(super) fn run(self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    pub(super) fn run(
+        &self,
+        config: &Configured,
+        out: &mut dyn Write,
+    ) -> Result<ExitCode, Stop> {
         match self {
             Self::Review(it) => it.run(config, out),
-            Self::Diff(it) => it.run(out),
+            Self::Diff(it) => it.run(config, out),
             #[cfg(feature = "prove")]
-            Self::Prove(it) => it.run(out),
+            Self::Prove(it) => it.run(config, out),
             Self::Test(it) => it.run(config, out),
-            Self::Replay(it) => it.run(out),
+            Self::Replay(it) => it.run(config, out),
             Self::Explain(it) => it.run(config, out),
             Self::Schema(it) => it.run(out),
         }
@@ -88,11 +92,11 @@ impl Access {
 
 impl Folder {
     /// Loads the directory, or the one that the configuration names with what it says besides.
-    fn load(&self, config: &Path) -> Result<Cedar, Stop> {
+    fn load(&self, configured: &Configured) -> Result<Cedar, Stop> {
         if let Some(dir) = &self.dir {
-            return self.besides.load(dir);
+            return self.besides.load(configured, dir);
         }
-        let (config, problems) = Config::read(config);
+        let (config, problems) = Config::read(&configured.file);
         let Some(config) = config else {
             return Err(format!("{problems}\nor name the access directory itself").into());
         };
@@ -103,17 +107,49 @@ impl Folder {
             issuer: issuers.collect(),
         };
         besides.models.extend(self.besides.models.iter().cloned());
-        besides.load(&config.access)
+        let configured = Configured {
+            file: configured.file.clone(),
+            is_named: true,
+        };
+        besides.load(&configured, &config.access)
     }
 }
 
 impl Besides {
-    fn load(&self, dir: &Path) -> Result<Cedar, Stop> {
-        let mut builder = Cedar::builder().issuers(self.issuer.iter().cloned());
-        for models in &self.models {
-            builder = builder.models_dir(models);
+    /// Loads one access; says if names are not compared with what the surfaces read.
+    fn load(&self, configured: &Configured, dir: &Path) -> Result<Cedar, Stop> {
+        self.load_all(configured, [dir]).map(|[access]| access)
+    }
+
+    fn load_all<const N: usize>(
+        &self,
+        configured: &Configured,
+        dirs: [&Path; N],
+    ) -> Result<[Cedar; N], Stop> {
+        let (spellings, note) = configured.spellings();
+        if let Some(note) = note {
+            say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
         }
-        builder.from_dir(dir).map_err(|error| located(dir, &error))
+        let mut before = Cedar::builder().issuers(self.issuer.iter().cloned());
+        for models in &self.models {
+            before = before.models_dir(models);
+        }
+        let mut builder = before.clone();
+        for (environment, spelling) in spellings {
+            builder = builder.spelling(environment, spelling);
+        }
+        // What is to be replaced may have the names that the last one puts right.
+        let load = |(number, dir): (usize, &Path)| {
+            let builder = match number + 1 < N {
+                true => before.clone(),
+                false => builder.clone(),
+            };
+            builder.from_dir(dir).map_err(|error| located(dir, &error))
+        };
+        let loaded: Result<Vec<Cedar>, Stop> = dirs.into_iter().enumerate().map(load).collect();
+        loaded?
+            .try_into()
+            .map_err(|_| "each directory is one access".into())
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Folder, located};
-use crate::command::Stop;
+use crate::command::{Configured, Stop};
 
 /// Which access.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(in crate::command) struct Test {
 }
 
 impl Test {
-    pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let access = self.folder.load(config)?;
         let dir = self.folder.dir.as_deref();
         let report = access.test_cases();

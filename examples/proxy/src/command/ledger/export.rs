@@ -30,6 +30,10 @@ enum Form {
 }
 
 impl Export {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
+
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let reader = open(&self.dir)?;
         let selection = self.part.selection();

@@ -19,6 +19,12 @@ pub(in crate::command) struct Filter {
     requests: bool,
 }
 
+impl Filter {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
+}
+
 pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode, Stop> {
     let reader = open(&place.dir)?;
     let selection = filter.part.selection();

@@ -30,6 +30,10 @@ enum Format {
 }
 
 impl Summary {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
+
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let summary = open(&self.dir)?.summary(&self.part.selection(), Timestamp::now())?;
         match self.format {
