@@ -75,4 +75,4 @@ mod promotions;
 pub use api::{Admin, OPENAPI, surface};
 pub use error::{OpenError, StepError};
 pub use journal::promotions_in;
-pub use promotions::{Claimed, Promotions, Proposed};
+pub use promotions::{Claimed, Preview, Promotions, Proposed};

@@ -118,6 +118,7 @@ mod review;
 mod role;
 mod schema;
 pub mod schemas;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -126,7 +127,7 @@ pub use cedar::{Builder, Cedar, Status};
 pub use diff::{Change, Difference, RuleChange};
 pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
 pub use load::{LoadError, Problem};
-pub use promotion::{Existing, Kept, Promoted, PromotionRule};
+pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};
