@@ -86,7 +86,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Stop> {
     match cli.command {
         Some(Command::Check) => {
-            Loaded::read(&cli.config)?;
+            let loaded = Loaded::read(&cli.config)?;
+            for note in loaded.promoted() {
+                say(&mut io::stderr(), &format!("note: {note}"));
+            }
             writeln!(io::stdout(), "{}: no problems", cli.config.display())?;
             Ok(ExitCode::SUCCESS)
         }
