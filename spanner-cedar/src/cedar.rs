@@ -15,7 +15,7 @@ use crate::index::{Access, Placed};
 use crate::load::{
     self, BrokenManifests, LoadError, Problem, Problems, Program, Served, Spellings,
 };
-use crate::promotion::{Kept, Promoted, PromotionRule};
+use crate::promotion::{Kept, Promoted, PromotionRule, VoidGrant};
 use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
@@ -51,6 +51,9 @@ pub struct Status {
     pub guardrails: usize,
     /// The digest of the candidate that is tried out beside it, if there is one.
     pub candidate: Option<Arc<str>>,
+    /// What promoted manifests name and the organization does not have any more: it grants
+    /// nothing.
+    pub void: Vec<VoidGrant>,
     /// Why the last reload was not put in force; `None` if it was.
     pub last_error: Option<Arc<LoadError>>,
     /// What is wrong with manifests in the models' own folders that are not in force as they
@@ -143,9 +146,12 @@ impl Cedar {
     /// Puts in force what was promoted, in the place of what the files say, until something
     /// else is kept; also after a reload.
     ///
+    /// What a promoted manifest names and the organization does not have (any more) grants
+    /// nothing: [`Status::void`] lists it, and the log says it. The rest of the manifest is in
+    /// force.
+    ///
     /// # Errors
-    /// [`LoadError`] if a promoted manifest names something that the organization does not
-    /// have (any more); what was in force stays.
+    /// [`LoadError`] if a manifest is another model's; what was in force stays.
     pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
         let shared = &*self.shared;
         let kept = Arc::new(kept);
@@ -166,6 +172,46 @@ impl Cedar {
         let builder = self.shared.builder.clone();
         let current = self.shared.current.load();
         let access = load::again(&current, &self.shared.program(), &Arc::new(kept))?;
+        Ok(builder.with(access, None))
+    }
+
+    /// The access that there would be if this were in force of a model in an environment, or
+    /// nothing of it; as far as it is about this model.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`]; and, where something is to be in force, if it names what the
+    /// organization does not have.
+    pub fn preview_of(
+        &self,
+        model: &ModelName,
+        environment: &Environment,
+        one: Option<Promoted>,
+    ) -> Result<Self, LoadError> {
+        let preview = self.preview_again(model, environment, one)?;
+        let access = preview.current();
+        let here = |void: &&VoidGrant| void.environment == *environment;
+        let mut void = access.void.iter().filter(here).peekable();
+        match void.peek() {
+            None => Ok(preview),
+            Some(_) => Err(LoadError::of(void.map(|void| void.problem.clone()))),
+        }
+    }
+
+    /// The same for what was in force before, which counts as far as the organization still has
+    /// what it names.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`].
+    pub fn preview_again(
+        &self,
+        model: &ModelName,
+        environment: &Environment,
+        one: Option<Promoted>,
+    ) -> Result<Self, LoadError> {
+        let builder = self.shared.builder.clone();
+        let current = self.shared.current.load();
+        let kept = current.kept.with(model, environment, one);
+        let access = load::about(&current, &builder.from(), model, kept)?;
         Ok(builder.with(access, None))
     }
 
@@ -198,6 +244,7 @@ impl Cedar {
             grants: access.grants.len(),
             guardrails: access.guardrails.iter().count(),
             candidate: self.candidate().map(|candidate| candidate.digest()),
+            void: access.void.clone(),
             last_error: self.shared.last_error.load_full(),
             broken: access.broken().cloned().collect(),
         }
@@ -430,7 +477,16 @@ impl Shared {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match load() {
             Ok(access) => {
-                tracing::info!(digest = %access.digest, "another access is in force");
+                let before = Arc::clone(&self.current.load().digest);
+                match access.digest == before {
+                    true => tracing::info!(digest = %access.digest, "the access is as it was"),
+                    false => {
+                        tracing::info!(digest = %access.digest, "another access is in force");
+                        for void in &access.void {
+                            tracing::error!("{void}");
+                        }
+                    }
+                }
                 access.tell_broken();
                 self.current.store(Arc::new(access));
                 self.last_error.store(None);

@@ -176,7 +176,8 @@ impl<'a> Asked<'a> {
         let open = |guardrail: &&&Guardrail| permitted || !guardrail.names_models;
         let forbid = findings.forbids.iter().filter(open).min_by_key(|g| &g.id);
         let uncertain = findings.uncertain.iter().find(open);
-        if !findings.errors.is_empty() || (forbid.is_none() && uncertain.is_some()) {
+        let failed = findings.errors.iter().any(|error| open(&error));
+        if failed || (forbid.is_none() && uncertain.is_some()) {
             return Self::failed(findings);
         }
         if let Some(forbid) = forbid {
@@ -195,6 +196,7 @@ impl<'a> Asked<'a> {
         }
         let mut verdict = Verdict::deny(VerdictReason::NoGrant);
         verdict.policies = sorted(findings.forbid_ids());
+        verdict.errors = sorted(findings.errors.iter().map(|guardrail| &guardrail.id));
         verdict.advice = self.advice();
         verdict
     }

@@ -24,7 +24,7 @@ use spanner_core::{
 use crate::guardrail::Guardrail;
 use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
 use crate::names::{KINDS, Map, NameId, Names, Standing};
-use crate::promotion::{Kept, PromotionRule};
+use crate::promotion::{Kept, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
 
@@ -43,6 +43,8 @@ pub(crate) struct Access {
     pub(crate) kept: Arc<Kept>,
     /// The promotion under which a model is served, where promotions rule.
     pub(crate) served: HashMap<Environment, HashMap<ModelName, RecordId>>,
+    /// What promoted manifests say and the organization does not have any more.
+    pub(crate) void: Vec<VoidGrant>,
     /// What the manifests in the files say, in force or not.
     pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
@@ -196,6 +198,17 @@ impl Grants {
                     })
                 })
             })
+    }
+
+    /// The grants on this model by its own manifest, in no particular order.
+    pub(crate) fn given<'g>(
+        &'g self,
+        environment: &Environment,
+        model: &ModelName,
+    ) -> impl Iterator<Item = (&'g Holder, &'g Grant)> {
+        let ground = self.by_environment.get(environment);
+        let own = ground.and_then(|ground| ground.models.get(model));
+        own.into_iter().flat_map(|holders| self.each(holders))
     }
 
     /// The grants that name this party or a group or role of it, on this model or on all.

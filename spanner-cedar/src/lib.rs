@@ -124,6 +124,7 @@ mod review;
 mod role;
 mod schema;
 pub mod schemas;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -132,7 +133,7 @@ pub use cedar::{Builder, Cedar, Status, UnreachableName};
 pub use diff::{Change, Difference, RuleChange};
 pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
 pub use load::{BrokenManifests, LoadError, Problem};
-pub use promotion::{Existing, Kept, Promoted, PromotionRule};
+pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};

@@ -61,7 +61,8 @@ pub struct Decision {
     pub route: Option<String>,
     /// Allowed or refused.
     pub effect: Effect,
-    /// Why, in one stable code: `granted`, or the code of the refusal.
+    /// Why, in one stable code: `granted`; `admitted`, where the route is open to every caller
+    /// whom the guard knows, and nothing was decided; or the code of the refusal.
     pub reason: String,
     /// For a refusal: whose failure it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +219,10 @@ pub struct Outcome {
     /// that of a refusal stands in its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// Why it was not done, though it was allowed: a stable code. Spanner's own API says so of
+    /// steps that nobody may take as things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Outcome {
@@ -240,6 +245,7 @@ impl Outcome {
             tokens_out: None,
             served: None,
             fault: None,
+            reason: None,
         }
     }
 }

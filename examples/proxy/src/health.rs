@@ -5,7 +5,9 @@
 //! 2. Ready means that some caller can be served: the ledger stores, and there is an issuer
 //!    whose keys are at hand. One issuer that is down is its callers' trouble and is shown;
 //!    it does not take the service from the others'.
-//! 3. An access that was not reloaded is shown as `stale`. What was in force still is, so it
+//! 3. Models that nobody approved, since the ledger began without promotions, are counted; so is
+//!    what promoted manifests name and is gone. Neither makes the service unready.
+//! 4. An access that was not reloaded is shown as `stale`. What was in force still is, so it
 //!    does not make the service unready.
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use spanner_admin::Promotions;
 use spanner_cedar::Cedar;
 use spanner_tower::Bearer;
 use spanner_tower::bearer::{IssuerReadiness, Revocations};
@@ -30,6 +33,7 @@ use crate::watched::Watched;
 pub(crate) struct Health {
     pub(crate) bearer: Bearer,
     pub(crate) access: Cedar,
+    pub(crate) promotions: Promotions,
     pub(crate) ledger: Watched,
     /// The list of revocations, if one is configured.
     pub(crate) revocations: Option<ReadList>,
@@ -80,6 +84,10 @@ impl Health {
                 "broken_manifests": status.broken.len(),
             },
             "ledger": {"state": if storing { "storing" } else { "failing" }},
+            "promotions": {
+                "unapproved": self.unapproved(),
+                "void_grants": status.void.len(),
+            },
         });
         if let (Some(revocations), Some(members)) = (&self.revocations, page.as_object_mut()) {
             let stale = revocations.stale.load(Ordering::Relaxed);
@@ -96,11 +104,24 @@ impl Health {
         text(status, JSON, page.to_string())
     }
 
+    /// How many models are in force that nobody approved, by environment.
+    fn unapproved(&self) -> serde_json::Map<String, Value> {
+        let counts = self.promotions.unapproved().into_iter();
+        counts
+            .map(|(environment, models)| (environment.to_string(), json!(models)))
+            .collect()
+    }
+
     fn metrics(&self) -> Page {
         self.bearer.publish_readiness();
         self.ships.publish();
         self.ledger.publish();
-        meters::stale("access", self.access.status().last_error.is_some());
+        let status = self.access.status();
+        meters::stale("access", status.last_error.is_some());
+        meters::void_grants(status.void.len());
+        for (environment, models) in self.promotions.unapproved() {
+            meters::unapproved(environment.as_str(), models);
+        }
         if let Some(revocations) = &self.revocations {
             let stale = revocations.stale.load(Ordering::Relaxed);
             meters::stale("revocations", stale);

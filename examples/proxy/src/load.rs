@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use spanner_admin::{Admin, Promotions};
-use spanner_cedar::Cedar;
+use spanner_admin::{Admin, Promotions, promotions_in};
+use spanner_cedar::{Cedar, Existing, Kept};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
@@ -109,6 +109,37 @@ impl Loaded {
             true => Ok(loaded),
             false => Err(problems),
         }
+    }
+
+    /// What is worth knowing of what the ledger would put in force: manifests that nobody
+    /// approved, and what promoted ones name that is gone. It keeps nothing from starting.
+    pub(crate) fn promoted(&self) -> Vec<String> {
+        let is_new = !self.config.ledger.is_dir();
+        let kept = match is_new {
+            true => Kept::default(),
+            false => match promotions_in(&self.config.ledger) {
+                Ok((_, kept)) => kept,
+                // Why the ledger cannot be read is told where it is opened.
+                Err(error) => return vec![format!("the promotions cannot be read: {error}")],
+            },
+        };
+        let rules = self.access.promotions().into_iter();
+        let new = rules.filter(|rule| {
+            rule.existing == Existing::Adopt && !kept.environments.contains(&rule.environment)
+        });
+        let mut notes: Vec<String> = new
+            .map(|rule| {
+                let count = self.access.claiming(&rule.environment).len();
+                format!(
+                    "the ledger has no promotions into `{}`: {count} manifests will be adopted, which nobody approved (`existing = \"refuse\"` puts none in force)",
+                    rule.environment
+                )
+            })
+            .collect();
+        if let Ok(preview) = self.access.preview(kept) {
+            notes.extend(preview.status().void.iter().map(ToString::to_string));
+        }
+        notes
     }
 
     /// Where requests would go, as long as nothing is recorded.

@@ -15,6 +15,8 @@
 //! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
 //! | `spanner_stale` | gauge | what | 1 while what was read last is not in force |
 //! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
+//! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted and that nobody approved |
+//! | `spanner_promotions_void_grants` | gauge | | parts of promoted manifests that name what is gone, and grant nothing |
 //! | `spanner_ledger_failing` | gauge | | 1 while decisions do not become durable |
 
 use std::sync::{Arc, OnceLock};
@@ -85,6 +87,15 @@ pub(crate) fn reloaded(what: &'static str, good: bool) {
 
 pub(crate) fn stale(what: &'static str, is_stale: bool) {
     gauge!("spanner_stale", "what" => what).set(f64::from(u8::from(is_stale)));
+}
+
+pub(crate) fn unapproved(environment: &str, models: usize) {
+    gauge!("spanner_promotions_unapproved", "environment" => environment.to_owned())
+        .set(models as f64);
+}
+
+pub(crate) fn void_grants(count: usize) {
+    gauge!("spanner_promotions_void_grants").set(count as f64);
 }
 
 /// A caller's connection, counted while it is open.

@@ -177,6 +177,7 @@ impl Service {
         let health = Health {
             bearer: bearer.clone(),
             access: access.clone(),
+            promotions: promotions.clone(),
             ledger: ledger.clone(),
             ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),

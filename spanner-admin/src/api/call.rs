@@ -5,7 +5,8 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use spanner_core::promotion::{History, Promotion};
+use spanner_core::promotion::{History, Promotion, Standing};
+use spanner_core::record::PrincipalEntry;
 use spanner_core::{
     Action, Environment, Fault, ModelName, Pair, Permit, RecordId, Resource, Revision,
 };
@@ -41,6 +42,7 @@ struct Propose {
     from: Option<String>,
     revision: Option<String>,
     content: Option<String>,
+    restores: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,6 +51,7 @@ struct Approve {
     revision: Option<String>,
     content: Option<String>,
     manifest: Option<String>,
+    terms: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +74,8 @@ struct Promote {
 #[serde(deny_unknown_fields)]
 struct Rollback {
     environment: String,
-    reason: String,
+    reason: Option<String>,
+    emergency: Option<String>,
 }
 
 type Answer = Result<Reply, Reply>;
@@ -146,7 +150,12 @@ impl<'c> Call<'c> {
             grant.environment == environment && grant.model.as_ref().is_none_or(|it| it == model)
         });
         let grants: Vec<Value> = grants.map(view::granted).collect();
-        let guardrails: Vec<Value> = review.guardrails.iter().map(view::guarding).collect();
+        // What the organization guards against is for those who answer for the model.
+        let guardrails = asker.answers_for(model, &environment).then(|| {
+            let here = review.guardrails.iter();
+            let here = here.filter(|guardrail| guardrail.applies_to(model, &environment));
+            here.map(view::guarding).collect::<Vec<Value>>()
+        });
         let owner = access.models().into_iter().find(|(name, _)| name == model);
         let promotion = self
             .promotions
@@ -213,12 +222,11 @@ impl<'c> Call<'c> {
                 decision = Some(Further::done(permit, 200));
                 true
             }
-            None => [Action::Administer, Action::Approve, Action::Promote]
-                .into_iter()
-                .any(|action| asker.would(action, &question.model, &question.environment)),
+            None => asker.answers_for(&question.model, &question.environment),
         };
+        let knows = full || asker.knows(&question.model, &question.environment);
         let caller = asker.further.caller();
-        let told = explain::answer(self.promotions.access(), caller, &question, full);
+        let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
         Ok(Reply::good(told, decision))
     }
 
@@ -253,7 +261,7 @@ impl<'c> Call<'c> {
 
     async fn promotion(&self, asker: &Asker, id: RecordId) -> Answer {
         self.query(&[])?;
-        let promotion = lost(self.promotions.promotion(id).await)?;
+        let promotion = self.seen(asker, id).await?;
         let model = &promotion.candidate().model;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let environment = match asker.would(Action::Read, model, into) {
@@ -272,6 +280,7 @@ impl<'c> Call<'c> {
             from,
             revision,
             content,
+            restores,
         } = self.body()?;
         let mut what = Proposed::new(name("model", &model)?, name("environment", &environment)?);
         self.check_model(&what.model, Some(&what.environment)).await?;
@@ -285,13 +294,21 @@ impl<'c> Call<'c> {
             }
             None => {}
         }
+        if let Some(id) = optional("restores", restores)? {
+            if what.revision.is_some() {
+                let wrong = "there is a `revision` and what it `restores`";
+                let advice = "leave the revision out: it is restored as well";
+                return Err(Reply::malformed("restores", &wrong, advice));
+            }
+            what = what.restoring(id);
+        }
         let pair = Pair::new(Action::Promote, Resource::model(what.model.clone()));
         let rule = match self.promotions.rule(&what.environment) {
             Ok(rule) => rule,
             Err(error) => {
                 // Whoever may not promote anything learns nothing of the rules.
                 let permit = asker.further.permit(&asker.here, pair).await?;
-                let decision = Further::done(permit, error.status());
+                let decision = Further::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
@@ -305,7 +322,7 @@ impl<'c> Call<'c> {
                 from: rule.from,
                 asked,
             };
-            let decision = Further::done(permit, error.status());
+            let decision = Further::declined(permit, error.status(), error.code());
             return Err(Reply::step(&error, Some(decision)));
         }
         let decision = permit.id();
@@ -316,7 +333,7 @@ impl<'c> Call<'c> {
     }
 
     async fn step(&self, asker: &Asker, id: RecordId, step: Step) -> Answer {
-        let promotion = lost(self.promotions.promotion(id).await)?;
+        let promotion = self.seen(asker, id).await?;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let model = &promotion.candidate().model;
         let (taken, decision) = match step {
@@ -379,33 +396,72 @@ impl<'c> Call<'c> {
         let Rollback {
             environment,
             reason,
+            emergency,
         } = self.body()?;
-        check_reason("reason", &reason)?;
         let environment: Environment = name("environment", &environment)?;
         self.check_model(&model, Some(&environment)).await?;
-        let rule = self.promotions.rule(&environment);
-        let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
-        let permit = asker
-            .either(from, &environment, Action::Promote, &model)
-            .await?;
-        let decision = permit.id();
-        let taken = self
-            .promotions
-            .roll_back(model, environment, reason, permit)
-            .await;
+        let (taken, decision) = match (emergency, reason) {
+            (Some(emergency), reason) => {
+                check_reason("emergency", &emergency)?;
+                if let Some(reason) = &reason {
+                    check_reason("reason", reason)?;
+                }
+                let permit = asker
+                    .permit(&environment, Action::Administer, &model)
+                    .await?;
+                let decision = permit.id();
+                let taken = self.promotions.roll_back_in_emergency(
+                    model,
+                    environment,
+                    emergency,
+                    permit,
+                );
+                (taken.await, decision)
+            }
+            (None, Some(reason)) => {
+                check_reason("reason", &reason)?;
+                let rule = self.promotions.rule(&environment);
+                let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
+                let permit = asker
+                    .either(from, &environment, Action::Promote, &model)
+                    .await?;
+                let decision = permit.id();
+                let taken = self
+                    .promotions
+                    .roll_back(model, environment, reason, permit);
+                (taken.await, decision)
+            }
+            (None, None) => {
+                let what = "the body is not what it must be: there is no `reason`";
+                return Err(Reply::malformed("body", &what, "say why"));
+            }
+        };
         let promotion = taken.map_err(|error| Reply::step(&error, Some(decision)))?;
         let view = self.view(&promotion).await?;
         Ok(Reply::good(view, Some(decision)))
     }
 
+    /// A promotion that whoever asks may know of. One that is hidden from them is as unknown as
+    /// one that is none.
+    async fn seen(&self, asker: &Asker, id: RecordId) -> Result<Promotion, Reply> {
+        let found = self.promotions.promotion(id).await;
+        let seen = found.and_then(|promotion| match asker.sees(&promotion) {
+            true => Ok(promotion),
+            false => Err(StepError::Unknown(id)),
+        });
+        lost(seen)
+    }
+
     async fn view(&self, promotion: &Promotion) -> Result<Value, Reply> {
-        let difference = self.promotions.difference(promotion).await;
         // What cannot be put in force any more still can be looked at.
-        let difference = difference.unwrap_or_else(|_| promotion.difference().to_vec());
+        let preview = match promotion.standing() {
+            Standing::Open => self.promotions.preview(promotion).await.ok(),
+            _ => None,
+        };
         let access = self.promotions.access();
         let view = self
             .promotions
-            .look(|history| view::promotion(promotion, &difference, history, access));
+            .look(|history| view::promotion(promotion, preview.as_ref(), history, access));
         lost(view.await)
     }
 
@@ -414,8 +470,10 @@ impl<'c> Call<'c> {
             revision,
             content,
             manifest,
+            terms,
         } = self.body_or_nothing()?;
         Ok(Claimed {
+            terms: optional("terms", terms)?,
             revision: optional("revision", revision)?,
             content: optional("content", content)?,
             manifest: optional("manifest", manifest)?,
@@ -527,9 +585,22 @@ impl Asker {
         self.would(Action::List, model, environment) || self.would(Action::Read, model, environment)
     }
 
+    /// Whether they answer for a model, or sign for it: they are told everything about it.
+    fn answers_for(&self, model: &ModelName, environment: &Environment) -> bool {
+        [Action::Administer, Action::Approve, Action::Promote]
+            .into_iter()
+            .any(|action| self.would(action, model, environment))
+    }
+
+    /// Whether they may know of a promotion: it is about a model that they may read, or answer
+    /// for, at either end of its way, or they proposed it.
     fn sees(&self, promotion: &Promotion) -> bool {
         let (plan, model) = (promotion.plan(), &promotion.candidate().model);
-        self.would(Action::Read, model, &plan.into) || self.would(Action::Read, model, &plan.from)
+        let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
+        promotion.proposer() == Some(&asks)
+            || [&plan.into, &plan.from].into_iter().any(|end| {
+                self.would(Action::Read, model, end) || self.answers_for(model, end)
+            })
     }
 }
 
@@ -556,23 +627,29 @@ fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
 }
 
 /// Words that are kept for ever and shown to people: neither endless nor able to forge a line.
-fn check_reason(what: &str, text: &str) -> Result<(), Reply> {
+fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
     const MAX_BYTES: usize = 2_000;
     if text.len() > MAX_BYTES {
         let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
         return Err(Reply::malformed(what, &wrong, "say it shorter"));
     }
-    match text.chars().any(char::is_control) {
-        true => {
-            let wrong = format!("`{what}` has a control character");
-            Err(Reply::malformed(what, &wrong, "write it on one line"))
+    let forges = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    match text.chars().find(|c| forges(*c)) {
+        Some(c) => {
+            let wrong = format!(
+                "`{what}` has the character U+{:04X}, which ends a line or changes the direction of the text",
+                u32::from(c)
+            );
+            Err(Reply::malformed(what, &wrong, "write it as plain text on one line"))
         }
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
 /// A name of the request's own.
-fn name<N>(what: &str, text: &str) -> Result<N, Reply>
+fn name<N>(what: &'static str, text: &str) -> Result<N, Reply>
 where
     N: std::str::FromStr,
     N::Err: std::fmt::Display,
@@ -583,7 +660,7 @@ where
     })
 }
 
-fn optional<N>(what: &str, text: Option<String>) -> Result<Option<N>, Reply>
+fn optional<N>(what: &'static str, text: Option<String>) -> Result<Option<N>, Reply>
 where
     N: std::str::FromStr,
     N::Err: std::fmt::Display,

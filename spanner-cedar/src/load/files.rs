@@ -33,6 +33,20 @@ pub(crate) struct Documents {
     pub(crate) cases: Vec<Document>,
 }
 
+impl Documents {
+    /// What an access takes that is asked about one model only: the organization and its
+    /// guardrails, and of the manifests this one, if it is given.
+    pub(super) fn about(&self, manifest: Option<usize>) -> Self {
+        let own = manifest.and_then(|manifest| self.manifests.get(manifest));
+        Self {
+            organization: self.organization.clone(),
+            manifests: own.into_iter().cloned().collect(),
+            guardrails: self.guardrails.clone(),
+            cases: Vec::new(),
+        }
+    }
+}
+
 /// What a file is for, by its name.
 enum Place {
     Organization,

@@ -103,6 +103,24 @@ pub(crate) fn again(
     compile(documents, false, program, kept, Problems::default())
 }
 
+/// The same files as far as they are about one model, with something promoted of it, or nothing:
+/// what that comes to takes no time for the others.
+pub(crate) fn about(
+    access: &Access,
+    program: &Program<'_>,
+    model: &ModelName,
+    kept: Kept,
+) -> Result<Access, LoadError> {
+    let claim = access.claims.get(model).map(|claim| claim.document);
+    let documents = Arc::new(access.documents.about(claim));
+    let about_it = kept.promoted.into_iter().filter(|it| it.model == *model);
+    let kept = Arc::new(Kept {
+        promoted: about_it.collect(),
+        environments: kept.environments,
+    });
+    compile(documents, program.issuers, &kept, Problems::default())
+}
+
 /// Reads the files of the cases in a directory.
 pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
     let mut problems = Problems::default();
@@ -160,6 +178,7 @@ fn compile(
         return Err(problems.into_error());
     };
     let vocabulary = Vocabulary {
+        only: None,
         environments: &organization.environments,
         roles: &organization.roles,
         directory: &organization.directory,
@@ -321,6 +340,7 @@ fn assemble(
         directory: groups,
         roles: organization.roles,
         promotions: organization.promotions,
+        void: overlay.void,
         owners,
         individuals,
         grants,

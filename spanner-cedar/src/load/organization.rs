@@ -42,6 +42,7 @@ pub(crate) fn read(
     groups(fields, &mut directory, problems);
     let roles = roles(fields, problems);
     let vocabulary = Vocabulary {
+        only: None,
         environments: &environments,
         roles: &roles,
         directory: &directory,

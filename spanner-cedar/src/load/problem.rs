@@ -57,6 +57,13 @@ impl LoadError {
         &self.problems
     }
 
+    /// These problems, found before.
+    pub(crate) fn of(found: impl IntoIterator<Item = Problem>) -> Self {
+        let mut problems = Problems::default();
+        found.into_iter().for_each(|it| problems.push(it));
+        problems.into_error()
+    }
+
     /// One problem with a file as a whole.
     pub(crate) fn one(file: &str, what: &str, advice: &str) -> Self {
         let mut problems = Problems::default();

@@ -69,6 +69,9 @@ pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
         emergencies,
         credentials,
         known_since,
+        unapproved,
+        void,
+        ..
     } = &review.hygiene;
     let individuals = review.individuals().map(|grant| {
         let reason = grant.reason.as_deref().unwrap_or("no reason given");
@@ -92,6 +95,15 @@ pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
         (
             "Emergency promotions, without approvals".to_owned(),
             emergencies.collect(),
+        ),
+        (
+            "In force without any approval: adopted when the ledger began to keep promotions"
+                .to_owned(),
+            unapproved.clone().unwrap_or_default(),
+        ),
+        (
+            "Promoted grants that are void, since what they name is gone".to_owned(),
+            void.clone(),
         ),
         (
             format!(

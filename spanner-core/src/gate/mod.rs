@@ -249,6 +249,8 @@ pub(crate) fn questions<'a>(
 /// All verdicts of one request, folded into one.
 pub(crate) struct Answer {
     pub(crate) refusal: Option<Refusal>,
+    /// Why, where nobody refuses.
+    allowed: &'static str,
     pub(crate) policies: Vec<String>,
     pub(crate) errors: Vec<String>,
     shadows: Vec<String>,
@@ -263,6 +265,7 @@ impl Answer {
     const fn of(refusal: Option<Refusal>) -> Self {
         Self {
             refusal,
+            allowed: "granted",
             policies: Vec::new(),
             errors: Vec::new(),
             shadows: Vec::new(),
@@ -279,12 +282,11 @@ impl Answer {
     /// Everybody is welcome whom a rule of their issuer classified.
     pub(crate) fn welcome(caller: &Caller) -> Self {
         let stranger = |party: &Party| party.principal.kind == CallerKind::Unclassified;
-        Self::of(
-            caller
-                .parties()
-                .any(stranger)
-                .then(|| Obstacle::Unclassified.into()),
-        )
+        let stranger = caller.parties().any(stranger);
+        Self {
+            allowed: "admitted",
+            ..Self::of(stranger.then(|| Obstacle::Unclassified.into()))
+        }
     }
 
     /// What the verdicts on these questions amount to, with what those of a candidate would.
@@ -316,7 +318,7 @@ impl Answer {
 
     /// Why, in the code that records use.
     pub(crate) fn reason(&self) -> &'static str {
-        self.refusal.as_ref().map_or("granted", Refusal::code)
+        self.refusal.as_ref().map_or(self.allowed, Refusal::code)
     }
 
     /// The party that may not.

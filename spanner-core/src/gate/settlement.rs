@@ -33,6 +33,7 @@ pub struct Settlement {
     usage: Usage,
     served: Option<String>,
     fault: Option<Fault>,
+    reason: Option<&'static str>,
 }
 
 /// Tokens that an API reports.
@@ -92,6 +93,7 @@ impl Settlement {
             usage: Usage::default(),
             served: None,
             fault: None,
+            reason: None,
         }
     }
 
@@ -167,6 +169,16 @@ impl Settlement {
         self.finish = Finish::Refused;
     }
 
+    /// Spanner itself answers that it does not do what was allowed, with a stable code if it has
+    /// one: a failure of the request's (4xx) counts as refused, any other as the guard's.
+    pub fn declined(&mut self, status: u16, reason: Option<&'static str>) {
+        self.reason = reason;
+        self.classify(match status {
+            500.. => OutcomeClass::GuardFailed,
+            _ => OutcomeClass::Refused,
+        });
+    }
+
     pub(super) fn classify(&mut self, class: OutcomeClass) {
         self.class = Some(class);
     }
@@ -205,6 +217,7 @@ impl Settlement {
             tokens_out: self.usage.output,
             served: self.served.clone(),
             fault: self.fault,
+            reason: self.reason.map(str::to_owned),
         }
     }
 

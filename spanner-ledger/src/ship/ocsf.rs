@@ -17,6 +17,7 @@ use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
 use super::item::Item;
 use crate::entry::{Counts, Entry, Event, Gap};
+use crate::select::promotions_of;
 
 /// The event; `None` if a newer version wrote the entry.
 pub(super) fn event(item: &Item) -> Option<Value> {
@@ -205,8 +206,7 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
             said.unmapped(key, value);
         }
     }
-    let promotions = decision.target.iter().filter_map(|pair| pair.promotion);
-    said.unmapped("promotions", json!(promotions.collect::<Vec<_>>()));
+    said.unmapped("promotions", json!(promotions_of(decision)));
     if let Some(CallerEntry {
         actors,
         roles,
@@ -311,6 +311,9 @@ fn stepped(event: &Event, taken: &Taken) -> Said {
     };
     if let Step::Promoted {
         emergency: Some(_), ..
+    }
+    | Step::RolledBack {
+        emergency: true, ..
     } = taken.step
     {
         said.severity = HIGH;

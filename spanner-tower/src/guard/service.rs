@@ -367,7 +367,11 @@ where
         settlement.blame(whose);
         parts.headers.insert(FAULT, fault(whose));
     }
-    if ours.is_some() {
+    if let Some(ours) = &ours {
+        let model = matches!(ours.fault, Some(Fault::Model | Fault::ModelTimeout));
+        if ours.fault.is_some() && !model {
+            settlement.declined(parts.status.as_u16(), ours.reason);
+        }
         let guard = HeaderValue::from_static("guard");
         parts.headers.insert(ORIGIN, guard);
     }

@@ -84,7 +84,10 @@ fn run(cli: Cli) -> Result<ExitCode, Stop> {
     match cli.command {
         Some(Command::Check) => {
             let file = &configured.file;
-            Loaded::check(file)?;
+            let loaded = Loaded::check(file)?;
+            for note in loaded.promoted() {
+                say(&mut io::stderr(), &format!("note: {note}"));
+            }
             writeln!(io::stdout(), "{}: no problems", file.display())?;
             Ok(ExitCode::SUCCESS)
         }
