@@ -103,9 +103,16 @@ impl CheckpointSink for CheckpointFile {
 /// enough to notice at the next start that the directory lost its end, was set back to an older
 /// copy, or is another ledger. [`Checkpoint::read`] reads it. Of other ledgers that stood in the
 /// same place it keeps the last eight notes, the newest last.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CheckpointNote {
     path: PathBuf,
+}
+
+/// The file.
+impl std::fmt::Debug for CheckpointNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`", self.path.display())
+    }
 }
 
 impl CheckpointNote {

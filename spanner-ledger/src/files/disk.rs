@@ -212,12 +212,16 @@ struct DiskFile {
 impl DiskFile {
     /// Whether this is still the file that a reader would open, with all that was written.
     fn check(&self) -> io::Result<()> {
-        let (mine, theirs) = (self.file.metadata()?, fs::symlink_metadata(&self.path)?);
-        if mine.len() < self.end || !same_file(&mine, &theirs) {
-            let what = "the segment was removed, renamed or cut from outside";
-            return Err(io::Error::other(what));
+        let gone = || io::Error::other("the segment was removed, renamed or cut from outside");
+        let mine = self.file.metadata()?;
+        let theirs = fs::symlink_metadata(&self.path).map_err(|fault| match fault.kind() {
+            io::ErrorKind::NotFound => gone(),
+            _ => fault,
+        })?;
+        match mine.len() < self.end || !same_file(&mine, &theirs) {
+            true => Err(gone()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use spanner_core::IssuerAlias;
 
 use super::Stop;
 use crate::config::Config;
+use crate::load::{file_of, no_directory};
 
 /// What to do with an access directory.
 #[derive(Debug, Subcommand)]
@@ -113,7 +114,12 @@ impl Besides {
         for models in &self.models {
             builder = builder.models_dir(models);
         }
-        builder.from_dir(dir).map_err(|error| located(dir, &error))
+        if let Some(what) = no_directory(dir) {
+            return Err(format!("{what}; name the access directory").into());
+        }
+        builder
+            .from_dir(dir)
+            .map_err(|error| located(dir, &self.models, &error))
     }
 }
 
@@ -132,19 +138,17 @@ impl FailOn {
 }
 
 /// Problems with the whole names of their files.
-fn located(dir: &Path, error: &LoadError) -> Stop {
+fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
     let mut lines: Vec<String> = error
         .problems()
         .iter()
         .map(|it| {
-            let file = dir.join(&it.file);
-            let (line, column) = (it.line, it.column);
-            format!(
-                "{}:{line}:{column}: {}; {}",
-                file.display(),
-                it.what,
-                it.advice
-            )
+            let file = file_of(dir, models, &it.file);
+            let place = match it.line {
+                0 => String::new(),
+                line => format!(":{line}:{}", it.column),
+            };
+            format!("{file}{place}: {}; {}", it.what, it.advice)
         })
         .collect();
     if error.more() > 0 {
