@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use spanner_core::Environment;
 use spanner_core::promotion::{Event, History, Step};
-use spanner_ledger::{Entry, Ledger};
+use spanner_ledger::{Entry, Ledger, Reader};
 
 use crate::error::OpenError;
 
@@ -50,7 +50,8 @@ pub fn promotions_in(dir: impl AsRef<Path>) -> Result<(History, spanner_cedar::K
 /// Reads what a ledger says. Blocks.
 pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
     let mut told = Told::default();
-    for numbered in Ledger::read(dir)?.events()? {
+    let reader = Ledger::read(dir)?;
+    for numbered in reader.events()? {
         let numbered = numbered?;
         let sequence = numbered.sequence;
         let Entry::Event(entry) = numbered.entry else {
@@ -66,9 +67,28 @@ pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
         } else if entry.event.starts_with(PREFIX) {
             let event: Event = serde_json::from_value(entry.body)
                 .map_err(|error| not_understood(error.to_string()))?;
-            let taken = told.history.take(event);
-            taken.map_err(|fault| OpenError::Event { sequence, fault })?;
+            match told.history.take(event) {
+                Ok(_) => {}
+                Err(fault) if has_losses(&reader)? => tracing::warn!(
+                    sequence, %fault,
+                    "a step of a promotion does not count: entries before it were lost, which was acknowledged"
+                ),
+                Err(fault) => return Err(OpenError::Event { sequence, fault }),
+            }
         }
     }
     Ok(told)
+}
+
+/// Whether entries were lost and somebody acknowledged that, so that not every step has what came
+/// before it.
+fn has_losses(reader: &Reader) -> Result<bool, OpenError> {
+    for numbered in reader.events()? {
+        if let Entry::Event(event) = numbered?.entry
+            && event.event == "ledger.acknowledged"
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

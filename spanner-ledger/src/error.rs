@@ -163,7 +163,7 @@ pub enum OpenError {
     /// The ledger is not what it was. It is not opened, so that nothing is written after a
     /// loss and nobody takes the rest for the whole.
     #[error(
-        "the ledger in `{}` is damaged ({source}); restore it from a copy, or keep it for the auditor and begin a new one in another directory",
+        "the ledger in `{}` is damaged ({source}); restore it from a copy, acknowledge the loss, or keep it for the auditor and begin a new one in another directory",
         .dir.display()
     )]
     Damaged {

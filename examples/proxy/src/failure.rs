@@ -3,6 +3,14 @@
 //! The guard says whose failure it is (`spanner-fault: model` or `model_timeout`); here it
 //! is put into the words of the API, so that official clients show it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -25,6 +33,86 @@ pub(crate) enum Failure {
     /// The caller's body did not arrive whole.
     CallerLeft,
 }
+
+/// What kept a connection from being made, in a word for the log.
+///
+/// The libraries below say it in layers of errors of which the outer ones are alike for all; the
+/// innermost one knows.
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> &'static str {
+    let mut cause = Some(error);
+    let mut found = None;
+    while let Some(error) = cause {
+        if let Some(fault) = error.downcast_ref::<io::Error>() {
+            found = match fault.kind() {
+                ErrorKind::ConnectionRefused => Some("connection refused"),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Some("connection reset"),
+                ErrorKind::TimedOut => Some("connection timed out"),
+                ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
+                    Some("network unreachable")
+                }
+                ErrorKind::UnexpectedEof => Some("connection closed early"),
+                _ => found,
+            };
+        }
+        let says = error.to_string();
+        if says.starts_with("dns error") {
+            return "name not resolved (DNS)";
+        }
+        let tls = ["certificate", "corrupt message", "peer is incompatible", "received fatal alert"];
+        if tls.iter().any(|word| says.contains(word)) {
+            return "TLS failed";
+        }
+        cause = error.source();
+    }
+    found.unwrap_or("no connection")
+}
+
+/// Keeps the log of an upstream that is down readable: each reason at once, and then every ten
+/// seconds with how often it came in between.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    reasons: Mutex<HashMap<&'static str, (Instant, u64)>>,
+    any: AtomicBool,
+}
+
+impl Complaints {
+    /// How many of these were not told, if this one is to be.
+    pub(crate) fn tell(&self, reason: &'static str) -> Option<u64> {
+        self.any.store(true, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let (told, untold) = match reasons.entry(reason) {
+            Entry::Vacant(entry) => {
+                entry.insert((now, 0));
+                return Some(0);
+            }
+            Entry::Occupied(entry) => entry.into_mut(),
+        };
+        match now.duration_since(*told) >= TOLD_EVERY {
+            true => {
+                *told = now;
+                Some(std::mem::take(untold))
+            }
+            false => {
+                *untold += 1;
+                None
+            }
+        }
+    }
+
+    /// How many were not told, if there was any before things went well again.
+    pub(crate) fn settle(&self) -> Option<u64> {
+        if !self.any.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        // Told again soon, so that what comes and goes does not fill the log either.
+        Some(reasons.values_mut().map(|(_, untold)| std::mem::take(untold)).sum())
+    }
+}
+
+/// Often enough to see that it goes on.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How to say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,5 +201,53 @@ impl Failure {
     fn http_answer(self, dialect: Dialect) -> Response<Full<Bytes>> {
         let answer = dialect.failure(self.status(), self.as_str(), self.sentence());
         answer.map(Full::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+    #[test]
+    fn each_cause_has_its_word() {
+        let rows: [(Box<dyn Error + Send + Sync>, &str); 6] = [
+            (Box::new(io::Error::from(ErrorKind::ConnectionRefused)), "connection refused"),
+            (Box::new(io::Error::from(ErrorKind::TimedOut)), "connection timed out"),
+            ("dns error".into(), "name not resolved (DNS)"),
+            (
+                Box::new(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "invalid peer certificate: UnknownIssuer",
+                )),
+                "TLS failed",
+            ),
+            (
+                Box::new(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "received corrupt message of type InvalidContentType",
+                )),
+                "TLS failed",
+            ),
+            ("something else".into(), "no connection"),
+        ];
+        for (inner, expected) in rows {
+            assert_eq!(cause(&Outer(inner)), expected);
+        }
+    }
+
+    #[test]
+    fn the_same_is_told_once_in_a_while_and_another_at_once() {
+        let complaints = Complaints::default();
+        assert_eq!(complaints.settle(), None);
+        assert_eq!(complaints.tell("one"), Some(0));
+        assert_eq!(complaints.tell("one"), None);
+        assert_eq!(complaints.tell("one"), None);
+        assert_eq!(complaints.tell("two"), Some(0));
+        assert_eq!(complaints.settle(), Some(2));
+        assert_eq!(complaints.settle(), None);
     }
 }

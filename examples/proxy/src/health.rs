@@ -1,7 +1,9 @@
 //! What probes and scrapers ask: `/spanner/live`, `/spanner/ready`, `/spanner/metrics`.
 //!
-//! 1. Nobody is asked who they are, so nothing is said that a caller could not find out:
-//!    no name of a model, a person or a policy.
+//! 1. Nobody is asked who they are, so nothing is said that a caller could not find out: no name
+//!    of a person or a policy anywhere; and where callers come in ([`Detail::Brief`]), no name of
+//!    a model, an issuer or a shipment, and no address of a server. Whoever operates the service
+//!    asks at `admin_listen`, or opens the details with `public_probes = "full"`.
 //! 2. Ready means that some caller can be served: the ledger stores, and there is an issuer
 //!    whose keys are at hand. One issuer that is down is its callers' trouble and is shown;
 //!    it does not take the service from the others'.
@@ -27,6 +29,7 @@ use spanner_tower::keys::KeyState;
 use crate::meters;
 use crate::ship::Watches;
 use crate::watched::Watched;
+use crate::words;
 
 /// What is asked about when a probe comes. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +42,18 @@ pub(crate) struct Health {
     pub(crate) revocations: Option<ReadList>,
     /// Where shipments of the ledger stand.
     pub(crate) ships: Watches,
+    /// How much is said of it.
+    pub(crate) detail: Detail,
+}
+
+/// How much the pages say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Detail {
+    /// Whether all is well, without the names and addresses of what is behind: for everybody.
+    Brief,
+    /// All of it: for whoever operates the service.
+    Full,
 }
 
 /// A list that is read again and again.
@@ -76,7 +91,7 @@ impl Health {
         let problems = problems.map_or(0, |error| error.problems().len() + error.more());
         let mut page = json!({
             "ready": ready,
-            "issuers": issuers.iter().map(issuer).collect::<Vec<_>>(),
+            "issuers": issuers.iter().map(|it| issuer(it, self.detail)).collect::<Vec<_>>(),
             "access": {
                 "state": currency(status.last_error.is_some()),
                 "digest": &*status.digest,
@@ -95,7 +110,7 @@ impl Health {
             members.insert("revocations".to_owned(), says);
         }
         if let Some(members) = page.as_object_mut().filter(|_| !self.ships.is_empty()) {
-            members.insert("ship".to_owned(), self.ships.readiness());
+            members.insert("ship".to_owned(), self.ships.readiness(self.detail));
         }
         let status = match ready {
             true => StatusCode::OK,
@@ -126,7 +141,11 @@ impl Health {
             let stale = revocations.stale.load(Ordering::Relaxed);
             meters::stale("revocations", stale);
         }
-        match meters::page() {
+        let page = meters::page().map(|page| match self.detail {
+            Detail::Full => page,
+            Detail::Brief => meters::without_names(&page),
+        });
+        match page {
             Some(page) => text(StatusCode::OK, PROMETHEUS, page),
             None => text(
                 StatusCode::NOT_FOUND,
@@ -144,7 +163,7 @@ const fn currency(stale: bool) -> &'static str {
     }
 }
 
-fn issuer(issuer: &IssuerReadiness) -> Value {
+fn issuer(issuer: &IssuerReadiness, detail: Detail) -> Value {
     let keys = issuer.keys.as_ref();
     let state = keys.map(|keys| match keys.state {
         KeyState::Cold => "cold",
@@ -152,14 +171,19 @@ fn issuer(issuer: &IssuerReadiness) -> Value {
         KeyState::Stale => "stale",
         _ => "unavailable",
     });
-    json!({
-        "name": issuer.issuer.as_str(),
-        "url": issuer.url,
+    let mut page = json!({
         "ready": issuer.is_ready(),
         "keys": state,
         "keys_age_s": keys.and_then(|keys| keys.age).map(|age| age.as_secs()),
-        "last_error": keys.and_then(|keys| keys.last_error.as_deref()),
-    })
+    });
+    if let (Detail::Full, Some(members)) = (detail, page.as_object_mut()) {
+        let last_error = keys.and_then(|keys| keys.last_error.as_deref());
+        let last_error = last_error.map(words::line);
+        members.insert("name".to_owned(), issuer.issuer.as_str().into());
+        members.insert("url".to_owned(), words::line(&issuer.url).into());
+        members.insert("last_error".to_owned(), last_error.into());
+    }
+    page
 }
 
 /// Answers at an address where nothing but these pages is served.

@@ -32,6 +32,7 @@ mod surfaces;
 mod talk;
 mod upstream;
 mod watched;
+mod words;
 
 pub use load::Loaded;
 pub use service::{Service, ServiceError};

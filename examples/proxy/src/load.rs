@@ -1,6 +1,7 @@
 //! From a configuration to the parts of a service, or every problem with it.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use spanner_admin::{Admin, Promotions, promotions_in};
 use spanner_cedar::{Cedar, Existing, Kept};
@@ -17,11 +18,12 @@ use tower_layer::Layer;
 
 use crate::addresses::Addresses;
 use crate::command::chain;
-use crate::config::{Config, Place, Problems, UpstreamConfig};
+use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
 use crate::talk::Talks;
 use crate::upstream::Upstream;
+use crate::words;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
 /// Nothing listens and nothing is written yet.
@@ -65,7 +67,7 @@ impl Loaded {
         let mut problems = Problems::default();
         let dir = &loaded.config.access;
         for problem in loaded.access.status().broken {
-            note(dir, &problem, &mut problems);
+            note(&loaded.config, dir, &problem, &mut problems);
         }
         match problems.is_empty() {
             true => Ok(loaded),
@@ -339,13 +341,14 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     let Some(file) = &config.revocations else {
         return;
     };
-    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
-    let read = read.and_then(|text| {
-        revocations
-            .replace_toml(&text)
-            .map_err(|error| error.to_string())
-    });
-    if let Err(error) = read {
+    let text = match read_text(file) {
+        Ok(text) => text,
+        Err(Unread { what, advice, .. }) => {
+            config.problem(problems, config.places.revocations, what, advice);
+            return;
+        }
+    };
+    if let Err(error) = revocations.replace_toml(&text) {
         let what = format!("`{}`: {error}", file.display());
         let advice = "correct the list; an empty file revokes nothing";
         config.problem(problems, config.places.revocations, what, advice);
@@ -354,24 +357,55 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
 
 /// The access, and beside it the one that is tried out.
 fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
-    let access = access_in(config, &config.access, problems);
-    if !config.access.is_dir() {
-        let what = format!("`{}` is no directory", config.access.display());
-        let advice = "name the access directory with `[access]` and `dir`";
-        config.problem(problems, config.places.access, what, advice);
-    }
-    if let Some(dir) = &config.shadow {
-        let candidate = access_in(config, dir, problems);
-        if !dir.is_dir() {
-            let what = format!("`{}` is no directory", dir.display());
-            let advice = "name the access directory to try out, or leave `shadow` out";
-            config.problem(problems, config.places.shadow, what, advice);
+    let mut is_there = |dir: &Path, place, advice| {
+        let missing = no_directory(dir);
+        if let Some(what) = &missing {
+            config.problem(problems, place, what, advice);
         }
+        missing.is_none()
+    };
+    let advice = "name the access directory with `[access]` and `dir`";
+    let is_access = is_there(&config.access, config.places.access, advice);
+    let advice = "name the access directory to try out, or leave `shadow` out";
+    let shadow = config.shadow.as_deref();
+    let shadow = shadow.filter(|dir| is_there(dir, config.places.shadow, advice));
+    let access = match is_access {
+        true => access_in(config, &config.access, problems),
+        false => None,
+    };
+    if let Some(dir) = shadow {
+        let candidate = access_in(config, dir, problems);
         if let Some(access) = &access {
             access.shadow(candidate);
         }
     }
     access
+}
+
+/// Why there is no directory at a path, if there is none.
+pub(crate) fn no_directory(path: &Path) -> Option<String> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("`{shown}` is no directory")),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            Some(format!("there is no directory `{shown}`"))
+        }
+        Err(fault) => Some(format!("the directory `{shown}` cannot be read: {fault}")),
+    }
+}
+
+/// The file of a problem with an access, as whoever corrects it finds it: those in folders of
+/// models carry that folder's name already.
+pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
+    let is_whole = file == "."
+        || Path::new(file) == dir
+        || models.iter().any(|models| Path::new(file).starts_with(models));
+    match (is_whole, file) {
+        (true, ".") => dir.display().to_string(),
+        (true, _) => file.to_owned(),
+        (false, _) => dir.join(file).display().to_string(),
+    }
 }
 
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
@@ -388,16 +422,16 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
     }
     let loaded = builder.from_dir(dir).map_err(|error| {
         for problem in error.problems() {
-            note(dir, problem, problems);
+            note(config, dir, problem, problems);
         }
     });
     loaded.ok()
 }
 
 /// Notes a problem of the access with the whole name of its file.
-fn note(dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
-    let file = dir.join(&problem.file).display().to_string();
-    let mut place = Place::START;
+fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
+    let file = file_of(dir, &config.models, &problem.file);
+    let mut place = Place::WHOLE;
     (place.line, place.column) = (problem.line, problem.column);
     problems.add(file, place, &problem.what, &problem.advice);
 }
@@ -445,13 +479,37 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
 /// What would keep the ledger from being opened. It is not opened: a service may be writing it.
 fn check_ledger(config: &Config, problems: &mut Problems) {
     if let Err(error) = Ledger::check(&config.ledger) {
-        let advice = match &error {
-            OpenError::Damaged { .. } => "look at it with `spanner-proxy ledger verify`",
-            OpenError::Key { .. } => "restore `key` from a copy, or remove it to have a new one",
-            _ => "name its directory with `[ledger]` and `dir`",
-        };
-        config.problem(problems, config.places.ledger, chain(&error), advice);
+        let (what, advice) = ledger_words(&error);
+        config.problem(problems, config.places.ledger, what, advice);
     }
+}
+
+/// What keeps a ledger from being opened, and what to do.
+pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
+    let advice = match error {
+        OpenError::Damaged { dir, source } => {
+            let what = format!("the ledger in `{}` is damaged: {}", dir.display(), chain(source));
+            let dir = words::line(&dir.display().to_string());
+            let advice = format!(
+                "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"
+            );
+            return (what, advice);
+        }
+        OpenError::Locked { .. } => {
+            "stop the other process, or give each a ledger of its own with `[ledger]` and `dir`"
+        }
+        OpenError::Key { .. } => "restore `key` from a copy, or remove it to have a new one",
+        OpenError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => "let the user of this process write there",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "name a directory that can be written with `[ledger]` and `dir`"
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
+            _ => "correct that, or name another directory with `[ledger]` and `dir`",
+        },
+        _ => "name its directory with `[ledger]` and `dir`",
+    };
+    (chain(error), advice.to_owned())
 }
 
 /// Stands for the ledger while a configuration is only looked at.

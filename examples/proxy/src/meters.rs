@@ -52,6 +52,85 @@ pub(crate) fn page() -> Option<String> {
     Some(handle.render())
 }
 
+/// The page without the labels that name a model, an issuer, a server, a shipment or a place:
+/// what differed only in those is added up, and of states the greatest is shown.
+pub(crate) fn without_names(page: &str) -> String {
+    let (mut out, mut family, mut adds) = (String::new(), Vec::new(), true);
+    for line in page.lines() {
+        if line.is_empty() || line.starts_with('#') {
+            flush(&mut family, &mut out);
+            let kind = line.strip_prefix("# TYPE ").and_then(|it| it.rsplit(' ').next());
+            adds = kind.map_or(adds, |kind| kind != "gauge");
+            out.push_str(line);
+            out.push('\n');
+        } else if let Some((series, value)) = line.rsplit_once(' ')
+            && let Ok(value) = value.parse::<f64>()
+        {
+            let series = unnamed(series);
+            let known = family.iter_mut().find(|(other, _)| *other == series);
+            match known {
+                Some((_, sum)) if adds => *sum += value,
+                Some((_, most)) => *most = most.max(value),
+                None => family.push((series, value)),
+            }
+        }
+    }
+    flush(&mut family, &mut out);
+    out
+}
+
+fn flush(family: &mut Vec<(String, f64)>, out: &mut String) {
+    for (series, value) in family.drain(..) {
+        out.push_str(&format!("{series} {value}\n"));
+    }
+}
+
+/// The name of a series with the labels that anybody may see.
+fn unnamed(series: &str) -> String {
+    let Some((name, labels)) = series.split_once('{') else {
+        return series.to_owned();
+    };
+    let (mut kept, mut rest) = (Vec::new(), labels);
+    while let Some((key, after)) = rest.split_once("=\"") {
+        let mut escaped = false;
+        let end = after.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let Some((value, behind)) = end.and_then(|end| after.split_at_checked(end)) else {
+            break;
+        };
+        let key = key.trim_start_matches(',');
+        if PUBLIC.contains(&key) {
+            kept.push(format!("{key}=\"{value}\""));
+        }
+        rest = behind.strip_prefix('"').unwrap_or_default();
+    }
+    match kept.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}{{{}}}", kept.join(",")),
+    }
+}
+
+/// The labels that name nothing of what is behind the service.
+const PUBLIC: &[&str] = &[
+    "service",
+    "environment",
+    "surface",
+    "action",
+    "effect",
+    "reason",
+    "result",
+    "what",
+    "status",
+    "failure",
+    "class",
+    "kind",
+    "le",
+    "quantile",
+];
+
 /// Keeps what was observed small where nobody asks for the page.
 pub(crate) fn upkeep() {
     if let Some(Some(handle)) = RECORDER.get() {
@@ -112,5 +191,44 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         gauge!("spanner_connections").decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_what_is_behind_is_named_to_strangers() {
+        let page = r#"# TYPE spanner_decisions_total counter
+spanner_decisions_total{service="s",model="acme/a",effect="allow"} 2
+spanner_decisions_total{service="s",model="acme/b\"},x",effect="allow"} 3
+spanner_decisions_total{service="s",model="acme/a",effect="deny"} 1
+
+# TYPE spanner_issuer_ready gauge
+spanner_issuer_ready{issuer="corp"} 1
+spanner_issuer_ready{issuer="other"} 0
+
+# TYPE spanner_upstream_seconds histogram
+spanner_upstream_seconds_bucket{upstream="10.0.0.1:80",status="2xx",le="0.5"} 1
+spanner_upstream_seconds_bucket{upstream="10.0.0.2:80",status="2xx",le="0.5"} 4
+spanner_upstream_seconds_sum{upstream="10.0.0.1:80",status="2xx"} 0.25
+
+spanner_connections 7
+"#;
+        let expected = r#"# TYPE spanner_decisions_total counter
+spanner_decisions_total{service="s",effect="allow"} 5
+spanner_decisions_total{service="s",effect="deny"} 1
+
+# TYPE spanner_issuer_ready gauge
+spanner_issuer_ready 1
+
+# TYPE spanner_upstream_seconds histogram
+spanner_upstream_seconds_bucket{status="2xx",le="0.5"} 5
+spanner_upstream_seconds_sum{status="2xx"} 0.25
+
+spanner_connections 7
+"#;
+        assert_eq!(without_names(page), expected);
     }
 }

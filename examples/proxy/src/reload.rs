@@ -199,14 +199,12 @@ fn broken(access: &Cedar) -> Vec<String> {
 }
 
 fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {
-    format!(
-        "{}:{}:{}: {}; {}",
-        file.display(),
-        problem.line,
-        problem.column,
-        problem.what,
-        problem.advice
-    )
+    let place = match problem.line {
+        0 => String::new(),
+        line => format!(":{line}:{}", problem.column),
+    };
+    let (file, what, advice) = (file.display(), &problem.what, &problem.advice);
+    format!("{file}{place}: {what}; {advice}")
 }
 
 async fn revoke(path: &Path, revocations: &ReadList) {

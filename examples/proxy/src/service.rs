@@ -16,8 +16,8 @@ use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::config::Problems;
-use crate::health::{Health, ReadList};
-use crate::load::Loaded;
+use crate::health::{Detail, Health, ReadList};
+use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
 use crate::ship::Ships;
@@ -43,21 +43,26 @@ pub struct Service {
 #[non_exhaustive]
 pub enum ServiceError {
     /// Nobody could come in at an address.
-    #[error("`{address}` cannot be listened at: {source}; another program may be there")]
+    #[error("`{key} = \"{address}\"` cannot be listened at: {source}; {}", listen_advice(source))]
     Listen {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
     /// Nothing could be recorded.
-    #[error(transparent)]
-    Ledger(#[from] OpenError),
+    #[error("{}", said(ledger_words(.0)))]
+    Ledger(OpenError),
     /// What was promoted cannot be put in force.
     #[error(transparent)]
     Promotions(#[from] spanner_admin::OpenError),
     /// The file of checkpoints cannot be appended to.
-    #[error("checkpoints cannot be appended to `{}`: {source}", .file.display())]
+    #[error(
+        "checkpoints cannot be appended to `{}`: {source}; correct `checkpoints` of `[ledger]`",
+        .file.display()
+    )]
     Checkpoints {
         /// The file.
         file: PathBuf,
@@ -65,8 +70,8 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// Entries cannot be sent elsewhere.
-    #[error("the ledger cannot be shipped: {0}")]
-    Ship(#[source] io::Error),
+    #[error("the ledger cannot be shipped by `[[ship]]` {0}")]
+    Ship(io::Error),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -102,9 +107,9 @@ impl Service {
         // Before anybody can know that it runs: until then SIGHUP ends the process.
         let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
-        let listener = listen(config.listen).await?;
+        let listener = listen("listen", config.listen).await?;
         let admin = match config.admin_listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen("admin_listen", address).await?),
             None => None,
         };
         let mut builder = Ledger::builder(&config.ledger).durability(config.durability);
@@ -114,9 +119,13 @@ impl Service {
         if let Some(bytes) = config.keep_bytes {
             builder = builder.keep_bytes(bytes);
         }
+        if let Some(note) = &config.note {
+            builder = builder.note(note);
+        }
         let builder = shipping(builder, &config.checkpoints)?;
         let opened = spawn_blocking(move || builder.open()).await;
-        let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
+        let opened = opened.map_err(|_| ServiceError::Abandoned)?;
+        let ledger = opened.map_err(ServiceError::Ledger)?;
         let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let watched = Watched::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
@@ -181,10 +190,14 @@ impl Service {
             ledger: ledger.clone(),
             ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
+            detail: Detail::Full,
         };
         let limit = config.max_connections;
         let front = Front {
-            health: admin.is_none().then(|| health.clone()),
+            health: admin.is_none().then(|| Health {
+                detail: config.public_probes,
+                ..health.clone()
+            }),
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
@@ -204,6 +217,7 @@ impl Service {
             ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));
+        tasks.spawn(inspect(ledger.clone(), stopped.clone()));
         tasks.spawn(keep(bearer, stopped));
         tasks.spawn(async move {
             let body = json!({"digest": &*access.digest()});
@@ -269,9 +283,40 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServiceError> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| ServiceError::Listen { address, source })
+    listener.map_err(|source| ServiceError::Listen {
+        key,
+        address,
+        source,
+    })
+}
+
+fn listen_advice(fault: &io::Error) -> &'static str {
+    match fault.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or take another port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: take one that it has",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are for privileged processes: take another"
+        }
+        _ => "take another address",
+    }
+}
+
+/// What is wrong, and what to do.
+fn said((what, advice): (String, String)) -> String {
+    format!("{what}; {advice}")
+}
+
+/// Looks whether the files of the ledger are still there.
+async fn inspect(ledger: Watched, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(KEEP) => {}
+        }
+        ledger.inspect().await;
+    }
 }
 
 /// Where a listener is, with the port that it got.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use spanner_tower::surface::{self, Surface, SurfaceError};
 
-use crate::config::{Page, within};
+use crate::config::{Page, Unread, read_text, within};
 
 /// Why there is no such surface.
 pub(crate) enum NoSurface {
     Unknown(String),
-    Unreadable(PathBuf, std::io::Error),
+    Unreadable(Unread),
     Wrong(PathBuf, String, SurfaceError),
 }
 
@@ -20,10 +20,7 @@ pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
         return surface::named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
     }
     let path = within(base, name);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => return Err(NoSurface::Unreadable(path, error)),
-    };
+    let text = read_text(&path).map_err(NoSurface::Unreadable)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     Surface::from_toml(&stem, &text).map_err(|error| NoSurface::Wrong(path.clone(), text, error))
 }
@@ -40,18 +37,16 @@ impl NoSurface {
                     surface::built_in().collect::<Vec<_>>().join(", ")
                 ),
             ),
-            Self::Unreadable(path, error) => page.problem(
-                at,
-                format!("the surface `{}` cannot be read: {error}", path.display()),
-                "correct the path, which is relative to this file",
-            ),
+            Self::Unreadable(unread) => {
+                page.problem(at, format!("the surface {}", unread.what), unread.advice);
+            }
             Self::Wrong(path, text, error) => {
                 let other = Page::new(path.display().to_string(), text.as_str());
                 for (line, problem) in error.problems() {
                     other.problem(
                         start_of(text, *line),
                         problem,
-                        "see `spanner_tower::surface`",
+                        "correct the surface; those that come with Spanner are files of the same form",
                     );
                 }
                 page.adopt(&other);

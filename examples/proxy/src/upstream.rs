@@ -29,7 +29,8 @@ use tower_service::Service;
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::client::{Client, ClientError, is_callers};
 use crate::config::UpstreamConfig;
-use crate::failure::{Failure, Voice};
+use crate::command::chain;
+use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
 use crate::meters;
 use crate::talk::{self, Talk, Talks};
@@ -50,6 +51,7 @@ struct Shared {
     name: Arc<str>,
     talks: Talks,
     addresses: Addresses,
+    complaints: Complaints,
 }
 
 pin_project! {
@@ -84,6 +86,7 @@ impl Upstream {
                 name: config.origin.authority.as_str().into(),
                 talks,
                 addresses,
+                complaints: Complaints::default(),
                 config,
             }),
         })
@@ -98,11 +101,13 @@ impl Upstream {
         match answered {
             Ok(answer) => {
                 meters::answered(name, answer.status(), began.elapsed());
+                if let Some(untold) = self.shared.complaints.settle() {
+                    tracing::info!(upstream = %name, untold, "the upstream answers again");
+                }
                 answer
             }
             Err(failure) => {
                 meters::failed(name, failure);
-                tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
                 let voice = match grpc {
                     true => Voice::Grpc,
                     false => Voice::Http(dialect.unwrap_or(Dialect::Problem)),
@@ -123,7 +128,12 @@ impl Shared {
         mut request: Request<PermittedBody>,
         grpc: bool,
     ) -> Result<Answer, Failure> {
-        let place = self.place().await?;
+        let place = self.place().await.inspect_err(|failure| {
+            let wait = self.config.connect_timeout;
+            let most = self.config.max_requests;
+            let cause = format!("{most} requests are under way, and none ended within {wait:?}");
+            self.complain(*failure, "as many requests as `max_requests` allows", cause);
+        })?;
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
@@ -138,14 +148,21 @@ impl Shared {
             self.client.send(request, grpc),
         );
         let response = match answered.await {
-            Err(_) => return Err(Failure::TimedOut),
+            Err(_) => {
+                let cause = format!("nothing came within {:?}", self.config.response_timeout);
+                self.complain(Failure::TimedOut, "no answer within `response_timeout`", cause);
+                return Err(Failure::TimedOut);
+            }
             Ok(Err(error)) if error.is_connect() => {
-                tracing::debug!(upstream = %self.name, ?error, "no connection");
+                self.complain(Failure::Unreachable, cause(&error), chain(&error));
                 return Err(Failure::Unreachable);
             }
-            Ok(Err(error)) if is_callers(&error) => return Err(Failure::CallerLeft),
+            Ok(Err(error)) if is_callers(&error) => {
+                tracing::debug!(upstream = %self.name, cause = chain(&error), "the caller left");
+                return Err(Failure::CallerLeft);
+            }
             Ok(Err(error)) => {
-                tracing::debug!(upstream = %self.name, ?error, "broken off");
+                self.complain(Failure::Broken, "the answer broke off", chain(&error));
                 return Err(Failure::Broken);
             }
             Ok(Ok(response)) => response,
@@ -227,6 +244,15 @@ impl Shared {
             place: None,
         };
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// Logs why there is no answer, unless that was just said.
+    fn complain(&self, failure: Failure, reason: &'static str, cause: String) {
+        if let Some(untold) = self.complaints.tell(reason) {
+            tracing::warn!(
+                upstream = %self.name, failure = failure.as_str(), reason, cause, untold, "no answer"
+            );
+        }
     }
 
     /// Waits for a place, as long as for a connection.

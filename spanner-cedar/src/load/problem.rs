@@ -110,12 +110,12 @@ impl Problems {
         }
     }
 
-    /// A problem with a file as a whole.
+    /// A problem with a file or folder as a whole, which stands at no place in it.
     pub(crate) fn file(&mut self, name: &str, what: impl Into<String>, advice: impl Into<String>) {
         self.push(Problem {
             file: plain(name),
-            line: 1,
-            column: 1,
+            line: 0,
+            column: 0,
             what: plain(&what.into()),
             advice: plain(&advice.into()),
         });
@@ -190,11 +190,11 @@ impl Page<'_> {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}; {}",
-            self.file, self.line, self.column, self.what, self.advice
-        )
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}; {}", self.what, self.advice)
     }
 }
 

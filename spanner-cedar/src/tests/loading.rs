@@ -78,7 +78,7 @@ organization.toml:2:11: there is no issuer; name at least one
     );
     check(
         &[("models/m.toml", SENTIMENT)],
-        "organization.toml:1:1: the file is missing; create it with at least `environments` and `issuers`",
+        "organization.toml: the file is missing; create it with at least `environments` and `issuers`",
     );
 }
 

@@ -78,7 +78,7 @@ fn a_folder_that_is_none_is_a_problem() {
     write(dir.path(), "organization.toml", ORGANIZATION);
     let error = load(dir.path(), &dir.path().join("nowhere")).unwrap_err();
     assert!(
-        error.to_string().contains("nowhere:1:1: this is no folder"),
+        error.to_string().contains("nowhere: this is no folder"),
         "{error}"
     );
     let error = load(dir.path(), &dir.path().join("organization.toml")).unwrap_err();

@@ -71,7 +71,7 @@ enum Keys {
 #[non_exhaustive]
 pub enum IssuerProblem {
     /// Its alias is no alias.
-    #[error("issuer `{issuer}`: {error}; give it a short name with `.alias(..)`")]
+    #[error("issuer `{issuer}`: {error}; give it a short name of its own as its alias")]
     Alias {
         /// The issuer as configured.
         issuer: String,

@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, Problems};
 use crate::load::Loaded;
-use crate::{demo, service};
+use crate::{demo, service, words};
 
 /// An identity-aware proxy for model servers: who is calling, what do they want, may they,
 /// and what became of it.
@@ -27,7 +27,8 @@ use crate::{demo, service};
 #[command(
     name = "spanner-proxy",
     version,
-    args_conflicts_with_subcommands = false
+    args_conflicts_with_subcommands = false,
+    after_help = ENVIRONMENT
 )]
 struct Cli {
     /// The configuration [default: spanner.toml]
@@ -42,6 +43,17 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// What the environment says, for the help text.
+const ENVIRONMENT: &str = "\
+Environment:
+  RUST_LOG  What the service logs to the standard error stream: `info` (what it does of Spanner's
+            own if nothing is said; `warn` for everything else), `error`, `warn`, `debug`, `trace`
+            or `off`, for all of it or by part, the last one that fits counts:
+            `RUST_LOG=info,spanner_ledger=debug,spanner_tower=debug,hyper=off`.
+            Causes of failures are logged without it; tokens and bodies never are.
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY
+            The way to identity providers and to receivers of records over HTTP, not to upstreams.";
 
 /// What to do; serve, if nothing else is said.
 #[derive(Debug, Subcommand)]
@@ -64,19 +76,31 @@ pub(crate) type Stop = Box<dyn std::error::Error + Send + Sync>;
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
     match run(cli) {
         Ok(code) => code,
         // Whoever reads the output has enough of it.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(
-                &mut io::stderr(),
-                &format!("spanner-proxy: {}", chain(&*error)),
-            );
+            let error = format!("spanner-proxy: {}", chain(&*error));
+            say(&mut io::stderr(), &words::lines(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says what is wrong with the command line, or what was asked for by `--help`.
+fn told(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _: io::Result<()> = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    say(&mut io::stderr(), words::lines(&text).trim_end());
+    ExitCode::from(2)
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Stop> {
@@ -88,7 +112,8 @@ fn run(cli: Cli) -> Result<ExitCode, Stop> {
             for note in loaded.promoted() {
                 say(&mut io::stderr(), &format!("note: {note}"));
             }
-            writeln!(io::stdout(), "{}: no problems", file.display())?;
+            let file = words::line(&file.display().to_string());
+            writeln!(io::stdout(), "{file}: no problems")?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Resolve) => resolve::run(&configured.file),
@@ -162,12 +187,17 @@ fn read(cli: &Cli) -> Result<(Config, Problems), Problems> {
 
 /// Logs to the standard error stream what concerns Spanner, or what `RUST_LOG` says.
 fn log() {
-    let wanted = std::env::var_os("RUST_LOG");
-    let wanted = wanted.as_deref().and_then(OsStr::to_str);
-    let targets = wanted.and_then(|text| Targets::from_str(text).ok());
+    let wanted = std::env::var_os("RUST_LOG").filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.as_deref().map(OsStr::to_string_lossy);
+    let targets = wanted.as_deref().map(Targets::from_str).transpose();
+    let (targets, wrong) = match targets {
+        Ok(targets) => (targets, None),
+        Err(error) => (None, Some(error)),
+    };
     let otherwise = || {
         let info = LevelFilter::INFO;
         let ours = [
+            "spanner_admin",
             "spanner_cedar",
             "spanner_ledger",
             "spanner_proxy",
@@ -179,12 +209,35 @@ fn log() {
         )
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Plain(io::stderr()))
         .with_ansi(false);
     tracing_subscriber::registry()
         .with(lines)
         .with(targets.unwrap_or_else(otherwise))
         .init();
+    if let Some(error) = wrong {
+        let given = wanted.as_deref().unwrap_or_default();
+        tracing::warn!(
+            given, %error,
+            "`RUST_LOG` cannot be read and does not count: write it as in `RUST_LOG=info,spanner_tower=debug`"
+        );
+    }
+}
+
+/// Lines of the log, without secrets in addresses and without what a terminal obeys.
+struct Plain(io::Stderr);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Each event comes whole.
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(words::lines(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// An error with its causes, those left out that it repeats.

@@ -249,4 +249,4 @@ fn escaped(step: &str) -> String {
 }
 
 const LOOPBACK: &str = "danger_allow_http_loopback";
-const ADVICE: &str = "the keys are those of `spanner_tower::bearer::file`";
+const ADVICE: &str = "correct it; the keys of `[[issuer]]` are in the example `spanner.toml`";

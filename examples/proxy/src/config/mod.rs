@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use spanner_cedar::BrokenManifests;
 use spanner_core::{Environment, Spelling};
-use spanner_ledger::{Builder, Durability};
+use spanner_ledger::{Builder, CheckpointNote, Durability};
 use spanner_tower::surface::Surface;
 use toml::de::DeTable;
 
+use crate::words;
 use fields::{Fields, listed};
 
+pub use crate::health::Detail;
 pub use checkpoints::{Checkpoints, SendMethod};
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
@@ -41,6 +43,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where probes and metrics are served; beside everything else, if absent.
     pub admin_listen: Option<SocketAddr>,
+    /// How much probes and metrics say where callers come in.
+    pub public_probes: Detail,
     /// The environment of upstreams that name none.
     pub environment: Option<Environment>,
     /// The address that callers know the proxy by.
@@ -63,6 +67,8 @@ pub struct Config {
     pub keep_for: Option<Duration>,
     /// How many bytes of it are kept; all, if nothing is said.
     pub keep_bytes: Option<u64>,
+    /// The file outside the ledger's directory that keeps its newest checkpoint, if there is one.
+    pub note: Option<PathBuf>,
     /// Where its checkpoints are shipped to.
     pub checkpoints: Vec<Checkpoints>,
     /// Where entries of the ledger are sent.
@@ -97,12 +103,16 @@ impl Config {
     /// rest can be looked at too; without problems it is whole.
     pub fn read(file: &Path) -> (Option<Self>, Problems) {
         let name = file.display().to_string();
-        let text = match std::fs::read_to_string(file) {
+        let text = match read_text(file) {
             Ok(text) => text,
-            Err(error) => {
+            Err(fault) => {
                 let mut problems = Problems::default();
-                let what = format!("the configuration cannot be read: {error}");
-                problems.add(name, Place::START, what, "name a file with `--config`");
+                let Unread { place, what, .. } = fault;
+                let advice = match place == Place::WHOLE {
+                    true => "name the configuration with `--config`",
+                    false => "save it as UTF-8",
+                };
+                problems.add(name, place, what, advice);
                 return (None, problems);
             }
         };
@@ -134,6 +144,7 @@ impl Config {
             file: file.to_owned(),
             listen: address(top, "listen").unwrap_or(LISTEN),
             admin_listen: address(top, "admin_listen"),
+            public_probes: detail(top),
             public_origin: top.text("public_origin").map(|it| it.value.to_owned()),
             issuers: issuers(top, base),
             access: path(access, "dir", "access"),
@@ -151,6 +162,7 @@ impl Config {
             durability: ledger.and_then(durability).unwrap_or_default(),
             keep_for: ledger.and_then(keep_for),
             keep_bytes: ledger.and_then(keep_bytes),
+            note: note(ledger, base, &path(ledger, "dir", "ledger")),
             checkpoints: ledger
                 .map(|ledger| checkpoints::read(ledger, base))
                 .unwrap_or_default(),
@@ -213,6 +225,76 @@ fn broken_manifests(access: Fields<'_>) -> BrokenManifests {
 /// A path that a file in a directory names.
 pub(crate) fn within(base: &Path, path: &str) -> PathBuf {
     base.join(path)
+}
+
+/// Why a file that the configuration names, or itself, has no text.
+pub(crate) struct Unread {
+    /// Where its first byte stands that is none of a text, if that is why.
+    pub(crate) place: Place,
+    pub(crate) what: String,
+    pub(crate) advice: &'static str,
+}
+
+/// The text of a file, without the mark that some editors put before it.
+pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
+    let unread = |fault: &std::io::Error| {
+        let (what, advice) = words::unreadable(path, fault);
+        let place = Place::WHOLE;
+        Unread {
+            place,
+            what,
+            advice,
+        }
+    };
+    let bytes = std::fs::read(path).map_err(|fault| unread(&fault))?;
+    let text = String::from_utf8(bytes).map_err(|fault| {
+        let end = fault.utf8_error().valid_up_to();
+        let text = fault.into_bytes();
+        let before = String::from_utf8_lossy(text.get(..end).unwrap_or_default()).into_owned();
+        let mut unread = unread(&std::io::ErrorKind::InvalidData.into());
+        unread.place = Page::new("", before).place(end);
+        unread
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_owned(),
+        None => text,
+    })
+}
+
+fn detail(top: Fields<'_>) -> Detail {
+    let Some(text) = top.text("public_probes") else {
+        return Detail::Brief;
+    };
+    match text.value {
+        "brief" => Detail::Brief,
+        "full" => Detail::Full,
+        other => {
+            let what = format!("probes are not `{other}`");
+            let advice = "write `brief`, or `full` to name models and servers to everybody";
+            top.page.problem(text.at, what, advice);
+            Detail::Brief
+        }
+    }
+}
+
+/// The note of a ledger: beside its directory, unless it is said where else, or that there is to
+/// be none.
+fn note(ledger: Option<Fields<'_>>, base: &Path, dir: &Path) -> Option<PathBuf> {
+    let Some(text) = ledger.and_then(|ledger| ledger.text("note")) else {
+        return CheckpointNote::beside(dir);
+    };
+    if text.value == "none" {
+        return None;
+    }
+    let path = within(base, text.value);
+    if path.starts_with(dir)
+        && let Some(ledger) = ledger
+    {
+        let what = "the note stands in the ledger's own directory, and would be lost with it";
+        let advice = "name a file elsewhere, or write `none`";
+        ledger.page.problem(text.at, what, advice);
+    }
+    Some(path)
 }
 
 fn address(top: Fields<'_>, key: &str) -> Option<SocketAddr> {
@@ -305,10 +387,18 @@ fn durability(ledger: Fields<'_>) -> Option<Durability> {
     known.map(|(_, durability)| *durability)
 }
 
-const LEDGER_KEYS: &[&str] = &["dir", "durability", "checkpoints", "keep_for", "keep_bytes"];
+const LEDGER_KEYS: &[&str] = &[
+    "dir",
+    "durability",
+    "checkpoints",
+    "keep_for",
+    "keep_bytes",
+    "note",
+];
 const KEYS: &[&str] = &[
     "listen",
     "admin_listen",
+    "public_probes",
     "environment",
     "public_origin",
     "max_connections",

@@ -29,6 +29,7 @@ use super::fields::{At, Fields, listed};
 use super::problem::Place;
 use super::upstream::{credential, server};
 use super::within;
+use crate::words;
 
 /// One place that entries are sent to.
 #[derive(Debug, Clone)]
@@ -157,7 +158,7 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
     if !good {
         fields.page.problem(
             address.at,
-            format!("`{}` is no host with a port", address.value),
+            format!("`{}` is no host with a port", words::address(address.value)),
             "write one such as `127.0.0.1:601` or `tls://siem.example.com:6514`",
         );
         return None;

@@ -11,8 +11,8 @@ use spanner_tower::surface::Surface;
 
 use super::fields::{At, Fields};
 use super::problem::Place;
-use super::within;
-use crate::surfaces;
+use super::{read_text, within};
+use crate::{surfaces, words};
 
 /// One model server, as configured.
 #[derive(Debug, Clone)]
@@ -200,7 +200,7 @@ pub(super) fn server(fields: Fields<'_>, text: At<&str>) -> Option<String> {
 fn no_server(fields: Fields<'_>, text: At<&str>) {
     fields.page.problem(
         text.at,
-        format!("`{}` is no address of a server", text.value),
+        format!("`{}` is no address of a server", words::address(text.value)),
         "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
     );
 }
@@ -230,7 +230,7 @@ fn host(fields: Fields<'_>, text: At<&str>) -> Option<Authority> {
     if host.is_none() {
         fields.page.problem(
             text.at,
-            format!("`{}` is no host", text.value),
+            format!("`{}` is no host", words::address(text.value)),
             "write what callers send as `Host`, such as `staging.models.example.com`",
         );
     }
@@ -263,8 +263,7 @@ pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<Heade
             .map_err(|_| format!("the variable `{}` is not set, or is no text", name.value)),
         (None, Some(path)) => {
             let path = within(base, path.value);
-            std::fs::read_to_string(&path)
-                .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+            read_text(&path).map_err(|fault| fault.what)
         }
         _ => Err("it comes from one place".to_owned()),
     };

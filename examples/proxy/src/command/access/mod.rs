@@ -19,6 +19,7 @@ use spanner_core::IssuerAlias;
 
 use super::{Configured, Stop, say};
 use crate::config::Config;
+use crate::load::{file_of, no_directory};
 
 /// What to do with an access directory.
 #[derive(Debug, Subcommand)]
@@ -140,11 +141,14 @@ impl Besides {
         }
         // What is to be replaced may have the names that the last one puts right.
         let load = |(number, dir): (usize, &Path)| {
+            if let Some(what) = no_directory(dir) {
+                return Err(format!("{what}; name the access directory").into());
+            }
             let builder = match number + 1 < N {
                 true => before.clone(),
                 false => builder.clone(),
             };
-            builder.from_dir(dir).map_err(|error| located(dir, &error))
+            builder.from_dir(dir).map_err(|error| located(dir, &self.models, &error))
         };
         let loaded: Result<Vec<Cedar>, Stop> = dirs.into_iter().enumerate().map(load).collect();
         loaded?
@@ -168,19 +172,17 @@ impl FailOn {
 }
 
 /// Problems with the whole names of their files.
-fn located(dir: &Path, error: &LoadError) -> Stop {
+fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
     let mut lines: Vec<String> = error
         .problems()
         .iter()
         .map(|it| {
-            let file = dir.join(&it.file);
-            let (line, column) = (it.line, it.column);
-            format!(
-                "{}:{line}:{column}: {}; {}",
-                file.display(),
-                it.what,
-                it.advice
-            )
+            let file = file_of(dir, models, &it.file);
+            let place = match it.line {
+                0 => String::new(),
+                line => format!(":{line}:{}", it.column),
+            };
+            format!("{file}{place}: {}; {}", it.what, it.advice)
         })
         .collect();
     if error.more() > 0 {

@@ -25,7 +25,7 @@ impl Test {
         let dir = self.folder.dir.as_deref();
         let report = access.test_cases();
         let report =
-            report.map_err(|error| located(dir.unwrap_or_else(|| Path::new("")), &error))?;
+            report.map_err(|error| located(dir.unwrap_or_else(|| Path::new("")), &[], &error))?;
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
             false => writeln!(out, "{report}")?,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use spanner_ledger::ship::Format;
 
-use super::{Part, Stop, nothing, open, remark};
+use super::{Part, Stop, code, nothing, open, remark};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
@@ -47,6 +47,6 @@ impl Export {
         if exported.lines == 0 {
             nothing(&exported.notes);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code(&exported.notes))
     }
 }
