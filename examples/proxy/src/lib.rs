@@ -23,12 +23,14 @@ mod load;
 mod meters;
 mod patience;
 mod reload;
+mod restart;
 mod server;
 mod service;
 mod ship;
 mod signals;
 mod surfaces;
 mod talk;
+mod trust;
 mod upstream;
 mod watched;
 

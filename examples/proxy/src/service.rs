@@ -19,6 +19,7 @@ use crate::config::Problems;
 use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
+use crate::trust::Trust;
 use crate::server::{self, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
@@ -167,6 +168,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -200,6 +202,8 @@ impl Service {
             dirs: access_seen,
             shadow: shadow_seen,
             revocations: list,
+            trust: Trust::new(bearer.clone(), &config),
+            fixed,
             ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));

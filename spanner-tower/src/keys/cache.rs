@@ -198,11 +198,11 @@ impl KeyCache {
             ended(flight).await;
         }
         let after = self.shared.snapshot.load_full();
-        let generation = |it: &Option<Arc<Snapshot>>| it.as_ref().map(|it| it.generation);
-        match self.lock().last_error.clone() {
-            Some(error) => Err(error),
-            None => Ok(generation(&before) != generation(&after)),
+        if let Some(error) = self.lock().last_error.clone() {
+            return Err(error);
         }
+        let both = before.zip(after);
+        Ok(both.is_some_and(|(before, after)| before.generation != after.generation))
     }
 
     fn others_than(&self, keys: &Keys) -> Option<Keys> {
