@@ -121,9 +121,7 @@ pub enum StepError {
         limit: usize,
     },
     /// Too many promotions wait already.
-    #[error(
-        "too many promotions are open {whose}: there can be {most}, of {bytes} bytes together"
-    )]
+    #[error("too many promotions are open {whose}: there can be {most}, of {bytes} bytes together")]
     TooManyOpen {
         /// Those of whoever proposes, or all.
         whose: &'static str,
@@ -262,7 +260,9 @@ impl StepError {
                 Fault::Changed | Fault::Superseded => "propose it anew",
                 Fault::Approvals { .. } => "ask the approvers of its rule to sign",
                 Fault::Void { .. } => "ask the approvers of its rule to sign again",
-                Fault::Widens => "propose what was in force before, or give the reason for an `emergency`",
+                Fault::Widens => {
+                    "propose what was in force before, or give the reason for an `emergency`"
+                }
                 Fault::NoReason => "write a `reason` that says why",
                 Fault::Standing(_) => "see its history; what is over stays over",
                 _ => "see the history of the model",

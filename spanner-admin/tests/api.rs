@@ -517,7 +517,10 @@ async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
     );
     let detail = refused.body["detail"].as_str().unwrap();
     assert!(detail.contains("group:corp/support"), "{detail}");
-    assert!(detail.contains(&format!("\"restores\": \"{first}\"")), "{detail}");
+    assert!(
+        detail.contains(&format!("\"restores\": \"{first}\"")),
+        "{detail}"
+    );
     assert!(!world.may(SAM, "acme/sentiment").await);
 
     let model = "acme/sentiment";
@@ -600,10 +603,17 @@ async fn approvals_are_void_once_what_they_covered_changes() {
         ),
         (
             "the rule",
-            ORGANIZATION.replace("approvers = [\"group:gov\"]", "approvers = [\"group:root\"]"),
+            ORGANIZATION.replace(
+                "approvers = [\"group:gov\"]",
+                "approvers = [\"group:root\"]",
+            ),
             2,
         ),
-        ("the rule", format!("{ORGANIZATION}existing = \"refuse\"\n"), 2),
+        (
+            "the rule",
+            format!("{ORGANIZATION}existing = \"refuse\"\n"),
+            2,
+        ),
         (
             "who gains",
             ORGANIZATION.replace(
@@ -673,7 +683,8 @@ async fn approvals_outlive_changes_of_something_else() {
     write(world.dir.path(), "access/organization.toml", &organization);
     let other = OLD.replace("acme/old", "acme/other");
     write(world.dir.path(), "access/models/acme/other.toml", &other);
-    let text = "@id(\"other\") forbid (principal, action, resource in Spanner::Model::\"acme/other\");";
+    let text =
+        "@id(\"other\") forbid (principal, action, resource in Spanner::Model::\"acme/other\");";
     write(world.dir.path(), "access/policies/other.cedar", text);
     world.promotions.reload().await.unwrap();
     let promoted = world.step(NINA, &id, "promote", json!({})).await;
@@ -700,12 +711,18 @@ async fn whoever_was_shown_other_terms_approves_nothing() {
 async fn an_approval_is_void_once_another_promotion_takes_the_place() {
     let world = World::new().await;
     let late = world.propose().await;
-    assert_eq!(world.step(OMAR, &late, "approve", json!({})).await.status, 200);
+    assert_eq!(
+        world.step(OMAR, &late, "approve", json!({})).await.status,
+        200
+    );
     world.promoted().await;
     let shown = world.get(NINA, &format!("promotions/{late}")).await;
     assert_eq!(shown.body["approvals"], json!([]));
     let because = &shown.body["approvals_void"]["because"];
-    assert!(because.as_str().unwrap().contains("another promotion"), "{because}");
+    assert!(
+        because.as_str().unwrap().contains("another promotion"),
+        "{because}"
+    );
 }
 
 #[tokio::test]
@@ -881,9 +898,8 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
     let stranger = "user:eve:";
     for environment in ["staging", "production"] {
         for action in ["list", "read", "generate", "delete", "promote", "approve"] {
-            let ask = |model: &str| {
-                json!({"model": model, "action": action, "environment": environment})
-            };
+            let ask =
+                |model: &str| json!({"model": model, "action": action, "environment": environment});
             let hidden = world.post(stranger, "explain", ask("acme/sentiment")).await;
             let unknown = world.post(stranger, "explain", ask("acme/nothingxx")).await;
             assert_eq!(
@@ -923,7 +939,9 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
     for (method, path, body) in rows {
         let mut answers = Vec::new();
         for name in ["acme/sentiment", "acme/nothingxx"] {
-            let body = String::from_utf8(body.clone()).unwrap().replace("NAME", name);
+            let body = String::from_utf8(body.clone())
+                .unwrap()
+                .replace("NAME", name);
             let path = path.replace("NAME", name);
             let answer = world.send(stranger, method, &path, body.as_bytes()).await;
             assert!(answer.status.as_u16() >= 400, "{path}");
@@ -961,11 +979,18 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
 async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
     let world = World::new().await;
     world.promoted().await;
-    for (id, model) in [("about-it", "acme/sentiment"), ("about-another", "acme/old")] {
+    for (id, model) in [
+        ("about-it", "acme/sentiment"),
+        ("about-another", "acme/old"),
+    ] {
         let text = format!(
             "@id(\"{id}\") @reason(\"since {id}\") forbid (principal, action == Spanner::Action::\"delete\", resource in Spanner::Model::\"{model}\");"
         );
-        write(world.dir.path(), &format!("access/policies/{id}.cedar"), &text);
+        write(
+            world.dir.path(),
+            &format!("access/policies/{id}.cedar"),
+            &text,
+        );
     }
     world.promotions.reload().await.unwrap();
     let path = "models/acme/sentiment/access?environment=production";
@@ -986,10 +1011,23 @@ async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
 async fn a_reason_is_one_that_can_be_seen() {
     let world = World::new().await;
     let id = world.propose().await;
-    for nothing in ["\u{200b}\u{2060}", "\u{3164}", "\u{200e} \u{fe0f}", "\u{2003}"] {
+    for nothing in [
+        "\u{200b}\u{2060}",
+        "\u{3164}",
+        "\u{200e} \u{fe0f}",
+        "\u{2003}",
+    ] {
         for (who, path, body) in [
-            (ADA, format!("promotions/{id}/promote"), json!({"emergency": nothing})),
-            (OMAR, format!("promotions/{id}/reject"), json!({"reason": nothing})),
+            (
+                ADA,
+                format!("promotions/{id}/promote"),
+                json!({"emergency": nothing}),
+            ),
+            (
+                OMAR,
+                format!("promotions/{id}/reject"),
+                json!({"reason": nothing}),
+            ),
             (
                 ADA,
                 "models/acme/old/rollback".to_owned(),
@@ -1012,7 +1050,9 @@ async fn a_reason_is_one_that_can_be_seen() {
 
 /// A manifest that grants something to so many services.
 fn crowd(services: usize) -> String {
-    let names: Vec<String> = (0..services).map(|n| format!("\"service:s{n:05}\"")).collect();
+    let names: Vec<String> = (0..services)
+        .map(|n| format!("\"service:s{n:05}\""))
+        .collect();
     format!("{MANIFEST}reader = [{}]\n", names.join(", "))
 }
 
@@ -1044,7 +1084,10 @@ async fn open_promotions_are_bounded() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     for _ in 0..100 {
-        assert_eq!(world.post(NINA, "promotions", body.clone()).await.status, 201);
+        assert_eq!(
+            world.post(NINA, "promotions", body.clone()).await.status,
+            201
+        );
     }
     let over = world.post(NINA, "promotions", body.clone()).await;
     assert_eq!(
@@ -1055,8 +1098,14 @@ async fn open_promotions_are_bounded() {
     let answer = world.post(others, "promotions", body.clone()).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     let open = world.get(NINA, "promotions?standing=open").await;
-    let first = open.body["promotions"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(world.step(NINA, &first, "withdraw", json!({})).await.status, 200);
+    let first = open.body["promotions"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        world.step(NINA, &first, "withdraw", json!({})).await.status,
+        200
+    );
     assert_eq!(world.post(NINA, "promotions", body).await.status, 201);
 }
 
@@ -1090,7 +1139,11 @@ async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does()
     assert!(world.may(SAM, "acme/sentiment").await);
 
     write(world.dir.path(), "access/organization.toml", &organization);
-    write(world.dir.path(), "access/models/acme/old.toml", &OLD.replace("support", "qa"));
+    write(
+        world.dir.path(),
+        "access/models/acme/old.toml",
+        &OLD.replace("support", "qa"),
+    );
     world.edit(&manifest);
     world.promotions.reload().await.unwrap();
     for world in [world.again().await] {
@@ -1101,7 +1154,10 @@ async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does()
         let models: Vec<&str> = void.iter().map(|it| it.model.as_str()).collect();
         assert_eq!(models, ["acme/old", "acme/sentiment"]);
         let told = void[1].to_string();
-        assert!(told.contains("`group:support`") && told.contains("production"), "{told}");
+        assert!(
+            told.contains("`group:support`") && told.contains("production"),
+            "{told}"
+        );
         let review = world.cedar.review().markdown();
         assert!(review.contains("Promoted grants that are void"), "{review}");
     }
@@ -1145,16 +1201,17 @@ async fn what_is_not_done_is_recorded_as_it_was() {
         .await;
     assert_eq!(emergency.status, 403);
     let reason = json!({"environment": "production", "reason": "again"});
-    let nothing = world
-        .post(ADA, "models/acme/old/rollback", reason)
-        .await;
+    let nothing = world.post(ADA, "models/acme/old/rollback", reason).await;
     assert_eq!(nothing.body["title"], "nothing_promoted");
     world.ledger.close().unwrap();
     let rows = Ledger::read(world.ledger.dir()).unwrap();
     let rows = rows.select(&spanner_ledger::Selection::new()).unwrap();
     let said = |answer: &Answer| {
         let id = header(answer, "spanner-decision");
-        let step = rows.iter().find(|row| row.decision.id.to_string() == id).unwrap();
+        let step = rows
+            .iter()
+            .find(|row| row.decision.id.to_string() == id)
+            .unwrap();
         let parent = step.decision.parent.unwrap();
         let request = rows.iter().find(|row| row.decision.id == parent).unwrap();
         [request, step].map(|row| {
@@ -1292,7 +1349,11 @@ async fn bad_input_is_told_and_changes_nothing() {
     }
     let long = json!({"model": model, "environment": "production", "revision": "v".repeat(70_000)});
     assert_eq!(world.post(NINA, "promotions", long).await.status, 413);
-    for reason in ["r".repeat(3_000), "one\ntwo".to_owned(), "one\u{2029}two".to_owned()] {
+    for reason in [
+        "r".repeat(3_000),
+        "one\ntwo".to_owned(),
+        "one\u{2029}two".to_owned(),
+    ] {
         let body = json!({"environment": "production", "reason": reason});
         let answer = world.post(ADA, "models/acme/old/rollback", body).await;
         assert_eq!(

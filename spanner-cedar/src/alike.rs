@@ -31,7 +31,9 @@ pub(crate) fn is_readable(text: &str) -> bool {
 /// What a name looks like, if it could look like another one: the same for both. Names of ASCII
 /// letters alone differ enough for those who write them.
 pub(crate) fn looks(text: &str) -> String {
-    skeleton(text).filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}')).collect()
+    skeleton(text)
+        .filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}'))
+        .collect()
 }
 
 /// The code point of a character, for people.
@@ -94,7 +96,10 @@ mod tests {
         for (text, expected) in [
             ("group:corp/nlp", "group:corp/nlp"),
             ("group:corp/nl\u{440}", "group:corp/nl\u{440}(U+0440)"),
-            ("\u{430}\u{441}\u{435}", "\u{430}\u{441}\u{435}(U+0430 U+0441 U+0435)"),
+            (
+                "\u{430}\u{441}\u{435}",
+                "\u{430}\u{441}\u{435}(U+0430 U+0441 U+0435)",
+            ),
             ("команда-ML", "команда-ML"),
             ("josé", "josé"),
             ("jose\u{301}", "jose\u{301}"),

@@ -185,11 +185,7 @@ impl Walk {
         Self::begun_from(files, sequence, true)
     }
 
-    fn begun_from(
-        files: Arc<dyn Files>,
-        sequence: u64,
-        partial: bool,
-    ) -> Result<Self, ReadError> {
+    fn begun_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
         let names = names(&*files)?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         if pruned.is_some_and(|pruned| sequence < pruned) {

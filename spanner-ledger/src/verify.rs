@@ -22,8 +22,8 @@ use crate::acknowledge::{is_declared, spans};
 use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
-    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, keys_in,
-    empty_leaf, leaf, newest, tiles,
+    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, empty_leaf,
+    keys_in, leaf, newest, tiles,
 };
 use crate::files::Files;
 use crate::head::Head;

@@ -21,6 +21,7 @@ use crate::command::chain;
 use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
+use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 use crate::words;
@@ -39,6 +40,8 @@ pub struct Loaded {
     pub(crate) access_seen: Vec<Seen>,
     pub(crate) shadow_seen: Option<Seen>,
     pub(crate) revocations_seen: Option<Seen>,
+    /// Files that are read at start only.
+    pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
 }
 
@@ -83,6 +86,7 @@ impl Loaded {
         let access_seen = std::iter::once(Seen::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
+        let fixed = restart::fixed(&config);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(Seen::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -101,6 +105,7 @@ impl Loaded {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             talks: Talks::default(),
         };
         if let Err(found) = loaded.unwritten() {
@@ -400,7 +405,9 @@ pub(crate) fn no_directory(path: &Path) -> Option<String> {
 pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
     let is_whole = file == "."
         || Path::new(file) == dir
-        || models.iter().any(|models| Path::new(file).starts_with(models));
+        || models
+            .iter()
+            .any(|models| Path::new(file).starts_with(models));
     match (is_whole, file) {
         (true, ".") => dir.display().to_string(),
         (true, _) => file.to_owned(),
@@ -488,7 +495,11 @@ fn check_ledger(config: &Config, problems: &mut Problems) {
 pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
     let advice = match error {
         OpenError::Damaged { dir, source } => {
-            let what = format!("the ledger in `{}` is damaged: {}", dir.display(), chain(source));
+            let what = format!(
+                "the ledger in `{}` is damaged: {}",
+                dir.display(),
+                chain(source)
+            );
             let dir = words::line(&dir.display().to_string());
             let advice = format!(
                 "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"

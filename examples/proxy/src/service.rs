@@ -22,6 +22,7 @@ use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
+use crate::trust::Trust;
 use crate::watched::Watched;
 use crate::{meters, signals};
 
@@ -43,7 +44,10 @@ pub struct Service {
 #[non_exhaustive]
 pub enum ServiceError {
     /// Nobody could come in at an address.
-    #[error("`{key} = \"{address}\"` cannot be listened at: {source}; {}", listen_advice(source))]
+    #[error(
+        "`{key} = \"{address}\"` cannot be listened at: {source}; {}",
+        listen_advice(source)
+    )]
     Listen {
         /// The key of the configuration that names it.
         key: &'static str,
@@ -176,6 +180,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -214,6 +219,8 @@ impl Service {
             dirs: access_seen,
             shadow: shadow_seen,
             revocations: list,
+            trust: Trust::new(bearer.clone(), &config),
+            fixed,
             ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));

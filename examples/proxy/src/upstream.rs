@@ -28,8 +28,8 @@ use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::client::{Client, ClientError, is_callers};
-use crate::config::UpstreamConfig;
 use crate::command::chain;
+use crate::config::UpstreamConfig;
 use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
 use crate::meters;
@@ -150,7 +150,11 @@ impl Shared {
         let response = match answered.await {
             Err(_) => {
                 let cause = format!("nothing came within {:?}", self.config.response_timeout);
-                self.complain(Failure::TimedOut, "no answer within `response_timeout`", cause);
+                self.complain(
+                    Failure::TimedOut,
+                    "no answer within `response_timeout`",
+                    cause,
+                );
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
@@ -287,7 +291,7 @@ impl Shared {
             headers::identify(&mut headers, access);
         }
         if let Some(credential) = &self.config.credential {
-            headers.insert(AUTHORIZATION, credential.clone());
+            headers.insert(AUTHORIZATION, credential.header());
         }
         headers
     }

@@ -39,7 +39,10 @@ pub(crate) fn unreadable(path: &std::path::Path, fault: &std::io::Error) -> (Str
         ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
         _ => fault.to_string(),
     };
-    (format!("`{}` cannot be read: {why}", path.display()), advice)
+    (
+        format!("`{}` cannot be read: {why}", path.display()),
+        advice,
+    )
 }
 
 fn shown(text: &str, keep_lines: bool) -> String {
@@ -119,14 +122,20 @@ mod tests {
     #[test]
     fn addresses_keep_their_secrets() {
         for (text, expected) in [
-            ("`http://models.example.com:9000/v1` is fine", "`http://models.example.com:9000/v1` is fine"),
+            (
+                "`http://models.example.com:9000/v1` is fine",
+                "`http://models.example.com:9000/v1` is fine",
+            ),
             ("`https://user:pass@host/a`", "`https://\u{2026}@host/a`"),
             ("https://user:p@ss@host:1/a", "https://\u{2026}@host:1/a"),
             ("https://user:pa/ss@host/a", "https://\u{2026}@host/a"),
             ("https://user:pa?ss@host/a", "https://\u{2026}@host/a"),
             ("https://token@host", "https://\u{2026}@host"),
             ("(https://host/a?key=secret)", "(https://host/a?\u{2026}"),
-            ("a https://h/x@1 b http://u:p@h c", "a https://h/x@1 b http://\u{2026}@h c"),
+            (
+                "a https://h/x@1 b http://u:p@h c",
+                "a https://h/x@1 b http://\u{2026}@h c",
+            ),
             ("https://[::1]:8080/x@y", "https://[::1]:8080/x@y"),
             ("user:corp/ann@example.com", "user:corp/ann@example.com"),
         ] {

@@ -283,7 +283,8 @@ impl<'c> Call<'c> {
             restores,
         } = self.body()?;
         let mut what = Proposed::new(name("model", &model)?, name("environment", &environment)?);
-        self.check_model(&what.model, Some(&what.environment)).await?;
+        self.check_model(&what.model, Some(&what.environment))
+            .await?;
         let content = optional("content", content)?;
         match optional::<Revision>("revision", revision)? {
             Some(revision) => what = what.revision(revision, content),
@@ -410,12 +411,9 @@ impl<'c> Call<'c> {
                     .permit(&environment, Action::Administer, &model)
                     .await?;
                 let decision = permit.id();
-                let taken = self.promotions.roll_back_in_emergency(
-                    model,
-                    environment,
-                    emergency,
-                    permit,
-                );
+                let taken =
+                    self.promotions
+                        .roll_back_in_emergency(model, environment, emergency, permit);
                 (taken.await, decision)
             }
             (None, Some(reason)) => {
@@ -598,9 +596,9 @@ impl Asker {
         let (plan, model) = (promotion.plan(), &promotion.candidate().model);
         let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
         promotion.proposer() == Some(&asks)
-            || [&plan.into, &plan.from].into_iter().any(|end| {
-                self.would(Action::Read, model, end) || self.answers_for(model, end)
-            })
+            || [&plan.into, &plan.from]
+                .into_iter()
+                .any(|end| self.would(Action::Read, model, end) || self.answers_for(model, end))
     }
 }
 
@@ -633,16 +631,19 @@ fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
         let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
         return Err(Reply::malformed(what, &wrong, "say it shorter"));
     }
-    let forges = |c: char| {
-        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let forges =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     match text.chars().find(|c| forges(*c)) {
         Some(c) => {
             let wrong = format!(
                 "`{what}` has the character U+{:04X}, which ends a line or changes the direction of the text",
                 u32::from(c)
             );
-            Err(Reply::malformed(what, &wrong, "write it as plain text on one line"))
+            Err(Reply::malformed(
+                what,
+                &wrong,
+                "write it as plain text on one line",
+            ))
         }
         None => Ok(()),
     }

@@ -142,7 +142,10 @@ impl Problems {
     /// Those that were found elsewhere, too.
     pub(crate) fn append(&mut self, other: Self) {
         self.more += other.more;
-        other.found.into_iter().for_each(|problem| self.push(problem));
+        other
+            .found
+            .into_iter()
+            .for_each(|problem| self.push(problem));
     }
 
     /// What was found, in order.

@@ -30,7 +30,9 @@ pub(super) fn sift(
     for (number, document) in documents.manifests.iter_mut().enumerate() {
         if !document.own {
             // What is wrong with it is told with the rest.
-            if let Some(manifest) = manifest::read(document.page(), vocabulary, &mut Problems::default()) {
+            if let Some(manifest) =
+                manifest::read(document.page(), vocabulary, &mut Problems::default())
+            {
                 claims.entry(manifest.model).or_default().push(number);
             }
             continue;
@@ -42,7 +44,10 @@ pub(super) fn sift(
         if let Err(fault) = &found {
             document.fault.clone_from(fault);
             document.text.clear();
-            if let Some(last) = before.filter(|_| keeps).and_then(|it| last(it, &document.name)) {
+            if let Some(last) = before
+                .filter(|_| keeps)
+                .and_then(|it| last(it, &document.name))
+            {
                 document.text.push_str(&last.text);
                 found = read(document.page());
                 if found.is_err() {
@@ -76,7 +81,10 @@ fn settle(documents: &mut Documents, model: &ModelName, claims: &[usize], before
         let document = documents.manifests.get(**number);
         document.is_some_and(|it| Some(&it.name) == held)
     };
-    let winner = claims.iter().find(rules).or_else(|| claims.iter().find(stood));
+    let winner = claims
+        .iter()
+        .find(rules)
+        .or_else(|| claims.iter().find(stood));
     let winner = winner.copied();
     for number in claims {
         let others = claims.iter().filter(|other| *other != number);

@@ -154,7 +154,8 @@ impl CheckpointNote {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let mut text = Vec::new();
-        file.take(MAX_NOTES * MAX_NOTE_BYTES).read_to_end(&mut text)?;
+        file.take(MAX_NOTES * MAX_NOTE_BYTES)
+            .read_to_end(&mut text)?;
         let whole = whole(&text);
         let notes = Notes::of(text.get(..whole).unwrap_or_default());
         Ok(notes.flatten().collect())
@@ -332,7 +333,10 @@ mod tests {
         for (key, size) in [(&other, 9), (&key, 1), (&key, 2)] {
             note.ship(&sign(key, size)).unwrap();
         }
-        let expected = [sign(&other, 9).note().to_owned(), sign(&key, 2).note().to_owned()];
+        let expected = [
+            sign(&other, 9).note().to_owned(),
+            sign(&key, 2).note().to_owned(),
+        ];
         assert_eq!(note.notes().unwrap(), expected);
         // What a crash left of one is not read, and is in nobody's way.
         fs::write(&path, &expected[1].as_bytes()[..40]).unwrap();

@@ -488,7 +488,9 @@ mod tests {
         type Harm = fn(&Path) -> io::Result<()>;
         let rows: [(&str, Harm); 4] = [
             ("removed", |lock| fs::remove_file(lock)),
-            ("renamed", |lock| fs::rename(lock, lock.with_extension("old"))),
+            ("renamed", |lock| {
+                fs::rename(lock, lock.with_extension("old"))
+            }),
             ("replaced", |lock| {
                 fs::write(lock.with_extension("new"), b"")?;
                 fs::rename(lock.with_extension("new"), lock)

@@ -44,7 +44,9 @@ fn spans(missing: &[Missing]) -> Vec<(u64, u64)> {
 
 /// What is done, and the entries that are gone after it.
 fn harms() -> Vec<(&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>)> {
-    let names = ["first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage"];
+    let names = [
+        "first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage",
+    ];
     let harm = |name: &'static str| {
         let (sim, shipped) = closed();
         let (firsts, end) = (firsts(&sim), end(&sim));
@@ -122,7 +124,10 @@ fn what_is_left_is_read_and_what_is_missing_is_told() {
 fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
     for (name, sim, shipped, gone) in harms() {
         let damaged = open(options(), &sim).map(drop);
-        assert!(matches!(damaged, Err(OpenError::Damaged { .. })), "{name}: {damaged:?}");
+        assert!(
+            matches!(damaged, Err(OpenError::Damaged { .. })),
+            "{name}: {damaged:?}"
+        );
         let done = options().acknowledge_in(Arc::new(sim.clone()), "the disk was changed");
         let done = done.unwrap();
         assert_eq!(spans(&done.missing), gone, "{name}");
@@ -153,7 +158,10 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
         let lost: Vec<(u64, u64)> = lost.iter().map(|[from, to]| (*from, *to)).collect();
         assert_eq!(lost, gone, "{name}");
         let again = options().acknowledge_in(Arc::new(sim.clone()), "again");
-        assert!(matches!(again, Err(AcknowledgeError::Nothing)), "{name}: {again:?}");
+        assert!(
+            matches!(again, Err(AcknowledgeError::Nothing)),
+            "{name}: {again:?}"
+        );
         // What was proved before the loss is proved still, by the tree.
         let last = reader(&sim).checkpoint().unwrap().unwrap();
         for from in &shipped {
@@ -169,7 +177,9 @@ fn a_later_loss_is_one_more_and_needs_its_own_word() {
     for at in [1, 2] {
         sim.remove(&segment_name(all[at])).unwrap();
         assert!(open(options(), &sim).is_err(), "{at}");
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "lost").unwrap();
+        let done = options()
+            .acknowledge_in(Arc::new(sim.clone()), "lost")
+            .unwrap();
         assert_eq!(spans(&done.missing), [(all[at], all[at + 1] - 1)], "{at}");
         open(options(), &sim).unwrap().close().unwrap();
     }
@@ -187,10 +197,15 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
     let list = format!("[{{\"from\":{},\"end\":{}}}]", all[1], all[2]);
     sim.harm("lost", |bytes| bytes.extend(list.as_bytes()));
     let opened = open(options(), &sim).map(drop);
-    assert!(matches!(opened, Err(OpenError::Damaged { .. })), "{opened:?}");
+    assert!(
+        matches!(opened, Err(OpenError::Damaged { .. })),
+        "{opened:?}"
+    );
     assert_eq!(reader(&sim).verify().verdict, Verdict::Missing);
     // Whoever means it can say so.
-    options().acknowledge_in(Arc::new(sim.clone()), "lost").unwrap();
+    options()
+        .acknowledge_in(Arc::new(sim.clone()), "lost")
+        .unwrap();
     open(options(), &sim).unwrap().close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Acknowledged);
     sim.harm("lost", Vec::clear);
@@ -241,7 +256,11 @@ fn opened_with(builder: Builder, sim: &Sim) -> Result<(), OpenError> {
 fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
-    for evidence in [&["checkpoint"][..], &["checkpoint", "vkey"], &["checkpoint", "vkey", "key"]] {
+    for evidence in [
+        &["checkpoint"][..],
+        &["checkpoint", "vkey"],
+        &["checkpoint", "vkey", "key"],
+    ] {
         let _ = std::fs::remove_file(&path);
         let sim = noted(&path);
         assert!(opened_with(options().note(&path), &sim).is_ok());
@@ -252,8 +271,13 @@ fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
             sim.remove(name).unwrap();
         }
         let refused = opened_with(options().note(&path), &sim);
-        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{evidence:?}: {refused:?}");
-        let done = options().note(&path).acknowledge_in(Arc::new(sim.clone()), "cut");
+        assert!(
+            matches!(refused, Err(OpenError::Damaged { .. })),
+            "{evidence:?}: {refused:?}"
+        );
+        let done = options()
+            .note(&path)
+            .acknowledge_in(Arc::new(sim.clone()), "cut");
         let done = done.unwrap();
         assert_eq!(done.superseded.len(), 1, "{evidence:?}");
         opened_with(options().note(&path), &sim).unwrap();
@@ -279,7 +303,9 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
         panic!("{refused:?}");
     };
     assert!(matches!(source, ReadError::Cut { .. }), "{source:?}");
-    let done = options().note(&path).acknowledge_in(Arc::new(copy.clone()), "restored");
+    let done = options()
+        .note(&path)
+        .acknowledge_in(Arc::new(copy.clone()), "restored");
     // The numbers of what is gone are not used again.
     assert_eq!(spans(&done.unwrap().missing), [(before, after - 1)]);
     opened_with(options().note(&path), &copy).unwrap();
@@ -335,10 +361,15 @@ fn notices_what_vanishes_while_it_is_written() {
             std::fs::rename(dir.join(name), dir.join(name).with_extension("old"))
         }),
         ("cut", |dir, name| {
-            std::fs::OpenOptions::new().write(true).open(dir.join(name))?.set_len(80)
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(dir.join(name))?
+                .set_len(80)
         }),
         ("directory removed", |dir, _| std::fs::remove_dir_all(dir)),
-        ("directory renamed", |dir, _| std::fs::rename(dir, dir.with_extension("old"))),
+        ("directory renamed", |dir, _| {
+            std::fs::rename(dir, dir.with_extension("old"))
+        }),
     ];
     for (row, (name, harm)) in rows.into_iter().enumerate() {
         for at in [0, 1, 2] {

@@ -17,11 +17,12 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_core::record::Decision;
+use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
-    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
-    Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
+    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
+    Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
+    VerifierKey, table, visible_json,
 };
 
 use super::{Configured, Stop, chain};
@@ -177,10 +178,14 @@ impl Part {
             let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();
             (!read.contains(&model) && !read.is_empty()).then(|| {
                 let (surface, others) = (spelling.surface(), others.join(" and "));
-                format!("the surface `{surface}` reads `{model}` as {others}, and so do its records")
+                format!(
+                    "the surface `{surface}` reads `{model}` as {others}, and so do its records"
+                )
             })
         };
-        config?.spellings().find_map(|(_, spelling)| read(&spelling))
+        config?
+            .spellings()
+            .find_map(|(_, spelling)| read(&spelling))
     }
 
     fn selection(&self) -> Selection {
@@ -504,7 +509,9 @@ fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
     let notes = match notes {
         Some(Ok(notes)) => notes,
         Some(Err(fault)) => {
-            aside(&format!("the note beside the directory cannot be read: {fault}"));
+            aside(&format!(
+                "the note beside the directory cannot be read: {fault}"
+            ));
             Vec::new()
         }
         None => Vec::new(),
@@ -843,7 +850,11 @@ pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
         ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
         _ => format!("`{shown}`: {}", chain(&error)),
     })?;
-    let is_empty = reader.entries()?.next().transpose().is_ok_and(|first| first.is_none());
+    let is_empty = reader
+        .entries()?
+        .next()
+        .transpose()
+        .is_ok_and(|first| first.is_none());
     match is_empty {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),
         false => Ok(reader),

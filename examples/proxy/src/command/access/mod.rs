@@ -73,11 +73,7 @@ enum FailOn {
 }
 
 impl Access {
-    pub(super) fn run(
-        &self,
-        config: &Configured,
-        out: &mut dyn Write,
-    ) -> Result<ExitCode, Stop> {
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         match self {
             Self::Review(it) => it.run(config, out),
             Self::Diff(it) => it.run(config, out),
@@ -148,7 +144,9 @@ impl Besides {
                 true => before.clone(),
                 false => builder.clone(),
             };
-            builder.from_dir(dir).map_err(|error| located(dir, &self.models, &error))
+            builder
+                .from_dir(dir)
+                .map_err(|error| located(dir, &self.models, &error))
         };
         let loaded: Result<Vec<Cedar>, Stop> = dirs.into_iter().enumerate().map(load).collect();
         loaded?
