@@ -11,7 +11,7 @@ use super::error::{Problem, SurfaceError};
 use super::location::Written;
 use super::names::{NameFile, Names};
 use super::route::Route;
-use super::template::{Overlap, Reserved};
+use super::template::Reserved;
 use super::{Credential, Dialect, Surface};
 
 #[derive(Deserialize)]
@@ -28,6 +28,9 @@ struct File {
     reserved: ReservedFile,
     #[serde(default)]
     secondary: Vec<Spanned<String>>,
+    #[serde(default)]
+    free: Vec<Spanned<String>>,
+    hold: Option<Spanned<String>>,
     #[serde(default)]
     paths: BTreeMap<String, Vec<String>>,
     routes: Vec<Spanned<Row>>,
@@ -60,6 +63,7 @@ pub(super) struct Row {
     pub(super) also: Vec<Also>,
     pub(super) on_missing: Option<String>,
     pub(super) dialect: Option<String>,
+    pub(super) hold: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +93,25 @@ impl OneOrMore {
             Self::More(more) => more,
         }
     }
+}
+
+/// What a surface says once for all of its routes.
+pub(super) struct Shared {
+    pub(super) secondary: Vec<String>,
+    pub(super) free: Vec<String>,
+    pub(super) hold: usize,
+}
+
+/// A number of bytes with its unit: `25 MiB`, `64 KiB`.
+pub(super) fn bytes(text: &str) -> Option<usize> {
+    let (number, unit) = text.split_once(' ')?;
+    let unit: usize = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 /// One method and path, and the rows that say what it does under which conditions.
@@ -131,12 +154,28 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
             told(secondary, Problem::Location { location, reason });
         }
     }
+    for free in &file.free {
+        if let Err(reason) = Written::free(free.get_ref()) {
+            let location = free.get_ref().clone();
+            told(free, Problem::Location { location, reason });
+        }
+    }
+    let hold = file.hold.as_ref().map_or(Some(0), |text| {
+        let hold = bytes(text.get_ref());
+        if hold.is_none() {
+            told(text, Problem::Hold(text.get_ref().clone()));
+        }
+        hold
+    });
     let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
-    let shared: Vec<&str> = file
-        .secondary
-        .iter()
-        .map(|s| s.get_ref().as_str())
-        .collect();
+    let texts = |list: &'_ [Spanned<String>]| -> Vec<String> {
+        list.iter().map(|text| text.get_ref().clone()).collect()
+    };
+    let shared = Shared {
+        secondary: texts(&file.secondary),
+        free: texts(&file.free),
+        hold: hold.unwrap_or_default(),
+    };
     let reserved = Reserved {
         slots: file.reserved.slots,
         words: file.reserved.words.into(),
@@ -219,7 +258,7 @@ fn overlaps<'r>(
     earlier
         .iter()
         .filter(|(_, other)| other.method == route.method)
-        .filter(|(_, other)| other.template.overlap(&route.template) == Overlap::Both)
+        .filter(|(_, other)| other.template.overlap(&route.template).is_even())
         .map(|(line, other)| Problem::Overlap {
             path: route.template.to_string(),
             other: other.template.to_string(),

@@ -92,6 +92,7 @@ mod credential;
 mod dialect;
 mod error;
 mod file;
+mod join;
 mod location;
 mod names;
 mod registry;
@@ -113,7 +114,7 @@ pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step
 pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
-pub(crate) use template::{Held, Overlap};
+pub(crate) use template::Held;
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]
