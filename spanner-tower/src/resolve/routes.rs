@@ -23,7 +23,7 @@ use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::surface::Held as Slot;
 use crate::surface::{
-    Credential, Dialect, Location, Route, Rule, Surface, Touches, Wanted,
+    Credential, Dialect, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -139,11 +139,12 @@ impl Routes {
             known.route = Arc::new(joined);
             return Ok(());
         }
-        let mut meeting = rows.all().filter(|other| other.meets(&row));
-        if let Some(other) = meeting.find(|other| !other.route.is_as_open_as(&row.route)) {
+        let meeting: Vec<&Row> = rows.all().filter(|other| other.meets(&row)).collect();
+        let unlike = |other: &&&Row| !other.route.is_as_open_as(&row.route);
+        if let Some(other) = meeting.iter().find(unlike) {
             return Err(Overlapping::of(&row, other));
         }
-        rows.crossing |= rows.all().any(|other| other.meets(&row));
+        rows.crossing |= !meeting.is_empty();
         let template = &row.route.template;
         let text = template.text();
         let slotted = match template.first() {
@@ -245,7 +246,7 @@ impl Row {
     /// Whether another row matches a path of this one, and neither is more exact.
     fn meets(&self, other: &Self) -> bool {
         let (own, others) = (&self.route, &other.route);
-        own.method == others.method && own.template.overlap(&others.template).is_even()
+        own.method == others.method && own.template.overlap(&others.template) == Overlap::Both
     }
 
     /// Whether another row is for the same paths.

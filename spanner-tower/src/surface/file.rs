@@ -11,7 +11,7 @@ use super::error::{Problem, SurfaceError};
 use super::location::Written;
 use super::names::{NameFile, Names};
 use super::route::Route;
-use super::template::Reserved;
+use super::template::{Overlap, Reserved};
 use super::{Credential, Dialect, Surface};
 
 #[derive(Deserialize)]
@@ -154,10 +154,19 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
             told(secondary, Problem::Location { location, reason });
         }
     }
-    for free in &file.free {
-        if let Err(reason) = Written::free(free.get_ref()) {
-            let location = free.get_ref().clone();
-            told(free, Problem::Location { location, reason });
+    let mut free = Vec::new();
+    for spanned in &file.free {
+        for text in spelled(spanned.get_ref(), &file.paths) {
+            match Written::free(&text) {
+                Ok(_) => free.push(text),
+                Err(reason) => told(
+                    spanned,
+                    Problem::Location {
+                        location: text,
+                        reason,
+                    },
+                ),
+            }
         }
     }
     let hold = file.hold.as_ref().map_or(Some(0), |text| {
@@ -168,12 +177,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         hold
     });
     let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
-    let texts = |list: &'_ [Spanned<String>]| -> Vec<String> {
-        list.iter().map(|text| text.get_ref().clone()).collect()
-    };
+    let secondary = file.secondary.iter();
     let shared = Shared {
-        secondary: texts(&file.secondary),
-        free: texts(&file.free),
+        secondary: secondary.map(|text| text.get_ref().clone()).collect(),
+        free,
         hold: hold.unwrap_or_default(),
     };
     let reserved = Reserved {
@@ -258,7 +265,7 @@ fn overlaps<'r>(
     earlier
         .iter()
         .filter(|(_, other)| other.method == route.method)
-        .filter(|(_, other)| other.template.overlap(&route.template).is_even())
+        .filter(|(_, other)| other.template.overlap(&route.template) == Overlap::Both)
         .map(|(line, other)| Problem::Overlap {
             path: route.template.to_string(),
             other: other.template.to_string(),

@@ -114,7 +114,7 @@ pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step
 pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
-pub(crate) use template::Held;
+pub(crate) use template::{Held, Overlap};
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]

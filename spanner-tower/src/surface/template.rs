@@ -59,15 +59,6 @@ pub(crate) enum Overlap {
     Second,
     /// Neither is better.
     Both,
-    /// They match the same paths.
-    Same,
-}
-
-impl Overlap {
-    /// Whether there is a path for which neither is better.
-    pub(crate) const fn is_even(self) -> bool {
-        matches!(self, Self::Both | Self::Same)
-    }
 }
 
 /// What a slot held, raw.
@@ -270,8 +261,7 @@ impl Relation {
             (true, _, _) => Overlap::None,
             (false, true, false) => Overlap::First,
             (false, false, true) => Overlap::Second,
-            (false, true, true) => Overlap::Both,
-            (false, false, false) => Overlap::Same,
+            (false, _, _) => Overlap::Both,
         }
     }
 }
