@@ -328,6 +328,9 @@ pub enum Outage {
     Stacked,
     /// Get a decision: no access is in force, or its answers do not fit the questions.
     Access,
+    /// Keep the body until it is decided: the bodies of other requests take all the room
+    /// that there is.
+    Bodies,
     /// Record: no room, or not durable in time.
     Record,
     /// Finish: the request ended within the guard (a panic, a shutdown, a client that left).
@@ -449,6 +452,7 @@ impl Refusal {
                 Outage::Proofs => "proofs.unavailable",
                 Outage::Stacked => "guard.stacked",
                 Outage::Access => "policy.unavailable",
+                Outage::Bodies => "bodies.unavailable",
                 Outage::Record => "audit.unavailable",
                 Outage::Abandoned => "guard.abandoned",
             },
@@ -571,8 +575,8 @@ impl RequestFault {
             ),
             Self::DuplicateMember => (
                 Status::BadRequest,
-                "a member of the JSON body stands twice".into(),
-                "send each member once",
+                "a member of the JSON body stands twice, or in other letters (`Model` for `model`) that some servers read as well".into(),
+                "send each member once, as the API spells it",
             ),
             Self::SelectorConflict => (
                 Status::BadRequest,
@@ -640,7 +644,7 @@ impl RequestFault {
             Self::TooLarge { limit } => (
                 Status::TooLarge,
                 format!("the body exceeds the {limit} bytes that are read to find the model"),
-                "send a smaller body",
+                "name the model before what is large, or send a smaller body",
             ),
             Self::Message => (
                 Status::BadRequest,
@@ -796,6 +800,10 @@ impl Outage {
                 Refusal::RETRY_AFTER,
             ),
             Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),
+            Self::Bodies => (
+                "the bodies of other requests take all the room that there is for them",
+                Refusal::RETRY_AFTER,
+            ),
             Self::Record => ("the decision cannot be recorded", Refusal::RETRY_AFTER),
             Self::Abandoned => ("the request could not be finished", Refusal::RETRY_AFTER),
         };

@@ -83,5 +83,5 @@ pub use guard::{
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
-pub use resolve::{BodyError, BoxError, Limits, RequestBody};
+pub use resolve::{BodyBudget, BodyError, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};

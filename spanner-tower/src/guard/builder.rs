@@ -12,7 +12,7 @@ use super::resource::{ProtectedResource, Published};
 use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
-use crate::resolve::{Limits, Routes};
+use crate::resolve::{BodyBudget, Limits, Routes};
 use crate::surface::Surface;
 
 /// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].
@@ -29,6 +29,7 @@ pub struct GuardBuilder {
     surfaces: Vec<Surface>,
     exempt: Vec<String>,
     limits: Limits,
+    budget: BodyBudget,
     realm: Realm,
     unaudited: bool,
     websockets: bool,
@@ -53,6 +54,7 @@ impl GuardBuilder {
             surfaces: Vec::new(),
             exempt: Vec::new(),
             limits: Limits::default(),
+            budget: BodyBudget::default(),
             realm: Realm {
                 name: "spanner".to_owned(),
                 metadata: None,
@@ -123,6 +125,14 @@ impl GuardBuilder {
     /// take. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How much of all bodies may be kept at a time: give the guards of one process the same
+    /// budget. Default: one of [`BodyBudget::DEFAULT`] bytes for this guard alone.
+    #[must_use]
+    pub fn body_budget(mut self, budget: BodyBudget) -> Self {
+        self.budget = budget;
         self
     }
 
@@ -218,7 +228,7 @@ impl GuardBuilder {
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
                 let guard = guard.publishing(published).talking(self.websockets);
-                let guard = guard.keeping(self.baggage);
+                let guard = guard.keeping(self.baggage).holding(self.budget);
                 Ok(GuardLayer::new(guard))
             }
             _ => Err(BuildError { problems }),

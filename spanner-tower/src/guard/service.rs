@@ -34,8 +34,8 @@ use super::trace;
 use crate::BoxError;
 use crate::authenticate::{Authenticate, Peer};
 use crate::resolve::{
-    Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
-    remove_rewriting,
+    BodyBudget, Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours,
+    remove_ours, remove_rewriting,
 };
 use crate::surface::{Credential, Dialect, is_run};
 
@@ -53,6 +53,7 @@ pub(super) struct Guard {
     routes: Routes,
     exempt: Vec<Exempt>,
     limits: Limits,
+    budget: BodyBudget,
     realm: Arc<Realm>,
     published: Option<Published>,
     websockets: bool,
@@ -99,6 +100,7 @@ impl Guard {
             routes,
             exempt,
             limits,
+            budget: BodyBudget::default(),
             realm: Arc::new(realm),
             published: None,
             websockets: false,
@@ -109,6 +111,11 @@ impl Guard {
     /// Lets WebSockets be opened whose frames are examined behind.
     pub(super) fn talking(self, websockets: bool) -> Self {
         Self { websockets, ..self }
+    }
+
+    /// Keeps of bodies what this budget allows.
+    pub(super) fn holding(self, budget: BodyBudget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Keeps what clients claim in these members of baggage.
@@ -267,7 +274,9 @@ impl Guard {
             };
             return Ok((asked, RequestBody::unread(body)));
         }
-        let (target, body) = route.target(parts, body, &self.limits).await?;
+        let (target, body) = route
+            .target(parts, body, &self.limits, &self.budget)
+            .await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }

@@ -13,6 +13,7 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 use super::BoxError;
 use super::broken::Broken;
 use super::head::clean;
+use super::held::{BodyBudget, Held};
 use super::{stream, watch};
 
 /// The body of a request that the guard lets through.
@@ -21,7 +22,7 @@ use super::{stream, watch};
 /// messages name models, each message is held back until it is decided; one that is refused
 /// ends the body with [`BodyError::Refused`], and the inner service never sees it.
 pub struct RequestBody<B> {
-    replay: Bytes,
+    replay: Held,
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
@@ -73,37 +74,38 @@ impl<B> RequestBody<B> {
     /// A body of which nothing was read and nothing is decided.
     pub(crate) fn unread(body: B) -> Self {
         let body = Box::pin(body);
-        Self::new(Bytes::new(), Rest::Open { body })
+        let nothing = Held::none(BodyBudget::new(0));
+        Self::new(nothing, Rest::Open { body })
     }
 
     /// A body that was read to its end.
-    pub(super) fn read(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn read(bytes: Held, trailers: Option<HeaderMap>) -> Self {
         Self::new(bytes, Rest::Read { trailers })
     }
 
     /// A body of one message, which was read.
-    pub(super) fn one_message(message: Bytes, body: Pin<Box<B>>) -> Self {
+    pub(super) fn one_message(message: Held, body: Pin<Box<B>>) -> Self {
         Self::new(message, Rest::OneMessage { body })
     }
 
     /// A stream whose first message was read and decided.
-    pub(super) fn stream(first: Bytes, watch: stream::Watch<B>) -> Self {
+    pub(super) fn stream(first: Held, watch: stream::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(first, Rest::Stream { watch })
     }
 
     /// A body whose beginning was read and decided.
-    pub(super) fn scanned(beginning: Bytes, watch: watch::Watch<B>) -> Self {
+    pub(super) fn scanned(beginning: Held, watch: watch::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(beginning, Rest::Scanned { watch })
     }
 
     /// A body of which all that matters was read.
-    pub(super) fn decided(beginning: Bytes, body: Pin<Box<B>>) -> Self {
+    pub(super) fn decided(beginning: Held, body: Pin<Box<B>>) -> Self {
         Self::new(beginning, Rest::Open { body })
     }
 
-    fn new(replay: Bytes, rest: Rest<B>) -> Self {
+    fn new(replay: Held, rest: Rest<B>) -> Self {
         Self {
             replay,
             rest,
@@ -164,10 +166,9 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let replay = std::mem::take(&mut self.replay);
-        let mut polled = match replay.is_empty() {
-            true => self.poll_rest(cx),
-            false => Poll::Ready(Some(Ok(Frame::data(replay)))),
+        let mut polled = match self.replay.pop() {
+            None => self.poll_rest(cx),
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
         };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()

@@ -8,40 +8,53 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use spanner_core::RequestFault;
+use spanner_core::{Outage, RequestFault};
 use tokio::time::Sleep;
 
-/// Bytes that have arrived. As long as they came in one piece, they are not copied.
+use super::held::{BodyBudget, Charge};
+
+/// Messages that have arrived. As long as they came in one piece, they are not copied.
 #[derive(Debug)]
-pub(super) enum Gathered {
+pub(super) struct Gathered {
+    bytes: Pieces,
+    charge: Charge,
+}
+
+#[derive(Debug)]
+enum Pieces {
     One(Bytes),
     Many(BytesMut),
 }
 
-impl Default for Gathered {
-    fn default() -> Self {
-        Self::One(Bytes::new())
-    }
-}
-
 impl Gathered {
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        match self {
-            Self::One(first) if first.is_empty() => *first = bytes,
-            Self::One(first) => {
-                let mut many = BytesMut::with_capacity(first.len() + bytes.len());
-                many.extend_from_slice(first);
-                many.extend_from_slice(&bytes);
-                *self = Self::Many(many);
-            }
-            Self::Many(many) => many.extend_from_slice(&bytes),
+    pub(super) const fn none(budget: BodyBudget) -> Self {
+        Self {
+            bytes: Pieces::One(Bytes::new()),
+            charge: Charge::none(budget),
         }
     }
 
+    /// # Errors
+    /// [`Outage::Bodies`] if the budget is used up.
+    pub(super) fn push(&mut self, bytes: Bytes) -> Result<(), Outage> {
+        self.charge.add(bytes.len())?;
+        match &mut self.bytes {
+            Pieces::One(first) if first.is_empty() => *first = bytes,
+            Pieces::One(first) => {
+                let mut many = BytesMut::with_capacity(first.len() + bytes.len());
+                many.extend_from_slice(first);
+                many.extend_from_slice(&bytes);
+                self.bytes = Pieces::Many(many);
+            }
+            Pieces::Many(many) => many.extend_from_slice(&bytes),
+        }
+        Ok(())
+    }
+
     pub(super) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes,
+        match &self.bytes {
+            Pieces::One(bytes) => bytes,
+            Pieces::Many(bytes) => bytes,
         }
     }
 
@@ -49,13 +62,15 @@ impl Gathered {
         self.as_slice().len()
     }
 
-    /// Takes the first bytes away; all of them, if there are fewer.
-    pub(super) fn split_to(&mut self, length: usize) -> Bytes {
+    /// Takes the first bytes away, with their part of the budget; all of them, if there are
+    /// fewer.
+    pub(super) fn split_to(&mut self, length: usize) -> (Bytes, Charge) {
         let length = length.min(self.len());
-        match self {
-            Self::One(bytes) => bytes.split_to(length),
-            Self::Many(bytes) => bytes.split_to(length).freeze(),
-        }
+        let bytes = match &mut self.bytes {
+            Pieces::One(bytes) => bytes.split_to(length),
+            Pieces::Many(bytes) => bytes.split_to(length).freeze(),
+        };
+        (bytes, self.charge.split(length))
     }
 }
 
@@ -82,6 +97,11 @@ impl<B: Body<Data = Bytes>> Reading<B> {
             Poll::Pending => self.patience.poll_end(cx).map(|()| Err(RequestFault::Slow)),
         })
         .await
+    }
+
+    /// Waits for what is still to come as long as for what has come.
+    pub(super) fn wait_again(&mut self) {
+        self.patience.sleep = None;
     }
 
     /// The trailers of a body without a byte.

@@ -23,6 +23,7 @@ mod found;
 mod gather;
 mod grpc;
 mod head;
+mod held;
 mod json;
 mod lines;
 mod path;
@@ -44,6 +45,7 @@ pub(crate) use asking::Asking;
 pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
+pub use held::BodyBudget;
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 pub(crate) use usage::UsageScan;
 
@@ -59,14 +61,19 @@ pub struct Limits {
     /// it is refused with 413; then it is forwarded, read to its end, and broken off if that
     /// contradicts what was decided.
     pub body: usize,
+    /// How much is kept at most of a body that has not named its model yet, in bytes, where
+    /// the surface says that its API takes so much in front of the name (`hold`). Default:
+    /// 128 MiB. What is kept of all bodies together is bounded by a [`BodyBudget`].
+    pub hold: usize,
     /// How much an encoded body (gzip, deflate, zstd) may unfold to, in bytes. Default:
     /// 64 MiB. It is only looked at, not kept; more is refused with 413.
     pub decoded: usize,
     /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
     /// times what tonic and gRPC accept unless told otherwise, for servers that were told.
     pub grpc_message: usize,
-    /// How long is waited in all for the part of a body that is needed. Default: 30 s,
-    /// in which 8 MiB arrive at 2.2 Mbit/s. A slower body is refused with 408.
+    /// How long is waited for the part of a body that is needed, in all and again for each
+    /// further [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at
+    /// 2.2 Mbit/s. A slower body is refused with 408.
     pub body_wait: Duration,
 }
 
@@ -74,6 +81,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
+            hold: 128 << 20,
             decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),

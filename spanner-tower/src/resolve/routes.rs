@@ -17,11 +17,13 @@ use super::evidence::{Content, Evidence};
 use super::gather::{Gathered, Reading};
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
+use super::held::{BodyBudget, Held};
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
+use crate::surface::Held as Slot;
 use crate::surface::{
-    Credential, Dialect, Held, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
+    Credential, Dialect, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -39,17 +41,23 @@ struct Rows {
     slotted: HashMap<String, Vec<Row>>,
     /// Paths that begin with a slot.
     open: Vec<Row>,
+    /// Whether two of them match a path and neither is more exact.
+    crossing: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Row {
     surface: Surface,
+    /// The surface's place among those of the guard.
+    rank: usize,
     route: Arc<Route>,
 }
 
 /// Two surfaces that say different things about the same path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{method} {path}` of `{surface}` overlaps with `{other_path}` of `{other}`")]
+#[error(
+    "`{method} {path}` of `{surface}` overlaps with `{other_path}` of `{other}`, and they do different things"
+)]
 pub(crate) struct Overlapping {
     method: String,
     path: String,
@@ -77,35 +85,67 @@ pub(crate) struct Match {
 }
 
 impl Routes {
-    /// Joins surfaces.
+    /// Joins surfaces that a server serves together.
+    ///
+    /// Where two have the same route, the first that is named says what it does, and what
+    /// the others would read there is read as well: every model that any of them finds must
+    /// be allowed.
     ///
     /// # Errors
-    /// [`Overlapping`] if a path could belong to two of them.
+    /// [`Overlapping`] if a path of two of them is open to everybody in one and guarded in
+    /// the other, or they do things with it that do not go together.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
         let mut routes = Self { methods };
-        for surface in surfaces {
+        for (rank, surface) in surfaces.into_iter().enumerate() {
             for route in surface.routes() {
                 let (surface, route) = (surface.clone(), Arc::clone(route));
-                routes.insert(Row { surface, route })?;
+                routes.insert(Row {
+                    surface,
+                    rank,
+                    route,
+                })?;
             }
         }
         Ok(routes)
     }
 
+    /// A path that could belong to one of some surfaces and to one of others.
+    pub(crate) fn common(some: &[Surface], others: &[Surface]) -> Option<Overlapping> {
+        let rows = |surfaces: &[Surface]| -> Vec<Row> {
+            let routes = |surface: &Surface| {
+                let surface = surface.clone();
+                let routes = surface.routes().to_vec();
+                routes.into_iter().map(move |route| Row {
+                    surface: surface.clone(),
+                    rank: 0,
+                    route,
+                })
+            };
+            surfaces.iter().flat_map(routes).collect()
+        };
+        let some = rows(some);
+        rows(others).iter().find_map(|row| {
+            let other = some.iter().find(|other| other.meets(row))?;
+            Some(Overlapping::of(row, other))
+        })
+    }
+
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
-        let template = &row.route.template;
-        let overlaps = |other: &&Row| other.route.template.overlap(template) == Overlap::Both;
-        if let Some(other) = rows.all().find(overlaps) {
-            return Err(Overlapping {
-                method: row.route.method.to_string(),
-                path: template.to_string(),
-                surface: row.surface.name().to_owned(),
-                other_path: other.route.template.to_string(),
-                other: other.surface.name().to_owned(),
-            });
+        if let Some(known) = rows.all_mut().find(|known| known.is_alike(&row)) {
+            let joined = known.route.joined(&row.route);
+            let joined = joined.ok_or_else(|| Overlapping::of(&row, known))?;
+            known.route = Arc::new(joined);
+            return Ok(());
         }
+        let meeting: Vec<&Row> = rows.all().filter(|other| other.meets(&row)).collect();
+        let unlike = |other: &&&Row| !other.route.is_as_open_as(&row.route);
+        if let Some(other) = meeting.iter().find(unlike) {
+            return Err(Overlapping::of(&row, other));
+        }
+        rows.crossing |= !meeting.is_empty();
+        let template = &row.route.template;
         let text = template.text();
         let slotted = match template.first() {
             _ if template.is_literal() => {
@@ -150,7 +190,7 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |(slot, held): (usize, &Held<'_>)| {
+        let hidden = |(slot, held): (usize, &Slot<'_>)| {
             let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
             let parts = held.raw.split('/').skip(1);
             begins
@@ -186,7 +226,7 @@ impl Routes {
         form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Held<'p>>)> {
+    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Slot<'p>>)> {
         let rows = self.methods.get(method)?;
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));
@@ -194,11 +234,51 @@ impl Routes {
         let first = path.get(1..).and_then(|path| path.split('/').next());
         let slotted = first.and_then(|first| rows.slotted.get(first));
         let mut candidates = slotted.into_iter().flatten().chain(&rows.open);
-        candidates.find_map(|row| Some((row, row.route.template.matches(path)?)))
+        let mut matching = candidates.by_ref().filter_map(|row| {
+            let held = row.route.template.matches(path)?;
+            Some((row, held))
+        });
+        let found = matching.next()?;
+        if !rows.crossing {
+            return Some(found);
+        }
+        let earlier = |(row, _): &(&Row, _)| row.rank < found.0.rank && row.meets(found.0);
+        let first = matching.filter(earlier).min_by_key(|(row, _)| row.rank);
+        Some(first.unwrap_or(found))
+    }
+}
+
+impl Row {
+    /// Whether another row matches a path of this one, and neither is more exact.
+    fn meets(&self, other: &Self) -> bool {
+        let (own, others) = (&self.route, &other.route);
+        own.method == others.method && own.template.overlap(&others.template) == Overlap::Both
+    }
+
+    /// Whether another row is for the same paths.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.route.template.is_alike(&other.route.template)
+    }
+}
+
+impl Overlapping {
+    fn of(row: &Row, other: &Row) -> Self {
+        Self {
+            method: row.route.method.to_string(),
+            path: row.route.template.to_string(),
+            surface: row.surface.name().to_owned(),
+            other_path: other.route.template.to_string(),
+            other: other.surface.name().to_owned(),
+        }
     }
 }
 
 impl Rows {
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        let slotted = self.slotted.values_mut().flatten();
+        self.fixed.values_mut().chain(slotted).chain(&mut self.open)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Row> {
         let slotted = self.slotted.values().flatten();
         self.fixed.values().chain(slotted).chain(&self.open)
@@ -252,6 +332,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
+        budget: &BodyBudget,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -279,7 +360,8 @@ impl Match {
                 limit: limits.grpc_message,
             };
             let reading = Reading::new(body, limits.body_wait);
-            return self.framed(reading, framing, wanted.stream).await;
+            let arrived = Gathered::none(budget.clone());
+            return self.framed(reading, arrived, framing, wanted.stream).await;
         }
         let request = Known {
             row: self.row.clone(),
@@ -295,7 +377,8 @@ impl Match {
             let mut reading = Reading::new(body, limits.body_wait);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
-            return Ok((target, RequestBody::read(Bytes::new(), trailers)));
+            let nothing = Held::none(budget.clone());
+            return Ok((target, RequestBody::read(nothing, trailers)));
         }
         // Nobody finds a form where none is announced, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
@@ -305,7 +388,13 @@ impl Match {
         }
         let reader = Reader::new(headers, media, wanted, limits.decoded)?;
         let reading = Reading::new(body, limits.body_wait);
-        request.scanned(reading, reader, limits.body).await
+        let hold = self.row.route.hold.min(limits.hold);
+        let room = Room {
+            least: limits.body,
+            most: limits.body.max(hold),
+            held: Held::none(budget.clone()),
+        };
+        request.scanned(reading, reader, room).await
     }
 
     /// What opens a WebSocket whose frames name models, and what it touches before the first
@@ -339,6 +428,7 @@ impl Match {
     async fn framed<B>(
         &self,
         mut reading: Reading<B>,
+        mut arrived: Gathered,
         framing: Framing,
         stream: bool,
     ) -> Result<(Target, RequestBody<B>), Refusal>
@@ -346,7 +436,6 @@ impl Match {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut arrived = Gathered::default();
         let length = loop {
             match framing.frame_length(arrived.as_slice())? {
                 Some(length) if length <= arrived.len() => break length,
@@ -356,11 +445,12 @@ impl Match {
             let Some(Ok(data)) = frame else {
                 return Err(RequestFault::Incomplete.into());
             };
-            arrived.push(data);
+            arrived.push(data)?;
         };
-        let first = arrived.split_to(length);
+        let (first, charge) = arrived.split_to(length);
         let pairs = message_pairs(&self.row, framing, &first, false)?;
         let target = Target::of(pairs).ok_or(RequestFault::TooManyModels)?;
+        let first = Held::of(first, charge);
         if stream {
             let row = self.row.clone();
             let read = Arc::new(move |framing, message: &[u8]| {
@@ -436,14 +526,19 @@ impl Known {
         self,
         mut reading: Reading<B>,
         mut reader: Reader,
-        limit: usize,
+        room: Room,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut held = Gathered::default();
+        let Room {
+            least,
+            most,
+            mut held,
+        } = room;
         let mut trailers = None;
+        let mut tried = None;
         while let Some(frame) = reading.frame().await? {
             let mut data = match frame.into_data() {
                 Ok(data) => data,
@@ -452,7 +547,7 @@ impl Known {
                     continue;
                 }
             };
-            let unread = data.split_off(data.len().min(limit - held.len()));
+            let unread = data.split_off(data.len().min(most - held.len()));
             // Others on this thread have their turn in between.
             for piece in data.chunks(MAX_TURN) {
                 reader.feed(piece)?;
@@ -460,31 +555,42 @@ impl Known {
                     tokio::task::yield_now().await;
                 }
             }
-            held.push(data);
-            if !reader.is_done() && unread.is_empty() {
+            if held.len().checked_div(least) != (held.len() + data.len()).checked_div(least) {
+                reading.wait_again();
+            }
+            held.push(data)?;
+            let full = !unread.is_empty();
+            let over = held.len() > least && tried != Some(reader.count());
+            if !reader.is_done() && !full && !over {
                 continue;
             }
+            tried = Some(reader.count());
             let target = match self.target(&reader.content(!reader.is_done())) {
-                Err(RequestFault::NoModel) => Err(RequestFault::TooLarge { limit }),
+                Err(RequestFault::NoModel) if !full && !reader.is_done() => continue,
+                Err(RequestFault::NoModel) => Err(RequestFault::TooLarge { limit: most }),
                 target => target,
             }?;
             if reader.is_done() {
-                held.push(unread);
-                let beginning = held.split_to(held.len());
-                return Ok((target, RequestBody::decided(beginning, reading.body)));
+                held.push(unread)?;
+                return Ok((target, RequestBody::decided(held, reading.body)));
             }
-            let beginning = held.split_to(held.len());
             let pairs_of = Arc::new(move |body: &Content| self.pairs(body));
             let watch = watch::Watch::new(reading.body, reader, pairs_of, unread, &target);
-            return Ok((target, RequestBody::scanned(beginning, watch)));
+            return Ok((target, RequestBody::scanned(held, watch)));
         }
         reader.end()?;
         let target = self.target(&reader.into_content())?;
-        Ok((
-            target,
-            RequestBody::read(held.split_to(held.len()), trailers),
-        ))
+        Ok((target, RequestBody::read(held, trailers)))
     }
+}
+
+/// How much of a body is kept.
+struct Room {
+    /// So much in any case.
+    least: usize,
+    /// So much while it names no model.
+    most: usize,
+    held: Held,
 }
 
 /// What is read of a body without a pause: some 0.2 ms.

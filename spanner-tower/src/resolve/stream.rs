@@ -14,6 +14,7 @@ use super::body::{BodyError, inner, longer};
 use super::broken::Broken;
 use super::gather::Gathered;
 use super::grpc::Framing;
+use super::held::Held;
 
 /// Reads what a later framed message touches.
 pub(super) type ReadPairs = Arc<dyn Fn(Framing, &[u8]) -> Result<Vec<Pair>, Refusal> + Send + Sync>;
@@ -26,7 +27,7 @@ pub(super) struct Watch<B> {
     read: ReadPairs,
     asking: Asking,
     /// The message that is being decided.
-    message: Option<Bytes>,
+    message: Option<Held>,
 }
 
 impl<B> Watch<B> {
@@ -56,9 +57,9 @@ impl<B> Watch<B> {
     fn next_message(&mut self) -> Result<bool, Refusal> {
         match self.framing.frame_length(self.arrived.as_slice())? {
             Some(length) if length <= self.arrived.len() => {
-                let message = self.arrived.split_to(length);
+                let (message, charge) = self.arrived.split_to(length);
                 let pairs = (self.read)(self.framing, &message)?;
-                self.message = Some(message);
+                self.message = Some(Held::of(message, charge));
                 self.asking.ask(pairs);
                 Ok(true)
             }
@@ -88,7 +89,7 @@ where
             if !ready!(self.asking.poll(cx)) {
                 return Poll::Ready(Some(Err(BodyError::Refused)));
             }
-            if let Some(message) = self.message.take() {
+            if let Some(message) = self.message.take().and_then(|mut message| message.pop()) {
                 return Poll::Ready(Some(Ok(Frame::data(message))));
             }
             match self.next_message() {
@@ -117,7 +118,9 @@ where
         let end = match ready!(self.body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
-                    self.arrived.push(data);
+                    if let Err(outage) = self.arrived.push(data) {
+                        self.asking.refuse(outage.into());
+                    }
                     return Poll::Ready(None);
                 }
                 Err(trailers) => Some(Ok(trailers)),
@@ -140,7 +143,7 @@ where
         if self.asking.is_over() {
             return SizeHint::with_exact(0);
         }
-        let held = self.message.as_ref().map_or(0, Bytes::len);
+        let held = self.message.as_ref().map_or(0, Held::len);
         longer(&self.body.size_hint(), held + self.arrived.len())
     }
 }

@@ -66,6 +66,9 @@ pub enum Problem {
         "`{0}` is no meaning of a missing model: write `default`, `refuse`, `first`, `nothing` or `server:ACTION`"
     )]
     OnMissing(String),
+    /// Not a number of bytes.
+    #[error("`{0}` is no number of bytes: write one such as `25 MiB` (or `KiB`, `GiB`)")]
+    Hold(String),
     /// Two routes match the same path, and neither is more exact.
     #[error("`{path}` overlaps with `{other}` of line {line}")]
     Overlap {

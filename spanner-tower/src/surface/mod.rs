@@ -95,6 +95,7 @@ mod credential;
 mod dialect;
 mod error;
 mod file;
+mod join;
 mod location;
 mod names;
 mod registry;

@@ -126,7 +126,7 @@ async fn a_body_whose_model_comes_after_the_limit_is_refused_however_it_arrives(
     let found = routes
         .classify(&parts)
         .unwrap()
-        .target(&parts, announced, &limits)
+        .target(&parts, announced, &limits, &BodyBudget::default())
         .await;
     assert_eq!(found.map(|_| ()), refused);
 }
@@ -160,7 +160,7 @@ async fn a_body_that_does_not_arrive_in_time_is_refused() {
         let parts = parts(request, &[header]);
         let found = routes(surface).classify(&parts).unwrap();
         let refusal = found
-            .target(&parts, Silent, &limits)
+            .target(&parts, Silent, &limits, &BodyBudget::default())
             .await
             .map(|_| ())
             .unwrap_err();

@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use spanner_core::{Refusal, RequestFault, Target};
 
-use super::{Limits, RequestBody, RouteClass, Routes};
+use super::{BodyBudget, Limits, RequestBody, RouteClass, Routes};
 use crate::surface::{self, Surface};
 
 type Chunk = Result<Frame<Bytes>, std::io::Error>;
@@ -53,7 +53,9 @@ async fn resolve(
 ) -> Result<(Target, RequestBody<Chunks>), Refusal> {
     let found = routes.classify(parts)?;
     assert_eq!(found.class(), RouteClass::Guarded);
-    found.target(parts, body, limits).await
+    found
+        .target(parts, body, limits, &BodyBudget::default())
+        .await
 }
 
 /// The pairs of a JSON request to a route of OpenAI, as text.
