@@ -37,7 +37,7 @@ use crate::resolve::{
     Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
     remove_rewriting,
 };
-use crate::surface::{Credential, Dialect, is_run};
+use crate::surface::{Credential, Dialect, Reports, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
@@ -72,6 +72,7 @@ struct Admitted<B> {
     method: Method,
     voice: Voice,
     upgrade: Option<Upgrade>,
+    reports: Option<Arc<Reports>>,
 }
 
 /// What a request turned out to ask.
@@ -224,6 +225,7 @@ impl Guard {
         if let Some(route) = &route {
             *voice = Voice::of(&parts.headers, route);
             attempt.route(route.surface(), route.template());
+            parts.extensions.insert(route.reports());
             trace::route(&route.surface(), &route.template());
             if route.class() == RouteClass::Public {
                 refuse_detours(parts, &[])?;
@@ -308,8 +310,10 @@ impl<B> Admitted<B> {
             frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
         });
         let method = parts.method.clone();
+        let reports = parts.extensions.remove::<Arc<Reports>>();
         Self {
             upgrade,
+            reports,
             permit,
             request: Request::from_parts(parts, body),
             broken,
@@ -336,10 +340,11 @@ where
         method,
         voice,
         upgrade,
+        reports,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
-    let reports_usage = pairs.iter().any(|pair| is_run(pair.action));
+    let runs = pairs.iter().any(|pair| is_run(pair.action));
     let warnings = permit.caller().map(warnings).unwrap_or_default();
     let id = permit.id();
     if recorded {
@@ -384,7 +389,8 @@ where
         method: &method,
         status: parts.status,
         headers: &parts.headers,
-        reports_usage,
+        reports: reports.as_ref(),
+        runs,
     };
     let body = match upgrade {
         Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {

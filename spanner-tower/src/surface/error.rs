@@ -66,6 +66,14 @@ pub enum Problem {
         "`{0}` is no meaning of a missing model: write `default`, `refuse`, `first`, `nothing` or `server:ACTION`"
     )]
     OnMissing(String),
+    /// No such API in the table of reports.
+    #[error("`{0}` names no API whose reports are known: write some of {all}", all = super::reports::all())]
+    Reports(String),
+    /// A place in a surface's own table of reports that is none.
+    #[error(
+        "a place of `report` is `/pointer`, `/pointer=text`, `header:name`, `event:name` or `pb:1.2`"
+    )]
+    ReportPlace,
     /// Two routes match the same path, and neither is more exact.
     #[error("`{path}` overlaps with `{other}` of line {line}")]
     Overlap {

@@ -7,6 +7,7 @@ use spanner_core::Action;
 
 use super::dialect::Dialect;
 use super::location::{Condition, FieldPath, Location, Place, Want};
+use super::reports::Reports;
 use super::template::Template;
 
 /// What one method and path does.
@@ -17,6 +18,8 @@ pub(crate) struct Route {
     pub(crate) grpc: bool,
     /// Where it is another than the surface's.
     pub(crate) dialect: Option<Dialect>,
+    /// What its answers report.
+    pub(crate) reports: Arc<Reports>,
     pub(crate) rule: Rule,
 }
 

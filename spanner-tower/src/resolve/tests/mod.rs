@@ -6,7 +6,7 @@ mod heads;
 mod properties;
 mod routes;
 mod streams;
-mod usage;
+mod report;
 
 use bytes::Bytes;
 use futures_util::stream;
