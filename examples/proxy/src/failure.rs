@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use spanner_tower::surface::Dialect;
 
@@ -25,12 +25,12 @@ pub(crate) enum Failure {
 }
 
 /// How to say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// Trailers only, over HTTP 200.
     Grpc,
-    /// A JSON body in a surface's dialect.
-    Http(Dialect),
+    /// A JSON body in a surface's dialect, to a request of this method.
+    Http(Dialect, Method),
 }
 
 impl Failure {
@@ -85,7 +85,7 @@ impl Failure {
     pub(crate) fn answer(self, voice: Voice) -> Response<Full<Bytes>> {
         let mut response = match voice {
             Voice::Grpc => self.grpc_answer(),
-            Voice::Http(dialect) => self.http_answer(dialect),
+            Voice::Http(dialect, method) => self.http_answer(dialect, &method),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -104,8 +104,9 @@ impl Failure {
         response
     }
 
-    fn http_answer(self, dialect: Dialect) -> Response<Full<Bytes>> {
-        let answer = dialect.failure(self.status(), self.as_str(), self.sentence());
+    fn http_answer(self, dialect: Dialect, method: &Method) -> Response<Full<Bytes>> {
+        let (status, code) = (self.status(), self.as_str());
+        let answer = dialect.failure_to(method, status, code, self.sentence());
         answer.map(Full::new)
     }
 }

@@ -158,7 +158,7 @@ impl Guard {
                 response
             }
             Err(refused) => {
-                return reply(refused, Voice::of_stranger(&parts.headers), &self.realm);
+                return reply(refused, Voice::of_stranger(parts), &self.realm);
             }
         };
         response.map(GuardBody::answer)
@@ -171,7 +171,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut voice = Voice::of_stranger(&parts.headers);
+        let mut voice = Voice::of_stranger(&parts);
         let mut attempt = self.gate.open(self.arrival(&parts));
         let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
             Ok(asked) => asked,
@@ -223,7 +223,7 @@ impl Guard {
             Err(refusal) => return Err(refusal),
         };
         if let Some(route) = &route {
-            *voice = Voice::of(&parts.headers, route);
+            *voice = Voice::of(parts, route);
             attempt.route(route.surface(), route.template());
             parts.extensions.insert(route.reports());
             trace::route(&route.surface(), &route.template());
@@ -496,25 +496,27 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 impl Voice {
     /// How to answer a request to a route of this dialect. A route that is no gRPC method
     /// answers with an HTTP status, whatever the request says of itself.
-    fn of(headers: &HeaderMap, route: &Match) -> Self {
-        match Self::of_stranger(headers) {
+    fn of(parts: &Parts, route: &Match) -> Self {
+        match Self::of_stranger(parts) {
             Self::Grpc if route.is_grpc() => Self::Grpc,
             _ => Self::Http {
                 dialect: route.dialect(),
                 basic: route.credentials().contains(&Credential::Basic),
+                head: parts.method == Method::HEAD,
             },
         }
     }
 
     /// How to answer a request to an unknown route.
-    fn of_stranger(headers: &HeaderMap) -> Self {
-        let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    fn of_stranger(parts: &Parts) -> Self {
+        let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if media_type.is_some_and(is_grpc) {
             return Self::Grpc;
         }
         Self::Http {
             dialect: Dialect::Problem,
             basic: false,
+            head: parts.method == Method::HEAD,
         }
     }
 }

@@ -63,11 +63,11 @@ struct Reader {
 
 /// What was reported so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Report {
-    usage: Usage,
-    served: Option<ModelName>,
-    failed: bool,
-    error_type: Option<String>,
+pub(super) struct Report {
+    pub(super) usage: Usage,
+    pub(super) served: Option<ModelName>,
+    pub(super) failed: bool,
+    pub(super) error_type: Option<String>,
 }
 
 /// Where in an event stream.
@@ -182,10 +182,15 @@ impl ReportScan {
         self.reader.restart();
     }
 
+    /// What was reported so far.
+    pub(super) const fn report(&self) -> &Report {
+        &self.reader.report
+    }
+
     /// Tells what was reported so far. Where the status was that of an error, the answer's
     /// body only repeats it.
     pub(crate) fn tell(&self, settlement: &mut Settlement, is_error: bool) {
-        let report = &self.reader.report;
+        let report = self.report();
         settlement.usage(report.usage);
         if let Some(model) = &report.served {
             settlement.served(model);

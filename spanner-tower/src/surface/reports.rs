@@ -95,7 +95,7 @@ impl Reports {
 
     /// Those of an API of this dialect: what was used wherever one says it, and failures
     /// where the dialect's own API does.
-    pub(super) fn of_dialect(dialect: Dialect) -> Self {
+    pub(crate) fn of_dialect(dialect: Dialect) -> Self {
         let mut apis: Vec<&ApiFile> = TABLE.values().collect();
         // What is added to other APIs' answers comes after what those say themselves.
         apis.sort_by_key(|api| api.dialect.is_none());
