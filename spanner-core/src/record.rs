@@ -205,12 +205,31 @@ pub struct Outcome {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
-    /// Input tokens, where the API reports them.
+    /// Input tokens, where the API reports them. Each of these counts is the API's own:
+    /// some count cached tokens here as well, and some do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_in: Option<u64>,
     /// Output tokens, where the API reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_out: Option<u64>,
+    /// All tokens, where the API reports a sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_total: Option<u64>,
+    /// Input tokens that were read from a cache, where the API reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_cached: Option<u64>,
+    /// Input tokens that were written to a cache, where the API reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_cache_written: Option<u64>,
+    /// Output tokens of reasoning, where the API reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_reasoning: Option<u64>,
+    /// Input tokens of tools that the API ran, where it reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_tools: Option<u64>,
+    /// Units of search, where a reranker reports them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_units: Option<u64>,
     /// The model that answered, where the API reports it: the model's server says so, and
     /// it may spell what was asked for in another way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,9 +242,26 @@ pub struct Outcome {
     /// steps that nobody may take as things stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the API calls the failure that its answer reports, in one word of its own
+    /// (`overloaded_error`, `throttlingException`); never its message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
 }
 
 impl Outcome {
+    /// The longest [`error_type`](Self::error_type) that is kept, in bytes.
+    pub const MAX_ERROR_TYPE_BYTES: usize = 64;
+
+    /// Whether a text is a name of an error, and nothing that somebody wrote to somebody: a
+    /// letter, then letters, digits and `._-:#/`.
+    #[must_use]
+    pub fn is_error_type(text: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:#/".contains(&b);
+        text.len() <= Self::MAX_ERROR_TYPE_BYTES
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(plain)
+    }
+
     /// The outcome of a request whose process ended before it did: nothing is known of it
     /// but that. For a ledger to write on reopening; `time` is when it was reopened.
     #[must_use]
@@ -243,9 +279,16 @@ impl Outcome {
             bytes_out: 0,
             tokens_in: None,
             tokens_out: None,
+            tokens_total: None,
+            tokens_cached: None,
+            tokens_cache_written: None,
+            tokens_reasoning: None,
+            tokens_tools: None,
+            search_units: None,
             served: None,
             fault: None,
             reason: None,
+            error_type: None,
         }
     }
 }
@@ -259,7 +302,7 @@ pub enum OutcomeClass {
     Ok,
     /// It was refused by the guard.
     Refused,
-    /// The model's server failed: 5xx, or an error mid-stream.
+    /// The model's server failed: 5xx, or a failure that its answer reports within a 200.
     ModelFailed,
     /// The model's server found fault with the request: 4xx.
     CallerError,

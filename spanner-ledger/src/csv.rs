@@ -48,6 +48,15 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         number(row.duration_us()),
         number(outcome.and_then(|it| it.tokens_in)),
         number(outcome.and_then(|it| it.tokens_out)),
+        number(outcome.and_then(|it| it.tokens_total)),
+        number(outcome.and_then(|it| it.tokens_cached)),
+        number(outcome.and_then(|it| it.tokens_cache_written)),
+        number(outcome.and_then(|it| it.tokens_reasoning)),
+        number(outcome.and_then(|it| it.tokens_tools)),
+        number(outcome.and_then(|it| it.search_units)),
+        outcome
+            .and_then(|it| it.error_type.clone())
+            .unwrap_or_default(),
     ]
 }
 
@@ -61,7 +70,7 @@ fn quoted(cell: &str) -> String {
     format!("\"{apostrophe}{}\"", cell.replace('"', "\"\""))
 }
 
-const HEAD: [&str; 16] = [
+const HEAD: [&str; 23] = [
     "sequence",
     "decision",
     "time",
@@ -78,6 +87,13 @@ const HEAD: [&str; 16] = [
     "duration_us",
     "tokens_in",
     "tokens_out",
+    "tokens_total",
+    "tokens_cached",
+    "tokens_cache_written",
+    "tokens_reasoning",
+    "tokens_tools",
+    "search_units",
+    "error_type",
 ];
 /// A name has at most 256 bytes.
 const MAX_CELL: usize = 600;

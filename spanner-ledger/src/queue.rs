@@ -385,7 +385,7 @@ impl State {
 impl Share {
     pub(crate) const OUTCOME_BYTES: usize = OVERHEAD + MAX_OUTCOME_BYTES;
 
-    /// Room for any outcome: it has no texts, only numbers.
+    /// Room for any outcome: its texts are bounded.
     pub(crate) const OUTCOME: Self = Self {
         entries: 1,
         bytes: Self::OUTCOME_BYTES,
@@ -483,9 +483,9 @@ impl Tally {
     }
 }
 
-/// An outcome has an identifier, a time, three words and eight numbers; a test adds up the
-/// longest.
-pub(crate) const MAX_OUTCOME_BYTES: usize = 512;
+/// An outcome has an identifier, a time, four words, a model's name and fourteen numbers; a
+/// test adds up the longest.
+pub(crate) const MAX_OUTCOME_BYTES: usize = 1280;
 /// A budget unused for a minute is there at once: a burst of strays is recorded in full.
 const BURST_SECONDS: f64 = 60.0;
 /// At once, and again within each minute: so that no minute sees more than 1 MiB of them,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use spanner_tower::surface::Dialect;
 
@@ -125,12 +125,12 @@ impl Complaints {
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How to say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// Trailers only, over HTTP 200.
     Grpc,
-    /// A JSON body in a surface's dialect.
-    Http(Dialect),
+    /// A JSON body in a surface's dialect, to a request of this method.
+    Http(Dialect, Method),
 }
 
 impl Failure {
@@ -189,7 +189,7 @@ impl Failure {
     pub(crate) fn answer(self, voice: Voice) -> Response<Full<Bytes>> {
         let mut response = match voice {
             Voice::Grpc => self.grpc_answer(),
-            Voice::Http(dialect) => self.http_answer(dialect),
+            Voice::Http(dialect, method) => self.http_answer(dialect, &method),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -208,8 +208,9 @@ impl Failure {
         response
     }
 
-    fn http_answer(self, dialect: Dialect) -> Response<Full<Bytes>> {
-        let answer = dialect.failure(self.status(), self.as_str(), self.sentence());
+    fn http_answer(self, dialect: Dialect, method: &Method) -> Response<Full<Bytes>> {
+        let (status, code) = (self.status(), self.as_str());
+        let answer = dialect.failure_to(method, status, code, self.sentence());
         answer.map(Full::new)
     }
 }

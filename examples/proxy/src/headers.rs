@@ -11,8 +11,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT,
-    FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    COOKIE, EXPECT, FORWARDED, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
@@ -58,6 +58,9 @@ const QUERY_CREDENTIALS: [&str; 2] = ["access_token", "key"];
 /// The cookie in which notebooks and their hubs take tokens.
 const TOKEN_COOKIE: &str = "token";
 
+/// The encodings in which the guard reads what an answer reports.
+const READABLE: [&str; 6] = ["gzip", "x-gzip", "deflate", "zstd", "br", "identity"];
+
 /// What is no visible character of ASCII, and `%`, so that it can be decoded.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
@@ -102,6 +105,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     remove_token_cookie(headers);
+    offer_readable(headers);
     replace_forwarded(headers, hop);
 }
 
@@ -177,6 +181,33 @@ fn remove_token_cookie(headers: &mut HeaderMap) {
     headers.remove(COOKIE);
     if let (false, Ok(value)) = (kept.is_empty(), kept.parse()) {
         headers.insert(COOKIE, value);
+    }
+}
+
+/// Of the encodings that the caller takes, a server is offered those that the guard reads as
+/// well: what an answer reports is recorded.
+fn offer_readable(headers: &mut HeaderMap) {
+    let Some(first) = headers.get(ACCEPT_ENCODING) else {
+        return;
+    };
+    let is_readable = |coding: &&str| {
+        let name = coding.split(';').next().unwrap_or_default().trim();
+        READABLE
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+    };
+    // What is no text offers nothing.
+    let texts = headers.get_all(ACCEPT_ENCODING).iter();
+    let codings = texts.filter_map(|value| value.to_str().ok());
+    let codings = codings.flat_map(|text| text.split(',')).map(str::trim);
+    let kept: Vec<&str> = codings.filter(is_readable).collect();
+    let kept = match (kept.is_empty(), first.is_empty()) {
+        (_, true) => return,
+        (true, _) => "identity".to_owned(),
+        (false, _) => kept.join(", "),
+    };
+    if let Ok(value) = HeaderValue::try_from(kept) {
+        headers.insert(ACCEPT_ENCODING, value);
     }
 }
 
@@ -319,6 +350,31 @@ mod tests {
             (Some("Access_Token=s&keys=1"), "/v1?keys=1"),
         ] {
             assert_eq!(without_keys("/v1", query), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_offered_encodings_that_can_be_read() {
+        for (offered, expected) in [
+            (None, None),
+            (Some(""), Some("")),
+            (Some("gzip, br"), Some("gzip, br")),
+            (
+                Some("gzip, deflate, br, zstd, dcb, *;q=0.1"),
+                Some("gzip, deflate, br, zstd"),
+            ),
+            (Some("BR;q=0.5,compress"), Some("BR;q=0.5")),
+            (Some("dcz"), Some("identity")),
+            (Some("*"), Some("identity")),
+        ] {
+            let mut map = HeaderMap::new();
+            if let Some(offered) = offered {
+                map.insert("accept-encoding", offered.parse().unwrap());
+            }
+            to_upstream(&mut map, None, false);
+            let due = expected.map(str::as_bytes);
+            let got = map.get("accept-encoding").map(HeaderValue::as_bytes);
+            assert_eq!(got, due, "{offered:?}");
         }
     }
 

@@ -173,9 +173,18 @@ async fn passed(
     caller: &mut Socket,
 ) -> Turn {
     match said {
-        Some(Ok(Message::Close(close))) => Turn::Closed(close),
+        Some(Ok(Message::Close(close))) => {
+            if let Some(close) = &close {
+                frames.closing(close.code.into());
+            }
+            Turn::Closed(close)
+        }
         Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-            frames.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
+            match &message {
+                Message::Text(text) => frames.heard(text.as_bytes()),
+                Message::Binary(bytes) => frames.heard(bytes),
+                _ => {}
+            }
             match caller.send(message).await {
                 Ok(()) => Turn::On,
                 Err(_) => Turn::CallerLeft,

@@ -96,6 +96,7 @@ impl Upstream {
         let name = &self.shared.name;
         let grpc = is_grpc(&request);
         let dialect = request.extensions().get::<Dialect>().copied();
+        let method = request.method().clone();
         let began = Instant::now();
         let answered = self.shared.forward(request, grpc).await;
         match answered {
@@ -110,7 +111,7 @@ impl Upstream {
                 meters::failed(name, failure);
                 let voice = match grpc {
                     true => Voice::Grpc,
-                    false => Voice::Http(dialect.unwrap_or(Dialect::Problem)),
+                    false => Voice::Http(dialect.unwrap_or(Dialect::Problem), method),
                 };
                 let answer = failure.answer(voice);
                 answer.map(|text| UpstreamBody {

@@ -34,9 +34,13 @@ pub struct Settlement {
     served: Option<String>,
     fault: Option<Fault>,
     reason: Option<&'static str>,
+    /// The answer's body reported a failure.
+    failed: bool,
+    error_type: Option<String>,
 }
 
-/// Tokens that an API reports.
+/// What an API reports that a call used. Each member is what the API says, and APIs count
+/// differently: Anthropic's input leaves cached tokens out, `OpenAI`'s includes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -44,13 +48,53 @@ pub struct Usage {
     pub input: Option<u64>,
     /// Tokens of the output.
     pub output: Option<u64>,
+    /// The sum as the API states it; some state nothing else.
+    pub total: Option<u64>,
+    /// Input tokens that were read from a cache.
+    pub cached: Option<u64>,
+    /// Input tokens that were written to a cache.
+    pub cache_written: Option<u64>,
+    /// Output tokens of reasoning (thinking).
+    pub reasoning: Option<u64>,
+    /// Input tokens of tools that the API ran itself.
+    pub tools: Option<u64>,
+    /// Units of search in which rerankers bill.
+    pub search_units: Option<u64>,
 }
 
 impl Usage {
     /// A usage as reported.
     #[must_use]
     pub const fn new(input: Option<u64>, output: Option<u64>) -> Self {
-        Self { input, output }
+        Self {
+            input,
+            output,
+            total: None,
+            cached: None,
+            cache_written: None,
+            reasoning: None,
+            tools: None,
+            search_units: None,
+        }
+    }
+
+    /// Joins two reports member by member; where both have one, `join` decides.
+    #[must_use]
+    pub fn join(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        let one = |mine: Option<u64>, other: Option<u64>| match (mine, other) {
+            (Some(mine), Some(other)) => Some(join(mine, other)),
+            (mine, other) => mine.or(other),
+        };
+        Self {
+            input: one(self.input, other.input),
+            output: one(self.output, other.output),
+            total: one(self.total, other.total),
+            cached: one(self.cached, other.cached),
+            cache_written: one(self.cache_written, other.cache_written),
+            reasoning: one(self.reasoning, other.reasoning),
+            tools: one(self.tools, other.tools),
+            search_units: one(self.search_units, other.search_units),
+        }
     }
 }
 
@@ -94,6 +138,8 @@ impl Settlement {
             served: None,
             fault: None,
             reason: None,
+            failed: false,
+            error_type: None,
         }
     }
 
@@ -128,8 +174,7 @@ impl Settlement {
 
     /// The API reported its usage; a later report replaces an earlier one, field by field.
     pub fn usage(&mut self, usage: Usage) {
-        self.usage.input = usage.input.or(self.usage.input);
-        self.usage.output = usage.output.or(self.usage.output);
+        self.usage = self.usage.join(usage, |_, later| later);
     }
 
     /// What the API has reported of its usage so far.
@@ -152,6 +197,31 @@ impl Settlement {
     /// The answer reports a failure that is not the guard's.
     pub fn blame(&mut self, fault: Fault) {
         self.fault = Some(fault);
+    }
+
+    /// The answer reports in its body that the model's server failed, whatever its status
+    /// says: an error within a stream that began well, for instance. Whoever reads such a
+    /// report often leaves at once, which does not make it the client's doing.
+    pub fn failed(&mut self) {
+        self.failed = true;
+        self.fault.get_or_insert(Fault::Model);
+    }
+
+    /// What the API calls the failure that it reports. The first counts, and only if it
+    /// [is one word](Outcome::is_error_type).
+    pub fn error_type(&mut self, word: &str) {
+        if self.error_type.is_none() && Outcome::is_error_type(word) {
+            self.error_type = Some(word.to_owned());
+        }
+    }
+
+    /// What the API calls the failure that it reported, if it did.
+    #[must_use]
+    pub fn reported_error(&self) -> Option<&str> {
+        match &self.error_type {
+            Some(word) => Some(word),
+            None => self.failed.then_some("unnamed"),
+        }
     }
 
     /// The response came to its end, well or badly: its status says which.
@@ -215,14 +285,22 @@ impl Settlement {
             bytes_out: self.bytes_out,
             tokens_in: self.usage.input,
             tokens_out: self.usage.output,
+            tokens_total: self.usage.total,
+            tokens_cached: self.usage.cached,
+            tokens_cache_written: self.usage.cache_written,
+            tokens_reasoning: self.usage.reasoning,
+            tokens_tools: self.usage.tools,
+            search_units: self.usage.search_units,
             served: self.served.clone(),
             fault: self.fault,
             reason: self.reason.map(str::to_owned),
+            error_type: self.error_type.clone(),
         }
     }
 
     fn class_of(&self, finish: Finish) -> OutcomeClass {
         match finish {
+            Finish::Complete | Finish::ClientLeft if self.failed => OutcomeClass::ModelFailed,
             Finish::Complete => match (self.status, self.grpc_status) {
                 (_, Some(code)) => class_of_grpc(code),
                 (Some(500..), None) => OutcomeClass::ModelFailed,

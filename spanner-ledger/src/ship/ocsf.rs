@@ -251,12 +251,14 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     if let Some(status) = outcome.status {
         said.also("http_response", json!({"code": status}));
     }
-    if outcome.tokens_in.is_some() || outcome.tokens_out.is_some() {
+    let tokens = [outcome.tokens_in, outcome.tokens_out, outcome.tokens_total];
+    if tokens.iter().any(Option::is_some) {
         let service = decision.map_or("unknown", |decision| &decision.service);
         let mut context = json!({"service": {"name": service}});
         for (key, tokens) in [
             ("prompt_tokens", outcome.tokens_in),
             ("completion_tokens", outcome.tokens_out),
+            ("total_tokens", outcome.tokens_total),
         ] {
             if let Some(tokens) = tokens {
                 put(&mut context, key, json!(tokens));
@@ -276,6 +278,20 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     }
     if outcome.fault.is_some() {
         said.unmapped("fault", json!(outcome.fault));
+    }
+    if let Some(word) = &outcome.error_type {
+        said.unmapped("error_type", json!(word));
+    }
+    for (key, count) in [
+        ("tokens_cached", outcome.tokens_cached),
+        ("tokens_cache_written", outcome.tokens_cache_written),
+        ("tokens_reasoning", outcome.tokens_reasoning),
+        ("tokens_tools", outcome.tokens_tools),
+        ("search_units", outcome.search_units),
+    ] {
+        if let Some(count) = count {
+            said.unmapped(key, json!(count));
+        }
     }
     said
 }

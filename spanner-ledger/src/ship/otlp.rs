@@ -42,6 +42,28 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
         attributes.count("http.response.status_code", outcome.status.map(u64::from));
         attributes.count("gen_ai.usage.input_tokens", outcome.tokens_in);
         attributes.count("gen_ai.usage.output_tokens", outcome.tokens_out);
+        for (key, count) in [
+            (
+                "gen_ai.usage.cache_read.input_tokens",
+                outcome.tokens_cached,
+            ),
+            (
+                "gen_ai.usage.cache_creation.input_tokens",
+                outcome.tokens_cache_written,
+            ),
+            (
+                "gen_ai.usage.reasoning.output_tokens",
+                outcome.tokens_reasoning,
+            ),
+            ("spanner.usage.total_tokens", outcome.tokens_total),
+            ("spanner.usage.tool_tokens", outcome.tokens_tools),
+            ("spanner.usage.search_units", outcome.search_units),
+        ] {
+            attributes.count(key, count);
+        }
+        if let Some(word) = &outcome.error_type {
+            attributes.text("error.type", word);
+        }
         if let Some(model) = &outcome.served {
             attributes.text("gen_ai.response.model", model);
         }

@@ -156,6 +156,12 @@ fn the_longest_outcome_fits_into_its_room() {
             "time",
             serde_json::json!("-009999-01-02T01:59:59.999999999Z"),
         ),
+        ("fault", serde_json::json!("guard_unavailable")),
+        ("served", serde_json::json!("m".repeat(256))),
+        (
+            "error_type",
+            serde_json::json!("e".repeat(Outcome::MAX_ERROR_TYPE_BYTES)),
+        ),
     ] {
         longest[name] = value;
     }
@@ -166,6 +172,12 @@ fn the_longest_outcome_fits_into_its_room() {
         "bytes_out",
         "tokens_in",
         "tokens_out",
+        "tokens_total",
+        "tokens_cached",
+        "tokens_cache_written",
+        "tokens_reasoning",
+        "tokens_tools",
+        "search_units",
     ] {
         longest[name] = serde_json::json!(u64::MAX);
     }

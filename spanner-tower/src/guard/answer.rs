@@ -38,6 +38,8 @@ pub(super) enum Voice {
         dialect: Dialect,
         /// Whether clients of the API wait for a `Basic` challenge before they send a token.
         basic: bool,
+        /// Whether the answer is to a `HEAD`.
+        head: bool,
     },
 }
 
@@ -60,7 +62,7 @@ pub(super) fn answer(
     let notice = refusal.notice();
     let mut response = match voice {
         Voice::Grpc => grpc(&notice),
-        Voice::Http { dialect, .. } => http(&notice, dialect, id),
+        Voice::Http { dialect, head, .. } => http(&notice, dialect, head, id),
     };
     let headers = response.headers_mut();
     challenge(headers, realm, refusal, &notice);
@@ -118,7 +120,7 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
     );
 }
 
-fn http(notice: &Notice, dialect: Dialect, id: Option<RecordId>) -> Response<Bytes> {
+fn http(notice: &Notice, dialect: Dialect, to_head: bool, id: Option<RecordId>) -> Response<Bytes> {
     let text = sentence(notice);
     let said = Said {
         http: notice.status.http(),
@@ -127,10 +129,11 @@ fn http(notice: &Notice, dialect: Dialect, id: Option<RecordId>) -> Response<Byt
         code: notice.code,
         text: &text,
         id,
+        to_head,
     };
     let mut response = said.in_words_of(dialect);
     *response.status_mut() =
-        StatusCode::from_u16(said.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        StatusCode::from_u16(said.status_in(dialect)).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     response
 }
 

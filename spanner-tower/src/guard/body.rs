@@ -14,7 +14,8 @@ use tracing::Span;
 use super::answer::{self, Realm};
 use super::service::fault_of;
 use super::trace;
-use crate::resolve::{Broken, UsageScan, remove_ours};
+use crate::resolve::{Broken, ReportScan, remove_ours};
+use crate::surface::Reports;
 
 pin_project! {
     /// A response's body: the inner service's, or the guard's own answer. Its end, failure
@@ -44,7 +45,9 @@ struct Watch {
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
     /// when it has sent as many.
     remaining: Option<u64>,
-    usage: Option<UsageScan>,
+    reports: Option<ReportScan>,
+    /// Whether the status was that of an error.
+    is_error: bool,
 }
 
 impl<R> GuardBody<R> {
@@ -85,10 +88,10 @@ impl<R: Body> GuardBody<R> {
             broken,
             realm: Arc::clone(realm),
             remaining,
-            usage: head
-                .reports_usage
-                .then(|| UsageScan::of(head.headers))
-                .flatten(),
+            reports: head
+                .reports
+                .and_then(|reports| ReportScan::of(head.headers, reports, head.runs)),
+            is_error: head.status.is_client_error() || head.status.is_server_error(),
         });
         Self {
             kind: Kind::Forwarded { body, watch },
@@ -101,8 +104,10 @@ pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
+    /// What answers of the route report.
+    pub(super) reports: Option<&'a Arc<Reports>>,
     /// Whether a model was run, which APIs report in tokens.
-    pub(super) reports_usage: bool,
+    pub(super) runs: bool,
 }
 
 impl Head<'_> {
@@ -147,11 +152,9 @@ impl Drop for Watch {
 impl Watch {
     fn saw(&mut self, frame: &Frame<Bytes>) {
         if let Some(data) = frame.data_ref() {
-            if let Some(usage) = &mut self.usage {
-                self.settlement.usage(usage.feed(data));
-                if let Some(model) = usage.served() {
-                    self.settlement.served(model);
-                }
+            if let Some(reports) = &mut self.reports {
+                reports.feed(data);
+                reports.tell(&mut self.settlement, self.is_error);
             }
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
             self.settlement.sent(bytes);
@@ -168,6 +171,10 @@ impl Watch {
     }
 
     fn finish(mut self) {
+        if let Some(reports) = &mut self.reports {
+            reports.end();
+            reports.tell(&mut self.settlement, self.is_error);
+        }
         self.settlement.finish();
     }
 

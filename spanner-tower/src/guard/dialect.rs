@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use spanner_core::{Fault, RecordId, Status};
 
@@ -12,6 +12,8 @@ use crate::surface::Dialect;
 /// Where `huggingface_hub` looks for the class and the reason.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
+/// What the Hub calls a repository that the caller may know of and not use.
+const GATED: &str = "GatedRepo";
 /// Where AWS clients look for the class.
 const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -24,6 +26,8 @@ pub(super) struct Said<'a> {
     pub(super) text: &'a str,
     /// The record, if the one who speaks knows it.
     pub(super) id: Option<RecordId>,
+    /// Whether the answer is to a `HEAD`, and has no body.
+    pub(super) to_head: bool,
 }
 
 impl Dialect {
@@ -42,6 +46,20 @@ impl Dialect {
     /// ```
     #[must_use]
     pub fn failure(self, status: StatusCode, code: &str, text: &str) -> Response<Bytes> {
+        self.failure_to(&Method::GET, status, code, text)
+    }
+
+    /// The same to a request of this method. Clients of Hugging Face's Hub ask for a file
+    /// with `HEAD` first, whose answer has no body, and tell their user of a bad connection
+    /// whatever its status is, unless the headers name an error that they show.
+    #[must_use]
+    pub fn failure_to(
+        self,
+        method: &Method,
+        status: StatusCode,
+        code: &str,
+        text: &str,
+    ) -> Response<Bytes> {
         let (class, fault) = match status {
             StatusCode::GATEWAY_TIMEOUT => (Status::RequestTimeout, Fault::ModelTimeout),
             status if status.is_client_error() => (Status::BadRequest, Fault::AmbiguousRequest),
@@ -54,6 +72,7 @@ impl Dialect {
             code,
             text,
             id: None,
+            to_head: method == Method::HEAD,
         };
         let mut response = said.in_words_of(self);
         *response.status_mut() = status;
@@ -86,10 +105,10 @@ impl Said<'_> {
                     "code": self.code,
                 }})
             }
-            Dialect::HuggingFace => {
+            Dialect::HuggingFace | Dialect::HuggingFaceCreate => {
                 set(headers, ERROR_MESSAGE, text);
-                if let Some(code) = hugging_face(self.fault) {
-                    set(headers, ERROR_CODE, code);
+                if dialect == Dialect::HuggingFace && self.is_shown_as_gated() {
+                    set(headers, ERROR_CODE, GATED);
                 }
                 json!({"error": text})
             }
@@ -122,7 +141,10 @@ impl Said<'_> {
             }
             Dialect::Mlflow => json!({"error_code": mlflow(status), "message": text}),
             Dialect::Git => return ("text/plain; charset=utf-8", format!("{text}\n")),
-            Dialect::Problem => self.problem(),
+            Dialect::Problem => {
+                set(headers, ERROR_MESSAGE, text);
+                self.problem()
+            }
         };
         let id = match dialect {
             Dialect::Anthropic => Some("request_id"),
@@ -140,7 +162,28 @@ impl Said<'_> {
         (media_type, body.to_string())
     }
 
-    /// RFC 9457 §3.
+    /// The status that says so in a dialect.
+    pub(super) const fn status_in(&self, dialect: Dialect) -> u16 {
+        const HIDDEN: u16 = 404;
+        match (dialect, self.status) {
+            (Dialect::HuggingFaceCreate, Status::Forbidden) => HIDDEN,
+            _ => self.http,
+        }
+    }
+
+    /// Whether `huggingface_hub` is told of a gated repository: one that the caller may know
+    /// of and not use. In answers to `HEAD` nothing else is shown at all but a credential's
+    /// fault.
+    const fn is_shown_as_gated(&self) -> bool {
+        match self.fault {
+            Fault::Permission | Fault::PolicyError => true,
+            Fault::Credential => false,
+            _ => self.to_head,
+        }
+    }
+
+    /// RFC 9457 §3. `error` and `message` are where clients look that do not know it: what no
+    /// surface knows may be asked by the client of any.
     fn problem(&self) -> Value {
         json!({
             "type": "about:blank",
@@ -148,6 +191,8 @@ impl Said<'_> {
             "status": self.http,
             "detail": self.text,
             "fault": self.fault.as_str(),
+            "error": self.text,
+            "message": self.text,
         })
     }
 }
@@ -160,14 +205,6 @@ const fn openai(fault: Fault) -> &'static str {
         Fault::UnknownRoute | Fault::AmbiguousRequest => "invalid_request_error",
         Fault::Model | Fault::ModelTimeout | Fault::GuardUnavailable => "server_error",
         _ => "server_error",
-    }
-}
-
-/// `GatedRepo` is what the Hub says of a repository that the caller may know of and not use.
-const fn hugging_face(fault: Fault) -> Option<&'static str> {
-    match fault {
-        Fault::Permission | Fault::PolicyError => Some("GatedRepo"),
-        _ => None,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
 use spanner_core::{Inquiry, Notice, Pair, RequestFault, Settlement};
 
-use crate::resolve::{Asking, Broken, Talk};
+use crate::resolve::{Asking, Broken, ReportScan, Talk};
 
 /// Decides the frames of one WebSocket: each message from the client must be
 /// [examined](Self::examine) before it goes on.
@@ -22,6 +22,7 @@ pub struct Frames {
     talk: Talk,
     asking: Asking,
     broken: Broken,
+    reports: ReportScan,
     settlement: Owed,
 }
 
@@ -83,6 +84,27 @@ impl Frames {
         }
     }
 
+    /// Counts a whole message that goes to the client, and reads what it reports: what was
+    /// used, and that the model failed.
+    pub fn heard(&mut self, message: &[u8]) {
+        self.reports.message(message);
+        self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
+        if let Some(settlement) = &mut *lock(&self.settlement) {
+            self.reports.tell(settlement, false);
+        }
+    }
+
+    /// The model's side closes with this code (RFC 6455 §7.4.1). All but an orderly end, and
+    /// codes that only an application can explain, report a failure of its own.
+    pub fn closing(&mut self, code: u16) {
+        if matches!(code, 1002..=1004 | 1007..=1015)
+            && let Some(settlement) = &mut *self.owed()
+        {
+            settlement.failed();
+            settlement.error_type(&format!("close:{code}"));
+        }
+    }
+
     /// The conversation came to its end, closed by either side.
     pub fn finish(mut self) {
         self.asking.finish();
@@ -99,11 +121,13 @@ impl Frames {
         }
     }
 
-    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Settlement>> {
-        self.settlement
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn owed(&self) -> MutexGuard<'_, Option<Settlement>> {
+        lock(&self.settlement)
     }
+}
+
+fn lock(owed: &Owed) -> MutexGuard<'_, Option<Settlement>> {
+    owed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts what decides frames into a request's extensions; what comes back takes the outcome
@@ -119,6 +143,7 @@ pub(super) fn offer(
     asking.attach(inquiry, broken.clone());
     let settlement = Owed::default();
     let frames = Frames {
+        reports: ReportScan::of_conversation(talk.reports()),
         talk,
         asking,
         broken,

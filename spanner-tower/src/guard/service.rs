@@ -37,7 +37,7 @@ use crate::resolve::{
     BodyBudget, Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours,
     remove_ours, remove_rewriting,
 };
-use crate::surface::{Credential, Dialect, is_run};
+use crate::surface::{Credential, Dialect, Reports, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
@@ -73,6 +73,7 @@ struct Admitted<B> {
     method: Method,
     voice: Voice,
     upgrade: Option<Upgrade>,
+    reports: Option<Arc<Reports>>,
 }
 
 /// What a request turned out to ask.
@@ -164,7 +165,7 @@ impl Guard {
                 response
             }
             Err(refused) => {
-                return reply(refused, Voice::of_stranger(&parts.headers), &self.realm);
+                return reply(refused, Voice::of_stranger(parts), &self.realm);
             }
         };
         response.map(GuardBody::answer)
@@ -177,7 +178,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut voice = Voice::of_stranger(&parts.headers);
+        let mut voice = Voice::of_stranger(&parts);
         let mut attempt = self.gate.open(self.arrival(&parts));
         let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
             Ok(asked) => asked,
@@ -229,8 +230,9 @@ impl Guard {
             Err(refusal) => return Err(refusal),
         };
         if let Some(route) = &route {
-            *voice = Voice::of(&parts.headers, route);
+            *voice = Voice::of(parts, route);
             attempt.route(route.surface(), route.template());
+            parts.extensions.insert(route.reports());
             trace::route(&route.surface(), &route.template());
             if route.class() == RouteClass::Public {
                 refuse_detours(parts, &[])?;
@@ -317,8 +319,10 @@ impl<B> Admitted<B> {
             frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
         });
         let method = parts.method.clone();
+        let reports = parts.extensions.remove::<Arc<Reports>>();
         Self {
             upgrade,
+            reports,
             permit,
             request: Request::from_parts(parts, body),
             broken,
@@ -345,10 +349,11 @@ where
         method,
         voice,
         upgrade,
+        reports,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
-    let reports_usage = pairs.iter().any(|pair| is_run(pair.action));
+    let runs = pairs.iter().any(|pair| is_run(pair.action));
     let warnings = permit.caller().map(warnings).unwrap_or_default();
     let id = permit.id();
     if recorded {
@@ -397,7 +402,8 @@ where
         method: &method,
         status: parts.status,
         headers: &parts.headers,
-        reports_usage,
+        reports: reports.as_ref(),
+        runs,
     };
     let body = match upgrade {
         Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
@@ -503,25 +509,27 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
 impl Voice {
     /// How to answer a request to a route of this dialect. A route that is no gRPC method
     /// answers with an HTTP status, whatever the request says of itself.
-    fn of(headers: &HeaderMap, route: &Match) -> Self {
-        match Self::of_stranger(headers) {
+    fn of(parts: &Parts, route: &Match) -> Self {
+        match Self::of_stranger(parts) {
             Self::Grpc if route.is_grpc() => Self::Grpc,
             _ => Self::Http {
                 dialect: route.dialect(),
                 basic: route.credentials().contains(&Credential::Basic),
+                head: parts.method == Method::HEAD,
             },
         }
     }
 
     /// How to answer a request to an unknown route.
-    fn of_stranger(headers: &HeaderMap) -> Self {
-        let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    fn of_stranger(parts: &Parts) -> Self {
+        let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if media_type.is_some_and(is_grpc) {
             return Self::Grpc;
         }
         Self::Http {
             dialect: Dialect::Problem,
             basic: false,
+            head: parts.method == Method::HEAD,
         }
     }
 }

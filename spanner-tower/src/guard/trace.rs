@@ -27,6 +27,9 @@ pub(super) fn span() -> Span {
         gen_ai.response.model = Empty,
         gen_ai.usage.input_tokens = Empty,
         gen_ai.usage.output_tokens = Empty,
+        gen_ai.usage.cache_read.input_tokens = Empty,
+        gen_ai.usage.cache_creation.input_tokens = Empty,
+        gen_ai.usage.reasoning.output_tokens = Empty,
     )
 }
 
@@ -94,10 +97,21 @@ pub(super) fn ended(span: &Span, settlement: &Settlement) {
     if let Some(model) = settlement.served_by() {
         span.record("gen_ai.response.model", model);
     }
-    if let Some(tokens) = usage.input {
-        span.record("gen_ai.usage.input_tokens", tokens);
+    if let Some(word) = settlement.reported_error() {
+        span.record("error.type", word);
     }
-    if let Some(tokens) = usage.output {
-        span.record("gen_ai.usage.output_tokens", tokens);
+    for (name, tokens) in [
+        ("gen_ai.usage.input_tokens", usage.input),
+        ("gen_ai.usage.output_tokens", usage.output),
+        ("gen_ai.usage.cache_read.input_tokens", usage.cached),
+        (
+            "gen_ai.usage.cache_creation.input_tokens",
+            usage.cache_written,
+        ),
+        ("gen_ai.usage.reasoning.output_tokens", usage.reasoning),
+    ] {
+        if let Some(tokens) = tokens {
+            span.record(name, tokens);
+        }
     }
 }

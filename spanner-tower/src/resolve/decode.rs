@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::Write;
 
+use brotli_decompressor::DecompressorWriter;
 use flate2::write::{GzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -17,7 +18,13 @@ pub(super) enum Decoder {
     Gzip(Box<GzDecoder<Vec<u8>>>),
     Deflate(Box<ZlibDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+    /// Of responses only: no model API takes requests so.
+    Brotli(Box<DecompressorWriter<Bounded>>),
 }
+
+/// What a piece unfolds to, so long as that is little enough to be kept.
+#[derive(Default)]
+pub(super) struct Bounded(Vec<u8>);
 
 impl Decoder {
     /// The encoding that the headers name.
@@ -42,6 +49,21 @@ impl Decoder {
         }
     }
 
+    /// The encoding of a response.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub(super) fn of_response(headers: &HeaderMap) -> Result<Self, RequestFault> {
+        const BUFFER: usize = 4096;
+        match single(headers, &CONTENT_ENCODING) {
+            Ok(Some(name)) if name.trim().eq_ignore_ascii_case("br") => {
+                let decoder = DecompressorWriter::new(Bounded::default(), BUFFER);
+                Ok(Self::Brotli(Box::new(decoder)))
+            }
+            _ => Self::of(headers),
+        }
+    }
+
     /// Nothing, where bodies must not be encoded.
     ///
     /// # Errors
@@ -49,7 +71,9 @@ impl Decoder {
     pub(super) fn none(self) -> Result<(), RequestFault> {
         match self {
             Self::Identity => Ok(()),
-            Self::Gzip(_) | Self::Deflate(_) | Self::Zstd(_) => Err(RequestFault::Encoding),
+            Self::Gzip(_) | Self::Deflate(_) | Self::Zstd(_) | Self::Brotli(_) => {
+                Err(RequestFault::Encoding)
+            }
         }
     }
 
@@ -75,6 +99,7 @@ impl Decoder {
                 Self::Gzip(decoder) => all(&mut **decoder, piece),
                 Self::Deflate(decoder) => all(&mut **decoder, piece),
                 Self::Zstd(decoder) => decoder.write_all(piece).and_then(|()| decoder.flush()),
+                Self::Brotli(decoder) => all(&mut **decoder, piece),
             };
             written.map_err(|_| RequestFault::Encoding)?;
             let decoded = match self {
@@ -82,6 +107,7 @@ impl Decoder {
                 Self::Gzip(decoder) => decoder.get_mut(),
                 Self::Deflate(decoder) => decoder.get_mut(),
                 Self::Zstd(decoder) => decoder.get_mut(),
+                Self::Brotli(decoder) => &mut decoder.get_mut().0,
             };
             let taken = take(decoded);
             decoded.clear();
@@ -103,6 +129,7 @@ impl Decoder {
             Self::Gzip(decoder) => decoder.try_finish(),
             Self::Deflate(decoder) => decoder.try_finish(),
             Self::Zstd(decoder) => decoder.flush(),
+            Self::Brotli(decoder) => decoder.close(),
         };
         ended.map_err(|_| RequestFault::Encoding)?;
         match self {
@@ -110,7 +137,23 @@ impl Decoder {
             Self::Gzip(decoder) => take(decoder.get_ref()),
             Self::Deflate(decoder) => take(decoder.get_ref()),
             Self::Zstd(decoder) => take(decoder.get_ref()),
+            Self::Brotli(decoder) => take(&decoder.get_ref().0),
         }
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        /// A few bytes of Brotli can stand for 16 MiB (RFC 7932 §9.2).
+        const MAX_UNFOLDED: usize = 8 << 20;
+        if self.0.len().saturating_add(bytes.len()) > MAX_UNFOLDED {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -137,6 +180,7 @@ impl fmt::Debug for Decoder {
             Self::Gzip(_) => "gzip",
             Self::Deflate(_) => "deflate",
             Self::Zstd(_) => "zstd",
+            Self::Brotli(_) => "br",
         })
     }
 }

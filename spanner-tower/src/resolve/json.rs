@@ -192,6 +192,11 @@ impl JsonScan {
         self.found
     }
 
+    /// Whether the document is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.at == At::End
+    }
+
     /// Whether nothing of a document has come yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.at == At::Value && self.levels.is_empty()

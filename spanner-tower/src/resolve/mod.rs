@@ -17,6 +17,7 @@ mod asking;
 mod body;
 mod broken;
 mod decode;
+mod eventstream;
 mod evidence;
 mod form;
 mod found;
@@ -29,9 +30,9 @@ mod lines;
 mod path;
 mod reader;
 mod refs;
+mod report;
 mod routes;
 mod stream;
-mod usage;
 mod watch;
 mod wire;
 
@@ -46,8 +47,8 @@ pub use body::{BodyError, RequestBody};
 pub(crate) use broken::Broken;
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
 pub use held::BodyBudget;
+pub(crate) use report::ReportScan;
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
-pub(crate) use usage::UsageScan;
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;

@@ -23,7 +23,7 @@ use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::surface::Held as Slot;
 use crate::surface::{
-    Credential, Dialect, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
+    Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -318,6 +318,11 @@ impl Match {
             .unwrap_or_else(|| self.row.surface.dialect())
     }
 
+    /// What the answers report.
+    pub(crate) fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&self.row.route.reports)
+    }
+
     /// Where the caller may have put its token.
     pub(crate) fn credentials(&self) -> &[Credential] {
         self.row.surface.credentials()
@@ -471,6 +476,11 @@ impl Match {
 pub(crate) struct Talk(Known);
 
 impl Talk {
+    /// What the other side's frames report.
+    pub(crate) fn reports(&self) -> &Arc<Reports> {
+        &self.0.row.route.reports
+    }
+
     /// What a frame touches; nothing new, if it is a later one that names no model.
     ///
     /// # Errors

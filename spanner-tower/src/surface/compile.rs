@@ -1,5 +1,7 @@
 //! From the rows of one method and path to a route.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Method};
 use spanner_core::Action;
 
@@ -9,6 +11,7 @@ use super::file::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::location::{
     Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want, Written,
 };
+use super::reports::Reports;
 use super::route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
 use super::template::{Reserved, Template};
 
@@ -16,6 +19,7 @@ use super::template::{Reserved, Template};
 pub(super) struct Compiler<'f> {
     pub(super) problems: Vec<(usize, Problem)>,
     reserved: &'f Reserved,
+    reports: &'f Arc<Reports>,
     wanted: Wanted,
     /// Of the row that is being compiled.
     line: usize,
@@ -23,10 +27,11 @@ pub(super) struct Compiler<'f> {
 }
 
 impl<'f> Compiler<'f> {
-    pub(super) fn new(reserved: &'f Reserved) -> Self {
+    pub(super) fn new(reserved: &'f Reserved, reports: &'f Arc<Reports>) -> Self {
         Self {
             problems: Vec::new(),
             reserved,
+            reports,
             wanted: Wanted::default(),
             line: 1,
             grpc: false,
@@ -56,6 +61,7 @@ impl<'f> Compiler<'f> {
             self.tell(Problem::Hold((*text).to_owned()));
         }
         let own = own.into_iter().filter_map(|(_, bytes)| bytes).max();
+        let reports = self.reports(first);
         let (method, template) = (method?, template.ok()?);
         let rule = match first.action.as_str() {
             "public" => self.unguarded(group, Rule::Public),
@@ -68,8 +74,24 @@ impl<'f> Compiler<'f> {
             grpc: self.grpc,
             dialect,
             hold: own.unwrap_or(shared.hold),
+            reports,
             rule,
         })
+    }
+
+    /// A route's own reports, or the surface's.
+    fn reports(&mut self, row: &Row) -> Arc<Reports> {
+        let Some(names) = &row.reports else {
+            return Arc::clone(self.reports);
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Reports::of(&names, None).map_or_else(
+            |_| {
+                self.tell(Problem::Reports(names.join(", ")));
+                Arc::default()
+            },
+            Arc::new,
+        )
     }
 
     fn tell(&mut self, problem: Problem) {

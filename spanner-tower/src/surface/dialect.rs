@@ -43,6 +43,10 @@ words! {
         /// `{"error": "…"}` with `X-Error-Code` and `X-Error-Message`, which
         /// `huggingface_hub` shows.
         HuggingFace => "hugging-face",
+        /// The same, for creating a repository: a refusal by permissions is 404 in place of
+        /// 403, which `create_repo(exist_ok=True)` takes for "it may exist already" and
+        /// answers with an error of its own.
+        HuggingFaceCreate => "hugging-face-create",
         /// `{"error": "…", "error_type": "…"}`: Text Generation Inference, Text Embeddings
         /// Inference.
         Tgi => "tgi",

@@ -69,6 +69,14 @@ pub enum Problem {
     /// Not a number of bytes.
     #[error("`{0}` is no number of bytes: write one such as `25 MiB` (or `KiB`, `GiB`)")]
     Hold(String),
+    /// No such API in the table of reports.
+    #[error("`{0}` names no API whose reports are known: write some of {all}", all = super::reports::all())]
+    Reports(String),
+    /// A place in a surface's own table of reports that is none.
+    #[error(
+        "a place of `report` is `/pointer`, `/pointer=text`, `header:name`, `event:name` or `pb:1.2`"
+    )]
+    ReportPlace,
     /// Two routes match the same path, and neither is more exact.
     #[error("`{path}` overlaps with `{other}` of line {line}")]
     Overlap {

@@ -10,6 +10,7 @@ use super::compile::Compiler;
 use super::error::{Problem, SurfaceError};
 use super::location::Written;
 use super::names::{NameFile, Names};
+use super::reports::{ApiFile, Reports};
 use super::route::Route;
 use super::template::{Overlap, Reserved};
 use super::{Credential, Dialect, Surface};
@@ -24,6 +25,8 @@ struct File {
     one_model: bool,
     #[serde(default)]
     names: NameFile,
+    reports: Option<Spanned<Vec<String>>>,
+    report: Option<Spanned<ApiFile>>,
     #[serde(default)]
     reserved: ReservedFile,
     #[serde(default)]
@@ -64,6 +67,7 @@ pub(super) struct Row {
     pub(super) on_missing: Option<String>,
     pub(super) dialect: Option<String>,
     pub(super) hold: Option<String>,
+    pub(super) reports: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -176,6 +180,13 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         }
         hold
     });
+    let reports = match reports(dialect, file.reports.as_ref(), file.report.as_ref()) {
+        Ok(reports) => Arc::new(reports),
+        Err((at, problem)) => {
+            problems.push((line(at), problem));
+            Arc::default()
+        }
+    };
     let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
     let secondary = file.secondary.iter();
     let shared = Shared {
@@ -189,7 +200,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     };
     let mut routes: Vec<(usize, Arc<Route>)> = Vec::new();
     for group in groups(&file.routes, &file.paths, line) {
-        let mut compiler = Compiler::new(&reserved);
+        let mut compiler = Compiler::new(&reserved, &reports);
         let route = compiler.route(&group, &shared);
         problems.append(&mut compiler.problems);
         if let (Some(route), Some((at, _))) = (route, group.rows.first()) {
@@ -211,6 +222,28 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         }),
         _ => Err(SurfaceError::new(name, problems)),
     }
+}
+
+/// What the answers of a surface report: what it names, or what its dialect implies. A problem
+/// comes with its place in the text.
+fn reports(
+    dialect: Option<Dialect>,
+    names: Option<&Spanned<Vec<String>>>,
+    own: Option<&Spanned<ApiFile>>,
+) -> Result<Reports, (usize, Problem)> {
+    if names.is_none() && own.is_none() {
+        return Ok(dialect.map(Reports::of_dialect).unwrap_or_default());
+    }
+    let named = names.map_or(&[][..], |names| names.get_ref());
+    let named: Vec<&str> = named.iter().map(String::as_str).collect();
+    let apis = Reports::of(&named, None).map_err(|_| {
+        let at = names.map_or(0, |names| names.span().start);
+        (at, Problem::Reports(named.join(", ")))
+    })?;
+    let Some(own) = own else {
+        return Ok(apis);
+    };
+    Reports::of(&named, Some(own.get_ref())).map_err(|_| (own.span().start, Problem::ReportPlace))
 }
 
 /// The rows by method and path, in their order.

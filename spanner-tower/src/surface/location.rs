@@ -236,7 +236,7 @@ fn word(name: &str) -> Result<&str, &'static str> {
 
 /// A JSON pointer (RFC 6901 §3) with `[]` for every element, `**` for any depth and `x*` for
 /// every member whose name begins with `x`.
-fn steps(pointer: &str) -> Result<Vec<Step>, &'static str> {
+pub(super) fn steps(pointer: &str) -> Result<Vec<Step>, &'static str> {
     let path = pointer
         .strip_prefix('/')
         .ok_or("a JSON pointer begins with a slash")?;

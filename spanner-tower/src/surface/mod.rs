@@ -52,6 +52,10 @@
 //! 6. `secondary`: as below, for every route that runs a model and looks for its name in a
 //!    JSON body.
 //! 7. `paths`: texts that `$name` stands for in paths, each a path of its own.
+//! 8. `reports`: the APIs whose answers say what they used and that they failed, by their
+//!    names in the table that Spanner ships (`surfaces/reports.toml`), and `report`, a table
+//!    of the surface's own. Without either, usage is read wherever a known API says it, and
+//!    failures where the dialect's own API does.
 //!
 //! Then `routes`, each with
 //!
@@ -88,7 +92,18 @@
 //!    model, otherwise refused), `refuse`, `first` (the model of the stream's first
 //!    message), `nothing`, or `server:ACTION` (that action on the server as a whole).
 //! 10. `dialect`, where a route's is another than the surface's.
-//! 11. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
+//! 11. `reports`, where a route's are others than the surface's.
+//! 12. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
+//!
+//! A table of reports (`[report]`) lists places for each of: `tokens_in`, `tokens_out`,
+//! `tokens_total`, `tokens_cached`, `tokens_cache_written`, `tokens_reasoning`,
+//! `tokens_tools`, `search_units` (the members of a record's outcome; the first place that
+//! holds a number counts), `served` (the model that answered), `failed` (a failure if there
+//! is anything but null, false, zero or an empty value), `stream_failed` (the same, but only
+//! in a message of a stream) and `error_type` (what the failure is called). A place is
+//! `/pointer` into each JSON document of the answer (`[]` is every element), `/pointer=text`,
+//! `header:name`, `event:name` (of `text/event-stream`) or `pb:1.2` (a field of each gRPC
+//! message).
 
 mod compile;
 mod credential;
@@ -99,6 +114,7 @@ mod join;
 mod location;
 mod names;
 mod registry;
+mod reports;
 mod route;
 mod template;
 #[cfg(test)]
@@ -116,6 +132,7 @@ pub use error::{Problem, SurfaceError};
 pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want};
 pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
+pub(crate) use reports::{Reports, Source, Topic};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
 pub(crate) use template::{Held, Overlap};
 

@@ -7,6 +7,7 @@ use spanner_core::Action;
 
 use super::dialect::Dialect;
 use super::location::{Condition, FieldPath, Location, Place, Want};
+use super::reports::Reports;
 use super::template::Template;
 
 /// What one method and path does.
@@ -19,6 +20,8 @@ pub(crate) struct Route {
     pub(crate) dialect: Option<Dialect>,
     /// How many bytes of a body may stand before the model's name.
     pub(crate) hold: usize,
+    /// What its answers report.
+    pub(crate) reports: Arc<Reports>,
     pub(crate) rule: Rule,
 }
 
