@@ -30,6 +30,7 @@ mod questions;
 pub mod record;
 mod refusal;
 mod sink;
+mod vouch;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
@@ -55,8 +56,10 @@ pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
     UnknownRoute,
 };
+
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use target::{Pair, Resource, Target};
+pub use vouch::{Vouch, Vouched};
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;

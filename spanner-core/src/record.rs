@@ -218,6 +218,9 @@ pub struct Outcome {
     /// that of a refusal stands in its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// Where the guard broke off what it had allowed: why, in the code of the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Outcome {
@@ -240,6 +243,7 @@ impl Outcome {
             tokens_out: None,
             served: None,
             fault: None,
+            reason: None,
         }
     }
 }
@@ -294,7 +298,8 @@ pub enum Finish {
     ModelFailed,
     /// The model's server did not answer in time.
     TimedOut,
-    /// The guard broke it off: a message of the stream was refused.
+    /// The guard broke it off: a message of the stream was refused, or the credential or the
+    /// permission ended while it lasted.
     Refused,
     /// Something panicked.
     Panicked,

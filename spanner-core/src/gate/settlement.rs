@@ -9,7 +9,7 @@ use super::Gate;
 use crate::RecordId;
 use crate::name::ModelName;
 use crate::record::{Finish, Outcome, OutcomeClass};
-use crate::refusal::Fault;
+use crate::refusal::{Fault, Refusal};
 use crate::sink::Room;
 
 /// Collects what becomes of a request, and gives it to the sink when dropped.
@@ -33,6 +33,7 @@ pub struct Settlement {
     usage: Usage,
     served: Option<String>,
     fault: Option<Fault>,
+    reason: Option<&'static str>,
 }
 
 /// Tokens that an API reports.
@@ -92,6 +93,7 @@ impl Settlement {
             usage: Usage::default(),
             served: None,
             fault: None,
+            reason: None,
         }
     }
 
@@ -162,9 +164,10 @@ impl Settlement {
         self.finish = Finish::ModelFailed;
     }
 
-    /// The guard broke the response off, since a later message was refused.
-    pub fn refused(&mut self) {
+    /// The guard broke it off: a later message was refused, or the caller may not go on.
+    pub fn refused(&mut self, why: &Refusal) {
         self.finish = Finish::Refused;
+        self.reason = Some(why.code());
     }
 
     pub(super) fn classify(&mut self, class: OutcomeClass) {
@@ -205,6 +208,7 @@ impl Settlement {
             tokens_out: self.usage.output,
             served: self.served.clone(),
             fault: self.fault,
+            reason: self.reason.map(str::to_owned),
         }
     }
 

@@ -25,6 +25,8 @@ pub struct RequestBody<B> {
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
+    /// Whether it ended since the request was broken off.
+    stopped: bool,
 }
 
 enum Rest<B> {
@@ -44,8 +46,8 @@ enum Rest<B> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// A later message was refused. The guard answers the caller; whoever reads the body
-    /// gives up.
+    /// A later message was refused, or the caller may not go on. The guard answers the
+    /// caller; whoever reads the body gives up.
     Refused,
     /// The body of the server in front of the guard failed.
     Body(BoxError),
@@ -54,7 +56,7 @@ pub enum BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("a later message of the request is refused"),
+            Self::Refused => f.write_str("the guard broke the request off"),
             Self::Body(_) => f.write_str("the request's body failed"),
         }
     }
@@ -109,6 +111,7 @@ impl<B> RequestBody<B> {
             rest,
             meter: Meter::default(),
             broken: Broken::default(),
+            stopped: false,
         }
     }
 
@@ -164,6 +167,13 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken.is_stopped(cx) && !self.stopped {
+            self.stopped = true;
+            self.replay = Bytes::new();
+            // What later messages were allowed ends here.
+            self.rest = Rest::Read { trailers: None };
+            return Poll::Ready(Some(Err(BodyError::Refused)));
+        }
         let replay = std::mem::take(&mut self.replay);
         let mut polled = match replay.is_empty() {
             true => self.poll_rest(cx),

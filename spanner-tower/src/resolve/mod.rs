@@ -68,6 +68,11 @@ pub struct Limits {
     /// How long is waited in all for the part of a body that is needed. Default: 30 s,
     /// in which 8 MiB arrive at 2.2 Mbit/s. A slower body is refused with 408.
     pub body_wait: Duration,
+    /// How long what was allowed goes on at most after the caller's credential expired or was
+    /// revoked, or the access stopped allowing it: streams, WebSockets, transfers. Default:
+    /// one minute. Only what lasts longer than half of it is looked at again; further
+    /// decisions in a conversation look every time.
+    pub outlive: Duration,
 }
 
 impl Default for Limits {
@@ -77,6 +82,7 @@ impl Default for Limits {
             decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),
+            outlive: Duration::from_secs(60),
         }
     }
 }
