@@ -22,6 +22,7 @@ mod health;
 mod load;
 mod meters;
 mod patience;
+mod rejection;
 mod reload;
 mod server;
 mod service;

@@ -10,8 +10,8 @@ use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
-    Resolver,
+    Bearer, BuildError, GuardLayer, GuardService, Limits, Problem as GuardProblem,
+    ProtectedResource, Resolver,
 };
 use tower_layer::Layer;
 
@@ -196,6 +196,7 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
+            .limits(self.limits())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);
@@ -210,6 +211,12 @@ impl Loaded {
             guard = guard.protected_resource(resource);
         }
         guard.build()
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.outlive = self.config.outlive;
+        limits
     }
 
     /// What is public of the service, for clients that look for a token (RFC 9728).

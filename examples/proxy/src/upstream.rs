@@ -31,6 +31,7 @@ use crate::config::UpstreamConfig;
 use crate::failure::{Failure, Voice};
 use crate::headers::{self, Hop};
 use crate::meters;
+use crate::rejection;
 use crate::talk::{self, Talk, Talks};
 
 /// A model server. Cheap to clone; clones share its connections.
@@ -56,6 +57,8 @@ pin_project! {
         #[pin]
         body: Either<Incoming, Full<Bytes>>,
         place: Option<OwnedSemaphorePermit>,
+        // Whether the upstream was sent one.
+        credential: bool,
     }
 }
 
@@ -88,7 +91,19 @@ impl Upstream {
             }
             Err(failure) => {
                 meters::failed(name, failure);
-                tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
+                match failure {
+                    Failure::Rejected => tracing::error!(
+                        upstream = %name,
+                        "the model server rejects the `credential` of its `[[upstream]]`: mend it"
+                    ),
+                    Failure::NoCredential => tracing::error!(
+                        upstream = %name,
+                        "the model server asks for a credential: write `credential` into its `[[upstream]]`"
+                    ),
+                    failure => {
+                        tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
+                    }
+                }
                 let voice = match grpc {
                     true => Voice::Grpc,
                     false => Voice::Http(dialect.unwrap_or(Dialect::Problem)),
@@ -97,6 +112,7 @@ impl Upstream {
                 answer.map(|text| UpstreamBody {
                     body: Either::Right(text),
                     place: None,
+                    credential: false,
                 })
             }
         }
@@ -140,7 +156,9 @@ impl Shared {
         let mut response = response.map(|body| UpstreamBody {
             body: Either::Left(body),
             place: Some(place),
+            credential: self.config.credential.is_some(),
         });
+        rejection::look(&mut response, self.config.credential.is_some())?;
         headers::to_caller(response.headers_mut());
         Ok(response)
     }
@@ -170,6 +188,7 @@ impl Shared {
         let body = UpstreamBody {
             body: nothing,
             place: None,
+            credential: false,
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -235,7 +254,14 @@ impl Body for UpstreamBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let mut polled = this.body.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            rejection::look_at_trailers(trailers, *this.credential);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
