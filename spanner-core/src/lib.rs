@@ -36,6 +36,7 @@ mod target;
 pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
+mod vouch;
 
 pub use access::{
     Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,
@@ -58,9 +59,11 @@ pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
     UnknownRoute,
 };
+
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
+pub use vouch::{Vouch, Vouched};
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;

@@ -238,8 +238,9 @@ pub struct Outcome {
     /// that of a refusal stands in its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
-    /// Why it was not done, though it was allowed: a stable code. Spanner's own API says so of
-    /// steps that nobody may take as things stand.
+    /// Why it was not done, or was broken off, though it was allowed: a stable code. Of a refusal
+    /// within a conversation it is the refusal's; Spanner's own API says so of steps that nobody
+    /// may take as things stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the API calls the failure that its answer reports, in one word of its own
@@ -343,7 +344,8 @@ pub enum Finish {
     ModelFailed,
     /// The model's server did not answer in time.
     TimedOut,
-    /// The guard broke it off: a message of the stream was refused.
+    /// The guard broke it off: a message of the stream was refused, or the credential or the
+    /// permission ended while it lasted.
     Refused,
     /// Something panicked.
     Panicked,

@@ -3,7 +3,8 @@
 //! 1. The auditor learns [`Refusal::code`]: one of a few dozen stable words, with the data
 //!    of the variant in the record.
 //! 2. The caller learns a [`Notice`]: whose fault it is ([`Fault`]), a status, a message
-//!    and advice. Every rejected token gets the same one, so that a forger learns nothing.
+//!    and advice. Every token that is not proved genuine gets the same one, so that a forger
+//!    learns nothing. The holder of a genuine one is told what it says.
 //!
 //! Each is one exhaustive `match`, below.
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
 use crate::access::{Advice, StepUp, VerdictReason};
 use crate::caller::Principal;
 use crate::name::{Environment, NameError};
@@ -130,6 +132,14 @@ pub enum Obstacle {
     UnsupportedScheme,
     /// A token that is not accepted, for a reason that only the auditor learns.
     Token(TokenFault),
+    /// A token whose signature was verified, or that its issuer knows, and that is not
+    /// accepted for what it says; its holder is told.
+    Genuine {
+        /// Why.
+        fault: TokenFault,
+        /// The time in it that it is refused for.
+        time: Option<Timestamp>,
+    },
     /// A verified caller that no rule of its issuer classifies.
     Unclassified,
 }
@@ -409,7 +419,7 @@ impl Refusal {
                 Obstacle::Missing => "auth.missing",
                 Obstacle::Malformed => "auth.malformed",
                 Obstacle::UnsupportedScheme => "auth.unsupported_scheme",
-                Obstacle::Token(fault) => fault.code(),
+                Obstacle::Token(fault) | Obstacle::Genuine { fault, .. } => fault.code(),
                 Obstacle::Unclassified => "auth.unclassified",
             },
             Self::Request(fault) => match fault {
@@ -529,9 +539,19 @@ impl Obstacle {
                 Status::Unauthorized,
                 "invalid_token",
                 "the access token is not accepted: it is malformed, expired, revoked, or meant for another service",
-                "get a fresh token for this service; if that does not help, give the operator the `spanner-decision` of this reply",
+                "get a fresh token for this service; if that does not help, ask the operator, who finds the reason in the record",
                 Some("invalid_token"),
             ),
+            Self::Genuine { fault, time } => {
+                let (message, advice) = fault.told(time);
+                notice(
+                    Status::Unauthorized,
+                    "invalid_token",
+                    &message,
+                    advice,
+                    Some("invalid_token"),
+                )
+            }
             Self::Unclassified => Notice {
                 status: Status::Forbidden,
                 challenge: None,
@@ -543,6 +563,63 @@ impl Obstacle {
                     None,
                 )
             },
+        }
+    }
+}
+
+impl TokenFault {
+    /// What the holder of a genuine token is told: what it says, and what to do.
+    fn told(self, time: Option<Timestamp>) -> (String, &'static str) {
+        const FRESH: &str = "get a fresh token";
+        const OTHER: &str = "get a token for this service, in the way that its operator names";
+        let at = |before: &str, after: &str| match time {
+            Some(time) => format!("{before} {time}{after}"),
+            None => before.trim_end_matches(" at").to_owned() + after,
+        };
+        match self {
+            Self::Expired => (at("the access token expired at", ""), FRESH),
+            Self::NotYetValid => (
+                at("the access token is not valid yet: it begins at", ""),
+                "wait until then, or correct the clock of whoever issued it",
+            ),
+            Self::IssuedInFuture => (
+                at("the access token says that it was issued at", ", which is in the future here"),
+                "correct the clock of whoever issued it",
+            ),
+            Self::Lifetime => (
+                "the access token is older, or made to live longer, than is accepted here".into(),
+                FRESH,
+            ),
+            Self::Audience => ("the access token is meant for another audience".into(), OTHER),
+            Self::AuthorizedParty => (
+                "the access token was issued to a client that is not accepted here".into(),
+                OTHER,
+            ),
+            Self::Type => (
+                "the token is of another type than an access token".into(),
+                "send the access token, not the ID token or another",
+            ),
+            Self::Revoked => ("the access token was revoked".into(), FRESH),
+            Self::GroupsOverage => (
+                "the access token does not list all groups".into(),
+                "ask the operator how tokens of your provider can list them",
+            ),
+            Self::DelegationNotAllowed | Self::DelegationDepth | Self::DelegationCycle => (
+                "the access token says that somebody acts for its subject in a way that is not accepted here".into(),
+                "get a token without that delegation, or ask the operator",
+            ),
+            Self::ProofRequired => (
+                "the access token is bound to a key or certificate of its holder, and that was not proved".into(),
+                "send the proof with it, by `DPoP` or the client's certificate",
+            ),
+            Self::ProofInvalid | Self::ProofReplayed => (
+                "the proof of possession beside the access token is not accepted".into(),
+                "make a proof of its own for each request, with the key of the token",
+            ),
+            _ => (
+                "the access token is genuine, and what it says is not accepted here".into(),
+                "ask the operator, who finds the reason in the record",
+            ),
         }
     }
 }

@@ -36,7 +36,9 @@ pub struct Peer(pub IpAddr);
 pub trait Authenticate: Send + Sync + 'static {
     /// The caller, or why there is none. `now` is the wall clock of the guard's host. What
     /// is known of a credential that is refused can be left for the record in the extensions,
-    /// as a [`CredentialEntry`](spanner_core::record::CredentialEntry).
+    /// as a [`CredentialEntry`](spanner_core::record::CredentialEntry). Who knows whether an
+    /// accepted credential still counts a while later is left there as
+    /// [`Vouched`](spanner_core::Vouched); without it, conversations outlive a revocation.
     fn authenticate<'a>(
         &'a self,
         parts: &'a mut Parts,

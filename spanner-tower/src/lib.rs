@@ -77,7 +77,7 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
+    Access, BuildError, Danger, Ending, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
     GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem, ProtectedResource,
 };
 pub use host::SystemHost;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
 use spanner_tower::surface::Dialect;
 
@@ -32,6 +32,10 @@ pub(crate) enum Failure {
     Astray,
     /// The caller's body did not arrive whole.
     CallerLeft,
+    /// It does not accept the credential that the proxy is configured with.
+    Rejected,
+    /// It wants a credential of the proxy, and none is configured.
+    NoCredential,
 }
 
 /// What kept a connection from being made, in a word for the log.
@@ -143,12 +147,18 @@ impl Failure {
             Self::Busy => "model_busy",
             Self::Astray => "model_address",
             Self::CallerLeft => "request_incomplete",
+            Self::Rejected => "upstream_credential_rejected",
+            Self::NoCredential => "upstream_credential_missing",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::Unreachable | Self::Broken | Self::Astray => StatusCode::BAD_GATEWAY,
+            Self::Unreachable
+            | Self::Broken
+            | Self::Astray
+            | Self::Rejected
+            | Self::NoCredential => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::CallerLeft => StatusCode::BAD_REQUEST,
@@ -158,7 +168,12 @@ impl Failure {
     /// A gRPC status code: unavailable, deadline exceeded, cancelled.
     const fn grpc(self) -> &'static str {
         match self {
-            Self::Unreachable | Self::Broken | Self::Busy | Self::Astray => "14",
+            Self::Unreachable
+            | Self::Broken
+            | Self::Busy
+            | Self::Astray
+            | Self::Rejected
+            | Self::NoCredential => "14",
             Self::TimedOut => "4",
             Self::CallerLeft => "1",
         }
@@ -182,6 +197,12 @@ impl Failure {
                 "the call is permitted and the model's server answered with an address of its own, past Spanner, so the answer is withheld; tell its operator"
             }
             Self::CallerLeft => "the request's body ended early; send it again",
+            Self::Rejected => {
+                "the call is permitted and the model's server rejects this proxy's own credential, not yours; tell its operator, who must mend the credential of the upstream"
+            }
+            Self::NoCredential => {
+                "the call is permitted and the model's server asks this proxy for a credential, not you; tell its operator, who must configure one for the upstream"
+            }
         }
     }
 
@@ -203,9 +224,16 @@ impl Failure {
         let mut response = Response::new(Full::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        self.say_in(headers);
+        response
+    }
+
+    /// Makes headers or trailers those of a gRPC answer that says so.
+    pub(crate) fn say_in(self, headers: &mut HeaderMap) {
         headers.insert("grpc-status", HeaderValue::from_static(self.grpc()));
         headers.insert("grpc-message", HeaderValue::from_static(self.sentence()));
-        response
+        // Whatever was said in its place.
+        headers.remove("grpc-status-details-bin");
     }
 
     fn http_answer(self, dialect: Dialect, method: &Method) -> Response<Full<Bytes>> {

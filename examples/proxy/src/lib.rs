@@ -23,6 +23,7 @@ mod health;
 mod load;
 mod meters;
 mod patience;
+mod rejection;
 mod reload;
 mod restart;
 mod server;

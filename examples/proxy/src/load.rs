@@ -11,8 +11,8 @@ use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
-    Resolver,
+    Bearer, BuildError, GuardLayer, GuardService, Limits, Problem as GuardProblem,
+    ProtectedResource, Resolver,
 };
 use tower_layer::Layer;
 
@@ -255,6 +255,7 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
+            .limits(self.limits())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);
@@ -269,6 +270,12 @@ impl Loaded {
             guard = guard.protected_resource(resource);
         }
         guard.build()
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.outlive = self.config.outlive;
+        limits
     }
 
     /// What is public of the service, for clients that look for a token (RFC 9728).

@@ -2,8 +2,10 @@
 //!
 //! Whole messages are passed on, each of the caller's after it was examined. No extension is
 //! negotiated, so that what is examined is what is sent. What either side closes is closed;
-//! a message that is refused closes both with 1008 and the reason.
+//! a message that is refused closes both with 1008 and the reason, and so does the end of the
+//! caller's credential or permission.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -99,11 +101,13 @@ async fn converse(
     mut model: Socket,
     stop: CancellationToken,
 ) {
+    // Also while either side takes its time with a message.
+    let mut ending = pin!(frames.ending().wait());
     let end = loop {
         let turn = tokio::select! {
             () = stop.cancelled() => Turn::Stopped,
-            said = caller.next() => heard(&mut frames, said, &mut model).await,
-            said = model.next() => passed(&mut frames, said, &mut caller).await,
+            refused = &mut ending => Turn::Refused(refused),
+            turn = turn(&mut frames, &mut caller, &mut model) => turn,
         };
         if !matches!(turn, Turn::On) {
             break turn;
@@ -137,6 +141,14 @@ async fn converse(
         Turn::ModelFailed => frames.broke(),
         // Its end says by itself that the caller left, or was refused.
         Turn::CallerLeft | Turn::Refused(_) | Turn::On => drop(frames),
+    }
+}
+
+/// Waits for either side, and passes on what it said.
+async fn turn(frames: &mut Frames, caller: &mut Socket, model: &mut Socket) -> Turn {
+    tokio::select! {
+        said = caller.next() => heard(frames, said, model).await,
+        said = model.next() => passed(frames, said, caller).await,
     }
 }
 

@@ -33,6 +33,7 @@ use crate::config::UpstreamConfig;
 use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
 use crate::meters;
+use crate::rejection;
 use crate::talk::{self, Talk, Talks};
 
 /// A model server. Cheap to clone; clones share its connections.
@@ -60,6 +61,8 @@ pin_project! {
         #[pin]
         body: Either<Either<Incoming, Rewriting>, Full<Bytes>>,
         place: Option<OwnedSemaphorePermit>,
+        // Whether the upstream was sent one.
+        credential: bool,
     }
 }
 
@@ -117,6 +120,7 @@ impl Upstream {
                 answer.map(|text| UpstreamBody {
                     body: Either::Right(text),
                     place: None,
+                    credential: false,
                 })
             }
         }
@@ -193,11 +197,23 @@ impl Shared {
     /// The reply as the caller gets it: no address in it leads past the guard.
     async fn replied(
         &self,
-        response: Response<Incoming>,
+        mut response: Response<Incoming>,
         named: Named,
         place: OwnedSemaphorePermit,
     ) -> Result<Answer, Failure> {
-        let stray = |Stray| Failure::Astray;
+        let credential = self.config.credential.is_some();
+        rejection::look(&mut response, credential).inspect_err(|failure| {
+            let reason = match failure {
+                Failure::Rejected => "it rejects the `credential` of its `[[upstream]]`",
+                _ => "it asks for a `credential` in its `[[upstream]]`",
+            };
+            self.complain(*failure, reason, String::new());
+        })?;
+        let stray = |Stray| {
+            let reason = "it answered with an address of its own";
+            self.complain(Failure::Astray, reason, String::new());
+            Failure::Astray
+        };
         let (mut parts, body) = response.into_parts();
         headers::to_caller(&mut parts.headers);
         named.facing.headers(&mut parts.headers).map_err(stray)?;
@@ -219,7 +235,12 @@ impl Shared {
             }
         };
         let place = Some(place);
-        Ok(Response::from_parts(parts, UpstreamBody { body, place }))
+        let body = UpstreamBody {
+            body,
+            place,
+            credential,
+        };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to
@@ -247,6 +268,7 @@ impl Shared {
         let body = UpstreamBody {
             body: nothing,
             place: None,
+            credential: false,
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -321,7 +343,14 @@ impl Body for UpstreamBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let mut polled = this.body.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            rejection::look_at_trailers(trailers, *this.credential);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -62,6 +62,7 @@ use crate::record::{Asserted, CandidateAnswer};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
+use crate::vouch::Vouched;
 use crate::{RecordId, Timestamp};
 
 pub use attempt::Attempt;
@@ -169,6 +170,13 @@ impl Gate {
     fn micros_since(&self, moment: Duration) -> u64 {
         let now = self.shared.host.monotonic();
         u64::try_from(now.saturating_sub(moment).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a caller's credential still counts.
+    fn check(&self, caller: &Caller, vouched: Option<&Vouched>) -> Result<(), Refusal> {
+        let now = self.now();
+        caller.credential().check(now)?;
+        vouched.map_or(Ok(()), |Vouched(vouch)| vouch.check(caller, now))
     }
 
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is

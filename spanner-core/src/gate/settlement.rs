@@ -9,7 +9,7 @@ use super::Gate;
 use crate::RecordId;
 use crate::name::ModelName;
 use crate::record::{Finish, Outcome, OutcomeClass};
-use crate::refusal::Fault;
+use crate::refusal::{Fault, Refusal};
 use crate::sink::Room;
 
 /// Collects what becomes of a request, and gives it to the sink when dropped.
@@ -234,9 +234,10 @@ impl Settlement {
         self.finish = Finish::ModelFailed;
     }
 
-    /// The guard broke the response off, since a later message was refused.
-    pub fn refused(&mut self) {
+    /// The guard broke it off: a later message was refused, or the caller may not go on.
+    pub fn refused(&mut self, why: &Refusal) {
         self.finish = Finish::Refused;
+        self.reason = Some(why.code());
     }
 
     /// Spanner itself answers that it does not do what was allowed, with a stable code if it has

@@ -151,6 +151,16 @@ impl Times {
         })
     }
 
+    /// The time that a token is refused for.
+    pub(super) const fn of(&self, fault: TokenFault) -> Option<Timestamp> {
+        match fault {
+            TokenFault::Expired => self.expires,
+            TokenFault::NotYetValid => self.not_before,
+            TokenFault::IssuedInFuture => self.issued,
+            _ => None,
+        }
+    }
+
     /// Whether it may be used now. In nanoseconds of 128 bits, where nothing overflows.
     pub(super) fn check(
         &self,

@@ -138,4 +138,4 @@ pub use mapping::{ClaimMapping, Preset, UnknownPreset};
 pub use problem::{RulesError, RulesProblem};
 pub use proof::{DpopProof, Presented};
 pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
-pub use verifier::{TokenVerifier, UnverifiedToken, VerifiedToken};
+pub use verifier::{GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};

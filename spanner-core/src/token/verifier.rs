@@ -11,7 +11,7 @@ use crate::Timestamp;
 use crate::caller::{Caller, Credential, Freshness};
 use crate::name::IssuerAlias;
 use crate::record::CredentialEntry;
-use crate::refusal::TokenFault;
+use crate::refusal::{Obstacle, TokenFault};
 use crate::token::claims::{self, Times, check_audience};
 use crate::token::compact::Compact;
 use crate::token::header::Header;
@@ -65,6 +65,16 @@ pub struct VerifiedToken {
     times: Times,
     binding: Option<Binding>,
     caller: Caller,
+}
+
+/// A token whose signature verifies and that is refused all the same.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GenuineToken {
+    /// Why, in what its holder may be told.
+    pub obstacle: Obstacle,
+    /// Whose it is, for the record; only its hash where its claims name nobody.
+    pub entry: CredentialEntry,
 }
 
 impl TokenVerifier {
@@ -206,6 +216,50 @@ impl TokenVerifier {
         })
     }
 
+    /// Whose keys would tell whether a token that is refused is genuine: the `iss` that its
+    /// issuer's rules are for.
+    #[must_use]
+    pub fn claimed_issuer(&self, token: &str) -> Option<&str> {
+        let claims = Compact::parse(token).ok()?.claims;
+        let claims = Members::read(&claims, |name| self.read.contains(name)).ok()?;
+        let rules = self.rules_for(&claims).ok()?;
+        Some(&rules.issuer)
+    }
+
+    /// What may be told of a token that is refused for this: to its holder, what the token
+    /// itself says, and to the record, whose it is. `None` unless its signature verifies with
+    /// these keys, which must be those of its [issuer](Self::claimed_issuer): who makes
+    /// tokens up learns nothing.
+    #[must_use]
+    pub fn genuine(&self, token: &str, keys: &KeySet, fault: TokenFault) -> Option<GenuineToken> {
+        let compact = Compact::parse(token).ok()?;
+        let header = Header::parse(&compact.header).ok()?;
+        let claims = Members::read(&compact.claims, |name| self.read.contains(name)).ok()?;
+        let rules = self.rules_for(&claims).ok()?;
+        rules.check_tenant(&claims).ok()?;
+        let algorithm = header.algorithm;
+        if !rules.algorithms.contains(&algorithm) {
+            return None;
+        }
+        let key_id = header.key_id.as_deref();
+        let key = keys.choose(key_id, algorithm, rules.purpose()).ok()?;
+        key.verify(algorithm, compact.signed, &compact.signature)
+            .ok()?;
+        let times = Times::read(&claims).ok();
+        let read = times.and_then(|times| {
+            let key = key.id.clone();
+            credential(rules, token, &claims, &times, key, Freshness::Fresh).ok()
+        });
+        let caller = read.and_then(|read| identity::caller(rules, &claims, read).ok());
+        Some(GenuineToken {
+            obstacle: Obstacle::Genuine {
+                fault,
+                time: times.and_then(|times| times.of(fault)),
+            },
+            entry: caller.map_or_else(|| Self::refused(token), |it| CredentialEntry::of(&it)),
+        })
+    }
+
     /// What a record says of a text that is no token, or not one that was verified.
     #[must_use]
     pub fn refused(token: &str) -> CredentialEntry {
@@ -302,6 +356,13 @@ impl VerifiedToken {
         &self.rules.issuer
     }
 
+    /// A refusal of it for this, which tells its holder what it says.
+    #[must_use]
+    pub fn obstacle(&self, fault: TokenFault) -> Obstacle {
+        let time = self.times.of(fault);
+        Obstacle::Genuine { fault, time }
+    }
+
     /// What a record says of it where it is refused all the same: too old, revoked, without
     /// its proof.
     #[must_use]
@@ -371,6 +432,7 @@ fn credential(
         issued_at: times.issued,
         expires_at: times.expires,
         max_age: rules.max_token_age,
+        clock_skew: rules.clock_skew,
         freshness,
     })
 }

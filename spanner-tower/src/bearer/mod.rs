@@ -11,6 +11,11 @@
 //! 5. A token that is bound to a key or a certificate is looked at with every request's own
 //!    [proof](Bearer).
 //! 6. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
+//! 7. Every token that is refused gets one answer, unless its signature verifies with keys
+//!    that are at hand: then its holder is told what it says (expired, for another audience),
+//!    and the record says whose it is.
+//! 8. While a conversation lasts, revocations are looked at before every decision in it; now
+//!    and then the token is verified, or its issuer asked, again.
 //!
 //! # Example
 //! ```no_run
@@ -41,8 +46,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use spanner_core::token::{DpopProof, TokenVerifier, UnverifiedToken, VerifiedToken};
-use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
+use spanner_core::token::{DpopProof, GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};
+use spanner_core::{Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch, Vouched};
 
 use crate::authenticate::{Authenticate, BoxFuture, Peer};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
@@ -50,6 +55,7 @@ use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
 pub(crate) use cache::TokenKey;
 use cache::{Era, TokenCache};
+use credential::Headers;
 use proof::Proofs;
 
 pub use file::{ProviderProblem, ProvidersError};
@@ -214,22 +220,68 @@ impl Bearer {
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         let token = match self.token(credentials.token, epoch, peer, now).await {
             Ok(token) => token,
-            Err(refusal) => {
-                if let Refusal::Credential(_) = refusal {
-                    let entry = TokenVerifier::refused(credentials.token);
-                    parts.extensions.insert(entry);
-                }
-                return Err(refusal);
+            Err(Refusal::Credential(obstacle)) => {
+                let genuine = self.genuine(credentials.token, obstacle);
+                let (obstacle, entry) = match genuine {
+                    Some(genuine) => (genuine.obstacle, genuine.entry),
+                    None => (obstacle, TokenVerifier::refused(credentials.token)),
+                };
+                parts.extensions.insert(entry);
+                return Err(obstacle.into());
             }
+            Err(refusal) => return Err(refusal),
         };
         let caller = proof::caller(&token, &credentials, parts, proofs, now);
         let judged = caller.and_then(|caller| {
             self.shared.revocations.check(&caller)?;
             Ok(caller)
         });
-        judged.inspect_err(|_| {
-            parts.extensions.insert(token.refused());
-        })
+        match judged {
+            Ok(caller) => {
+                let vouched = Held {
+                    bearer: self.clone(),
+                    headers,
+                };
+                parts.extensions.insert(Vouched(Arc::new(vouched)));
+                Ok(caller)
+            }
+            Err(refusal) => {
+                parts.extensions.insert(token.refused());
+                Err(match refusal {
+                    Refusal::Credential(Obstacle::Token(fault)) => token.obstacle(fault).into(),
+                    refusal => refusal,
+                })
+            }
+        }
+    }
+
+    /// What may be told of a token that is refused for what it says, if it is genuine by the
+    /// keys that are at hand: strangers cause no traffic.
+    fn genuine(&self, token: &str, obstacle: Obstacle) -> Option<GenuineToken> {
+        let fault = match obstacle {
+            Obstacle::Token(fault) => fault,
+            _ => return None,
+        };
+        // These say that there is no signature to look at, or that it was looked at.
+        let unsigned = matches!(
+            fault,
+            TokenFault::Malformed
+                | TokenFault::Encrypted
+                | TokenFault::TooLong
+                | TokenFault::HeaderTooLarge
+                | TokenFault::Issuer
+                | TokenFault::UnknownKey
+                | TokenFault::KeyMismatch
+                | TokenFault::BadSignature
+                | TokenFault::Inactive
+        );
+        if unsigned || self.opaque(token).is_some() {
+            return None;
+        }
+        let verifier = &self.shared.verifier;
+        let issuer = verifier.claimed_issuer(token)?;
+        let keys = self.keys_of(issuer).ok()?.at_hand()?;
+        verifier.genuine(token, keys.set(), fault)
     }
 
     /// The token, verified just now or a moment ago, or attested by its issuer.
@@ -317,6 +369,46 @@ impl Bearer {
     fn keys_of(&self, issuer: &str) -> Result<&KeyCache, TokenFault> {
         let keys = self.shared.keys.get(issuer);
         Ok(&keys.ok_or(TokenFault::Issuer)?.cache)
+    }
+}
+
+/// A token that was accepted, for as long as something that it began goes on.
+struct Held {
+    bearer: Bearer,
+    headers: Headers,
+}
+
+impl Held {
+    /// Whether the token would be accepted again, apart from its times, which the gate looks
+    /// at, and from its proof, which counts once.
+    async fn verified_again(&self, now: Timestamp) -> Result<(), Refusal> {
+        let shared = &self.bearer.shared;
+        let credentials = self.headers.credentials(shared.proofs.is_some())?;
+        let epoch = shared.revocations.epoch();
+        match self.bearer.token(credentials.token, epoch, now).await {
+            Err(Refusal::Credential(Obstacle::Token(
+                TokenFault::Expired | TokenFault::Lifetime,
+            ))) => Ok(()),
+            verified => verified.map(|_| ()),
+        }
+    }
+}
+
+impl Vouch for Held {
+    fn check(&self, caller: &Caller, _: Timestamp) -> Result<(), Refusal> {
+        let revoked = self.bearer.shared.revocations.check(caller);
+        revoked.map_err(|fault| Obstacle::Genuine { fault, time: None }.into())
+    }
+
+    fn check_again<'a>(
+        &'a self,
+        caller: &'a Caller,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.check(caller, now)?;
+            self.verified_again(now).await
+        })
     }
 }
 

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use http::Extensions;
-use spanner_core::{Inquiry, Notice, Pair, RequestFault, Settlement};
+use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
 
+use super::vigil::Vigil;
 use crate::resolve::{Asking, Broken, ReportScan, Talk};
 
 /// Decides the frames of one WebSocket: each message from the client must be
@@ -24,6 +27,38 @@ pub struct Frames {
     broken: Broken,
     reports: ReportScan,
     settlement: Owed,
+    /// Until it is taken to be waited for.
+    vigil: Option<Vigil>,
+}
+
+/// Waits until a WebSocket may not go on, since the caller's credential ended or was revoked,
+/// or the access does not allow any more what was allowed
+/// ([`Limits::outlive`](crate::Limits)). It ends the record.
+#[must_use = "nobody ends the socket unless it is waited for"]
+pub struct Ending {
+    vigil: Option<Vigil>,
+    broken: Broken,
+    settlement: Owed,
+}
+
+impl Ending {
+    /// Waits. It never returns where the conversation may go on for ever.
+    pub async fn wait(mut self) -> FrameRefused {
+        let refusal = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            self.broken.poll_broken(cx)
+        });
+        let refusal = refusal.await;
+        FrameRefused::settled(&refusal, &self.settlement)
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ending")
+    }
 }
 
 /// The outcome that is owed once the response is an upgrade.
@@ -33,7 +68,8 @@ type Owed = Arc<Mutex<Option<Settlement>>>;
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Frames>>>);
 
-/// A frame that must not go on, nor any after it: the socket is to be closed.
+/// A frame that must not go on, nor any after it, or a conversation that must not: the socket
+/// is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameRefused {
     notice: Notice,
@@ -66,15 +102,31 @@ impl Frames {
             Ok(pairs) => self.asking.ask(pairs),
             Err(fault) => self.asking.refuse(fault.into()),
         }
-        if poll_fn(|cx| self.asking.poll(cx)).await {
-            return Ok(());
+        let decided = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            match self.broken.refusal() {
+                Some(refusal) => Poll::Ready(Err(refusal.clone())),
+                None => self.asking.poll(cx).map(Ok),
+            }
+        });
+        let refusal = match decided.await {
+            Ok(true) => return Ok(()),
+            Ok(false) => poll_fn(|cx| self.broken.poll_broken(cx)).await,
+            Err(refusal) => refusal,
+        };
+        Err(FrameRefused::settled(&refusal, &self.settlement))
+    }
+
+    /// What tells when the conversation may not go on though nothing is said in it. Without
+    /// it, that is found out when the next message is examined.
+    pub fn ending(&mut self) -> Ending {
+        Ending {
+            vigil: self.vigil.take(),
+            broken: self.broken.clone(),
+            settlement: Arc::clone(&self.settlement),
         }
-        let refusal = poll_fn(|cx| self.broken.poll_broken(cx)).await;
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.refused();
-        }
-        let notice = refusal.notice();
-        Err(FrameRefused { notice })
     }
 
     /// Counts bytes that were sent to the client.
@@ -89,7 +141,7 @@ impl Frames {
     pub fn heard(&mut self, message: &[u8]) {
         self.reports.message(message);
         self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
-        if let Some(settlement) = &mut *lock(&self.settlement) {
+        if let Some(settlement) = &mut *owed(&self.settlement) {
             self.reports.tell(settlement, false);
         }
     }
@@ -122,12 +174,12 @@ impl Frames {
     }
 
     fn owed(&self) -> MutexGuard<'_, Option<Settlement>> {
-        lock(&self.settlement)
+        owed(&self.settlement)
     }
 }
 
-fn lock(owed: &Owed) -> MutexGuard<'_, Option<Settlement>> {
-    owed.lock().unwrap_or_else(PoisonError::into_inner)
+fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Settlement>> {
+    settlement.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts what decides frames into a request's extensions; what comes back takes the outcome
@@ -137,15 +189,17 @@ pub(super) fn offer(
     talk: Talk,
     allowed: &[Pair],
     inquiry: Option<Inquiry>,
+    outlive: Duration,
 ) -> Upgrade {
     let broken = Broken::default();
     let mut asking = Asking::about(allowed.to_vec());
-    asking.attach(inquiry, broken.clone());
+    asking.attach(inquiry.clone(), broken.clone());
     let settlement = Owed::default();
     let frames = Frames {
         reports: ReportScan::of_conversation(talk.reports()),
         talk,
         asking,
+        vigil: Some(Vigil::over(inquiry, allowed, broken.clone(), outlive)),
         broken,
         settlement: Arc::clone(&settlement),
     };
@@ -168,6 +222,14 @@ impl Upgrade {
 impl FrameRefused {
     /// The code to close with (RFC 6455 §7.4.1): 1008, policy violation.
     pub const CLOSE_CODE: u16 = 1008;
+
+    fn settled(refusal: &Refusal, settlement: &Owed) -> Self {
+        if let Some(settlement) = &mut *owed(settlement) {
+            settlement.refused(refusal);
+        }
+        let notice = refusal.notice();
+        Self { notice }
+    }
 
     /// What the caller is told.
     #[must_use]

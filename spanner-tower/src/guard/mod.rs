@@ -42,10 +42,11 @@ mod permitted;
 mod resource;
 mod service;
 mod trace;
+mod vigil;
 
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
-pub use frames::{FrameRefused, Frames};
+pub use frames::{Ending, FrameRefused, Frames};
 pub use further::{Further, FurtherRefused, InGuardsName};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]

@@ -6,6 +6,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -16,14 +17,14 @@ use http_body::Body;
 use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
-    Refused, Settlement, Target, UnknownRoute,
+    Refused, Settlement, Target, UnknownRoute, Vouched,
 };
 use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::asserted::asserted;
-use super::body::{GuardBody, Head, grpc_status};
+use super::body::{GuardBody, Head, Watching, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
@@ -31,6 +32,7 @@ use super::further::{Further, FurtherRefused, InGuardsName};
 use super::permitted::Permitted;
 use super::resource::Published;
 use super::trace;
+use super::vigil::Vigil;
 use crate::BoxError;
 use crate::authenticate::{Authenticate, Peer};
 use crate::resolve::{
@@ -70,6 +72,7 @@ struct Admitted<B> {
     permit: Permit,
     request: Request<RequestBody<B>>,
     broken: Broken,
+    vigil: Vigil,
     method: Method,
     voice: Voice,
     upgrade: Option<Upgrade>,
@@ -193,7 +196,13 @@ impl Guard {
             .recorded()
             .await
             .map_err(|refused| (refused, voice))?;
-        Ok(Admitted::of(permit, parts, body, voice))
+        Ok(Admitted::of(
+            permit,
+            parts,
+            body,
+            voice,
+            self.limits.outlive,
+        ))
     }
 
     fn arrival(&self, parts: &Parts) -> Arrival {
@@ -246,16 +255,22 @@ impl Guard {
             );
             return Err(Outage::Stacked.into());
         }
-        if let Some(route) = &route {
-            credentials::present(&mut parts.headers, route.credentials())?;
+        match &route {
+            Some(route) => credentials::present(&mut parts.headers, route.credentials())?,
+            None => credentials::present_anywhere(&mut parts.headers)?,
         }
         parts.extensions.remove::<CredentialEntry>();
+        parts.extensions.remove::<Vouched>();
         let caller = self.callers.authenticate(parts, self.gate.now()).await;
         if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
             attempt.refused_credential(refused);
         }
+        let vouched = parts.extensions.remove::<Vouched>();
         let caller = caller?;
         attempt.identify(&caller);
+        if let Some(vouched) = vouched {
+            attempt.vouched(vouched);
+        }
         let route = route.ok_or(UnknownRoute)?;
         credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
@@ -295,8 +310,16 @@ impl fmt::Debug for Guard {
 impl<B> Admitted<B> {
     /// Takes from the request what the inner service must not see and adds what it may
     /// know.
-    fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
+    fn of(
+        permit: Permit,
+        mut parts: Parts,
+        mut body: RequestBody<B>,
+        voice: Voice,
+        outlive: Duration,
+    ) -> Self {
         let broken = Broken::default();
+        let allowed = permit.target().map_or(&[][..], Target::pairs);
+        let vigil = Vigil::over(permit.inquiry(), allowed, broken.clone(), outlive);
         body.attach(permit.meter(), permit.inquiry(), broken.clone());
         credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
@@ -315,14 +338,15 @@ impl<B> Admitted<B> {
             parts.extensions.insert(Further::new(inquiry));
         }
         let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
-            let allowed = permit.target().map_or(&[][..], Target::pairs);
-            frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
+            let inquiry = permit.inquiry();
+            frames::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
         });
         let method = parts.method.clone();
         let reports = parts.extensions.remove::<Arc<Reports>>();
         Self {
             upgrade,
             reports,
+            vigil,
             permit,
             request: Request::from_parts(parts, body),
             broken,
@@ -346,6 +370,7 @@ where
         permit,
         request,
         broken,
+        mut vigil,
         method,
         voice,
         upgrade,
@@ -360,7 +385,7 @@ where
         trace::allowed(id, pairs);
     }
     let mut settlement = permit.forward();
-    let (mut parts, body) = match call(&mut inner, request, &broken).await {
+    let (mut parts, body) = match call(&mut inner, request, &broken, &mut vigil).await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => {
             settlement.broke();
@@ -410,7 +435,15 @@ where
             upgrade.opened(settlement);
             GuardBody::answer(Bytes::new())
         }
-        _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
+        _ => {
+            let watching = Watching {
+                broken,
+                vigil,
+                voice,
+                realm,
+            };
+            GuardBody::forwarded(body, &head, settlement, watching)
+        }
     };
     Ok(Response::from_parts(parts, body))
 }
@@ -427,7 +460,7 @@ fn refuse<R>(
     trace::broken_off(refusal, response.status());
     settlement.head(response.status().as_u16());
     settlement.grpc_status(refusal.notice().status.grpc());
-    settlement.refused();
+    settlement.refused(refusal);
     response
 }
 
@@ -449,6 +482,7 @@ async fn call<S, B>(
     inner: &mut S,
     request: Request<RequestBody<B>>,
     broken: &Broken,
+    vigil: &mut Vigil,
 ) -> Result<Result<S::Response, S::Error>, Refusal>
 where
     S: Service<Request<RequestBody<B>>>,
@@ -456,6 +490,9 @@ where
     let mut calling = pin!(inner.call(request));
     poll_fn(|cx| {
         let answered = calling.as_mut().poll(cx);
+        if answered.is_pending() {
+            vigil.watch(cx);
+        }
         match broken.poll_broken(cx) {
             Poll::Ready(refusal) => Poll::Ready(Err(refusal)),
             Poll::Pending => answered.map(Ok),
@@ -516,6 +553,7 @@ impl Voice {
                 dialect: route.dialect(),
                 basic: route.credentials().contains(&Credential::Basic),
                 head: parts.method == Method::HEAD,
+                azure: route.credentials().contains(&Credential::ApiKey),
             },
         }
     }
@@ -530,6 +568,7 @@ impl Voice {
             dialect: Dialect::Problem,
             basic: false,
             head: parts.method == Method::HEAD,
+            azure: false,
         }
     }
 }

@@ -150,6 +150,11 @@ impl KeyCache {
         Ok(Keys(snapshot))
     }
 
+    /// The keys to verify with, if they were fetched already. Causes no traffic.
+    pub(crate) fn at_hand(&self) -> Option<Keys> {
+        self.usable(Instant::now()).map(Keys)
+    }
+
     /// Keys that are newer than these, which do not have a key of this name; `None` if it is
     /// known that there are none, or it may not be asked now.
     pub(crate) async fn newer_than(

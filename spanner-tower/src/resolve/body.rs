@@ -26,6 +26,8 @@ pub struct RequestBody<B> {
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
+    /// Whether it ended since the request was broken off.
+    stopped: bool,
 }
 
 enum Rest<B> {
@@ -45,8 +47,8 @@ enum Rest<B> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// A later message was refused. The guard answers the caller; whoever reads the body
-    /// gives up.
+    /// A later message was refused, or the caller may not go on. The guard answers the
+    /// caller; whoever reads the body gives up.
     Refused,
     /// The body of the server in front of the guard failed.
     Body(BoxError),
@@ -55,7 +57,7 @@ pub enum BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("a later message of the request is refused"),
+            Self::Refused => f.write_str("the guard broke the request off"),
             Self::Body(_) => f.write_str("the request's body failed"),
         }
     }
@@ -111,6 +113,7 @@ impl<B> RequestBody<B> {
             rest,
             meter: Meter::default(),
             broken: Broken::default(),
+            stopped: false,
         }
     }
 
@@ -166,6 +169,13 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken.is_stopped(cx) && !self.stopped {
+            self.stopped = true;
+            self.replay.clear();
+            // What later messages were allowed ends here.
+            self.rest = Rest::Read { trailers: None };
+            return Poll::Ready(Some(Err(BodyError::Refused)));
+        }
         let mut polled = match self.replay.pop() {
             None => self.poll_rest(cx),
             Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),

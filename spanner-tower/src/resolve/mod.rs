@@ -76,6 +76,11 @@ pub struct Limits {
     /// further [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at
     /// 2.2 Mbit/s. A slower body is refused with 408.
     pub body_wait: Duration,
+    /// How long what was allowed goes on at most after the caller's credential expired or was
+    /// revoked, or the access stopped allowing it: streams, WebSockets, transfers. Default:
+    /// one minute. Only what lasts longer than half of it is looked at again; further
+    /// decisions in a conversation look every time.
+    pub outlive: Duration,
 }
 
 impl Default for Limits {
@@ -86,6 +91,7 @@ impl Default for Limits {
             decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),
+            outlive: Duration::from_secs(60),
         }
     }
 }

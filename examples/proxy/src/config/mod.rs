@@ -96,6 +96,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many requests wait for an answer at once.
     pub max_requests: usize,
+    /// How long what was allowed outlives the caller's credential or permission.
+    pub outlive: Duration,
     pub(crate) places: Places,
 }
 
@@ -145,6 +147,7 @@ impl Config {
         let access = section("access", &["dir", "models", "broken_manifests", "shadow"]);
         let ledger = section("ledger", LEDGER_KEYS);
         let revocations = section("revocations", &["file"]);
+        let limits = section("limits", &["outlive"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
         };
@@ -185,6 +188,7 @@ impl Config {
             surface_files: surface_files(top, base),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
             max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
+            outlive: limits.and_then(|it| it.time("outlive")).unwrap_or(OUTLIVE),
             environment,
             places: Places {
                 access: place(access, "dir"),
@@ -442,6 +446,7 @@ const KEYS: &[&str] = &[
     "public_origin",
     "max_connections",
     "max_requests",
+    "limits",
     "issuer",
     "access",
     "ledger",
@@ -462,5 +467,7 @@ const DURABILITIES: [(&str, Durability); 3] = [
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Each takes a file descriptor and, idle, some 10 KiB.
 const MAX_CONNECTIONS: usize = 10_000;
+/// Long enough for most answers that began in time.
+const OUTLIVE: Duration = Duration::from_secs(60);
 /// Each may hold a body of 8 MiB until it is forwarded.
 const MAX_REQUESTS: usize = 2_048;
