@@ -118,7 +118,7 @@ pub(crate) fn about(
         promoted: about_it.collect(),
         environments: kept.environments,
     });
-    compile(documents, program.issuers, &kept, Problems::default())
+    compile(documents, false, program, &kept, Problems::default())
 }
 
 /// Reads the files of the cases in a directory.

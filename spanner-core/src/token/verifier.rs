@@ -250,7 +250,8 @@ impl TokenVerifier {
             let key = key.id.clone();
             credential(rules, token, &claims, &times, key, Freshness::Fresh).ok()
         });
-        let caller = read.and_then(|read| identity::caller(rules, &claims, read).ok());
+        let signed_in = times.and_then(|times| times.signed_in);
+        let caller = read.and_then(|read| identity::caller(rules, &claims, read, signed_in).ok());
         Some(GenuineToken {
             obstacle: Obstacle::Genuine {
                 fault,

@@ -241,6 +241,7 @@ impl Bearer {
                 let vouched = Held {
                     bearer: self.clone(),
                     headers,
+                    peer,
                 };
                 parts.extensions.insert(Vouched(Arc::new(vouched)));
                 Ok(caller)
@@ -376,6 +377,7 @@ impl Bearer {
 struct Held {
     bearer: Bearer,
     headers: Headers,
+    peer: Option<IpAddr>,
 }
 
 impl Held {
@@ -385,7 +387,8 @@ impl Held {
         let shared = &self.bearer.shared;
         let credentials = self.headers.credentials(shared.proofs.is_some())?;
         let epoch = shared.revocations.epoch();
-        match self.bearer.token(credentials.token, epoch, now).await {
+        let token = credentials.token;
+        match self.bearer.token(token, epoch, self.peer, now).await {
             Err(Refusal::Credential(Obstacle::Token(
                 TokenFault::Expired | TokenFault::Lifetime,
             ))) => Ok(()),

@@ -115,7 +115,7 @@ pub(super) fn answer(
 
 /// What the body of a refusal says.
 pub(super) fn text(refusal: &Refusal, dialect: Dialect, id: Option<RecordId>) -> Bytes {
-    http(&refusal.notice(), dialect, id).into_body()
+    http(&refusal.notice(), dialect, false, id).into_body()
 }
 
 /// The trailers that end a gRPC stream of which a later message was refused, or that may not

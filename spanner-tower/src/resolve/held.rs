@@ -166,6 +166,11 @@ impl Held {
         self.length == 0
     }
 
+    /// Keeps nothing of it.
+    pub(super) fn clear(&mut self) {
+        while self.pop().is_some() {}
+    }
+
     /// The first piece, which is kept no longer.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         if self.pieces.is_empty() {

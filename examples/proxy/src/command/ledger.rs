@@ -267,6 +267,7 @@ impl Ledger {
             Self::Summary(summary) => Some(summary.part()),
             Self::Export(export) => Some(export.part()),
             Self::Verify { .. }
+            | Self::Acknowledge { .. }
             | Self::Prove { .. }
             | Self::Prune { .. }
             | Self::VerifyProof { .. } => None,
