@@ -159,11 +159,7 @@ impl Walk {
             return Err(fault);
         }
         if from < to {
-            self.gaps.push(Missing {
-                from,
-                to: to - 1,
-                acknowledged,
-            });
+            self.gaps.extend(self.lost.missing(from, to));
         }
         self.next = to;
         Ok(())

@@ -18,7 +18,7 @@ use serde_json::Value;
 use spanner_core::RecordId;
 use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
 
-use crate::acknowledge::{is_declared, spans};
+use crate::acknowledge::spans;
 use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
@@ -27,7 +27,7 @@ use crate::evidence::{
 };
 use crate::files::Files;
 use crate::head::Head;
-use crate::lost::{self, Missing};
+use crate::lost::{self, Missing, Span};
 use crate::reader::Reader;
 use crate::recovery::UNCOMPARED;
 use crate::retention::PRUNED;
@@ -362,7 +362,7 @@ struct Check<'a> {
     /// What the last `ledger.pruned` says of it.
     said: Option<String>,
     /// The entries of which an entry says that they are lost.
-    declared: Vec<(u64, u64)>,
+    declared: Vec<Span>,
     /// The first entry, or tile, that does not fit.
     suspect: Option<ReadError>,
 }
@@ -452,12 +452,10 @@ impl<'a> Check<'a> {
         self.found.end = Some(self.walk.next());
         let tail = self.walk.tail();
         self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
-        let gaps = self.walk.gaps();
-        let undeclared = gaps.iter().find(|gap| !is_declared(&self.declared, gap));
-        if let Some(gap) = undeclared {
-            return Err(lost::undeclared(gap));
+        if let Some(fault) = lost::undeclared(self.walk.gaps(), &self.declared) {
+            return Err(fault);
         }
-        self.found.missing = gaps.to_vec();
+        self.found.missing = self.walk.gaps().to_vec();
         Ok(())
     }
 

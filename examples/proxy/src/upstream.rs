@@ -58,6 +58,8 @@ pin_project! {
         #[pin]
         body: Either<Incoming, Full<Bytes>>,
         place: Option<OwnedSemaphorePermit>,
+        // Who is told if it breaks off.
+        shared: Option<Arc<Shared>>,
     }
 }
 
@@ -90,7 +92,10 @@ impl Upstream {
                 if let Some(untold) = self.shared.complaints.settle() {
                     tracing::info!(upstream = %name, untold, "the upstream answers again");
                 }
-                answer
+                answer.map(|body| UpstreamBody {
+                    shared: Some(Arc::clone(&self.shared)),
+                    ..body
+                })
             }
             Err(failure) => {
                 meters::failed(name, failure);
@@ -102,6 +107,7 @@ impl Upstream {
                 answer.map(|text| UpstreamBody {
                     body: Either::Right(text),
                     place: None,
+                    shared: None,
                 })
             }
         }
@@ -157,6 +163,7 @@ impl Shared {
         let mut response = response.map(|body| UpstreamBody {
             body: Either::Left(body),
             place: Some(place),
+            shared: None,
         });
         headers::to_caller(response.headers_mut());
         Ok(response)
@@ -187,6 +194,7 @@ impl Shared {
         let body = UpstreamBody {
             body: nothing,
             place: None,
+            shared: None,
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -261,7 +269,13 @@ impl Body for UpstreamBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let polled = this.body.poll_frame(cx);
+        if let (Poll::Ready(Some(Err(error))), Some(shared)) = (&polled, this.shared.as_ref()) {
+            let cause = chain(&**error);
+            shared.complain(Failure::Broken, "the answer broke off in its middle", cause);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

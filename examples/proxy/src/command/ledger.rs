@@ -25,6 +25,7 @@ use spanner_ledger::{
 };
 
 use super::{Stop, chain};
+use crate::load::no_directory;
 use crate::words;
 
 /// What to do with a ledger.
@@ -569,6 +570,9 @@ fn acknowledge(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Stop> {
+    if let Some(what) = no_directory(dir) {
+        return Err(format!("{what}; name the ledger's directory").into());
+    }
     let mut builder = spanner_ledger::Ledger::builder(dir);
     if let Some(note) = note.or_else(|| CheckpointNote::beside(dir)) {
         builder = builder.note(note);

@@ -55,9 +55,7 @@ Environment:
             own if nothing is said; `warn` for everything else), `error`, `warn`, `debug`, `trace`
             or `off`, for all of it or by part, the last one that fits counts:
             `RUST_LOG=info,spanner_ledger=debug,spanner_tower=debug,hyper=off`.
-            Causes of failures are logged without it; tokens and bodies never are.
-  HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-            The way to identity providers and to receivers of records over HTTP, not to upstreams.";
+            Causes of failures are logged without it; tokens and bodies never are.";
 
 /// What to do; serve, if nothing else is said.
 #[derive(Debug, Subcommand)]

@@ -16,6 +16,7 @@ use toml::{Table, Value};
 use super::fields::{Fields, plain};
 use super::problem::{Place, Problems};
 use super::within;
+use crate::words;
 
 /// One identity provider, as configured.
 #[derive(Clone)]
@@ -45,11 +46,11 @@ impl IssuerConfig {
         let (mut members, mut places) = (Table::new(), HashMap::new());
         for (key, value) in fields.table {
             let key: &str = key.get_ref();
+            let place = fields.page.place(value.span().start);
+            places.insert(key.to_owned(), place);
             if key == "name" {
                 continue;
             }
-            let place = fields.page.place(value.span().start);
-            places.insert(key.to_owned(), place);
             let (name, value) = translated(key, plain(value.get_ref()), base);
             members.insert(name, value);
         }
@@ -150,6 +151,7 @@ impl IssuerConfig {
                         }
                     }
                 }
+                IssuerProblem::Alias { .. } => self.note(&mut problems, "name", problem),
                 IssuerProblem::Keys { .. } => self.note(&mut problems, "jwks_file", problem),
                 other => self.note(&mut problems, "issuer", other),
             }
@@ -162,7 +164,7 @@ impl IssuerConfig {
         let renamed = RENAMED.iter().find(|(_, theirs)| *theirs == member);
         let key = renamed.map_or(member, |(ours, _)| ours);
         let place = self.places.get(key).copied().unwrap_or(self.place);
-        let what = what.to_string();
+        let what = words::plain(&what.to_string());
         // It says itself whose it is, by one name or another.
         let what = match what.strip_prefix("issuer `") {
             Some(rest) => rest.split_once("`: ").map_or(rest, |(_, rest)| rest),

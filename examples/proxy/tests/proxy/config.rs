@@ -304,7 +304,7 @@ url = "http://127.0.0.1:9000"
         "8:74: `required` must be `true` or `false`, not a value of type string; ",
         "9:5: the key `url` is missing; add `url = ",
         "9:23: unknown key `file`; ",
-        "10:13: `https://me@witness.example.com/` is no address of a server; ",
+        "10:13: `https://\u{2026}@witness.example.com/` is no address of a server; ",
         "10:61: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
     ];
     check(text, &expected).await;
