@@ -68,21 +68,24 @@ impl Builder {
         }
         let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
         match disk {
-            Some(disk) => self.acknowledge_in(Arc::new(disk), reason),
+            Some(disk) => {
+                let files: Arc<dyn Files> = Arc::new(disk);
+                self.acknowledge_in(&files, reason)
+            }
             None => Err(OpenError::Locked { dir: self.dir }.into()),
         }
     }
 
     pub(crate) fn acknowledge_in(
         mut self,
-        files: Arc<dyn Files>,
+        files: &Arc<dyn Files>,
         reason: &str,
     ) -> Result<Acknowledgment, AcknowledgeError> {
         let mut mending = Mending::default();
-        let read = mending.read(&files);
+        let read = mending.read(files);
         read.map_err(|failure| self.not_recovered(failure))?;
-        let evidence = self.usable_evidence(&files, &mut mending)?;
-        let superseded = superseded(&files, &evidence);
+        let evidence = self.usable_evidence(files, &mut mending)?;
+        let superseded = superseded(files, &evidence);
         let superseded = superseded.map_err(|fault| self.not_recovered(Failure::Read(fault)))?;
         let next = mending.end.max(evidence.signed());
         if next > mending.end {
@@ -98,7 +101,7 @@ impl Builder {
             superseded,
             sequence: next,
         };
-        self.carry_out(&files, &mending, &done, reason)
+        self.carry_out(files, &mending, &done, reason)
             .map_err(|source| self.failed(source))?;
         Ok(done)
     }

@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
-    Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
-    key_in, key_of, keys_in, newest,
+    Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress,
+    SharedProgress, SigningKey, key_in, key_of, keys_in, newest,
 };
 use crate::files::Files;
 use crate::files::disk::Disk;
@@ -28,8 +28,8 @@ use crate::log::{Log, SegmentSize};
 use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Opened, Recovery, recover};
-use crate::seen::Seen;
 use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
+use crate::seen::Seen;
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -500,7 +500,8 @@ impl Builder {
             if let Some(note) = self.note.as_ref().filter(|_| !others.is_empty()) {
                 let others = others.join(", ");
                 tracing::warn!(
-                    ?note, others,
+                    ?note,
+                    others,
                     "a new ledger begins where another one was: nothing of what that recorded, promotions included, counts here"
                 );
             }
@@ -620,7 +621,11 @@ fn strangers(evidence: &Evidence) -> Vec<String> {
     let name = |note: &String| {
         let mut lines = note.lines();
         let (origin, size) = (lines.next().unwrap_or_default(), lines.next());
-        format!("`{}` with {} entries", origin.escape_debug(), size.unwrap_or("?").escape_debug())
+        format!(
+            "`{}` with {} entries",
+            origin.escape_debug(),
+            size.unwrap_or("?").escape_debug()
+        )
     };
     evidence.strangers.iter().map(name).collect()
 }

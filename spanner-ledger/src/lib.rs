@@ -90,8 +90,8 @@ pub use error::{CloseError, OpenError, ReadError};
 #[cfg(feature = "http")]
 pub use evidence::CheckpointHttp;
 pub use evidence::{
-    Checkpoint, CheckpointError, CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout, Checkpoints,
-    Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
+    Checkpoint, CheckpointError, CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout,
+    Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};

@@ -120,7 +120,10 @@ impl Lost {
     /// Whether all entries from one up to another are lost.
     pub(crate) fn covers(&self, from: u64, end: u64) -> bool {
         match from == end {
-            true => self.0.iter().any(|span| (span.from..=span.end).contains(&from)),
+            true => self
+                .0
+                .iter()
+                .any(|span| (span.from..=span.end).contains(&from)),
             false => Span { from, end }.without(&self.0).is_empty(),
         }
     }

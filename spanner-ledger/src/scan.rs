@@ -181,11 +181,7 @@ impl Walk {
         Self::begun_from(files, sequence, true)
     }
 
-    fn begun_from(
-        files: Arc<dyn Files>,
-        sequence: u64,
-        partial: bool,
-    ) -> Result<Self, ReadError> {
+    fn begun_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
         let names = names(&*files)?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         if pruned.is_some_and(|pruned| sequence < pruned) {
@@ -333,8 +329,9 @@ impl Walk {
     pub(crate) fn missing_of(&self, signed: u64) -> Vec<Missing> {
         let mut missing = self.gaps.clone();
         if self.next < signed {
+            let behind = missing.pop_if(|last| !last.acknowledged && last.to + 1 == self.next);
             missing.push(Missing {
-                from: self.next,
+                from: behind.map_or(self.next, |last| last.from),
                 to: signed - 1,
                 acknowledged: false,
             });

@@ -17,7 +17,9 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn of(files: &dyn Files) -> Result<Self, ReadError> {
-        let names = files.names().map_err(|source| failed(&files.place(), source))?;
+        let names = files
+            .names()
+            .map_err(|source| failed(&files.place(), source))?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         let pruned = pruned.unwrap_or(0);
         let mut segments = BTreeMap::new();
@@ -34,7 +36,9 @@ impl Seen {
 
     /// Holds what is there now against what was; on a fault what was there is still expected.
     pub(crate) fn look(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
-        files.inspect().map_err(|source| failed(&files.place(), source))?;
+        files
+            .inspect()
+            .map_err(|source| failed(&files.place(), source))?;
         let mut now = Self::of(files)?;
         if self.compare(&now, written).is_err() {
             // Segments are pruned while they are listed: only what is so twice is so.

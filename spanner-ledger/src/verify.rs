@@ -5,6 +5,8 @@
 //! 2. What is found is told apart ([`Verdict`]): a benign end of a crash, damage by accident,
 //!    entries changed by somebody, a cut end, another history.
 //! 3. Gaps and open decisions are counted. They are what happened, not a fault of the ledger.
+//! 4. Entries whose loss was acknowledged stay missing ([`Verdict::Acknowledged`]), if an entry
+//!    under the tree says so; of the rest nothing else is forgiven.
 //!
 //! # Caveats
 //! Without a key from elsewhere, and without a checkpoint from elsewhere, a ledger is compared
@@ -22,8 +24,8 @@ use crate::acknowledge::spans;
 use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
-    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, keys_in,
-    empty_leaf, leaf, newest, tiles,
+    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, empty_leaf,
+    keys_in, leaf, newest, tiles,
 };
 use crate::files::Files;
 use crate::head::Head;

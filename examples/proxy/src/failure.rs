@@ -56,7 +56,12 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> &'static str {
         if says.starts_with("dns error") {
             return "name not resolved (DNS)";
         }
-        let tls = ["certificate", "corrupt message", "peer is incompatible", "received fatal alert"];
+        let tls = [
+            "certificate",
+            "corrupt message",
+            "peer is incompatible",
+            "received fatal alert",
+        ];
         if tls.iter().any(|word| says.contains(word)) {
             return "TLS failed";
         }
@@ -105,7 +110,12 @@ impl Complaints {
         }
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         // Told again soon, so that what comes and goes does not fill the log either.
-        Some(reasons.values_mut().map(|(_, untold)| std::mem::take(untold)).sum())
+        Some(
+            reasons
+                .values_mut()
+                .map(|(_, untold)| std::mem::take(untold))
+                .sum(),
+        )
     }
 }
 
@@ -209,8 +219,14 @@ mod tests {
     #[test]
     fn each_cause_has_its_word() {
         let rows: [(Box<dyn Error + Send + Sync>, &str); 6] = [
-            (Box::new(io::Error::from(ErrorKind::ConnectionRefused)), "connection refused"),
-            (Box::new(io::Error::from(ErrorKind::TimedOut)), "connection timed out"),
+            (
+                Box::new(io::Error::from(ErrorKind::ConnectionRefused)),
+                "connection refused",
+            ),
+            (
+                Box::new(io::Error::from(ErrorKind::TimedOut)),
+                "connection timed out",
+            ),
             ("dns error".into(), "name not resolved (DNS)"),
             (
                 Box::new(io::Error::new(

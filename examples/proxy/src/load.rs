@@ -357,7 +357,9 @@ pub(crate) fn no_directory(path: &Path) -> Option<String> {
 pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
     let is_whole = file == "."
         || Path::new(file) == dir
-        || models.iter().any(|models| Path::new(file).starts_with(models));
+        || models
+            .iter()
+            .any(|models| Path::new(file).starts_with(models));
     match (is_whole, file) {
         (true, ".") => dir.display().to_string(),
         (true, _) => file.to_owned(),
@@ -435,7 +437,11 @@ fn check_ledger(config: &Config, problems: &mut Problems) {
 pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
     let advice = match error {
         OpenError::Damaged { dir, source } => {
-            let what = format!("the ledger in `{}` is damaged: {}", dir.display(), chain(source));
+            let what = format!(
+                "the ledger in `{}` is damaged: {}",
+                dir.display(),
+                chain(source)
+            );
             let dir = words::line(&dir.display().to_string());
             let advice = format!(
                 "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"

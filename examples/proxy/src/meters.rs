@@ -57,7 +57,9 @@ pub(crate) fn without_names(page: &str) -> String {
     for line in page.lines() {
         if line.is_empty() || line.starts_with('#') {
             flush(&mut family, &mut out);
-            let kind = line.strip_prefix("# TYPE ").and_then(|it| it.rsplit(' ').next());
+            let kind = line
+                .strip_prefix("# TYPE ")
+                .and_then(|it| it.rsplit(' ').next());
             adds = kind.map_or(adds, |kind| kind != "gauge");
             out.push_str(line);
             out.push('\n');

@@ -43,7 +43,10 @@ pub struct Service {
 #[non_exhaustive]
 pub enum ServiceError {
     /// Nobody could come in at an address.
-    #[error("`{key} = \"{address}\"` cannot be listened at: {source}; {}", listen_advice(source))]
+    #[error(
+        "`{key} = \"{address}\"` cannot be listened at: {source}; {}",
+        listen_advice(source)
+    )]
     Listen {
         /// The key of the configuration that names it.
         key: &'static str,

@@ -27,8 +27,8 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::client::{Client, ClientError, is_callers};
-use crate::config::UpstreamConfig;
 use crate::command::chain;
+use crate::config::UpstreamConfig;
 use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
 use crate::meters;
@@ -124,7 +124,11 @@ impl Shared {
             let wait = self.config.connect_timeout;
             let most = self.config.max_requests;
             let cause = format!("{most} requests are under way, and none ended within {wait:?}");
-            self.complain(*failure, "as many requests as `max_requests` allows", cause);
+            self.complain(
+                *failure,
+                "as many requests as `max_requests` allows",
+                &cause,
+            );
         })?;
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
@@ -140,11 +144,15 @@ impl Shared {
         let response = match answered.await {
             Err(_) => {
                 let cause = format!("nothing came within {:?}", self.config.response_timeout);
-                self.complain(Failure::TimedOut, "no answer within `response_timeout`", cause);
+                self.complain(
+                    Failure::TimedOut,
+                    "no answer within `response_timeout`",
+                    &cause,
+                );
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
-                self.complain(Failure::Unreachable, cause(&error), chain(&error));
+                self.complain(Failure::Unreachable, cause(&error), &chain(&error));
                 return Err(Failure::Unreachable);
             }
             Ok(Err(error)) if is_callers(&error) => {
@@ -152,7 +160,7 @@ impl Shared {
                 return Err(Failure::CallerLeft);
             }
             Ok(Err(error)) => {
-                self.complain(Failure::Broken, "the answer broke off", chain(&error));
+                self.complain(Failure::Broken, "the answer broke off", &chain(&error));
                 return Err(Failure::Broken);
             }
             Ok(Ok(response)) => response,
@@ -200,7 +208,7 @@ impl Shared {
     }
 
     /// Logs why there is no answer, unless that was just said.
-    fn complain(&self, failure: Failure, reason: &'static str, cause: String) {
+    fn complain(&self, failure: Failure, reason: &'static str, cause: &str) {
         if let Some(untold) = self.complaints.tell(reason) {
             tracing::warn!(
                 upstream = %self.name, failure = failure.as_str(), reason, cause, untold, "no answer"
@@ -273,7 +281,11 @@ impl Body for UpstreamBody {
         let polled = this.body.poll_frame(cx);
         if let (Poll::Ready(Some(Err(error))), Some(shared)) = (&polled, this.shared.as_ref()) {
             let cause = chain(&**error);
-            shared.complain(Failure::Broken, "the answer broke off in its middle", cause);
+            shared.complain(
+                Failure::Broken,
+                "the answer broke off in its middle",
+                &cause,
+            );
         }
         polled
     }

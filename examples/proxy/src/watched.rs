@@ -87,9 +87,8 @@ impl Watched {
         let signed = self.ledger.checkpoint().map_or(0, |it| it.size());
         gauge!("spanner_ledger_entries").set(self.ledger.written() as f64);
         gauge!("spanner_ledger_signed_entries").set(signed as f64);
-        let failing = self.ledger.is_full()
-            || self.state.failing.load(Ordering::Relaxed)
-            || self.is_gone();
+        let failing =
+            self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed) || self.is_gone();
         gauge!("spanner_ledger_failing").set(f64::from(u8::from(failing)));
     }
 

@@ -17,8 +17,10 @@ pub(crate) fn lines(text: &str) -> String {
 /// A text from which an address is to be made, and cannot be: whatever stands before an `@` may
 /// be a secret.
 pub(crate) fn address(text: &str) -> Cow<'_, str> {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     match text.rsplit_once('@') {
-        Some((_, host)) => Cow::Owned(format!("{HIDDEN}@{host}")),
+        Some((_, host)) if scheme.is_empty() => Cow::Owned(format!("{HIDDEN}@{host}")),
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{HIDDEN}@{host}")),
         None => Cow::Borrowed(text),
     }
 }
@@ -26,11 +28,13 @@ pub(crate) fn address(text: &str) -> Cow<'_, str> {
 /// What a parser of TOML says, in the words of the format rather than of the program, and the
 /// place in the file if it names one.
 pub(crate) fn parsed(text: &str) -> (Option<(usize, usize)>, String) {
-    let place = text.split_once("TOML parse error at line ").and_then(|(_, rest)| {
-        let (line, rest) = rest.split_once(", column ")?;
-        let (column, _) = rest.split_once('\n')?;
-        Some((line.parse().ok()?, column.parse().ok()?))
-    });
+    let place = text
+        .split_once("TOML parse error at line ")
+        .and_then(|(_, rest)| {
+            let (line, rest) = rest.split_once(", column ")?;
+            let (column, _) = rest.split_once('\n')?;
+            Some((line.parse().ok()?, column.parse().ok()?))
+        });
     // Between the place and the reason it shows the line of the file.
     let reason = match place {
         Some(_) => text.trim_end().rsplit('\n').next().unwrap_or(text),
@@ -53,9 +57,16 @@ pub(crate) fn plain(text: &str) -> String {
     ] {
         out = out.replace(theirs, ours);
     }
-    for word in ["expected struct ", "expected enum ", "expected tuple struct ", "expected newtype struct "] {
+    for word in [
+        "expected struct ",
+        "expected enum ",
+        "expected tuple struct ",
+        "expected newtype struct ",
+    ] {
         while let Some((before, after)) = out.split_once(word) {
-            let end = after.find(|c: char| !c.is_alphanumeric()).unwrap_or(after.len());
+            let end = after
+                .find(|c: char| !c.is_alphanumeric())
+                .unwrap_or(after.len());
             let rest = after.get(end..).unwrap_or_default();
             out = format!("{before}expected a table{rest}");
         }
@@ -79,7 +90,10 @@ pub(crate) fn unreadable(path: &std::path::Path, fault: &std::io::Error) -> (Str
         ErrorKind::InvalidData => "it is not UTF-8".to_owned(),
         _ => fault.to_string(),
     };
-    (format!("`{}` cannot be read: {why}", path.display()), advice)
+    (
+        format!("`{}` cannot be read: {why}", path.display()),
+        advice,
+    )
 }
 
 fn shown(text: &str, keep_lines: bool) -> String {
@@ -159,20 +173,27 @@ mod tests {
     #[test]
     fn addresses_keep_their_secrets() {
         for (text, expected) in [
-            ("`http://models.example.com:9000/v1` is fine", "`http://models.example.com:9000/v1` is fine"),
+            (
+                "`http://models.example.com:9000/v1` is fine",
+                "`http://models.example.com:9000/v1` is fine",
+            ),
             ("`https://user:pass@host/a`", "`https://\u{2026}@host/a`"),
             ("https://user:p@ss@host:1/a", "https://\u{2026}@host:1/a"),
             ("https://user:pa/ss@host/a", "https://\u{2026}@host/a"),
             ("https://user:pa?ss@host/a", "https://\u{2026}@host/a"),
             ("https://token@host", "https://\u{2026}@host"),
             ("(https://host/a?key=secret)", "(https://host/a?\u{2026}"),
-            ("a https://h/x@1 b http://u:p@h c", "a https://h/x@1 b http://\u{2026}@h c"),
+            (
+                "a https://h/x@1 b http://u:p@h c",
+                "a https://h/x@1 b http://\u{2026}@h c",
+            ),
             ("https://[::1]:8080/x@y", "https://[::1]:8080/x@y"),
             ("user:corp/ann@example.com", "user:corp/ann@example.com"),
         ] {
             assert_eq!(line(text), expected);
         }
         assert_eq!(address("user:pass@host:9000"), "\u{2026}@host:9000");
+        assert_eq!(address("ftp://user:pa/ss@host"), "ftp://\u{2026}@host");
         assert_eq!(address("host:9000"), "host:9000");
     }
 
@@ -184,7 +205,10 @@ mod tests {
         assert_eq!(place, Some((2, 8)));
         assert_eq!(what, "wrong type: integer `7`, expected a string");
         let (place, what) = parsed("invalid type: integer `7`, expected struct Asked");
-        assert_eq!((place, &*what), (None, "wrong type: integer `7`, expected a table"));
+        assert_eq!(
+            (place, &*what),
+            (None, "wrong type: integer `7`, expected a table")
+        );
         assert_eq!(
             plain("unknown field `x`, expected one of `at`, `as`"),
             "unknown key `x`, expected one of `at`, `as`"

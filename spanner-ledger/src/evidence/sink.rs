@@ -154,7 +154,8 @@ impl CheckpointNote {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let mut text = Vec::new();
-        file.take(MAX_NOTES * MAX_NOTE_BYTES).read_to_end(&mut text)?;
+        file.take(MAX_NOTES * MAX_NOTE_BYTES)
+            .read_to_end(&mut text)?;
         let whole = whole(&text);
         let notes = Notes::of(text.get(..whole).unwrap_or_default());
         Ok(notes.flatten().collect())
@@ -168,7 +169,11 @@ impl CheckpointNote {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            let unfollowed = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            options.mode(0o600).custom_flags(unfollowed);
+        }
         let mut file = options.open(&new)?;
         for note in notes {
             file.write_all(format!("{note}\n").as_bytes())?;
@@ -332,7 +337,10 @@ mod tests {
         for (key, size) in [(&other, 9), (&key, 1), (&key, 2)] {
             note.ship(&sign(key, size)).unwrap();
         }
-        let expected = [sign(&other, 9).note().to_owned(), sign(&key, 2).note().to_owned()];
+        let expected = [
+            sign(&other, 9).note().to_owned(),
+            sign(&key, 2).note().to_owned(),
+        ];
         assert_eq!(note.notes().unwrap(), expected);
         // What a crash left of one is not read, and is in nobody's way.
         fs::write(&path, &expected[1].as_bytes()[..40]).unwrap();

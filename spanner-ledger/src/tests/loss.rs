@@ -34,6 +34,10 @@ fn firsts(sim: &Sim) -> Vec<u64> {
     firsts
 }
 
+fn files(sim: &Sim) -> Arc<dyn Files> {
+    Arc::new(sim.clone())
+}
+
 fn end(sim: &Sim) -> u64 {
     reader(sim).verify().end.unwrap()
 }
@@ -42,9 +46,13 @@ fn spans(missing: &[Missing]) -> Vec<(u64, u64)> {
     missing.iter().map(|it| (it.from, it.to)).collect()
 }
 
-/// What is done, and the entries that are gone after it.
-fn harms() -> Vec<(&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>)> {
-    let names = ["first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage"];
+/// What is done to a ledger, with the checkpoints that it shipped, and the entries that are gone.
+type Harmed = (&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>);
+
+fn harms() -> Vec<Harmed> {
+    let names = [
+        "first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage", "copy",
+    ];
     let harm = |name: &'static str| {
         let (sim, shipped) = closed();
         let (firsts, end) = (firsts(&sim), end(&sim));
@@ -84,8 +92,15 @@ fn harms() -> Vec<(&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>)> {
                 sim.harm(&segment(1), |bytes| bytes[0] ^= 1);
                 vec![(firsts[1], firsts[2] - 1)]
             }
-            _ => {
+            "garbage" => {
                 sim.harm(&segment(1), |bytes| bytes.extend([7; 40]));
+                Vec::new()
+            }
+            _ => {
+                let (mut copy, name) = (Vec::new(), segment_name(firsts[1] + 1));
+                sim.harm(&segment(1), |bytes| copy.clone_from(bytes));
+                drop(sim.create(&name).unwrap());
+                sim.harm(&name, |bytes| *bytes = copy);
                 Vec::new()
             }
         };
@@ -122,8 +137,11 @@ fn what_is_left_is_read_and_what_is_missing_is_told() {
 fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
     for (name, sim, shipped, gone) in harms() {
         let damaged = open(options(), &sim).map(drop);
-        assert!(matches!(damaged, Err(OpenError::Damaged { .. })), "{name}: {damaged:?}");
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "the disk was changed");
+        assert!(
+            matches!(damaged, Err(OpenError::Damaged { .. })),
+            "{name}: {damaged:?}"
+        );
+        let done = options().acknowledge_in(&files(&sim), "the disk was changed");
         let done = done.unwrap();
         assert_eq!(spans(&done.missing), gone, "{name}");
         let service = Service::open(&sim).unwrap();
@@ -152,8 +170,11 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
         let lost: Vec<[u64; 2]> = serde_json::from_value(body["lost"].clone()).unwrap();
         let lost: Vec<(u64, u64)> = lost.iter().map(|[from, to]| (*from, *to)).collect();
         assert_eq!(lost, gone, "{name}");
-        let again = options().acknowledge_in(Arc::new(sim.clone()), "again");
-        assert!(matches!(again, Err(AcknowledgeError::Nothing)), "{name}: {again:?}");
+        let again = options().acknowledge_in(&files(&sim), "again");
+        assert!(
+            matches!(again, Err(AcknowledgeError::Nothing)),
+            "{name}: {again:?}"
+        );
         // What was proved before the loss is proved still, by the tree.
         let last = reader(&sim).checkpoint().unwrap().unwrap();
         for from in &shipped {
@@ -169,7 +190,7 @@ fn a_later_loss_is_one_more_and_needs_its_own_word() {
     for at in [1, 2] {
         sim.remove(&segment_name(all[at])).unwrap();
         assert!(open(options(), &sim).is_err(), "{at}");
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "lost").unwrap();
+        let done = options().acknowledge_in(&files(&sim), "lost").unwrap();
         assert_eq!(spans(&done.missing), [(all[at], all[at + 1] - 1)], "{at}");
         open(options(), &sim).unwrap().close().unwrap();
     }
@@ -187,10 +208,13 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
     let list = format!("[{{\"from\":{},\"end\":{}}}]", all[1], all[2]);
     sim.harm("lost", |bytes| bytes.extend(list.as_bytes()));
     let opened = open(options(), &sim).map(drop);
-    assert!(matches!(opened, Err(OpenError::Damaged { .. })), "{opened:?}");
+    assert!(
+        matches!(opened, Err(OpenError::Damaged { .. })),
+        "{opened:?}"
+    );
     assert_eq!(reader(&sim).verify().verdict, Verdict::Missing);
     // Whoever means it can say so.
-    options().acknowledge_in(Arc::new(sim.clone()), "lost").unwrap();
+    options().acknowledge_in(&files(&sim), "lost").unwrap();
     open(options(), &sim).unwrap().close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Acknowledged);
     sim.harm("lost", Vec::clear);
@@ -204,7 +228,7 @@ fn what_was_changed_is_no_loss() {
     edit(&sim, &segment_name(last), |entries| {
         entries[0] = br#"{"kind":"event","time":"2026-01-01T00:00:00Z","event":"x"}"#.to_vec();
     });
-    let refused = options().acknowledge_in(Arc::new(sim.clone()), "changed");
+    let refused = options().acknowledge_in(&files(&sim), "changed");
     let Err(AcknowledgeError::Open(OpenError::Damaged { source, .. })) = refused else {
         panic!("{refused:?}");
     };
@@ -216,7 +240,7 @@ fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     let (sim, _) = closed();
     for sim in [sim, Sim::default()] {
         let before = entries(&sim).len();
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "nothing");
+        let done = options().acknowledge_in(&files(&sim), "nothing");
         assert!(matches!(done, Err(AcknowledgeError::Nothing)), "{done:?}");
         assert_eq!(entries(&sim).len(), before);
     }
@@ -241,7 +265,11 @@ fn opened_with(builder: Builder, sim: &Sim) -> Result<(), OpenError> {
 fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
-    for evidence in [&["checkpoint"][..], &["checkpoint", "vkey"], &["checkpoint", "vkey", "key"]] {
+    for evidence in [
+        &["checkpoint"][..],
+        &["checkpoint", "vkey"],
+        &["checkpoint", "vkey", "key"],
+    ] {
         let _ = std::fs::remove_file(&path);
         let sim = noted(&path);
         assert!(opened_with(options().note(&path), &sim).is_ok());
@@ -252,8 +280,11 @@ fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
             sim.remove(name).unwrap();
         }
         let refused = opened_with(options().note(&path), &sim);
-        assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{evidence:?}: {refused:?}");
-        let done = options().note(&path).acknowledge_in(Arc::new(sim.clone()), "cut");
+        assert!(
+            matches!(refused, Err(OpenError::Damaged { .. })),
+            "{evidence:?}: {refused:?}"
+        );
+        let done = options().note(&path).acknowledge_in(&files(&sim), "cut");
         let done = done.unwrap();
         assert_eq!(done.superseded.len(), 1, "{evidence:?}");
         opened_with(options().note(&path), &sim).unwrap();
@@ -279,7 +310,9 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
         panic!("{refused:?}");
     };
     assert!(matches!(source, ReadError::Cut { .. }), "{source:?}");
-    let done = options().note(&path).acknowledge_in(Arc::new(copy.clone()), "restored");
+    let done = options()
+        .note(&path)
+        .acknowledge_in(&files(&copy), "restored");
     // The numbers of what is gone are not used again.
     assert_eq!(spans(&done.unwrap().missing), [(before, after - 1)]);
     opened_with(options().note(&path), &copy).unwrap();
@@ -335,10 +368,15 @@ fn notices_what_vanishes_while_it_is_written() {
             std::fs::rename(dir.join(name), dir.join(name).with_extension("old"))
         }),
         ("cut", |dir, name| {
-            std::fs::OpenOptions::new().write(true).open(dir.join(name))?.set_len(80)
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(dir.join(name))?
+                .set_len(80)
         }),
         ("directory removed", |dir, _| std::fs::remove_dir_all(dir)),
-        ("directory renamed", |dir, _| std::fs::rename(dir, dir.with_extension("old"))),
+        ("directory renamed", |dir, _| {
+            std::fs::rename(dir, dir.with_extension("old"))
+        }),
     ];
     for (row, (name, harm)) in rows.into_iter().enumerate() {
         for at in [0, 1, 2] {
@@ -363,7 +401,10 @@ fn notices_what_vanishes_while_it_is_written() {
             harm(&place, &segment_name(firsts[at])).unwrap();
             let fault = ledger.inspect().unwrap_err();
             if name == "removed" {
-                let next = firsts.get(at + 1).copied().unwrap_or(ledger.written());
+                let next = firsts
+                    .get(at + 1)
+                    .copied()
+                    .unwrap_or_else(|| ledger.written());
                 let expected = (firsts[at], next - 1);
                 let ReadError::Missing { from, to, .. } = fault else {
                     panic!("{fault:?}");

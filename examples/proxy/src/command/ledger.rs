@@ -20,8 +20,9 @@ use serde_json::json;
 use spanner_core::RecordId;
 use spanner_core::record::Decision;
 use spanner_ledger::{
-    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
-    Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
+    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
+    Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
+    VerifierKey, table, visible_json,
 };
 
 use super::{Stop, chain};
@@ -467,7 +468,9 @@ fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
     let notes = match notes {
         Some(Ok(notes)) => notes,
         Some(Err(fault)) => {
-            aside(&format!("the note beside the directory cannot be read: {fault}"));
+            aside(&format!(
+                "the note beside the directory cannot be read: {fault}"
+            ));
             Vec::new()
         }
         None => Vec::new(),
@@ -809,7 +812,11 @@ pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
         ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
         _ => format!("`{shown}`: {}", chain(&error)),
     })?;
-    let is_empty = reader.entries()?.next().transpose().is_ok_and(|first| first.is_none());
+    let is_empty = reader
+        .entries()?
+        .next()
+        .transpose()
+        .is_ok_and(|first| first.is_none());
     match is_empty {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),
         false => Ok(reader),

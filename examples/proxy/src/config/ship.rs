@@ -156,7 +156,9 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
     };
     let parts = place.rsplit_once(':');
     let is_host = |host: &str| {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"@/?#[]".contains(c);
         match bare {
             Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),

@@ -107,7 +107,7 @@ environment = "production"
     let found = problems.unwrap_err().to_string();
     for line in [
         "/spanner.toml:2:1: issuer `corp`: ",
-        "/spanner.toml:8:8: `",
+        "/revocations.toml:1:1: ",
         "/broken.toml:1:1: `none` is no dialect",
         "/broken/organization.toml:1:16: `environments` must be ",
     ] {
@@ -267,7 +267,7 @@ stdout = false
         "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "39:8: another `[[ship]]` is called `good` as well; ",
         "46:6: `ca` is for syslog over TLS; ",
-        "51:6: `nowhere.pem`: ",
+        "51:6: `ca`: `",
         "56:6: `ca` is for syslog over TLS; ",
         "64:8: another `[[ship]]` writes to ",
         "68:10: `stdout = false` sends nothing anywhere; ",

@@ -28,7 +28,10 @@ fn is_plain(said: &str) {
     for word in ["()`", "Os {", "kind:", "Err(", "Some(", "struct "] {
         assert!(!said.contains(word), "{word} in {said}");
     }
-    let path = said.split("::").skip(1).find(|rest| rest.starts_with(char::is_alphabetic));
+    let path = said
+        .split("::")
+        .skip(1)
+        .find(|rest| rest.starts_with(char::is_alphabetic));
     assert_eq!(path, None, "{said}");
 }
 
@@ -54,9 +57,15 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
     let rows: Vec<(String, &[&str])> = vec![
         (
             with("[access]\ndir = \"nowhere\"\n"),
-            &["spanner.toml:10:7: there is no directory `", "nowhere`; name the access directory"],
+            &[
+                "spanner.toml:10:7: there is no directory `",
+                "nowhere`; name the access directory",
+            ],
         ),
-        (with("[access]\ndir = \"file\"\n"), &["spanner.toml:10:7: `", "file` is no directory"]),
+        (
+            with("[access]\ndir = \"file\"\n"),
+            &["spanner.toml:10:7: `", "file` is no directory"],
+        ),
         (
             with("[access]\nshadow = \"nowhere\"\n"),
             &["spanner.toml:10:10: there is no directory `"],
@@ -67,7 +76,10 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ),
         (
             with("[revocations]\nfile = \"nowhere\"\n"),
-            &["spanner.toml:10:8: `", "cannot be read: there is no such file; correct its path"],
+            &[
+                "spanner.toml:10:8: `",
+                "cannot be read: there is no such file; correct its path",
+            ],
         ),
         (
             with("[revocations]\nfile = \"folder\"\n"),
@@ -87,17 +99,28 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ),
         (
             issuer("jwks_url = \"http://keys.example.com\""),
-            &["must be https; http is for loopback addresses, with `danger_allow_http_loopback`; correct it"],
+            &[
+                "must be https; http is for loopback addresses, with `danger_allow_http_loopback`; correct it",
+            ],
         ),
-        (issuer("jwks_file = \"nowhere\""), &["issuer `corp`, `jwks_file`: "]),
-        (issuer("shape = \"x\""), &["spanner.toml:6:9: issuer `corp`"]),
+        (
+            issuer("jwks_file = \"nowhere\""),
+            &["issuer `corp`, `jwks_file`: "],
+        ),
+        (
+            issuer("shape = \"x\""),
+            &["spanner.toml:6:9: issuer `corp`"],
+        ),
         (
             upstream("credential = { file = \"nowhere\" }"),
             &["`credential`: `", "there is no such file"],
         ),
         (
             with("[[upstream]]\nsurface = \"surface.toml\"\nurl = \"http://127.0.0.1:9\"\n"),
-            &["surface.toml:1:1: `none` is no dialect", "; correct the surface"],
+            &[
+                "surface.toml:1:1: `none` is no dialect",
+                "; correct the surface",
+            ],
         ),
         (
             with("[[upstream]]\nsurface = \"nowhere.toml\"\nurl = \"http://127.0.0.1:9\"\n"),
@@ -122,9 +145,15 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ),
         (
             with("[ledger]\ndir = \"file\"\n"),
-            &["spanner.toml:10:7: the ledger in `", "it is no directory: name another, or remove it\n"],
+            &[
+                "spanner.toml:10:7: the ledger in `",
+                "it is no directory: name another, or remove it\n",
+            ],
         ),
-        ("\"\\u001b[2J\" = 1\n".to_owned(), &["unknown key `\\u{1b}[2J`"]),
+        (
+            "\"\\u001b[2J\" = 1\n".to_owned(),
+            &["unknown key `\\u{1b}[2J`"],
+        ),
     ];
     for (text, expected) in rows {
         stage.write("spanner.toml", &text);
@@ -134,7 +163,10 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         assert_eq!(output.status.code(), Some(1), "{text}\n{said}");
         is_plain(&said);
         for words in expected {
-            assert!(said.contains(words), "{words} is not in\n{said}\nof\n{text}");
+            assert!(
+                said.contains(words),
+                "{words} is not in\n{said}\nof\n{text}"
+            );
         }
     }
 }
@@ -146,31 +178,51 @@ async fn a_configuration_that_is_no_text_is_told_by_its_place() {
     let good = fs::read(&config).unwrap();
     let check = |name: &str| run(&["check", "--config", stage.path(name).to_str().unwrap()]);
     // What editors of another system write is no fault.
-    let crlf = String::from_utf8(good.clone()).unwrap().replace('\n', "\r\n");
+    let crlf = String::from_utf8(good.clone())
+        .unwrap()
+        .replace('\n', "\r\n");
     fs::write(&config, format!("\u{feff}{crlf}")).unwrap();
-    assert!(check("spanner.toml").status.success(), "{:?}", check("spanner.toml"));
+    assert!(
+        check("spanner.toml").status.success(),
+        "{:?}",
+        check("spanner.toml")
+    );
     let latin = [b"# ok\n# \xe9\n".as_slice(), &good].concat();
     fs::write(&config, latin).unwrap();
     fs::create_dir(stage.path("folder")).unwrap();
     for (name, expected) in [
         ("spanner.toml", "spanner.toml:2:3: `"),
         ("nowhere.toml", "nowhere.toml: `"),
-        ("folder", "it is a directory; name the configuration with `--config`"),
+        (
+            "folder",
+            "it is a directory; name the configuration with `--config`",
+        ),
     ] {
         let output = check(name);
         assert_eq!(output.status.code(), Some(1), "{name}");
-        assert!(said(&output).contains(expected), "{name}: {}", said(&output));
+        assert!(
+            said(&output).contains(expected),
+            "{name}: {}",
+            said(&output)
+        );
         is_plain(&said(&output));
     }
     let shy = run(&["check", "--config", "/no\u{1b}[2Jwhere"]);
     is_plain(&said(&shy));
-    for args in [&["\u{1b}[2J"][..], &["--listen", "\u{1b}[2J"], &["ledger", "show"]] {
+    for args in [
+        &["\u{1b}[2J"][..],
+        &["--listen", "\u{1b}[2J"],
+        &["ledger", "show"],
+    ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         is_plain(&said(&output));
     }
     let help = run(&["--help"]);
-    assert!(help.status.success() && said(&help).contains("RUST_LOG"), "{help:?}");
+    assert!(
+        help.status.success() && said(&help).contains("RUST_LOG"),
+        "{help:?}"
+    );
 }
 
 #[tokio::test]
@@ -178,7 +230,10 @@ async fn no_password_in_an_address_is_shown() {
     let stage = Stage::set().await;
     const SECRET: &str = "hunter2";
     let url = format!("https://user:{SECRET}@host.example.com/base");
-    let (odd, bare) = (format!("https://user:{SECRET}/x@host"), format!("user:{SECRET}@host:1"));
+    let (odd, bare) = (
+        format!("https://user:{SECRET}/x@host"),
+        format!("user:{SECRET}@host:1"),
+    );
     for text in [
         format!("{ISSUER}[[upstream]]\nsurface = \"openai\"\nurl = \"{url}\"\n"),
         format!("{ISSUER}[[upstream]]\nsurface = \"openai\"\nurl = \"{odd}\"\n"),
@@ -192,8 +247,13 @@ async fn no_password_in_an_address_is_shown() {
         format!("public_origin = \"{url}\"\n{ISSUER}{UPSTREAM}"),
         format!("listen = \"{url}\"\n{ISSUER}{UPSTREAM}"),
         format!("{ISSUER}jwks_url = \"{url}\"\n{UPSTREAM}"),
-        format!("{}{UPSTREAM}", ISSUER.replace("https://id.example.com", &url)),
-        format!("{ISSUER}introspection = {{ url = \"{url}\", client_id = \"a\", client_secret = \"b\" }}\n{UPSTREAM}"),
+        format!(
+            "{}{UPSTREAM}",
+            ISSUER.replace("https://id.example.com", &url)
+        ),
+        format!(
+            "{ISSUER}introspection = {{ url = \"{url}\", client_id = \"a\", client_secret = \"b\" }}\n{UPSTREAM}"
+        ),
     ] {
         stage.write("spanner.toml", &text);
         let config = stage.path("spanner.toml");
@@ -216,7 +276,10 @@ async fn the_log_says_why_an_upstream_does_not_answer() {
     let plain = plain.url.trim_start_matches("http://").to_owned();
     let rows = [
         (format!("http://{closed}"), "connection refused"),
-        ("http://nobody.invalid:9".to_owned(), "name not resolved (DNS)"),
+        (
+            "http://nobody.invalid:9".to_owned(),
+            "name not resolved (DNS)",
+        ),
         (format!("https://{plain}"), "TLS failed"),
     ];
     for (url, reason) in rows {
@@ -233,13 +296,23 @@ async fn the_log_says_why_an_upstream_does_not_answer() {
         }
         signal(&running.child, "-TERM").await;
         let mut lines = Vec::new();
-        while let Some(line) = timeout(PATIENCE, running.log.next_line()).await.unwrap().unwrap() {
+        while let Some(line) = timeout(PATIENCE, running.log.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+        {
             lines.push(line);
         }
-        let told: Vec<_> = lines.iter().filter(|line| line.contains("no answer")).collect();
+        let told: Vec<_> = lines
+            .iter()
+            .filter(|line| line.contains("no answer"))
+            .collect();
         assert_eq!(told.len(), 1, "{lines:#?}");
         let host = url.split("://").nth(1).unwrap();
-        assert!(told[0].contains(reason) && told[0].contains(host), "{told:?}");
+        assert!(
+            told[0].contains(reason) && told[0].contains(host),
+            "{told:?}"
+        );
         assert!(told[0].contains("WARN"), "{told:?}");
     }
 }
@@ -291,7 +364,10 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
     let verified = run(&["ledger", "verify", &dir, "--json"]);
     assert_eq!(verified.status.code(), Some(1));
     let line: Value = serde_json::from_slice(&verified.stdout).unwrap();
-    assert_eq!((&line["result"], &line["first_bad"]), (&"missing".into(), &from.into()));
+    assert_eq!(
+        (&line["result"], &line["first_bad"]),
+        (&"missing".into(), &from.into())
+    );
     assert_eq!(line["missing"][0]["to"], to);
     // The start names the command that lets it go on.
     let config = stage.path("spanner.toml");
@@ -305,20 +381,35 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
     let done = run(&["ledger", "acknowledge", &dir, "--reason", "the disk failed"]);
-    assert!(done.status.success() && said(&done).contains(&missing), "{done:?}");
+    assert!(
+        done.status.success() && said(&done).contains(&missing),
+        "{done:?}"
+    );
     let again = run(&["ledger", "acknowledge", &dir, "--reason", "again"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     let mut running = start(&stage, &openai("http://127.0.0.1:9")).await;
     signal(&running.child, "-TERM").await;
-    timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+    timeout(PATIENCE, running.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     let shown = run(&["ledger", "show", &dir]);
-    assert!(shown.status.success() && said(&shown).contains("which was acknowledged"), "{shown:?}");
+    assert!(
+        shown.status.success() && said(&shown).contains("which was acknowledged"),
+        "{shown:?}"
+    );
     let history = run(&["ledger", "history", &dir]);
     let told = said(&history);
-    assert!(told.contains("ledger.acknowledged") && told.contains("the disk failed"), "{told}");
+    assert!(
+        told.contains("ledger.acknowledged") && told.contains("the disk failed"),
+        "{told}"
+    );
     let verified = run(&["ledger", "verify", &dir]);
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
-    assert!(said(&verified).starts_with("acknowledged: "), "{verified:?}");
+    assert!(
+        said(&verified).starts_with("acknowledged: "),
+        "{verified:?}"
+    );
 }
 
 #[tokio::test]
@@ -332,14 +423,23 @@ async fn a_cut_end_is_noticed_though_tiles_and_checkpoint_are_gone() {
     let config = stage.path("spanner.toml");
     let refused = run(&["--config", config.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(said(&refused).contains("its end was cut off"), "{refused:?}");
+    assert!(
+        said(&refused).contains("its end was cut off"),
+        "{refused:?}"
+    );
     // Without the note as well nothing can be compared, and that is said.
     fs::remove_file(stage.path("ledger.checkpoint")).unwrap();
     let mut running = start(&stage, &openai("http://127.0.0.1:9")).await;
     signal(&running.child, "-TERM").await;
-    timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+    timeout(PATIENCE, running.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     let verified = said(&run(&["ledger", "verify", &dir]));
-    assert!(verified.contains("there was no checkpoint to compare them with"), "{verified}");
+    assert!(
+        verified.contains("there was no checkpoint to compare them with"),
+        "{verified}"
+    );
 }
 
 #[tokio::test]
@@ -355,11 +455,21 @@ async fn a_removed_lock_lets_no_second_process_in() {
         .unwrap();
     assert_eq!(second.status.code(), Some(1), "{second:?}");
     let said = said(&second);
-    assert!(said.contains("written by somebody else") && said.contains("stop the other"), "{said}");
+    assert!(
+        said.contains("written by somebody else") && said.contains("stop the other"),
+        "{said}"
+    );
     signal(&running.child, "-TERM").await;
-    timeout(PATIENCE, running.child.wait()).await.unwrap().unwrap();
+    timeout(PATIENCE, running.child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     let dir = stage.path("ledger");
-    assert!(run(&["ledger", "verify", dir.to_str().unwrap()]).status.success());
+    assert!(
+        run(&["ledger", "verify", dir.to_str().unwrap()])
+            .status
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -368,7 +478,9 @@ async fn a_wrong_log_filter_is_told_and_a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = stage.configure(&openai("http://127.0.0.1:9"));
-    let text = fs::read_to_string(&config).unwrap().replace("127.0.0.1:0", &address);
+    let text = fs::read_to_string(&config)
+        .unwrap()
+        .replace("127.0.0.1:0", &address);
     fs::write(&config, text).unwrap();
     let mut child = tokio::process::Command::new(binary())
         .arg("--config")
@@ -384,7 +496,13 @@ async fn a_wrong_log_filter_is_told_and_a_taken_port_is_named() {
         said.push_str(&line);
         said.push('\n');
     }
-    assert!(said.contains("`RUST_LOG` cannot be read and does not count"), "{said}");
+    assert!(
+        said.contains("`RUST_LOG` cannot be read and does not count"),
+        "{said}"
+    );
     let named = format!("`listen = \"{address}\"` cannot be listened at");
-    assert!(said.contains(&named) && said.contains("take another port"), "{said}");
+    assert!(
+        said.contains(&named) && said.contains("take another port"),
+        "{said}"
+    );
 }

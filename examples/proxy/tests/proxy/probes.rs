@@ -77,7 +77,10 @@ fn full(url: &str) -> String {
 async fn nobody_learns_names_or_addresses_where_callers_come_in() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let ship = "[[ship]]\nto = \"jsonl\"\nname = \"siem\"\nfile = \"out.jsonl\"\n";
-    let lines = format!("{}[ledger]\ncheckpoints = \"notes\"\n{ship}", openai(&model.url));
+    let lines = format!(
+        "{}[ledger]\ncheckpoints = \"notes\"\n{ship}",
+        openai(&model.url)
+    );
     let service = stage.serve(&lines).await;
     let token = stage.token("alice", &["support"]);
     assert_eq!(ask(chat(&service, &token), prompt()).await.status, 200);
@@ -85,7 +88,15 @@ async fn nobody_learns_names_or_addresses_where_callers_come_in() {
     let (issuer, folder) = (stage.idp.issuer(), stage.folder.path().to_str().unwrap());
     for path in ["/spanner/ready", "/spanner/metrics", "/spanner/live"] {
         let page = get(&service, path).await.body;
-        for name in ["acme/sentiment", address, &issuer, "corp", "siem", folder, "alice"] {
+        for name in [
+            "acme/sentiment",
+            address,
+            issuer,
+            "corp",
+            "siem",
+            folder,
+            "alice",
+        ] {
             assert!(!page.contains(name), "{path} says {name}:\n{page}");
         }
     }
@@ -93,7 +104,10 @@ async fn nobody_learns_names_or_addresses_where_callers_come_in() {
     assert_eq!(ready["issuers"][0]["keys"], "fresh");
     assert_eq!(ready["ship"][0]["state"], "shipping");
     let page = get(&service, "/spanner/metrics").await.body;
-    for line in ["spanner_decisions_total{", "spanner_upstream_seconds_bucket{status=\"2xx\","] {
+    for line in [
+        "spanner_decisions_total{",
+        "spanner_upstream_seconds_bucket{status=\"2xx\",",
+    ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
     service.stop().await.unwrap();

@@ -75,9 +75,7 @@ async fn a_witness_that_is_away_stops_only_those_who_require_it() {
         format!("[ledger]\ncheckpoints = {{ url = \"{url}\", required = true }}\n{upstream}");
     let loaded = Loaded::read(&stage.configure(&lines)).unwrap();
     assert!(Service::start(loaded).await.is_err());
-    let lines = format!(
-        "public_probes = \"full\"\n[ledger]\ncheckpoints = \"{url}\"\n{upstream}"
-    );
+    let lines = format!("public_probes = \"full\"\n[ledger]\ncheckpoints = \"{url}\"\n{upstream}");
     let service = stage.serve(&lines).await;
     let page = crate::support::until(async || {
         let page = crate::support::get(&service, "/spanner/metrics").await.body;
