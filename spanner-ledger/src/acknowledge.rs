@@ -219,6 +219,8 @@ impl Mending {
             match read_header(files, first) {
                 Ok(Some(_)) => {}
                 Err(fault @ ReadError::Io { .. }) => return Err(fault.into()),
+                // Nothing is lost: it is to be given its name again.
+                Err(fault) if is_only_renamed(&fault, &names) => return Err(fault.into()),
                 Ok(None) | Err(_) => self.set_aside(files, &segment_name(first))?,
             }
         }
@@ -247,6 +249,11 @@ impl Mending {
         let missing = self.missing.iter();
         missing.map(|span| span.missing(true)).collect()
     }
+}
+
+/// Whether a segment has lost nothing but its name, which no other has.
+fn is_only_renamed(fault: &ReadError, names: &[String]) -> bool {
+    matches!(fault, ReadError::Misnamed { name, .. } if !names.contains(name))
 }
 
 /// Notes from outside the directory that what is left contradicts.

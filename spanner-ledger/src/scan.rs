@@ -681,7 +681,12 @@ pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header
     let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
         Some(header) if header.first == first => Ok(Some(header)),
-        Some(_) => Err(corrupt(first, 0, first)),
+        Some(header) => Err(ReadError::Misnamed {
+            segment: segment_name(first),
+            sequence: first,
+            holds: header.first,
+            name: segment_name(header.first),
+        }),
         None => {
             source.consume(HEADER_BYTES);
             let rest = source.fill(OVERHEAD + MAX_ENTRY_BYTES)?;

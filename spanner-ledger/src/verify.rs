@@ -124,7 +124,7 @@ impl Verdict {
 
     const fn of(fault: &ReadError) -> Self {
         match fault {
-            ReadError::Corrupt { .. } => Self::Corrupt,
+            ReadError::Corrupt { .. } | ReadError::Misnamed { .. } => Self::Corrupt,
             ReadError::Missing { .. } => Self::Missing,
             ReadError::Tampered { .. } => Self::Tampered,
             ReadError::Cut { .. } => Self::MissingTail,

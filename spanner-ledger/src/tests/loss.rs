@@ -222,6 +222,34 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
 }
 
 #[test]
+fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
+    let (sim, shipped) = closed();
+    let all = firsts(&sim);
+    let (name, other) = (segment_name(all[1]), segment_name(all[1] + 1));
+    sim.rename(&name, &other).unwrap();
+    for found in [
+        open(options(), &sim).map(drop),
+        options()
+            .acknowledge_in(&files(&sim), "renamed")
+            .map(drop)
+            .map_err(|fault| match fault {
+                AcknowledgeError::Open(fault) => fault,
+                AcknowledgeError::Nothing => panic!("it cannot be opened"),
+            }),
+    ] {
+        let Err(OpenError::Damaged { source, .. }) = found else {
+            panic!("{found:?}");
+        };
+        assert!(source.to_string().contains(&name), "{source}");
+        assert!(matches!(source, ReadError::Misnamed { .. }), "{source:?}");
+    }
+    sim.rename(&other, &name).unwrap();
+    open(options(), &sim).unwrap().close().unwrap();
+    let found = reader(&sim).verify_against(&[], &shipped);
+    assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
+}
+
+#[test]
 fn what_was_changed_is_no_loss() {
     let (sim, _) = closed();
     let last = *firsts(&sim).last().unwrap();

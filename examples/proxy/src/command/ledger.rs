@@ -39,6 +39,9 @@ pub(super) enum Ledger {
         place: Place,
         #[command(flatten)]
         trust: Trust,
+        /// Exit 0 if nothing is wrong but losses that were acknowledged
+        #[arg(long)]
+        accept_acknowledged: bool,
     },
     /// Print proofs that a record stands in it, as JSON lines
     Prove {
@@ -241,9 +244,19 @@ const RECORD_DIGITS: usize = 32;
 impl Ledger {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         match self {
-            Self::Verify { place, trust } => {
+            Self::Verify {
+                place,
+                trust,
+                accept_acknowledged,
+            } => {
+                let verified = verify(&place, &trust, out).map(|verdict| match verdict {
+                    Verdict::Acknowledged if accept_acknowledged => ExitCode::SUCCESS,
+                    sound if sound.is_sound() => ExitCode::SUCCESS,
+                    Verdict::Unreadable => ExitCode::from(UNREADABLE),
+                    _ => ExitCode::FAILURE,
+                });
                 // Whoever waits for 1 must not take a wrong path for damage.
-                verify(&place, &trust, out).or_else(|stop| {
+                verified.or_else(|stop| {
                     if super::is_broken_pipe(&*stop) {
                         return Err(stop);
                     }
@@ -381,7 +394,7 @@ fn against(
 /// What a bit more than a day brings; some 40 MiB. For each so many, the ledger is read once.
 const AT_ONCE: usize = 100_000;
 
-fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, Stop> {
     let (mut noted, mut strangers) = (Vec::new(), Vec::new());
     let (found, shipped) = match Reader::partial(&place.dir) {
         Ok(reader) => {
@@ -454,11 +467,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             )?;
         }
     }
-    Ok(match found.verdict {
-        sound if sound.is_sound() => ExitCode::SUCCESS,
-        Verdict::Unreadable => ExitCode::from(UNREADABLE),
-        _ => ExitCode::FAILURE,
-    })
+    Ok(found.verdict)
 }
 
 /// The checkpoint of a ledger in the file beside its directory, and the names of other ledgers

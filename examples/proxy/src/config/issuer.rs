@@ -153,10 +153,26 @@ impl IssuerConfig {
                 }
                 IssuerProblem::Alias { .. } => self.note(&mut problems, "name", problem),
                 IssuerProblem::Keys { .. } => self.note(&mut problems, "jwks_file", problem),
+                IssuerProblem::Address { error, .. } => {
+                    let member = self.member_of_address(&error.to_string());
+                    self.note(&mut problems, member, problem);
+                }
                 other => self.note(&mut problems, "issuer", other),
             }
         }
         problems
+    }
+
+    /// The member whose address a problem names.
+    fn member_of_address(&self, problem: &str) -> &'static str {
+        let address = |member: &str| match self.members.get(member)? {
+            Value::Table(table) => table.get("url")?.as_str(),
+            value => value.as_str(),
+        };
+        let names =
+            |member: &&str| address(member).is_some_and(|it| problem.contains(&format!("`{it}`")));
+        let members = ["jwks_url", "introspection"];
+        members.into_iter().find(names).unwrap_or("issuer")
     }
 
     /// Notes a problem with a member, which is called otherwise in this file.
