@@ -92,3 +92,30 @@ fn has_losses(reader: &Reader) -> Result<bool, OpenError> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_step_without_its_beginning_counts_for_nothing_after_an_acknowledged_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("ledger");
+        Ledger::open(&dir).unwrap().close().unwrap();
+        let ledger = Ledger::open(&dir).unwrap();
+        let body = json!({
+            "promotion": "019ab5d3-2ad4-7e39-8a31-8a2e3b1c0d01",
+            "time": "2026-11-01T00:00:00Z", "step": "withdrawn",
+        });
+        drop(ledger.event("promotion.withdrawn", body).unwrap());
+        ledger.close().unwrap();
+        assert!(matches!(read(&dir), Err(OpenError::Event { .. })));
+        std::fs::remove_file(dir.join("00000000000000000000.seg")).unwrap();
+        assert!(matches!(read(&dir), Err(OpenError::Read(_))));
+        Ledger::builder(&dir).acknowledge("a disk failed").unwrap();
+        let told = read(&dir).unwrap();
+        assert!(told.kept.is_empty());
+    }
+}

@@ -12,7 +12,7 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::ledger::{Builder, Durability};
 use crate::log::{Log, SegmentSize};
-use crate::lost::{LOST, Lost, Missing};
+use crate::lost::{LOST, Lost, Missing, Span};
 use crate::recovery::Failure;
 use crate::scan::{Walk, parse_kept, parse_name, read_header, segment_name};
 
@@ -68,26 +68,29 @@ impl Builder {
         }
         let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
         match disk {
-            Some(disk) => self.acknowledge_in(Arc::new(disk), reason),
+            Some(disk) => {
+                let files: Arc<dyn Files> = Arc::new(disk);
+                self.acknowledge_in(&files, reason)
+            }
             None => Err(OpenError::Locked { dir: self.dir }.into()),
         }
     }
 
     pub(crate) fn acknowledge_in(
         mut self,
-        files: Arc<dyn Files>,
+        files: &Arc<dyn Files>,
         reason: &str,
     ) -> Result<Acknowledgment, AcknowledgeError> {
         let mut mending = Mending::default();
-        let read = mending.read(&files);
+        let read = mending.read(files);
         read.map_err(|failure| self.not_recovered(failure))?;
-        let evidence = self.usable_evidence(&files, &mut mending)?;
-        let superseded = superseded(&files, &evidence);
+        let evidence = self.usable_evidence(files, &mut mending)?;
+        let superseded = superseded(files, &evidence);
         let superseded = superseded.map_err(|fault| self.not_recovered(Failure::Read(fault)))?;
         let next = mending.end.max(evidence.signed());
         if next > mending.end {
-            mending.missing.push((mending.end, next));
-            mending.lost.add(mending.end, next);
+            let (from, end) = (mending.end, next);
+            mending.lose(Span { from, end });
         }
         if mending.is_idle() && superseded.is_empty() {
             return Err(AcknowledgeError::Nothing);
@@ -98,7 +101,7 @@ impl Builder {
             superseded,
             sequence: next,
         };
-        self.carry_out(&files, &mending, &done, reason)
+        self.carry_out(files, &mending, &done, reason)
             .map_err(|source| self.failed(source))?;
         Ok(done)
     }
@@ -167,8 +170,7 @@ impl Builder {
 #[derive(Debug, Default)]
 struct Mending {
     lost: Lost,
-    /// From one entry up to another.
-    missing: Vec<(u64, u64)>,
+    missing: Vec<Span>,
     set_aside: Vec<String>,
     /// The sequence after the last entry.
     end: u64,
@@ -191,18 +193,21 @@ impl Mending {
             declared.extend(spans(&stored.payload));
         }
         self.end = walk.next();
-        for gap in walk.gaps() {
-            // What the file alone says was not acknowledged by anybody.
-            if !is_declared(&declared, gap) {
-                self.missing.push((gap.from, gap.to + 1));
-                self.lost.add(gap.from, gap.to + 1);
-            }
+        // What the file alone says was not acknowledged by anybody.
+        let gaps = walk.gaps().iter();
+        for span in gaps.flat_map(|gap| gap.span().without(&declared)) {
+            self.lose(span);
         }
-        for end in walk.untidy() {
+        for end in walk.untidy().iter().copied() {
             self.is_untidy = true;
-            self.lost.add(*end, *end);
+            self.lost.add(Span { from: end, end });
         }
         Ok(self.lost.write(&**files)?)
+    }
+
+    fn lose(&mut self, span: Span) {
+        self.missing.push(span);
+        self.lost.add(span);
     }
 
     /// Renames segments of which not even the beginning can be read.
@@ -214,6 +219,8 @@ impl Mending {
             match read_header(files, first) {
                 Ok(Some(_)) => {}
                 Err(fault @ ReadError::Io { .. }) => return Err(fault.into()),
+                // Nothing is lost: it is to be given its name again.
+                Err(fault) if is_only_renamed(&fault, &names) => return Err(fault.into()),
                 Ok(None) | Err(_) => self.set_aside(files, &segment_name(first))?,
             }
         }
@@ -239,13 +246,14 @@ impl Mending {
     }
 
     fn acknowledged(&self) -> Vec<Missing> {
-        let missing = |(from, end): &(u64, u64)| Missing {
-            from: *from,
-            to: end - 1,
-            acknowledged: true,
-        };
-        self.missing.iter().map(missing).collect()
+        let missing = self.missing.iter();
+        missing.map(|span| span.missing(true)).collect()
     }
+}
+
+/// Whether a segment has lost nothing but its name, which no other has.
+fn is_only_renamed(fault: &ReadError, names: &[String]) -> bool {
+    matches!(fault, ReadError::Misnamed { name, .. } if !names.contains(name))
 }
 
 /// Notes from outside the directory that what is left contradicts.
@@ -267,7 +275,7 @@ fn superseded(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Vec<String>
 }
 
 /// The entries that an entry says are lost.
-pub(crate) fn spans(payload: &[u8]) -> Vec<(u64, u64)> {
+pub(crate) fn spans(payload: &[u8]) -> Vec<Span> {
     if !payload.starts_with(br#"{"kind":"event""#) {
         return Vec::new();
     }
@@ -278,14 +286,12 @@ pub(crate) fn spans(payload: &[u8]) -> Vec<(u64, u64)> {
         return Vec::new();
     }
     let spans = event.body.get("lost").and_then(Value::as_array);
-    let span = |span: &Value| Some((span.get(0)?.as_u64()?, span.get(1)?.as_u64()?));
+    let span = |span: &Value| {
+        let (from, to) = (span.get(0)?.as_u64()?, span.get(1)?.as_u64()?);
+        let end = to.checked_add(1)?;
+        Some(Span { from, end })
+    };
     spans.into_iter().flatten().filter_map(span).collect()
-}
-
-/// Whether an entry says of what is missing that it is lost.
-pub(crate) fn is_declared(declared: &[(u64, u64)], gap: &Missing) -> bool {
-    let covers = |(from, to): &(u64, u64)| *from <= gap.from && gap.to <= *to;
-    declared.iter().any(covers)
 }
 
 /// Who runs this.

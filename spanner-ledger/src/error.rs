@@ -31,6 +31,20 @@ pub enum ReadError {
         /// The first entry that is damaged.
         sequence: u64,
     },
+    /// A segment does not bear the name of its first entry.
+    #[error(
+        "segment `{segment}` holds the entries from {holds} on: it was renamed or copied, and is to be called `{name}`"
+    )]
+    Misnamed {
+        /// The file.
+        segment: String,
+        /// The entry that its name says it begins with.
+        sequence: u64,
+        /// The entry that it begins with.
+        holds: u64,
+        /// The name that it should have.
+        name: String,
+    },
     /// Entries are missing: a segment was removed or cut.
     #[error("entries {from} to {to} are missing before segment `{segment}`")]
     Missing {
@@ -128,6 +142,7 @@ impl ReadError {
     pub(crate) const fn first_bad(&self) -> Option<u64> {
         match self {
             Self::Corrupt { sequence, .. }
+            | Self::Misnamed { sequence, .. }
             | Self::Tampered { sequence }
             | Self::Missing { from: sequence, .. }
             | Self::Cut {

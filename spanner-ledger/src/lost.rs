@@ -48,19 +48,55 @@ impl fmt::Display for Missing {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lost(Vec<Span>);
 
-/// From one entry to another, both lost; nothing but what stands behind `from` if `to` comes
-/// before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Span {
-    from: u64,
-    end: u64,
+/// The entries from one up to another, which is not lost. None of them, if it is the same: then
+/// what stands there is no entry, and does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) end: u64,
+}
+
+impl Span {
+    /// What of it is in none of these.
+    pub(crate) fn without(self, others: &[Self]) -> Vec<Self> {
+        let mut others = others.to_vec();
+        others.sort_unstable();
+        let (mut at, mut left) = (self.from, Vec::new());
+        for other in others {
+            if other.end <= at || other.from >= self.end {
+                continue;
+            }
+            if other.from > at {
+                let (from, end) = (at, other.from);
+                left.push(Self { from, end });
+            }
+            at = other.end;
+        }
+        if at < self.end {
+            let (from, end) = (at, self.end);
+            left.push(Self { from, end });
+        }
+        left
+    }
+
+    /// It as a reader is told of it.
+    pub(crate) const fn missing(self, acknowledged: bool) -> Missing {
+        Missing {
+            from: self.from,
+            to: self.end.saturating_sub(1),
+            acknowledged,
+        }
+    }
 }
 
 impl Lost {
     /// What the directory names.
     pub(crate) fn read(files: &dyn Files) -> Result<Self, ReadError> {
         let bytes = read(files, LOST, MAX_NOTE_BYTES).map_err(|source| ReadError::Io {
-            name: LOST.to_owned(),
+            name: match source.kind() {
+                io::ErrorKind::NotADirectory => files.place(),
+                _ => LOST.to_owned(),
+            },
             source,
         })?;
         let Some(bytes) = bytes else {
@@ -77,25 +113,91 @@ impl Lost {
         put(files, LOST, &serde_json::to_vec(&self.0)?)
     }
 
-    /// Adds the entries from one up to another, which is not lost.
-    pub(crate) fn add(&mut self, from: u64, end: u64) {
-        self.0.push(Span { from, end });
+    pub(crate) fn add(&mut self, span: Span) {
+        self.0.push(span);
     }
 
-    /// Whether all entries from one up to another, which may be the same, are lost.
+    /// Whether all entries from one up to another are lost.
     pub(crate) fn covers(&self, from: u64, end: u64) -> bool {
-        let covers = |span: &Span| span.from <= from && end <= span.end;
-        self.0.iter().any(covers)
+        match from == end {
+            true => self
+                .0
+                .iter()
+                .any(|span| (span.from..=span.end).contains(&from)),
+            false => Span { from, end }.without(&self.0).is_empty(),
+        }
+    }
+
+    /// What is missing from one entry up to another: in order, what of it was acknowledged and
+    /// what was not.
+    pub(crate) fn missing(&self, from: u64, end: u64) -> Vec<Missing> {
+        let whole = Span { from, end };
+        let unknown = whole.without(&self.0);
+        let known = whole.without(&unknown).into_iter();
+        let known = known.map(|span| span.missing(true));
+        let mut all: Vec<Missing> = known.collect();
+        all.extend(unknown.into_iter().map(|span| span.missing(false)));
+        all.sort_unstable_by_key(|missing| missing.from);
+        all
     }
 }
 
-/// What is missing, and only the file says that this was acknowledged.
-pub(crate) fn undeclared(gap: &Missing) -> ReadError {
-    ReadError::Missing {
-        from: gap.from,
-        to: gap.to,
-        segment: segment_name(gap.to + 1),
+/// The first of what is missing of which only the file says that it was acknowledged, and no
+/// entry.
+pub(crate) fn undeclared(gaps: &[Missing], declared: &[Span]) -> Option<ReadError> {
+    let left = |gap: &Missing| gap.span().without(declared).into_iter().next();
+    let first = gaps.iter().find_map(left)?;
+    Some(ReadError::Missing {
+        from: first.from,
+        to: first.end.saturating_sub(1),
+        segment: segment_name(first.end),
+    })
+}
+
+impl Missing {
+    pub(crate) const fn span(&self) -> Span {
+        Span {
+            from: self.from,
+            end: self.to + 1,
+        }
     }
 }
 
 pub(crate) const LOST: &str = "lost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn span(from: u64, end: u64) -> Span {
+        Span { from, end }
+    }
+
+    #[test]
+    fn what_is_left_of_a_span_is_what_no_other_has() {
+        let rows: [(&[Span], &[Span]); 6] = [
+            (&[], &[span(10, 20)]),
+            (&[span(0, 10), span(20, 30)], &[span(10, 20)]),
+            (&[span(0, 30)], &[]),
+            (&[span(15, 20), span(10, 15)], &[]),
+            (&[span(12, 14), span(13, 16)], &[span(10, 12), span(16, 20)]),
+            (&[span(10, 10), span(19, 25)], &[span(10, 19)]),
+        ];
+        for (others, expected) in rows {
+            assert_eq!(span(10, 20).without(others), expected, "{others:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_in_order_with_what_was_acknowledged() {
+        let lost = Lost(vec![span(12, 15), span(30, 30)]);
+        let told: Vec<_> = lost
+            .missing(10, 20)
+            .iter()
+            .map(|it| (it.from, it.to, it.acknowledged))
+            .collect();
+        assert_eq!(told, [(10, 11, false), (12, 14, true), (15, 19, false)]);
+        assert!(lost.covers(12, 15) && !lost.covers(12, 16) && lost.covers(30, 30));
+        assert!(!lost.covers(29, 30) && !lost.covers(20, 20));
+    }
+}

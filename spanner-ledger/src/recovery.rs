@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use spanner_core::RecordId;
 use spanner_core::record::Outcome;
 
-use crate::acknowledge::{is_declared, spans};
+use crate::acknowledge::spans;
 use crate::clock::behind;
 use crate::entry::Entry;
 use crate::error::ReadError;
@@ -101,8 +101,8 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
             last = Some(stored);
         }
         // The file `lost` alone would be an easy way to make entries go.
-        if let Some(gap) = walk.gaps().iter().find(|gap| !is_declared(&declared, gap)) {
-            return Err(undeclared(gap).into());
+        if let Some(fault) = undeclared(walk.gaps(), &declared) {
+            return Err(fault.into());
         }
         found.last = last.and_then(|stored| stored.time());
         found.next = walk.next();

@@ -159,11 +159,7 @@ impl Walk {
             return Err(fault);
         }
         if from < to {
-            self.gaps.push(Missing {
-                from,
-                to: to - 1,
-                acknowledged,
-            });
+            self.gaps.extend(self.lost.missing(from, to));
         }
         self.next = to;
         Ok(())
@@ -333,8 +329,9 @@ impl Walk {
     pub(crate) fn missing_of(&self, signed: u64) -> Vec<Missing> {
         let mut missing = self.gaps.clone();
         if self.next < signed {
+            let behind = missing.pop_if(|last| !last.acknowledged && last.to + 1 == self.next);
             missing.push(Missing {
-                from: self.next,
+                from: behind.map_or(self.next, |last| last.from),
                 to: signed - 1,
                 acknowledged: false,
             });
@@ -684,7 +681,12 @@ pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header
     let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
         Some(header) if header.first == first => Ok(Some(header)),
-        Some(_) => Err(corrupt(first, 0, first)),
+        Some(header) => Err(ReadError::Misnamed {
+            segment: segment_name(first),
+            sequence: first,
+            holds: header.first,
+            name: segment_name(header.first),
+        }),
         None => {
             source.consume(HEADER_BYTES);
             let rest = source.fill(OVERHEAD + MAX_ENTRY_BYTES)?;

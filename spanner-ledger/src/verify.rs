@@ -5,6 +5,8 @@
 //! 2. What is found is told apart ([`Verdict`]): a benign end of a crash, damage by accident,
 //!    entries changed by somebody, a cut end, another history.
 //! 3. Gaps and open decisions are counted. They are what happened, not a fault of the ledger.
+//! 4. Entries whose loss was acknowledged stay missing ([`Verdict::Acknowledged`]), if an entry
+//!    under the tree says so; of the rest nothing else is forgiven.
 //!
 //! # Caveats
 //! Without a key from elsewhere, and without a checkpoint from elsewhere, a ledger is compared
@@ -18,7 +20,7 @@ use serde_json::Value;
 use spanner_core::RecordId;
 use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
 
-use crate::acknowledge::{is_declared, spans};
+use crate::acknowledge::spans;
 use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
@@ -27,7 +29,7 @@ use crate::evidence::{
 };
 use crate::files::Files;
 use crate::head::Head;
-use crate::lost::{self, Missing};
+use crate::lost::{self, Missing, Span};
 use crate::reader::Reader;
 use crate::recovery::UNCOMPARED;
 use crate::retention::PRUNED;
@@ -122,7 +124,7 @@ impl Verdict {
 
     const fn of(fault: &ReadError) -> Self {
         match fault {
-            ReadError::Corrupt { .. } => Self::Corrupt,
+            ReadError::Corrupt { .. } | ReadError::Misnamed { .. } => Self::Corrupt,
             ReadError::Missing { .. } => Self::Missing,
             ReadError::Tampered { .. } => Self::Tampered,
             ReadError::Cut { .. } => Self::MissingTail,
@@ -362,7 +364,7 @@ struct Check<'a> {
     /// What the last `ledger.pruned` says of it.
     said: Option<String>,
     /// The entries of which an entry says that they are lost.
-    declared: Vec<(u64, u64)>,
+    declared: Vec<Span>,
     /// The first entry, or tile, that does not fit.
     suspect: Option<ReadError>,
 }
@@ -452,12 +454,10 @@ impl<'a> Check<'a> {
         self.found.end = Some(self.walk.next());
         let tail = self.walk.tail();
         self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
-        let gaps = self.walk.gaps();
-        let undeclared = gaps.iter().find(|gap| !is_declared(&self.declared, gap));
-        if let Some(gap) = undeclared {
-            return Err(lost::undeclared(gap));
+        if let Some(fault) = lost::undeclared(self.walk.gaps(), &self.declared) {
+            return Err(fault);
         }
-        self.found.missing = gaps.to_vec();
+        self.found.missing = self.walk.gaps().to_vec();
         Ok(())
     }
 

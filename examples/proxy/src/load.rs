@@ -361,9 +361,18 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
         }
     };
     if let Err(error) = revocations.replace_toml(&text) {
-        let what = format!("`{}`: {error}", file.display());
         let advice = "correct the list; an empty file revokes nothing";
-        config.problem(problems, config.places.revocations, what, advice);
+        match words::parsed(&error.to_string()) {
+            (Some((line, column)), what) => {
+                let mut place = Place::WHOLE;
+                (place.line, place.column) = (line, column);
+                problems.add(file.display().to_string(), place, what, advice);
+            }
+            (None, what) => {
+                let what = format!("`{}`: {what}", file.display());
+                config.problem(problems, config.places.revocations, what, advice);
+            }
+        }
     }
 }
 
@@ -523,6 +532,8 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
                 "name a directory that can be written with `[ledger]` and `dir`"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
+            // It says so itself.
+            io::ErrorKind::InvalidInput => "",
             _ => "correct that, or name another directory with `[ledger]` and `dir`",
         },
         _ => "name its directory with `[ledger]` and `dir`",

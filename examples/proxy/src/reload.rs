@@ -19,11 +19,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::config::read_text;
 use crate::health::ReadList;
 use crate::meters;
 use crate::restart::Fixed;
 use crate::trust::Trust;
 use crate::watched::Watched;
+use crate::{meters, words};
 
 /// What is read again, and who is told.
 pub(crate) struct Reload {
@@ -219,9 +221,14 @@ fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {
 async fn revoke(path: &Path, revocations: &ReadList) {
     let (list, path) = (revocations.list.clone(), path.to_owned());
     let read = spawn_blocking(move || {
-        let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("`{}`: {error}", path.display()))?;
-        list.replace_toml(&text).map_err(|error| error.to_string())
+        let text = read_text(&path).map_err(|unread| unread.what)?;
+        let replaced = list.replace_toml(&text);
+        replaced.map_err(|error| match words::parsed(&error.to_string()) {
+            (Some((line, column)), what) => {
+                format!("{}:{line}:{column}: {what}", path.display())
+            }
+            (None, what) => format!("`{}`: {what}", path.display()),
+        })
     });
     let Ok(read) = read.await else { return };
     meters::reloaded("revocations", read.is_ok());

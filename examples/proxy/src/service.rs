@@ -312,7 +312,10 @@ fn listen_advice(fault: &io::Error) -> &'static str {
 
 /// What is wrong, and what to do.
 fn said((what, advice): (String, String)) -> String {
-    format!("{what}; {advice}")
+    match advice.is_empty() {
+        true => what,
+        false => format!("{what}; {advice}"),
+    }
 }
 
 /// Looks whether the files of the ledger are still there.

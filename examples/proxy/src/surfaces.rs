@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use spanner_tower::surface::{self, Surface, SurfaceError};
 
 use crate::config::{Page, Unread, read_text, within};
+use crate::words;
 
 /// Why there is no such surface.
 pub(crate) enum NoSurface {
@@ -50,7 +51,7 @@ impl NoSurface {
                 for (line, problem) in error.problems() {
                     other.problem(
                         start_of(text, *line),
-                        problem,
+                        words::plain(&problem.to_string()),
                         "correct the surface; those that come with Spanner are files of the same form",
                     );
                 }

@@ -63,6 +63,8 @@ pin_project! {
         place: Option<OwnedSemaphorePermit>,
         // Whether the upstream was sent one.
         credential: bool,
+        // Who is told if it breaks off.
+        shared: Option<Arc<Shared>>,
     }
 }
 
@@ -108,7 +110,10 @@ impl Upstream {
                 if let Some(untold) = self.shared.complaints.settle() {
                     tracing::info!(upstream = %name, untold, "the upstream answers again");
                 }
-                answer
+                answer.map(|body| UpstreamBody {
+                    shared: Some(Arc::clone(&self.shared)),
+                    ..body
+                })
             }
             Err(failure) => {
                 meters::failed(name, failure);
@@ -121,6 +126,7 @@ impl Upstream {
                     body: Either::Right(text),
                     place: None,
                     credential: false,
+                    shared: None,
                 })
             }
         }
@@ -137,7 +143,11 @@ impl Shared {
             let wait = self.config.connect_timeout;
             let most = self.config.max_requests;
             let cause = format!("{most} requests are under way, and none ended within {wait:?}");
-            self.complain(*failure, "as many requests as `max_requests` allows", cause);
+            self.complain(
+                *failure,
+                "as many requests as `max_requests` allows",
+                &cause,
+            );
         })?;
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
@@ -158,12 +168,12 @@ impl Shared {
                 self.complain(
                     Failure::TimedOut,
                     "no answer within `response_timeout`",
-                    cause,
+                    &cause,
                 );
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
-                self.complain(Failure::Unreachable, cause(&error), chain(&error));
+                self.complain(Failure::Unreachable, cause(&error), &chain(&error));
                 return Err(Failure::Unreachable);
             }
             Ok(Err(error)) if is_callers(&error) => {
@@ -171,7 +181,7 @@ impl Shared {
                 return Err(Failure::CallerLeft);
             }
             Ok(Err(error)) => {
-                self.complain(Failure::Broken, "the answer broke off", chain(&error));
+                self.complain(Failure::Broken, "the answer broke off", &chain(&error));
                 return Err(Failure::Broken);
             }
             Ok(Ok(response)) => response,
@@ -207,11 +217,11 @@ impl Shared {
                 Failure::Rejected => "it rejects the `credential` of its `[[upstream]]`",
                 _ => "it asks for a `credential` in its `[[upstream]]`",
             };
-            self.complain(*failure, reason, String::new());
+            self.complain(*failure, reason, "");
         })?;
         let stray = |Stray| {
             let reason = "it answered with an address of its own";
-            self.complain(Failure::Astray, reason, String::new());
+            self.complain(Failure::Astray, reason, "");
             Failure::Astray
         };
         let (mut parts, body) = response.into_parts();
@@ -239,6 +249,7 @@ impl Shared {
             body,
             place,
             credential,
+            shared: None,
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -269,12 +280,13 @@ impl Shared {
             body: nothing,
             place: None,
             credential: false,
+            shared: None,
         };
         Ok(Response::from_parts(parts, body))
     }
 
     /// Logs why there is no answer, unless that was just said.
-    fn complain(&self, failure: Failure, reason: &'static str, cause: String) {
+    fn complain(&self, failure: Failure, reason: &'static str, cause: &str) {
         if let Some(untold) = self.complaints.tell(reason) {
             tracing::warn!(
                 upstream = %self.name, failure = failure.as_str(), reason, cause, untold, "no answer"
@@ -349,6 +361,14 @@ impl Body for UpstreamBody {
             && let Some(trailers) = frame.trailers_mut()
         {
             rejection::look_at_trailers(trailers, *this.credential);
+        }
+        if let (Poll::Ready(Some(Err(error))), Some(shared)) = (&polled, this.shared.as_ref()) {
+            let cause = chain(&**error);
+            shared.complain(
+                Failure::Broken,
+                "the answer broke off in its middle",
+                &cause,
+            );
         }
         polled
     }

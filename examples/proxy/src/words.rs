@@ -17,10 +17,61 @@ pub(crate) fn lines(text: &str) -> String {
 /// A text from which an address is to be made, and cannot be: whatever stands before an `@` may
 /// be a secret.
 pub(crate) fn address(text: &str) -> Cow<'_, str> {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     match text.rsplit_once('@') {
-        Some((_, host)) => Cow::Owned(format!("{HIDDEN}@{host}")),
+        Some((_, host)) if scheme.is_empty() => Cow::Owned(format!("{HIDDEN}@{host}")),
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{HIDDEN}@{host}")),
         None => Cow::Borrowed(text),
     }
+}
+
+/// What a parser of TOML says, in the words of the format rather than of the program, and the
+/// place in the file if it names one.
+pub(crate) fn parsed(text: &str) -> (Option<(usize, usize)>, String) {
+    let place = text
+        .split_once("TOML parse error at line ")
+        .and_then(|(_, rest)| {
+            let (line, rest) = rest.split_once(", column ")?;
+            let (column, _) = rest.split_once('\n')?;
+            Some((line.parse().ok()?, column.parse().ok()?))
+        });
+    // Between the place and the reason it shows the line of the file.
+    let reason = match place {
+        Some(_) => text.trim_end().rsplit('\n').next().unwrap_or(text),
+        None => text,
+    };
+    (place, plain(reason))
+}
+
+/// What `serde` says, without its words for types.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (theirs, ours) in [
+        ("unknown field ", "unknown key "),
+        ("missing field ", "missing key "),
+        ("duplicate field ", "duplicate key "),
+        ("unknown variant ", "unknown word "),
+        ("invalid type: ", "wrong type: "),
+        ("a sequence", "a list"),
+        ("a map", "a table"),
+    ] {
+        out = out.replace(theirs, ours);
+    }
+    for word in [
+        "expected struct ",
+        "expected enum ",
+        "expected tuple struct ",
+        "expected newtype struct ",
+    ] {
+        while let Some((before, after)) = out.split_once(word) {
+            let end = after
+                .find(|c: char| !c.is_alphanumeric())
+                .unwrap_or(after.len());
+            let rest = after.get(end..).unwrap_or_default();
+            out = format!("{before}expected a table{rest}");
+        }
+    }
+    out
 }
 
 /// What is wrong with a file, in words for whoever named it.
@@ -142,7 +193,26 @@ mod tests {
             assert_eq!(line(text), expected);
         }
         assert_eq!(address("user:pass@host:9000"), "\u{2026}@host:9000");
+        assert_eq!(address("ftp://user:pa/ss@host"), "ftp://\u{2026}@host");
         assert_eq!(address("host:9000"), "host:9000");
+    }
+
+    #[test]
+    fn a_parser_speaks_of_the_file() {
+        let snippet = "the revocations cannot be read: TOML parse error at line 2, column 8\n  |\n\
+                       2 | issuer=7\n  |        ^\ninvalid type: integer `7`, expected a string\n";
+        let (place, what) = parsed(snippet);
+        assert_eq!(place, Some((2, 8)));
+        assert_eq!(what, "wrong type: integer `7`, expected a string");
+        let (place, what) = parsed("invalid type: integer `7`, expected struct Asked");
+        assert_eq!(
+            (place, &*what),
+            (None, "wrong type: integer `7`, expected a table")
+        );
+        assert_eq!(
+            plain("unknown field `x`, expected one of `at`, `as`"),
+            "unknown key `x`, expected one of `at`, `as`"
+        );
     }
 
     #[test]

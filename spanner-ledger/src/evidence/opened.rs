@@ -52,6 +52,12 @@ impl Evidence {
             tracing::warn!("the ledger's file `vkey` is missing; it is written anew from `key`");
         }
         let is_key_new = before.last().is_some_and(|before| before != key.verifier());
+        if is_key_new {
+            tracing::warn!(
+                vkey = %key.verifier(),
+                "another key signs the ledger than before: tell whoever keeps the verifier key, if this was meant"
+            );
+        }
         let keys = listed(&files, before, &key)?;
         let checkpoint = newest(&*files, &keys)?;
         let size = checkpoint.as_ref().map_or(0, Checkpoint::size);
@@ -202,7 +208,7 @@ pub(crate) fn key(
     if let Some(before) = before.last() {
         tracing::warn!(
             origin = before.origin(),
-            "the ledger's signing key is gone, and a new one is made: tell whoever keeps the verifier key"
+            "the ledger's signing key is gone, and a new one is made"
         );
     }
     let origin = match (origin, before.last()) {

@@ -169,7 +169,11 @@ impl CheckpointNote {
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            let unfollowed = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            options.mode(0o600).custom_flags(unfollowed);
+        }
         let mut file = options.open(&new)?;
         for note in notes {
             file.write_all(format!("{note}\n").as_bytes())?;

@@ -69,8 +69,8 @@ impl Disk {
                 .truncate(false),
         )
         .open(dir.join(LOCK))
-        .map_err(|fault| named(LOCK, fault))?;
-        regular(&file).map_err(|fault| named(LOCK, fault))?;
+        .map_err(|fault| named(LOCK, &fault))?;
+        regular(&file).map_err(|fault| named(LOCK, &fault))?;
         match file.try_lock() {
             Ok(()) => {
                 let lock = Some(Lock { home, _file: file });
@@ -78,7 +78,7 @@ impl Disk {
                 Ok(Some(Self { dir, lock }))
             }
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(fault)) => Err(named(LOCK, fault)),
+            Err(fs::TryLockError::Error(fault)) => Err(named(LOCK, &fault)),
         }
     }
 
@@ -268,7 +268,7 @@ fn lock_segment(name: &str, file: &fs::File) -> io::Result<()> {
 }
 
 /// Says which file it is about.
-fn named(name: &str, fault: io::Error) -> io::Error {
+fn named(name: &str, fault: &io::Error) -> io::Error {
     io::Error::new(fault.kind(), format!("`{name}`: {fault}"))
 }
 

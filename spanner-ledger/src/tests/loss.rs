@@ -34,6 +34,10 @@ fn firsts(sim: &Sim) -> Vec<u64> {
     firsts
 }
 
+fn files(sim: &Sim) -> Arc<dyn Files> {
+    Arc::new(sim.clone())
+}
+
 fn end(sim: &Sim) -> u64 {
     reader(sim).verify().end.unwrap()
 }
@@ -42,10 +46,12 @@ fn spans(missing: &[Missing]) -> Vec<(u64, u64)> {
     missing.iter().map(|it| (it.from, it.to)).collect()
 }
 
-/// What is done, and the entries that are gone after it.
-fn harms() -> Vec<(&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>)> {
+/// What is done to a ledger, with the checkpoints that it shipped, and the entries that are gone.
+type Harmed = (&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>);
+
+fn harms() -> Vec<Harmed> {
     let names = [
-        "first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage",
+        "first", "middle", "last", "two", "cut", "empty", "flip", "header", "garbage", "copy",
     ];
     let harm = |name: &'static str| {
         let (sim, shipped) = closed();
@@ -86,8 +92,15 @@ fn harms() -> Vec<(&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>)> {
                 sim.harm(&segment(1), |bytes| bytes[0] ^= 1);
                 vec![(firsts[1], firsts[2] - 1)]
             }
-            _ => {
+            "garbage" => {
                 sim.harm(&segment(1), |bytes| bytes.extend([7; 40]));
+                Vec::new()
+            }
+            _ => {
+                let (mut copy, name) = (Vec::new(), segment_name(firsts[1] + 1));
+                sim.harm(&segment(1), |bytes| copy.clone_from(bytes));
+                drop(sim.create(&name).unwrap());
+                sim.harm(&name, |bytes| *bytes = copy);
                 Vec::new()
             }
         };
@@ -128,7 +141,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
             matches!(damaged, Err(OpenError::Damaged { .. })),
             "{name}: {damaged:?}"
         );
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "the disk was changed");
+        let done = options().acknowledge_in(&files(&sim), "the disk was changed");
         let done = done.unwrap();
         assert_eq!(spans(&done.missing), gone, "{name}");
         let service = Service::open(&sim).unwrap();
@@ -157,7 +170,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
         let lost: Vec<[u64; 2]> = serde_json::from_value(body["lost"].clone()).unwrap();
         let lost: Vec<(u64, u64)> = lost.iter().map(|[from, to]| (*from, *to)).collect();
         assert_eq!(lost, gone, "{name}");
-        let again = options().acknowledge_in(Arc::new(sim.clone()), "again");
+        let again = options().acknowledge_in(&files(&sim), "again");
         assert!(
             matches!(again, Err(AcknowledgeError::Nothing)),
             "{name}: {again:?}"
@@ -177,15 +190,13 @@ fn a_later_loss_is_one_more_and_needs_its_own_word() {
     for at in [1, 2] {
         sim.remove(&segment_name(all[at])).unwrap();
         assert!(open(options(), &sim).is_err(), "{at}");
-        let done = options()
-            .acknowledge_in(Arc::new(sim.clone()), "lost")
-            .unwrap();
+        let done = options().acknowledge_in(&files(&sim), "lost").unwrap();
         assert_eq!(spans(&done.missing), [(all[at], all[at + 1] - 1)], "{at}");
         open(options(), &sim).unwrap().close().unwrap();
     }
     let found = reader(&sim).verify_against(&[], &shipped);
     assert_eq!(found.verdict, Verdict::Acknowledged, "{found:?}");
-    assert_eq!(found.missing.len(), 2);
+    assert_eq!(spans(&found.missing), [(all[1], all[3] - 1)]);
 }
 
 #[test]
@@ -203,13 +214,39 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
     );
     assert_eq!(reader(&sim).verify().verdict, Verdict::Missing);
     // Whoever means it can say so.
-    options()
-        .acknowledge_in(Arc::new(sim.clone()), "lost")
-        .unwrap();
+    options().acknowledge_in(&files(&sim), "lost").unwrap();
     open(options(), &sim).unwrap().close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Acknowledged);
     sim.harm("lost", Vec::clear);
     assert!(open(options(), &sim).is_err());
+}
+
+#[test]
+fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
+    let (sim, shipped) = closed();
+    let all = firsts(&sim);
+    let (name, other) = (segment_name(all[1]), segment_name(all[1] + 1));
+    sim.rename(&name, &other).unwrap();
+    for found in [
+        open(options(), &sim).map(drop),
+        options()
+            .acknowledge_in(&files(&sim), "renamed")
+            .map(drop)
+            .map_err(|fault| match fault {
+                AcknowledgeError::Open(fault) => fault,
+                AcknowledgeError::Nothing => panic!("it cannot be opened"),
+            }),
+    ] {
+        let Err(OpenError::Damaged { source, .. }) = found else {
+            panic!("{found:?}");
+        };
+        assert!(source.to_string().contains(&name), "{source}");
+        assert!(matches!(source, ReadError::Misnamed { .. }), "{source:?}");
+    }
+    sim.rename(&other, &name).unwrap();
+    open(options(), &sim).unwrap().close().unwrap();
+    let found = reader(&sim).verify_against(&[], &shipped);
+    assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
 }
 
 #[test]
@@ -219,7 +256,7 @@ fn what_was_changed_is_no_loss() {
     edit(&sim, &segment_name(last), |entries| {
         entries[0] = br#"{"kind":"event","time":"2026-01-01T00:00:00Z","event":"x"}"#.to_vec();
     });
-    let refused = options().acknowledge_in(Arc::new(sim.clone()), "changed");
+    let refused = options().acknowledge_in(&files(&sim), "changed");
     let Err(AcknowledgeError::Open(OpenError::Damaged { source, .. })) = refused else {
         panic!("{refused:?}");
     };
@@ -231,7 +268,7 @@ fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     let (sim, _) = closed();
     for sim in [sim, Sim::default()] {
         let before = entries(&sim).len();
-        let done = options().acknowledge_in(Arc::new(sim.clone()), "nothing");
+        let done = options().acknowledge_in(&files(&sim), "nothing");
         assert!(matches!(done, Err(AcknowledgeError::Nothing)), "{done:?}");
         assert_eq!(entries(&sim).len(), before);
     }
@@ -275,9 +312,7 @@ fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
             matches!(refused, Err(OpenError::Damaged { .. })),
             "{evidence:?}: {refused:?}"
         );
-        let done = options()
-            .note(&path)
-            .acknowledge_in(Arc::new(sim.clone()), "cut");
+        let done = options().note(&path).acknowledge_in(&files(&sim), "cut");
         let done = done.unwrap();
         assert_eq!(done.superseded.len(), 1, "{evidence:?}");
         opened_with(options().note(&path), &sim).unwrap();
@@ -305,7 +340,7 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
     assert!(matches!(source, ReadError::Cut { .. }), "{source:?}");
     let done = options()
         .note(&path)
-        .acknowledge_in(Arc::new(copy.clone()), "restored");
+        .acknowledge_in(&files(&copy), "restored");
     // The numbers of what is gone are not used again.
     assert_eq!(spans(&done.unwrap().missing), [(before, after - 1)]);
     opened_with(options().note(&path), &copy).unwrap();
@@ -394,7 +429,10 @@ fn notices_what_vanishes_while_it_is_written() {
             harm(&place, &segment_name(firsts[at])).unwrap();
             let fault = ledger.inspect().unwrap_err();
             if name == "removed" {
-                let next = firsts.get(at + 1).copied().unwrap_or(ledger.written());
+                let next = firsts
+                    .get(at + 1)
+                    .copied()
+                    .unwrap_or_else(|| ledger.written());
                 let expected = (firsts[at], next - 1);
                 let ReadError::Missing { from, to, .. } = fault else {
                     panic!("{fault:?}");

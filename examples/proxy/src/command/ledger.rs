@@ -27,6 +27,7 @@ use spanner_ledger::{
 
 use super::{Configured, Stop, chain};
 use crate::config::Config;
+use crate::load::no_directory;
 use crate::words;
 
 /// What to do with a ledger.
@@ -39,6 +40,9 @@ pub(super) enum Ledger {
         place: Place,
         #[command(flatten)]
         trust: Trust,
+        /// Exit 0 if nothing is wrong but losses that were acknowledged
+        #[arg(long)]
+        accept_acknowledged: bool,
     },
     /// Print proofs that a record stands in it, as JSON lines
     Prove {
@@ -283,9 +287,19 @@ impl Ledger {
             super::say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
         }
         match self {
-            Self::Verify { place, trust } => {
+            Self::Verify {
+                place,
+                trust,
+                accept_acknowledged,
+            } => {
+                let verified = verify(&place, &trust, out).map(|verdict| match verdict {
+                    Verdict::Acknowledged if accept_acknowledged => ExitCode::SUCCESS,
+                    sound if sound.is_sound() => ExitCode::SUCCESS,
+                    Verdict::Unreadable => ExitCode::from(UNREADABLE),
+                    _ => ExitCode::FAILURE,
+                });
                 // Whoever waits for 1 must not take a wrong path for damage.
-                verify(&place, &trust, out).or_else(|stop| {
+                verified.or_else(|stop| {
                     if super::is_broken_pipe(&*stop) {
                         return Err(stop);
                     }
@@ -423,7 +437,7 @@ fn against(
 /// What a bit more than a day brings; some 40 MiB. For each so many, the ledger is read once.
 const AT_ONCE: usize = 100_000;
 
-fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, Stop> {
     let (mut noted, mut strangers) = (Vec::new(), Vec::new());
     let (found, shipped) = match Reader::partial(&place.dir) {
         Ok(reader) => {
@@ -496,11 +510,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             )?;
         }
     }
-    Ok(match found.verdict {
-        sound if sound.is_sound() => ExitCode::SUCCESS,
-        Verdict::Unreadable => ExitCode::from(UNREADABLE),
-        _ => ExitCode::FAILURE,
-    })
+    Ok(found.verdict)
 }
 
 /// The checkpoint of a ledger in the file beside its directory, and the names of other ledgers
@@ -615,6 +625,9 @@ fn acknowledge(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Stop> {
+    if let Some(what) = no_directory(dir) {
+        return Err(format!("{what}; name the ledger's directory").into());
+    }
     let mut builder = spanner_ledger::Ledger::builder(dir);
     if let Some(note) = note.or_else(|| CheckpointNote::beside(dir)) {
         builder = builder.note(note);

@@ -47,13 +47,10 @@ struct Cli {
 /// What the environment says, for the help text.
 const ENVIRONMENT: &str = "\
 Environment:
-  RUST_LOG  What the service logs to the standard error stream: `info` (what it does of Spanner's
-            own if nothing is said; `warn` for everything else), `error`, `warn`, `debug`, `trace`
-            or `off`, for all of it or by part, the last one that fits counts:
-            `RUST_LOG=info,spanner_ledger=debug,spanner_tower=debug,hyper=off`.
-            Causes of failures are logged without it; tokens and bodies never are.
-  HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-            The way to identity providers and to receivers of records over HTTP, not to upstreams.";
+  RUST_LOG  The log level of the service, which logs to the standard error stream: off, error, warn,
+            info, debug or trace, for everything or by part. Default: info for Spanner, warn for
+            the libraries below it. Example: RUST_LOG=info,spanner_ledger=debug,hyper=debug.
+            The causes of failures are logged at the default level; tokens and bodies never are.";
 
 /// What to do; serve, if nothing else is said.
 #[derive(Debug, Subcommand)]

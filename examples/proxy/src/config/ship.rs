@@ -20,6 +20,7 @@
 //! ```
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
@@ -159,7 +160,17 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
         None => (false, address.value),
     };
     let parts = place.rsplit_once(':');
-    let good = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let is_host = |host: &str| {
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"@/?#[]".contains(c);
+        match bare {
+            Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.chars().all(|c| plain(c) && c != ':'),
+        }
+    };
+    let good = parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok());
     if !good {
         fields.page.problem(
             address.at,
@@ -177,6 +188,11 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
         (true, None) => verified(fields, address.at, SyslogReceiver::tls(place)),
         (true, Some(ca)) => {
             let file = within(base, ca.value);
+            if let Err(fault) = std::fs::read(&file) {
+                let (what, advice) = words::unreadable(&file, &fault);
+                fields.page.problem(ca.at, format!("`ca`: {what}"), advice);
+                return None;
+            }
             verified(fields, ca.at, SyslogReceiver::tls_with_ca(place, file))
         }
     }

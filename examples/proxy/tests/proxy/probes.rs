@@ -91,7 +91,7 @@ async fn nobody_learns_names_or_addresses_where_callers_come_in() {
         for name in [
             "acme/sentiment",
             address,
-            &issuer,
+            issuer,
             "corp",
             "siem",
             folder,
