@@ -274,7 +274,8 @@ impl<'c> Call<'c> {
             content,
         } = self.body()?;
         let mut what = Proposed::new(name("model", &model)?, name("environment", &environment)?);
-        self.check_model(&what.model, Some(&what.environment)).await?;
+        self.check_model(&what.model, Some(&what.environment))
+            .await?;
         let content = optional("content", content)?;
         match optional::<Revision>("revision", revision)? {
             Some(revision) => what = what.revision(revision, content),

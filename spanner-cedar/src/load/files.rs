@@ -269,7 +269,13 @@ impl Intake {
                 let digested = format!("{}{inner}", ground.digested);
                 let error = || io::Error::other(format!("{what}; {advice}"));
                 let named = (name.as_str(), digested.as_str());
-                if !self.take(Some(Place::Manifest), named, true, |_| Err(error()), problems) {
+                if !self.take(
+                    Some(Place::Manifest),
+                    named,
+                    true,
+                    |_| Err(error()),
+                    problems,
+                ) {
                     return false;
                 }
             }

@@ -146,7 +146,8 @@ impl Mentions {
                     "the surface {} reads {name} as {read}, which this guardrail does not name",
                     quoted(&surface)
                 );
-                let advice = format!("name {read} as well: add a guardrail that says the same of it");
+                let advice =
+                    format!("name {read} as well: add a guardrail that says the same of it");
                 (what, advice)
             }),
             (None, None) => None,
@@ -196,7 +197,10 @@ impl Ruled {
         }
         let forbids = policy.effect() == Effect::Forbid;
         let own = page.text.get(at..).unwrap_or_default();
-        let place = |text: &str| own.find(&format!("{text:?}")).map_or(at, |found| at + found);
+        let place = |text: &str| {
+            own.find(&format!("{text:?}"))
+                .map_or(at, |found| at + found)
+        };
         let names: Vec<Named> = found
             .into_iter()
             .filter_map(|found| {
@@ -219,6 +223,7 @@ impl Ruled {
     /// Whether it says of one name what another guardrail says of another name.
     fn is_twin(&self, other: &Self, name: &ModelName, others: &ModelName) -> bool {
         (self.effect, self.mode) == (other.effect, other.mode)
+            && self.body != other.body
             && self.body == renamed(&other.body, others.as_str(), name.as_str())
     }
 }
@@ -288,7 +293,9 @@ impl Pattern {
             [one] => format!("the surface {one}"),
             several => format!("the surfaces {}", several.join(", ")),
         };
-        let place = environment.map(|it| format!(" in `{it}`")).unwrap_or_default();
+        let place = environment
+            .map(|it| format!(" in `{it}`"))
+            .unwrap_or_default();
         let (name, like) = (self.shown(), matches!(self, Self::Like(_)));
         let what = match like {
             true => format!(

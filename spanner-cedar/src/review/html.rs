@@ -227,7 +227,9 @@ fn grants(review: &Review, page: &mut String) {
 /// The namespace and the whole name.
 fn key(model: &str) -> (&str, &str) {
     let inner = model.strip_prefix('/').unwrap_or(model);
-    let space = inner.split_once('/').map_or("(no namespace)", |(space, _)| space);
+    let space = inner
+        .split_once('/')
+        .map_or("(no namespace)", |(space, _)| space);
     (space, model)
 }
 

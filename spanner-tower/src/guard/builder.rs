@@ -328,7 +328,9 @@ pub enum Problem {
     #[error("the protected resource cannot be published: {0}")]
     ProtectedResource(String),
     /// A surface's default model is one that no request is about.
-    #[error("the default model `{model}` of the surface `{surface}` is read as {read} there: write that")]
+    #[error(
+        "the default model `{model}` of the surface `{surface}` is read as {read} there: write that"
+    )]
     DefaultModel {
         /// The surface's name.
         surface: String,

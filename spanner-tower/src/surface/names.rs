@@ -223,10 +223,26 @@ const GEOGRAPHIES: &[&str] = &[
 fn vertex(text: &str) -> Result<String, RequestFault> {
     let parts: Vec<&str> = text.split('/').collect();
     Ok(match parts.as_slice() {
-        ["projects", _, "locations", _, "publishers", publisher, "models", model]
+        [
+            "projects",
+            _,
+            "locations",
+            _,
+            "publishers",
+            publisher,
+            "models",
+            model,
+        ]
         | ["publishers", publisher, "models", model] => format!("{publisher}/{model}"),
         ["projects", _, "locations", _, "models", model] => (*model).to_owned(),
-        ["projects", project, "locations", location, "endpoints", endpoint] => {
+        [
+            "projects",
+            project,
+            "locations",
+            location,
+            "endpoints",
+            endpoint,
+        ] => {
             format!("{project}/{location}/{endpoint}")
         }
         // A resource of another kind is no model that could be granted.
@@ -256,7 +272,10 @@ mod tests {
         assert_eq!(spelled("version_suffix = '@'", "g/m@1", None), ["g/m"]);
         let none: [&str; 0] = [];
         assert_eq!(spelled("default = ['tgi']", "tgi", None), none);
-        assert_eq!(spelled("default = ['tgi']", "tgi", Some("acme/m")), ["acme/m"]);
+        assert_eq!(
+            spelled("default = ['tgi']", "tgi", Some("acme/m")),
+            ["acme/m"]
+        );
         assert_eq!(spelled("suffix = 'provider'", "a/b:c:d", None), none);
     }
 
@@ -319,7 +338,11 @@ mod tests {
                 "arn:aws:bedrock:us-east-1:123:provisioned-model/abc",
                 Some("arn:aws:bedrock:us-east-1:123:provisioned-model/abc"),
             ),
-            ("normalizer = 'bedrock'", "deepseek.v3.2", Some("deepseek.v3.2")),
+            (
+                "normalizer = 'bedrock'",
+                "deepseek.v3.2",
+                Some("deepseek.v3.2"),
+            ),
             (
                 "normalizer = 'vertex'\nversion_suffix = '@'",
                 "publishers/google/models/g@001",
@@ -335,7 +358,11 @@ mod tests {
                 "projects/p/locations/eu/endpoints/7",
                 Some("p/eu/7"),
             ),
-            ("normalizer = 'vertex'", "projects/p/locations/eu/datasets/7", None),
+            (
+                "normalizer = 'vertex'",
+                "projects/p/locations/eu/datasets/7",
+                None,
+            ),
             ("normalizer = 'vertex'", "google/g", Some("google/g")),
             ("", "/models/x", Some("/models/x")),
         ];

@@ -17,8 +17,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_core::record::Decision;
+use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
     Checkpoint, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
     Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
@@ -149,10 +149,14 @@ impl Part {
             let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();
             (!read.contains(&model) && !read.is_empty()).then(|| {
                 let (surface, others) = (spelling.surface(), others.join(" and "));
-                format!("the surface `{surface}` reads `{model}` as {others}, and so do its records")
+                format!(
+                    "the surface `{surface}` reads `{model}` as {others}, and so do its records"
+                )
             })
         };
-        config?.spellings().find_map(|(_, spelling)| read(&spelling))
+        config?
+            .spellings()
+            .find_map(|(_, spelling)| read(&spelling))
     }
 
     fn selection(&self) -> Selection {

@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod grpc;
 mod kills;
+mod names;
 mod probes;
 mod process;
 mod reload;

@@ -9,8 +9,8 @@ use serde_json::json;
 use spanner_cedar::{Again, Replay as Counted};
 
 use super::{Besides, FailOn};
-use crate::command::{Configured, Stop};
 use crate::command::ledger::{decisions, open};
+use crate::command::{Configured, Stop};
 
 /// Which ledger, which access, and when to fail.
 #[derive(Debug, Args)]

@@ -10,8 +10,8 @@ use spanner_core::Timestamp;
 use spanner_ledger::rotation_report;
 
 use super::Folder;
-use crate::command::{Configured, Stop};
 use crate::command::ledger::{decisions, open, remark};
+use crate::command::{Configured, Stop};
 
 /// Which access, in which form.
 #[derive(Debug, Args)]
