@@ -100,7 +100,9 @@ impl Health {
         self.bearer.publish_readiness();
         self.ships.publish();
         self.ledger.publish();
-        meters::stale("access", self.access.status().last_error.is_some());
+        let access = self.access.status();
+        meters::stale("access", access.last_error.is_some());
+        meters::stale("manifests", !access.broken.is_empty());
         if let Some(revocations) = &self.revocations {
             let stale = revocations.stale.load(Ordering::Relaxed);
             meters::stale("revocations", stale);

@@ -166,7 +166,8 @@ fn compile(
         schema,
     };
     let served = program.spellings.known();
-    if fresh && program.broken != BrokenManifests::Refuse && problems.is_empty() {
+    let sifts = fresh && program.broken != BrokenManifests::Refuse && problems.is_empty();
+    if sifts && documents.manifests.iter().any(|it| it.own) {
         let mut own = Arc::unwrap_or_clone(documents);
         sift::sift(&mut own, &vocabulary, &served, program);
         documents = Arc::new(own);

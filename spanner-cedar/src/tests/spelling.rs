@@ -219,7 +219,7 @@ fn a_case_asks_what_somebody_could_ask() {
         let text = format!(
             "[[case]]\ncaller = \"user:corp/ann\"\naction = \"generate\"\nmodel = \"Gemma3\"\nenvironment = \"{environment}\"\nexpect = \"deny\"\n"
         );
-        let cases = Cases::from_files([("cases/cases.toml", text)]).unwrap();
+        let cases = Cases::from_files([("cases.toml", text)]).unwrap();
         cases.run(&cedar).err().map(|error| error.to_string())
     };
     assert_eq!(
