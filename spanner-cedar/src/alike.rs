@@ -2,9 +2,21 @@
 
 use std::borrow::Cow;
 
-use spanner_core::is_displayable;
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
+
+/// Whether a character is seen and leaves the order of what is read alone: it is no control, and
+/// not among what Unicode calls default-ignorable (UAX #44), but for the selectors of an emoji's
+/// form.
+pub(crate) fn is_seen(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
+            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
 
 /// The first character of a text that is not seen, or changes how what follows is read, and its
 /// byte offset. Line ends and tabs are; a byte order mark in front is; what joins or separates
@@ -14,7 +26,7 @@ pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
     for (at, c) in text.char_indices() {
         let joins = matches!(c, '\u{200C}' | '\u{200D}') && !before.is_ascii();
         let layout = matches!(c, '\n' | '\r' | '\t') || (at == 0 && c == '\u{FEFF}');
-        if !is_displayable(c) && !joins && !layout {
+        if !is_seen(c) && !joins && !layout {
             return Some((at, c));
         }
         before = c;
@@ -24,7 +36,7 @@ pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
 
 /// Whether there is anything to read in a text.
 pub(crate) fn is_readable(text: &str) -> bool {
-    let blank = |c: char| c.is_whitespace() || !is_displayable(c) || c == '\u{2800}';
+    let blank = |c: char| c.is_whitespace() || !is_seen(c) || c == '\u{2800}';
     !text.chars().all(blank)
 }
 

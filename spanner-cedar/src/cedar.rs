@@ -92,8 +92,9 @@ impl Cedar {
     /// Reads an access directory: `organization.toml`, `models/**/*.toml`,
     /// `policies/**/*.cedar`. Blocks on the file system.
     ///
-    /// Symbolic links are followed; hidden files, `*.md` and `cases/` are passed over, and
-    /// any other file in `models` or `policies` is a problem.
+    /// Symbolic links are followed within the directory, and one that leads out of it is a
+    /// problem; hidden files, `*.md` and `cases/` are passed over, and any other file in
+    /// `models` or `policies` is a problem.
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
@@ -374,7 +375,9 @@ impl Builder {
     /// manifests stand in `models/` of the access alone.
     ///
     /// Everything else in such a folder is passed over, hidden files and links that lead
-    /// nowhere included. A model that has two manifests is a problem that names both files.
+    /// nowhere included. A model's own folder may be a symbolic link to somewhere else; below
+    /// that, links out of the folder are passed over, and an `access.toml` that is one is a
+    /// problem. A model that has two manifests is a problem that names both files.
     ///
     /// # Security
     /// Who can write an `access.toml` there decides who may do what with the model that it

@@ -51,9 +51,7 @@ pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
 };
 pub use host::Host;
-pub use name::{
-    Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId, is_displayable,
-};
+pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,

@@ -35,12 +35,10 @@ pub enum NameError {
         at: usize,
     },
     /// A path-like part (between slashes) that is empty, `.` or `..`.
-    #[error("a {what} must not have an empty, `.` or `..` part between its slashes (at byte {at})")]
+    #[error("a {what} must not have an empty, `.` or `..` part between its slashes")]
     Segment {
         /// The kind of name.
         what: &'static str,
-        /// The byte offset of the part.
-        at: usize,
     },
 }
 
@@ -108,12 +106,8 @@ name! {
             c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '@' | '+' | '=' | '/' | '~')
         })?;
         let inner = text.strip_prefix('/').unwrap_or(text);
-        let mut at = text.len() - inner.len();
-        for part in inner.split('/') {
-            if matches!(part, "" | "." | "..") {
-                return Err(NameError::Segment { what: "model name", at });
-            }
-            at += part.len() + 1;
+        if inner.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(NameError::Segment { what: "model name" });
         }
         Ok(())
     }
@@ -191,19 +185,14 @@ fn refuse_characters(
     }
 }
 
-/// Whether a character can be shown without forging a line, a terminal sequence or the order of
-/// what is read (Unicode UAX #9 controls, line and paragraph separators), and is seen at all:
-/// most of what Unicode calls default-ignorable (UAX #44) is not. The selectors of a text's or an
-/// emoji's form (U+FE0E, U+FE0F) may stand in names, since directories have names with emoji.
-#[must_use]
-pub fn is_displayable(c: char) -> bool {
+/// Whether a character can be shown without forging a line, a terminal sequence or the
+/// order of what is read (Unicode UAX #9 controls, line and paragraph separators, and
+/// zero-width characters).
+pub(crate) fn is_displayable(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
-            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
-            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
-            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
-            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 #[cfg(test)]
@@ -270,11 +259,7 @@ mod tests {
             ("m[1]", "a model name must not contain '[' (at byte 1)"),
             (
                 "a/../b",
-                "a model name must not have an empty, `.` or `..` part between its slashes (at byte 2)",
-            ),
-            (
-                "/a/",
-                "a model name must not have an empty, `.` or `..` part between its slashes (at byte 3)",
+                "a model name must not have an empty, `.` or `..` part between its slashes",
             ),
             ("", "a model name must not be empty"),
         ] {
@@ -291,9 +276,6 @@ mod tests {
             "a\u{1b}[31m",
             "a\u{202e}b",
             "a\u{2028}b",
-            "a\u{ad}b",
-            "a\u{3164}b",
-            "a\u{e0041}b",
             "",
         ] {
             assert!(SubjectId::new(text).is_err(), "{text:?}");

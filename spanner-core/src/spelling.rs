@@ -14,8 +14,10 @@ use crate::name::ModelName;
 pub struct Spelling {
     surface: Arc<str>,
     rules: Arc<str>,
-    read: Arc<dyn Fn(&ModelName) -> Vec<ModelName> + Send + Sync>,
+    read: Arc<Read>,
 }
+
+type Read = dyn Fn(&ModelName) -> Vec<ModelName> + Send + Sync;
 
 impl Spelling {
     /// The spelling of a surface. `rules` tells it from another one of the same surface's name;

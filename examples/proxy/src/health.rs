@@ -131,9 +131,10 @@ impl Health {
         self.bearer.publish_readiness();
         self.ships.publish();
         self.ledger.publish();
-        let status = self.access.status();
-        meters::stale("access", status.last_error.is_some());
-        meters::void_grants(status.void.len());
+        let access = self.access.status();
+        meters::stale("access", access.last_error.is_some());
+        meters::stale("manifests", !access.broken.is_empty());
+        meters::void_grants(access.void.len());
         for (environment, models) in self.promotions.unapproved() {
             meters::unapproved(environment.as_str(), models);
         }

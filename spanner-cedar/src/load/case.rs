@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         let served = self.access.spellings.known();
         if let Some((what, advice)) = unreachable(&served, model, Some(environment)) {
             let text = case.text("model", problems);
-            let at = text.map_or(case.at(), |text| text.at);
+            let at = text.map_or_else(|| case.at(), |text| text.at);
             case.problem(at, what, advice, problems);
         }
     }

@@ -64,8 +64,8 @@ pub enum BrokenManifests {
     /// Nothing is put in force, as with a problem anywhere else. The default.
     #[default]
     Refuse,
-    /// Everything else is put in force, and this manifest as it was before, if that still fits
-    /// the organization; otherwise, and after a start, it grants nothing.
+    /// Everything else is put in force, and this manifest as it was before, without what the
+    /// organization does not know any more. After a start it grants nothing.
     KeepLast,
     /// Everything else is put in force, and this manifest grants nothing.
     Close,
@@ -185,7 +185,8 @@ fn compile(
         schema,
     };
     let served = program.spellings.known();
-    if fresh && program.broken != BrokenManifests::Refuse && problems.is_empty() {
+    let sifts = fresh && program.broken != BrokenManifests::Refuse && problems.is_empty();
+    if sifts && documents.manifests.iter().any(|it| it.own) {
         let mut own = Arc::unwrap_or_clone(documents);
         sift::sift(&mut own, &vocabulary, &served, program);
         documents = Arc::new(own);
@@ -204,7 +205,8 @@ fn compile(
         guardrails: reader.ruled,
     };
     for manifest in &manifests {
-        if let Some(document) = documents.manifests.get(manifest.document) {
+        let document = documents.manifests.get(manifest.document);
+        if let Some(document) = document.filter(|it| it.fault.is_empty()) {
             mentions.manifests.push(manifest.titled(document.page()));
         }
     }
@@ -253,6 +255,12 @@ fn manifests(
             }
             continue;
         }
+        // What is in force of a broken one, is as far as it fits.
+        let mut aside = Problems::default();
+        let problems = match document.fault.is_empty() {
+            true => &mut *problems,
+            false => &mut aside,
+        };
         let Some(mut manifest) = manifest::read(document.page(), vocabulary, problems) else {
             continue;
         };

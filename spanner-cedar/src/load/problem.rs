@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use spanner_core::is_displayable;
-
 use crate::alike;
 
 /// One thing that is wrong, where it stands, and what to do about it.
@@ -280,8 +278,7 @@ fn plain(text: &str) -> String {
         }
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
-            '\u{FE0E}' | '\u{FE0F}' => line.push(c),
-            c if !is_displayable(c) => line.extend(c.escape_unicode()),
+            c if !alike::is_seen(c) => line.extend(c.escape_unicode()),
             c => line.push(c),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A team's broken file must not keep what the organization changed from taking effect. So before
 //! the rest is read, each own manifest is read by itself. One with a problem is replaced by what it
-//! was before, if that still fits the organization as it is now, or by nothing.
+//! was before, as far as that still fits the organization as it is now, or by nothing. A manifest
+//! only grants, so that a part of it never allows what the whole did not.
 
 use std::collections::HashMap;
 
@@ -37,24 +38,21 @@ pub(super) fn sift(
             }
             continue;
         }
-        let mut found = match document.is_void() {
+        let found = match document.is_void() {
             true => Err(std::mem::take(&mut document.fault)),
             false => read(document.page()),
         };
-        if let Err(fault) = &found {
-            document.fault.clone_from(fault);
+        let found = found.or_else(|fault| {
+            document.fault = fault;
             document.text.clear();
-            if let Some(last) = before
+            let last = before
                 .filter(|_| keeps)
-                .and_then(|it| last(it, &document.name))
-            {
-                document.text.push_str(&last.text);
-                found = read(document.page());
-                if found.is_err() {
-                    document.text.clear();
-                }
-            }
-        }
+                .and_then(|it| last(it, &document.name));
+            document.text.push_str(last.map_or("", |last| &last.text));
+            // Whatever of it the organization does not know any more grants nothing.
+            let last = manifest::read(document.page(), vocabulary, &mut Problems::default());
+            last.ok_or_else(|| document.text.clear())
+        });
         if let Ok(manifest) = found {
             claims.entry(manifest.model).or_default().push(number);
         }

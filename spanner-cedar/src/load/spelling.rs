@@ -223,6 +223,7 @@ impl Ruled {
     /// Whether it says of one name what another guardrail says of another name.
     fn is_twin(&self, other: &Self, name: &ModelName, others: &ModelName) -> bool {
         (self.effect, self.mode) == (other.effect, other.mode)
+            && self.body != other.body
             && self.body == renamed(&other.body, others.as_str(), name.as_str())
     }
 }

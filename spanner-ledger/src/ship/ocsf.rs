@@ -179,6 +179,7 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
     }
     if let Some(model) = pair.and_then(|pair| pair.model.as_deref()) {
         let owner = model.split_once('/').map(|(owner, _)| owner);
+        let owner = owner.filter(|owner| !owner.is_empty());
         let provider = owner.or(decision.surface.as_deref()).unwrap_or("unknown");
         said.also("ai_model", json!({"name": model, "ai_provider": provider}));
     }

@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod grpc;
 mod kills;
+mod names;
 mod operators;
 mod probes;
 mod process;

@@ -59,7 +59,7 @@ pub(in crate::command) struct Explain {
 
 impl Explain {
     pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let access = self.folder.load(config)?;
+        let access = self.folder.load_and_tell(config)?;
         let cases = Cases::from_files([("question.toml", self.case()?)]);
         let questions = cases.and_then(|cases| cases.questions(&access));
         for questions in questions.map_err(|error| told(&error))? {

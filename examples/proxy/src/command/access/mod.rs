@@ -88,6 +88,17 @@ impl Access {
 }
 
 impl Folder {
+    /// As [`load`](Self::load); says if names are not, or not all, compared with what the surfaces
+    /// read.
+    fn load_and_tell(&self, configured: &Configured) -> Result<Cedar, Stop> {
+        let (_, note) = configured.spellings();
+        let known = self.dir.is_none() && !configured.is_named;
+        if let Some(note) = note.filter(|_| !known) {
+            say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
+        }
+        self.load(configured)
+    }
+
     /// Loads the directory, or the one that the configuration names with what it says besides.
     fn load(&self, configured: &Configured) -> Result<Cedar, Stop> {
         if let Some(dir) = &self.dir {
@@ -113,7 +124,7 @@ impl Folder {
 }
 
 impl Besides {
-    /// Loads one access; says if names are not compared with what the surfaces read.
+    /// Loads one access.
     fn load(&self, configured: &Configured, dir: &Path) -> Result<Cedar, Stop> {
         self.load_all(configured, [dir]).map(|[access]| access)
     }
@@ -123,10 +134,7 @@ impl Besides {
         configured: &Configured,
         dirs: [&Path; N],
     ) -> Result<[Cedar; N], Stop> {
-        let (spellings, note) = configured.spellings();
-        if let Some(note) = note {
-            say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
-        }
+        let (spellings, _) = configured.spellings();
         let mut before = Cedar::builder().issuers(self.issuer.iter().cloned());
         for models in &self.models {
             before = before.models_dir(models);

@@ -21,7 +21,7 @@ pub(in crate::command) struct Test {
 
 impl Test {
     pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let access = self.folder.load(config)?;
+        let access = self.folder.load_and_tell(config)?;
         let dir = self.folder.dir.as_deref();
         let report = access.test_cases();
         let report =
