@@ -1,7 +1,7 @@
 //! What can be wrong with promotions.
 
 use spanner_cedar::LoadError;
-use spanner_core::promotion::Fault;
+use spanner_core::promotion::{Fault, Standing};
 use spanner_core::{Environment, ModelName, RecordId, Revision, SinkFault};
 use spanner_ledger::ReadError;
 
@@ -121,9 +121,7 @@ pub enum StepError {
         limit: usize,
     },
     /// Too many promotions wait already.
-    #[error(
-        "too many promotions are open {whose}: there can be {most}, of {bytes} bytes together"
-    )]
+    #[error("too many promotions are open {whose}: there can be {most}, of {bytes} bytes together")]
     TooManyOpen {
         /// Those of whoever proposes, or all.
         whose: &'static str,
@@ -262,8 +260,13 @@ impl StepError {
                 Fault::Changed | Fault::Superseded => "propose it anew",
                 Fault::Approvals { .. } => "ask the approvers of its rule to sign",
                 Fault::Void { .. } => "ask the approvers of its rule to sign again",
-                Fault::Widens => "propose what was in force before, or give the reason for an `emergency`",
+                Fault::Widens => {
+                    "propose what was in force before, or give the reason for an `emergency`"
+                }
                 Fault::NoReason => "write a `reason` that says why",
+                Fault::Standing(Standing::Adopted) => {
+                    "it was in force before promotions were kept; propose what is to take its place"
+                }
                 Fault::Standing(_) => "see its history; what is over stays over",
                 _ => "see the history of the model",
             },

@@ -9,8 +9,8 @@ use spanner_core::promotion::{
     Candidate, ChangeEntry, Digest, Event, Fault, History, Plan, Promotion, Proposal, Shown,
     Standing, TermsEntry, Undo,
 };
-use spanner_core::{Environment, Host, ModelName, Permit, RecordId, Revision, SinkFault};
 use spanner_core::record::PrincipalEntry;
+use spanner_core::{Environment, Host, ModelName, Permit, RecordId, Revision, SinkFault};
 use spanner_ledger::{Ledger, MAX_ENTRY_BYTES};
 use spanner_tower::{Further, SystemHost};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -160,7 +160,9 @@ impl Promotions {
         let mut book = Arc::clone(&shared.book).lock_owned().await;
         shared.begin_keeping(&mut book).await?;
         shared.put_in_force(&book.told).await?;
-        Arc::clone(&shared).void_changed(&mut book, |_| true).await?;
+        Arc::clone(&shared)
+            .void_changed(&mut book, |_| true)
+            .await?;
         drop(book);
         Ok(Self { shared })
     }
@@ -294,7 +296,8 @@ impl Promotions {
             promotion.unchanged(&shared.current(history, promotion)?)?;
             check_base(history, promotion)?;
             shared.show(promotion, &mut shown)?;
-            let is = |terms: &Digest| shown.terms.as_ref().map(|it| &*it.digest) == Some(terms.as_str());
+            let is =
+                |terms: &Digest| shown.terms.as_ref().map(|it| &*it.digest) == Some(terms.as_str());
             if !terms.as_ref().is_none_or(is) {
                 return Err(Fault::Changed.into());
             }
@@ -457,7 +460,10 @@ impl Shared {
         match taken {
             Ok(promotion) => {
                 Further::done(permit, 200);
-                let place = (promotion.candidate().model.clone(), promotion.plan().into.clone());
+                let place = (
+                    promotion.candidate().model.clone(),
+                    promotion.plan().into.clone(),
+                );
                 let beside = move |it: &Promotion| {
                     (&it.candidate().model, &it.plan().into) == (&place.0, &place.1)
                 };
@@ -755,7 +761,9 @@ impl Shared {
         let (model, environment) = (one.model.clone(), one.environment.clone());
         let preview = self.cedar.preview_of(&model, &environment, Some(one))?;
         let difference = difference(&self.cedar, &preview, &model, &environment);
-        let terms = self.cedar.terms(&preview, &model, &environment, &difference);
+        let terms = self
+            .cedar
+            .terms(&preview, &model, &environment, &difference);
         let terms = terms.ok_or(StepError::NoRule(environment))?;
         Ok(Preview { difference, terms })
     }
@@ -777,8 +785,7 @@ impl Shared {
     ) -> Result<(&'h Promotion, Undo), StepError> {
         let rule = self.rule(environment)?;
         let current = history.current(model, environment);
-        let promoted_here = current.filter(|it| it.standing() != Standing::Adopted);
-        let current = promoted_here.ok_or_else(|| StepError::NothingPromoted {
+        let current = current.ok_or_else(|| StepError::NothingPromoted {
             model: model.clone(),
             environment: environment.clone(),
         })?;
@@ -828,7 +835,10 @@ fn stale(
 /// An error in one line of bounded length.
 fn plain(text: &str) -> String {
     const MOST: usize = 300;
-    text.replace(char::is_control, " ").chars().take(MOST).collect()
+    text.replace(char::is_control, " ")
+        .chars()
+        .take(MOST)
+        .collect()
 }
 
 /// Who would gain something, as far as that fits into a sentence.
@@ -837,7 +847,12 @@ fn gainers(difference: &[ChangeEntry]) -> String {
     let gaining = difference.iter().filter(|change| !change.gains.is_empty());
     let names: Vec<&str> = gaining.map(|change| &*change.holder).collect();
     let more = names.len().saturating_sub(MOST);
-    let mut text = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(MOST)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
     }

@@ -34,7 +34,12 @@ impl Cedar {
             &digest(&words_of(rule)),
             &digest(&grants.concat()),
             &digest(&guardrails(&after, model, environment)),
-            &digest(&difference.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            &digest(
+                &difference
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
+            ),
         ))
     }
 

@@ -375,9 +375,7 @@ impl Telling {
 
     /// Counts a request for the promotions under which its models were served.
     fn served(&mut self, decision: &Decision) {
-        if !self.selection.takes_whenever(decision)
-            || self.selection.is_over(decision.time)
-        {
+        if !self.selection.takes_whenever(decision) || self.selection.is_over(decision.time) {
             return;
         }
         let is_meant = self.selection.takes_time(decision.time);

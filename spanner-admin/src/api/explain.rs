@@ -107,7 +107,11 @@ fn principal(what: &'static str, text: &str) -> Result<Principal, Reply> {
 }
 
 /// `support` or `corp/support`: of the caller's issuer, unless its alias says otherwise.
-fn owned(what: &'static str, issuer: &IssuerAlias, text: &str) -> Result<(IssuerAlias, GroupName), Reply> {
+fn owned(
+    what: &'static str,
+    issuer: &IssuerAlias,
+    text: &str,
+) -> Result<(IssuerAlias, GroupName), Reply> {
     let own = || (issuer.clone(), text);
     let (issuer, name) = match text.split_once('/') {
         Some((alias, name)) if alias == issuer.as_str() => (issuer.clone(), name),

@@ -126,7 +126,12 @@ fn what_a_promoted_manifest_names_and_is_gone_grants_nothing_and_the_rest_stays(
     assert!(void[0].to_string().contains(named), "{}", void[0]);
     let production = environment("production");
     let strict = cedar.preview_of(&model(), &production, Some(promoted(8, "support")));
-    assert!(strict.unwrap_err().to_string().contains("not in the directory"));
+    assert!(
+        strict
+            .unwrap_err()
+            .to_string()
+            .contains("not in the directory")
+    );
     let again = cedar.preview_again(&model(), &production, Some(promoted(8, "support")));
     assert_eq!(again.unwrap().status().void.len(), 1);
     cedar.replace_with(files("support")).unwrap();

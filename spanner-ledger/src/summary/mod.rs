@@ -306,7 +306,8 @@ impl<'s> Summing<'s> {
             });
             used.allowed += u64::from(is_allowed);
             used.refused += u64::from(!is_allowed);
-            used.unpromoted += u64::from(is_allowed && is_use(decision, pair) && pair.promotion.is_none());
+            used.unpromoted +=
+                u64::from(is_allowed && is_use(decision, pair) && pair.promotion.is_none());
             used.first = used.first.min(decision.time);
             used.last = used.last.max(decision.time);
             keys.push(key);

@@ -159,23 +159,19 @@ fn approvals(summary: &Summary) -> Section {
             true => plain("adopted: in force before promotions were kept"),
             false => signed("proposed"),
         };
-        let ended = [
-            "voided",
-            "promoted",
-            "rejected",
-            "withdrawn",
-            "rolled_back",
-        ]
-        .into_iter()
-        .flat_map(steps)
-        .map(|step| match step.step.as_str() {
-            "voided" => format!(
-                "earlier approvals void on {}, since {}",
-                time(step.time),
-                step.reason.as_deref().unwrap_or("what they covered changed")
-            ),
-            word => format!("{} by {}", word.replace('_', " "), sign(step)),
-        });
+        let ended = ["voided", "promoted", "rejected", "withdrawn", "rolled_back"]
+            .into_iter()
+            .flat_map(steps)
+            .map(|step| match step.step.as_str() {
+                "voided" => format!(
+                    "earlier approvals void on {}, since {}",
+                    time(step.time),
+                    step.reason
+                        .as_deref()
+                        .unwrap_or("what they covered changed")
+                ),
+                word => format!("{} by {}", word.replace('_', " "), sign(step)),
+            });
         let valid: Vec<&Signed> = it.valid().collect();
         let approvals = valid.len();
         vec![
