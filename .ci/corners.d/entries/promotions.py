@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 
 from stage import Stage, Upstream, CHAT, check, check_in, entry, until
 
@@ -40,28 +39,36 @@ class Company:
         stage.write("access/organization.toml", ORGANIZATION)
         if existing:
             self.manifest(manifest)
-        stage.start()
+        self.start()
         if not existing:
             self.manifest(manifest)
             self.reload()
         self.tokens = {who: stage.key.token(sub=who, groups=groups)
                        for who, groups in self.PEOPLE.items()}
 
+    def start(self):
+        """Starts the proxy, and waits until what was promoted is in force."""
+        before = self.stage.log().count(" serving ") if self.stage.process else 0
+        self.stage.start()
+        until("the proxy serves", lambda: self.stage.log().count(" serving ") > before)
+        until("it is ready", lambda: self.get("/spanner/ready").status == 200)
+
     def manifest(self, text, name="acme/m"):
         self.stage.write(f"access/models/{name}.toml", text)
-
-    def digest(self):
-        return self.get("/spanner/ready").json()["access"]["digest"]
 
     def get(self, path, who=None):
         return self.stage.call(path, token=self.tokens[who] if who else False)
 
     def reload(self):
         """Has the access read again, and waits until it says so."""
-        before = self.stage.log().count("the access is") + self.stage.log().count("another access")
+        def answers():
+            log = self.stage.log()
+            return sum(log.count(words) for words in (
+                "the access is as it was", "another access is in force", "the access was not reloaded"))
+
+        before = answers()
         self.stage.hang_up()
-        until("the access is read again", lambda: self.stage.log().count("the access is")
-              + self.stage.log().count("another access") + self.stage.log().count("not reloaded") > before)
+        until("the access is read again", lambda: answers() > before)
 
     def post(self, who, path, **body):
         return self.stage.call(f"/spanner/v1/{path}", body, self.tokens[who], "POST")
@@ -87,6 +94,11 @@ class Company:
     def show(self, promotion, who="nina"):
         return self.get(f"/spanner/v1/promotions/{promotion}", who)
 
+    def shown(self, promotion):
+        reply = self.show(promotion)
+        assert reply.status == 200, f"{reply.status} {reply.body}"
+        return reply.json()
+
     def chat(self, who):
         return self.stage.call("/v1/chat/completions", CHAT, self.tokens[who]).status
 
@@ -111,9 +123,9 @@ def approvals():
         if organization:
             company.stage.write("access/organization.toml", organization)
         else:
-            company.stage.write("access/policies/g.cedar", f'@id("g") {guardrail}')
+            company.stage.write("access/policies/g.cedar", f'@id("g") @reason("kept") {guardrail}')
         company.reload()
-        shown = company.show(promotion).json()
+        shown = company.shown(promotion)
         check(f"{what}: no approval counts", [], shown["approvals"])
         check(f"{what}: it says what changed", True, bool((shown["approvals_void"] or {}).get("because")))
         check(f"{what}: the history has it", "voided", shown["events"][-1]["step"])
@@ -189,7 +201,7 @@ def fresh_ledger():
     code, out, said = stage.run("check", "--config", "spanner.toml")
     check("check notes it and passes", (0, True), (code, "1 manifests will be adopted" in said))
     stage.write("access/organization.toml", ORGANIZATION + 'existing = "refuse"\n')
-    stage.start()
+    company.start()
     check("with `refuse` nobody is served", 403, company.chat("sam"))
     check("and nothing is unapproved", {"production": 0},
           company.get("/spanner/ready").json()["promotions"]["unapproved"])
@@ -235,7 +247,7 @@ def history():
     _, out, _ = stage.run("ledger", "history", "ledger", "--model", "acme/m", "--json")
     approval = json.loads(out.splitlines()[0])["approval"]
     check("whoever reads is not served", (0, {}), (approval["served"], approval["callers"]))
-    stage.start()
+    company.start()
     check("a call is served", 200, company.chat("sam"))
     back = {"environment": "production", "reason": "away"}
     check("a rollback", 200, company.post("nina", "models/acme/m/rollback", **back).status)
@@ -286,7 +298,7 @@ def steady():
     stage.stop()
     code, _, said = stage.run("check", "--config", "spanner.toml")
     check("check knows of the removed group", (0, True), (code, "group:support" in said))
-    stage.start()
+    company.start()
     check("the proxy starts; the group is out and nobody else", (403, 200),
           (company.chat("sam"), company.chat("quinn")))
     check("readiness counts it", (200, 1), (
