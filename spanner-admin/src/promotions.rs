@@ -745,7 +745,7 @@ impl Shared {
             return Ok(preview.clone());
         }
         drop(known);
-        let one = promoted(promotion).ok_or(Fault::Standing(promotion.standing()))?;
+        let one = promoted(promotion).ok_or_else(|| Fault::Standing(promotion.standing()))?;
         let preview = self.work_out(one)?;
         if promotion.standing() == Standing::Open && self.cedar.digest() == digest {
             let known = self.previews.lock();
