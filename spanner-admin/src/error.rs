@@ -1,7 +1,7 @@
 //! What can be wrong with promotions.
 
 use spanner_cedar::LoadError;
-use spanner_core::promotion::Fault;
+use spanner_core::promotion::{Fault, Standing};
 use spanner_core::{Environment, ModelName, RecordId, Revision, SinkFault};
 use spanner_ledger::ReadError;
 
@@ -264,6 +264,9 @@ impl StepError {
                     "propose what was in force before, or give the reason for an `emergency`"
                 }
                 Fault::NoReason => "write a `reason` that says why",
+                Fault::Standing(Standing::Adopted) => {
+                    "it was in force before promotions were kept; propose what is to take its place"
+                }
                 Fault::Standing(_) => "see its history; what is over stays over",
                 _ => "see the history of the model",
             },

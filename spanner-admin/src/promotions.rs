@@ -745,7 +745,7 @@ impl Shared {
             return Ok(preview.clone());
         }
         drop(known);
-        let one = promoted(promotion).ok_or(Fault::Standing(promotion.standing()))?;
+        let one = promoted(promotion).ok_or_else(|| Fault::Standing(promotion.standing()))?;
         let preview = self.work_out(one)?;
         if promotion.standing() == Standing::Open && self.cedar.digest() == digest {
             let known = self.previews.lock();
@@ -785,8 +785,7 @@ impl Shared {
     ) -> Result<(&'h Promotion, Undo), StepError> {
         let rule = self.rule(environment)?;
         let current = history.current(model, environment);
-        let promoted_here = current.filter(|it| it.standing() != Standing::Adopted);
-        let current = promoted_here.ok_or_else(|| StepError::NothingPromoted {
+        let current = current.ok_or_else(|| StepError::NothingPromoted {
             model: model.clone(),
             environment: environment.clone(),
         })?;

@@ -5,10 +5,12 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use spanner_core::promotion::{History, Promotion, Standing};
+use spanner_cedar::Cedar;
+use spanner_core::promotion::{Fault as PromotionFault, History, Promotion, Standing, can_be_seen};
 use spanner_core::record::PrincipalEntry;
 use spanner_core::{
-    Action, Environment, Fault, ModelName, Pair, Permit, RecordId, Resource, Revision,
+    Action, Authorize, Context, Effect, Environment, Fault, ModelName, Pair, Permit, Question,
+    RecordId, Resource, Revision, Timestamp,
 };
 use spanner_tower::{Further, Permitted};
 
@@ -261,7 +263,7 @@ impl<'c> Call<'c> {
 
     async fn promotion(&self, asker: &Asker, id: RecordId) -> Answer {
         self.query(&[])?;
-        let promotion = self.seen(asker, id).await?;
+        let promotion = self.seen(asker, id, Action::Read).await?;
         let model = &promotion.candidate().model;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let environment = match asker.would(Action::Read, model, into) {
@@ -334,7 +336,12 @@ impl<'c> Call<'c> {
     }
 
     async fn step(&self, asker: &Asker, id: RecordId, step: Step) -> Answer {
-        let promotion = self.seen(asker, id).await?;
+        let action = match step {
+            Step::Approve | Step::Reject => Action::Approve,
+            Step::Withdraw => Action::Read,
+            Step::Promote => Action::Promote,
+        };
+        let promotion = self.seen(asker, id, action).await?;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let model = &promotion.candidate().model;
         let (taken, decision) = match step {
@@ -439,15 +446,35 @@ impl<'c> Call<'c> {
         Ok(Reply::good(view, Some(decision)))
     }
 
-    /// A promotion that whoever asks may know of. One that is hidden from them is as unknown as
-    /// one that is none.
-    async fn seen(&self, asker: &Asker, id: RecordId) -> Result<Promotion, Reply> {
-        let found = self.promotions.promotion(id).await;
-        let seen = found.and_then(|promotion| match asker.sees(&promotion) {
-            true => Ok(promotion),
-            false => Err(StepError::Unknown(id)),
-        });
-        lost(seen)
+    /// A promotion that whoever asks may know of. One that is hidden from them is answered as one
+    /// that is none: as unknown, or to whoever answers for no model at all, as nothing that they
+    /// may see. What was tried with a hidden one is on record.
+    async fn seen(&self, asker: &Asker, id: RecordId, action: Action) -> Result<Promotion, Reply> {
+        let access = self.promotions.access();
+        let unknown = match self.promotions.promotion(id).await {
+            Ok(promotion) if asker.sees(&promotion) || asker.subject_sees(&promotion, access) => {
+                return Ok(promotion);
+            }
+            Ok(hidden) => {
+                // In its own time: whoever waits must not tell it from one that is none.
+                let asker = asker.clone();
+                tokio::spawn(async move {
+                    let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
+                    if let Ok(permit) = asker.permit(into, action, model).await {
+                        Further::declined(permit, 404, StepError::Unknown(id).code());
+                    }
+                });
+                StepError::Unknown(id)
+            }
+            Err(error) => error,
+        };
+        if matches!(unknown, StepError::Unknown(_)) && !asker.answers_for_any(access) {
+            let what = "you answer for no model, and may see no promotion by this identifier";
+            let advice = "ask whoever runs this service who may grant it";
+            let code = "permission_denied";
+            return Err(Reply::failure(403, Fault::Permission, code, &what, advice));
+        }
+        Err(Reply::step(&unknown, None))
     }
 
     async fn view(&self, promotion: &Promotion) -> Result<Value, Reply> {
@@ -592,6 +619,8 @@ impl Asker {
 
     /// Whether they may know of a promotion: it is about a model that they may read, or answer
     /// for, at either end of its way, or they proposed it.
+    ///
+    /// Where an agent acts for somebody, both must be allowed to.
     fn sees(&self, promotion: &Promotion) -> bool {
         let (plan, model) = (promotion.plan(), &promotion.candidate().model);
         let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
@@ -600,12 +629,38 @@ impl Asker {
                 .into_iter()
                 .any(|end| self.would(Action::Read, model, end) || self.answers_for(model, end))
     }
+
+    /// Whether the one for whom an agent acts may read the model, or signs for it: they are told
+    /// why their agent may not.
+    fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
+        let caller = self.further.caller();
+        let context = Context::of(caller, Timestamp::now());
+        let resource = Resource::model(promotion.candidate().model.clone());
+        let plan = promotion.plan();
+        [&plan.into, &plan.from].into_iter().any(|end| {
+            let actions = [Action::Read, Action::Promote, Action::Approve];
+            let questions = actions.map(|action| {
+                Question::new(caller, caller.subject(), action, &resource, end, &context)
+            });
+            let verdicts = access.authorize(&questions).verdicts;
+            verdicts.iter().any(|it| it.effect == Effect::Allow)
+        })
+    }
+
+    /// Whether they answer for some model in some environment.
+    fn answers_for_any(&self, access: &Cedar) -> bool {
+        let environments = access.status().environments;
+        access.models().into_iter().any(|(model, _)| {
+            let mut everywhere = environments.iter();
+            everywhere.any(|environment| self.answers_for(&model, environment))
+        })
+    }
 }
 
 /// One environment of a model in a list.
 fn served(
     history: &History,
-    access: &spanner_cedar::Cedar,
+    access: &Cedar,
     model: &ModelName,
     environment: &Environment,
 ) -> Value {
@@ -630,6 +685,9 @@ fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
     if text.len() > MAX_BYTES {
         let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
         return Err(Reply::malformed(what, &wrong, "say it shorter"));
+    }
+    if !can_be_seen(text) {
+        return Err(Reply::step(&PromotionFault::NoReason.into(), None));
     }
     let forges =
         |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -21,8 +21,10 @@ pub(super) fn promotion(
         .map(|rule| rule.approvers().collect())
         .unwrap_or_default();
     let mut view = brief(promotion, history);
-    let difference = preview.map_or(promotion.difference(), |preview| &preview.difference);
-    let terms = preview.map(|preview| &preview.terms).or(promotion.terms());
+    let (difference, terms) = match preview {
+        Some(preview) => (&preview.difference, Some(&preview.terms)),
+        None => (promotion.difference(), promotion.terms()),
+    };
     let void = promotion.void();
     let manifest: Option<&str> = promotion.manifest().map(|text| &**text);
     let more = json!({

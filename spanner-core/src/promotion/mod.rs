@@ -74,3 +74,4 @@ pub use candidate::{Candidate, Digest, DigestError};
 pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 pub use history::History;
 pub use life::{Fault, Plan, Promotion, Proposal, Shown, Standing, Undo, Void};
+pub use words::can_be_seen;

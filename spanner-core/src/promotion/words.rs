@@ -3,7 +3,8 @@
 /// Whether a text says anything that can be seen. Blanks, control characters, and characters
 /// that leave no mark where they stand alone (zero-width characters, changes of direction,
 /// fillers, combining marks) say nothing.
-pub(super) fn can_be_seen(text: &str) -> bool {
+#[must_use]
+pub fn can_be_seen(text: &str) -> bool {
     text.chars().any(|character| {
         !(character.is_whitespace() || character.is_control() || leaves_no_mark(character))
     })
