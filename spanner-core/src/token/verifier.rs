@@ -18,6 +18,7 @@ use crate::token::header::Header;
 use crate::token::identity;
 use crate::token::json::Members;
 use crate::token::key_set::KeySet;
+use crate::token::kind::Kind;
 use crate::token::mapping::{Capture, shown};
 use crate::token::problem::{RulesError, RulesProblem};
 use crate::token::proof::{Binding, Presented};
@@ -201,7 +202,7 @@ impl TokenVerifier {
             rules: Arc::clone(rules),
             times: token.times,
             binding: rules.binding(&token.claims)?,
-            caller: identity::caller(rules, &token.claims, credential)?,
+            caller: identity::caller(rules, &token.claims, credential, token.times.signed_in)?,
         })
     }
 
@@ -236,6 +237,7 @@ impl TokenVerifier {
         let rules = named.find(|it| it.check_tenant(&claims).is_ok());
         let rules = rules.ok_or(TokenFault::Issuer)?;
         rules.mapping.check(&claims)?;
+        check_attested_type(&claims, rules)?;
         check_audience(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
@@ -245,7 +247,7 @@ impl TokenVerifier {
             rules: Arc::clone(rules),
             times,
             binding: rules.binding(&claims)?,
-            caller: identity::caller(rules, &claims, credential)?,
+            caller: identity::caller(rules, &claims, credential, times.signed_in)?,
         })
     }
 
@@ -384,10 +386,28 @@ fn check_header(header: &Header, rules: &IssuerRules) -> Result<(), TokenFault> 
     }
 }
 
-/// Whether it is an access token: not an ID token, unless the provider has no other.
+/// Whether it is an access token: not an ID token, unless the provider has no other, and
+/// nothing else that its claims say it is.
 fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let accepts_id_tokens = rules.mapping.accepts_id_tokens();
+    Kind::stated(claims)?.check(accepts_id_tokens)?;
     let is_id_token = || ID_TOKEN_CLAIMS.iter().any(|name| claims.has(name));
-    if !header.is_access_token() && !rules.mapping.accepts_id_tokens() && is_id_token() {
+    if !header.is_access_token() && !accepts_id_tokens && is_id_token() {
+        return Err(TokenFault::Type);
+    }
+    Ok(())
+}
+
+/// The same for an answer of the issuer, which has no header. `active` is said of every kind
+/// of token (RFC 7662 §2.2), so that a refresh token must be told by its claims. A `nonce` is
+/// in some issuers' access tokens too, where they say that it is one.
+fn check_attested_type(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let accepts_id_tokens = rules.mapping.accepts_id_tokens();
+    let kind = Kind::stated(claims)?;
+    kind.check(accepts_id_tokens)?;
+    let hashed = claims.has("at_hash") || claims.has("c_hash");
+    let is_id_token = hashed || (claims.has("nonce") && !kind.is_access_token());
+    if is_id_token && !accepts_id_tokens {
         return Err(TokenFault::Type);
     }
     Ok(())
