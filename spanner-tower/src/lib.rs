@@ -71,15 +71,14 @@ mod resolver;
 pub mod self_check;
 pub mod surface;
 
-pub use authenticate::{Authenticate, BoxFuture};
+pub use authenticate::{Authenticate, BoxFuture, Peer};
 #[cfg(feature = "jwks")]
 pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
     Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
-    GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
-    ProtectedResource,
+    GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem, ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]

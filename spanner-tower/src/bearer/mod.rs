@@ -29,10 +29,13 @@ pub mod file;
 mod issuer;
 mod proof;
 mod providers;
+mod reload;
 pub mod revocation;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +44,7 @@ use http::request::Parts;
 use spanner_core::token::{DpopProof, TokenVerifier, UnverifiedToken, VerifiedToken};
 use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
 
-use crate::authenticate::{Authenticate, BoxFuture};
+use crate::authenticate::{Authenticate, BoxFuture, Peer};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
 use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
@@ -52,6 +55,7 @@ use proof::Proofs;
 pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
 pub use proof::PeerCertificate;
+pub use reload::Reloaded;
 pub use revocation::{Revocation, RevocationError, Revocations};
 
 /// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
@@ -75,6 +79,8 @@ struct Shared {
 struct IssuerKeys {
     alias: IssuerAlias,
     cache: KeyCache,
+    /// The file that they are in, where they are in one.
+    file: Option<PathBuf>,
 }
 
 /// Collects issuers; see [`Bearer::builder`].
@@ -105,7 +111,7 @@ impl IssuerReadiness {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let usable = |keys: &KeyStatus| matches!(keys.state, KeyState::Fresh | KeyState::Stale);
-        let answers = |opaque: &OpaqueStatus| opaque.last_error.is_none();
+        let answers = |opaque: &OpaqueStatus| !opaque.failing;
         self.keys.as_ref().is_none_or(usable) && self.opaque.as_ref().is_none_or(answers)
     }
 }
@@ -205,7 +211,8 @@ impl Bearer {
         let credentials = headers.credentials(proofs.is_some())?;
         // Before anything is looked up: what is revoked meanwhile must not be kept.
         let epoch = self.shared.revocations.epoch();
-        let token = match self.token(credentials.token, epoch, now).await {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let token = match self.token(credentials.token, epoch, peer, now).await {
             Ok(token) => token,
             Err(refusal) => {
                 if let Refusal::Credential(_) = refusal {
@@ -230,10 +237,12 @@ impl Bearer {
         &self,
         token: &str,
         epoch: u64,
+        peer: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
         if let Some(opaque) = self.opaque(token) {
-            return opaque.attest(&self.shared.verifier, token, now).await;
+            let verifier = &self.shared.verifier;
+            return opaque.attest(verifier, token, peer, now).await;
         }
         let key = TokenKey::of(token);
         let kept = self.kept(&key, epoch).await?;
@@ -298,7 +307,7 @@ impl Bearer {
             Err(TokenFault::UnknownKey) => {}
             verified => return Ok((verified?, keys.generation())),
         }
-        let Some(newer) = cache.newer_than(&keys).await? else {
+        let Some(newer) = cache.newer_than(&keys, token.key_id()).await? else {
             return Err(TokenFault::UnknownKey.into());
         };
         let verified = verifier.verify_to_keep(token, newer.set(), now)?;
@@ -386,8 +395,9 @@ impl BearerBuilder {
                     opaque.extend(alias.zip(built.opaque));
                     for (rule, cache) in built.tenants {
                         if let Some(cache) = cache {
-                            let alias = rule.alias().clone();
-                            keys.insert(rule.issuer().to_owned(), IssuerKeys { alias, cache });
+                            let (alias, file) = (rule.alias().clone(), built.keys_file.clone());
+                            let own = IssuerKeys { alias, cache, file };
+                            keys.insert(rule.issuer().to_owned(), own);
                         }
                         rules.push(rule);
                     }

@@ -1,14 +1,8 @@
 //! What a handler learns of the request that reached it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use spanner_core::{Caller, Environment, Permit, RecordId, Target};
-
-/// The address at the other end of the connection, for the record. Put it into the
-/// request's extensions before the guard if your server knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
 
 /// The answered question: who may do what where, and under which record.
 ///

@@ -28,11 +28,11 @@ use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
 use super::further::{Further, FurtherRefused, InGuardsName};
-use super::permitted::{Peer, Permitted};
+use super::permitted::Permitted;
 use super::resource::Published;
 use super::trace;
 use crate::BoxError;
-use crate::authenticate::Authenticate;
+use crate::authenticate::{Authenticate, Peer};
 use crate::resolve::{
     Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
     remove_rewriting,
