@@ -30,6 +30,7 @@ mod ship;
 mod signals;
 mod surfaces;
 mod talk;
+mod targets;
 mod upstream;
 mod watched;
 
