@@ -33,8 +33,8 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
                     SendMethod::Post => CheckpointHttp::post(url),
                     SendMethod::Put => CheckpointHttp::put(url),
                 };
-                if let Some(credential) = credential {
-                    sink = sink.authorization(credential.clone());
+                if let Some(credential) = credential.clone() {
+                    sink = sink.authorization_from(move || credential.header());
                 }
                 if *required {
                     sink = sink.required();

@@ -24,6 +24,7 @@ mod load;
 mod meters;
 mod patience;
 mod reload;
+mod restart;
 mod server;
 mod service;
 mod ship;
@@ -31,6 +32,7 @@ mod signals;
 mod surfaces;
 mod talk;
 mod targets;
+mod trust;
 mod upstream;
 mod watched;
 

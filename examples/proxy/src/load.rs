@@ -20,6 +20,7 @@ use crate::command::chain;
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
+use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub(crate) access_seen: Vec<Seen>,
     pub(crate) shadow_seen: Option<Seen>,
     pub(crate) revocations_seen: Option<Seen>,
+    /// Files that are read at start only.
+    pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
 }
 
@@ -64,6 +67,7 @@ impl Loaded {
         let access_seen = std::iter::once(Seen::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
+        let fixed = restart::fixed(&config);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(Seen::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -82,6 +86,7 @@ impl Loaded {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             talks: Talks::default(),
         };
         if let Err(found) = loaded.unwritten() {

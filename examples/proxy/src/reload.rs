@@ -1,4 +1,4 @@
-//! Reads the access and the revocations again when they change.
+//! Reads again what changes: the access, the revocations, keys and secrets.
 //!
 //! Files are looked at twice a second, by size and times: that works on every file system,
 //! and where a directory is swapped by a link, as Kubernetes does it. A change counts once
@@ -20,6 +20,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::health::ReadList;
 use crate::meters;
+use crate::restart::Fixed;
+use crate::trust::Trust;
 use crate::watched::Watched;
 
 /// What is read again, and who is told.
@@ -30,6 +32,9 @@ pub(crate) struct Reload {
     /// The directory of the access that is tried out.
     pub(crate) shadow: Option<Seen>,
     pub(crate) revocations: Option<(Seen, ReadList)>,
+    pub(crate) trust: Trust,
+    /// What is read at start only.
+    pub(crate) fixed: Vec<Fixed>,
     pub(crate) ledger: Watched,
 }
 
@@ -78,7 +83,7 @@ impl Reload {
             };
             if asked {
                 tracing::info!(
-                    "the access and the revocations are read again; for a change of the configuration itself, start again"
+                    "SIGHUP: the access, the revocations, keys and secrets of files are read again, and issuers are asked for their keys; for a change of the configuration itself, of surfaces or of certificates, start again"
                 );
             }
             let mut changed = asked;
@@ -98,6 +103,10 @@ impl Reload {
                 && (file.changed().await || asked)
             {
                 revoke(&file.path, revocations).await;
+            }
+            self.trust.check(asked).await;
+            for file in &mut self.fixed {
+                file.check(asked).await;
             }
         }
     }
@@ -223,6 +232,13 @@ impl Seen {
         Self::before_reading_of(path, Wanted::Manifests)
     }
 
+    /// The same for what was read already: it is read once more at first.
+    pub(crate) fn unread(path: &Path) -> Self {
+        let mut seen = Self::before_reading(path);
+        seen.read = 0;
+        seen
+    }
+
     fn before_reading_of(path: &Path, wanted: Wanted) -> Self {
         let now = look(path, wanted);
         Self {
@@ -236,7 +252,7 @@ impl Seen {
 
     /// Whether it changed since it was read, and not since it was looked at last. What is
     /// told once counts as read.
-    async fn changed(&mut self) -> bool {
+    pub(crate) async fn changed(&mut self) -> bool {
         self.asked += 1;
         if self.wanted == Wanted::Manifests && self.asked < MODELS_EVERY {
             return false;

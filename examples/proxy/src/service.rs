@@ -22,6 +22,7 @@ use crate::reload::Reload;
 use crate::server::{self, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
+use crate::trust::Trust;
 use crate::watched::Watched;
 use crate::{meters, signals};
 
@@ -167,6 +168,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -200,6 +202,8 @@ impl Service {
             dirs: access_seen,
             shadow: shadow_seen,
             revocations: list,
+            trust: Trust::new(bearer.clone(), &config),
+            fixed,
             ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));

@@ -77,8 +77,8 @@ fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
                 Format::Otlp => HttpReceiver::otlp(url),
                 _ => HttpReceiver::lines(url),
             };
-            let receiver = match credential {
-                Some(credential) => receiver.authorization(credential.clone()),
+            let receiver = match credential.clone() {
+                Some(credential) => receiver.authorization_from(move || credential.header()),
                 None => receiver,
             };
             Shipment::new(ledger, name, format, receiver)

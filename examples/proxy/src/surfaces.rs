@@ -16,7 +16,7 @@ pub(crate) enum NoSurface {
 /// The surface of a name, or of a file: whatever has a `/` in it or ends in `.toml`. Its
 /// name in records is the file's, without the ending.
 pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
-    if !name.contains('/') && !name.ends_with(".toml") {
+    if !is_file(name) {
         return surface::named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
     }
     let path = within(base, name);
@@ -26,6 +26,11 @@ pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
     };
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     Surface::from_toml(&stem, &text).map_err(|error| NoSurface::Wrong(path.clone(), text, error))
+}
+
+/// Whether a name is that of a file.
+pub(crate) fn is_file(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
 }
 
 impl NoSurface {

@@ -261,7 +261,7 @@ impl Shared {
             headers::identify(&mut headers, access);
         }
         if let Some(credential) = &self.config.credential {
-            headers.insert(AUTHORIZATION, credential.clone());
+            headers.insert(AUTHORIZATION, credential.header());
         }
         headers
     }

@@ -150,7 +150,9 @@ impl IssuerConfig {
                         }
                     }
                 }
-                IssuerProblem::Keys { .. } => self.note(&mut problems, "jwks_file", problem),
+                IssuerProblem::Keys { .. } | IssuerProblem::KeysFile { .. } => {
+                    self.note(&mut problems, "jwks_file", problem)
+                }
                 other => self.note(&mut problems, "issuer", other),
             }
         }

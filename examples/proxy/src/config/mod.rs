@@ -2,10 +2,18 @@
 //!
 //! 1. Paths in it are relative to the file.
 //! 2. Everything that is wrong is told at once, with file, line, column and what to do.
-//! 3. What is read here is checked: addresses are addresses, surfaces are loaded, secrets
+//! 3. The file itself, and the files of surfaces and certificates that it names, are read at
+//!    start only: a change is told in the log, and counts when the proxy is started again.
+//!    The access, the folders of models, the revocations, files with keys (`jwks_file`) and
+//!    with secrets (`client_secret_file`, `credential = { file = … }`) are read again on
+//!    change and on SIGHUP. What cannot be read leaves what was read before in force. The
+//!    environment's variables, the platform's certificates and the ledger's signing key count
+//!    as they were at start.
+//! 4. What is read here is checked: addresses are addresses, surfaces are loaded, secrets
 //!    are at hand. What takes a service to check stands in [`Loaded`](crate::Loaded).
 
 mod checkpoints;
+mod credential;
 mod fields;
 mod issuer;
 mod problem;
@@ -23,6 +31,7 @@ use toml::de::DeTable;
 use fields::{Fields, listed};
 
 pub use checkpoints::{Checkpoints, SendMethod};
+pub use credential::Credential;
 pub use issuer::IssuerConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
@@ -71,6 +80,8 @@ pub struct Config {
     pub revocations: Option<PathBuf>,
     /// The model servers.
     pub upstreams: Vec<UpstreamConfig>,
+    /// The files that surfaces were read from.
+    pub(crate) surface_files: Vec<PathBuf>,
     /// How many connections are open at once.
     pub max_connections: usize,
     /// How many requests wait for an answer at once.
@@ -154,6 +165,7 @@ impl Config {
             asserted_baggage: baggage(top),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
+            surface_files: surface_files(top, base),
             max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
             max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
             environment,
@@ -165,6 +177,23 @@ impl Config {
                 public_origin: page.place(top.at("public_origin")),
             },
         }
+    }
+
+    /// What the proxy is known by elsewhere: at upstreams, where entries and checkpoints go.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        let upstreams = self.upstreams.iter();
+        let upstreams = upstreams.filter_map(|upstream| upstream.credential.as_ref());
+        let ships = self.ship.iter();
+        let ships = ships.filter_map(|ship| match &ship.destination {
+            Destination::Http { credential, .. } => credential.as_ref(),
+            Destination::File(_) | Destination::Stdout | Destination::Syslog(_) => None,
+        });
+        let checkpoints = self.checkpoints.iter();
+        let checkpoints = checkpoints.filter_map(|place| match place {
+            Checkpoints::Http { credential, .. } => credential.as_ref(),
+            Checkpoints::File(_) | Checkpoints::Stdout => None,
+        });
+        upstreams.chain(ships).chain(checkpoints)
     }
 
     /// Notes a problem with it.
@@ -225,6 +254,16 @@ fn upstreams(
     }
     let read = |table| UpstreamConfig::read(table, base, environment);
     tables.into_iter().filter_map(read).collect()
+}
+
+fn surface_files(top: Fields<'_>, base: &Path) -> Vec<PathBuf> {
+    let names = top.tables("upstream").into_iter();
+    let names = names.flat_map(|table| table.one_or_more("surface"));
+    let files = names.filter(|name| crate::surfaces::is_file(name.value));
+    let mut files: Vec<PathBuf> = files.map(|name| within(base, name.value)).collect();
+    files.sort();
+    files.dedup();
+    files
 }
 
 fn baggage(top: Fields<'_>) -> Vec<String> {

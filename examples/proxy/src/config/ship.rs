@@ -22,12 +22,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use http::header::HeaderValue;
 use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
 
+use super::credential::{Credential, credential};
 use super::fields::{At, Fields, listed};
 use super::problem::Place;
-use super::upstream::{credential, server};
+use super::upstream::server;
 use super::within;
 
 /// One place that entries are sent to.
@@ -42,6 +42,9 @@ pub struct ShipConfig {
     pub format: Format,
     /// Where to.
     pub destination: Destination,
+    /// The certificates that must vouch for a syslog receiver, if they are not the platform's.
+    /// Read at start only.
+    pub ca: Option<PathBuf>,
     /// How many entries at once.
     pub batch: Option<usize>,
 }
@@ -58,8 +61,8 @@ pub enum Destination {
     Http {
         /// Its address.
         url: String,
-        /// What is sent as `Authorization`; marked as sensitive.
-        credential: Option<HeaderValue>,
+        /// What is sent as `Authorization`; read again where it is from a file.
+        credential: Option<Credential>,
     },
     /// A syslog receiver, over TCP or TLS.
     Syslog(SyslogReceiver),
@@ -109,8 +112,10 @@ impl ShipConfig {
             Format::Syslog => syslog(fields, base),
             _ => elsewhere(fields, format, base),
         };
+        let ca = fields.text("ca").map(|ca| within(base, ca.value));
         Some(Self {
             place: fields.page.place(fields.at),
+            ca,
             name: name?,
             format,
             destination: destination?,

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
-use http::header::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use spanner_core::{Environment, ModelName};
 use spanner_tower::surface::Surface;
 
+use super::credential::{Credential, credential};
 use super::fields::{At, Fields};
 use super::problem::Place;
-use super::within;
 use crate::surfaces;
 
 /// One model server, as configured.
@@ -20,7 +19,7 @@ use crate::surfaces;
 pub struct UpstreamConfig {
     /// Where the table stands.
     pub place: Place,
-    /// The model APIs that it speaks.
+    /// The model APIs that it speaks. Files with surfaces are read at start only.
     pub surfaces: Vec<Surface>,
     /// Where `surface` stands.
     pub surfaces_at: Place,
@@ -34,8 +33,10 @@ pub struct UpstreamConfig {
     pub environment: Environment,
     /// Where `environment` stands.
     pub environment_at: Place,
-    /// What it is sent as `Authorization`; marked as sensitive.
-    pub credential: Option<HeaderValue>,
+    /// What it is sent as `Authorization`. Of a file (`{ file = "…" }`), the token that is in
+    /// it now: it is read again on change and on SIGHUP. Of a variable (`{ env = "…" }`), what
+    /// it was at start.
+    pub credential: Option<Credential>,
     /// How long a connection to it may take.
     pub connect_timeout: Duration,
     /// How long it may take until it begins to answer.
@@ -226,49 +227,6 @@ fn environment(fields: Fields<'_>, default: Option<&Environment>) -> Option<Envi
         fields.whole("the upstream serves no environment", advice);
     }
     default.cloned()
-}
-
-/// `Some(None)` where none is configured, `None` where it cannot be had.
-pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<HeaderValue>> {
-    let key = "credential";
-    if !fields.table.contains_key(key) {
-        return Some(None);
-    }
-    let at = fields.at(key);
-    let source = fields.table(key, &["env", "file"])?;
-    let (env, file) = (source.text("env"), source.text("file"));
-    let secret = match (env, file) {
-        (Some(name), None) => std::env::var(name.value)
-            .map_err(|_| format!("the variable `{}` is not set, or is no text", name.value)),
-        (None, Some(path)) => {
-            let path = within(base, path.value);
-            std::fs::read_to_string(&path)
-                .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
-        }
-        _ => Err("it comes from one place".to_owned()),
-    };
-    let header = secret.and_then(|secret| bearer(secret.trim_end_matches(['\r', '\n'])));
-    match header {
-        Ok(header) => Some(Some(header)),
-        Err(what) => {
-            let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
-            fields.page.problem(at, format!("`{key}`: {what}"), advice);
-            None
-        }
-    }
-}
-
-fn bearer(secret: &str) -> Result<HeaderValue, String> {
-    let plain = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
-    let header = plain.then(|| HeaderValue::try_from(format!("Bearer {secret}")));
-    match header {
-        Some(Ok(mut header)) => {
-            header.set_sensitive(true);
-            Ok(header)
-        }
-        // What it is instead must not be said: it may be a secret all the same.
-        _ => Err("what is there is no token of one word".to_owned()),
-    }
 }
 
 const KEYS: &[&str] = &[
