@@ -32,6 +32,7 @@ mod ship;
 mod signals;
 mod surfaces;
 mod talk;
+mod targets;
 mod trust;
 mod upstream;
 mod watched;

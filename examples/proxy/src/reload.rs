@@ -88,7 +88,7 @@ impl Reload {
             };
             if asked {
                 tracing::info!(
-                    "SIGHUP: the access, the revocations, keys and secrets of files are read again, and issuers are asked for their keys; the configuration, surfaces and certificates are read at start only"
+                    "SIGHUP: the access, the revocations, keys and secrets of files are read again, and issuers are asked for their keys; for a change of the configuration itself, of surfaces or of certificates, start again"
                 );
             }
             let mut changed = asked;

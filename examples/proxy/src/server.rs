@@ -31,6 +31,7 @@ use crate::headers::{self, Hop};
 use crate::health::{self, Health};
 use crate::meters::Connected;
 use crate::patience::Patience;
+use crate::targets::Targets;
 use crate::upstream::UpstreamBody;
 
 /// What answers at one address. Cheap to clone.
@@ -173,7 +174,7 @@ async fn serve(
         let front = front.clone();
         async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
     });
-    let stream = TokioIo::new(Patience::new(stream, HEAD));
+    let stream = TokioIo::new(Patience::new(Targets::new(stream), HEAD));
     let connection = builder.serve_connection_with_upgrades(stream, service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection ended early");

@@ -650,7 +650,7 @@ impl Opaque {
         };
         let kept = |answer: Duration| KeptFor {
             answer: answer.min(MAX_KEPT),
-            outage: Duration::ZERO,
+            outage: None,
         };
         let mut secret = None;
         let (asks, prefixes, times): (Box<dyn AskIssuer>, _, _) = match self {

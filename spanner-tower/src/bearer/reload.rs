@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use spanner_core::IssuerAlias;
 use tokio::task::spawn_blocking;
 
-use super::Bearer;
+use super::{Bearer, IssuerKeys};
 
 /// What became of one thing that was read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +51,15 @@ impl Bearer {
     }
 
     async fn reload_where(&self, wanted: impl Fn(Option<&Path>) -> bool) -> Vec<Reloaded> {
-        let keys = self.shared.keys.values();
-        let keys = keys.filter(|keys| wanted(keys.file.as_deref()));
-        let keys = keys.map(async |keys| {
+        let mut keys: Vec<&IssuerKeys> = Vec::new();
+        for one in self.shared.keys.values() {
+            // Tenants may share their keys.
+            let same = |other: &&IssuerKeys| other.cache.is(&one.cache);
+            if wanted(one.file.as_deref()) && !keys.iter().any(same) {
+                keys.push(one);
+            }
+        }
+        let keys = keys.into_iter().map(async |keys| {
             let result = keys.cache.refresh().await;
             Reloaded {
                 issuer: keys.alias.clone(),

@@ -127,6 +127,11 @@ impl KeyCache {
         }
     }
 
+    /// Whether both are one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The keys to verify with.
     pub(crate) async fn keys(&self) -> Result<Keys, Outage> {
         let now = Instant::now();

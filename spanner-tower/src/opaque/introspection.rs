@@ -34,7 +34,7 @@ pub struct Introspection {
     authentication: ClientAuthentication,
     pub(crate) prefixes: Vec<String>,
     kept_for: Duration,
-    kept_through_outage: Duration,
+    kept_through_outage: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Introspection {
             authentication: ClientAuthentication::None,
             prefixes: Vec::new(),
             kept_for: KEPT,
-            kept_through_outage: Duration::ZERO,
+            kept_through_outage: None,
         }
     }
 
@@ -114,23 +114,23 @@ impl Introspection {
         self
     }
 
-    /// How much longer an answer counts while the issuer cannot be asked again: it is down, or
-    /// asks for patience. Default: no longer. With what [`Introspection::kept_for`] says, 5
-    /// minutes at most.
+    /// How much longer a good answer counts while the issuer cannot be asked again, because it
+    /// is down or asks for patience. Default: a minute while it asks for patience
+    /// (`Retry-After`), no longer while it is down. With what [`Introspection::kept_for`]
+    /// says, 5 minutes at most.
     ///
     /// # Security
     /// Whoever can keep the issuer from answering can go on using a token that it revoked, for
     /// this long. The guard's own revocations and the token's `exp` count all the same.
-    pub fn kept_through_outage(mut self, time: Duration) -> Self {
-        self.kept_through_outage = time;
+    pub const fn kept_through_outage(mut self, time: Duration) -> Self {
+        self.kept_through_outage = Some(time);
         self
     }
 
-    pub(crate) fn times(&self) -> KeptFor {
-        let most = MAX_KEPT.saturating_sub(self.kept_for);
+    pub(crate) const fn times(&self) -> KeptFor {
         KeptFor {
             answer: self.kept_for,
-            outage: self.kept_through_outage.min(most),
+            outage: self.kept_through_outage,
         }
     }
 

@@ -7,9 +7,11 @@
 //!    audience, times, tenants, bindings.
 //! 3. An answer is kept for 30 seconds (configurable up to 5 minutes), a refusal for 5, each
 //!    in a bounded cache of its own keyed by the SHA-256 of the whole token, so that garbage
-//!    displaces nobody's answer. Never longer, also when the issuer is down: a revoked token
-//!    must stop. Who prefers to serve known callers through an outage says for how long
-//!    ([`Introspection::kept_through_outage`]).
+//!    displaces nobody's answer. Not longer when the issuer is down: a revoked token must
+//!    stop. Only while the issuer itself asks for patience (`Retry-After`), the last good
+//!    answers count a minute longer, unless it says otherwise of a token meanwhile. Both are
+//!    configurable ([`Introspection::kept_through_outage`]), and 5 minutes in all are the most.
+//!    Times, and revocations of the guard's own, are looked at with every request.
 //! 4. Those who ask about one token at one time ask once.
 //! 5. At most 64 questions to an issuer are under way, 48 of them about tokens that were not
 //!    good before, 24 of those from one network of peers (a /24, or a /56 of IPv6). Who must
@@ -66,11 +68,15 @@ const REFUSED: Duration = Duration::from_secs(5);
 const ENTRIES: usize = 4_096;
 /// How many tokens that were good are remembered, in about 2 MB.
 const KNOWN: usize = 16_384;
-/// How long a request waits for an answer in all.
+/// How long a question may take. With the wait for its turn, a caller waits for 9 s at most.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long an issuer is left alone after a failure, unless it says; and at most.
 const PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// How much longer good answers count while an issuer asks for patience, unless configured.
+const LENIENCE: Duration = Duration::from_secs(60);
+/// How long a failure is held against an issuer about which nobody asks any more.
+const REMEMBERED: Duration = Duration::from_secs(30);
 /// Of failures and floods, one line in this time is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The shortest opaque token, in bytes. Shorter ones could be guessed.
@@ -124,8 +130,8 @@ pub struct OpaqueStatus {
     pub kept: usize,
     /// How many tokens that were good are remembered.
     pub known: usize,
-    /// Whether known tokens cannot be asked about either; while only unknown ones are waited
-    /// out, the issuer is as good as ever to its callers.
+    /// Whether questions failed during the last half minute, and not because the issuer asks
+    /// for patience: then those who were good before are served.
     pub failing: bool,
 }
 
@@ -138,7 +144,10 @@ pub(crate) struct OpaqueTokens {
     secret: Option<ClientSecret>,
     good: Cache<TokenKey, Kept>,
     refused: Cache<TokenKey, (TokenFault, Instant)>,
-    known: Cache<TokenKey, Known>,
+    /// The tokens that were good.
+    known: Cache<TokenKey, ()>,
+    /// Their last answers, as many as are kept.
+    last: Cache<TokenKey, Kept>,
     turns: Turns,
     trouble: Mutex<Trouble>,
 }
@@ -148,8 +157,8 @@ pub(crate) struct OpaqueTokens {
 pub(crate) struct KeptFor {
     /// While the issuer answers.
     pub(crate) answer: Duration,
-    /// So much longer while it does not.
-    pub(crate) outage: Duration,
+    /// So much longer while it does not; a default where nothing is configured.
+    pub(crate) outage: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -168,6 +177,7 @@ struct Known {
 #[derive(Default)]
 struct Trouble {
     last_error: Option<String>,
+    failed: Option<Instant>,
     /// When unknown tokens are asked about again; whether the issuer itself says so.
     strangers: Option<(Instant, bool)>,
     /// When known ones are.
@@ -193,6 +203,7 @@ impl OpaqueTokens {
             good: Cache::with_weighter(small, ENTRIES as u64, UnitWeighter),
             refused: Cache::with_weighter(small, ENTRIES as u64, UnitWeighter),
             known: Cache::with_weighter(small, KNOWN as u64, UnitWeighter),
+            last: Cache::with_weighter(small, ENTRIES as u64, UnitWeighter),
             turns: Turns::default(),
             trouble: Mutex::default(),
         }
@@ -216,13 +227,13 @@ impl OpaqueTokens {
 
     pub(crate) fn status(&self) -> OpaqueStatus {
         let trouble = self.trouble();
-        let patience = trouble.strangers.is_some_and(|(_, asked)| asked);
+        let lately = trouble.failed.is_some_and(|at| at.elapsed() < REMEMBERED);
         OpaqueStatus {
             last_error: trouble.last_error.clone(),
             under_way: self.turns.under_way(),
             kept: self.good.len() + self.refused.len(),
             known: self.known.len(),
-            failing: trouble.known.is_some() || (trouble.last_error.is_some() && !patience),
+            failing: trouble.last_error.is_some() && lately && !trouble.is_patient(),
         }
     }
 
@@ -240,23 +251,46 @@ impl OpaqueTokens {
         let key = TokenKey::of(token);
         let late = Instant::now();
         self.good.remove_if(&key, |kept| kept.until <= late);
-        let known = self.known.get(&key);
-        let asker = match known {
-            Some(_) => Asker::Known,
+        let asker = match self.known.get(&key) {
+            Some(()) => Asker::Known,
             None => Asker::Stranger(peer.map(turns::network)),
         };
         let question = self.question(verifier, &key, token, asker, now);
         let asked = self.good.get_or_insert_async(&key, question);
-        let asked = match timeout(WAIT, asked).await {
+        let asked = match timeout(turns::PATIENCE + WAIT, asked).await {
             Ok(asked) => asked.map(|kept| kept.token),
-            Err(_) => Err(self.failed(&FetchError::new("nothing came in time"), asker)),
+            // Who asked about this token before went away, so that it began anew.
+            Err(_) => Err(outage(None)),
         };
-        match (asked, known.and_then(|known| known.last)) {
-            (Err(Refusal::Unavailable(_)), Some(last)) if Instant::now() < last.until => {
-                Ok(last.token)
+        match asked {
+            Err(Refusal::Unavailable(outage)) => {
+                let outlasting = self.outlasting(&key);
+                outlasting.ok_or(Refusal::Unavailable(outage))
             }
-            (asked, _) => asked,
+            asked => asked,
         }
+    }
+
+    /// The last good answer, if it counts while nobody can be asked.
+    fn outlasting(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
+        let lenience = match self.times.outage {
+            Some(configured) => configured,
+            None if self.trouble().is_patient() => LENIENCE,
+            None => return None,
+        };
+        let longer = lenience.min(MAX_KEPT.saturating_sub(self.times.answer));
+        let last = self.last.get(key)?;
+        if Instant::now() >= last.until + longer {
+            return None;
+        }
+        #[cfg(feature = "metrics")]
+        metrics::counter!(
+            "spanner_introspections_total",
+            "issuer" => self.issuer.to_string(),
+            "result" => "outlasted"
+        )
+        .increment(1);
+        Some(last.token)
     }
 
     async fn question(
@@ -278,7 +312,8 @@ impl OpaqueTokens {
         // While this waited.
         self.is_refused(key)?;
         self.may_ask(asker)?;
-        let asked = self.asks.ask(token).await;
+        let asked = timeout(WAIT, self.asks.ask(token)).await;
+        let asked = asked.unwrap_or_else(|_| Err(FetchError::new("nothing came in time")));
         #[cfg(feature = "metrics")]
         metrics::counter!(
             "spanner_introspections_total",
@@ -294,6 +329,9 @@ impl OpaqueTokens {
             Ok(answer) => answer,
             Err(error) => {
                 turn.hold();
+                if error.about_token {
+                    self.known.remove(key);
+                }
                 return Err(self.failed(&error, asker));
             }
         };
@@ -307,6 +345,7 @@ impl OpaqueTokens {
             Err(fault) => {
                 turn.hold();
                 self.known.remove(key);
+                self.last.remove(key);
                 self.refused
                     .insert(key.clone(), (fault, Instant::now() + REFUSED));
                 Err(fault.into())
@@ -317,12 +356,10 @@ impl OpaqueTokens {
     /// Keeps a good answer, and that it was given.
     fn accepted(&self, key: &TokenKey, token: Arc<VerifiedToken>) -> Kept {
         let until = Instant::now() + self.times.answer;
-        let last = (!self.times.outage.is_zero()).then(|| Kept {
-            token: Arc::clone(&token),
-            until: until + self.times.outage,
-        });
-        self.known.insert(key.clone(), Known { last });
-        Kept { token, until }
+        let kept = Kept { token, until };
+        self.known.insert(key.clone(), ());
+        self.last.insert(key.clone(), kept.clone());
+        kept
     }
 
     /// Refuses what was refused a moment ago.
@@ -373,12 +410,15 @@ impl OpaqueTokens {
         let now = Instant::now();
         let asked = error.retry_after.is_some();
         let until = now + error.retry_after.unwrap_or(PAUSE).clamp(PAUSE, MAX_PAUSE);
-        if let (Asker::Stranger(network), true) = (asker, error.about_token) {
-            self.turns.pause(network, until);
+        if error.about_token {
+            if let Asker::Stranger(network) = asker {
+                self.turns.pause(network, until);
+            }
             return outage(error.retry_after);
         }
         let mut trouble = self.trouble();
         trouble.last_error = Some(error.to_string());
+        trouble.failed = Some(now);
         if asker == Asker::Known {
             trouble.known = Some(now + PAUSE);
         }
@@ -409,6 +449,15 @@ impl OpaqueTokens {
 
     fn trouble(&self) -> MutexGuard<'_, Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trouble {
+    /// Whether the issuer asked for patience, and that is not over.
+    fn is_patient(&self) -> bool {
+        let now = Instant::now();
+        self.strangers
+            .is_some_and(|(until, asked)| asked && now < until)
     }
 }
 

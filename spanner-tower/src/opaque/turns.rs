@@ -30,8 +30,9 @@ const LEAST: Duration = Duration::from_millis(250);
 /// How many wait, of one network and in all.
 const WAITING: usize = 128;
 const ALL_WAITING: usize = 1_024;
-/// How long is waited for a turn, which leaves a second for the question.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long is waited for a turn: less than a question may take, so that those who wait behind
+/// questions that hang do not put theirs after them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The network of a peer; `None` where the service does not say who its peers are.
 pub(super) type Network = Option<IpAddr>;
@@ -99,7 +100,8 @@ impl Turns {
     pub(super) async fn turn(&self, asker: Asker) -> Option<Turn> {
         let waits = {
             let mut state = self.lock();
-            if state.may(asker) && state.is_next(asker) {
+            // Whoever left does not count, so that this is asked first.
+            if state.is_next(asker) && state.may(asker) {
                 state.begin(asker);
                 drop(state);
                 return Some(self.begun(asker));
@@ -172,7 +174,8 @@ impl State {
     }
 
     /// Whether nobody has waited longer, of those whose turn it could be.
-    fn is_next(&self, asker: Asker) -> bool {
+    fn is_next(&mut self, asker: Asker) -> bool {
+        self.forget_gone(asker);
         match asker {
             Asker::Known => self.known.is_empty(),
             Asker::Stranger(network) => {
@@ -215,8 +218,6 @@ impl State {
     }
 
     fn wait(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
-        // Whoever left does not count.
-        self.forget_gone(asker);
         if self.waiting >= ALL_WAITING {
             return None;
         }

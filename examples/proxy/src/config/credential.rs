@@ -112,3 +112,38 @@ fn bearer(secret: &str) -> Result<HeaderValue, String> {
         _ => Err("what is there is no token of one word".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_again_leaves_the_token_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "one\n").unwrap();
+        let credential = Credential::of_file(file.clone()).unwrap();
+        let clone = credential.clone();
+        for (text, due, sent) in [
+            ("one", Some(false), "Bearer one"),
+            ("two\r\n", Some(true), "Bearer two"),
+            ("", None, "Bearer two"),
+            ("two words", None, "Bearer two"),
+            ("three", Some(true), "Bearer three"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let reloaded = credential.reload();
+            assert_eq!(reloaded.as_ref().ok().copied(), due, "{text:?}");
+            if let Err(problem) = reloaded {
+                assert!(
+                    problem.contains("token`: what is there is no token"),
+                    "{problem}"
+                );
+                assert!(!problem.contains("words"), "{problem}");
+            }
+            assert_eq!(clone.header(), sent, "{text:?}");
+            assert!(clone.header().is_sensitive());
+        }
+        assert!(!format!("{credential:?}").contains("three"));
+    }
+}
