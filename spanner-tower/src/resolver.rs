@@ -11,6 +11,7 @@ use http_body::Body;
 use spanner_core::{Refusal, Target};
 
 use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
+use crate::shares::Room;
 use crate::surface::Surface;
 
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
@@ -107,7 +108,7 @@ impl Resolver {
         };
         let target = match route.class() {
             RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
-            RouteClass::Guarded => Some(route.target(&parts, body, &self.limits).await?.0),
+            RouteClass::Guarded => Some(route.target(&parts, body, &self.limits, Room::default()).await?.0),
             RouteClass::Public | RouteClass::Whoami => {
                 refuse_detours(&parts, &[])?;
                 None

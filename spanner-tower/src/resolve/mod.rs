@@ -25,6 +25,7 @@ mod grpc;
 mod head;
 mod json;
 mod lines;
+mod pace;
 mod path;
 mod reader;
 mod refs;
@@ -41,8 +42,9 @@ use std::error::Error;
 use std::time::Duration;
 
 pub(crate) use asking::Asking;
-pub use body::{BodyError, RequestBody};
+pub use body::{BodyError, BodyLate, RequestBody};
 pub(crate) use broken::Broken;
+pub(crate) use pace::Pace;
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 pub(crate) use usage::UsageScan;
@@ -50,7 +52,8 @@ pub(crate) use usage::UsageScan;
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How much of a body may be read to find the model's name, and for how long.
+/// How much of a body may be read to find the model's name, for how long, and how much of
+/// that one caller may have at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -68,6 +71,24 @@ pub struct Limits {
     /// How long is waited in all for the part of a body that is needed. Default: 30 s,
     /// in which 8 MiB arrive at 2.2 Mbit/s. A slower body is refused with 408.
     pub body_wait: Duration,
+    /// How long is waited for the first piece of a body, and for each next one. Default:
+    /// 20 s. A body that pauses longer is refused with 408, also while it is forwarded, and
+    /// so is one that brings less than 500 bytes each second after `body_wait`. Once the
+    /// answer has begun, `idle` counts instead.
+    pub body_pause: Duration,
+    /// How long a stream of messages may go on without one in either direction. Default:
+    /// 10 min.
+    pub idle: Duration,
+    /// How many requests of one caller may be under way, from the check of its token to the
+    /// end of the answer. Default: 512. One more is refused with 429. With an agent, it is
+    /// the party that it acts for that counts.
+    pub per_caller: usize,
+    /// How many bytes of one caller's bodies may wait for a decision, beside the first 64 KiB
+    /// of each. Default: 128 MiB. One more is refused with 429.
+    pub bytes_per_caller: usize,
+    /// How many bytes of all callers' bodies may wait for a decision, counted likewise.
+    /// Default: 1 GiB. One more is refused with 503.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
@@ -77,6 +98,11 @@ impl Default for Limits {
             decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),
+            body_pause: Duration::from_secs(20),
+            idle: Duration::from_secs(600),
+            per_caller: 512,
+            bytes_per_caller: 128 << 20,
+            bytes: 1 << 30,
         }
     }
 }

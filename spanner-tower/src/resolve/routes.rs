@@ -20,6 +20,7 @@ use super::head::{self, Media, Query};
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
+use crate::shares::Room;
 use crate::surface::{
     Credential, Dialect, Held, Location, Overlap, Route, Rule, Surface, Touches, Wanted,
 };
@@ -246,6 +247,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
+        room: Room,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -272,7 +274,7 @@ impl Match {
                 encoding: Encoding::of(headers)?,
                 limit: limits.grpc_message,
             };
-            let reading = Reading::new(body, limits.body_wait);
+            let reading = Reading::new(body, limits, room);
             return self.framed(reading, framing, wanted.stream).await;
         }
         let request = Known {
@@ -286,7 +288,7 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         if !headers.contains_key(CONTENT_TYPE) {
-            let mut reading = Reading::new(body, limits.body_wait);
+            let mut reading = Reading::new(body, limits, room);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
             return Ok((target, RequestBody::read(Bytes::new(), trailers)));
@@ -298,7 +300,7 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         let reader = Reader::new(headers, media, wanted, limits.decoded)?;
-        let reading = Reading::new(body, limits.body_wait);
+        let reading = Reading::new(body, limits, room);
         request.scanned(reading, reader, limits.body).await
     }
 
@@ -361,12 +363,14 @@ impl Match {
                 message_pairs(&row, framing, message, true)
             });
             let watch = stream::Watch::new(reading.body, arrived, framing, read, &target);
-            return Ok((target, RequestBody::stream(first, watch)));
+            let body = RequestBody::stream(first, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         if arrived.len() > 0 {
             return Err(RequestFault::Message.into());
         }
-        Ok((target, RequestBody::one_message(first, reading.body)))
+        let body = RequestBody::one_message(first, reading.body);
+        Ok((target, body.holding(reading.room)))
     }
 }
 
@@ -465,19 +469,19 @@ impl Known {
             if reader.is_done() {
                 held.push(unread);
                 let beginning = held.split_to(held.len());
-                return Ok((target, RequestBody::decided(beginning, reading.body)));
+                let body = RequestBody::decided(beginning, reading.body);
+                return Ok((target, body.holding(reading.room)));
             }
             let beginning = held.split_to(held.len());
             let pairs_of = Arc::new(move |body: &Content| self.pairs(body));
             let watch = watch::Watch::new(reading.body, reader, pairs_of, unread, &target);
-            return Ok((target, RequestBody::scanned(beginning, watch)));
+            let body = RequestBody::scanned(beginning, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         reader.end()?;
         let target = self.target(&reader.into_content())?;
-        Ok((
-            target,
-            RequestBody::read(held.split_to(held.len()), trailers),
-        ))
+        let body = RequestBody::read(held.split_to(held.len()), trailers);
+        Ok((target, body.holding(reading.room)))
     }
 }
 

@@ -10,7 +10,7 @@ use http_body::Body;
 use spanner_core::Meter;
 
 use super::*;
-use crate::resolve::Broken;
+use crate::resolve::{Broken, Pace};
 
 async fn check(body: &[u8], expected: RequestFault) {
     let found = chat(body, &[JSON]).await;
@@ -126,7 +126,7 @@ async fn a_body_whose_model_comes_after_the_limit_is_refused_however_it_arrives(
     let found = routes
         .classify(&parts)
         .unwrap()
-        .target(&parts, announced, &limits)
+        .target(&parts, announced, &limits, Default::default())
         .await;
     assert_eq!(found.map(|_| ()), refused);
 }
@@ -160,7 +160,7 @@ async fn a_body_that_does_not_arrive_in_time_is_refused() {
         let parts = parts(request, &[header]);
         let found = routes(surface).classify(&parts).unwrap();
         let refusal = found
-            .target(&parts, Silent, &limits)
+            .target(&parts, Silent, &limits, Default::default())
             .await
             .map(|_| ())
             .unwrap_err();
@@ -338,7 +338,7 @@ async fn a_second_message_where_there_is_one_breaks_the_body_off() {
         .await
         .unwrap();
     let broken = Broken::default();
-    body.attach(Meter::default(), None, broken.clone());
+    body.attach(Meter::default(), None, broken.clone(), Pace::none());
     assert_eq!(
         body.frame().await.unwrap().unwrap().into_data().unwrap(),
         first
@@ -381,4 +381,74 @@ async fn reading_and_forwarding_may_change_tasks() {
     let (_, body) = tokio::spawn(resolving).await.unwrap().unwrap();
     let sent = tokio::spawn(forwarded(body)).await.unwrap();
     assert_eq!(sent, br#"{"model":"a"}"#);
+}
+
+/// A body of pieces with pauses before them, in seconds; what became of it.
+async fn paced(pieces: &'static [(u64, usize)], messages: bool, answered: bool) -> (usize, bool) {
+    let body = stream::unfold(pieces.iter(), |mut pieces| async {
+        let (pause, bytes) = pieces.next()?;
+        tokio::time::sleep(Duration::from_secs(*pause)).await;
+        let piece: Chunk = Ok(Frame::data(vec![b'x'; *bytes].into()));
+        Some((piece, pieces))
+    });
+    let mut body = RequestBody::unread(StreamBody::new(body));
+    let broken = Broken::default();
+    if answered {
+        broken.answered();
+    }
+    let pace = Pace::new(&Limits::default(), messages);
+    body.attach(Meter::default(), None, broken.clone(), pace);
+    let mut passed = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => passed += frame.into_data().unwrap().len(),
+            Err(_) => {
+                let refusal = std::future::poll_fn(|cx| broken.poll_broken(cx)).await;
+                assert_eq!(refusal, fault(RequestFault::Slow));
+                return (passed, true);
+            }
+        }
+    }
+    (passed, false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_forwarded_keeps_a_pace() {
+    const DRIP: &[(u64, usize)] = &[(10, 1), (10, 1), (10, 1), (10, 1), (10, 1)];
+    const PAUSE: &[(u64, usize)] = &[(1, 10_000), (21, 10_000)];
+    const STEADY: &[(u64, usize)] = &[(10, 10_000), (19, 10_000), (19, 10_000)];
+    const CONVERSATION: &[(u64, usize)] = &[(500, 1), (500, 1)];
+    const SILENCE: &[(u64, usize)] = &[(500, 1), (601, 1)];
+    for (pieces, messages, answered, expected) in [
+        (DRIP, false, false, (3, true)),
+        (DRIP, true, false, (5, false)),
+        (PAUSE, false, false, (10_000, true)),
+        (PAUSE, true, false, (10_000, true)),
+        (STEADY, false, false, (30_000, false)),
+        (PAUSE, false, true, (20_000, false)),
+        (CONVERSATION, true, true, (2, false)),
+        (SILENCE, true, true, (1, true)),
+    ] {
+        let became = paced(pieces, messages, answered).await;
+        assert_eq!(became, expected, "{pieces:?} {messages} {answered}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_pauses_before_it_is_decided_is_refused_before_the_whole_wait() {
+    let limits = Limits::default();
+    let frames = stream::unfold(0, |came| async move {
+        if came > 0 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+        }
+        let piece: Chunk = Ok(Frame::data(Bytes::from_static(b"{")));
+        Some((piece, came + 1))
+    });
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let began = tokio::time::Instant::now();
+    let found = routes(surface::openai()).classify(&parts).unwrap();
+    let body = Box::pin(StreamBody::new(frames));
+    let refused = found.target(&parts, body, &limits, Default::default()).await;
+    assert_eq!(refused.map(|_| ()), Err(fault(RequestFault::Slow)));
+    assert_eq!(began.elapsed(), limits.body_pause);
 }
