@@ -177,7 +177,7 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone(), self.talks.clone()).map_err(|error| {
+        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone()).map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
         });
@@ -196,6 +196,7 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
+            .limits(self.config.limits.of_guard())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);

@@ -83,6 +83,14 @@ impl Frames {
         Err(FrameRefused { notice })
     }
 
+    /// Whether a model was named and allowed so far, by the address of the socket or by a
+    /// frame. Until then a caller that may do nothing holds the socket, so that little
+    /// patience is due.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.asking.knows_something()
+    }
+
     /// Counts bytes that were sent to the client.
     pub fn sent(&mut self, bytes: u64) {
         if let Some(debt) = &mut *self.owed() {
