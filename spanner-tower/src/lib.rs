@@ -67,6 +67,7 @@ pub mod mock_idp;
 pub mod opaque;
 mod resolve;
 mod resolver;
+mod shares;
 #[cfg(feature = "test-util")]
 pub mod self_check;
 pub mod surface;
@@ -77,12 +78,13 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
+    Access, BuildError, Danger, Exhausted, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
     GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
     ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
-pub use resolve::{BodyBudget, BodyError, BoxError, Limits, RequestBody};
+pub use shares::BodyBudget;
+pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use http::{Request, Version};
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use spanner_tower::RequestBody;
 
-type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<Incoming>>;
+use crate::turn::CallerBody;
+
+type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<CallerBody>>;
 
 /// The connections to one upstream. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
@@ -27,17 +28,23 @@ pub(crate) struct ClientError(String);
 
 /// Idle connections that are kept to one upstream: more is rarely asked at once.
 const MAX_IDLE: usize = 64;
-/// Shorter than servers usually keep theirs, so that a connection is rarely used in the
-/// moment in which it is closed.
-const IDLE: Duration = Duration::from_secs(30);
+/// HTTP/2 says before it closes (RFC 9113 §6.8).
+const IDLE_HTTP2: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection with requests on it is asked whether it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The longest head of a response, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// What is taken in of one answer over HTTP/2 that its reader does not take, in bytes.
+const WINDOW: u32 = 128 * 1024;
 
 impl Client {
-    /// Connections that take at most this long to make.
-    pub(crate) fn new(connect_timeout: Duration) -> Result<Self, ClientError> {
+    /// Connections that take at most this long to make, are kept so long unused, and have so
+    /// many requests at once.
+    pub(crate) fn new(
+        connect_timeout: Duration,
+        idle_timeout: Duration,
+        max_requests: usize,
+    ) -> Result<Self, ClientError> {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
@@ -54,13 +61,16 @@ impl Client {
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(idle_timeout)
             .pool_max_idle_per_host(MAX_IDLE)
             .http1_max_buf_size(MAX_HEAD);
         let http1 = builder.build(http1);
         builder
             .http2_only(true)
-            .http2_adaptive_window(true)
+            .pool_idle_timeout(IDLE_HTTP2)
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(connection_window(max_requests))
+            .http2_max_send_buf_size(WINDOW as usize)
             .http2_max_header_list_size(MAX_HEAD as u32)
             .http2_keep_alive_interval(KEEP_ALIVE);
         let http2 = builder.build(http2);
@@ -70,7 +80,7 @@ impl Client {
     /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1.
     pub(crate) fn send(
         &self,
-        mut request: Request<RequestBody<Incoming>>,
+        mut request: Request<RequestBody<CallerBody>>,
         grpc: bool,
     ) -> ResponseFuture {
         let (pool, version) = match grpc {
@@ -80,6 +90,14 @@ impl Client {
         *request.version_mut() = version;
         pool.request(request)
     }
+}
+
+/// Holds what every request leaves unread, and one more: all share a connection, so a window
+/// that some could fill would be closed to the others.
+fn connection_window(max_requests: usize) -> u32 {
+    const MAX: u32 = (1 << 31) - 1;
+    let requests = u32::try_from(max_requests).unwrap_or(MAX);
+    WINDOW.saturating_mul(requests.saturating_add(1)).min(MAX)
 }
 
 /// Whether an error is that of a body that the caller did not send whole.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
+use spanner_core::{Fault, Share};
 use spanner_tower::surface::Dialect;
+use spanner_tower::{Exhausted, InGuardsName};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub(crate) enum Failure {
     Busy,
     /// The caller's body did not arrive whole.
     CallerLeft,
+    /// The caller's body did not arrive in time.
+    CallerLate,
+    /// One more than a share allows; the guard says which.
+    Share(Share),
 }
 
 /// How to say so.
@@ -42,6 +48,8 @@ impl Failure {
             Self::TimedOut => "model_timeout",
             Self::Busy => "model_busy",
             Self::CallerLeft => "request_incomplete",
+            Self::CallerLate => "request_slow",
+            Self::Share(share) => share.code(),
         }
     }
 
@@ -49,7 +57,8 @@ impl Failure {
         match self {
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Share(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CallerLate => StatusCode::REQUEST_TIMEOUT,
             Self::CallerLeft => StatusCode::BAD_REQUEST,
         }
     }
@@ -57,8 +66,8 @@ impl Failure {
     /// A gRPC status code: unavailable, deadline exceeded, cancelled.
     const fn grpc(self) -> &'static str {
         match self {
-            Self::Unreachable | Self::Broken | Self::Busy => "14",
-            Self::TimedOut => "4",
+            Self::Unreachable | Self::Broken | Self::Busy | Self::Share(_) => "14",
+            Self::TimedOut | Self::CallerLate => "4",
             Self::CallerLeft => "1",
         }
     }
@@ -78,6 +87,10 @@ impl Failure {
                 "the call is permitted and the model's server has as many requests as it may; try again"
             }
             Self::CallerLeft => "the request's body ended early; send it again",
+            Self::CallerLate => {
+                "the request's body did not arrive in time; send it without pauses"
+            }
+            Self::Share(share) => share.sentence(),
         }
     }
 
@@ -92,6 +105,14 @@ impl Failure {
         if self == Self::Busy {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        match self {
+            Self::Share(share) => response.extensions_mut().insert(Exhausted(share)).map(drop),
+            Self::CallerLate => {
+                let callers = InGuardsName::failed(Fault::AmbiguousRequest);
+                response.extensions_mut().insert(callers).map(drop)
+            }
+            _ => None,
+        };
         response
     }
 

@@ -10,18 +10,24 @@
 //!           limits    which one   may they  headers, pools, time
 //! ```
 
+mod answered;
 mod checkpoints;
 mod client;
 pub mod command;
 pub mod config;
+mod connections;
+mod crowd;
 mod demo;
 mod dispatch;
 mod failure;
+mod flood;
 mod headers;
 mod health;
+mod held;
 mod load;
 mod meters;
 mod patience;
+mod places;
 mod reload;
 mod server;
 mod service;
@@ -29,6 +35,7 @@ mod ship;
 mod signals;
 mod surfaces;
 mod talk;
+mod turn;
 mod upstream;
 mod watched;
 

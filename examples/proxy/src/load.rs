@@ -10,7 +10,7 @@ use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
+    Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
     Resolver,
 };
 use tower_layer::Layer;
@@ -37,6 +37,7 @@ pub struct Loaded {
     pub(crate) shadow_seen: Option<Seen>,
     pub(crate) revocations_seen: Option<Seen>,
     pub(crate) talks: Talks,
+    bodies: BodyBudget,
 }
 
 /// The service's name in records.
@@ -74,6 +75,7 @@ impl Loaded {
             return Err(problems);
         };
         let loaded = Self {
+            bodies: BodyBudget::new(config.limits.held_bytes),
             config,
             bearer,
             access,
@@ -177,7 +179,7 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone(), self.talks.clone()).map_err(|error| {
+        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone()).map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
         });
@@ -196,6 +198,8 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
+            .limits(self.config.limits.of_guard())
+            .body_budget(self.bodies.clone())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);
@@ -368,8 +372,7 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
             same(other) == same(upstream) && other.path_prefix == upstream.path_prefix
         };
         for other in earlier.iter().filter(beside) {
-            let both = other.surfaces.iter().chain(&upstream.surfaces).cloned();
-            if let Err(error) = Resolver::new(both.collect()) {
+            if let Some(error) = Resolver::common(&other.surfaces, &upstream.surfaces) {
                 let line = other.place.line;
                 let what = format!("it cannot be told from the upstream of line {line}: {error}");
                 let advice = "give one of them a `host` or a `path_prefix`";

@@ -10,16 +10,17 @@ use serde_json::json;
 use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::config::Problems;
+use crate::crowd::Crowd;
 use crate::health::{Health, ReadList};
 use crate::load::Loaded;
 use crate::reload::Reload;
-use crate::server::{self, Callers, Front};
+use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::watched::Watched;
@@ -126,7 +127,7 @@ impl Service {
             dispatch,
             administration,
             scheme: scheme(config.public_origin.as_deref()),
-            turns: Arc::new(Semaphore::new(config.max_requests)),
+            turns: Crowd::new(config.max_requests),
         };
         let (stop, stopped) = watch::channel(false);
         let mut service = Self {
@@ -181,19 +182,24 @@ impl Service {
             ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
         };
-        let limit = config.max_connections;
+        let bounds = Bounds {
+            connections: config.max_connections,
+            per_peer: config.limits.connections_per_peer,
+            idle: config.limits.idle,
+            stall: config.limits.stall,
+        };
         let front = Front {
             health: admin.is_none().then(|| health.clone()),
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
-        tasks.spawn(server::run(listener, front, limit, stopped.clone()));
+        tasks.spawn(server::run(listener, front, bounds, stopped.clone()));
         if let Some(admin) = admin {
             let front = Front {
                 health: Some(health),
                 callers: None,
             };
-            tasks.spawn(server::run(admin, front, limit, stopped.clone()));
+            tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
         }
         let reload = Reload {
             promotions,

@@ -12,14 +12,16 @@ use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use spanner_tower::{FrameRefused, Frames};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::flood::Budget;
+use crate::held::Held;
 
 /// The conversations under way. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +36,28 @@ pub(crate) struct Talk {
     pub(crate) caller: OnUpgrade,
     pub(crate) model: OnUpgrade,
     /// The upstream's place, for as long as it lasts.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Held,
+    pub(crate) patience: Patience,
+}
+
+/// How long is waited in a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the first message of a caller whose request named no model.
+    pub(crate) first: Duration,
+    /// For the next message of either side.
+    pub(crate) idle: Duration,
+    /// For a side to take what it is sent.
+    pub(crate) stall: Duration,
 }
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// The largest message, in bytes: some minutes of sound, or a photograph.
 const MAX_MESSAGE: usize = 16 << 20;
+/// The most that waits to be sent to one side, in bytes: the largest message, whose sending
+/// is waited for, and a frame that answers.
+const MAX_UNSENT: usize = MAX_MESSAGE + 256 * 1024;
 /// How long either side may take to become a WebSocket, or to take a close.
 const MOMENT: Duration = Duration::from_secs(5);
 
@@ -54,12 +71,13 @@ impl Talks {
                 caller,
                 model,
                 place,
+                patience,
             } = talk;
             let both = async { tokio::try_join!(caller, model) };
             if let Ok(Ok((caller, model))) = timeout(MOMENT, both).await {
                 let caller = socket(caller, Role::Server).await;
                 let model = socket(model, Role::Client).await;
-                converse(frames, caller, model, stop).await;
+                converse(frames, caller, model, patience, stop).await;
             }
             drop(place);
         });
@@ -77,6 +95,7 @@ impl Talks {
 
 async fn socket(stream: Upgraded, role: Role) -> Socket {
     let config = WebSocketConfig::default()
+        .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     WebSocketStream::from_raw_socket(TokioIo::new(stream), role, Some(config)).await
@@ -91,22 +110,43 @@ enum Turn {
     CallerLeft,
     ModelFailed,
     Stopped,
+    /// A side only pings, or sends other frames that say nothing.
+    Chatter,
+    /// Nothing was said for too long.
+    Quiet,
 }
 
 async fn converse(
     mut frames: Frames,
     mut caller: Socket,
     mut model: Socket,
+    patience: Patience,
     stop: CancellationToken,
 ) {
+    let Patience { first, idle, stall } = patience;
+    let mut budgets = (Budget::new(), Budget::new());
+    let quiet = sleep(if frames.is_decided() { idle } else { first });
+    tokio::pin!(quiet);
     let end = loop {
-        let turn = tokio::select! {
-            () = stop.cancelled() => Turn::Stopped,
-            said = caller.next() => heard(&mut frames, said, &mut model).await,
-            said = model.next() => passed(&mut frames, said, &mut caller).await,
+        let (says_something, turn) = tokio::select! {
+            () = stop.cancelled() => (false, Turn::Stopped),
+            () = &mut quiet => (false, Turn::Quiet),
+            said = caller.next() => match control(&said, &mut budgets.0, &mut caller, stall).await {
+                Some(turn) => (false, turn),
+                None => (true, within(stall, heard(&mut frames, said, &mut model), Turn::ModelFailed).await),
+            },
+            said = model.next() => match control(&said, &mut budgets.1, &mut model, stall).await {
+                Some(Turn::CallerLeft) => (false, Turn::ModelFailed),
+                Some(turn) => (false, turn),
+                None => (true, within(stall, passed(&mut frames, said, &mut caller), Turn::CallerLeft).await),
+            },
         };
         if !matches!(turn, Turn::On) {
             break turn;
+        }
+        if says_something {
+            let wait = if frames.is_decided() { idle } else { first };
+            quiet.as_mut().reset(Instant::now() + wait);
         }
     };
     let frame = |code, reason: String| {
@@ -123,6 +163,8 @@ async fn converse(
         }
         Turn::ModelFailed => frame(CloseCode::Error, "the model's server broke off".to_owned()),
         Turn::Stopped => frame(CloseCode::Away, "the service is being restarted".to_owned()),
+        Turn::Chatter => frame(CloseCode::Policy, "too many frames that say nothing".to_owned()),
+        Turn::Quiet => frame(CloseCode::Policy, "nothing was said for too long".to_owned()),
         Turn::CallerLeft | Turn::On => None,
     };
     let closing = async {
@@ -133,11 +175,40 @@ async fn converse(
         tracing::debug!("a socket did not close in time");
     }
     match end {
-        Turn::Closed(_) | Turn::Stopped => frames.finish(),
+        Turn::Closed(_) | Turn::Stopped | Turn::Chatter | Turn::Quiet => frames.finish(),
         Turn::ModelFailed => frames.broke(),
         // Its end says by itself that the caller left, or was refused.
         Turn::CallerLeft | Turn::Refused(_) | Turn::On => drop(frames),
     }
+}
+
+/// Deals with a frame that says nothing; `None` if it is another one. A ping is answered
+/// before anything more is read: what is not taken shall not pile up.
+async fn control(
+    said: &Option<Result<Message, Error>>,
+    budget: &mut Budget,
+    socket: &mut Socket,
+    stall: Duration,
+) -> Option<Turn> {
+    match said {
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) if !budget.spend() => {
+            Some(Turn::Chatter)
+        }
+        Some(Ok(Message::Ping(_))) => match timeout(stall, socket.flush()).await {
+            Ok(Ok(())) => Some(Turn::On),
+            Ok(Err(_)) | Err(_) => Some(Turn::CallerLeft),
+        },
+        Some(Ok(Message::Pong(_) | Message::Frame(_))) => Some(Turn::On),
+        Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
+            budget.work();
+            None
+        }
+    }
+}
+
+/// How it goes on, unless that takes too long.
+async fn within(stall: Duration, turn: impl Future<Output = Turn>, otherwise: Turn) -> Turn {
+    timeout(stall, turn).await.unwrap_or(otherwise)
 }
 
 /// Passes on what the caller said, if it may say it.

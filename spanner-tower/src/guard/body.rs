@@ -15,6 +15,7 @@ use super::answer::{self, Realm};
 use super::service::fault_of;
 use super::trace;
 use crate::resolve::{Broken, UsageScan, remove_ours};
+use crate::shares::Taken;
 
 pin_project! {
     /// A response's body: the inner service's, or the guard's own answer. Its end, failure
@@ -37,6 +38,8 @@ pin_project! {
 /// What is kept until the body ends.
 struct Watch {
     settlement: Settlement,
+    /// One of the caller's requests, until the answer ends.
+    _share: Option<Taken>,
     /// Ends with the answer.
     span: Span,
     broken: Broken,
@@ -66,6 +69,7 @@ impl<R: Body> GuardBody<R> {
         mut settlement: Settlement,
         broken: Broken,
         realm: &Arc<Realm>,
+        share: Option<Taken>,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -81,6 +85,7 @@ impl<R: Body> GuardBody<R> {
         }
         let watch = Some(Watch {
             settlement,
+            _share: share,
             span: Span::current(),
             broken,
             realm: Arc::clone(realm),
@@ -226,6 +231,7 @@ where
             }
             Some(Ok(frame)) => {
                 if let Some(watch) = watch.as_mut() {
+                    watch.broken.moved();
                     watch.saw(frame);
                 }
                 let last = frame.is_trailers() || body.is_end_stream();

@@ -8,6 +8,7 @@ use http::Extensions;
 use spanner_core::{Inquiry, Notice, Pair, RequestFault, Settlement};
 
 use crate::resolve::{Asking, Broken, Talk};
+use crate::shares::Taken;
 
 /// Decides the frames of one WebSocket: each message from the client must be
 /// [examined](Self::examine) before it goes on.
@@ -26,7 +27,13 @@ pub struct Frames {
 }
 
 /// The outcome that is owed once the response is an upgrade.
-type Owed = Arc<Mutex<Option<Settlement>>>;
+type Owed = Arc<Mutex<Option<Debt>>>;
+
+/// What the end of the conversation settles and gives back.
+struct Debt {
+    settlement: Settlement,
+    _share: Option<Taken>,
+}
 
 /// In a request's extensions, where things must be cloned.
 #[derive(Clone)]
@@ -69,37 +76,45 @@ impl Frames {
             return Ok(());
         }
         let refusal = poll_fn(|cx| self.broken.poll_broken(cx)).await;
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.refused();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.refused();
         }
         let notice = refusal.notice();
         Err(FrameRefused { notice })
     }
 
+    /// Whether a model was named and allowed so far, by the address of the socket or by a
+    /// frame. Until then a caller that may do nothing holds the socket, so that little
+    /// patience is due.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.asking.knows_something()
+    }
+
     /// Counts bytes that were sent to the client.
     pub fn sent(&mut self, bytes: u64) {
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.sent(bytes);
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.sent(bytes);
         }
     }
 
     /// The conversation came to its end, closed by either side.
     pub fn finish(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.finish();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.finish();
         }
     }
 
     /// The model's side broke it off.
     pub fn broke(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.broke();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.broke();
         }
     }
 
-    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Settlement>> {
+    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Debt>> {
         self.settlement
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -134,9 +149,13 @@ pub(super) struct Upgrade(Owed);
 impl Upgrade {
     /// The socket is open: its end settles the record. Where nobody has it any more, it
     /// ended already.
-    pub(super) fn opened(self, mut settlement: Settlement) {
+    pub(super) fn opened(self, mut settlement: Settlement, share: Option<Taken>) {
         settlement.head(101);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(settlement);
+        let debt = Debt {
+            settlement,
+            _share: share,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
     }
 }
 

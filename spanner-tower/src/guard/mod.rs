@@ -50,6 +50,6 @@ pub use further::{Further, FurtherRefused, InGuardsName};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;
-pub use permitted::{Access, Peer, Permitted};
+pub use permitted::{Access, Exhausted, Peer, Permitted};
 pub use resource::ProtectedResource;
 pub use service::GuardService;

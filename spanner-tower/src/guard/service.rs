@@ -28,15 +28,16 @@ use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
 use super::further::{Further, FurtherRefused, InGuardsName};
-use super::permitted::{Peer, Permitted};
+use super::permitted::{Exhausted, Peer, Permitted};
 use super::resource::Published;
 use super::trace;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    BodyBudget, Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
+    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
     remove_rewriting,
 };
+use crate::shares::{BodyBudget, Shares, Taken};
 use crate::surface::{Credential, Dialect, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
@@ -53,7 +54,7 @@ pub(super) struct Guard {
     routes: Routes,
     exempt: Vec<Exempt>,
     limits: Limits,
-    budget: BodyBudget,
+    shares: Arc<Shares>,
     realm: Arc<Realm>,
     published: Option<Published>,
     websockets: bool,
@@ -73,6 +74,7 @@ struct Admitted<B> {
     method: Method,
     voice: Voice,
     upgrade: Option<Upgrade>,
+    share: Option<Taken>,
 }
 
 /// What a request turned out to ask.
@@ -99,8 +101,8 @@ impl Guard {
             callers,
             routes,
             exempt,
+            shares: Shares::new(&limits, BodyBudget::new(limits.bytes)),
             limits,
-            budget: BodyBudget::default(),
             realm: Arc::new(realm),
             published: None,
             websockets: false,
@@ -113,9 +115,15 @@ impl Guard {
         Self { websockets, ..self }
     }
 
-    /// Keeps of bodies what this budget allows.
-    pub(super) fn holding(self, budget: BodyBudget) -> Self {
-        Self { budget, ..self }
+    /// Counts what waits of bodies in this budget.
+    pub(super) fn holding(self, budget: Option<BodyBudget>) -> Self {
+        match budget {
+            Some(budget) => Self {
+                shares: Shares::new(&self.limits, budget),
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Keeps what clients claim in these members of baggage.
@@ -179,7 +187,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let mut voice = Voice::of_stranger(&parts.headers);
         let mut attempt = self.gate.open(self.arrival(&parts));
-        let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
+        let mut share = None;
+        let asking = self.ask(&mut attempt, &mut parts, body, &mut voice, &mut share);
+        let (asked, body) = match asking.await {
             Ok(asked) => asked,
             Err(refusal) => return Err((attempt.refuse(refusal).refused().await, voice)),
         };
@@ -192,7 +202,10 @@ impl Guard {
             .recorded()
             .await
             .map_err(|refused| (refused, voice))?;
-        Ok(Admitted::of(permit, parts, body, voice))
+        let pace = Pace::new(&self.limits, voice == Voice::Grpc);
+        let mut admitted = Admitted::of(permit, parts, body, voice, pace);
+        admitted.share = share;
+        Ok(admitted)
     }
 
     fn arrival(&self, parts: &Parts) -> Arrival {
@@ -214,6 +227,7 @@ impl Guard {
         parts: &mut Parts,
         body: B,
         voice: &mut Voice,
+        share: &mut Option<Taken>,
     ) -> Result<(Asked, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -232,6 +246,11 @@ impl Guard {
             *voice = Voice::of(&parts.headers, route);
             attempt.route(route.surface(), route.template());
             trace::route(&route.surface(), &route.template());
+        }
+        if let Some(Exhausted(share)) = parts.extensions.remove() {
+            return Err(Outage::Share(share).into());
+        }
+        if let Some(route) = &route {
             if route.class() == RouteClass::Public {
                 refuse_detours(parts, &[])?;
                 credentials::remove(&mut parts.headers, route.credentials());
@@ -254,6 +273,8 @@ impl Guard {
         }
         let caller = caller?;
         attempt.identify(&caller);
+        let taken = self.shares.take(&caller.subject().principal);
+        let taken = share.insert(taken.map_err(Outage::Share)?);
         let route = route.ok_or(UnknownRoute)?;
         credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
@@ -274,7 +295,7 @@ impl Guard {
             };
             return Ok((asked, RequestBody::unread(body)));
         }
-        let (target, body) = route.target(parts, body, &self.limits, &self.budget).await?;
+        let (target, body) = route.target(parts, body, &self.limits, taken.room()).await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }
@@ -291,9 +312,15 @@ impl fmt::Debug for Guard {
 impl<B> Admitted<B> {
     /// Takes from the request what the inner service must not see and adds what it may
     /// know.
-    fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
+    fn of(
+        permit: Permit,
+        mut parts: Parts,
+        mut body: RequestBody<B>,
+        voice: Voice,
+        pace: Pace,
+    ) -> Self {
         let broken = Broken::default();
-        body.attach(permit.meter(), permit.inquiry(), broken.clone());
+        body.attach(permit.meter(), permit.inquiry(), broken.clone(), pace);
         credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
@@ -322,6 +349,7 @@ impl<B> Admitted<B> {
             broken,
             method,
             voice,
+            share: None,
         }
     }
 }
@@ -343,6 +371,7 @@ where
         method,
         voice,
         upgrade,
+        share,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
@@ -365,6 +394,11 @@ where
         let id = refused.decision();
         return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
     }
+    if let Some(Exhausted(share)) = parts.extensions.remove() {
+        let (refusal, id) = (Outage::Share(share).into(), recorded.then_some(id));
+        return Ok(refuse(&refusal, id, settlement, voice, realm));
+    }
+    broken.answered();
     remove_ours(&mut parts.headers);
     let ours = parts.extensions.remove::<InGuardsName>();
     if let Some(whose) = match &ours {
@@ -395,10 +429,10 @@ where
     };
     let body = match upgrade {
         Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade.opened(settlement);
+            upgrade.opened(settlement, share);
             GuardBody::answer(Bytes::new())
         }
-        _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
+        _ => GuardBody::forwarded(body, &head, settlement, broken, realm, share),
     };
     Ok(Response::from_parts(parts, body))
 }

@@ -8,6 +8,7 @@
 mod checkpoints;
 mod fields;
 mod issuer;
+mod limits;
 mod problem;
 mod ship;
 mod upstream;
@@ -24,6 +25,7 @@ use fields::{Fields, listed};
 
 pub use checkpoints::{Checkpoints, SendMethod};
 pub use issuer::IssuerConfig;
+pub use limits::LimitsConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
 pub use ship::{Destination, ShipConfig};
@@ -73,8 +75,10 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// How many connections are open at once.
     pub max_connections: usize,
-    /// How many requests wait for an answer at once.
+    /// How many requests wait for a decision at once.
     pub max_requests: usize,
+    /// What one connection, address or caller may hold, and for how long.
+    pub limits: LimitsConfig,
     pub(crate) places: Places,
 }
 
@@ -123,6 +127,8 @@ impl Config {
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
         };
+        let max_connections = top.count("max_connections").unwrap_or(MAX_CONNECTIONS);
+        let limits = LimitsConfig::read(section("limits", limits::KEYS), max_connections);
         if let Some(section) = revocations {
             section.required("file", "`file = \"revocations.toml\"`");
         }
@@ -154,8 +160,9 @@ impl Config {
             asserted_baggage: baggage(top),
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
-            max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
+            max_connections,
             max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
+            limits,
             environment,
             places: Places {
                 access: place(access, "dir"),
@@ -282,6 +289,7 @@ const KEYS: &[&str] = &[
     "public_origin",
     "max_connections",
     "max_requests",
+    "limits",
     "issuer",
     "access",
     "ledger",

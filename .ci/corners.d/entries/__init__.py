@@ -1,0 +1,1 @@
+"""A module per area; every function marked with `@entry` is run."""
