@@ -10,8 +10,8 @@ use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
-    Resolver,
+    Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem,
+    ProtectedResource, Resolver,
 };
 use tower_layer::Layer;
 
@@ -179,10 +179,11 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone()).map_err(|error| {
-            let advice = "install the system's certificates (`ca-certificates`)";
-            self.config.problem(problems, config.place, error, advice);
-        });
+        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone())
+            .map_err(|error| {
+                let advice = "install the system's certificates (`ca-certificates`)";
+                self.config.problem(problems, config.place, error, advice);
+            });
         upstream.ok()
     }
 

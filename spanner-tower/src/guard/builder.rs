@@ -12,8 +12,8 @@ use super::resource::{ProtectedResource, Published};
 use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
-use crate::shares::BodyBudget;
 use crate::resolve::{Limits, Routes};
+use crate::shares::BodyBudget;
 use crate::surface::Surface;
 
 /// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].

@@ -34,8 +34,8 @@ use super::trace;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
-    remove_rewriting,
+    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
+    remove_ours, remove_rewriting,
 };
 use crate::shares::{BodyBudget, Shares, Taken};
 use crate::surface::{Credential, Dialect, is_run};
@@ -295,7 +295,9 @@ impl Guard {
             };
             return Ok((asked, RequestBody::unread(body)));
         }
-        let (target, body) = route.target(parts, body, &self.limits, taken.room()).await?;
+        let (target, body) = route
+            .target(parts, body, &self.limits, taken.room())
+            .await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }

@@ -53,7 +53,12 @@ impl Guarded {
         let mut joined = self.clone();
         let moved = joined.wanted.absorb(&other.wanted)?;
         for rule in &other.rules {
-            let further = rule.main.model.iter().chain(&rule.secondary).chain(&rule.same);
+            let further = rule
+                .main
+                .model
+                .iter()
+                .chain(&rule.secondary)
+                .chain(&rule.same);
             let further: Vec<Location> = further
                 .filter(|location| location.names_something())
                 .map(|location| moved.location(location))

@@ -200,7 +200,8 @@ impl Template {
             (Some(a), Some(b)) => slot(&a.slot, &b.slot) && a.tail == b.tail,
             _ => false,
         };
-        rest && self.head.len() == other.head.len() && self.head.iter().zip(&other.head).all(segment)
+        rest && self.head.len() == other.head.len()
+            && self.head.iter().zip(&other.head).all(segment)
     }
 
     /// How this template relates to another one.

@@ -65,8 +65,7 @@ impl LimitsConfig {
             idle: time("idle", guard.idle),
             stall: time("stall", STALL),
             held_bytes: count("held_bytes").unwrap_or(guard.bytes),
-            held_bytes_per_caller: count("held_bytes_per_caller")
-                .unwrap_or(guard.bytes_per_caller),
+            held_bytes_per_caller: count("held_bytes_per_caller").unwrap_or(guard.bytes_per_caller),
         }
     }
 

@@ -449,7 +449,9 @@ async fn a_body_that_pauses_before_it_is_decided_is_refused_before_the_whole_wai
     let began = tokio::time::Instant::now();
     let found = routes(surface::openai()).classify(&parts).unwrap();
     let body = Box::pin(StreamBody::new(frames));
-    let refused = found.target(&parts, body, &limits, Default::default()).await;
+    let refused = found
+        .target(&parts, body, &limits, Default::default())
+        .await;
     assert_eq!(refused.map(|_| ()), Err(fault(RequestFault::Slow)));
     assert_eq!(began.elapsed(), limits.body_pause);
 }
@@ -469,16 +471,76 @@ async fn a_model_behind_as_much_as_its_api_takes_is_found_and_behind_more_is_not
         format!("{{\"messages\":[{{\"image\":\"{padding}\"}}],\"model\":\"a\"}}").into_bytes()
     };
     let rows = [
-        ("openai", "POST /v1/audio/transcriptions", FORM, behind_a_file(25 << 20), true),
-        ("openai", "POST /v1/audio/transcriptions", FORM, behind_a_file(27 << 20), false),
-        ("openai", "POST /v1/images/edits", FORM, behind_a_file(50 << 20), true),
-        ("azure-openai", "POST /openai/v1/audio/transcriptions", FORM, behind_a_file(25 << 20), true),
-        ("litellm", "POST /audio/transcriptions", FORM, behind_a_file(25 << 20), true),
-        ("vllm", "POST /v1/audio/transcriptions", FORM, behind_a_file(25 << 20), true),
-        ("openai", "POST /v1/chat/completions", JSON, image(30 << 20), true),
-        ("anthropic", "POST /v1/messages", JSON, image(32 << 20), true),
-        ("anthropic", "POST /v1/messages", JSON, image(34 << 20), false),
-        ("ollama", "POST /v1/chat/completions", JSON, image(20 << 20), true),
+        (
+            "openai",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "openai",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(27 << 20),
+            false,
+        ),
+        (
+            "openai",
+            "POST /v1/images/edits",
+            FORM,
+            behind_a_file(50 << 20),
+            true,
+        ),
+        (
+            "azure-openai",
+            "POST /openai/v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "litellm",
+            "POST /audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "vllm",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "openai",
+            "POST /v1/chat/completions",
+            JSON,
+            image(30 << 20),
+            true,
+        ),
+        (
+            "anthropic",
+            "POST /v1/messages",
+            JSON,
+            image(32 << 20),
+            true,
+        ),
+        (
+            "anthropic",
+            "POST /v1/messages",
+            JSON,
+            image(34 << 20),
+            false,
+        ),
+        (
+            "ollama",
+            "POST /v1/chat/completions",
+            JSON,
+            image(20 << 20),
+            true,
+        ),
     ];
     for (surface, request, header, content, found) in rows {
         let parts = parts(request, &[header]);
@@ -492,7 +554,11 @@ async fn a_model_behind_as_much_as_its_api_takes_is_found_and_behind_more_is_not
                 assert!(forwarded(body).await == content, "{what}");
             }
             Err(refusal) => {
-                assert_eq!((refusal.code(), found), ("request.too_large", false), "{what}");
+                assert_eq!(
+                    (refusal.code(), found),
+                    ("request.too_large", false),
+                    "{what}"
+                );
             }
         }
     }

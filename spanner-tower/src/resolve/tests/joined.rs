@@ -59,10 +59,22 @@ fn every_surface_goes_with_itself() {
 async fn the_first_says_what_is_done_and_what_any_reads_is_read() {
     let rows = [
         // LiteLLM's names are several, separated by commas.
-        (["litellm", "openai"], r#"{"model":"a,b"}"#, Ok(vec!["generate on a", "generate on b"])),
+        (
+            ["litellm", "openai"],
+            r#"{"model":"a,b"}"#,
+            Ok(vec!["generate on a", "generate on b"]),
+        ),
         // Whoever is named first: what the other one would run is found.
-        (["openai", "litellm"], r#"{"model":"a","user_config":{"x":1}}"#, Err("request.opaque")),
-        (["litellm", "openai"], r#"{"model":"a","user_config":{"x":1}}"#, Err("request.opaque")),
+        (
+            ["openai", "litellm"],
+            r#"{"model":"a","user_config":{"x":1}}"#,
+            Err("request.opaque"),
+        ),
+        (
+            ["litellm", "openai"],
+            r#"{"model":"a","user_config":{"x":1}}"#,
+            Err("request.opaque"),
+        ),
         (
             ["vllm", "openai"],
             r#"{"model":"a","tools":[{"type":"image_generation","model":"b"}]}"#,
@@ -166,7 +178,8 @@ fn said(routes: &Routes, request: &str, frame: &str) -> Result<Vec<String>, Requ
 
 #[test]
 fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
-    let schema = r#"{"properties":{"car":{"default":{"model":"Golf"},"examples":[{"Model":"Golf"}]}}}"#;
+    let schema =
+        r#"{"properties":{"car":{"default":{"model":"Golf"},"examples":[{"Model":"Golf"}]}}}"#;
     let tools = format!(r#"[{{"type":"function","name":"f","parameters":{schema}}}]"#);
     let rows = [
         (
