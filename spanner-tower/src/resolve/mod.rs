@@ -72,7 +72,8 @@ pub struct Limits {
     /// 64 MiB. It is only looked at, not kept; more is refused with 413.
     pub decoded: usize,
     /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
-    /// times what tonic and gRPC accept unless told otherwise, for servers that were told.
+    /// times what tonic and gRPC accept unless told otherwise, for servers that were told;
+    /// the one message of a call up to what the surface says (`hold`), if that is more.
     pub grpc_message: usize,
     /// How long is waited for the part of a body that is needed, in all and again for each
     /// further [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at

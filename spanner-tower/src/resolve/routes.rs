@@ -346,11 +346,15 @@ impl Match {
         }
         let query = Query::read(parts.uri.query(), &wanted.query)?;
         let headers = &parts.headers;
+        let hold = self.row.route.hold.min(limits.hold);
         if !wanted.fields.is_empty() {
             Decoder::of(headers).and_then(Decoder::none)?;
             let framing = Framing {
                 encoding: Encoding::of(headers)?,
-                limit: limits.grpc_message,
+                limit: match wanted.stream {
+                    true => limits.grpc_message,
+                    false => limits.grpc_message.max(hold),
+                },
             };
             let reading = Reading::new(body, limits, room);
             return self.framed(reading, framing, wanted.stream).await;
@@ -379,7 +383,6 @@ impl Match {
         }
         let reader = Reader::new(headers, media, wanted, limits.decoded)?;
         let reading = Reading::new(body, limits, room);
-        let hold = self.row.route.hold.min(limits.hold);
         let kept = (limits.body, limits.body.max(hold));
         request.scanned(reading, reader, kept).await
     }

@@ -285,6 +285,7 @@ async fn gzipped(compressed: &[u8], limit: usize) -> Result<Vec<String>, Request
     content[0] = 1;
     let limits = Limits {
         grpc_message: limit,
+        hold: 0,
         ..Limits::default()
     };
     let parts = parts(
@@ -602,4 +603,34 @@ async fn small_pieces_are_kept_together() {
     }
     assert_eq!(came, content);
     assert!(pieces < 8, "{pieces}");
+}
+
+#[tokio::test]
+async fn one_message_is_as_large_as_its_api_takes_and_each_of_a_stream_is_not() {
+    let mut tensors = message([(1, "acme")]);
+    let length = 20_u32 << 20;
+    // Field 7, `raw_input_contents`.
+    tensors.push(7 << 3 | 2);
+    let mut left = length;
+    while left >= 0x80 {
+        tensors.push(u8::try_from(left & 0x7F).unwrap() | 0x80);
+        left >>= 7;
+    }
+    tensors.push(u8::try_from(left).unwrap());
+    tensors.resize(tensors.len() + length as usize, 0);
+    let content = frame(&tensors);
+    let routes = routes(surface::open_inference());
+    for (method, found) in [("ModelInfer", true), ("ModelStreamInfer", false)] {
+        let path = format!("POST /inference.GRPCInferenceService/{method}");
+        let body = chunks(content.chunks(1 << 20));
+        match resolve(&routes, &parts(&path, &[GRPC]), body, &Limits::default()).await {
+            Ok((target, body)) => {
+                assert_eq!(texts(&target), ["predict on acme"]);
+                assert!(found && forwarded(body).await == content, "{method}");
+            }
+            Err(refusal) => {
+                assert_eq!((refusal.code(), found), ("request.too_large", false), "{method}");
+            }
+        }
+    }
 }
