@@ -24,6 +24,7 @@ mod flood;
 mod headers;
 mod health;
 mod held;
+mod inbox;
 mod load;
 mod meters;
 mod patience;

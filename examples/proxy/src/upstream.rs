@@ -155,7 +155,9 @@ impl Shared {
             Some(_) => &self.client,
             None => &self.public_client,
         };
-        let answered = timeout(self.config.response_timeout, client.send(request, grpc));
+        let (sent, on_lane) = client.send(request, grpc);
+        held.on_lane(on_lane);
+        let answered = timeout(self.config.response_timeout, sent);
         let answered = async {
             tokio::select! {
                 answered = answered => Some(answered),
