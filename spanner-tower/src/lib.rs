@@ -67,9 +67,9 @@ pub mod mock_idp;
 pub mod opaque;
 mod resolve;
 mod resolver;
-mod shares;
 #[cfg(feature = "test-util")]
 pub mod self_check;
+mod shares;
 pub mod surface;
 
 pub use authenticate::{Authenticate, BoxFuture};
@@ -78,8 +78,8 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, Exhausted, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
-    GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
+    Access, BuildError, Danger, Exhausted, FrameRefused, Frames, Further, FurtherRefused,
+    GuardBody, GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
     ProtectedResource,
 };
 pub use host::SystemHost;

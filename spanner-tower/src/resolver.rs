@@ -108,7 +108,12 @@ impl Resolver {
         };
         let target = match route.class() {
             RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
-            RouteClass::Guarded => Some(route.target(&parts, body, &self.limits, Room::default()).await?.0),
+            RouteClass::Guarded => Some(
+                route
+                    .target(&parts, body, &self.limits, Room::default())
+                    .await?
+                    .0,
+            ),
             RouteClass::Public | RouteClass::Whoami => {
                 refuse_detours(&parts, &[])?;
                 None

@@ -129,7 +129,10 @@ impl Body for UpstreamBody {
             Kind::Ended(body) => body.is_end_stream(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
-                shared.open.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+                shared
+                    .open
+                    .as_ref()
+                    .is_some_and(|(body, _)| body.is_end_stream())
             }
         }
     }
@@ -140,7 +143,10 @@ impl Body for UpstreamBody {
             Kind::Ended(body) => body.size_hint(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
-                shared.open.as_ref().map_or_else(SizeHint::new, |(body, _)| body.size_hint())
+                shared
+                    .open
+                    .as_ref()
+                    .map_or_else(SizeHint::new, |(body, _)| body.size_hint())
             }
         }
     }

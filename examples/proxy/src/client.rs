@@ -127,9 +127,13 @@ impl Client {
 impl OnLane {
     /// The first connection that has room, or else the one with the fewest requests.
     fn take(lanes: &Arc<[Lane]>) -> Self {
-        let counts = lanes.iter().map(|lane| lane.requests.load(Ordering::Relaxed));
+        let counts = lanes
+            .iter()
+            .map(|lane| lane.requests.load(Ordering::Relaxed));
         let counted = counts.map(|count| count.max(PER_LANE - 1)).enumerate();
-        let at = counted.min_by_key(|(_, count)| *count).map_or(0, |(at, _)| at);
+        let at = counted
+            .min_by_key(|(_, count)| *count)
+            .map_or(0, |(at, _)| at);
         let lanes = Arc::clone(lanes);
         let taken = Self { lanes, at };
         if let Some(lane) = taken.lane() {

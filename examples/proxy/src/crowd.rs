@@ -42,8 +42,8 @@ pub(crate) struct Seat {
     key: Option<Key>,
 }
 
-/// How long a place that was taken back may take to be free.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How long is waited for a place that is taken back, or given up.
+const MOMENT: Duration = Duration::from_secs(5);
 
 impl Crowd {
     pub(crate) fn new(places: usize) -> Self {

@@ -87,9 +87,7 @@ impl Failure {
                 "the call is permitted and the model's server has as many requests as it may; try again"
             }
             Self::CallerLeft => "the request's body ended early; send it again",
-            Self::CallerLate => {
-                "the request's body did not arrive in time; send it without pauses"
-            }
+            Self::CallerLate => "the request's body did not arrive in time; send it without pauses",
             Self::Share(share) => share.sentence(),
         }
     }

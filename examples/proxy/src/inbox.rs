@@ -97,6 +97,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Bounded<T> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if !self.inbox.hold(buffer.filled().len() - before) {
+            buffer.set_filled(before);
             let much = "more of a message than is held";
             return Poll::Ready(Err(io::Error::other(much)));
         }

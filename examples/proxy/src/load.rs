@@ -177,10 +177,11 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone()).map_err(|error| {
-            let advice = "install the system's certificates (`ca-certificates`)";
-            self.config.problem(problems, config.place, error, advice);
-        });
+        let upstream = Upstream::new(config.clone(), &self.config.limits, self.talks.clone())
+            .map_err(|error| {
+                let advice = "install the system's certificates (`ca-certificates`)";
+                self.config.problem(problems, config.place, error, advice);
+            });
         upstream.ok()
     }
 

@@ -187,8 +187,14 @@ async fn converse(
         }
         Turn::ModelFailed => frame(CloseCode::Error, "the model's server broke off".to_owned()),
         Turn::Stopped => frame(CloseCode::Away, "the service is being restarted".to_owned()),
-        Turn::Chatter => frame(CloseCode::Policy, "too many frames that say nothing".to_owned()),
-        Turn::Quiet => frame(CloseCode::Policy, "nothing was said for too long".to_owned()),
+        Turn::Chatter => frame(
+            CloseCode::Policy,
+            "too many frames that say nothing".to_owned(),
+        ),
+        Turn::Quiet => frame(
+            CloseCode::Policy,
+            "nothing was said for too long".to_owned(),
+        ),
         Turn::CallerLeft | Turn::On => None,
     };
     let closing = async {

@@ -74,8 +74,7 @@ impl Upstream {
     ) -> Result<Self, ClientError> {
         let requests = config.max_requests;
         let public = (requests / 16).max(4);
-        let client =
-            |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
+        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
         Ok(Self {
             shared: Arc::new(Shared {
                 client: client(requests)?,
@@ -111,7 +110,9 @@ impl Upstream {
                 meters::failed(name, failure);
                 match failure {
                     // Whoever holds too much shall not fill the log, too.
-                    Failure::Share(_) => tracing::debug!(upstream = %name, failure = failure.as_str(), "refused"),
+                    Failure::Share(_) => {
+                        tracing::debug!(upstream = %name, failure = failure.as_str(), "refused")
+                    }
                     _ => tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer"),
                 }
                 let voice = match grpc {
@@ -135,7 +136,10 @@ impl Shared {
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
-        let caller = request.extensions().get().map(|Permitted(access)| Arc::clone(access));
+        let caller = request
+            .extensions()
+            .get()
+            .map(|Permitted(access)| Arc::clone(access));
         let mut held = match &caller {
             Some(access) => {
                 let caller = &access.caller.subject().principal;

@@ -34,8 +34,8 @@ use super::trace;
 use crate::BoxError;
 use crate::authenticate::Authenticate;
 use crate::resolve::{
-    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
-    remove_rewriting,
+    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
+    remove_ours, remove_rewriting,
 };
 use crate::shares::{Shares, Taken};
 use crate::surface::{Credential, Dialect, is_run};
@@ -239,12 +239,12 @@ impl Guard {
         if let Some(Exhausted(share)) = parts.extensions.remove() {
             return Err(Outage::Share(share).into());
         }
-        if let Some(route) = &route {
-            if route.class() == RouteClass::Public {
-                refuse_detours(parts, &[])?;
-                credentials::remove(&mut parts.headers, route.credentials());
-                return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
-            }
+        if let Some(route) = &route
+            && route.class() == RouteClass::Public
+        {
+            refuse_detours(parts, &[])?;
+            credentials::remove(&mut parts.headers, route.credentials());
+            return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
         }
         if parts.extensions.get::<Guarded>().is_some() {
             tracing::error!(
@@ -284,7 +284,9 @@ impl Guard {
             };
             return Ok((asked, RequestBody::unread(body)));
         }
-        let (target, body) = route.target(parts, body, &self.limits, taken.room()).await?;
+        let (target, body) = route
+            .target(parts, body, &self.limits, taken.room())
+            .await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }

@@ -190,12 +190,16 @@ where
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.rest {
             Rest::Read { trailers } => Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t)))),
-            Rest::Open { body } => body.as_mut().poll_frame(cx).map_err(inner).map_err(|error| {
-                if error.is_late() {
-                    self.broken.set(RequestFault::Slow.into());
-                }
-                error
-            }),
+            Rest::Open { body } => body
+                .as_mut()
+                .poll_frame(cx)
+                .map_err(inner)
+                .map_err(|error| {
+                    if error.is_late() {
+                        self.broken.set(RequestFault::Slow.into());
+                    }
+                    error
+                }),
             Rest::Stream { watch } => watch.poll_frame(cx),
             Rest::Scanned { watch } => watch.poll_frame(cx),
             Rest::OneMessage { body } => {

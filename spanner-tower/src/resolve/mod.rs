@@ -44,8 +44,8 @@ use std::time::Duration;
 pub(crate) use asking::Asking;
 pub use body::{BodyError, BodyLate, RequestBody};
 pub(crate) use broken::Broken;
-pub(crate) use pace::Pace;
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
+pub(crate) use pace::Pace;
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 pub(crate) use usage::UsageScan;
 

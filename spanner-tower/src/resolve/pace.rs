@@ -40,7 +40,11 @@ impl Pace {
         Self {
             pause: limits.body_pause,
             idle: limits.idle,
-            window: if messages { None } else { Some(limits.body_wait) },
+            window: if messages {
+                None
+            } else {
+                Some(limits.body_wait)
+            },
             waited: Duration::ZERO,
             bytes: 0,
             waiting: None,

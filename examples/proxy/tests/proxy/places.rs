@@ -5,8 +5,8 @@ use axum::body::Body as AnswerBody;
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::Frame;
-use http_body_util::combinators::BoxBody;
 use http_body_util::StreamBody;
+use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -25,7 +25,9 @@ fn held(beginning: &'static str) -> BoxBody<Bytes, std::io::Error> {
     use futures_util::StreamExt;
     let first = Ok(Frame::data(Bytes::from_static(beginning.as_bytes())));
     let first = futures_util::stream::iter((!beginning.is_empty()).then_some(first));
-    BoxBody::new(StreamBody::new(first.chain(futures_util::stream::pending())))
+    BoxBody::new(StreamBody::new(
+        first.chain(futures_util::stream::pending()),
+    ))
 }
 
 /// Sends a request whose body is held, on a connection of its own.
@@ -34,7 +36,11 @@ fn hold(
     http2: bool,
     beginning: &'static str,
 ) -> JoinHandle<Response<Incoming>> {
-    let version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    let version = if http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
     let request = request.version(version).body(held(beginning)).unwrap();
     let client = Client::builder(TokioExecutor::new())
         .http2_only(http2)
@@ -50,21 +56,23 @@ async fn a_caller_over_its_share_is_refused_and_others_are_served() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!("{}[limits]\nrequests_per_caller = 2\n", openai(&model.url));
     let service = stage.serve(&lines).await;
-    let mallory = stage.token("mallory", &[]);
-    let _first = hold(chat(&service, &mallory), true, "{");
-    let _second = hold(chat(&service, &mallory), false, "");
-    let refused = until(async || {
-        let reply = ask(chat(&service, &mallory), prompt()).await;
-        (reply.status == 429).then_some(reply)
-    })
-    .await;
+    let (alice, mallory) = (
+        stage.token("alice", &["support"]),
+        stage.token("mallory", &[]),
+    );
+    assert_eq!(ask(chat(&service, &alice), prompt()).await.status, 200);
+    let held = [("{", true), ("", false), ("{", false)];
+    let held = held.map(|(body, http2)| hold(chat(&service, &mallory), http2, body));
+    let (refused, _, others) = futures_util::future::select_all(held).await;
+    let refused = whole(refused.unwrap()).await;
+    assert_eq!(refused.status, 429);
     assert_eq!(refused.header("spanner-fault"), "guard_unavailable");
     assert_eq!(refused.header("spanner-origin"), "guard");
     assert_eq!(refused.header("retry-after"), "1");
     assert!(refused.body.contains("one caller may have"), "{refused:?}");
-    let alice = stage.token("alice", &["support"]);
     assert_eq!(ask(chat(&service, &alice), prompt()).await.status, 200);
     service.stop().await.unwrap();
+    drop(others);
     let rows = stage.rows();
     assert!(rows.iter().any(|row| row.decision.reason == "share.caller"));
 }
@@ -98,7 +106,11 @@ async fn a_turn_is_for_who_sends_something() {
             }
         }
         assert!(taken_back.len() >= 2, "{path} {taken_back:?}");
-        assert!(taken_back.iter().all(|it| [408, 503].contains(&it.as_u16())));
+        assert!(
+            taken_back
+                .iter()
+                .all(|it| [408, 503].contains(&it.as_u16()))
+        );
     }
     service.stop().await.unwrap();
     assert_eq!(model.seen().len(), 6);
@@ -121,7 +133,10 @@ async fn a_probe_takes_a_place_when_it_is_whole() {
     let alice = stage.token("alice", &["support"]);
     assert_eq!(ask(chat(&service, &alice), prompt()).await.status, 200);
     let health = get(&service, "/healthz").await;
-    assert_eq!((health.status.as_u16(), health.header("spanner-decision")), (200, ""));
+    assert_eq!(
+        (health.status.as_u16(), health.header("spanner-decision")),
+        (200, "")
+    );
     let paths: Vec<String> = model.seen().into_iter().map(|seen| seen.target).collect();
     assert_eq!(paths, ["/v1/chat/completions", "/healthz"]);
     service.stop().await.unwrap();
@@ -150,7 +165,11 @@ async fn one_connection_has_few_probes_under_way() {
     let refused = whole(first.unwrap().unwrap()).await;
     assert_eq!(refused.header("grpc-status"), "8");
     assert_eq!(refused.header("spanner-fault"), "guard_unavailable");
-    assert!(refused.header("grpc-message").starts_with("this connection has"));
+    assert!(
+        refused
+            .header("grpc-message")
+            .starts_with("this connection has")
+    );
     drop(calls);
     service.stop().await.unwrap();
 }
@@ -179,19 +198,32 @@ async fn an_address_with_its_share_is_told() {
     let alice = stage.token("alice", &["support"]);
     let open = send(chat(&service, &alice), prompt()).await;
     let mut second = TcpStream::connect(service.address()).await.unwrap();
-    second.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    second
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     let mut told = String::new();
     let read = timeout(PATIENCE, second.read_to_string(&mut told)).await;
     read.unwrap().unwrap();
     assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
-    assert!(told.contains("spanner-fault: guard_unavailable\r\n"), "{told}");
+    assert!(
+        told.contains("spanner-fault: guard_unavailable\r\n"),
+        "{told}"
+    );
     assert!(told.contains("connections of your address"), "{told}");
     let mut third = TcpStream::connect(service.address()).await.unwrap();
-    third.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    third
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
     let mut told = Vec::new();
     let read = timeout(PATIENCE, third.read_to_end(&mut told)).await;
     read.unwrap().unwrap();
-    assert_eq!(told.last(), Some(&11), "GOAWAY with ENHANCE_YOUR_CALM: {told:?}");
+    assert_eq!(
+        told.last(),
+        Some(&11),
+        "GOAWAY with ENHANCE_YOUR_CALM: {told:?}"
+    );
     drop(open);
     service.stop().await.unwrap();
 }
@@ -282,5 +314,90 @@ async fn an_upstream_connection_is_not_used_after_its_time() {
     service.stop().await.unwrap();
     let service = stage.serve(&timed("1h")).await;
     until(async || (calls(&service).await == 0).then_some(())).await;
+    service.stop().await.unwrap();
+}
+
+/// A model server that opens every WebSocket, and then says nothing and reads nothing.
+async fn silent() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 16_384];
+            let read = stream.read(&mut head).await.unwrap();
+            assert!(head[..read].ends_with(b"\r\n\r\n"));
+            // For the key of the example in RFC 6455 §1.3, which the proxy passes on.
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
+                connection: Upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            open.push(stream);
+        }
+    });
+    url
+}
+
+/// Opens a WebSocket, says this, and reads to its end; what came after the head.
+async fn converse(service: &Service, token: &str, path: &str, said: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(service.address()).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+         connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(
+        head.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        String::from_utf8_lossy(&head)
+    );
+    let mut came = Vec::new();
+    let talking = async {
+        // It may be closed before all is sent.
+        let _ = stream.write_all(said).await;
+        let _ = stream.read_to_end(&mut came).await;
+    };
+    timeout(PATIENCE, talking).await.expect("closed in time");
+    came
+}
+
+fn holds(came: &[u8], text: &str) -> bool {
+    came.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+#[tokio::test]
+async fn a_socket_in_which_nothing_is_said_is_closed() {
+    let stage = Stage::set().await;
+    let url = silent().await;
+    let lines = "[limits]\nidle = \"300ms\"\nbody_wait = \"300ms\"\n";
+    let service = stage.serve(&format!("{}{lines}", openai(&url))).await;
+    let alice = stage.token("alice", &["support"]);
+    let path = "/v1/realtime?model=acme/sentiment";
+    let came = converse(&service, &alice, path, b"").await;
+    assert!(holds(&came, "nothing was said for too long"), "{came:?}");
+    service.stop().await.unwrap();
+    let row = stage.rows().pop().unwrap();
+    assert_eq!(row.outcome.unwrap().status, Some(101));
+}
+
+#[tokio::test]
+async fn pings_are_answered_one_by_one_and_not_for_ever() {
+    let stage = Stage::set().await;
+    let url = silent().await;
+    let service = stage.serve_before(&url).await;
+    let alice = stage.token("alice", &["support"]);
+    let path = "/v1/realtime?model=acme/sentiment";
+    let ping = b"\x89\x84\0\0\0\0ping";
+    let came = converse(&service, &alice, path, &ping.repeat(5_000)).await;
+    let pongs = came
+        .windows(6)
+        .filter(|part| part == b"\x8A\x04ping")
+        .count();
+    assert!((2_000..2_500).contains(&pongs), "{pongs}");
     service.stop().await.unwrap();
 }

@@ -417,7 +417,14 @@ async fn a_body_that_is_forwarded_keeps_a_pace() {
     const DRIP: &[(u64, usize)] = &[(10, 1), (10, 1), (10, 1), (10, 1), (10, 1)];
     const PAUSE: &[(u64, usize)] = &[(1, 10_000), (21, 10_000)];
     const STEADY: &[(u64, usize)] = &[(10, 10_000), (19, 10_000), (19, 10_000)];
-    const LATER: &[(u64, usize)] = &[(19, 500_000), (19, 500_000), (10, 1), (10, 1), (10, 1), (10, 1)];
+    const LATER: &[(u64, usize)] = &[
+        (19, 500_000),
+        (19, 500_000),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+    ];
     const CONVERSATION: &[(u64, usize)] = &[(500, 1), (500, 1)];
     const SILENCE: &[(u64, usize)] = &[(500, 1), (601, 1)];
     for (pieces, messages, answered, expected) in [
@@ -450,7 +457,9 @@ async fn a_body_that_pauses_before_it_is_decided_is_refused_before_the_whole_wai
     let began = tokio::time::Instant::now();
     let found = routes(surface::openai()).classify(&parts).unwrap();
     let body = Box::pin(StreamBody::new(frames));
-    let refused = found.target(&parts, body, &limits, Default::default()).await;
+    let refused = found
+        .target(&parts, body, &limits, Default::default())
+        .await;
     assert_eq!(refused.map(|_| ()), Err(fault(RequestFault::Slow)));
     assert_eq!(began.elapsed(), limits.body_pause);
 }

@@ -449,7 +449,12 @@ async fn answer(routes: &Routes, parts: &Parts, body: &[u8]) -> Due {
         Err(refusal) => return Due::Refused(refusal.code()),
     };
     match found
-        .target(parts, chunks([body]), &Limits::default(), Default::default())
+        .target(
+            parts,
+            chunks([body]),
+            &Limits::default(),
+            Default::default(),
+        )
         .await
     {
         Ok((target, after)) => {
