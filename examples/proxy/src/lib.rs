@@ -10,6 +10,7 @@
 //!           limits    which one   may they  headers, pools, time
 //! ```
 
+mod addresses;
 mod answered;
 mod checkpoints;
 mod client;
