@@ -53,8 +53,7 @@ pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revisi
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Share, Status,
-    TokenFault,
-    UnknownRoute,
+    TokenFault, UnknownRoute,
 };
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use target::{Pair, Resource, Target};

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use spanner_tower::BoxError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::addresses::Rewriting;
 use crate::held::Held;
 
 /// The body of an answer. The upstream's place is free for another when it is dropped.
@@ -33,11 +34,11 @@ enum Kind {
         watch: AbortHandle,
     },
     /// Of the model server, and at its end from the beginning.
-    Ended(Incoming),
+    Ended(Either<Incoming, Rewriting>),
 }
 
 struct Shared {
-    open: Option<(Incoming, Held)>,
+    open: Option<(Either<Incoming, Rewriting>, Held)>,
     /// Since when the caller has something to take; `None` while it waits.
     ready_since: Option<Instant>,
 }
@@ -58,7 +59,7 @@ impl UpstreamBody {
     }
 
     /// What comes from a model server, where this is held until it has ended.
-    pub(crate) fn open(body: Incoming, held: Held, stall: Duration) -> Self {
+    pub(crate) fn open(body: Either<Incoming, Rewriting>, held: Held, stall: Duration) -> Self {
         if body.is_end_stream() {
             return Self {
                 kind: Kind::Ended(body),
@@ -107,7 +108,7 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = match &mut self.kind {
             Kind::Text(text) => return Pin::new(text).poll_frame(cx).map_err(Into::into),
-            Kind::Ended(body) => return Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Ended(body) => return Pin::new(body).poll_frame(cx),
             Kind::Open { shared, .. } => shared,
         };
         let mut shared = lock(shared);
@@ -120,7 +121,7 @@ impl Body for UpstreamBody {
         }
         let polled = Pin::new(body).poll_frame(cx);
         shared.ready_since = polled.is_ready().then(Instant::now);
-        polled.map_err(Into::into)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -129,7 +130,10 @@ impl Body for UpstreamBody {
             Kind::Ended(body) => body.is_end_stream(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
-                shared.open.as_ref().is_some_and(|(body, _)| body.is_end_stream())
+                shared
+                    .open
+                    .as_ref()
+                    .is_some_and(|(body, _)| body.is_end_stream())
             }
         }
     }
@@ -140,7 +144,10 @@ impl Body for UpstreamBody {
             Kind::Ended(body) => body.size_hint(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
-                shared.open.as_ref().map_or_else(SizeHint::new, |(body, _)| body.size_hint())
+                shared
+                    .open
+                    .as_ref()
+                    .map_or_else(SizeHint::new, |(body, _)| body.size_hint())
             }
         }
     }

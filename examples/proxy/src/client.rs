@@ -1,6 +1,9 @@
-//! Connections to model servers: one pool for HTTP/1.1, one for HTTP/2 without upgrade,
-//! which gRPC needs.
+//! Connections to model servers: one pool for HTTP/1.1, and several connections over HTTP/2
+//! without upgrade, which gRPC needs.
 
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Version};
@@ -18,7 +21,23 @@ type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<CallerBody>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http1: Connection,
-    http2: Connection,
+    /// Several, since a server takes so many requests on one connection and no more: a
+    /// caller that holds those would keep all others out.
+    http2: Arc<[Lane]>,
+}
+
+/// A connection over HTTP/2, and the requests on it.
+#[derive(Debug)]
+struct Lane {
+    pool: Connection,
+    requests: AtomicUsize,
+}
+
+/// One request on a connection over HTTP/2, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OnLane {
+    lanes: Arc<[Lane]>,
+    at: usize,
 }
 
 /// Why there can be no connections.
@@ -36,6 +55,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const MAX_HEAD: usize = 64 * 1024;
 /// What is taken in of one answer over HTTP/2 that its reader does not take, in bytes.
 const WINDOW: u32 = 128 * 1024;
+/// Requests on one connection over HTTP/2, before another is opened: fewer than servers take
+/// (RFC 9113 §6.5.2 recommends 100 at least). Its window holds what each of twice as many
+/// leaves unread, so that none is closed to the others.
+const PER_LANE: usize = 64;
+const MAX_LANES: usize = 64;
 
 impl Client {
     /// Connections that take at most this long to make, are kept so long unused, and have so
@@ -69,35 +93,66 @@ impl Client {
             .http2_only(true)
             .pool_idle_timeout(IDLE_HTTP2)
             .http2_initial_stream_window_size(WINDOW)
-            .http2_initial_connection_window_size(connection_window(max_requests))
+            .http2_initial_connection_window_size(WINDOW * (PER_LANE as u32 + 1) * 2)
             .http2_max_send_buf_size(WINDOW as usize)
             .http2_max_header_list_size(MAX_HEAD as u32)
             .http2_keep_alive_interval(KEEP_ALIVE);
-        let http2 = builder.build(http2);
+        let lanes = max_requests.div_ceil(PER_LANE).clamp(1, MAX_LANES);
+        let lane = || Lane {
+            pool: builder.build(http2.clone()),
+            requests: AtomicUsize::new(0),
+        };
+        let http2 = iter::repeat_with(lane).take(lanes).collect();
         Ok(Self { http1, http2 })
     }
 
-    /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1.
+    /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1. What comes
+    /// beside is kept until the answer has ended.
     pub(crate) fn send(
         &self,
         mut request: Request<RequestBody<CallerBody>>,
         grpc: bool,
-    ) -> ResponseFuture {
-        let (pool, version) = match grpc {
-            true => (&self.http2, Version::HTTP_2),
-            false => (&self.http1, Version::HTTP_11),
-        };
-        *request.version_mut() = version;
-        pool.request(request)
+    ) -> (ResponseFuture, Option<OnLane>) {
+        if !grpc {
+            *request.version_mut() = Version::HTTP_11;
+            return (self.http1.request(request), None);
+        }
+        *request.version_mut() = Version::HTTP_2;
+        let on_lane = OnLane::take(&self.http2);
+        let pool = on_lane.lane().map_or(&self.http1, |lane| &lane.pool);
+        (pool.request(request), Some(on_lane))
     }
 }
 
-/// Holds what every request leaves unread, and one more: all share a connection, so a window
-/// that some could fill would be closed to the others.
-fn connection_window(max_requests: usize) -> u32 {
-    const MAX: u32 = (1 << 31) - 1;
-    let requests = u32::try_from(max_requests).unwrap_or(MAX);
-    WINDOW.saturating_mul(requests.saturating_add(1)).min(MAX)
+impl OnLane {
+    /// The first connection that has room, or else the one with the fewest requests.
+    fn take(lanes: &Arc<[Lane]>) -> Self {
+        let counts = lanes
+            .iter()
+            .map(|lane| lane.requests.load(Ordering::Relaxed));
+        let counted = counts.map(|count| count.max(PER_LANE - 1)).enumerate();
+        let at = counted
+            .min_by_key(|(_, count)| *count)
+            .map_or(0, |(at, _)| at);
+        let lanes = Arc::clone(lanes);
+        let taken = Self { lanes, at };
+        if let Some(lane) = taken.lane() {
+            lane.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn lane(&self) -> Option<&Lane> {
+        self.lanes.get(self.at)
+    }
+}
+
+impl Drop for OnLane {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane() {
+            lane.requests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Whether an error is that of a body that the caller did not send whole.

@@ -4,7 +4,7 @@
 //! back: a request whose body does not come, a connection without a request. Honest holders
 //! go on within moments, so that it is not theirs, however many places somebody holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Crowd {
 struct Waiting {
     next: u64,
     by_age: BTreeMap<Key, CancellationToken>,
+    /// Those who found nobody of whom to take a place back.
+    wanted: BTreeSet<u64>,
 }
 
 type Key = (u8, u64);
@@ -40,8 +42,8 @@ pub(crate) struct Seat {
     key: Option<Key>,
 }
 
-/// How long a place that was taken back may take to be free.
-const MOMENT: Duration = Duration::from_secs(1);
+/// How long is waited for a place that is taken back, or given up.
+const MOMENT: Duration = Duration::from_secs(5);
 
 impl Crowd {
     pub(crate) fn new(places: usize) -> Self {
@@ -57,7 +59,7 @@ impl Crowd {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
-                lock(&self.waiting).take_back();
+                let _wanted = Wanted::of(&self.waiting);
                 let place = Arc::clone(&self.places).acquire_owned();
                 timeout(MOMENT, place).await.ok()?.ok()?
             }
@@ -77,11 +79,39 @@ impl Crowd {
     }
 }
 
+/// Somebody who waits for a place that somebody gives up, now or as soon as there is one.
+struct Wanted<'c> {
+    waiting: &'c Mutex<Waiting>,
+    id: u64,
+}
+
 impl Waiting {
-    fn take_back(&mut self) {
-        if let Some((_, eldest)) = self.by_age.pop_first() {
-            eldest.cancel();
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Takes the eldest place back; whether there was one.
+    fn take_back(&mut self) -> bool {
+        let eldest = self.by_age.pop_first();
+        eldest.map(|(_, eldest)| eldest.cancel()).is_some()
+    }
+}
+
+impl<'c> Wanted<'c> {
+    fn of(waiting: &'c Mutex<Waiting>) -> Self {
+        let mut guard = lock(waiting);
+        let id = guard.next();
+        if !guard.take_back() {
+            guard.wanted.insert(id);
         }
+        Self { waiting, id }
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        lock(self.waiting).wanted.remove(&self.id);
     }
 }
 
@@ -96,13 +126,13 @@ impl Seat {
     /// The holder does nothing, since it did so first. Those of a higher rank go later.
     pub(crate) fn wait(&mut self, rank: u8) {
         let mut waiting = lock(&self.waiting);
-        let age = *self.age.get_or_insert_with(|| {
-            waiting.next += 1;
-            waiting.next
-        });
+        let age = *self.age.get_or_insert_with(|| waiting.next());
         if self.key.is_none() && !self.taken_back.is_cancelled() {
             self.key = Some((rank, age));
             waiting.by_age.insert((rank, age), self.taken_back.clone());
+            if waiting.wanted.pop_first().is_some() {
+                waiting.take_back();
+            }
         }
     }
 
@@ -159,6 +189,24 @@ mod tests {
         sit(&crowd, None).await.unwrap();
         assert!(third.is_cancelled() && !busy.is_cancelled());
         assert!(sit(&crowd, None).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_to_wait_gives_way_to_who_waits_for_a_place() {
+        let crowd = Crowd::new(1);
+        let token = CancellationToken::new();
+        let mut seat = crowd.sit(token.clone()).await.unwrap();
+        let next = tokio::spawn({
+            let crowd = crowd.clone();
+            async move { crowd.sit(CancellationToken::new()).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!token.is_cancelled());
+        seat.wait(0);
+        assert!(token.is_cancelled());
+        drop(seat);
+        assert!(next.await.unwrap());
+        assert!(lock(&crowd.waiting).wanted.is_empty());
     }
 
     #[tokio::test]

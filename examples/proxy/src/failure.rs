@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     TimedOut,
     /// As many requests as it may have are under way.
     Busy,
+    /// An answer that would lead the caller past the guard.
+    Astray,
     /// The caller's body did not arrive whole.
     CallerLeft,
     /// The caller's body did not arrive in time.
@@ -47,6 +49,7 @@ impl Failure {
             Self::Broken => "model_broke_off",
             Self::TimedOut => "model_timeout",
             Self::Busy => "model_busy",
+            Self::Astray => "model_address",
             Self::CallerLeft => "request_incomplete",
             Self::CallerLate => "request_slow",
             Self::Share(share) => share.code(),
@@ -55,7 +58,7 @@ impl Failure {
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Unreachable | Self::Broken | Self::Astray => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Busy | Self::Share(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::CallerLate => StatusCode::REQUEST_TIMEOUT,
@@ -66,7 +69,7 @@ impl Failure {
     /// A gRPC status code: unavailable, deadline exceeded, cancelled.
     const fn grpc(self) -> &'static str {
         match self {
-            Self::Unreachable | Self::Broken | Self::Busy | Self::Share(_) => "14",
+            Self::Unreachable | Self::Broken | Self::Busy | Self::Astray | Self::Share(_) => "14",
             Self::TimedOut | Self::CallerLate => "4",
             Self::CallerLeft => "1",
         }
@@ -86,10 +89,11 @@ impl Failure {
             Self::Busy => {
                 "the call is permitted and the model's server has as many requests as it may; try again"
             }
-            Self::CallerLeft => "the request's body ended early; send it again",
-            Self::CallerLate => {
-                "the request's body did not arrive in time; send it without pauses"
+            Self::Astray => {
+                "the call is permitted and the model's server answered with an address of its own, past Spanner, so the answer is withheld; tell its operator"
             }
+            Self::CallerLeft => "the request's body ended early; send it again",
+            Self::CallerLate => "the request's body did not arrive in time; send it without pauses",
             Self::Share(share) => share.sentence(),
         }
     }

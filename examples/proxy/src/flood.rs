@@ -49,7 +49,9 @@ impl Budget {
             let seconds = self.counted.elapsed().as_secs();
             if seconds > 0 {
                 self.counted = Instant::now();
-                self.earn(u32::try_from(seconds).map_or(AT_ONCE, |it| it.saturating_mul(EACH_SECOND)));
+                self.earn(
+                    u32::try_from(seconds).map_or(AT_ONCE, |it| it.saturating_mul(EACH_SECOND)),
+                );
             }
         }
         let has = self.left > 0;
@@ -184,16 +186,40 @@ mod tests {
             ("empty data", vec![frame(0x0, 0, 0)], false, once),
             ("padding", vec![frame(0x0, 0x8, 200)], false, once),
             ("empty continuation", vec![frame(0x9, 0, 0)], false, once),
-            ("an update of priorities", vec![frame(0x10, 0, 5)], false, once),
+            (
+                "an update of priorities",
+                vec![frame(0x10, 0, 5)],
+                false,
+                once,
+            ),
             ("unknown", vec![frame(0xEE, 0, 9)], false, once),
             ("resets", vec![frame(0x3, 0, 4)], false, once),
             ("data", vec![frame(0x0, 0, 9)], false, all),
-            ("requests", vec![frame(0x1, 0, 40), frame(0x3, 0, 4)], false, all),
-            ("windows for answers", vec![frame(0x8, 0, 4), frame(0x8, 0, 4)], true, all),
-            ("priorities with requests", [vec![frame(0x1, 5, 40)], vec![frame(0x2, 0, 5); 40]].concat(), false, 66),
+            (
+                "requests",
+                vec![frame(0x1, 0, 40), frame(0x3, 0, 4)],
+                false,
+                all,
+            ),
+            (
+                "windows for answers",
+                vec![frame(0x8, 0, 4), frame(0x8, 0, 4)],
+                true,
+                all,
+            ),
+            (
+                "priorities with requests",
+                [vec![frame(0x1, 5, 40)], vec![frame(0x2, 0, 5); 40]].concat(),
+                false,
+                66,
+            ),
         ] {
             for piece in [1, 7, 1000] {
-                assert_eq!(allowed(&frames, answered, piece), expected, "{name} {piece}");
+                assert_eq!(
+                    allowed(&frames, answered, piece),
+                    expected,
+                    "{name} {piece}"
+                );
             }
         }
     }

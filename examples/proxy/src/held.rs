@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::client::OnLane;
 use crate::connections::Work;
 use crate::crowd::Seat;
 use crate::places::Place;
@@ -16,6 +17,7 @@ use crate::places::Place;
 pub(crate) struct Held {
     kind: Kind,
     _work: Option<Work>,
+    on_lane: Option<OnLane>,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,11 @@ enum Kind {
 impl Held {
     pub(crate) const fn of_caller(place: Place, work: Option<Work>) -> Self {
         let kind = Kind::Caller { _place: place };
-        Self { kind, _work: work }
+        Self {
+            kind,
+            _work: work,
+            on_lane: None,
+        }
     }
 
     /// A place that is taken back by a token.
@@ -50,7 +56,16 @@ impl Held {
             _share: share,
             taken_back: Box::pin(taken_back.cancelled_owned()),
         };
-        Self { kind, _work: work }
+        Self {
+            kind,
+            _work: work,
+            on_lane: None,
+        }
+    }
+
+    /// Holds a connection to the model server as well.
+    pub(crate) fn on_lane(&mut self, on_lane: Option<OnLane>) {
+        self.on_lane = on_lane;
     }
 
     /// Waits until the place is to be given up.

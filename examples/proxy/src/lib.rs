@@ -10,6 +10,7 @@
 //!           limits    which one   may they  headers, pools, time
 //! ```
 
+mod addresses;
 mod answered;
 mod checkpoints;
 mod client;
@@ -24,6 +25,7 @@ mod flood;
 mod headers;
 mod health;
 mod held;
+mod inbox;
 mod load;
 mod meters;
 mod patience;

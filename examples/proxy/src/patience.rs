@@ -141,6 +141,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patience<T> {
             self.came(bytes);
             if !self.listen(bytes) {
                 meters::cut_off();
+                buffer.set_filled(before);
                 let idle = "too many frames that do no work";
                 return Poll::Ready(Err(io::Error::other(idle)));
             }
@@ -237,7 +238,9 @@ mod tests {
     async fn a_client_that_reads_nothing_is_left() {
         let (client, server) = duplex(64);
         let mut server = Patience::new(server, TIME, TIME);
-        let written = timeout(TIME * 2, server.write_all(&[0; 100])).await.unwrap();
+        let written = timeout(TIME * 2, server.write_all(&[0; 100]))
+            .await
+            .unwrap();
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(client);
     }

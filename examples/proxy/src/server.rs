@@ -103,7 +103,10 @@ impl Callers {
         let (turn, body) = Turn::take(&self.turns, body).await;
         match turn {
             Some(turn) => parts.extensions.insert(turn).map(drop),
-            None => parts.extensions.insert(Exhausted(Share::Requests)).map(drop),
+            None => parts
+                .extensions
+                .insert(Exhausted(Share::Requests))
+                .map(drop),
         };
         parts.extensions.insert(line.clone());
         headers::received(&mut parts);
@@ -163,7 +166,14 @@ pub(crate) async fn run(
                 return connections.turn_away(stream, NoPlace::Peer);
             }
             let _counted = Connected::begin();
-            let served = serve(stream, peer, front, (&builder, bounds.stall), watcher, &line);
+            let served = serve(
+                stream,
+                peer,
+                front,
+                (&builder, bounds.stall),
+                watcher,
+                &line,
+            );
             tokio::select! {
                 () = served => {}
                 () = line.over(bounds.idle) => {}

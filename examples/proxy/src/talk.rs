@@ -12,6 +12,7 @@ use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use spanner_tower::{FrameRefused, Frames};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -22,12 +23,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::flood::Budget;
 use crate::held::Held;
+use crate::inbox::{Bounded, Inbox, Inboxes};
 
 /// The conversations under way. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Talks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    inboxes: Inboxes,
 }
 
 /// One conversation that is about to begin.
@@ -51,10 +54,14 @@ pub(crate) struct Patience {
     pub(crate) stall: Duration,
 }
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket<T = TokioIo<Upgraded>> = WebSocketStream<T>;
+/// The caller's side, of which less is held.
+type CallerSocket = Socket<Bounded<TokioIo<Upgraded>>>;
 
 /// The largest message, in bytes: some minutes of sound, or a photograph.
 const MAX_MESSAGE: usize = 16 << 20;
+/// What is read or sent at once, in bytes.
+const READ: usize = 16 * 1024;
 /// The most that waits to be sent to one side, in bytes: the largest message, whose sending
 /// is waited for, and a frame that answers.
 const MAX_UNSENT: usize = MAX_MESSAGE + 256 * 1024;
@@ -64,7 +71,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 impl Talks {
     /// Begins a conversation as soon as both sides are there.
     pub(crate) fn begin(&self, talk: Talk) {
-        let stop = self.stop.clone();
+        let (stop, inbox) = (self.stop.clone(), self.inboxes.inbox());
         self.tracker.spawn(async move {
             let Talk {
                 frames,
@@ -75,9 +82,10 @@ impl Talks {
             } = talk;
             let both = async { tokio::try_join!(caller, model) };
             if let Ok(Ok((caller, model))) = timeout(MOMENT, both).await {
+                let caller = Bounded::new(TokioIo::new(caller), inbox.clone());
                 let caller = socket(caller, Role::Server).await;
-                let model = socket(model, Role::Client).await;
-                converse(frames, caller, model, patience, stop).await;
+                let model = socket(TokioIo::new(model), Role::Client).await;
+                converse(frames, (caller, inbox), model, patience, stop).await;
             }
             drop(place);
         });
@@ -93,12 +101,17 @@ impl Talks {
     }
 }
 
-async fn socket(stream: Upgraded, role: Role) -> Socket {
+async fn socket<T>(stream: T, role: Role) -> Socket<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .write_buffer_size(READ)
         .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    WebSocketStream::from_raw_socket(TokioIo::new(stream), role, Some(config)).await
+    WebSocketStream::from_raw_socket(stream, role, Some(config)).await
 }
 
 /// How a conversation went on.
@@ -118,7 +131,7 @@ enum Turn {
 
 async fn converse(
     mut frames: Frames,
-    mut caller: Socket,
+    (mut caller, inbox): (CallerSocket, Inbox),
     mut model: Socket,
     patience: Patience,
     stop: CancellationToken,
@@ -127,13 +140,24 @@ async fn converse(
     let mut budgets = (Budget::new(), Budget::new());
     let quiet = sleep(if frames.is_decided() { idle } else { first });
     tokio::pin!(quiet);
+    if frames.is_decided() {
+        inbox.allow(MAX_MESSAGE);
+    }
     let end = loop {
         let (says_something, turn) = tokio::select! {
             () = stop.cancelled() => (false, Turn::Stopped),
             () = &mut quiet => (false, Turn::Quiet),
             said = caller.next() => match control(&said, &mut budgets.0, &mut caller, stall).await {
                 Some(turn) => (false, turn),
-                None => (true, within(stall, heard(&mut frames, said, &mut model), Turn::ModelFailed).await),
+                None => {
+                    let heard = heard(&mut frames, said, &mut model);
+                    let turn = within(stall, heard, Turn::ModelFailed).await;
+                    inbox.taken();
+                    if frames.is_decided() {
+                        inbox.allow(MAX_MESSAGE);
+                    }
+                    (true, turn)
+                }
             },
             said = model.next() => match control(&said, &mut budgets.1, &mut model, stall).await {
                 Some(Turn::CallerLeft) => (false, Turn::ModelFailed),
@@ -163,8 +187,14 @@ async fn converse(
         }
         Turn::ModelFailed => frame(CloseCode::Error, "the model's server broke off".to_owned()),
         Turn::Stopped => frame(CloseCode::Away, "the service is being restarted".to_owned()),
-        Turn::Chatter => frame(CloseCode::Policy, "too many frames that say nothing".to_owned()),
-        Turn::Quiet => frame(CloseCode::Policy, "nothing was said for too long".to_owned()),
+        Turn::Chatter => frame(
+            CloseCode::Policy,
+            "too many frames that say nothing".to_owned(),
+        ),
+        Turn::Quiet => frame(
+            CloseCode::Policy,
+            "nothing was said for too long".to_owned(),
+        ),
         Turn::CallerLeft | Turn::On => None,
     };
     let closing = async {
@@ -184,12 +214,15 @@ async fn converse(
 
 /// Deals with a frame that says nothing; `None` if it is another one. A ping is answered
 /// before anything more is read: what is not taken shall not pile up.
-async fn control(
+async fn control<T>(
     said: &Option<Result<Message, Error>>,
     budget: &mut Budget,
-    socket: &mut Socket,
+    socket: &mut Socket<T>,
     stall: Duration,
-) -> Option<Turn> {
+) -> Option<Turn>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
     match said {
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) if !budget.spend() => {
             Some(Turn::Chatter)
@@ -241,7 +274,7 @@ async fn heard(
 async fn passed(
     frames: &mut Frames,
     said: Option<Result<Message, Error>>,
-    caller: &mut Socket,
+    caller: &mut CallerSocket,
 ) -> Turn {
     match said {
         Some(Ok(Message::Close(close))) => Turn::Closed(close),

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -73,16 +73,17 @@ impl Body for CallerBody {
         let Some(turn) = this.turn else {
             return polled.map_err(Into::into);
         };
-        let mut seat = turn.seat();
-        let Some(seat) = seat.as_mut() else {
+        let mut held = turn.seat();
+        let Some(seat) = held.as_mut() else {
             return polled.map_err(Into::into);
         };
         match polled {
             Poll::Pending => {
                 seat.wait(rank(*this.bytes));
-                this.taken_back
-                    .poll(cx)
-                    .map(|()| Some(Err(BodyLate::new().into())))
+                ready!(this.taken_back.poll(cx));
+                // What remains to be done for the request keeps nobody waiting.
+                drop(held.take());
+                Poll::Ready(Some(Err(BodyLate::new().into())))
             }
             Poll::Ready(frame) => {
                 seat.busy();

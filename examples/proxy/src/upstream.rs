@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use spanner_core::{Principal, Share};
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::answered::UpstreamBody;
 use crate::client::{Client, ClientError, is_callers};
 use crate::config::{LimitsConfig, UpstreamConfig};
@@ -61,21 +62,29 @@ struct Shared {
     /// What it is called in metrics.
     name: Arc<str>,
     talks: Talks,
+    addresses: Addresses,
 }
 
 type PermittedBody = RequestBody<CallerBody>;
 type Answer = Response<UpstreamBody>;
+
+/// What a reply may name, and as the caller sees it.
+struct Named {
+    names: Names,
+    facing: Facing,
+    method: Method,
+}
 
 impl Upstream {
     pub(crate) fn new(
         config: UpstreamConfig,
         limits: &LimitsConfig,
         talks: Talks,
+        addresses: Addresses,
     ) -> Result<Self, ClientError> {
         let requests = config.max_requests;
         let public = (requests / 16).max(4);
-        let client =
-            |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
+        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
         Ok(Self {
             shared: Arc::new(Shared {
                 client: client(requests)?,
@@ -91,6 +100,7 @@ impl Upstream {
                 },
                 name: config.origin.authority.as_str().into(),
                 talks,
+                addresses,
                 config,
             }),
         })
@@ -111,7 +121,9 @@ impl Upstream {
                 meters::failed(name, failure);
                 match failure {
                     // Whoever holds too much shall not fill the log, too.
-                    Failure::Share(_) => tracing::debug!(upstream = %name, failure = failure.as_str(), "refused"),
+                    Failure::Share(_) => {
+                        tracing::debug!(upstream = %name, failure = failure.as_str(), "refused")
+                    }
                     _ => tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer"),
                 }
                 let voice = match grpc {
@@ -135,7 +147,10 @@ impl Shared {
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
-        let caller = request.extensions().get().map(|Permitted(access)| Arc::clone(access));
+        let caller = request
+            .extensions()
+            .get()
+            .map(|Permitted(access)| Arc::clone(access));
         let mut held = match &caller {
             Some(access) => {
                 let caller = &access.caller.subject().principal;
@@ -147,7 +162,9 @@ impl Shared {
         if let Some(turn) = request.extensions_mut().remove::<Turn>() {
             turn.end();
         }
+        let named = self.named(&request);
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
+        named.names.ask(request.headers_mut());
         if conversation.is_some() {
             talk::upgrading(request.headers_mut());
         }
@@ -155,7 +172,9 @@ impl Shared {
             Some(_) => &self.client,
             None => &self.public_client,
         };
-        let answered = timeout(self.config.response_timeout, client.send(request, grpc));
+        let (sent, on_lane) = client.send(request, grpc);
+        held.on_lane(on_lane);
+        let answered = timeout(self.config.response_timeout, sent);
         let answered = async {
             tokio::select! {
                 answered = answered => Some(answered),
@@ -181,9 +200,51 @@ impl Shared {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.opened(response, conversation, held);
         }
-        let mut response = response.map(|body| UpstreamBody::open(body, held, self.stall));
-        headers::to_caller(response.headers_mut());
-        Ok(response)
+        self.replied(response, named, held).await
+    }
+
+    /// What the reply to a request may name.
+    fn named(&self, request: &Request<PermittedBody>) -> Named {
+        let dialect = request.extensions().get::<Dialect>().copied();
+        Named {
+            names: Names::of(dialect, request.uri().path()),
+            facing: self
+                .addresses
+                .facing(&self.config, request.extensions().get::<Hop>()),
+            method: request.method().clone(),
+        }
+    }
+
+    /// The reply as the caller gets it: no address in it leads past the guard.
+    async fn replied(
+        &self,
+        response: Response<Incoming>,
+        named: Named,
+        held: Held,
+    ) -> Result<Answer, Failure> {
+        let stray = |Stray| Failure::Astray;
+        let (mut parts, body) = response.into_parts();
+        headers::to_caller(&mut parts.headers);
+        named.facing.headers(&mut parts.headers).map_err(stray)?;
+        let names = named
+            .names
+            .in_reply(&named.method, parts.status, &parts.headers);
+        let body = match names.map_err(stray)? {
+            Names::Nothing => UpstreamBody::open(Either::Left(body), held, self.stall),
+            Names::Json => {
+                addresses::without_length(&mut parts.headers);
+                let body = Either::Right(Rewriting::new(body, named.facing));
+                UpstreamBody::open(body, held, self.stall)
+            }
+            Names::Batch => {
+                addresses::without_length(&mut parts.headers);
+                let batch = addresses::lead_batch_back(body, &named.facing);
+                let batch = timeout(self.config.response_timeout, batch).await;
+                let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
+                UpstreamBody::text(Full::new(batch))
+            }
+        };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to

@@ -131,7 +131,6 @@ impl GuardBuilder {
 
     /// How much of all bodies may wait for a decision at a time: give the guards of one
     /// process the same budget. Default: one of [`Limits::bytes`] for this guard alone.
-    #[must_use]
     pub fn body_budget(mut self, budget: BodyBudget) -> Self {
         self.budget = Some(budget);
         self

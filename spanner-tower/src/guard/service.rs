@@ -250,12 +250,12 @@ impl Guard {
         if let Some(Exhausted(share)) = parts.extensions.remove() {
             return Err(Outage::Share(share).into());
         }
-        if let Some(route) = &route {
-            if route.class() == RouteClass::Public {
-                refuse_detours(parts, &[])?;
-                credentials::remove(&mut parts.headers, route.credentials());
-                return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
-            }
+        if let Some(route) = &route
+            && route.class() == RouteClass::Public
+        {
+            refuse_detours(parts, &[])?;
+            credentials::remove(&mut parts.headers, route.credentials());
+            return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
         }
         if parts.extensions.get::<Guarded>().is_some() {
             tracing::error!(

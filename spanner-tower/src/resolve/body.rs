@@ -255,12 +255,14 @@ where
     /// Waits until this many bytes of the body are there, or its end: for a service that
     /// takes something scarce, such as a connection, only when it has something to send. What
     /// came is kept and comes first. Of a body whose beginning was read to decide it, that
-    /// counts.
+    /// counts. A gRPC call of one message is waited for to its end, since nothing more comes.
     ///
     /// # Errors
     /// [`BodyError`] as from reading it.
     pub async fn gather(&mut self, bytes: usize) -> Result<(), BodyError> {
-        while self.replay.len() < bytes.max(1) && !self.rest_is_over() {
+        while (self.replay.len() < bytes.max(1) || matches!(self.rest, Rest::OneMessage { .. }))
+            && !self.rest_is_over()
+        {
             match std::future::poll_fn(|cx| self.poll_paced(cx)).await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.replay.push(data),

@@ -81,8 +81,8 @@ pub struct Limits {
     pub body_wait: Duration,
     /// How long is waited for the first piece of a body, and for each next one. Default:
     /// 20 s. A body that pauses longer is refused with 408, also while it is forwarded, and
-    /// so is one that brings less than 500 bytes each second after `body_wait`. Once the
-    /// answer has begun, `idle` counts instead.
+    /// so is one that brings less than 500 bytes each second in as much time as `body_wait`.
+    /// Once the answer has begun, `idle` counts instead.
     pub body_pause: Duration,
     /// How long a stream of messages may go on without one in either direction. Default:
     /// 10 min.

@@ -1,8 +1,8 @@
 //! How slowly a body may arrive while it is forwarded.
 //!
 //! 1. Until the answer begins, no piece is waited for longer than [`Limits::body_pause`].
-//! 2. In the long run at least [`MIN_RATE`] bytes come each second. Streams of messages are
-//!    excepted: they say something when there is something to say.
+//! 2. In as much time as [`Limits::body_wait`], at least [`MIN_RATE`] bytes come each second.
+//!    Streams of messages are excepted: they say something when there is something to say.
 //! 3. Once the answer has begun, the two are a conversation, which ends when neither side
 //!    has said anything for [`Limits::idle`].
 //!
@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep};
 use super::Limits;
 use super::broken::Broken;
 
-/// What must come of a body each second, on average after [`Limits::body_wait`]: as Apache
-/// has it (`mod_reqtimeout`, `MinRate=500`), less than any line brings.
+/// What must come of a body each second, on average: as Apache has it (`mod_reqtimeout`,
+/// `MinRate=500`), less than any line brings.
 const MIN_RATE: u64 = 500;
 
 /// Watches one body.
@@ -26,9 +26,9 @@ const MIN_RATE: u64 = 500;
 pub(crate) struct Pace {
     pause: Duration,
     idle: Duration,
-    /// When the average begins to count; absent for streams of messages.
-    grace: Option<Duration>,
-    /// How long was waited for pieces in all, and what came.
+    /// Over which time the average is taken; absent for streams of messages.
+    window: Option<Duration>,
+    /// How long was waited for pieces within it, and what came.
     waited: Duration,
     bytes: u64,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -40,7 +40,11 @@ impl Pace {
         Self {
             pause: limits.body_pause,
             idle: limits.idle,
-            grace: if messages { None } else { Some(limits.body_wait) },
+            window: if messages {
+                None
+            } else {
+                Some(limits.body_wait)
+            },
             waited: Duration::ZERO,
             bytes: 0,
             waiting: None,
@@ -53,7 +57,7 @@ impl Pace {
         Self {
             pause: Duration::ZERO,
             idle: Duration::ZERO,
-            grace: None,
+            window: None,
             waited: Duration::ZERO,
             bytes: 0,
             waiting: None,
@@ -70,13 +74,15 @@ impl Pace {
         if let Some((since, _)) = self.waiting.take() {
             self.waited += since.elapsed();
         }
-        let Some(grace) = self.grace.filter(|_| !self.over && !broken.is_answered()) else {
+        let Some(window) = self.window.filter(|_| !self.over && !broken.is_answered()) else {
             return true;
         };
-        let due = MIN_RATE.saturating_mul(self.waited.as_secs());
-        let late = self.waited > grace && self.bytes < due;
-        self.over = late;
-        !late
+        if self.waited < window {
+            return true;
+        }
+        self.over = self.bytes < MIN_RATE.saturating_mul(self.waited.as_secs());
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        !self.over
     }
 
     /// Waits until it is too late for the next piece; never twice.

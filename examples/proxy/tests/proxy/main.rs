@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod grpc;
 mod kills;
+mod places;
 mod probes;
 mod process;
 mod reload;

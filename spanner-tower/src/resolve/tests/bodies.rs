@@ -419,14 +419,23 @@ async fn a_body_that_is_forwarded_keeps_a_pace() {
     const DRIP: &[(u64, usize)] = &[(10, 1), (10, 1), (10, 1), (10, 1), (10, 1)];
     const PAUSE: &[(u64, usize)] = &[(1, 10_000), (21, 10_000)];
     const STEADY: &[(u64, usize)] = &[(10, 10_000), (19, 10_000), (19, 10_000)];
+    const LATER: &[(u64, usize)] = &[
+        (19, 500_000),
+        (19, 500_000),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+    ];
     const CONVERSATION: &[(u64, usize)] = &[(500, 1), (500, 1)];
     const SILENCE: &[(u64, usize)] = &[(500, 1), (601, 1)];
     for (pieces, messages, answered, expected) in [
-        (DRIP, false, false, (3, true)),
+        (DRIP, false, false, (2, true)),
         (DRIP, true, false, (5, false)),
         (PAUSE, false, false, (10_000, true)),
         (PAUSE, true, false, (10_000, true)),
         (STEADY, false, false, (30_000, false)),
+        (LATER, false, false, (1_000_002, true)),
         (PAUSE, false, true, (20_000, false)),
         (CONVERSATION, true, true, (2, false)),
         (SILENCE, true, true, (1, true)),

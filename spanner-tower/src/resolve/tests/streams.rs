@@ -55,7 +55,12 @@ async fn travel(frames: Vec<Chunk>, sink: MemorySink, late: Option<SinkFault>) -
     let permit = decided.recorded().await.unwrap();
     sink.fail_late(late);
     let broken = Broken::default();
-    body.attach(permit.meter(), permit.inquiry(), broken.clone(), Pace::none());
+    body.attach(
+        permit.meter(),
+        permit.inquiry(),
+        broken.clone(),
+        Pace::none(),
+    );
     let mut settlement = permit.forward();
     let (mut passed, mut refused) = (Vec::new(), false);
     while let Some(frame) = body.frame().await {
