@@ -133,7 +133,9 @@ impl Routes {
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
         if let Some(known) = rows.all_mut().find(|known| known.is_alike(&row)) {
-            let joined = known.route.joined(&row.route);
+            // One surface named twice is a mistake.
+            let other = known.surface.name() != row.surface.name();
+            let joined = other.then(|| known.route.joined(&row.route)).flatten();
             let joined = joined.ok_or_else(|| Overlapping::of(&row, known))?;
             known.route = Arc::new(joined);
             return Ok(());

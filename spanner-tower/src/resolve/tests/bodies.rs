@@ -638,7 +638,11 @@ async fn one_message_is_as_large_as_its_api_takes_and_each_of_a_stream_is_not() 
                 assert!(found && forwarded(body).await == content, "{method}");
             }
             Err(refusal) => {
-                assert_eq!((refusal.code(), found), ("request.too_large", false), "{method}");
+                assert_eq!(
+                    (refusal.code(), found),
+                    ("request.too_large", false),
+                    "{method}"
+                );
             }
         }
     }

@@ -49,9 +49,15 @@ fn what_a_server_serves_goes_together() {
 }
 
 #[test]
-fn every_surface_goes_with_itself() {
+fn every_surface_goes_with_one_like_it_and_not_with_itself() {
     for name in built_in() {
-        served(&[name, name]);
+        let surface = named(name).unwrap();
+        let like = Surface::join("like", &surface, &[]);
+        assert!(Routes::new(vec![surface.clone(), like]).is_ok(), "{name}");
+        assert!(
+            Routes::new(vec![surface.clone(), surface]).is_err(),
+            "{name}"
+        );
     }
 }
 
