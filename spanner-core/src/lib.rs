@@ -54,8 +54,8 @@ pub use host::Host;
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
-    Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
-    UnknownRoute,
+    Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Share, Status,
+    TokenFault, UnknownRoute,
 };
 
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};

@@ -86,6 +86,8 @@ pub enum Status {
     UnsupportedMedia,
     /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that nobody here decodes.
     Unimplemented,
+    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: whoever calls has its share under way.
+    TooMany,
     /// 503; gRPC 14 `UNAVAILABLE`.
     Unavailable,
 }
@@ -101,6 +103,7 @@ impl Status {
             Self::RequestTimeout => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMedia | Self::Unimplemented => 415,
+            Self::TooMany => 429,
             Self::Unavailable => 503,
         }
     }
@@ -112,7 +115,7 @@ impl Status {
             Self::BadRequest | Self::UnsupportedMedia => 3,
             Self::RequestTimeout => 4,
             Self::Forbidden => 7,
-            Self::TooLarge => 8,
+            Self::TooLarge | Self::TooMany => 8,
             Self::Unimplemented => 12,
             Self::Unavailable => 14,
             Self::BadCredentials | Self::Unauthorized => 16,
@@ -318,10 +321,86 @@ pub struct Denial {
     pub advice: Advice,
 }
 
+/// A part of the service that nobody may hold more of. Who has used up a share is refused
+/// at once, so that others are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Share {
+    /// The requests that one caller may have under way.
+    Caller,
+    /// The bytes of bodies that one caller may have waiting for a decision.
+    CallerBytes,
+    /// The bytes of bodies of all callers that wait for a decision.
+    Bytes,
+    /// The requests that one connection may have under way for which nobody is asked who
+    /// calls.
+    Connection,
+    /// The requests of all callers that wait for a decision.
+    Requests,
+    /// The requests that an upstream is given of those for which nobody is asked who calls.
+    Public,
+    /// The requests that one caller may have at an upstream while others wait there.
+    Upstream,
+}
+
+impl Share {
+    /// The stable code, as records carry it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Caller => "share.caller",
+            Self::CallerBytes => "share.caller_bytes",
+            Self::Bytes => "share.bytes",
+            Self::Connection => "share.connection",
+            Self::Requests => "share.requests",
+            Self::Public => "share.public",
+            Self::Upstream => "share.upstream",
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Caller => "as many requests of yours are under way as one caller may have",
+            Self::CallerBytes => {
+                "as many bytes of your requests wait to be read as one caller may have"
+            }
+            Self::Bytes => "as many bytes of requests wait to be read as the service holds",
+            Self::Connection => {
+                "this connection has as many requests without a caller under way as one may have"
+            }
+            Self::Requests => "as many requests wait for a decision as the service holds",
+            Self::Public => {
+                "as many requests without a caller are under way as the model's server is given"
+            }
+            Self::Upstream => {
+                "your requests have their share of the model's server, and the rest is kept for other callers"
+            }
+        }
+    }
+
+    /// 429 where whoever calls holds the share, 503 where all callers hold it together.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Caller | Self::CallerBytes | Self::Connection | Self::Upstream => Status::TooMany,
+            Self::Bytes | Self::Requests | Self::Public => Status::Unavailable,
+        }
+    }
+
+    /// What to do about it, in one sentence.
+    pub const ADVICE: &'static str = "let some of them end, and try again";
+    /// When to try again, in seconds: most requests are shorter than that.
+    pub const RETRY_AFTER: u64 = 1;
+}
+
 /// What the guard could not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {
+    /// Take one more of what nobody may hold more of.
+    Share(Share),
     /// Get the issuer's keys.
     Keys {
         /// When to try again, if that is known.
@@ -338,9 +417,6 @@ pub enum Outage {
     Stacked,
     /// Get a decision: no access is in force, or its answers do not fit the questions.
     Access,
-    /// Keep the body until it is decided: the bodies of other requests take all the room
-    /// that there is.
-    Bodies,
     /// Record: no room, or not durable in time.
     Record,
     /// Finish: the request ended within the guard (a panic, a shutdown, a client that left).
@@ -457,12 +533,12 @@ impl Refusal {
                 VerdictReason::NotApplicable => "authz.request_invalid",
             },
             Self::Unavailable(outage) => match outage {
+                Outage::Share(share) => share.code(),
                 Outage::Keys { .. } => "keys.unavailable",
                 Outage::Introspection { .. } => "introspection.unavailable",
                 Outage::Proofs => "proofs.unavailable",
                 Outage::Stacked => "guard.stacked",
                 Outage::Access => "policy.unavailable",
-                Outage::Bodies => "bodies.unavailable",
                 Outage::Record => "audit.unavailable",
                 Outage::Abandoned => "guard.abandoned",
             },
@@ -859,7 +935,13 @@ impl Denial {
 
 impl Outage {
     fn notice(&self) -> Notice {
+        let mut status = Status::Unavailable;
+        let mut advice = "try again; it is neither the model nor your permissions";
         let (message, retry_after) = match self {
+            Self::Share(share) => {
+                (status, advice) = (share.status(), Share::ADVICE);
+                (share.sentence(), Share::RETRY_AFTER)
+            }
             Self::Keys { retry_after } => (
                 "the identity provider's keys cannot be had, so nobody can be identified",
                 retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
@@ -877,19 +959,15 @@ impl Outage {
                 Refusal::RETRY_AFTER,
             ),
             Self::Access => ("no decision can be made", Refusal::RETRY_AFTER),
-            Self::Bodies => (
-                "the bodies of other requests take all the room that there is for them",
-                Refusal::RETRY_AFTER,
-            ),
             Self::Record => ("the decision cannot be recorded", Refusal::RETRY_AFTER),
             Self::Abandoned => ("the request could not be finished", Refusal::RETRY_AFTER),
         };
         Notice {
-            status: Status::Unavailable,
+            status,
             fault: Fault::GuardUnavailable,
             code: "guard_unavailable",
             message: message.into(),
-            advice: "try again; it is neither the model nor your permissions".into(),
+            advice: advice.into(),
             challenge: None,
             retry_after: Some(retry_after),
         }

@@ -69,6 +69,7 @@ mod resolve;
 mod resolver;
 #[cfg(feature = "test-util")]
 pub mod self_check;
+mod shares;
 pub mod surface;
 
 pub use authenticate::{Authenticate, BoxFuture, Peer};
@@ -77,11 +78,13 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, Ending, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
-    GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem, ProtectedResource,
+    Access, BuildError, Danger, Ending, Exhausted, FrameRefused, Frames, Further, FurtherRefused,
+    GuardBody, GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem,
+    ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
-pub use resolve::{BodyBudget, BodyError, BoxError, Limits, RequestBody};
+pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
+pub use shares::BodyBudget;

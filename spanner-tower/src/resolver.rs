@@ -10,7 +10,8 @@ use http::request::Parts;
 use http_body::Body;
 use spanner_core::{Refusal, Target};
 
-use crate::resolve::{BodyBudget, BoxError, Limits, RouteClass, Routes, refuse_detours};
+use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
+use crate::shares::Room;
 use crate::surface::Surface;
 
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
@@ -41,7 +42,6 @@ use crate::surface::Surface;
 pub struct Resolver {
     routes: Routes,
     limits: Limits,
-    budget: BodyBudget,
 }
 
 /// What a request turned out to be.
@@ -70,11 +70,8 @@ impl Resolver {
     /// [`ResolverError`] if two of them do things with a path that do not go together.
     pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
         let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
-        Ok(Self {
-            routes,
-            limits: Limits::default(),
-            budget: BodyBudget::default(),
-        })
+        let limits = Limits::default();
+        Ok(Self { routes, limits })
     }
 
     /// Why requests to some surfaces cannot be told from requests to others by their method
@@ -121,7 +118,7 @@ impl Resolver {
             RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
             RouteClass::Guarded => Some(
                 route
-                    .target(&parts, body, &self.limits, &self.budget)
+                    .target(&parts, body, &self.limits, Room::default())
                     .await?
                     .0,
             ),

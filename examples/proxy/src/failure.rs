@@ -15,7 +15,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
+use spanner_core::{Fault, Share};
 use spanner_tower::surface::Dialect;
+use spanner_tower::{Exhausted, InGuardsName};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub(crate) enum Failure {
     Rejected,
     /// It wants a credential of the proxy, and none is configured.
     NoCredential,
+    /// The caller's body did not arrive in time.
+    CallerLate,
+    /// One more than a share allows; the guard says which.
+    Share(Share),
 }
 
 /// What kept a connection from being made, in a word for the log.
@@ -149,6 +155,8 @@ impl Failure {
             Self::CallerLeft => "request_incomplete",
             Self::Rejected => "upstream_credential_rejected",
             Self::NoCredential => "upstream_credential_missing",
+            Self::CallerLate => "request_slow",
+            Self::Share(share) => share.code(),
         }
     }
 
@@ -160,7 +168,8 @@ impl Failure {
             | Self::Rejected
             | Self::NoCredential => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Share(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CallerLate => StatusCode::REQUEST_TIMEOUT,
             Self::CallerLeft => StatusCode::BAD_REQUEST,
         }
     }
@@ -173,8 +182,9 @@ impl Failure {
             | Self::Busy
             | Self::Astray
             | Self::Rejected
-            | Self::NoCredential => "14",
-            Self::TimedOut => "4",
+            | Self::NoCredential
+            | Self::Share(_) => "14",
+            Self::TimedOut | Self::CallerLate => "4",
             Self::CallerLeft => "1",
         }
     }
@@ -203,6 +213,8 @@ impl Failure {
             Self::NoCredential => {
                 "the call is permitted and the model's server asks this proxy for a credential, not you; tell its operator, who must configure one for the upstream"
             }
+            Self::CallerLate => "the request's body did not arrive in time; send it without pauses",
+            Self::Share(share) => share.sentence(),
         }
     }
 
@@ -217,6 +229,14 @@ impl Failure {
         if self == Self::Busy {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        match self {
+            Self::Share(share) => response.extensions_mut().insert(Exhausted(share)).map(drop),
+            Self::CallerLate => {
+                let callers = InGuardsName::failed(Fault::AmbiguousRequest);
+                response.extensions_mut().insert(callers).map(drop)
+            }
+            _ => None,
+        };
         response
     }
 

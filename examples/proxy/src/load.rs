@@ -11,7 +11,7 @@ use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, GuardService, Limits, Problem as GuardProblem,
+    Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem,
     ProtectedResource, Resolver,
 };
 use tower_layer::Layer;
@@ -43,6 +43,7 @@ pub struct Loaded {
     /// Files that are read at start only.
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
+    bodies: BodyBudget,
 }
 
 /// The service's name in records.
@@ -98,6 +99,7 @@ impl Loaded {
             return Err(problems);
         };
         let loaded = Self {
+            bodies: BodyBudget::new(config.limits.held_bytes),
             config,
             bearer,
             access,
@@ -235,7 +237,12 @@ impl Loaded {
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
         let addresses =
             Addresses::new(&self.config.upstreams, self.config.public_origin.as_deref());
-        let upstream = Upstream::new(config.clone(), self.talks.clone(), addresses);
+        let upstream = Upstream::new(
+            config.clone(),
+            &self.config.limits,
+            self.talks.clone(),
+            addresses,
+        );
         let upstream = upstream.map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
@@ -255,7 +262,8 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
-            .limits(self.limits())
+            .limits(self.config.limits.of_guard())
+            .body_budget(self.bodies.clone())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);
@@ -270,12 +278,6 @@ impl Loaded {
             guard = guard.protected_resource(resource);
         }
         guard.build()
-    }
-
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.outlive = self.config.outlive;
-        limits
     }
 
     /// What is public of the service, for clients that look for a token (RFC 9728).
@@ -487,8 +489,7 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
             same(other) == same(upstream) && other.path_prefix == upstream.path_prefix
         };
         for other in earlier.iter().filter(beside) {
-            let both = other.surfaces.iter().chain(&upstream.surfaces).cloned();
-            if let Err(error) = Resolver::new(both.collect()) {
+            if let Some(error) = Resolver::common(&other.surfaces, &upstream.surfaces) {
                 let line = other.place.line;
                 let what = format!("it cannot be told from the upstream of line {line}: {error}");
                 let advice = "give one of them a `host` or a `path_prefix`";

@@ -6,6 +6,8 @@
 //! | `spanner_upstream_seconds` | histogram | upstream, status | until an upstream began to answer |
 //! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without an answer |
 //! | `spanner_connections` | gauge | | callers' connections that are open |
+//! | `spanner_refused_connections_total` | counter | share | connections for which there was no place: of all, or of their address |
+//! | `spanner_closed_connections_total` | counter | why | connections that were closed to make room (`idle`), or for frames that do no work (`flood`) |
 //! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
 //! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that are still to be sent |
 //! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
@@ -177,6 +179,21 @@ pub(crate) fn unapproved(environment: &str, models: usize) {
 
 pub(crate) fn void_grants(count: usize) {
     gauge!("spanner_promotions_void_grants").set(count as f64);
+}
+
+/// A connection was closed for frames that do no work.
+pub(crate) fn cut_off() {
+    counter!("spanner_closed_connections_total", "why" => "flood").increment(1);
+}
+
+/// A connection without a request was closed, for others or after a long time.
+pub(crate) fn closed_idle() {
+    counter!("spanner_closed_connections_total", "why" => "idle").increment(1);
+}
+
+/// A connection was not taken.
+pub(crate) fn turned_away(share: &'static str) {
+    counter!("spanner_refused_connections_total", "share" => share).increment(1);
 }
 
 /// A caller's connection, counted while it is open.

@@ -10,16 +10,17 @@ use serde_json::json;
 use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::config::Problems;
+use crate::crowd::Crowd;
 use crate::health::{Detail, Health, ReadList};
 use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
-use crate::server::{self, Callers, Front};
+use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::trust::Trust;
@@ -139,7 +140,7 @@ impl Service {
             dispatch,
             administration,
             scheme: scheme(config.public_origin.as_deref()),
-            turns: Arc::new(Semaphore::new(config.max_requests)),
+            turns: Crowd::new(config.max_requests),
         };
         let (stop, stopped) = watch::channel(false);
         let mut service = Self {
@@ -197,7 +198,12 @@ impl Service {
             revocations: list.as_ref().map(|(_, list)| list.clone()),
             detail: Detail::Full,
         };
-        let limit = config.max_connections;
+        let bounds = Bounds {
+            connections: config.max_connections,
+            per_peer: config.limits.connections_per_peer,
+            idle: config.limits.idle,
+            stall: config.limits.stall,
+        };
         let front = Front {
             health: admin.is_none().then(|| Health {
                 detail: config.public_probes,
@@ -206,13 +212,13 @@ impl Service {
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
-        tasks.spawn(server::run(listener, front, limit, stopped.clone()));
+        tasks.spawn(server::run(listener, front, bounds, stopped.clone()));
         if let Some(admin) = admin {
             let front = Front {
                 health: Some(health),
                 callers: None,
             };
-            tasks.spawn(server::run(admin, front, limit, stopped.clone()));
+            tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
         }
         let reload = Reload {
             promotions,

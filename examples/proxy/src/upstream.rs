@@ -5,36 +5,40 @@
 //! between.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use pin_project_lite::pin_project;
+use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
 use spanner_tower::{Frames, Permitted, RequestBody};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
+use crate::answered::UpstreamBody;
 use crate::client::{Client, ClientError, is_callers};
 use crate::command::chain;
-use crate::config::UpstreamConfig;
+use crate::config::{LimitsConfig, UpstreamConfig};
+use crate::connections::Line;
+use crate::crowd::Crowd;
 use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
+use crate::held::Held;
 use crate::meters;
+use crate::places::{NoPlace, Place, Places};
 use crate::rejection;
-use crate::talk::{self, Talk, Talks};
+use crate::talk::{self, Patience, Talk, Talks};
+use crate::turn::{CallerBody, Turn};
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -46,8 +50,17 @@ pub(crate) struct Upstream {
 struct Shared {
     config: UpstreamConfig,
     client: Client,
-    /// As many as it may have requests.
-    places: Arc<Semaphore>,
+    /// For requests for which nobody is asked who calls: they share no connection with those
+    /// that were decided.
+    public_client: Client,
+    /// As many as it may have requests of callers.
+    places: Places,
+    /// As many as it may have WebSockets.
+    sockets: Places,
+    /// As many as it may have requests for which nobody is asked who calls.
+    public: Crowd,
+    stall: Duration,
+    patience: Patience,
     /// What it is called in metrics.
     name: Arc<str>,
     talks: Talks,
@@ -55,20 +68,7 @@ struct Shared {
     complaints: Complaints,
 }
 
-pin_project! {
-    /// The body of an answer. The upstream's place is free for another when it is dropped.
-    pub(crate) struct UpstreamBody {
-        #[pin]
-        body: Either<Either<Incoming, Rewriting>, Full<Bytes>>,
-        place: Option<OwnedSemaphorePermit>,
-        // Whether the upstream was sent one.
-        credential: bool,
-        // Who is told if it breaks off.
-        shared: Option<Arc<Shared>>,
-    }
-}
-
-type PermittedBody = RequestBody<Incoming>;
+type PermittedBody = RequestBody<CallerBody>;
 type Answer = Response<UpstreamBody>;
 
 /// What a reply may name, and as the caller sees it.
@@ -81,13 +81,26 @@ struct Named {
 impl Upstream {
     pub(crate) fn new(
         config: UpstreamConfig,
+        limits: &LimitsConfig,
         talks: Talks,
         addresses: Addresses,
     ) -> Result<Self, ClientError> {
+        let requests = config.max_requests;
+        let public = (requests / 16).max(4);
+        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
         Ok(Self {
             shared: Arc::new(Shared {
-                client: Client::new(config.connect_timeout)?,
-                places: Arc::new(Semaphore::new(config.max_requests)),
+                client: client(requests)?,
+                public_client: client(public)?,
+                places: Places::new(requests),
+                sockets: Places::new((requests / 4).max(1)),
+                public: Crowd::new(public),
+                stall: limits.stall,
+                patience: Patience {
+                    first: limits.body_wait,
+                    idle: limits.idle,
+                    stall: limits.stall,
+                },
                 name: config.origin.authority.as_str().into(),
                 talks,
                 addresses,
@@ -95,6 +108,12 @@ impl Upstream {
                 config,
             }),
         })
+    }
+
+    /// An answer that had begun broke off.
+    pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
+        let reason = "the answer broke off in its middle";
+        self.shared.complain(Failure::Broken, reason, &chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
@@ -110,10 +129,9 @@ impl Upstream {
                 if let Some(untold) = self.shared.complaints.settle() {
                     tracing::info!(upstream = %name, untold, "the upstream answers again");
                 }
-                answer.map(|body| UpstreamBody {
-                    shared: Some(Arc::clone(&self.shared)),
-                    ..body
-                })
+                let credential = self.shared.config.credential.is_some();
+                let upstream = self.clone();
+                answer.map(|body| body.of(upstream, credential))
             }
             Err(failure) => {
                 meters::failed(name, failure);
@@ -122,12 +140,7 @@ impl Upstream {
                     false => Voice::Http(dialect.unwrap_or(Dialect::Problem), method),
                 };
                 let answer = failure.answer(voice);
-                answer.map(|text| UpstreamBody {
-                    body: Either::Right(text),
-                    place: None,
-                    credential: false,
-                    shared: None,
-                })
+                answer.map(UpstreamBody::text)
             }
         }
     }
@@ -139,30 +152,48 @@ impl Shared {
         mut request: Request<PermittedBody>,
         grpc: bool,
     ) -> Result<Answer, Failure> {
-        let place = self.place().await.inspect_err(|failure| {
-            let wait = self.config.connect_timeout;
-            let most = self.config.max_requests;
-            let cause = format!("{most} requests are under way, and none ended within {wait:?}");
-            self.complain(
-                *failure,
-                "as many requests as `max_requests` allows",
-                &cause,
-            );
-        })?;
+        let line = request.extensions().get::<Line>().cloned();
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
+        let caller = request
+            .extensions()
+            .get()
+            .map(|Permitted(access)| Arc::clone(access));
+        let mut held = match &caller {
+            Some(access) => {
+                let caller = &access.caller.subject().principal;
+                let place = self.place(&mut request, caller, conversation.is_some());
+                Held::of_caller(place.await?, line.map(Line::work))
+            }
+            None => self.public(&mut request, line).await?,
+        };
+        if let Some(turn) = request.extensions_mut().remove::<Turn>() {
+            turn.end();
+        }
         let named = self.named(&request);
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
         named.names.ask(request.headers_mut());
         if conversation.is_some() {
             talk::upgrading(request.headers_mut());
         }
-        let answered = timeout(
-            self.config.response_timeout,
-            self.client.send(request, grpc),
-        );
-        let response = match answered.await {
+        let client = match caller {
+            Some(_) => &self.client,
+            None => &self.public_client,
+        };
+        let (sent, on_lane) = client.send(request, grpc);
+        held.on_lane(on_lane);
+        let answered = timeout(self.config.response_timeout, sent);
+        let answered = async {
+            tokio::select! {
+                answered = answered => Some(answered),
+                () = poll_fn(|cx| held.poll_taken_back(cx)) => None,
+            }
+        };
+        let Some(answered) = answered.await else {
+            return Err(Failure::Share(Share::Public));
+        };
+        let response = match answered {
             Err(_) => {
                 let cause = format!("nothing came within {:?}", self.config.response_timeout);
                 self.complain(
@@ -187,9 +218,9 @@ impl Shared {
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.opened(response, conversation, place);
+            return self.opened(response, conversation, held);
         }
-        self.replied(response, named, place).await
+        self.replied(response, named, held).await
     }
 
     /// What the reply to a request may name.
@@ -209,7 +240,7 @@ impl Shared {
         &self,
         mut response: Response<Incoming>,
         named: Named,
-        place: OwnedSemaphorePermit,
+        held: Held,
     ) -> Result<Answer, Failure> {
         let credential = self.config.credential.is_some();
         rejection::look(&mut response, credential).inspect_err(|failure| {
@@ -231,25 +262,19 @@ impl Shared {
             .names
             .in_reply(&named.method, parts.status, &parts.headers);
         let body = match names.map_err(stray)? {
-            Names::Nothing => Either::Left(Either::Left(body)),
+            Names::Nothing => UpstreamBody::open(Either::Left(body), held, self.stall),
             Names::Json => {
                 addresses::without_length(&mut parts.headers);
-                Either::Left(Either::Right(Rewriting::new(body, named.facing)))
+                let body = Either::Right(Rewriting::new(body, named.facing));
+                UpstreamBody::open(body, held, self.stall)
             }
             Names::Batch => {
                 addresses::without_length(&mut parts.headers);
                 let batch = addresses::lead_batch_back(body, &named.facing);
                 let batch = timeout(self.config.response_timeout, batch).await;
                 let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
-                Either::Right(Full::new(batch))
+                UpstreamBody::text(Full::new(batch))
             }
-        };
-        let place = Some(place);
-        let body = UpstreamBody {
-            body,
-            place,
-            credential,
-            shared: None,
         };
         Ok(Response::from_parts(parts, body))
     }
@@ -260,7 +285,7 @@ impl Shared {
         &self,
         mut response: Response<Incoming>,
         conversation: Option<(Frames, OnUpgrade)>,
-        place: OwnedSemaphorePermit,
+        place: Held,
     ) -> Result<Answer, Failure> {
         let (frames, caller) = conversation.ok_or(Failure::Broken)?;
         if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
@@ -271,17 +296,12 @@ impl Shared {
             caller,
             model: hyper::upgrade::on(&mut response),
             place,
+            patience: self.patience,
         });
         let (mut parts, _) = response.into_parts();
         headers::to_caller(&mut parts.headers);
         talk::upgrading(&mut parts.headers);
-        let nothing = Either::Right(Full::default());
-        let body = UpstreamBody {
-            body: nothing,
-            place: None,
-            credential: false,
-            shared: None,
-        };
+        let body = UpstreamBody::text(Full::default());
         Ok(Response::from_parts(parts, body))
     }
 
@@ -294,13 +314,52 @@ impl Shared {
         }
     }
 
-    /// Waits for a place, as long as for a connection.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        match timeout(self.config.connect_timeout, place).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Failure::Busy),
+    /// Waits until there is something to send, and then for a place, as long as for a
+    /// connection.
+    async fn place(
+        &self,
+        request: &mut Request<PermittedBody>,
+        caller: &Principal,
+        talks: bool,
+    ) -> Result<Place, Failure> {
+        let places = match talks {
+            true => &self.sockets,
+            false => &self.places,
+        };
+        if !talks {
+            gather(request, 1).await?;
         }
+        let place = places.take(caller, self.config.connect_timeout).await;
+        place.map_err(|none| match none {
+            NoPlace::Busy => {
+                let (wait, most) = (self.config.connect_timeout, self.config.max_requests);
+                let cause =
+                    format!("{most} requests are under way, and none ended within {wait:?}");
+                let reason = "as many requests as `max_requests` allows";
+                self.complain(Failure::Busy, reason, &cause);
+                Failure::Busy
+            }
+            NoPlace::Share => Failure::Share(Share::Upstream),
+        })
+    }
+
+    /// Waits until all of a small request is there, and then for a place of those for which
+    /// nobody is asked who calls.
+    async fn public(
+        &self,
+        request: &mut Request<PermittedBody>,
+        line: Option<Line>,
+    ) -> Result<Held, Failure> {
+        let share = match &line {
+            Some(line) => Some(line.public().ok_or(Failure::Share(Share::Connection))?),
+            None => None,
+        };
+        let whole = timeout(PUBLIC_WAIT, gather(request, MAX_PUBLIC));
+        whole.await.map_err(|_| Failure::CallerLate)??;
+        let token = CancellationToken::new();
+        let seat = self.public.sit(token.clone()).await;
+        let seat = seat.ok_or(Failure::Share(Share::Public))?;
+        Ok(Held::of_public(seat, share, token, line.map(Line::work)))
     }
 
     /// The request as the model server gets it.
@@ -347,46 +406,17 @@ impl Service<Request<PermittedBody>> for Upstream {
     }
 }
 
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.project();
-        let mut polled = this.body.poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &mut polled
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            rejection::look_at_trailers(trailers, *this.credential);
-        }
-        if let (Poll::Ready(Some(Err(error))), Some(shared)) = (&polled, this.shared.as_ref()) {
-            let cause = chain(&**error);
-            shared.complain(
-                Failure::Broken,
-                "the answer broke off in its middle",
-                &cause,
-            );
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Waits for so much of a request's body, or its end.
+async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<(), Failure> {
+    let gathered = request.body_mut().gather(bytes).await;
+    gathered.map_err(|_| Failure::CallerLeft)
 }
 
-impl std::fmt::Debug for UpstreamBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UpstreamBody")
-    }
-}
+/// How much of a request for which nobody is asked who calls must be there before it gets a
+/// place, in bytes: more than a probe or a form has.
+const MAX_PUBLIC: usize = 64 * 1024;
+/// How long is waited for that.
+const PUBLIC_WAIT: Duration = Duration::from_secs(10);
 
 /// Whether a request is a gRPC call, which needs HTTP/2.
 fn is_grpc(request: &Request<PermittedBody>) -> bool {

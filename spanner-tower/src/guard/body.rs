@@ -17,6 +17,7 @@ use super::trace;
 use super::vigil::Vigil;
 use crate::BoxError;
 use crate::resolve::{Broken, ReportScan, remove_ours};
+use crate::shares::Taken;
 use crate::surface::{Dialect, Reports};
 
 pin_project! {
@@ -40,6 +41,8 @@ pin_project! {
 /// What is kept until the body ends.
 struct Watch {
     settlement: Settlement,
+    /// One of the caller's requests, until the answer ends.
+    _share: Option<Taken>,
     /// Ends with the answer.
     span: Span,
     broken: Broken,
@@ -90,6 +93,7 @@ impl<R: Body> GuardBody<R> {
         }
         let watch = Some(Watch {
             settlement,
+            _share: watching.share,
             span: Span::current(),
             broken: watching.broken,
             vigil: watching.vigil,
@@ -115,6 +119,8 @@ pub(super) struct Watching<'a> {
     pub(super) vigil: Vigil,
     pub(super) voice: Voice,
     pub(super) realm: &'a Arc<Realm>,
+    /// Given back at the end.
+    pub(super) share: Option<Taken>,
 }
 
 /// How a body can say in its middle that it is broken off.
@@ -340,6 +346,7 @@ where
             }
             Some(Ok(frame)) => {
                 if let Some(watch) = watch.as_mut() {
+                    watch.broken.moved();
                     watch.saw(frame);
                 }
                 let last = frame.is_trailers() || body.is_end_stream();

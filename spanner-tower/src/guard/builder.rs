@@ -12,7 +12,8 @@ use super::resource::{ProtectedResource, Published};
 use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
-use crate::resolve::{BodyBudget, Limits, Routes};
+use crate::resolve::{Limits, Routes};
+use crate::shares::BodyBudget;
 use crate::surface::Surface;
 
 /// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].
@@ -29,7 +30,7 @@ pub struct GuardBuilder {
     surfaces: Vec<Surface>,
     exempt: Vec<String>,
     limits: Limits,
-    budget: BodyBudget,
+    budget: Option<BodyBudget>,
     realm: Realm,
     unaudited: bool,
     websockets: bool,
@@ -54,7 +55,7 @@ impl GuardBuilder {
             surfaces: Vec::new(),
             exempt: Vec::new(),
             limits: Limits::default(),
-            budget: BodyBudget::default(),
+            budget: None,
             realm: Realm {
                 name: "spanner".to_owned(),
                 metadata: None,
@@ -128,11 +129,10 @@ impl GuardBuilder {
         self
     }
 
-    /// How much of all bodies may be kept at a time: give the guards of one process the same
-    /// budget. Default: one of [`BodyBudget::DEFAULT`] bytes for this guard alone.
-    #[must_use]
+    /// How much of all bodies may wait for a decision at a time: give the guards of one
+    /// process the same budget. Default: one of [`Limits::bytes`] for this guard alone.
     pub fn body_budget(mut self, budget: BodyBudget) -> Self {
-        self.budget = budget;
+        self.budget = Some(budget);
         self
     }
 

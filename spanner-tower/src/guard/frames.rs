@@ -11,6 +11,7 @@ use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
 
 use super::vigil::Vigil;
 use crate::resolve::{Asking, Broken, ReportScan, Talk};
+use crate::shares::Taken;
 
 /// Decides the frames of one WebSocket: each message from the client must be
 /// [examined](Self::examine) before it goes on.
@@ -62,7 +63,13 @@ impl fmt::Debug for Ending {
 }
 
 /// The outcome that is owed once the response is an upgrade.
-type Owed = Arc<Mutex<Option<Settlement>>>;
+type Owed = Arc<Mutex<Option<Debt>>>;
+
+/// What the end of the conversation settles and gives back.
+struct Debt {
+    settlement: Settlement,
+    _share: Option<Taken>,
+}
 
 /// In a request's extensions, where things must be cloned.
 #[derive(Clone)]
@@ -129,10 +136,18 @@ impl Frames {
         }
     }
 
+    /// Whether a model was named and allowed so far, by the address of the socket or by a
+    /// frame. Until then a caller that may do nothing holds the socket, so that little
+    /// patience is due.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.asking.knows_something()
+    }
+
     /// Counts bytes that were sent to the client.
     pub fn sent(&mut self, bytes: u64) {
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.sent(bytes);
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.sent(bytes);
         }
     }
 
@@ -141,8 +156,8 @@ impl Frames {
     pub fn heard(&mut self, message: &[u8]) {
         self.reports.message(message);
         self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
-        if let Some(settlement) = &mut *owed(&self.settlement) {
-            self.reports.tell(settlement, false);
+        if let Some(debt) = &mut *owed(&self.settlement) {
+            self.reports.tell(&mut debt.settlement, false);
         }
     }
 
@@ -150,35 +165,35 @@ impl Frames {
     /// codes that only an application can explain, report a failure of its own.
     pub fn closing(&mut self, code: u16) {
         if matches!(code, 1002..=1004 | 1007..=1015)
-            && let Some(settlement) = &mut *self.owed()
+            && let Some(debt) = &mut *self.owed()
         {
-            settlement.failed();
-            settlement.error_type(&format!("close:{code}"));
+            debt.settlement.failed();
+            debt.settlement.error_type(&format!("close:{code}"));
         }
     }
 
     /// The conversation came to its end, closed by either side.
     pub fn finish(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.finish();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.finish();
         }
     }
 
     /// The model's side broke it off.
     pub fn broke(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.broke();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.broke();
         }
     }
 
-    fn owed(&self) -> MutexGuard<'_, Option<Settlement>> {
+    fn owed(&self) -> MutexGuard<'_, Option<Debt>> {
         owed(&self.settlement)
     }
 }
 
-fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Settlement>> {
+fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Debt>> {
     settlement.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -213,9 +228,13 @@ pub(super) struct Upgrade(Owed);
 impl Upgrade {
     /// The socket is open: its end settles the record. Where nobody has it any more, it
     /// ended already.
-    pub(super) fn opened(self, mut settlement: Settlement) {
+    pub(super) fn opened(self, mut settlement: Settlement, share: Option<Taken>) {
         settlement.head(101);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(settlement);
+        let debt = Debt {
+            settlement,
+            _share: share,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
     }
 }
 
@@ -224,8 +243,8 @@ impl FrameRefused {
     pub const CLOSE_CODE: u16 = 1008;
 
     fn settled(refusal: &Refusal, settlement: &Owed) -> Self {
-        if let Some(settlement) = &mut *owed(settlement) {
-            settlement.refused(refusal);
+        if let Some(debt) = &mut *owed(settlement) {
+            debt.settlement.refused(refusal);
         }
         let notice = refusal.notice();
         Self { notice }

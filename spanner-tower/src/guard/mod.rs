@@ -51,6 +51,6 @@ pub use further::{Further, FurtherRefused, InGuardsName};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;
-pub use permitted::{Access, Permitted};
+pub use permitted::{Access, Exhausted, Permitted};
 pub use resource::ProtectedResource;
 pub use service::GuardService;

@@ -29,16 +29,17 @@ use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
 use super::further::{Further, FurtherRefused, InGuardsName};
-use super::permitted::Permitted;
+use super::permitted::{Exhausted, Permitted};
 use super::resource::Published;
 use super::trace;
 use super::vigil::Vigil;
 use crate::BoxError;
 use crate::authenticate::{Authenticate, Peer};
 use crate::resolve::{
-    BodyBudget, Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours,
+    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
     remove_ours, remove_rewriting,
 };
+use crate::shares::{BodyBudget, Shares, Taken};
 use crate::surface::{Credential, Dialect, Reports, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
@@ -55,7 +56,7 @@ pub(super) struct Guard {
     routes: Routes,
     exempt: Vec<Exempt>,
     limits: Limits,
-    budget: BodyBudget,
+    shares: Arc<Shares>,
     realm: Arc<Realm>,
     published: Option<Published>,
     websockets: bool,
@@ -77,6 +78,7 @@ struct Admitted<B> {
     voice: Voice,
     upgrade: Option<Upgrade>,
     reports: Option<Arc<Reports>>,
+    share: Option<Taken>,
 }
 
 /// What a request turned out to ask.
@@ -103,8 +105,8 @@ impl Guard {
             callers,
             routes,
             exempt,
+            shares: Shares::new(&limits, BodyBudget::new(limits.bytes)),
             limits,
-            budget: BodyBudget::default(),
             realm: Arc::new(realm),
             published: None,
             websockets: false,
@@ -117,9 +119,15 @@ impl Guard {
         Self { websockets, ..self }
     }
 
-    /// Keeps of bodies what this budget allows.
-    pub(super) fn holding(self, budget: BodyBudget) -> Self {
-        Self { budget, ..self }
+    /// Counts what waits of bodies in this budget.
+    pub(super) fn holding(self, budget: Option<BodyBudget>) -> Self {
+        match budget {
+            Some(budget) => Self {
+                shares: Shares::new(&self.limits, budget),
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Keeps what clients claim in these members of baggage.
@@ -183,7 +191,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let mut voice = Voice::of_stranger(&parts);
         let mut attempt = self.gate.open(self.arrival(&parts));
-        let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
+        let mut share = None;
+        let asking = self.ask(&mut attempt, &mut parts, body, &mut voice, &mut share);
+        let (asked, body) = match asking.await {
             Ok(asked) => asked,
             Err(refusal) => return Err((attempt.refuse(refusal).refused().await, voice)),
         };
@@ -196,13 +206,11 @@ impl Guard {
             .recorded()
             .await
             .map_err(|refused| (refused, voice))?;
-        Ok(Admitted::of(
-            permit,
-            parts,
-            body,
-            voice,
-            self.limits.outlive,
-        ))
+        let pace = Pace::new(&self.limits, voice == Voice::Grpc);
+        let outlive = self.limits.outlive;
+        let mut admitted = Admitted::of(permit, parts, body, voice, (pace, outlive));
+        admitted.share = share;
+        Ok(admitted)
     }
 
     fn arrival(&self, parts: &Parts) -> Arrival {
@@ -224,6 +232,7 @@ impl Guard {
         parts: &mut Parts,
         body: B,
         voice: &mut Voice,
+        share: &mut Option<Taken>,
     ) -> Result<(Asked, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -243,11 +252,16 @@ impl Guard {
             attempt.route(route.surface(), route.template());
             parts.extensions.insert(route.reports());
             trace::route(&route.surface(), &route.template());
-            if route.class() == RouteClass::Public {
-                refuse_detours(parts, &[])?;
-                credentials::remove(&mut parts.headers, route.credentials());
-                return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
-            }
+        }
+        if let Some(Exhausted(share)) = parts.extensions.remove() {
+            return Err(Outage::Share(share).into());
+        }
+        if let Some(route) = &route
+            && route.class() == RouteClass::Public
+        {
+            refuse_detours(parts, &[])?;
+            credentials::remove(&mut parts.headers, route.credentials());
+            return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
         }
         if parts.extensions.get::<Guarded>().is_some() {
             tracing::error!(
@@ -271,6 +285,8 @@ impl Guard {
         if let Some(vouched) = vouched {
             attempt.vouched(vouched);
         }
+        let taken = self.shares.take(&caller.subject().principal);
+        let taken = share.insert(taken.map_err(Outage::Share)?);
         let route = route.ok_or(UnknownRoute)?;
         credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
@@ -292,7 +308,7 @@ impl Guard {
             return Ok((asked, RequestBody::unread(body)));
         }
         let (target, body) = route
-            .target(parts, body, &self.limits, &self.budget)
+            .target(parts, body, &self.limits, taken.room())
             .await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
@@ -315,12 +331,12 @@ impl<B> Admitted<B> {
         mut parts: Parts,
         mut body: RequestBody<B>,
         voice: Voice,
-        outlive: Duration,
+        (pace, outlive): (Pace, Duration),
     ) -> Self {
         let broken = Broken::default();
         let allowed = permit.target().map_or(&[][..], Target::pairs);
         let vigil = Vigil::over(permit.inquiry(), allowed, broken.clone(), outlive);
-        body.attach(permit.meter(), permit.inquiry(), broken.clone());
+        body.attach(permit.meter(), permit.inquiry(), broken.clone(), pace);
         credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
@@ -352,6 +368,7 @@ impl<B> Admitted<B> {
             broken,
             method,
             voice,
+            share: None,
         }
     }
 }
@@ -375,6 +392,7 @@ where
         voice,
         upgrade,
         reports,
+        share,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
@@ -397,6 +415,11 @@ where
         let id = refused.decision();
         return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
     }
+    if let Some(Exhausted(share)) = parts.extensions.remove() {
+        let (refusal, id) = (Outage::Share(share).into(), recorded.then_some(id));
+        return Ok(refuse(&refusal, id, settlement, voice, realm));
+    }
+    broken.answered();
     remove_ours(&mut parts.headers);
     let ours = parts.extensions.remove::<InGuardsName>();
     if let Some(whose) = match &ours {
@@ -432,7 +455,7 @@ where
     };
     let body = match upgrade {
         Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade.opened(settlement);
+            upgrade.opened(settlement, share);
             GuardBody::answer(Bytes::new())
         }
         _ => {
@@ -441,6 +464,7 @@ where
                 vigil,
                 voice,
                 realm,
+                share,
             };
             GuardBody::forwarded(body, &head, settlement, watching)
         }

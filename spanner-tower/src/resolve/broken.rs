@@ -1,11 +1,14 @@
-//! How a request's body and its response tell one another that the request was broken off.
+//! How a request's body and its response tell one another that the request was broken off, and
+//! that it goes on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use spanner_core::{Pair, Refusal};
+use tokio::time::Instant;
 
 /// A place for the refusal of a later message, shared between the request's body and the
 /// response, which ends with it; and for what was allowed meanwhile.
@@ -14,7 +17,7 @@ pub(crate) struct Broken {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     refusal: OnceLock<Refusal>,
     /// Whether it was from outside the request's body.
@@ -23,6 +26,26 @@ struct Shared {
     request: AtomicWaker,
     /// What later messages were allowed.
     allowed: Mutex<Vec<Pair>>,
+    /// Whether the answer has begun.
+    answered: AtomicBool,
+    began: Instant,
+    /// When either side said something last, in milliseconds since then.
+    moved: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            refusal: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+            response: AtomicWaker::new(),
+            request: AtomicWaker::new(),
+            allowed: Mutex::default(),
+            answered: AtomicBool::new(false),
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Broken {
@@ -45,6 +68,31 @@ impl Broken {
     /// Why it was broken off, if it was.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.shared.refusal.get()
+    }
+
+    /// The answer has begun.
+    pub(crate) fn answered(&self) {
+        self.shared.answered.store(true, Ordering::Relaxed);
+        self.moved();
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Something was said, by either side.
+    pub(crate) fn moved(&self) {
+        self.shared.moved.store(self.since(), Ordering::Relaxed);
+    }
+
+    /// How long nothing was said.
+    pub(super) fn quiet(&self) -> Duration {
+        let moved = self.shared.moved.load(Ordering::Relaxed);
+        Duration::from_millis(self.since().saturating_sub(moved))
+    }
+
+    fn since(&self) -> u64 {
+        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Resolves when the request has been broken off. One task at a time is woken: the one

@@ -681,7 +681,11 @@ impl JsonScan {
     fn is_searching(&self, state: State) -> bool {
         let place = self.places.get(state.place);
         let by_depth = place.is_some_and(|place| place.steps.last() == Some(&Step::Any));
-        self.is_loose(state) && (self.goal(state).is_some() || by_depth)
+        match self.goal(state) {
+            Some(Step::Any) => true,
+            Some(_) => self.is_loose(state),
+            None => by_depth,
+        }
     }
 
     fn step_to_elements(&self, states: &[State]) -> Vec<State> {

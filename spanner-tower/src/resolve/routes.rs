@@ -17,10 +17,11 @@ use super::evidence::{Content, Evidence};
 use super::gather::{Gathered, Reading};
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
-use super::held::{BodyBudget, Held};
+use super::held::Held;
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
+use crate::shares::Room;
 use crate::surface::Held as Slot;
 use crate::surface::{
     Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
@@ -55,9 +56,7 @@ struct Row {
 
 /// Two surfaces that say different things about the same path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{method} {path}` of `{surface}` overlaps with `{other_path}` of `{other}`, and they do different things"
-)]
+#[error("`{method} {path}` of `{surface}` overlaps with `{other_path}` of `{other}`")]
 pub(crate) struct Overlapping {
     method: String,
     path: String,
@@ -89,11 +88,11 @@ impl Routes {
     ///
     /// Where two have the same route, the first that is named says what it does, and what
     /// the others would read there is read as well: every model that any of them finds must
-    /// be allowed.
+    /// be allowed, and where they do different things, both.
     ///
     /// # Errors
-    /// [`Overlapping`] if a path of two of them is open to everybody in one and guarded in
-    /// the other, or they do things with it that do not go together.
+    /// [`Overlapping`] if a path is open to everybody in one and guarded in another, or if no
+    /// reader could find what both look for.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
         let mut routes = Self { methods };
@@ -134,7 +133,9 @@ impl Routes {
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
         if let Some(known) = rows.all_mut().find(|known| known.is_alike(&row)) {
-            let joined = known.route.joined(&row.route);
+            // One surface named twice is a mistake.
+            let other = known.surface.name() != row.surface.name();
+            let joined = other.then(|| known.route.joined(&row.route)).flatten();
             let joined = joined.ok_or_else(|| Overlapping::of(&row, known))?;
             known.route = Arc::new(joined);
             return Ok(());
@@ -337,7 +338,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
-        budget: &BodyBudget,
+        room: Room,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -358,15 +359,18 @@ impl Match {
         }
         let query = Query::read(parts.uri.query(), &wanted.query)?;
         let headers = &parts.headers;
+        let hold = self.row.route.hold.min(limits.hold);
         if !wanted.fields.is_empty() {
             Decoder::of(headers).and_then(Decoder::none)?;
             let framing = Framing {
                 encoding: Encoding::of(headers)?,
-                limit: limits.grpc_message,
+                limit: match wanted.stream {
+                    true => limits.grpc_message,
+                    false => limits.grpc_message.max(hold),
+                },
             };
-            let reading = Reading::new(body, limits.body_wait);
-            let arrived = Gathered::none(budget.clone());
-            return self.framed(reading, arrived, framing, wanted.stream).await;
+            let reading = Reading::new(body, limits, room);
+            return self.framed(reading, framing, wanted.stream).await;
         }
         let request = Known {
             row: self.row.clone(),
@@ -379,11 +383,10 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         if !headers.contains_key(CONTENT_TYPE) {
-            let mut reading = Reading::new(body, limits.body_wait);
+            let mut reading = Reading::new(body, limits, room);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
-            let nothing = Held::none(budget.clone());
-            return Ok((target, RequestBody::read(nothing, trailers)));
+            return Ok((target, RequestBody::read(Held::default(), trailers)));
         }
         // Nobody finds a form where none is announced, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
@@ -392,14 +395,9 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         let reader = Reader::new(headers, media, wanted, limits.decoded)?;
-        let reading = Reading::new(body, limits.body_wait);
-        let hold = self.row.route.hold.min(limits.hold);
-        let room = Room {
-            least: limits.body,
-            most: limits.body.max(hold),
-            held: Held::none(budget.clone()),
-        };
-        request.scanned(reading, reader, room).await
+        let reading = Reading::new(body, limits, room);
+        let kept = (limits.body, limits.body.max(hold));
+        request.scanned(reading, reader, kept).await
     }
 
     /// What opens a WebSocket whose frames name models, and what it touches before the first
@@ -433,7 +431,6 @@ impl Match {
     async fn framed<B>(
         &self,
         mut reading: Reading<B>,
-        mut arrived: Gathered,
         framing: Framing,
         stream: bool,
     ) -> Result<(Target, RequestBody<B>), Refusal>
@@ -441,6 +438,7 @@ impl Match {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let mut arrived = Gathered::default();
         let length = loop {
             match framing.frame_length(arrived.as_slice())? {
                 Some(length) if length <= arrived.len() => break length,
@@ -450,24 +448,25 @@ impl Match {
             let Some(Ok(data)) = frame else {
                 return Err(RequestFault::Incomplete.into());
             };
-            arrived.push(data)?;
+            arrived.push(data);
         };
-        let (first, charge) = arrived.split_to(length);
+        let first = arrived.split_to(length);
         let pairs = message_pairs(&self.row, framing, &first, false)?;
         let target = Target::of(pairs).ok_or(RequestFault::TooManyModels)?;
-        let first = Held::of(first, charge);
         if stream {
             let row = self.row.clone();
             let read = Arc::new(move |framing, message: &[u8]| {
                 message_pairs(&row, framing, message, true)
             });
             let watch = stream::Watch::new(reading.body, arrived, framing, read, &target);
-            return Ok((target, RequestBody::stream(first, watch)));
+            let body = RequestBody::stream(first, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         if arrived.len() > 0 {
             return Err(RequestFault::Message.into());
         }
-        Ok((target, RequestBody::one_message(first, reading.body)))
+        let body = RequestBody::one_message(first, reading.body);
+        Ok((target, body.holding(reading.room)))
     }
 }
 
@@ -531,22 +530,19 @@ impl Known {
         Target::of(self.pairs(body)?).ok_or(RequestFault::TooManyModels)
     }
 
-    /// The target of a body that is read: whole, or as much as may be kept.
+    /// The target of a body that is read: whole, or as much as may be kept, which is more
+    /// while it names no model.
     async fn scanned<B>(
         self,
         mut reading: Reading<B>,
         mut reader: Reader,
-        room: Room,
+        (least, most): (usize, usize),
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let Room {
-            least,
-            most,
-            mut held,
-        } = room;
+        let mut held = Held::default();
         let mut trailers = None;
         let mut tried = None;
         while let Some(frame) = reading.frame().await? {
@@ -568,7 +564,7 @@ impl Known {
             if held.len().checked_div(least) != (held.len() + data.len()).checked_div(least) {
                 reading.wait_again();
             }
-            held.push(data)?;
+            held.push(data);
             let full = !unread.is_empty();
             let over = held.len() > least && tried != Some(reader.count());
             if !reader.is_done() && !full && !over {
@@ -581,26 +577,20 @@ impl Known {
                 target => target,
             }?;
             if reader.is_done() {
-                held.push(unread)?;
-                return Ok((target, RequestBody::decided(held, reading.body)));
+                held.push(unread);
+                let body = RequestBody::decided(held, reading.body);
+                return Ok((target, body.holding(reading.room)));
             }
             let pairs_of = Arc::new(move |body: &Content| self.pairs(body));
             let watch = watch::Watch::new(reading.body, reader, pairs_of, unread, &target);
-            return Ok((target, RequestBody::scanned(held, watch)));
+            let body = RequestBody::scanned(held, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         reader.end()?;
         let target = self.target(&reader.into_content())?;
-        Ok((target, RequestBody::read(held, trailers)))
+        let body = RequestBody::read(held, trailers);
+        Ok((target, body.holding(reading.room)))
     }
-}
-
-/// How much of a body is kept.
-struct Room {
-    /// So much in any case.
-    least: usize,
-    /// So much while it names no model.
-    most: usize,
-    held: Held,
 }
 
 /// What is read of a body without a pause: some 0.2 ms.

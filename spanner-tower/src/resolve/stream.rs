@@ -14,7 +14,6 @@ use super::body::{BodyError, inner, longer};
 use super::broken::Broken;
 use super::gather::Gathered;
 use super::grpc::Framing;
-use super::held::Held;
 
 /// Reads what a later framed message touches.
 pub(super) type ReadPairs = Arc<dyn Fn(Framing, &[u8]) -> Result<Vec<Pair>, Refusal> + Send + Sync>;
@@ -27,7 +26,7 @@ pub(super) struct Watch<B> {
     read: ReadPairs,
     asking: Asking,
     /// The message that is being decided.
-    message: Option<Held>,
+    message: Option<Bytes>,
 }
 
 impl<B> Watch<B> {
@@ -57,14 +56,19 @@ impl<B> Watch<B> {
     fn next_message(&mut self) -> Result<bool, Refusal> {
         match self.framing.frame_length(self.arrived.as_slice())? {
             Some(length) if length <= self.arrived.len() => {
-                let (message, charge) = self.arrived.split_to(length);
+                let message = self.arrived.split_to(length);
                 let pairs = (self.read)(self.framing, &message)?;
-                self.message = Some(Held::of(message, charge));
+                self.message = Some(message);
                 self.asking.ask(pairs);
                 Ok(true)
             }
             _ => Ok(false),
         }
+    }
+
+    /// Nothing more came in time.
+    pub(super) fn late(&mut self) {
+        self.asking.refuse(RequestFault::Slow.into());
     }
 
     pub(super) const fn is_end_stream(&self) -> bool {
@@ -89,7 +93,7 @@ where
             if !ready!(self.asking.poll(cx)) {
                 return Poll::Ready(Some(Err(BodyError::Refused)));
             }
-            if let Some(message) = self.message.take().and_then(|mut message| message.pop()) {
+            if let Some(message) = self.message.take() {
                 return Poll::Ready(Some(Ok(Frame::data(message))));
             }
             match self.next_message() {
@@ -118,9 +122,7 @@ where
         let end = match ready!(self.body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
-                    if let Err(outage) = self.arrived.push(data) {
-                        self.asking.refuse(outage.into());
-                    }
+                    self.arrived.push(data);
                     return Poll::Ready(None);
                 }
                 Err(trailers) => Some(Ok(trailers)),
@@ -143,7 +145,7 @@ where
         if self.asking.is_over() {
             return SizeHint::with_exact(0);
         }
-        let held = self.message.as_ref().map_or(0, Held::len);
+        let held = self.message.as_ref().map_or(0, Bytes::len);
         longer(&self.body.size_hint(), held + self.arrived.len())
     }
 }

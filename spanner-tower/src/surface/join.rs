@@ -8,9 +8,9 @@ use super::route::{Guarded, Route, Rule, Touch, Wanted};
 
 impl Route {
     /// This route, which also reads what another surface reads on the same path: whatever
-    /// names a model there must be allowed as well. `None` if the two do not go together:
-    /// one leaves open what the other guards, they do different things, or they read the
-    /// body in different ways.
+    /// names a model there must be allowed as well, and where they do different things, both.
+    /// `None` if the two do not go together: one leaves open what the other guards, or they
+    /// read the body in different ways.
     pub(crate) fn joined(&self, other: &Self) -> Option<Self> {
         let rule = match (&self.rule, &other.rule) {
             (Rule::Public, Rule::Public) => Rule::Public,
@@ -45,9 +45,11 @@ impl Guarded {
             guarded.rules.iter().map(|rule| rule.main.action).collect()
         };
         let runs = |guarded: &Self| guarded.rules.iter().all(|rule| is_run(rule.main.action));
-        if actions(self) != actions(other) && !(runs(self) && runs(other)) {
-            return None;
-        }
+        let all = |some: &Self, of: &Self| {
+            let of = actions(of);
+            actions(some).iter().all(|action| of.contains(action))
+        };
+        let alike = all(self, other) || all(other, self) || (runs(self) && runs(other));
         let mut joined = self.clone();
         let moved = joined.wanted.absorb(&other.wanted)?;
         for rule in &other.rules {
@@ -61,7 +63,13 @@ impl Guarded {
                 .filter(|location| location.names_something())
                 .map(|location| moved.location(location))
                 .collect();
-            let also: Vec<Touch> = rule.also.iter().map(|touch| moved.touch(touch)).collect();
+            let also = rule.also.iter().map(|touch| moved.touch(touch));
+            // Who cannot tell which of two things is done may do both.
+            let unlike = (!alike).then(|| Touch {
+                when: moved.conditions(Some(&rule.when).into_iter().filter(|all| !all.is_empty())),
+                ..moved.touch(&rule.main)
+            });
+            let also: Vec<Touch> = also.chain(unlike).collect();
             for own in &mut joined.rules {
                 for location in &further {
                     if !own.main.model.contains(location) {
@@ -148,17 +156,22 @@ impl Moved {
         }
     }
 
-    fn touch(&self, touch: &Touch) -> Touch {
-        let locations = |all: &[Location]| all.iter().map(|one| self.location(one)).collect();
+    fn conditions<'c>(
+        &self,
+        any: impl IntoIterator<Item = &'c Vec<Condition>>,
+    ) -> Vec<Vec<Condition>> {
         let condition = |condition: &Condition| Condition {
             subject: self.location(&condition.subject),
             test: condition.test.clone(),
         };
-        let when = touch.when.iter();
+        let any = any.into_iter();
+        any.map(|all| all.iter().map(condition).collect()).collect()
+    }
+
+    fn touch(&self, touch: &Touch) -> Touch {
+        let locations = |all: &[Location]| all.iter().map(|one| self.location(one)).collect();
         Touch {
-            when: when
-                .map(|all| all.iter().map(condition).collect())
-                .collect(),
+            when: self.conditions(&touch.when),
             model: locations(&touch.model),
             version: locations(&touch.version),
             ..touch.clone()

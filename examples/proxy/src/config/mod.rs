@@ -16,6 +16,7 @@ mod checkpoints;
 mod credential;
 mod fields;
 mod issuer;
+mod limits;
 mod problem;
 mod ship;
 mod upstream;
@@ -37,6 +38,7 @@ pub use crate::health::Detail;
 pub use checkpoints::{Checkpoints, SendMethod};
 pub use credential::Credential;
 pub use issuer::IssuerConfig;
+pub use limits::LimitsConfig;
 pub(crate) use problem::Page;
 pub use problem::{Place, Problem, Problems};
 pub use ship::{Destination, ShipConfig};
@@ -94,10 +96,10 @@ pub struct Config {
     pub(crate) surface_files: Vec<PathBuf>,
     /// How many connections are open at once.
     pub max_connections: usize,
-    /// How many requests wait for an answer at once.
+    /// How many requests wait for a decision at once.
     pub max_requests: usize,
-    /// How long what was allowed outlives the caller's credential or permission.
-    pub outlive: Duration,
+    /// What one connection, address or caller may hold, and for how long.
+    pub limits: LimitsConfig,
     pub(crate) places: Places,
 }
 
@@ -147,10 +149,11 @@ impl Config {
         let access = section("access", &["dir", "models", "broken_manifests", "shadow"]);
         let ledger = section("ledger", LEDGER_KEYS);
         let revocations = section("revocations", &["file"]);
-        let limits = section("limits", &["outlive"]);
         let place = |section: Option<Fields<'_>>, key: &str| {
             page.place(section.map_or(0, |section| section.at(key)))
         };
+        let max_connections = top.count("max_connections").unwrap_or(MAX_CONNECTIONS);
+        let limits = LimitsConfig::read(section("limits", limits::KEYS), max_connections);
         if let Some(section) = revocations {
             section.required("file", "`file = \"revocations.toml\"`");
         }
@@ -186,9 +189,9 @@ impl Config {
             revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
             upstreams: upstreams(top, base, environment.as_ref()),
             surface_files: surface_files(top, base),
-            max_connections: top.count("max_connections").unwrap_or(MAX_CONNECTIONS),
+            max_connections,
             max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
-            outlive: limits.and_then(|it| it.time("outlive")).unwrap_or(OUTLIVE),
+            limits,
             environment,
             places: Places {
                 access: place(access, "dir"),
@@ -467,7 +470,5 @@ const DURABILITIES: [(&str, Durability); 3] = [
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Each takes a file descriptor and, idle, some 10 KiB.
 const MAX_CONNECTIONS: usize = 10_000;
-/// Long enough for most answers that began in time.
-const OUTLIVE: Duration = Duration::from_secs(60);
 /// Each may hold a body of 8 MiB until it is forwarded.
 const MAX_REQUESTS: usize = 2_048;

@@ -58,6 +58,12 @@ model = "no model"
 credential = { env = "SPANNER_PROXY_NOT_SET" }
 response_timeout = "long"
 max_requests = 0
+idle_timeout = 1
+
+[limits]
+idle = "1 minute"
+requests_per_caller = "many"
+patience = "1s"
 "#;
     let expected = [
         "1:10: `listen`: ",
@@ -78,6 +84,10 @@ max_requests = 0
         "29:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "30:20: `response_timeout` is no span of time; ",
         "31:16: `max_requests` is no count; ",
+        "32:16: `idle_timeout` must be a string",
+        "35:8: `idle` is no span of time; ",
+        "36:23: `requests_per_caller` is no count; ",
+        "37:1: unknown key `patience`; the keys here are `connections_per_peer`, ",
     ];
     check(text, &expected).await;
 }

@@ -15,6 +15,7 @@ mod grpc;
 mod kills;
 mod names;
 mod operators;
+mod places;
 mod probes;
 mod process;
 mod reload;

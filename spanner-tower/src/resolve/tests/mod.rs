@@ -3,6 +3,7 @@
 mod bodies;
 mod cases;
 mod heads;
+mod joined;
 mod properties;
 mod report;
 mod routes;
@@ -16,7 +17,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use spanner_core::{Refusal, RequestFault, Target};
 
-use super::{BodyBudget, Limits, RequestBody, RouteClass, Routes};
+use super::{Limits, RequestBody, RouteClass, Routes};
 use crate::surface::{self, Surface};
 
 type Chunk = Result<Frame<Bytes>, std::io::Error>;
@@ -53,9 +54,7 @@ async fn resolve(
 ) -> Result<(Target, RequestBody<Chunks>), Refusal> {
     let found = routes.classify(parts)?;
     assert_eq!(found.class(), RouteClass::Guarded);
-    found
-        .target(parts, body, limits, &BodyBudget::default())
-        .await
+    found.target(parts, body, limits, Default::default()).await
 }
 
 /// The pairs of a JSON request to a route of OpenAI, as text.
