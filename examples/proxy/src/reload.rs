@@ -21,7 +21,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::read_text;
 use crate::health::ReadList;
-use crate::meters;
 use crate::restart::Fixed;
 use crate::trust::Trust;
 use crate::watched::Watched;
