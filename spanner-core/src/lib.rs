@@ -30,12 +30,12 @@ mod questions;
 pub mod record;
 mod refusal;
 mod sink;
-mod vouch;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
+mod vouch;
 
 pub use access::{
     Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,

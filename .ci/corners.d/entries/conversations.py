@@ -13,7 +13,8 @@ import time
 from stage import CHAT, Stage, Upstream, check, check_in, entry, until
 
 EXPIRED = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
-OUTLIVE = '[limits]\noutlive = "2s"\n[revocations]\nfile = "revocations.toml"\n'
+REVOCATIONS = '[revocations]\nfile = "revocations.toml"\n'
+OUTLIVE = '[limits]\noutlive = "2s"\n' + REVOCATIONS
 #: How long is waited for an end: the bound, the look at the file, and a slow machine.
 PATIENCE = 15
 
@@ -117,9 +118,9 @@ LOSSES = [("revoked", lose_by_revocation, "token.revoked", "the access token was
           ("not granted any more", lose_by_access, "authz.no_permit", "may not generate on `acme/m`")]
 
 
-def prepared(model, lose):
+def prepared(model, lose, more=OUTLIVE):
     """A stage with a short bound, and a token that ends soon if that is what is to happen."""
-    stage = Stage(upstream=model.url, issuer='clock_skew = "1s"', more=OUTLIVE)
+    stage = Stage(upstream=model.url, issuer='clock_skew = "1s"', more=more)
     stage.write("revocations.toml", "")
     stage.write("access/models/acme/m2.toml", stage.MANIFEST.replace("acme/m", "acme/m2"))
     life = 4 if lose is lose_by_time else 600
@@ -129,20 +130,22 @@ def prepared(model, lose):
 @entry("C", "a socket whose credential was revoked decides nothing more")
 def frames():
     model = Upstream(realtime)
-    stage, token = prepared(model, lose_by_revocation)
-    talk = Socket(stage.port, "/v1/realtime?model=acme/m", token)
+    stage, token = prepared(model, lose_by_revocation, REVOCATIONS)
+    talk = Socket(stage.port, "/v1/responses", token)
     check("the socket opens", 101, talk.status)
+    talk.say({"type": "response.create", "model": "acme/m"})
+    time.sleep(1)
     revoke(stage, "t-1")
     until("a fresh call is refused", lambda: stage.call("/v1/models", token=token).status == 401)
-    with contextlib.suppress(OSError):
-        talk.say({"type": "response.create", "response": {"model": "acme/m2"}, "model": "acme/m2"})
+    talk.say({"type": "response.create", "model": "acme/m2"})
     code, reason = talk.closed()
     check("the close code", 1008, code)
     check_in("the reason", "revoked", reason)
     stage.stop()
-    allowed = [row for row in stage.rows() if "acme/m2" in json.dumps(row["decision"]["target"])
-               and row["decision"]["effect"] == "allow"]
-    check("decisions that allow `acme/m2`", 0, len(allowed))
+    decided = [(pair["model"], row["decision"]["effect"], row["decision"]["reason"])
+               for row in stage.rows() for pair in row["decision"].get("target", [])]
+    check("what was decided", [("acme/m", "allow", "granted"), ("acme/m2", "deny", "token.revoked")],
+          [it for it in decided if it[0]])
 
 
 @entry("C", "sockets and streams end within the bound, and say why")
@@ -182,8 +185,9 @@ def ends():
         check_in(f"{about}: its last event", says, last)
         stage.stop()
         outcomes = [row["outcome"] for row in stage.rows() if (row["outcome"] or {}).get("reason")]
-        check(f"{about}: the outcome of the stream", [("refused", "refused", code)],
-              [(outcome["class"], outcome["finish"], outcome["reason"]) for outcome in outcomes])
+        # Those that asked whether the change counts may have begun a stream, too.
+        check(f"{about}: the outcome of the stream", {("refused", "refused", code)},
+              {(outcome["class"], outcome["finish"], outcome["reason"]) for outcome in outcomes})
 
 
 @entry("8", "an unknown path is attributed whatever carries the token")
@@ -239,7 +243,7 @@ def rejections():
 
 @entry("14", "what the holder of a refused token is told, and what is recorded")
 def told():
-    stage = Stage(more='[revocations]\nfile = "revocations.toml"\n')
+    stage = Stage(more=REVOCATIONS)
     stage.write("revocations.toml", '[[token]]\nissuer = "corp"\nid = "t-9"\n')
     stage.start()
     until("the keys are at hand", lambda: stage.call("/v1/models").status != 503)

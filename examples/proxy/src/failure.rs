@@ -65,11 +65,9 @@ impl Failure {
     /// A gRPC status code: unavailable, deadline exceeded, cancelled.
     const fn grpc(self) -> &'static str {
         match self {
-            Self::Unreachable
-            | Self::Broken
-            | Self::Busy
-            | Self::Rejected
-            | Self::NoCredential => "14",
+            Self::Unreachable | Self::Broken | Self::Busy | Self::Rejected | Self::NoCredential => {
+                "14"
+            }
             Self::TimedOut => "4",
             Self::CallerLeft => "1",
         }

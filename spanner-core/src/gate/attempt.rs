@@ -11,8 +11,8 @@ use crate::caller::Caller;
 use crate::record::{CallerEntry, CredentialEntry, Decision, PairEntry, PrincipalEntry};
 use crate::refusal::{Outage, Refusal};
 use crate::sink::Count;
-use crate::vouch::Vouched;
 use crate::target::Target;
+use crate::vouch::Vouched;
 use crate::{RecordId, Timestamp};
 
 /// A request for which a record is owed and nothing is decided.

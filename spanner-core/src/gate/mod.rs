@@ -61,8 +61,8 @@ use crate::name::Environment;
 use crate::record::{Asserted, CandidateAnswer};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
-use crate::vouch::Vouched;
 use crate::target::{Resource, Target};
+use crate::vouch::Vouched;
 use crate::{RecordId, Timestamp};
 
 pub use attempt::Attempt;

@@ -8,12 +8,12 @@ use super::attempt::{Attempt, Open};
 use super::decided::Decided;
 use super::settlement::{Meter, Settlement};
 use super::{Arrival, Gate};
-use crate::{RecordId, Timestamp};
 use crate::caller::Caller;
 use crate::name::Environment;
 use crate::refusal::Refusal;
-use crate::vouch::Vouched;
 use crate::target::{Pair, Target};
+use crate::vouch::Vouched;
+use crate::{RecordId, Timestamp};
 
 /// The proof that a request was allowed and that this stands in the record. Whoever calls
 /// an inner service takes one, by value.

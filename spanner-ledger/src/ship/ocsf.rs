@@ -277,6 +277,9 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     if outcome.fault.is_some() {
         said.unmapped("fault", json!(outcome.fault));
     }
+    if outcome.reason.is_some() {
+        said.unmapped("broken_off", json!(outcome.reason));
+    }
     said
 }
 

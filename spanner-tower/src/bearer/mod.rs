@@ -43,12 +43,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use spanner_core::token::{
-    DpopProof, GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken,
-};
-use spanner_core::{
-    Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch, Vouched,
-};
+use spanner_core::token::{DpopProof, GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};
+use spanner_core::{Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch, Vouched};
 
 use crate::authenticate::{Authenticate, BoxFuture};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
@@ -272,8 +268,11 @@ impl Bearer {
                 | TokenFault::BadSignature
                 | TokenFault::Inactive
         );
-        if unsigned || self.opaque(token).is_some() {
+        if unsigned {
             return None;
+        }
+        if self.opaque(token).is_some() {
+            return Some(GenuineToken::attested(token, fault));
         }
         let verifier = &self.shared.verifier;
         let issuer = verifier.claimed_issuer(token)?;

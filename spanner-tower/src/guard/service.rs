@@ -188,7 +188,13 @@ impl Guard {
             .recorded()
             .await
             .map_err(|refused| (refused, voice))?;
-        Ok(Admitted::of(permit, parts, body, voice, self.limits.outlive))
+        Ok(Admitted::of(
+            permit,
+            parts,
+            body,
+            voice,
+            self.limits.outlive,
+        ))
     }
 
     fn arrival(&self, parts: &Parts) -> Arrival {

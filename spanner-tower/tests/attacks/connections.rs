@@ -121,7 +121,10 @@ async fn a_token_that_is_not_genuine_learns_nothing_from_the_answer() {
         answers.iter().all(|answer| *answer == answers[0]),
         "{answers:#?}"
     );
-    for (answer, says) in told.iter().zip(["expired at 20", "meant for another audience"]) {
+    for (answer, says) in told
+        .iter()
+        .zip(["expired at 20", "meant for another audience"])
+    {
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
         assert!(answer.contains(says), "{answer}");
     }

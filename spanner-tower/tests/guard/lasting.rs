@@ -221,7 +221,10 @@ async fn a_stream_of_events_says_why_it_ends() {
         ] {
             let (said, end, sink) = ended(path, "text/event-stream", "data: {}\n\n", loss).await;
             assert!(said.starts_with(start), "{said}");
-            assert!(said.ends_with("\n\n") && said.contains(loss.says()), "{said}");
+            assert!(
+                said.ends_with("\n\n") && said.contains(loss.says()),
+                "{said}"
+            );
             let id = sink.decisions()[0].id.to_string();
             assert!(said.contains(&id), "{said}");
             assert_eq!(end, None);
@@ -257,7 +260,11 @@ async fn a_grpc_stream_ends_with_a_status() {
         let (said, end, sink) = ended(path, "application/grpc", "\0\0\0\0\0", loss).await;
         assert_eq!(said, "");
         let end = end.unwrap();
-        let says = if loss == Loss::Removed { "may not " } else { loss.says() };
+        let says = if loss == Loss::Removed {
+            "may not "
+        } else {
+            loss.says()
+        };
         assert!(end.contains(says), "{end}");
         check_outcome(&sink, loss, 200);
         let grpc = if loss == Loss::Removed { 7 } else { 16 };
@@ -364,7 +371,10 @@ async fn a_further_decision_looks_at_the_credential_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_ends_though_nothing_is_said_and_decides_nothing_more() {
-    for (loss, silent) in Loss::ALL.into_iter().flat_map(|loss| [(loss, true), (loss, false)]) {
+    for (loss, silent) in Loss::ALL
+        .into_iter()
+        .flat_map(|loss| [(loss, true), (loss, false)])
+    {
         let (world, sink, host) = (World::default(), MemorySink::new(), Fixed::at(NOW));
         let told = Arc::new(Mutex::new(None));
         let (lost, tell) = ((world.clone(), host.clone()), Arc::clone(&told));
@@ -374,7 +384,10 @@ async fn a_socket_ends_though_nothing_is_said_and_decides_nothing_more() {
             let mut frames = Frames::take(&mut parts.extensions).unwrap();
             tokio::spawn(async move {
                 let create = |model| format!(r#"{{"type":"response.create","model":"{model}"}}"#);
-                frames.examine(create("acme/m").as_bytes(), false).await.unwrap();
+                frames
+                    .examine(create("acme/m").as_bytes(), false)
+                    .await
+                    .unwrap();
                 loss.happens(&world, &host);
                 let refused = match silent {
                     true => frames.ending().wait().await,
@@ -404,14 +417,22 @@ async fn a_socket_ends_though_nothing_is_said_and_decides_nothing_more() {
         }
         assert!(began.elapsed() <= Duration::from_secs(21), "{loss:?}");
         let refused = told.lock().unwrap().take().unwrap();
-        assert!(refused.reason().contains(loss.says().split("`acme").next().unwrap()), "{refused}");
+        assert!(
+            refused
+                .reason()
+                .contains(loss.says().split("`acme").next().unwrap()),
+            "{refused}"
+        );
         // The socket, its first message, and, where something more was said, the refusal.
         let decisions = sink.decisions();
         assert_eq!(decisions.len(), if silent { 2 } else { 3 }, "{loss:?}");
         if !silent {
             assert_eq!(decisions[2].reason, loss.code());
         }
-        let socket = sink.outcomes().into_iter().find(|it| it.id == decisions[0].id);
+        let socket = sink
+            .outcomes()
+            .into_iter()
+            .find(|it| it.id == decisions[0].id);
         let socket = socket.unwrap();
         assert_eq!(socket.finish, Finish::Refused);
         assert_eq!(socket.reason.as_deref(), Some(loss.code()));

@@ -51,7 +51,10 @@ async fn a_refused_credential_is_recorded_as_far_as_it_is_known() {
     let forged = format!("{}A", of("alice", "t-5").sign());
     let hours = std::time::Duration::from_secs(7200);
     let minute = std::time::Duration::from_secs(60);
-    let expired = of("alice", "t-6").issued_ago(hours).expires_in(minute).sign();
+    let expired = of("alice", "t-6")
+        .issued_ago(hours)
+        .expires_in(minute)
+        .sign();
     let elsewhere = idp.token().header("typ", "JWT").audience("other");
     let elsewhere = elsewhere.sub("bob").claim("jti", "t-7").sign();
     // Expired, too, and nobody knows who wrote it.

@@ -18,7 +18,11 @@ use tokio::time::advance;
 use crate::{idp, now, token};
 
 /// A caller, and who knows whether the token still counts.
-async fn accepted(bearer: &Bearer, authorization: &str, proof: Option<String>) -> (Caller, Vouched) {
+async fn accepted(
+    bearer: &Bearer,
+    authorization: &str,
+    proof: Option<String>,
+) -> (Caller, Vouched) {
     let mut request = Request::builder().header("authorization", authorization);
     if let Some(proof) = proof {
         request = request.header("dpop", proof);
@@ -82,7 +86,8 @@ async fn past_its_times_asking_again_tells_nothing_new() {
     let issuer = idp.issuer_config().audience("models");
     let bearer = Bearer::builder().issuer(issuer).build().unwrap();
     let short = token(&idp).sub("alice").expires_in(Duration::from_secs(60));
-    let (caller, Vouched(vouch)) = accepted(&bearer, &format!("Bearer {}", short.sign()), None).await;
+    let (caller, Vouched(vouch)) =
+        accepted(&bearer, &format!("Bearer {}", short.sign()), None).await;
     advance(Duration::from_secs(120)).await;
     let late = now() + Duration::from_secs(600);
     // The gate looks at the times by itself, and knows how long they may be outlived.
@@ -104,7 +109,10 @@ struct Asks {
 impl AskIssuer for Asks {
     fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>> {
         let inactive = self.inactive.load(Ordering::SeqCst);
-        let claims = json!({"active": true, "sub": "alice", "aud": "models", "iss": "https://id.example.com"});
+        let claims = json!({
+            "active": true, "sub": "alice", "aud": "models", "iss": "https://id.example.com",
+            "iat": now().as_second(), "exp": now().as_second() + 600,
+        });
         let answer = match inactive {
             true => Answer::Inactive,
             false => Answer::Active(Bytes::from(claims.to_string())),

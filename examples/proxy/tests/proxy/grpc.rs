@@ -138,7 +138,10 @@ async fn a_rejection_of_the_proxys_credential_is_not_the_callers() {
     service.stop().await.unwrap();
     for row in stage.rows() {
         let outcome = row.outcome.unwrap();
-        assert_eq!(outcome.class, spanner_core::record::OutcomeClass::ModelFailed);
+        assert_eq!(
+            outcome.class,
+            spanner_core::record::OutcomeClass::ModelFailed
+        );
         assert_eq!(outcome.grpc_status, Some(14));
     }
 }
