@@ -134,7 +134,7 @@ def frames():
     talk = Socket(stage.port, "/v1/responses", token)
     check("the socket opens", 101, talk.status)
     talk.say({"type": "response.create", "model": "acme/m"})
-    time.sleep(1)
+    until("the first message is decided", lambda: len(stage.rows()) > 1)
     revoke(stage, "t-1")
     until("a fresh call is refused", lambda: stage.call("/v1/models", token=token).status == 401)
     talk.say({"type": "response.create", "model": "acme/m2"})
