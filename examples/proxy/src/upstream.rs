@@ -153,12 +153,14 @@ impl Shared {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.opened(response, conversation, place);
         }
+        let credential = self.config.credential.is_some();
+        let patience = self.config.response_timeout;
+        let response = rejection::look(response, credential, patience).await?;
         let mut response = response.map(|body| UpstreamBody {
-            body: Either::Left(body),
+            body,
             place: Some(place),
-            credential: self.config.credential.is_some(),
+            credential,
         });
-        rejection::look(&mut response, self.config.credential.is_some())?;
         headers::to_caller(response.headers_mut());
         Ok(response)
     }
