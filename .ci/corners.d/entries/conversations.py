@@ -218,12 +218,14 @@ def rejections():
         "407": (407, {"proxy-authenticate": "Basic"}, 502),
         "403 with a challenge": (403, {"www-authenticate": 'Bearer error="insufficient_scope"'}, 502),
         "403 for another reason": (403, {}, 403),
+        "403 that only its body explains": (403, {"x-body": "permission_error"}, 502),
         "404": (404, {"www-authenticate": "Bearer"}, 404),
     }
     for configured in (True, False):
         for about, (status, headers, due) in answers.items():
             def answer(handler, status=status, headers=headers):
-                handler.reply(status, {"error": "no"}, headers)
+                kind = headers.get("x-body", "no")
+                handler.reply(status, {"type": "error", "error": {"type": kind}}, headers)
             model = Upstream(answer)
             credential = 'credential = { file = "upstream.key" }' if configured else ""
             stage = Stage(upstream=model.url, more_upstream=credential)
