@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     TimedOut,
     /// As many requests as it may have are under way.
     Busy,
+    /// An answer that would lead the caller past the guard.
+    Astray,
     /// The caller's body did not arrive whole.
     CallerLeft,
     /// It does not accept the credential that the proxy is configured with.
@@ -45,6 +47,7 @@ impl Failure {
             Self::Broken => "model_broke_off",
             Self::TimedOut => "model_timeout",
             Self::Busy => "model_busy",
+            Self::Astray => "model_address",
             Self::CallerLeft => "request_incomplete",
             Self::Rejected => "upstream_credential_rejected",
             Self::NoCredential => "upstream_credential_missing",
@@ -53,9 +56,11 @@ impl Failure {
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::Unreachable | Self::Broken | Self::Rejected | Self::NoCredential => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable
+            | Self::Broken
+            | Self::Astray
+            | Self::Rejected
+            | Self::NoCredential => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::CallerLeft => StatusCode::BAD_REQUEST,
@@ -65,9 +70,12 @@ impl Failure {
     /// A gRPC status code: unavailable, deadline exceeded, cancelled.
     const fn grpc(self) -> &'static str {
         match self {
-            Self::Unreachable | Self::Broken | Self::Busy | Self::Rejected | Self::NoCredential => {
-                "14"
-            }
+            Self::Unreachable
+            | Self::Broken
+            | Self::Busy
+            | Self::Astray
+            | Self::Rejected
+            | Self::NoCredential => "14",
             Self::TimedOut => "4",
             Self::CallerLeft => "1",
         }
@@ -86,6 +94,9 @@ impl Failure {
             }
             Self::Busy => {
                 "the call is permitted and the model's server has as many requests as it may; try again"
+            }
+            Self::Astray => {
+                "the call is permitted and the model's server answered with an address of its own, past Spanner, so the answer is withheld; tell its operator"
             }
             Self::CallerLeft => "the request's body ended early; send it again",
             Self::Rejected => {

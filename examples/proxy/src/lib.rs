@@ -10,6 +10,7 @@
 //!           limits    which one   may they  headers, pools, time
 //! ```
 
+mod addresses;
 mod checkpoints;
 mod client;
 pub mod command;

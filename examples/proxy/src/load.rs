@@ -15,6 +15,7 @@ use spanner_tower::{
 };
 use tower_layer::Layer;
 
+use crate::addresses::Addresses;
 use crate::command::chain;
 use crate::config::{Config, Place, Problems, UpstreamConfig};
 use crate::dispatch::{Dispatch, Door};
@@ -177,7 +178,10 @@ impl Loaded {
     }
 
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let upstream = Upstream::new(config.clone(), self.talks.clone()).map_err(|error| {
+        let addresses =
+            Addresses::new(&self.config.upstreams, self.config.public_origin.as_deref());
+        let upstream = Upstream::new(config.clone(), self.talks.clone(), addresses);
+        let upstream = upstream.map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
         });

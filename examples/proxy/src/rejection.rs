@@ -14,10 +14,14 @@ use http::header::{
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+
+/// The body of an answer, which was read or not.
+pub(crate) type Received = Either<Incoming, Full<Bytes>>;
 
 /// Headers in which a server speaks of credentials (RFC 9110 §11).
 const CHALLENGES: [HeaderName; 3] = [

@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -26,12 +26,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
 
+use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::client::{Client, ClientError, is_callers};
 use crate::config::UpstreamConfig;
 use crate::failure::{Failure, Voice};
 use crate::headers::{self, Hop};
 use crate::meters;
-use crate::rejection;
+use crate::rejection::{self, Received};
 use crate::talk::{self, Talk, Talks};
 
 /// A model server. Cheap to clone; clones share its connections.
@@ -49,13 +50,14 @@ struct Shared {
     /// What it is called in metrics.
     name: Arc<str>,
     talks: Talks,
+    addresses: Addresses,
 }
 
 pin_project! {
     /// The body of an answer. The upstream's place is free for another when it is dropped.
     pub(crate) struct UpstreamBody {
         #[pin]
-        body: Either<Incoming, Full<Bytes>>,
+        body: Either<Either<Received, Rewriting>, Full<Bytes>>,
         place: Option<OwnedSemaphorePermit>,
         // Whether the upstream was sent one.
         credential: bool,
@@ -65,14 +67,26 @@ pin_project! {
 type PermittedBody = RequestBody<Incoming>;
 type Answer = Response<UpstreamBody>;
 
+/// What a reply may name, and as the caller sees it.
+struct Named {
+    names: Names,
+    facing: Facing,
+    method: Method,
+}
+
 impl Upstream {
-    pub(crate) fn new(config: UpstreamConfig, talks: Talks) -> Result<Self, ClientError> {
+    pub(crate) fn new(
+        config: UpstreamConfig,
+        talks: Talks,
+        addresses: Addresses,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
             shared: Arc::new(Shared {
                 client: Client::new(config.connect_timeout)?,
                 places: Arc::new(Semaphore::new(config.max_requests)),
                 name: config.origin.authority.as_str().into(),
                 talks,
+                addresses,
                 config,
             }),
         })
@@ -129,7 +143,9 @@ impl Shared {
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
+        let named = self.named(&request);
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
+        named.names.ask(request.headers_mut());
         if conversation.is_some() {
             talk::upgrading(request.headers_mut());
         }
@@ -153,16 +169,59 @@ impl Shared {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.opened(response, conversation, place);
         }
+        self.replied(response, named, place).await
+    }
+
+    /// What the reply to a request may name.
+    fn named(&self, request: &Request<PermittedBody>) -> Named {
+        let dialect = request.extensions().get::<Dialect>().copied();
+        Named {
+            names: Names::of(dialect, request.uri().path()),
+            facing: self
+                .addresses
+                .facing(&self.config, request.extensions().get::<Hop>()),
+            method: request.method().clone(),
+        }
+    }
+
+    /// The reply as the caller gets it: no address in it leads past the guard.
+    async fn replied(
+        &self,
+        response: Response<Incoming>,
+        named: Named,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, Failure> {
+        let stray = |Stray| Failure::Astray;
         let credential = self.config.credential.is_some();
         let patience = self.config.response_timeout;
         let response = rejection::look(response, credential, patience).await?;
-        let mut response = response.map(|body| UpstreamBody {
+        let (mut parts, body) = response.into_parts();
+        headers::to_caller(&mut parts.headers);
+        named.facing.headers(&mut parts.headers).map_err(stray)?;
+        let names = named
+            .names
+            .in_reply(&named.method, parts.status, &parts.headers);
+        let body = match names.map_err(stray)? {
+            Names::Nothing => Either::Left(Either::Left(body)),
+            Names::Json => {
+                addresses::without_length(&mut parts.headers);
+                Either::Left(Either::Right(Rewriting::new(body, named.facing)))
+            }
+            Names::Batch => {
+                addresses::without_length(&mut parts.headers);
+                let batch = addresses::lead_batch_back(body, &named.facing);
+                let batch = timeout(patience, batch).await;
+                let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
+                Either::Right(Full::new(batch))
+            }
+        };
+        let place = Some(place);
+        let body = UpstreamBody {
             body,
-            place: Some(place),
+            place,
             credential,
-        });
-        headers::to_caller(response.headers_mut());
-        Ok(response)
+        };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to

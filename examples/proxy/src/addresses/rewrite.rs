@@ -1,0 +1,142 @@
+//! Rewrites addresses in JSON while it passes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+
+use super::{Facing, Stray};
+use crate::rejection::Received;
+
+pin_project! {
+    /// A JSON body, in whose strings addresses are rewritten. What could be the beginning of an
+    /// address is held back, and no more than [`HELD`] bytes.
+    pub(crate) struct Rewriting {
+        #[pin]
+        body: Received,
+        held: BytesMut,
+        facing: Facing,
+        trailers: Option<Frame<Bytes>>,
+        ended: bool,
+    }
+}
+
+/// Longer than an address with its base path is; text without any delimiter (an image) is not kept.
+const HELD: usize = 4096;
+
+/// Why a body is broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("the model server named an address of its own that callers cannot reach")]
+pub(crate) struct NamesStray;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl Rewriting {
+    pub(crate) fn new(body: Received, facing: Facing) -> Self {
+        Self {
+            body,
+            held: BytesMut::new(),
+            facing,
+            trailers: None,
+            ended: false,
+        }
+    }
+}
+
+impl Body for Rewriting {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let mut this = self.project();
+        loop {
+            if *this.ended {
+                return Poll::Ready(this.trailers.take().map(Ok));
+            }
+            let piece = match ready!(this.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(mut data) => {
+                        let data = data.copy_to_bytes(data.remaining());
+                        this.held.extend_from_slice(&data);
+                        let length = complete(this.held);
+                        this.held.split_to(length)
+                    }
+                    Err(trailers) => {
+                        *this.trailers = Some(trailers);
+                        continue;
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    *this.ended = true;
+                    this.held.split()
+                }
+            };
+            if piece.is_empty() {
+                continue;
+            }
+            return Poll::Ready(Some(match rewritten(piece.freeze(), this.facing) {
+                Ok(bytes) => Ok(Frame::data(bytes)),
+                Err(Stray) => {
+                    *this.ended = true;
+                    Err(NamesStray.into())
+                }
+            }));
+        }
+    }
+}
+
+/// How much of what arrived cannot end within an address.
+fn complete(held: &[u8]) -> usize {
+    let is_end = |byte: &u8| matches!(byte, b'"' | b',' | b' ' | b'\n' | b'}' | b']');
+    let end = held.iter().rposition(is_end).map_or(0, |at| at);
+    end.max(held.len().saturating_sub(HELD))
+}
+
+fn rewritten(piece: Bytes, facing: &Facing) -> Result<Bytes, Stray> {
+    let mut out = BytesMut::new();
+    let mut rest: &[u8] = &piece;
+    // What is not UTF-8 names nothing; it passes as it is.
+    while !rest.is_empty() {
+        let (valid, invalid) = match std::str::from_utf8(rest) {
+            Ok(text) => (text, 0),
+            Err(error) => {
+                let text = rest.get(..error.valid_up_to()).unwrap_or_default();
+                let skipped = error.error_len().unwrap_or(rest.len() - text.len());
+                (std::str::from_utf8(text).unwrap_or_default(), skipped)
+            }
+        };
+        let written = facing.absolute(valid)?;
+        if matches!(written, std::borrow::Cow::Borrowed(_)) && invalid == 0 && out.is_empty() {
+            return Ok(piece);
+        }
+        out.extend_from_slice(written.as_bytes());
+        let after = valid.len() + invalid;
+        out.extend_from_slice(rest.get(valid.len()..after).unwrap_or_default());
+        rest = rest.get(after..).unwrap_or_default();
+    }
+    Ok(out.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_still_arriving_is_held_back() {
+        for (held, expected) in [
+            (r#"{"a":"http://h"#, 5),
+            (r#"{"a":"http://h/x","#, 17),
+            (r#"{"a":"#, 3),
+            ("", 0),
+        ] {
+            assert_eq!(complete(held.as_bytes()), expected, "{held}");
+        }
+        assert_eq!(complete(&vec![b'A'; HELD + 10]), 10);
+    }
+}
