@@ -12,14 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use spanner_tower::BoxError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::addresses::Rewriting;
 use crate::held::Held;
-use crate::rejection;
+use crate::rejection::{self, Received};
 use crate::upstream::Upstream;
 
 /// The body of an answer. The upstream's place is free for another when it is dropped.
@@ -44,11 +43,11 @@ enum Kind {
         watch: AbortHandle,
     },
     /// Of the model server, and at its end from the beginning.
-    Ended(Either<Incoming, Rewriting>),
+    Ended(Either<Received, Rewriting>),
 }
 
 struct Shared {
-    open: Option<(Either<Incoming, Rewriting>, Held)>,
+    open: Option<(Either<Received, Rewriting>, Held)>,
     /// Since when the caller has something to take; `None` while it waits.
     ready_since: Option<Instant>,
 }
@@ -78,7 +77,7 @@ impl UpstreamBody {
     }
 
     /// What comes from a model server, where this is held until it has ended.
-    pub(crate) fn open(body: Either<Incoming, Rewriting>, held: Held, stall: Duration) -> Self {
+    pub(crate) fn open(body: Either<Received, Rewriting>, held: Held, stall: Duration) -> Self {
         if body.is_end_stream() {
             return Self {
                 kind: Kind::Ended(body),

@@ -238,15 +238,18 @@ impl Shared {
     /// The reply as the caller gets it: no address in it leads past the guard.
     async fn replied(
         &self,
-        mut response: Response<Incoming>,
+        response: Response<Incoming>,
         named: Named,
         held: Held,
     ) -> Result<Answer, Failure> {
         let credential = self.config.credential.is_some();
-        rejection::look(&mut response, credential).inspect_err(|failure| {
+        let patience = self.config.response_timeout;
+        let looked = rejection::look(response, credential, patience).await;
+        let response = looked.inspect_err(|failure| {
             let reason = match failure {
                 Failure::Rejected => "it rejects the `credential` of its `[[upstream]]`",
-                _ => "it asks for a `credential` in its `[[upstream]]`",
+                Failure::NoCredential => "it asks for a `credential` in its `[[upstream]]`",
+                _ => "an error that it began to say broke off",
             };
             self.complain(*failure, reason, "");
         })?;
@@ -271,7 +274,7 @@ impl Shared {
             Names::Batch => {
                 addresses::without_length(&mut parts.headers);
                 let batch = addresses::lead_batch_back(body, &named.facing);
-                let batch = timeout(self.config.response_timeout, batch).await;
+                let batch = timeout(patience, batch).await;
                 let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
                 UpstreamBody::text(Full::new(batch))
             }

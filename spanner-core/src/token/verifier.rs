@@ -77,6 +77,17 @@ pub struct GenuineToken {
     pub entry: CredentialEntry,
 }
 
+impl GenuineToken {
+    /// One that its issuer was asked about and knows, refused for what the issuer said.
+    #[must_use]
+    pub fn attested(token: &str, fault: TokenFault) -> Self {
+        Self {
+            obstacle: Obstacle::Genuine { fault, time: None },
+            entry: TokenVerifier::refused(token),
+        }
+    }
+}
+
 impl TokenVerifier {
     /// A verifier for these issuers.
     ///

@@ -280,6 +280,9 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     if outcome.fault.is_some() {
         said.unmapped("fault", json!(outcome.fault));
     }
+    if outcome.reason.is_some() {
+        said.unmapped("broken_off", json!(outcome.reason));
+    }
     if let Some(word) = &outcome.error_type {
         said.unmapped("error_type", json!(word));
     }

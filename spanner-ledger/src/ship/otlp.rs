@@ -67,6 +67,9 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
         if let Some(model) = &outcome.served {
             attributes.text("gen_ai.response.model", model);
         }
+        if let Some(reason) = &outcome.reason {
+            attributes.text("spanner.broken_off", reason);
+        }
     }
     let (severity, text) = severity(entry);
     let trace = decision.and_then(|decision| decision.trace_id.as_deref());

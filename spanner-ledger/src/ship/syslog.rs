@@ -96,6 +96,8 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
             data.push(("class", outcome.class.as_str().to_owned()));
             let status = outcome.status.map(|status| ("status", status.to_string()));
             data.extend(status);
+            let reason = outcome.reason.clone().map(|why| ("broken_off", why));
+            data.extend(reason);
         }
         Entry::Event(event) => data.push(("event", event.event.clone())),
         Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) => {}

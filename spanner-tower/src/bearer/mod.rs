@@ -259,9 +259,8 @@ impl Bearer {
     /// What may be told of a token that is refused for what it says, if it is genuine by the
     /// keys that are at hand: strangers cause no traffic.
     fn genuine(&self, token: &str, obstacle: Obstacle) -> Option<GenuineToken> {
-        let fault = match obstacle {
-            Obstacle::Token(fault) => fault,
-            _ => return None,
+        let Obstacle::Token(fault) = obstacle else {
+            return None;
         };
         // These say that there is no signature to look at, or that it was looked at.
         let unsigned = matches!(
@@ -276,8 +275,11 @@ impl Bearer {
                 | TokenFault::BadSignature
                 | TokenFault::Inactive
         );
-        if unsigned || self.opaque(token).is_some() {
+        if unsigned {
             return None;
+        }
+        if self.opaque(token).is_some() {
+            return Some(GenuineToken::attested(token, fault));
         }
         let verifier = &self.shared.verifier;
         let issuer = verifier.claimed_issuer(token)?;

@@ -280,7 +280,7 @@ fn a_batch_names_no_address_past_the_guard() {
     }
     let parts = batch(
         "https://s3.example.com/a",
-        json!({"1": "http://127.0.0.1:9000/part/1"}),
+        &json!({"1": "http://127.0.0.1:9000/part/1"}),
     );
     assert_eq!(parts["error"]["code"], 501);
 }
