@@ -26,15 +26,13 @@ pub(crate) struct UpstreamBody {
 }
 
 enum Kind {
-    /// The proxy's own.
+    /// The proxy's own, or nothing.
     Text(Full<Bytes>),
     /// The model server's.
     Open {
         shared: Arc<Mutex<Shared>>,
         watch: AbortHandle,
     },
-    /// Of the model server, and at its end from the beginning.
-    Ended(Either<Incoming, Rewriting>),
 }
 
 struct Shared {
@@ -61,9 +59,7 @@ impl UpstreamBody {
     /// What comes from a model server, where this is held until it has ended.
     pub(crate) fn open(body: Either<Incoming, Rewriting>, held: Held, stall: Duration) -> Self {
         if body.is_end_stream() {
-            return Self {
-                kind: Kind::Ended(body),
-            };
+            return Self::text(Full::default());
         }
         let shared = Arc::new(Mutex::new(Shared {
             open: Some((body, held)),
@@ -108,7 +104,6 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = match &mut self.kind {
             Kind::Text(text) => return Pin::new(text).poll_frame(cx).map_err(Into::into),
-            Kind::Ended(body) => return Pin::new(body).poll_frame(cx),
             Kind::Open { shared, .. } => shared,
         };
         let mut shared = lock(shared);
@@ -127,7 +122,6 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_end_stream(),
-            Kind::Ended(body) => body.is_end_stream(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
                 shared
@@ -141,7 +135,6 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Text(text) => text.size_hint(),
-            Kind::Ended(body) => body.size_hint(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
                 shared
