@@ -578,6 +578,7 @@ def connections():
 def memory():
     pings()
     messages()
+    fragments()
     pipelines()
     answers()
     buffered()
@@ -620,6 +621,31 @@ def messages():
     client = websocket(stage.port, REALTIME, stage.key.token(), 4096)
     grown("messages that the caller does not read", stage, lambda: time.sleep(5))
     client.close()
+    stage.stop()
+
+
+def fragments():
+    stage = Stage(upstream=Talker(silent).url).start()
+    worthless = stage.key.token("mallory", groups=())
+    size = 60_000
+    head = b"\xfe" + struct.pack(">H", size) + b"\0\0\0\0"
+    begun, more = b"\x01" + head + b"x" * size, b"\x00" + head + b"x" * size
+    opened = []
+
+    def send():
+        for _ in range(40):
+            client = websocket(stage.port, "/v1/realtime", worthless)
+            if not isinstance(client, socket.socket):
+                continue
+            opened.append(client)
+            client.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                client.sendall(begun)
+                for _ in range(200):
+                    client.sendall(more)
+        time.sleep(1)
+    grown("40 messages of 12 MB, begun and not ended, by somebody who may do nothing", stage, send)
+    close(opened)
     stage.stop()
 
 
