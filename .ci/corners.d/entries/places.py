@@ -313,6 +313,7 @@ def processor(stage):
 @entry("A", "heads without bodies hold nothing that others need")
 def places():
     public_grpc()
+    probes()
     bodies()
     administration()
     http1()
@@ -365,6 +366,23 @@ def public_grpc():
     time.sleep(1)
     check("an inference during 1,150 of somebody else that do not end", "0",
           grpc_call(stage.port, "ModelInfer", infer(), token))
+    close(opened)
+    stage.stop()
+
+
+def probes():
+    stage = Stage(surface=["generic", "openai"], upstream=Upstream().url).start()
+    opened = []
+    for _ in range(8):
+        client = Http2(stage.port, 0)
+        for _ in range(32):
+            client.ask("/healthz", method="GET")
+        client.flush()
+        opened.append(client)
+    time.sleep(1)
+    check("a probe while nobody reads the answers of 256 others", 200,
+          honest(stage, False, "/healthz", None))
+    check("a call during them", 200, honest(stage))
     close(opened)
     stage.stop()
 

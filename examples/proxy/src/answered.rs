@@ -15,7 +15,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use spanner_tower::BoxError;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::addresses::Rewriting;
 use crate::held::Held;
@@ -61,29 +62,30 @@ impl UpstreamBody {
         if body.is_end_stream() {
             return Self::text(Full::default());
         }
+        let token = held.token();
         let shared = Arc::new(Mutex::new(Shared {
             open: Some((body, held)),
             ready_since: Some(Instant::now()),
         }));
-        let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall)).abort_handle();
+        let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall, token)).abort_handle();
         Self {
             kind: Kind::Open { shared, watch },
         }
     }
 }
 
-/// Closes what is not read for this long.
-async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration) {
+/// Closes what is not read for this long, or as soon as its place is taken back.
+async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, taken_back: CancellationToken) {
     let mut left = stall;
     loop {
-        sleep(left).await;
+        let is_late = timeout(left, taken_back.cancelled()).await.is_err();
         let Some(shared) = shared.upgrade() else {
             return;
         };
         let mut shared = lock(&shared);
         let unread = shared.ready_since.map_or(Duration::ZERO, |it| it.elapsed());
         left = stall.saturating_sub(unread);
-        if left.is_zero() {
+        if left.is_zero() || !is_late {
             shared.open = None;
             return;
         }
