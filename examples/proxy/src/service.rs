@@ -25,7 +25,7 @@ use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::trust::Trust;
 use crate::watched::Watched;
-use crate::{meters, signals};
+use crate::{files, meters, signals};
 
 /// A proxy that serves until it is stopped.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl Service {
             detail: Detail::Full,
         };
         let bounds = Bounds {
-            connections: config.max_connections,
+            connections: files::connections(config.max_connections),
             per_peer: config.limits.connections_per_peer,
             idle: config.limits.idle,
             stall: config.limits.stall,
