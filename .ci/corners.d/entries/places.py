@@ -286,7 +286,8 @@ def pushed(client, data, seconds):
 
 def grown(what, stage, attack, limit=64):
     """The proxy's memory may grow by some MiB meanwhile, and no more."""
-    before, most, over = stage.memory(), [0], threading.Event()
+    before, over = stage.memory(), threading.Event()
+    most = [before]
 
     def watch():
         while not over.wait(0.1):
@@ -298,6 +299,7 @@ def grown(what, stage, attack, limit=64):
     finally:
         over.set()
         watcher.join()
+    most[0] = max(most[0], stage.memory())
     more = round(most[0] - before)
     check(what, f"less than {limit} MiB more", f"{more} MiB more", more < limit)
 
@@ -313,6 +315,7 @@ def processor(stage):
 @entry("A", "heads without bodies hold nothing that others need")
 def places():
     public_grpc()
+    probes()
     bodies()
     administration()
     http1()
@@ -365,6 +368,23 @@ def public_grpc():
     time.sleep(1)
     check("an inference during 1,150 of somebody else that do not end", "0",
           grpc_call(stage.port, "ModelInfer", infer(), token))
+    close(opened)
+    stage.stop()
+
+
+def probes():
+    stage = Stage(surface=["generic", "openai"], upstream=Upstream().url).start()
+    opened = []
+    for _ in range(8):
+        client = Http2(stage.port, 0)
+        for _ in range(32):
+            client.ask("/healthz", method="GET")
+        client.flush()
+        opened.append(client)
+    time.sleep(1)
+    check("a probe while nobody reads the answers of 256 others", 200,
+          honest(stage, False, "/healthz", None))
+    check("a call during them", 200, honest(stage))
     close(opened)
     stage.stop()
 
@@ -578,6 +598,7 @@ def connections():
 def memory():
     pings()
     messages()
+    fragments()
     pipelines()
     answers()
     buffered()
@@ -620,6 +641,31 @@ def messages():
     client = websocket(stage.port, REALTIME, stage.key.token(), 4096)
     grown("messages that the caller does not read", stage, lambda: time.sleep(5))
     client.close()
+    stage.stop()
+
+
+def fragments():
+    stage = Stage(upstream=Talker(silent).url).start()
+    worthless = stage.key.token("mallory", groups=())
+    size = 60_000
+    head = b"\xfe" + struct.pack(">H", size) + b"\0\0\0\0"
+    begun, more = b"\x01" + head + b"x" * size, b"\x00" + head + b"x" * size
+    opened = []
+
+    def send():
+        for _ in range(40):
+            client = websocket(stage.port, "/v1/realtime", worthless)
+            if not isinstance(client, socket.socket):
+                continue
+            opened.append(client)
+            client.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                client.sendall(begun)
+                for _ in range(200):
+                    client.sendall(more)
+        time.sleep(1)
+    grown("40 messages of 12 MB, begun and not ended, by somebody who may do nothing", stage, send)
+    close(opened)
     stage.stop()
 
 

@@ -15,7 +15,8 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use spanner_tower::BoxError;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::addresses::Rewriting;
 use crate::held::Held;
@@ -26,15 +27,13 @@ pub(crate) struct UpstreamBody {
 }
 
 enum Kind {
-    /// The proxy's own.
+    /// The proxy's own, or nothing.
     Text(Full<Bytes>),
     /// The model server's.
     Open {
         shared: Arc<Mutex<Shared>>,
         watch: AbortHandle,
     },
-    /// Of the model server, and at its end from the beginning.
-    Ended(Either<Incoming, Rewriting>),
 }
 
 struct Shared {
@@ -61,33 +60,32 @@ impl UpstreamBody {
     /// What comes from a model server, where this is held until it has ended.
     pub(crate) fn open(body: Either<Incoming, Rewriting>, held: Held, stall: Duration) -> Self {
         if body.is_end_stream() {
-            return Self {
-                kind: Kind::Ended(body),
-            };
+            return Self::text(Full::default());
         }
+        let token = held.token();
         let shared = Arc::new(Mutex::new(Shared {
             open: Some((body, held)),
             ready_since: Some(Instant::now()),
         }));
-        let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall)).abort_handle();
+        let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall, token)).abort_handle();
         Self {
             kind: Kind::Open { shared, watch },
         }
     }
 }
 
-/// Closes what is not read for this long.
-async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration) {
+/// Closes what is not read for this long, or as soon as its place is taken back.
+async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, taken_back: CancellationToken) {
     let mut left = stall;
     loop {
-        sleep(left).await;
+        let is_late = timeout(left, taken_back.cancelled()).await.is_err();
         let Some(shared) = shared.upgrade() else {
             return;
         };
         let mut shared = lock(&shared);
         let unread = shared.ready_since.map_or(Duration::ZERO, |it| it.elapsed());
         left = stall.saturating_sub(unread);
-        if left.is_zero() {
+        if left.is_zero() || !is_late {
             shared.open = None;
             return;
         }
@@ -108,7 +106,6 @@ impl Body for UpstreamBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let shared = match &mut self.kind {
             Kind::Text(text) => return Pin::new(text).poll_frame(cx).map_err(Into::into),
-            Kind::Ended(body) => return Pin::new(body).poll_frame(cx),
             Kind::Open { shared, .. } => shared,
         };
         let mut shared = lock(shared);
@@ -127,7 +124,6 @@ impl Body for UpstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_end_stream(),
-            Kind::Ended(body) => body.is_end_stream(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
                 shared
@@ -141,7 +137,6 @@ impl Body for UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Text(text) => text.size_hint(),
-            Kind::Ended(body) => body.size_hint(),
             Kind::Open { shared, .. } => {
                 let shared = lock(shared);
                 shared

@@ -29,6 +29,7 @@ enum Kind {
     Public {
         _seat: Seat,
         _share: Option<OwnedSemaphorePermit>,
+        token: CancellationToken,
         taken_back: Pin<Box<WaitForCancellationFutureOwned>>,
     },
 }
@@ -54,7 +55,8 @@ impl Held {
         let kind = Kind::Public {
             _seat: seat,
             _share: share,
-            taken_back: Box::pin(taken_back.cancelled_owned()),
+            taken_back: Box::pin(taken_back.clone().cancelled_owned()),
+            token: taken_back,
         };
         Self {
             kind,
@@ -66,6 +68,14 @@ impl Held {
     /// Holds a connection to the model server as well.
     pub(crate) fn on_lane(&mut self, on_lane: Option<OnLane>) {
         self.on_lane = on_lane;
+    }
+
+    /// What is cancelled when the place is to be given up.
+    pub(crate) fn token(&self) -> CancellationToken {
+        match &self.kind {
+            Kind::Caller { .. } => CancellationToken::new(),
+            Kind::Public { token, .. } => token.clone(),
+        }
     }
 
     /// Waits until the place is to be given up.

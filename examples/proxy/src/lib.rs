@@ -21,6 +21,7 @@ mod crowd;
 mod demo;
 mod dispatch;
 mod failure;
+mod files;
 mod flood;
 mod headers;
 mod health;

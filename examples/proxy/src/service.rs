@@ -24,7 +24,7 @@ use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::watched::Watched;
-use crate::{meters, signals};
+use crate::{files, meters, signals};
 
 /// A proxy that serves until it is stopped.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Service {
             revocations: list.as_ref().map(|(_, list)| list.clone()),
         };
         let bounds = Bounds {
-            connections: config.max_connections,
+            connections: files::connections(config.max_connections),
             per_peer: config.limits.connections_per_peer,
             idle: config.limits.idle,
             stall: config.limits.stall,
