@@ -167,12 +167,6 @@ struct Kept {
     until: Instant,
 }
 
-/// A token that was good; with its last answer, where that may count through an outage.
-#[derive(Clone)]
-struct Known {
-    last: Option<Kept>,
-}
-
 /// What went wrong last.
 #[derive(Default)]
 struct Trouble {
