@@ -40,6 +40,8 @@ pub(super) enum Voice {
         basic: bool,
         /// Whether the answer is to a `HEAD`.
         head: bool,
+        /// Whether the caller sent `Authorization: Bearer`.
+        bearer: bool,
     },
 }
 
@@ -62,7 +64,12 @@ pub(super) fn answer(
     let notice = refusal.notice();
     let mut response = match voice {
         Voice::Grpc => grpc(&notice),
-        Voice::Http { dialect, head, .. } => http(&notice, dialect, head, id),
+        Voice::Http {
+            dialect,
+            head,
+            bearer,
+            ..
+        } => http(&notice, dialect, (head, bearer), id),
     };
     let headers = response.headers_mut();
     challenge(headers, realm, refusal, &notice);
@@ -123,7 +130,7 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
 fn http(
     notice: &Notice,
     dialect: Dialect,
-    to_head: bool,
+    (to_head, bearer): (bool, bool),
     id: Option<RecordId>,
 ) -> Response<Bytes> {
     let text = sentence(notice);
@@ -135,6 +142,7 @@ fn http(
         text: &text,
         id,
         to_head,
+        bearer,
     };
     let mut response = said.in_words_of(dialect);
     *response.status_mut() =

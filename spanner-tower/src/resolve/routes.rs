@@ -28,6 +28,8 @@ use crate::surface::{
 #[derive(Debug)]
 pub(crate) struct Routes {
     methods: HashMap<Method, Rows>,
+    /// In whose words an unknown route is refused that resembles none.
+    first: Option<Surface>,
 }
 
 /// The rows of one method.
@@ -83,7 +85,8 @@ impl Routes {
     /// [`Overlapping`] if a path could belong to two of them.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
-        let mut routes = Self { methods };
+        let first = surfaces.first().cloned();
+        let mut routes = Self { methods, first };
         for surface in surfaces {
             for route in surface.routes() {
                 let (surface, route) = (surface.clone(), Arc::clone(route));
@@ -118,6 +121,33 @@ impl Routes {
         slotted.push(row);
         slotted.sort_by_key(|row| row.route.template.inexactness());
         Ok(())
+    }
+
+    /// How a path is answered that may be none of these: as the route is that begins like it,
+    /// or as the first surface is. That is where clients of these APIs look for the reason.
+    pub(crate) fn likeness(&self, path: &str) -> Option<(Dialect, &[Credential])> {
+        let common = |row: &Row| {
+            let template = row.route.template.text();
+            let segments = template.split('/').zip(path.split('/'));
+            segments.skip(1).take_while(|(a, b)| a == b).count()
+        };
+        let rows = self.methods.values().flat_map(Rows::all);
+        let scored = rows.map(|row| (common(row), row));
+        let best = scored.max_by(|(score, row), (other, another)| {
+            // The least surprising of several: the surface's own words, then by the text.
+            let own = |row: &Row| row.route.dialect.is_none();
+            let order = score.cmp(other).then(own(row).cmp(&own(another)));
+            order.then_with(|| {
+                let text = another.route.template.text();
+                text.cmp(&row.route.template.text())
+            })
+        });
+        let like = best.filter(|(score, _)| *score > 0).map(|(_, row)| {
+            let dialect = row.route.dialect.unwrap_or_else(|| row.surface.dialect());
+            (dialect, row.surface.credentials())
+        });
+        let first = self.first.as_ref();
+        like.or_else(|| first.map(|first| (first.dialect(), first.credentials())))
     }
 
     /// The row of a request. Only its target and `Host` are looked at.
