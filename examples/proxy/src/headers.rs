@@ -192,7 +192,9 @@ fn offer_readable(headers: &mut HeaderMap) {
     };
     let is_readable = |coding: &&str| {
         let name = coding.split(';').next().unwrap_or_default().trim();
-        READABLE.iter().any(|known| known.eq_ignore_ascii_case(name))
+        READABLE
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
     };
     // What is no text offers nothing.
     let texts = headers.get_all(ACCEPT_ENCODING).iter();

@@ -43,7 +43,10 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
         attributes.count("gen_ai.usage.input_tokens", outcome.tokens_in);
         attributes.count("gen_ai.usage.output_tokens", outcome.tokens_out);
         for (key, count) in [
-            ("gen_ai.usage.cache_read.input_tokens", outcome.tokens_cached),
+            (
+                "gen_ai.usage.cache_read.input_tokens",
+                outcome.tokens_cached,
+            ),
             (
                 "gen_ai.usage.cache_creation.input_tokens",
                 outcome.tokens_cache_written,

@@ -158,7 +158,11 @@ impl Guard {
                 response
             }
             Err(refused) => {
-                return reply(refused, Voice::of_stranger(parts, &self.routes), &self.realm);
+                return reply(
+                    refused,
+                    Voice::of_stranger(parts, &self.routes),
+                    &self.realm,
+                );
             }
         };
         response.map(GuardBody::answer)

@@ -71,7 +71,9 @@ impl Decoder {
     pub(super) fn none(self) -> Result<(), RequestFault> {
         match self {
             Self::Identity => Ok(()),
-            Self::Gzip(_) | Self::Deflate(_) | Self::Zstd(_) | Self::Brotli(_) => Err(RequestFault::Encoding),
+            Self::Gzip(_) | Self::Deflate(_) | Self::Zstd(_) | Self::Brotli(_) => {
+                Err(RequestFault::Encoding)
+            }
         }
     }
 

@@ -36,9 +36,7 @@ enum Form {
     /// It is one.
     One,
     /// One in each line.
-    Lines {
-        broken: bool,
-    },
+    Lines { broken: bool },
     /// One in the data of each event
     /// (<https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>).
     Events(Events),

@@ -21,7 +21,7 @@ use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::surface::{
-    Credential, Dialect, Held, Location, Overlap, Route, Reports, Rule, Surface, Touches, Wanted,
+    Credential, Dialect, Held, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.

@@ -197,8 +197,7 @@ fn reports(
     let Some(own) = own else {
         return Ok(apis);
     };
-    Reports::of(&named, Some(own.get_ref()))
-        .map_err(|_| (own.span().start, Problem::ReportPlace))
+    Reports::of(&named, Some(own.get_ref())).map_err(|_| (own.span().start, Problem::ReportPlace))
 }
 
 /// The rows by method and path, in their order.

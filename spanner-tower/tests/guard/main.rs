@@ -12,6 +12,7 @@ mod observed;
 mod records;
 mod resource;
 mod rows;
+mod shown;
 mod support;
 mod talks;
 mod tonic;

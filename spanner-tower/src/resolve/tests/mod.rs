@@ -4,9 +4,9 @@ mod bodies;
 mod cases;
 mod heads;
 mod properties;
+mod report;
 mod routes;
 mod streams;
-mod report;
 
 use bytes::Bytes;
 use futures_util::stream;

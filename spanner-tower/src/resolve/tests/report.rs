@@ -668,7 +668,9 @@ fn grpc_messages_are_read_by_their_fields() {
 fn the_messages_of_a_conversation_are_added_up() {
     let mut scan = ReportScan::of_conversation(&reports_of("openai", "/v1/realtime"));
     let done = br#"{"type":"response.done","response":{"status":"completed","usage":{"total_tokens":30,"input_tokens":20,"output_tokens":10,"input_token_details":{"cached_tokens":5,"text_tokens":15},"output_token_details":{"text_tokens":10}}}}"#;
-    scan.message(br#"{"type":"response.created","response":{"status":"in_progress","usage":null}}"#);
+    scan.message(
+        br#"{"type":"response.created","response":{"status":"in_progress","usage":null}}"#,
+    );
     scan.message(done);
     scan.message(b"\x00sound");
     scan.message(b"{ broken");
