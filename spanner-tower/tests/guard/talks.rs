@@ -29,12 +29,15 @@ async fn talk(
     talk_with(token, target, frames, |talk| talk.sent(7)).await
 }
 
+/// What the model says.
+type Answer = fn(&mut Frames);
+
 /// The same, with what the model says at the end.
 async fn talk_with(
     token: &str,
     target: &str,
     frames: Said,
-    answer: fn(&mut Frames),
+    answer: Answer,
 ) -> (Vec<Result<(), String>>, u16, MemorySink) {
     let sink = MemorySink::new();
     let guard = GuardLayer::builder(Names, Book, sink.clone())
@@ -226,7 +229,7 @@ async fn what_the_model_reports_in_a_conversation_is_recorded() {
 async fn a_conversation_in_which_the_model_fails_is_its_failure() {
     let target = "/v1/realtime?model=acme/a";
     let frames: Said = &[(r#"{"type":"response.create"}"#, false)];
-    let rows: [(fn(&mut Frames), &str); 3] = [
+    let rows: [(Answer, &str); 3] = [
         (
             |talk| {
                 talk.heard(br#"{"type":"response.done","response":{"status":"failed","status_details":{"error":{"code":"internal_error"}}}}"#)
