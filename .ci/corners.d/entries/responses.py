@@ -297,7 +297,7 @@ PYTHON = [
     ("hf-router", "openai", "refused down unknown"),
     (["triton", "oip"], "triton_http", "refused down"),
     ("openai", "triton_http", "unknown"),
-    ("triton", "triton_http", "unknown"),
+    ("oip", "triton_http", "unknown"),
     ("oip-grpc", "triton_grpc", "refused down"),
     # A server that is down is asked again by this one until it gives up, with words of its own.
     ("mlflow", "mlflow", "refused unknown"),

@@ -1,8 +1,9 @@
 //! From method and path to a row of a surface, and from there to the target.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -21,7 +22,8 @@ use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::surface::{
-    Credential, Dialect, Held, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
+    self, Credential, Dialect, Held, Location, Overlap, Reports, Route, Rule, Surface, Touches,
+    Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -124,30 +126,33 @@ impl Routes {
     }
 
     /// How a path is answered that may be none of these: as the route is that begins like it,
-    /// or as the first surface is. That is where clients of these APIs look for the reason.
+    /// here or in a surface that Spanner ships, for that is whose client asks and where it
+    /// looks for the reason. What resembles none is answered as the first surface is.
     pub(crate) fn likeness(&self, path: &str) -> Option<(Dialect, &[Credential])> {
-        let common = |row: &Row| {
-            let template = row.route.template.text();
-            let segments = template.split('/').zip(path.split('/'));
-            segments.skip(1).take_while(|(a, b)| a == b).count()
-        };
         let rows = self.methods.values().flat_map(Rows::all);
-        let scored = rows.map(|row| (common(row), row));
-        let best = scored.max_by(|(score, row), (other, another)| {
-            // The least surprising of several: the surface's own words, then by the text.
-            let own = |row: &Row| row.route.dialect.is_none();
-            let order = score.cmp(other).then(own(row).cmp(&own(another)));
-            order.then_with(|| {
-                let text = another.route.template.text();
-                text.cmp(&row.route.template.text())
-            })
+        let own = rows.map(|row| {
+            let (surface, route) = (&row.surface, &row.route);
+            let dialect = route.dialect.unwrap_or_else(|| surface.dialect());
+            let order = (common(&route.template.text(), path), Reverse(dialect));
+            (order, surface.credentials())
         });
-        let like = best.filter(|(score, _)| *score > 0).map(|(_, row)| {
-            let dialect = row.route.dialect.unwrap_or_else(|| row.surface.dialect());
-            (dialect, row.surface.credentials())
-        });
+        let own = own.max_by_key(|(order, _)| *order);
+        let shipped = SHIPPED.iter();
+        let shipped = shipped.map(|(text, dialect)| (common(text, path), Reverse(*dialect)));
+        let shipped = shipped.max().filter(|(score, _)| *score > 0);
         let first = self.first.as_ref();
-        like.or_else(|| first.map(|first| (first.dialect(), first.credentials())))
+        let places = first.map_or(&[][..], Surface::credentials);
+        match (own, shipped) {
+            (Some(((score, Reverse(dialect)), places)), other)
+                if score > 0 && other.is_none_or(|(other, _)| other <= score) =>
+            {
+                Some((dialect, places))
+            }
+            // Those of `OpenAI` show what is no API's own words as well.
+            (None, Some((_, Reverse(Dialect::OpenAi)))) => None,
+            (_, Some((_, Reverse(dialect)))) => Some((dialect, places)),
+            (_, None) => first.map(|first| (first.dialect(), places)),
+        }
     }
 
     /// The row of a request. Only its target and `Host` are looked at.
@@ -221,6 +226,25 @@ impl Routes {
         candidates.find_map(|row| Some((row, row.route.template.matches(path)?)))
     }
 }
+
+/// How many segments a template and a path begin with alike. A slot is like nothing.
+fn common(template: &str, path: &str) -> usize {
+    let segments = template.split('/').zip(path.split('/')).skip(1);
+    segments.take_while(|(known, asked)| known == asked).count()
+}
+
+/// The templates of all surfaces that Spanner ships, with how each is answered.
+static SHIPPED: LazyLock<Vec<(Arc<str>, Dialect)>> = LazyLock::new(|| {
+    let surfaces: Vec<Surface> = surface::built_in().filter_map(surface::named).collect();
+    let rows = surfaces.iter().flat_map(|surface| {
+        let routes = surface.routes().iter();
+        routes.map(|route| {
+            let dialect = route.dialect.unwrap_or_else(|| surface.dialect());
+            (route.template.text(), dialect)
+        })
+    });
+    rows.collect()
+});
 
 impl Rows {
     fn all(&self) -> impl Iterator<Item = &Row> {

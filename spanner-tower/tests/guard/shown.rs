@@ -37,7 +37,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 #[tokio::test]
 async fn the_reason_stands_where_clients_look() {
     let chat = "POST /v1/chat/completions";
-    let rows: [(&[&str], &str, u16, &str); 17] = [
+    let rows: [(&[&str], &str, u16, &str); 22] = [
         (&["openai"], chat, 403, "/error/message"),
         (&["openai"], "POST /v1/nowhere", 403, "/error/message"),
         (&["hf-router"], chat, 403, "/message"),
@@ -48,6 +48,17 @@ async fn the_reason_stands_where_clients_look() {
         (&["triton"], "GET /v2/models/m/nowhere", 403, "/error"),
         (&["openai", "oip"], "GET /v2/nowhere", 403, "/error"),
         (&["openai", "oip"], "GET /v1/nowhere", 403, "/error/message"),
+        // Whose client asks is seen by the path, whatever is served.
+        (&["openai"], "GET /v2/models/m/ready", 403, "/error"),
+        (&["openai"], "POST /v1/messages", 403, "/error/message"),
+        (&["openai"], "POST /api/chat", 403, "/error"),
+        (&["ollama"], "POST /v2/chat", 403, "/message"),
+        (
+            &["anthropic"],
+            "GET /somewhere/at/all",
+            403,
+            "/error/message",
+        ),
         (&["ollama"], "POST /api/nowhere", 403, "/error"),
         (&["ollama"], "POST /v1/nowhere", 403, "/error/message"),
         (&["anthropic"], "POST /v1/nowhere", 403, "/error/message"),
