@@ -2,7 +2,7 @@
 //!
 //! It starts an OpenID provider, a model server guarded twice (as staging and as production),
 //! the administration API and a ledger in a temporary folder; then several people register a
-//! model, try it, propose it, sign, promote, edit, and roll back, over real HTTP. Every reply is
+//! model, try it, propose it, sign, promote, edit, and restore, over real HTTP. Every reply is
 //! checked against what the story says. At the end `history` answers who approved what. The exit
 //! status is 1 if anything differs.
 

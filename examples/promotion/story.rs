@@ -20,12 +20,13 @@ pub(crate) async fn tell(stage: &mut Stage) -> Result<(), Stop> {
     stage.chat("sam", false, LACKS).await?;
 
     chapter("Into production: proposed, signed by two others, promoted");
-    let id = propose(stage, "v1").await?;
-    approve(stage, &id, "nina", (403, "own_proposal")).await?;
-    approve(stage, &id, "omar", (200, "\"standing\":\"open\"")).await?;
-    promote(stage, &id, (409, "1 of the 2 approvals")).await?;
-    approve(stage, &id, "pia", (200, "\"standing\":\"open\"")).await?;
-    promote(stage, &id, PROMOTED).await?;
+    let first = propose(stage, "v1").await?;
+    let id = &first;
+    approve(stage, id, "nina", (403, "own_proposal")).await?;
+    approve(stage, id, "omar", (200, "\"standing\":\"open\"")).await?;
+    promote(stage, id, (409, "1 of the 2 approvals")).await?;
+    approve(stage, id, "pia", (200, "\"standing\":\"open\"")).await?;
+    promote(stage, id, PROMOTED).await?;
     stage.chat("sam", false, SERVED).await?;
     stage.chat("tina", false, LACKS).await?;
 
@@ -36,7 +37,7 @@ pub(crate) async fn tell(stage: &mut Stage) -> Result<(), Stop> {
     stage.chat("sam", false, SERVED).await?;
     stage.chat("tina", false, LACKS).await?;
 
-    chapter("The change goes the same way, turns out to be wrong, and is rolled back");
+    chapter("The change goes the same way, turns out to be wrong, and is undone by two signatures");
     let id = propose(stage, "v2").await?;
     approve(stage, &id, "omar", (200, "group:corp/qa")).await?;
     approve(stage, &id, "pia", (200, "group:corp/qa")).await?;
@@ -44,15 +45,20 @@ pub(crate) async fn tell(stage: &mut Stage) -> Result<(), Stop> {
     stage.chat("sam", false, LACKS).await?;
     let reason = json!({"environment": "production", "reason": "support cannot work"});
     let path = format!("models/{SENTIMENT}/rollback");
-    let due = (200, "\"standing\":\"rolled_back\"");
+    let due = (409, "group:corp/support");
     stage
-        .ask("nina rolls it back", "nina", &path, Some(reason), due)
+        .ask("nina rolls it back alone", "nina", &path, Some(reason), due)
         .await?;
+    stage.chat("sam", false, LACKS).await?;
+    let id = restore(stage, &first).await?;
+    approve(stage, &id, "omar", (200, "group:corp/support")).await?;
+    approve(stage, &id, "pia", (200, "group:corp/support")).await?;
+    promote(stage, &id, PROMOTED).await?;
     stage.chat("sam", false, SERVED).await?;
 
     chapter("Who approved this endpoint?");
     let path = format!("models/{SENTIMENT}/history?environment=production");
-    let due = (200, "\"step\":\"rolled_back\"");
+    let due = (200, "\"restores\":");
     let history = stage
         .ask("sam looks at its history", "sam", &path, None, due)
         .await?;
@@ -73,6 +79,24 @@ async fn propose(stage: &mut Stage, revision: &str) -> Result<String, Stop> {
     let due = (201, "\"standing\":\"open\"");
     let promotion = stage
         .ask(&title, "nina", "promotions", Some(body), due)
+        .await?;
+    differences(&promotion);
+    let id = promotion.get("id").and_then(Value::as_str);
+    Ok(id.ok_or("the promotion has no id")?.to_owned())
+}
+
+/// Nina proposes what was in force before.
+async fn restore(stage: &mut Stage, before: &str) -> Result<String, Stop> {
+    let body = json!({"model": SENTIMENT, "environment": "production", "restores": before});
+    let due = (201, "\"standing\":\"open\"");
+    let promotion = stage
+        .ask(
+            "nina proposes what was there",
+            "nina",
+            "promotions",
+            Some(body),
+            due,
+        )
         .await?;
     differences(&promotion);
     let id = promotion.get("id").and_then(Value::as_str);

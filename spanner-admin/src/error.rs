@@ -1,7 +1,7 @@
 //! What can be wrong with promotions.
 
 use spanner_cedar::LoadError;
-use spanner_core::promotion::Fault;
+use spanner_core::promotion::{Fault, Standing};
 use spanner_core::{Environment, ModelName, RecordId, Revision, SinkFault};
 use spanner_ledger::ReadError;
 
@@ -33,6 +33,18 @@ pub enum OpenError {
     /// What was found in force could not be recorded.
     #[error("what is in force could not be recorded: {0}")]
     Record(#[from] SinkFault),
+    /// A manifest that is in force is too large to be recorded.
+    #[error(
+        "the manifest of `{model}` takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one entry; grant to groups instead of many principals"
+    )]
+    TooLarge {
+        /// The model.
+        model: ModelName,
+        /// Its size as an entry.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// What was promoted cannot be put in force.
     #[error("what was promoted cannot be put in force: {0}")]
     Access(#[from] LoadError),
@@ -89,14 +101,48 @@ pub enum StepError {
         /// Where.
         environment: Environment,
     },
-    /// The manifest is too large to be kept in the ledger.
+    /// The manifest is too large to be promoted.
     #[error("the manifest has {bytes} bytes, and at most {limit} can be promoted")]
-    TooLarge {
+    ManifestTooLarge {
         /// Its size.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
+    /// The step is too large for an entry of the ledger: the manifest, with who gains and loses
+    /// what.
+    #[error(
+        "with who gains and loses what, the step takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one"
+    )]
+    TooLarge {
+        /// Its size as an entry.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many promotions wait already.
+    #[error("too many promotions are open {whose}: there can be {most}, of {bytes} bytes together")]
+    TooManyOpen {
+        /// Those of whoever proposes, or all.
+        whose: &'static str,
+        /// How many there can be.
+        most: usize,
+        /// How large they can be together.
+        bytes: usize,
+    },
+    /// A rollback would give somebody more than they have.
+    #[error(
+        "this rollback would give {gainers} more than they have now, which takes approvals as a promotion does"
+    )]
+    Widens {
+        /// Who would gain something.
+        gainers: String,
+        /// What would be in force again.
+        before: Option<RecordId>,
+    },
+    /// It cannot be restored.
+    #[error("`{0}` is nothing that was in force there before")]
+    NotRestorable(RecordId),
     /// The rule does not list whoever would sign.
     #[error("you are none of the approvers of `{0}`; its rule lists others")]
     NotListed(Environment),
@@ -124,8 +170,11 @@ impl StepError {
             | Self::NoManifest { .. }
             | Self::Revision { .. }
             | Self::NothingPromoted { .. }
-            | Self::TooLarge { .. }
+            | Self::TooManyOpen { .. }
+            | Self::Widens { .. }
+            | Self::NotRestorable(_)
             | Self::Access(_) => 409,
+            Self::ManifestTooLarge { .. } | Self::TooLarge { .. } => 413,
             Self::NotListed(_) => 403,
             Self::Fault(fault) => match fault {
                 Fault::NotPermitted
@@ -148,7 +197,11 @@ impl StepError {
             Self::NoManifest { .. } => "no_manifest",
             Self::Revision { .. } => "wrong_revision",
             Self::NothingPromoted { .. } => "nothing_promoted",
-            Self::TooLarge { .. } => "manifest_too_large",
+            Self::ManifestTooLarge { .. } => "manifest_too_large",
+            Self::TooLarge { .. } => "step_too_large",
+            Self::TooManyOpen { .. } => "too_many_open",
+            Self::Widens { .. } => "approvals_missing",
+            Self::NotRestorable(_) => "not_restorable",
             Self::NotListed(_) => "not_an_approver",
             Self::Fault(fault) => match fault {
                 Fault::NotPermitted => "not_permitted",
@@ -159,7 +212,8 @@ impl StepError {
                 Fault::Twice => "approved_already",
                 Fault::Changed => "changed",
                 Fault::Superseded => "superseded",
-                Fault::Approvals { .. } => "approvals_missing",
+                Fault::Approvals { .. } | Fault::Widens => "approvals_missing",
+                Fault::Void { .. } => "approvals_void",
                 Fault::NoReason => "no_reason",
                 _ => "no_such_step",
             },
@@ -169,17 +223,35 @@ impl StepError {
     }
 
     /// What to do about it.
-    pub(crate) const fn advice(&self) -> &'static str {
+    pub(crate) fn advice(&self) -> String {
+        if let Self::Widens {
+            before: Some(before),
+            ..
+        } = self
+        {
+            return format!(
+                "propose it with `\"restores\": \"{before}\"`, or give the reason for an `emergency`"
+            );
+        }
+        self.plain_advice().to_owned()
+    }
+
+    const fn plain_advice(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "look for it in `GET /spanner/v1/promotions`",
             Self::NoRule(_) => "name an environment that has a rule, or edit the manifest's file",
-            Self::From { .. } => "leave `from` out, or name that one",
+            Self::From { .. } => "leave `from` out and propose it from there",
             Self::NoManifest { .. } => {
                 "write a manifest for the model, and let it come into force there first"
             }
             Self::Revision { .. } => "promote it into that environment first",
             Self::NothingPromoted { .. } => "see its history for what is in force, and since when",
-            Self::TooLarge { .. } => "grant to groups instead of many principals",
+            Self::ManifestTooLarge { .. } | Self::TooLarge { .. } => {
+                "grant to groups instead of many principals"
+            }
+            Self::TooManyOpen { .. } => "have some of them decided, or withdraw them",
+            Self::Widens { .. } => "give the reason for an `emergency`",
+            Self::NotRestorable(_) => "see the history of the model for what was in force",
             Self::NotListed(_) => "ask one of them to sign",
             Self::Fault(fault) => match fault {
                 Fault::OwnProposal | Fault::Twice => "ask another approver to sign",
@@ -187,7 +259,14 @@ impl StepError {
                 Fault::NotProposer => "ask whoever proposed it, or reject it as an approver",
                 Fault::Changed | Fault::Superseded => "propose it anew",
                 Fault::Approvals { .. } => "ask the approvers of its rule to sign",
+                Fault::Void { .. } => "ask the approvers of its rule to sign again",
+                Fault::Widens => {
+                    "propose what was in force before, or give the reason for an `emergency`"
+                }
                 Fault::NoReason => "write a `reason` that says why",
+                Fault::Standing(Standing::Adopted) => {
+                    "it was in force before promotions were kept; propose what is to take its place"
+                }
                 Fault::Standing(_) => "see its history; what is over stays over",
                 _ => "see the history of the model",
             },

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use spanner_core::Environment;
 use spanner_core::promotion::{Event, History, Step};
-use spanner_ledger::{Entry, Ledger};
+use spanner_ledger::{Entry, Ledger, Reader};
 
 use crate::error::OpenError;
 
@@ -50,7 +50,8 @@ pub fn promotions_in(dir: impl AsRef<Path>) -> Result<(History, spanner_cedar::K
 /// Reads what a ledger says. Blocks.
 pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
     let mut told = Told::default();
-    for numbered in Ledger::read(dir)?.events()? {
+    let reader = Ledger::read(dir)?;
+    for numbered in reader.events()? {
         let numbered = numbered?;
         let sequence = numbered.sequence;
         let Entry::Event(entry) = numbered.entry else {
@@ -66,9 +67,55 @@ pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
         } else if entry.event.starts_with(PREFIX) {
             let event: Event = serde_json::from_value(entry.body)
                 .map_err(|error| not_understood(error.to_string()))?;
-            let taken = told.history.take(event);
-            taken.map_err(|fault| OpenError::Event { sequence, fault })?;
+            match told.history.take(event) {
+                Ok(_) => {}
+                Err(fault) if has_losses(&reader)? => tracing::warn!(
+                    sequence, %fault,
+                    "a step of a promotion does not count: entries before it were lost, which was acknowledged"
+                ),
+                Err(fault) => return Err(OpenError::Event { sequence, fault }),
+            }
         }
     }
     Ok(told)
+}
+
+/// Whether entries were lost and somebody acknowledged that, so that not every step has what came
+/// before it.
+fn has_losses(reader: &Reader) -> Result<bool, OpenError> {
+    for numbered in reader.events()? {
+        if let Entry::Event(event) = numbered?.entry
+            && event.event == "ledger.acknowledged"
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_step_without_its_beginning_counts_for_nothing_after_an_acknowledged_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("ledger");
+        Ledger::open(&dir).unwrap().close().unwrap();
+        let ledger = Ledger::open(&dir).unwrap();
+        let body = json!({
+            "promotion": "019ab5d3-2ad4-7e39-8a31-8a2e3b1c0d01",
+            "time": "2026-11-01T00:00:00Z", "step": "withdrawn",
+        });
+        drop(ledger.event("promotion.withdrawn", body).unwrap());
+        ledger.close().unwrap();
+        assert!(matches!(read(&dir), Err(OpenError::Event { .. })));
+        std::fs::remove_file(dir.join("00000000000000000000.seg")).unwrap();
+        assert!(matches!(read(&dir), Err(OpenError::Read(_))));
+        Ledger::builder(&dir).acknowledge("a disk failed").unwrap();
+        let told = read(&dir).unwrap();
+        assert!(told.kept.is_empty());
+    }
 }

@@ -9,15 +9,26 @@
 //!    approved by people who did not propose it, and promoted.
 //! 2. What was in force before promotions were kept stays in force, and is
 //!    [adopted](spanner_core::promotion::Step::Adopted): the record says that nobody approved it
-//!    here. With `existing = "refuse"` in the rule it is in force no more.
+//!    here. The log warns of it, and [`Promotions::unapproved`] counts it as long as it is in force.
+//!    With `existing = "refuse"` in the rule it is in force no more.
 //! 3. A step is an event in the ledger before it has any effect. What is in force is what the
 //!    events say; opening the ledger again leads to the same.
 //! 4. Every step is decided by the guard, in the environment that it is about, and recorded as
 //!    a decision of its own: `promote`, at either end of the way, to propose, promote and roll
 //!    back; `approve`, where it is to go, to approve and reject; `administer`, there, for an
 //!    emergency.
-//! 5. An approval is of the model, the revision, the manifest and the difference of access that
-//!    are shown. Once one of them is another, it counts for nothing.
+//! 5. An approval covers the model, the revision, the manifest, and the
+//!    [terms](spanner_core::promotion::TermsEntry) that are shown: who gains and loses what, what the
+//!    roles allow, the guardrails that can apply, and the rule of promotion. If any of it changes,
+//!    the approval is void. That is an event, the promotion shows it, and it stays void if the change
+//!    is undone.
+//! 6. A rollback that only takes away is a single step. One that gives anybody more than they have
+//!    takes the approvals of the rule: propose what was in force before, with `restores`, or give the
+//!    reason for an `emergency`.
+//! 7. What a promoted manifest names and the organization does not have any more, such as a group
+//!    that left the directory, grants nothing. The rest of the manifest is in force, and the log,
+//!    [`Status::void`](spanner_cedar::Status::void) and reviews say so.
+//! 8. Whoever may not know of a model does not learn of its promotions: they are unknown (404).
 //!
 //! ```
 //! use spanner_admin::{Admin, Promotions};
@@ -49,7 +60,7 @@
 //! | | who may | |
 //! |---|---|---|
 //! | `GET models` | everybody, of what they may list or read | the models, and under which promotion each is served |
-//! | `GET models/{model}/access?environment=` | `read` | who may do what, and why |
+//! | `GET models/{model}/access?environment=` | `read` | who may do what, and why; the guardrails only for who may `promote`, `approve` or `administer` |
 //! | `GET models/{model}/history?environment=` | `read` | who did what: who approved this |
 //! | `POST explain` | everybody, of themselves; `administer`, of others | why, why not, what would help, whom to ask |
 //! | `GET promotions?environment=&standing=` | everybody, of what they may read | what waits for approval |
@@ -59,11 +70,13 @@
 //! | `POST promotions/{id}/reject` | `approve`, listed by the rule | with a `reason` |
 //! | `POST promotions/{id}/withdraw` | the proposer | |
 //! | `POST promotions/{id}/promote` | `promote`; `administer` with an `emergency` | |
-//! | `POST models/{model}/rollback` | `promote` | to what was in force before, with a `reason` |
+//! | `POST models/{model}/rollback` | `promote`; `administer` with an `emergency` | to what was in force before, with a `reason` |
 //!
 //! # Caveats
 //! Whoever can take the ledger away has everything that the files say adopted anew: ship its
-//! checkpoints. One process keeps the promotions of a ledger; several need a store that they share. Whether a
+//! checkpoints, and set `existing = "refuse"` where several replicas run, or where that must not
+//! happen. Open promotions are bounded: 100 and 8 MiB of one proposer, 500 and 32 MiB in all; a
+//! manifest has at most 256 KiB, and with the difference that it makes at most 1 MiB. One process keeps the promotions of a ledger; several need a store that they share. Whether a
 //! server really serves the revision that was promoted is not looked at: a promotion moves what
 //! may be called, not weights. The same person with accounts at two issuers counts as two.
 
@@ -75,4 +88,4 @@ mod promotions;
 pub use api::{Admin, OPENAPI, surface};
 pub use error::{OpenError, StepError};
 pub use journal::promotions_in;
-pub use promotions::{Claimed, Promotions, Proposed};
+pub use promotions::{Claimed, Preview, Promotions, Proposed};

@@ -17,7 +17,7 @@ use spanner_cedar::Cedar;
 use spanner_core::{
     Caller, CallerKind, Group, IssuerAlias, Obstacle, Principal, Refusal, Timestamp,
 };
-use spanner_ledger::{Entry, Ledger};
+use spanner_ledger::{Durability, Entry, Ledger};
 use spanner_tower::{Authenticate, BoxFuture, GuardLayer, GuardService};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -130,7 +130,10 @@ impl World {
 
     async fn open(dir: tempfile::TempDir) -> Self {
         let cedar = Cedar::from_dir(dir.path().join("access")).unwrap();
-        let ledger = Ledger::open(dir.path().join("ledger")).unwrap();
+        let ledger = Ledger::builder(dir.path().join("ledger"))
+            .durability(Durability::ProcessCrash)
+            .open()
+            .unwrap();
         let promotions = Promotions::open(cedar.clone(), ledger.clone())
             .await
             .unwrap();
@@ -445,14 +448,14 @@ async fn an_emergency_takes_an_admin_and_a_reason_and_is_marked() {
 }
 
 #[tokio::test]
-async fn a_rollback_puts_in_force_what_was_before() {
+async fn a_rollback_that_only_takes_away_is_one_step() {
     let world = World::new().await;
     let first = world.promoted().await;
-    world.edit(&MANIFEST.replace("group:support", "group:qa"));
+    world.edit(&MANIFEST.replace("\"group:support\"", "\"group:support\", \"group:qa\""));
     world.promotions.reload().await.unwrap();
     let second = world.promoted().await;
-    assert!(!world.may(SAM, "acme/sentiment").await);
-    let reason = json!({"environment": "production", "reason": "support lost it"});
+    assert!(world.may("user:quinn:qa", "acme/sentiment").await);
+    let reason = json!({"environment": "production", "reason": "qa must not"});
     let refused = world
         .post(SAM, "models/acme/sentiment/rollback", reason.clone())
         .await;
@@ -465,14 +468,261 @@ async fn a_rollback_puts_in_force_what_was_before() {
         (&back.body["id"], &back.body["standing"]),
         (&json!(second), &json!("rolled_back"))
     );
+    assert_eq!(back.body["manifest_text"], Value::Null);
+    assert!(!world.may("user:quinn:qa", "acme/sentiment").await);
     assert!(world.may(SAM, "acme/sentiment").await);
     let shown = world.get(SAM, &format!("promotions/{first}")).await;
     assert_eq!(shown.body["in_force"], true);
     let back = world
-        .post(NINA, "models/acme/sentiment/rollback", reason)
+        .post(NINA, "models/acme/sentiment/rollback", reason.clone())
         .await;
     assert_eq!(back.status, 200, "{}", back.body);
     assert!(!world.may(SAM, "acme/sentiment").await);
+    // Nothing is left, and it says so; what was adopted is nothing that was promoted.
+    for (model, title) in [
+        ("acme/sentiment", "nothing_promoted"),
+        ("acme/old", "promotion_is_over"),
+    ] {
+        let path = format!("models/{model}/rollback");
+        let who = "user:nora:nlp,root";
+        let nothing = world.post(who, &path, reason.clone()).await;
+        assert_eq!(
+            (nothing.status.as_u16(), &nothing.body["title"]),
+            (409, &json!(title)),
+            "{model}"
+        );
+    }
+}
+
+/// A removal that two people signed, on top of what they had signed before.
+async fn narrowed() -> (World, String) {
+    let world = World::new().await;
+    let first = world.promoted().await;
+    world.edit(&MANIFEST.replace("group:support", "group:qa"));
+    world.promotions.reload().await.unwrap();
+    world.promoted().await;
+    assert!(!world.may(SAM, "acme/sentiment").await);
+    (world, first)
+}
+
+#[tokio::test]
+async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
+    let (world, first) = narrowed().await;
+    let reason = json!({"environment": "production", "reason": "support lost it"});
+    let refused = world
+        .post(NINA, "models/acme/sentiment/rollback", reason)
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.body["title"]),
+        (409, &json!("approvals_missing"))
+    );
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("group:corp/support"), "{detail}");
+    assert!(
+        detail.contains(&format!("\"restores\": \"{first}\"")),
+        "{detail}"
+    );
+    assert!(!world.may(SAM, "acme/sentiment").await);
+
+    let model = "acme/sentiment";
+    let body = json!({"model": model, "environment": "production", "restores": first});
+    let proposed = world.post(NINA, "promotions", body.clone()).await;
+    assert_eq!(proposed.status, 201, "{}", proposed.body);
+    assert_eq!(proposed.body["restores"], json!(first));
+    assert_eq!(proposed.body["revision"], "v1");
+    let id = proposed.body["id"].as_str().unwrap();
+    let early = world.step(NINA, id, "promote", json!({})).await;
+    assert_eq!(early.body["title"], "approvals_missing");
+    for who in [OMAR, PIA] {
+        assert_eq!(world.step(who, id, "approve", json!({})).await.status, 200);
+    }
+    let promoted = world.step(NINA, id, "promote", json!({})).await;
+    assert_eq!(promoted.status, 200, "{}", promoted.body);
+    assert!(world.may(SAM, "acme/sentiment").await);
+    let world = world.again().await;
+    assert!(world.may(SAM, "acme/sentiment").await);
+
+    for (body, status, title) in [
+        (
+            json!({"model": model, "environment": "production", "restores": id}),
+            409,
+            "not_restorable",
+        ),
+        (
+            json!({"model": model, "environment": "production", "restores": first, "revision": "v1"}),
+            400,
+            "restores",
+        ),
+    ] {
+        let answer = world.post(NINA, "promotions", body).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["title"]),
+            (status, &json!(title))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_emergency_rolls_back_whatever_that_gives_and_is_marked() {
+    let (world, _) = narrowed().await;
+    let path = "models/acme/sentiment/rollback";
+    let why = json!({"environment": "production", "emergency": "support is blind"});
+    let refused = world.post(NINA, path, why.clone()).await;
+    assert_eq!(refused.status, 403);
+    let back = world.post(ADA, path, why).await;
+    assert_eq!(back.status, 200, "{}", back.body);
+    assert!(world.may(SAM, "acme/sentiment").await);
+    let events = back.body["events"].as_array().unwrap();
+    let last = events.last().unwrap();
+    assert_eq!(
+        (&last["step"], &last["emergency"], &last["reason"]),
+        (
+            &json!("rolled_back"),
+            &json!(true),
+            &json!("support is blind")
+        )
+    );
+    let history = Ledger::read(world.ledger.dir()).unwrap();
+    let history = history.history(&spanner_ledger::Selection::new()).unwrap();
+    assert!(history.text().contains("EMERGENCY"), "{}", history.text());
+}
+
+#[tokio::test]
+async fn approvals_are_void_once_what_they_covered_changes() {
+    let caller = "[roles]\ncaller = [\"view\", \"infer\", \"download\"]\n";
+    let edits: [(&str, String, u8); 7] = [
+        ("roles", format!("{ORGANIZATION}{caller}"), 2),
+        (
+            "the rule",
+            ORGANIZATION.replace("approvals = 2", "approvals = 3"),
+            3,
+        ),
+        (
+            "the rule",
+            ORGANIZATION.replace("approvals = 2", "approvals = 1"),
+            1,
+        ),
+        (
+            "the rule",
+            ORGANIZATION.replace(
+                "approvers = [\"group:gov\"]",
+                "approvers = [\"group:root\"]",
+            ),
+            2,
+        ),
+        (
+            "the rule",
+            format!("{ORGANIZATION}existing = \"refuse\"\n"),
+            2,
+        ),
+        (
+            "who gains",
+            ORGANIZATION.replace(
+                "admin = [\"group:root\"]",
+                "admin = [\"group:root\"]\nreader = [\"group:support\"]",
+            ),
+            2,
+        ),
+        ("guardrail", ORGANIZATION.to_owned(), 2),
+    ];
+    for (what, organization, needed) in edits {
+        let world = World::new().await;
+        let id = world.propose().await;
+        for who in [OMAR, PIA] {
+            assert_eq!(world.step(who, &id, "approve", json!({})).await.status, 200);
+        }
+        if what == "guardrail" {
+            let text = "@id(\"no-delete\") @reason(\"kept\") forbid (principal, action == Spanner::Action::\"delete\", resource);";
+            write(world.dir.path(), "access/policies/delete.cedar", text);
+        }
+        write(world.dir.path(), "access/organization.toml", &organization);
+        world.promotions.reload().await.unwrap();
+
+        let shown = world.get(NINA, &format!("promotions/{id}")).await;
+        assert_eq!(shown.body["approvals"], json!([]), "{what}");
+        assert_eq!(shown.body["approvals_needed"], needed, "{what}");
+        let because = shown.body["approvals_void"]["because"].as_str().unwrap();
+        assert!(because.contains(what), "{what}: {because}");
+        let void = shown.body["approvals_void"]["by"].as_array().unwrap();
+        assert_eq!(void.len(), 2, "{what}");
+        let events = shown.body["events"].as_array().unwrap();
+        assert_eq!(events.last().unwrap()["step"], "voided", "{what}");
+        let refused = world.step(NINA, &id, "promote", json!({})).await;
+        assert_eq!(
+            (refused.status.as_u16(), &refused.body["title"]),
+            (409, &json!("approvals_void")),
+            "{what}"
+        );
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains(because), "{what}: {detail}");
+        assert!(!world.may(SAM, "acme/sentiment").await, "{what}");
+
+        // It stays void after a restart, and when what changed is as it was again.
+        write(world.dir.path(), "access/organization.toml", ORGANIZATION);
+        let _ = std::fs::remove_file(world.dir.path().join("access/policies/delete.cedar"));
+        let world = world.again().await;
+        let refused = world.step(NINA, &id, "promote", json!({})).await;
+        assert_eq!(refused.body["title"], "approvals_void", "{what}");
+        for who in [OMAR, PIA] {
+            let again = world.step(who, &id, "approve", json!({})).await;
+            assert_eq!(again.status, 200, "{what}: {}", again.body);
+        }
+        let promoted = world.step(NINA, &id, "promote", json!({})).await;
+        assert_eq!(promoted.status, 200, "{what}: {}", promoted.body);
+        assert!(world.may(SAM, "acme/sentiment").await, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn approvals_outlive_changes_of_something_else() {
+    let world = World::new().await;
+    let id = world.propose().await;
+    for who in [OMAR, PIA] {
+        assert_eq!(world.step(who, &id, "approve", json!({})).await.status, 200);
+    }
+    let organization = format!("{ORGANIZATION}[roles]\nlistener = [\"list\"]\n");
+    write(world.dir.path(), "access/organization.toml", &organization);
+    let other = OLD.replace("acme/old", "acme/other");
+    write(world.dir.path(), "access/models/acme/other.toml", &other);
+    let text = "@id(\"other\") @reason(\"away\") forbid (principal, action, resource in Spanner::Model::\"acme/other\");";
+    write(world.dir.path(), "access/policies/other.cedar", text);
+    world.promotions.reload().await.unwrap();
+    let promoted = world.step(NINA, &id, "promote", json!({})).await;
+    assert_eq!(promoted.status, 200, "{}", promoted.body);
+}
+
+#[tokio::test]
+async fn whoever_was_shown_other_terms_approves_nothing() {
+    let world = World::new().await;
+    let id = world.propose().await;
+    let shown = world.get(OMAR, &format!("promotions/{id}")).await;
+    let wrong = json!({"terms": format!("sha256:{}", "0".repeat(64))});
+    let answer = world.step(OMAR, &id, "approve", wrong).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["title"]),
+        (409, &json!("changed"))
+    );
+    let right = json!({"terms": shown.body["terms"]["digest"]});
+    let answer = world.step(OMAR, &id, "approve", right).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn an_approval_is_void_once_another_promotion_takes_the_place() {
+    let world = World::new().await;
+    let late = world.propose().await;
+    assert_eq!(
+        world.step(OMAR, &late, "approve", json!({})).await.status,
+        200
+    );
+    world.promoted().await;
+    let shown = world.get(NINA, &format!("promotions/{late}")).await;
+    assert_eq!(shown.body["approvals"], json!([]));
+    let because = &shown.body["approvals_void"]["because"];
+    assert!(
+        because.as_str().unwrap().contains("another promotion"),
+        "{because}"
+    );
 }
 
 #[tokio::test]
@@ -606,6 +856,7 @@ async fn explains_to_each_what_they_may_know() {
     assert_eq!(own.body["parties"][0]["lacks_role"], "maintainer");
     assert_eq!(own.body["parties"][0]["ask"], "group:corp/nlp");
     assert_eq!(own.body["parties"][0].get("explanation"), None);
+    assert!(own.body["parties"][0]["promotion"].is_string());
     let about = json!({"model": "acme/old", "action": "generate", "caller": "user:corp/sam",
         "groups": ["support"], "actor": "agent:corp/copilot"});
     let refused = world.post(SAM, "explain", about.clone()).await;
@@ -617,6 +868,423 @@ async fn explains_to_each_what_they_may_know() {
     assert_eq!(told.body["parties"][1]["party"], "agent:corp/copilot");
     let text = told.body["parties"][1]["text"].as_str().unwrap();
     assert!(text.contains("the role caller would allow it"), "{text}");
+}
+
+/// An answer but for what differs from request to request.
+fn told(answer: &Answer, name: &str, id: &str) -> (u16, Vec<String>, String) {
+    let mut headers: Vec<String> = answer
+        .headers
+        .iter()
+        .filter(|(key, _)| *key != "spanner-decision")
+        .map(|(key, value)| format!("{key}: {value:?}"))
+        .collect();
+    headers.sort();
+    let mut body = answer.body.clone();
+    body.as_object_mut().unwrap().remove("decision");
+    let body = body.to_string().replace(name, "NAME");
+    (answer.status.as_u16(), headers, body.replace(id, "ID"))
+}
+
+#[tokio::test]
+async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
+    let world = World::new().await;
+    let promoted = world.promoted().await;
+    world.edit(&MANIFEST.replace("group:support", "group:qa"));
+    world.promotions.reload().await.unwrap();
+    let open = world.propose().await;
+    let text = "@id(\"hidden\") @reason(\"a secret\") forbid (principal, action, resource in Spanner::Model::\"acme/sentiment\");
+";
+    write(world.dir.path(), "access/policies/hidden.cedar", text);
+    let robots = OLD.replace("acme/old", "acme/robots").replace(
+        "[grants.production]",
+        "[grants.staging]\nmaintainer = [\"service:robot\"]\n[grants.production]",
+    );
+    write(world.dir.path(), "access/models/acme/robots.toml", &robots);
+    world.promotions.reload().await.unwrap();
+    let none = "019a3c5e-0000-7000-8000-000000000000";
+    let stranger = "user:eve:";
+    for environment in ["staging", "production"] {
+        for action in ["list", "read", "generate", "delete", "promote", "approve"] {
+            let ask =
+                |model: &str| json!({"model": model, "action": action, "environment": environment});
+            let hidden = world.post(stranger, "explain", ask("acme/sentiment")).await;
+            let unknown = world.post(stranger, "explain", ask("acme/nothingxx")).await;
+            assert_eq!(
+                told(&hidden, "acme/sentiment", none),
+                told(&unknown, "acme/nothingxx", none),
+                "{environment} {action}"
+            );
+        }
+    }
+    let body = |text: &str| text.as_bytes().to_vec();
+    let rows: [(&str, &str, Vec<u8>); 8] = [
+        ("GET", "models/NAME/access", Vec::new()),
+        ("GET", "models/NAME/access?environment=staging", Vec::new()),
+        ("GET", "models/NAME/history", Vec::new()),
+        ("GET", "models/NAME/history?environment=staging", Vec::new()),
+        (
+            "POST",
+            "models/NAME/rollback",
+            body(r#"{"environment": "production", "reason": "x"}"#),
+        ),
+        (
+            "POST",
+            "models/NAME/rollback",
+            body(r#"{"environment": "production", "emergency": "x"}"#),
+        ),
+        (
+            "POST",
+            "promotions",
+            body(r#"{"model": "NAME", "environment": "production"}"#),
+        ),
+        (
+            "POST",
+            "explain",
+            body(r#"{"model": "NAME", "action": "read", "caller": "user:corp/x"}"#),
+        ),
+    ];
+    for (method, path, body) in rows {
+        let mut answers = Vec::new();
+        for name in ["acme/sentiment", "acme/nothingxx"] {
+            let body = String::from_utf8(body.clone())
+                .unwrap()
+                .replace("NAME", name);
+            let path = path.replace("NAME", name);
+            let answer = world.send(stranger, method, &path, body.as_bytes()).await;
+            assert!(answer.status.as_u16() >= 400, "{path}");
+            answers.push(told(&answer, name, none));
+        }
+        assert_eq!(answers[0], answers[1], "{method} {path}");
+    }
+    for (step, body) in [
+        ("", json!({})),
+        ("/approve", json!({})),
+        ("/reject", json!({"reason": "no"})),
+        ("/withdraw", json!({})),
+        ("/promote", json!({})),
+        ("/promote", json!({"emergency": "now"})),
+    ] {
+        // Who answers for no model, and who does for another one.
+        for (who, status) in [(stranger, 403), ("service:robot:", 404)] {
+            for id in [&promoted, &open] {
+                let mut answers = Vec::new();
+                for id in [id.as_str(), none] {
+                    let path = format!("promotions/{id}{step}");
+                    let answer = match step {
+                        "" => world.get(who, &path).await,
+                        _ => world.post(who, &path, body.clone()).await,
+                    };
+                    assert_eq!(answer.status, status, "{path}");
+                    answers.push(told(&answer, "acme/sentiment", id));
+                }
+                assert_eq!(answers[0], answers[1], "{step}");
+            }
+        }
+    }
+    let list = world.get(stranger, "promotions").await;
+    assert_eq!(list.body["promotions"], json!([]));
+}
+
+#[tokio::test]
+async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
+    let world = World::new().await;
+    world.promoted().await;
+    for (id, model) in [
+        ("about-it", "acme/sentiment"),
+        ("about-another", "acme/old"),
+    ] {
+        let text = format!(
+            "@id(\"{id}\") @reason(\"since {id}\") forbid (principal, action == Spanner::Action::\"delete\", resource in Spanner::Model::\"{model}\");"
+        );
+        write(
+            world.dir.path(),
+            &format!("access/policies/{id}.cedar"),
+            &text,
+        );
+    }
+    world.promotions.reload().await.unwrap();
+    let path = "models/acme/sentiment/access?environment=production";
+    let plain = world.get(SAM, path).await;
+    assert_eq!(plain.status, 200);
+    assert_eq!(plain.body["guardrails"], Value::Null);
+    assert!(!plain.body.to_string().contains("about-"), "{}", plain.body);
+    let full = world.get(ADA, path).await;
+    let guardrails = full.body["guardrails"].as_array().unwrap();
+    let ids: Vec<&str> = guardrails
+        .iter()
+        .map(|it| it["policy"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["about-it"]);
+}
+
+#[tokio::test]
+async fn a_reason_is_one_that_can_be_seen() {
+    let world = World::new().await;
+    let id = world.propose().await;
+    for nothing in [
+        "\u{200b}\u{2060}",
+        "\u{3164}",
+        "\u{200e} \u{fe0f}",
+        "\u{2003}",
+    ] {
+        for (who, path, body) in [
+            (
+                ADA,
+                format!("promotions/{id}/promote"),
+                json!({"emergency": nothing}),
+            ),
+            (
+                OMAR,
+                format!("promotions/{id}/reject"),
+                json!({"reason": nothing}),
+            ),
+            (
+                ADA,
+                "models/acme/old/rollback".to_owned(),
+                json!({"environment": "production", "emergency": nothing}),
+            ),
+        ] {
+            let answer = world.post(who, &path, body).await;
+            assert_eq!(answer.status, 400, "{path} {nothing:?}: {}", answer.body);
+            assert_eq!(answer.body["title"], "no_reason", "{path} {nothing:?}");
+        }
+    }
+    let turned = json!({"reason": "fine \u{202e}enif"});
+    let answer = world.step(OMAR, &id, "reject", turned).await;
+    assert_eq!(answer.status, 400);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("U+202E"), "{detail}");
+    let shown = world.get(NINA, &format!("promotions/{id}")).await;
+    assert_eq!(shown.body["standing"], "open");
+}
+
+/// A manifest that grants everything to so many services.
+fn crowd(services: usize) -> String {
+    let names: Vec<String> = (0..services)
+        .map(|n| format!("\"service:s{n:05}\""))
+        .collect();
+    format!("{MANIFEST}admin = [{}]\n", names.join(", "))
+}
+
+/// A manifest with a comment of so many bytes.
+fn padded(bytes: usize) -> String {
+    format!("{MANIFEST}# {}\n", "x".repeat(bytes))
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
+    let world = World::new().await;
+    let body = json!({"model": "acme/sentiment", "environment": "production"});
+    // The first does not fit with its difference, the second not even by itself.
+    for (manifest, title) in [
+        (crowd(6_500), "step_too_large"),
+        (padded(256 * 1024), "manifest_too_large"),
+    ] {
+        world.edit(&manifest);
+        world.promotions.reload().await.unwrap();
+        let answer = world.post(NINA, "promotions", body.clone()).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["title"]),
+            (413, &json!(title)),
+            "{}",
+            answer.body
+        );
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(" bytes"), "{detail}");
+    }
+    world.edit(MANIFEST);
+    world.promotions.reload().await.unwrap();
+    world.promoted().await;
+}
+
+#[tokio::test]
+async fn open_promotions_are_bounded() {
+    let world = World::new().await;
+    let body = json!({"model": "acme/sentiment", "environment": "production"});
+    for _ in 0..100 {
+        assert_eq!(
+            world.post(NINA, "promotions", body.clone()).await.status,
+            201
+        );
+    }
+    let over = world.post(NINA, "promotions", body.clone()).await;
+    assert_eq!(
+        (over.status.as_u16(), &over.body["title"]),
+        (409, &json!("too_many_open"))
+    );
+    let others = "user:nils:nlp";
+    let answer = world.post(others, "promotions", body.clone()).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let open = world.get(NINA, "promotions?standing=open").await;
+    let first = open.body["promotions"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        world.step(NINA, &first, "withdraw", json!({})).await.status,
+        200
+    );
+    assert_eq!(world.post(NINA, "promotions", body).await.status, 201);
+}
+
+#[tokio::test]
+async fn large_open_promotions_are_bounded_together() {
+    let world = World::new().await;
+    world.edit(&padded(200 * 1024));
+    world.promotions.reload().await.unwrap();
+    let body = json!({"model": "acme/sentiment", "environment": "production"});
+    let mut proposed = 0;
+    let over = loop {
+        let answer = world.post(NINA, "promotions", body.clone()).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        proposed += 1;
+    };
+    assert_eq!(over.body["title"], "too_many_open", "{}", over.body);
+    // Of 8 MiB together.
+    assert!((35..42).contains(&proposed), "{proposed}");
+}
+
+#[tokio::test]
+async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does() {
+    let world = World::new().await;
+    let organization = ORGANIZATION.replace("\"support\", ", "");
+    let manifest = MANIFEST.replace("group:support", "group:qa");
+    let production = "user:quinn:qa";
+    world.edit(&MANIFEST.replace("\"group:support\"", "\"group:support\", \"group:qa\""));
+    world.promotions.reload().await.unwrap();
+    world.promoted().await;
+    assert!(world.may(SAM, "acme/sentiment").await);
+
+    write(world.dir.path(), "access/organization.toml", &organization);
+    write(
+        world.dir.path(),
+        "access/models/acme/old.toml",
+        &OLD.replace("support", "qa"),
+    );
+    world.edit(&manifest);
+    world.promotions.reload().await.unwrap();
+    let world = world.again().await;
+    assert!(!world.may(SAM, "acme/sentiment").await);
+    assert!(!world.may(SAM, "acme/old").await);
+    assert!(world.may(production, "acme/sentiment").await);
+    let void = world.cedar.status().void;
+    let models: Vec<&str> = void.iter().map(|it| it.model.as_str()).collect();
+    assert_eq!(models, ["acme/old", "acme/sentiment"]);
+    let told = void[1].to_string();
+    assert!(
+        told.contains("`group:support`") && told.contains("production"),
+        "{told}"
+    );
+    let review = world.cedar.review().markdown();
+    assert!(review.contains("Promoted grants that are void"), "{review}");
+}
+
+#[tokio::test]
+async fn what_nobody_approved_is_counted() {
+    let world = World::new().await;
+    let production = "production".parse().unwrap();
+    assert_eq!(world.promotions.unapproved()[&production], 1);
+    world.promoted().await;
+    assert_eq!(world.promotions.unapproved()[&production], 1);
+    let world = world.again().await;
+    assert_eq!(world.promotions.unapproved()[&production], 1);
+    let (history, _) = spanner_admin::promotions_in(world.ledger.dir()).unwrap();
+    let review = world.cedar.review().with_history(&history);
+    let due = Some(vec!["production acme/old".to_owned()]);
+    assert_eq!(review.hygiene.unapproved, due);
+    // A ledger that is new tells of nothing, and everything would be adopted.
+    let new = Cedar::from_dir(world.dir.path().join("access")).unwrap();
+    let review = new.review().with_history(&Default::default());
+    let due = ["production acme/old", "production acme/sentiment"];
+    assert_eq!(review.hygiene.unapproved.unwrap(), due);
+
+    let dir = tempfile::tempdir().unwrap();
+    let strict = format!("{ORGANIZATION}existing = \"refuse\"\n");
+    write(dir.path(), "access/organization.toml", &strict);
+    write(dir.path(), "access/models/acme/old.toml", OLD);
+    let world = World::open(dir).await;
+    assert_eq!(world.promotions.unapproved()[&production], 0);
+}
+
+#[tokio::test]
+async fn what_is_not_done_is_recorded_as_it_was() {
+    let world = World::new().await;
+    let id = world.propose().await;
+    let unlisted = world.step(ADA, &id, "approve", json!({})).await;
+    assert_eq!(unlisted.body["title"], "not_an_approver");
+    let emergency = world
+        .step(NINA, &id, "promote", json!({"emergency": "now"}))
+        .await;
+    assert_eq!(emergency.status, 403);
+    let reason = json!({"environment": "production", "reason": "again"});
+    let nothing = world.post(ADA, "models/acme/old/rollback", reason).await;
+    assert_eq!(nothing.body["title"], "promotion_is_over");
+    world.ledger.close().unwrap();
+    let rows = Ledger::read(world.ledger.dir()).unwrap();
+    let rows = rows.select(&spanner_ledger::Selection::new()).unwrap();
+    let said = |answer: &Answer| {
+        let id = header(answer, "spanner-decision");
+        let step = rows
+            .iter()
+            .find(|row| row.decision.id.to_string() == id)
+            .unwrap();
+        let parent = step.decision.parent.unwrap();
+        let request = rows.iter().find(|row| row.decision.id == parent).unwrap();
+        [request, step].map(|row| {
+            let outcome = row.outcome.as_ref().unwrap();
+            let effect = serde_json::to_value(row.decision.effect).unwrap();
+            format!(
+                "{} {} {} {} {}",
+                effect.as_str().unwrap(),
+                row.decision.reason,
+                outcome.class.as_str(),
+                outcome.status.unwrap(),
+                outcome.reason.as_deref().unwrap_or("-"),
+            )
+        })
+    };
+    assert_eq!(
+        said(&unlisted),
+        [
+            "allow admitted refused 403 not_an_approver",
+            "allow granted refused 403 not_an_approver"
+        ]
+    );
+    assert_eq!(
+        said(&emergency),
+        [
+            "allow admitted refused 403 -",
+            "deny authz.no_permit refused 403 -"
+        ]
+    );
+    assert_eq!(
+        said(&nothing),
+        [
+            "allow admitted refused 409 promotion_is_over",
+            "allow granted refused 409 promotion_is_over"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn whoever_looks_at_a_promotion_is_not_served_under_it() {
+    let world = World::new().await;
+    let id = world.promoted().await;
+    for path in [
+        format!("promotions/{id}"),
+        "models/acme/sentiment/history".to_owned(),
+        "models/acme/sentiment/access".to_owned(),
+    ] {
+        assert_eq!(world.get(SAM, &path).await.status, 200, "{path}");
+    }
+    world.ledger.close().unwrap();
+    let reader = Ledger::read(world.ledger.dir()).unwrap();
+    let history = reader.history(&spanner_ledger::Selection::new()).unwrap();
+    for approval in &history.approvals {
+        assert_eq!((approval.served, approval.callers.len()), (0, 0));
+    }
 }
 
 #[tokio::test]
@@ -699,7 +1367,11 @@ async fn bad_input_is_told_and_changes_nothing() {
     }
     let long = json!({"model": model, "environment": "production", "revision": "v".repeat(70_000)});
     assert_eq!(world.post(NINA, "promotions", long).await.status, 413);
-    for reason in ["r".repeat(3_000), "one\ntwo".to_owned()] {
+    for reason in [
+        "r".repeat(3_000),
+        "one\ntwo".to_owned(),
+        "one\u{2029}two".to_owned(),
+    ] {
         let body = json!({"environment": "production", "reason": reason});
         let answer = world.post(ADA, "models/acme/old/rollback", body).await;
         assert_eq!(

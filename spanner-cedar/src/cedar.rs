@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use smallvec::SmallVec;
-use spanner_core::{Authorize, Environment, IssuerAlias, ModelName, Party, Question, Verdicts};
+use spanner_core::{
+    Authorize, Environment, IssuerAlias, ModelName, Party, Question, Spelling, Verdicts,
+};
 
 use crate::explain::Explanation;
 use crate::index::{Access, Placed};
-use crate::load::{self, LoadError, Program};
-use crate::promotion::{Kept, Promoted, PromotionRule};
+use crate::load::{
+    self, BrokenManifests, LoadError, Problem, Problems, Program, Served, Spellings,
+};
+use crate::promotion::{Kept, Promoted, PromotionRule, VoidGrant};
 use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
@@ -27,6 +31,8 @@ pub struct Cedar {
 pub struct Builder {
     issuers: Vec<IssuerAlias>,
     models: Vec<PathBuf>,
+    broken: BrokenManifests,
+    spellings: Vec<Served>,
 }
 
 /// What is in force.
@@ -45,9 +51,33 @@ pub struct Status {
     pub guardrails: usize,
     /// The digest of the candidate that is tried out beside it, if there is one.
     pub candidate: Option<Arc<str>>,
+    /// What promoted manifests name and the organization does not have any more: it grants
+    /// nothing.
+    pub void: Vec<VoidGrant>,
     /// Why the last reload was not put in force; `None` if it was.
     pub last_error: Option<Arc<LoadError>>,
+    /// What is wrong with manifests in the models' own folders that are not in force as they
+    /// are ([`Builder::broken_manifests`]).
+    pub broken: Vec<Problem>,
 }
+
+/// A model's name that no surface has, with the spelling that it has instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreachableName {
+    /// What is wrong: `no request through the surface … is ever about …`.
+    pub what: String,
+    /// What to write.
+    pub advice: String,
+}
+
+impl fmt::Display for UnreachableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.advice)
+    }
+}
+
+impl std::error::Error for UnreachableName {}
 
 struct Shared {
     builder: Builder,
@@ -62,8 +92,9 @@ impl Cedar {
     /// Reads an access directory: `organization.toml`, `models/**/*.toml`,
     /// `policies/**/*.cedar`. Blocks on the file system.
     ///
-    /// Symbolic links are followed; hidden files, `*.md` and `cases/` are passed over, and
-    /// any other file in `models` or `policies` is a problem.
+    /// Symbolic links are followed within the directory, and one that leads out of it is a
+    /// problem; hidden files, `*.md` and `cases/` are passed over, and any other file in
+    /// `models` or `policies` is a problem.
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
@@ -96,7 +127,7 @@ impl Cedar {
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
-            Some(dir) => load::from_dir(dir, &shared.builder.from(), &shared.kept()),
+            Some(dir) => load::from_dir(dir, &shared.program(), &shared.kept()),
             None => Err(load::no_directory()),
         })
     }
@@ -110,19 +141,22 @@ impl Cedar {
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<(), LoadError> {
         let shared = &*self.shared;
-        shared.change(|| load::from_memory(files, &shared.builder.from(), &shared.kept()))
+        shared.change(|| load::from_memory(files, &shared.program(), &shared.kept()))
     }
 
     /// Puts in force what was promoted, in the place of what the files say, until something
     /// else is kept; also after a reload.
     ///
+    /// What a promoted manifest names and the organization does not have (any more) grants
+    /// nothing: [`Status::void`] lists it, and the log says it. The rest of the manifest is in
+    /// force.
+    ///
     /// # Errors
-    /// [`LoadError`] if a promoted manifest names something that the organization does not
-    /// have (any more); what was in force stays.
+    /// [`LoadError`] if a manifest is another model's; what was in force stays.
     pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
         let shared = &*self.shared;
         let kept = Arc::new(kept);
-        shared.change(|| load::again(&shared.current.load(), &shared.builder.from(), &kept))
+        shared.change(|| load::again(&shared.current.load(), &shared.program(), &kept))
     }
 
     /// What is kept in force.
@@ -138,7 +172,47 @@ impl Cedar {
     pub fn preview(&self, kept: Kept) -> Result<Self, LoadError> {
         let builder = self.shared.builder.clone();
         let current = self.shared.current.load();
-        let access = load::again(&current, &builder.from(), &Arc::new(kept))?;
+        let access = load::again(&current, &self.shared.program(), &Arc::new(kept))?;
+        Ok(builder.with(access, None))
+    }
+
+    /// The access that there would be if this were in force of a model in an environment, or
+    /// nothing of it; as far as it is about this model.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`]; and, where something is to be in force, if it names what the
+    /// organization does not have.
+    pub fn preview_of(
+        &self,
+        model: &ModelName,
+        environment: &Environment,
+        one: Option<Promoted>,
+    ) -> Result<Self, LoadError> {
+        let preview = self.preview_again(model, environment, one)?;
+        let access = preview.current();
+        let here = |void: &&VoidGrant| void.environment == *environment;
+        let mut void = access.void.iter().filter(here).peekable();
+        match void.peek() {
+            None => Ok(preview),
+            Some(_) => Err(LoadError::of(void.map(|void| void.problem.clone()))),
+        }
+    }
+
+    /// The same for what was in force before, which counts as far as the organization still has
+    /// what it names.
+    ///
+    /// # Errors
+    /// As [`Cedar::keep`].
+    pub fn preview_again(
+        &self,
+        model: &ModelName,
+        environment: &Environment,
+        one: Option<Promoted>,
+    ) -> Result<Self, LoadError> {
+        let builder = self.shared.builder.clone();
+        let current = self.shared.current.load();
+        let kept = current.kept.with(model, environment, one);
+        let access = load::about(&current, &builder.from(), model, kept)?;
         Ok(builder.with(access, None))
     }
 
@@ -171,7 +245,9 @@ impl Cedar {
             grants: access.grants.len(),
             guardrails: access.guardrails.iter().count(),
             candidate: self.candidate().map(|candidate| candidate.digest()),
+            void: access.void.clone(),
             last_error: self.shared.last_error.load_full(),
+            broken: access.broken().cloned().collect(),
         }
     }
 
@@ -256,6 +332,23 @@ impl Cedar {
         candidate.as_deref().cloned()
     }
 
+    /// Compares a name that somebody asks about with how the surfaces read it, in one environment
+    /// or in all.
+    ///
+    /// # Errors
+    /// [`UnreachableName`] if no request is ever about it.
+    pub fn check_name(
+        &self,
+        model: &ModelName,
+        environment: Option<&Environment>,
+    ) -> Result<(), UnreachableName> {
+        let served = self.shared.current.load().spellings.known();
+        match load::unreachable(&served, model, environment) {
+            None => Ok(()),
+            Some((what, advice)) => Err(UnreachableName { what, advice }),
+        }
+    }
+
     pub(crate) fn current(&self) -> Arc<Access> {
         self.shared.current.load_full()
     }
@@ -282,7 +375,9 @@ impl Builder {
     /// manifests stand in `models/` of the access alone.
     ///
     /// Everything else in such a folder is passed over, hidden files and links that lead
-    /// nowhere included. A model that has two manifests is a problem that names both files.
+    /// nowhere included. A model's own folder may be a symbolic link to somewhere else; below
+    /// that, links out of the folder are passed over, and an `access.toml` that is one is a
+    /// problem. A model that has two manifests is a problem that names both files.
     ///
     /// # Security
     /// Who can write an `access.toml` there decides who may do what with the model that it
@@ -295,6 +390,28 @@ impl Builder {
         self
     }
 
+    /// What becomes of an `access.toml` in a [models' folder](Self::models_dir) that has a
+    /// problem. Default: with it, nothing is put in force, as with any other problem.
+    ///
+    /// With [`BrokenManifests::KeepLast`] or [`BrokenManifests::Close`] it fails alone, so that
+    /// one team's mistake does not keep a change of the organization or of other teams from
+    /// taking effect; [`Status::broken`] and the log say so. Files of the access directory itself
+    /// are one whole all the same.
+    pub fn broken_manifests(mut self, broken: BrokenManifests) -> Self {
+        self.broken = broken;
+        self
+    }
+
+    /// How a surface that serves an environment reads models' names. A name in a manifest, a
+    /// guardrail or a case that no request is about there is a problem, and so is a guardrail's
+    /// that some surface reads as another one. Default: names are compared as they are written;
+    /// a guard tells its surfaces when it is built
+    /// ([`Authorize::learn_spellings`](spanner_core::Authorize::learn_spellings)).
+    pub fn spelling(mut self, environment: Environment, spelling: Spelling) -> Self {
+        self.spellings.push((environment, spelling));
+        self
+    }
+
     /// See [`Cedar::from_dir`].
     ///
     /// # Errors
@@ -302,6 +419,7 @@ impl Builder {
     pub fn from_dir(self, dir: impl AsRef<Path>) -> Result<Cedar, LoadError> {
         let dir = dir.as_ref();
         let access = load::from_dir(dir, &self.from(), &Arc::default())?;
+        access.tell_broken();
         Ok(self.with(access, Some(dir.to_path_buf())))
     }
 
@@ -321,6 +439,9 @@ impl Builder {
         Program {
             issuers: &self.issuers,
             models: &self.models,
+            broken: self.broken,
+            spellings: Spellings::of(self.spellings.clone()),
+            before: None,
         }
     }
 
@@ -339,6 +460,16 @@ impl Builder {
 }
 
 impl Shared {
+    /// What the program brings, and what is in force by now.
+    fn program(&self) -> Program<'_> {
+        let current = self.current.load_full();
+        Program {
+            spellings: current.spellings.clone(),
+            before: Some(current),
+            ..self.builder.from()
+        }
+    }
+
     fn kept(&self) -> Arc<Kept> {
         Arc::clone(&self.current.load().kept)
     }
@@ -349,7 +480,17 @@ impl Shared {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match load() {
             Ok(access) => {
-                tracing::info!(digest = %access.digest, "another access is in force");
+                let before = Arc::clone(&self.current.load().digest);
+                match access.digest == before {
+                    true => tracing::info!(digest = %access.digest, "the access is as it was"),
+                    false => {
+                        tracing::info!(digest = %access.digest, "another access is in force");
+                        for void in &access.void {
+                            tracing::error!("{void}");
+                        }
+                    }
+                }
+                access.tell_broken();
                 self.current.store(Arc::new(access));
                 self.last_error.store(None);
                 Ok(())
@@ -370,6 +511,40 @@ impl Authorize for Cedar {
         match &*self.shared.candidate.load() {
             None => verdicts,
             Some(other) => verdicts.beside(other.shared.current.load().authorize(questions)),
+        }
+    }
+
+    fn learn_spellings(
+        &self,
+        environment: &Environment,
+        spellings: &[Spelling],
+    ) -> Result<(), Vec<String>> {
+        let _one = self.shared.changing.lock();
+        let access = self.current();
+        let served = access.spellings.with(environment, spellings);
+        if served.len() == access.spellings.known().len() {
+            return Ok(());
+        }
+        let mut problems = Problems::default();
+        access.mentions.check(&served, &mut problems);
+        match problems.is_empty() {
+            true => {
+                access.spellings.set(served);
+                Ok(())
+            }
+            false => {
+                let found = problems.into_found();
+                Err(found.iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+impl Access {
+    /// Says which own manifests are not in force as they are.
+    fn tell_broken(&self) {
+        for problem in self.broken() {
+            tracing::error!(%problem, "a model's own manifest is not in force as it is");
         }
     }
 }

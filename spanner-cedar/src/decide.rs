@@ -7,7 +7,8 @@
 //!    Together this is exactly Cedar's answer over all policies: allow if one permits and none
 //!    forbids. Where Cedar is not asked and few policies decide, no memory is taken from the
 //!    heap.
-//! 3. Cedar skips a policy that fails. Here it refuses.
+//! 3. Cedar skips a policy that fails. Here it refuses. To whoever is granted nothing, one that
+//!    names models shows no more than one that forbids: a hidden model is like an unknown one.
 //! 4. Where the credential does not list all groups, a permit that mentions a group the
 //!    party is not known to be in does not count, and a forbid that does refuses.
 //! 5. Guardrails in shadow mode are asked as well and change nothing.
@@ -176,12 +177,14 @@ impl<'a> Asked<'a> {
         let open = |guardrail: &&&Guardrail| permitted || !guardrail.names_models;
         let forbid = findings.forbids.iter().filter(open).min_by_key(|g| &g.id);
         let uncertain = findings.uncertain.iter().find(open);
-        if !findings.errors.is_empty() || (forbid.is_none() && uncertain.is_some()) {
+        let failed = findings.errors.iter().any(|error| open(&error));
+        if failed || (forbid.is_none() && uncertain.is_some()) {
             return Self::failed(findings);
         }
         if let Some(forbid) = forbid {
             let mut verdict = Verdict::deny(VerdictReason::Forbidden);
             verdict.policies = sorted(findings.forbid_ids());
+            verdict.errors = findings.error_ids();
             verdict.advice.reason.clone_from(&forbid.advice.reason);
             verdict.advice.text.clone_from(&forbid.advice.text);
             if permitted && findings.a_credential_helps() {
@@ -195,6 +198,7 @@ impl<'a> Asked<'a> {
         }
         let mut verdict = Verdict::deny(VerdictReason::NoGrant);
         verdict.policies = sorted(findings.forbid_ids());
+        verdict.errors = findings.error_ids();
         verdict.advice = self.advice();
         verdict
     }
@@ -351,6 +355,11 @@ impl Findings<'_> {
     pub(crate) fn permit_ids(&self) -> impl Iterator<Item = &Arc<str>> {
         let grants = self.grants.iter().map(|grant| &grant.id);
         grants.chain(self.permits.iter().map(|guardrail| &guardrail.id))
+    }
+
+    /// Those that could not be evaluated, told of or not.
+    fn error_ids(&self) -> PolicyIds {
+        sorted(self.errors.iter().map(|guardrail| &guardrail.id))
     }
 
     pub(crate) fn forbid_ids(&self) -> impl Iterator<Item = &Arc<str>> {

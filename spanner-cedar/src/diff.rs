@@ -21,6 +21,7 @@ use spanner_core::{
     Principal, Question, Resource, SubjectId, Timestamp,
 };
 
+use crate::alike;
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
 use crate::index::Access;
@@ -158,7 +159,8 @@ impl Change {
             ..
         } = self;
         let entry = ChangeEntry::new(holder.as_str(), gains.clone(), loses.clone());
-        write!(f, "{} {place} {}", self.environment, entry.only(self.kind))
+        let entry = entry.only(self.kind).to_string();
+        write!(f, "{} {place} {}", self.environment, alike::marked(&entry))
     }
 }
 

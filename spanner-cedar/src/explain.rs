@@ -8,6 +8,7 @@ use spanner_core::{
     Action, CallerKind, Effect, Environment, Question, StepUp, Verdict, VerdictReason,
 };
 
+use crate::alike;
 use crate::guardrail::Guardrail;
 use crate::index::Access;
 use crate::load::{listed, quoted, suggestion};
@@ -371,7 +372,7 @@ impl fmt::Display for Explanation {
         };
         f.write_str(answer)?;
         for policy in &self.policies {
-            write!(f, "\n  by {}", policy.id)?;
+            write!(f, "\n  by {}", alike::marked(&policy.id))?;
             if let Some(reason) = &policy.reason {
                 write!(f, ": {reason}")?;
             }
@@ -383,7 +384,8 @@ impl fmt::Display for Explanation {
         for remedy in &self.remedies {
             write!(f, "\n  the role {} would allow it", remedy.role)?;
             if !remedy.holders.is_empty() {
-                write!(f, "; held by {}", remedy.holders.join(", "))?;
+                let holders = remedy.holders.join(", ");
+                write!(f, "; held by {}", alike::marked(&holders))?;
             }
         }
         for shadow in &self.verdict.shadows {
@@ -393,7 +395,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  {note}")?;
         }
         if let (Some(owner), Effect::Deny) = (&self.owner, self.verdict.effect) {
-            write!(f, "\n  ask {owner}")?;
+            write!(f, "\n  ask {}", alike::marked(owner))?;
         }
         Ok(())
     }

@@ -104,12 +104,14 @@ impl Guardrail {
 
     /// Whether it decides as another one does; what it says to whoever is refused may differ.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        let text = |guardrail: &Self| {
-            let policy = guardrail.policy.policies().next()?.to_pst().ok()?;
-            let bare = policy.body().clone().with_annotations(BTreeMap::new());
-            Some(format!("{bare:?}"))
-        };
-        (self.effect, self.mode) == (other.effect, other.mode) && text(self) == text(other)
+        (self.effect, self.mode) == (other.effect, other.mode) && self.body() == other.body()
+    }
+
+    /// What decides, apart from what it says to whoever is refused.
+    pub(crate) fn body(&self) -> Option<String> {
+        let policy = self.policy.policies().next()?.to_pst().ok()?;
+        let bare = policy.body().clone().with_annotations(BTreeMap::new());
+        Some(format!("{bare:?}"))
     }
 
     /// The principals and the models that it names.

@@ -22,9 +22,9 @@ use spanner_core::{
 };
 
 use crate::guardrail::Guardrail;
-use crate::load::{Documents, Holder, RawGrant};
+use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
 use crate::names::{KINDS, Map, NameId, Names, Standing};
-use crate::promotion::{Kept, PromotionRule};
+use crate::promotion::{Kept, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
 
@@ -35,10 +35,16 @@ pub(crate) struct Access {
     pub(crate) digest: Arc<str>,
     /// The files it was made of.
     pub(crate) documents: Arc<Documents>,
+    /// The names in them.
+    pub(crate) mentions: Mentions,
+    /// How surfaces read names.
+    pub(crate) spellings: Spellings,
     /// What promotions keep in force, where the organization has a rule for them.
     pub(crate) kept: Arc<Kept>,
     /// The promotion under which a model is served, where promotions rule.
     pub(crate) served: HashMap<Environment, HashMap<ModelName, RecordId>>,
+    /// What promoted manifests say and the organization does not have any more.
+    pub(crate) void: Vec<VoidGrant>,
     /// What the manifests in the files say, in force or not.
     pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
@@ -192,6 +198,17 @@ impl Grants {
                     })
                 })
             })
+    }
+
+    /// The grants on this model by its own manifest, in no particular order.
+    pub(crate) fn given<'g>(
+        &'g self,
+        environment: &Environment,
+        model: &ModelName,
+    ) -> impl Iterator<Item = (&'g Holder, &'g Grant)> {
+        let ground = self.by_environment.get(environment);
+        let own = ground.and_then(|ground| ground.models.get(model));
+        own.into_iter().flat_map(|holders| self.each(holders))
     }
 
     /// The grants that name this party or a group or role of it, on this model or on all.
@@ -394,6 +411,12 @@ impl Access {
         let claim = self.claims.get(model)?;
         let document = self.documents.manifests.get(claim.document)?;
         Some(&document.text)
+    }
+
+    /// What is wrong with own manifests that are not in force as they are.
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &Problem> {
+        let manifests = self.documents.manifests.iter();
+        manifests.flat_map(|document| &document.fault)
     }
 
     /// Whether only promoted manifests count in an environment.

@@ -29,10 +29,15 @@
 //!    forbid that depends on groups which the credential does not list.
 //! 5. A directory is put in force whole or not at all. Every problem is told at once, with
 //!    file, line, column and what to do ([`LoadError`]); on [`Cedar::reload`] the last good
-//!    access stays.
+//!    access stays. Manifests in the models' own folders can fail alone
+//!    ([`Builder::broken_manifests`]).
 //! 6. Whoever `[promotion.X]` lists among its `approvers` holds the role `approver` in `X` on
 //!    every model.
-//! 7. The answer is exactly plain Cedar's over all grants (as links of templates) and
+//! 7. A name means what the surfaces of the guards read ([`Builder::spelling`]). One that no
+//!    request is about is a problem that names the spelling that is.
+//! 8. No two groups look alike, and no text has a character that is not seen. Reviews and
+//!    explanations write the code points of what could be taken for another name.
+//! 9. The answer is exactly plain Cedar's over all grants (as links of templates) and
 //!    guardrails, but what is looked at for one question does not grow with the models.
 //!
 //! ```
@@ -101,6 +106,7 @@
 //! Who can write the directory decides who may do what. An [`Explanation`] names models,
 //! owners and holders: it is for those who run the service, not for callers.
 
+mod alike;
 pub mod cases;
 mod cedar;
 mod decide;
@@ -118,15 +124,16 @@ mod review;
 mod role;
 mod schema;
 pub mod schemas;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 pub use cases::Cases;
-pub use cedar::{Builder, Cedar, Status};
+pub use cedar::{Builder, Cedar, Status, UnreachableName};
 pub use diff::{Change, Difference, RuleChange};
 pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
-pub use load::{LoadError, Problem};
-pub use promotion::{Existing, Kept, Promoted, PromotionRule};
+pub use load::{BrokenManifests, LoadError, Problem};
+pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};

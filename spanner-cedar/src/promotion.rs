@@ -7,7 +7,7 @@ use std::sync::Arc;
 use spanner_core::promotion::History;
 use spanner_core::{Environment, ModelName, Party, RecordId};
 
-use crate::load::Holder;
+use crate::load::{Holder, Problem};
 
 /// The rule of one `[promotion.<environment>]` table. Decisions do not read it; whoever keeps
 /// promotions does ([`Kept`]).
@@ -34,7 +34,12 @@ pub struct PromotionRule {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Existing {
-    /// They stay in force, as adopted. The default.
+    /// They stay in force, as adopted: the record says that nobody approved them. The default.
+    ///
+    /// # Security
+    /// A ledger that is new, or that was lost, has nothing promoted: what the files say by then is
+    /// adopted. Where several replicas have a ledger each, or where losing it must not put files in
+    /// force that nobody approved, take [`Refuse`](Self::Refuse).
     #[default]
     Adopt,
     /// They are not in force there until they are promoted.
@@ -110,11 +115,13 @@ impl Kept {
     pub fn of(history: &History, environments: BTreeSet<Environment>) -> Self {
         let mut promoted: Vec<Promoted> = history
             .in_force()
-            .map(|promotion| Promoted {
-                promotion: promotion.id(),
-                model: promotion.candidate().model.clone(),
-                environment: promotion.plan().into.clone(),
-                manifest: Arc::clone(promotion.manifest()),
+            .filter_map(|promotion| {
+                Some(Promoted {
+                    promotion: promotion.id(),
+                    model: promotion.candidate().model.clone(),
+                    environment: promotion.plan().into.clone(),
+                    manifest: Arc::clone(promotion.manifest()?),
+                })
             })
             .collect();
         promoted.sort_by(|a, b| (&a.environment, &a.model).cmp(&(&b.environment, &b.model)));
@@ -139,6 +146,37 @@ impl Kept {
             environments: self.environments.clone(),
             promoted: others.chain(one).collect(),
         }
+    }
+}
+
+/// Something in a promoted manifest that the organization does not have any more: a group that
+/// left the directory, a role that is no longer defined. It grants nothing; the rest of the
+/// manifest is in force. `Display` says where it stands and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VoidGrant {
+    /// The promotion.
+    pub promotion: RecordId,
+    /// The model.
+    pub model: ModelName,
+    /// Where the manifest is in force.
+    pub environment: Environment,
+    /// What is wrong with it now.
+    pub problem: Problem,
+}
+
+impl fmt::Display for VoidGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            model,
+            environment,
+            problem,
+            ..
+        } = self;
+        write!(
+            f,
+            "{model} as promoted into {environment} names what is gone, which grants nothing: {problem}, or propose the manifest anew"
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
-use crate::guardrail::Mode;
+use crate::guardrail::{Mode, Site};
 use crate::index::{Access, Given};
 use crate::load::Holder;
 
@@ -87,6 +87,22 @@ pub struct Guarding {
     pub shadow: bool,
     /// Its `@reason`.
     pub reason: Option<String>,
+    /// Where its scope lets it apply.
+    #[serde(skip)]
+    site: Site,
+    /// The models that it names.
+    #[serde(skip)]
+    models: Vec<ModelName>,
+}
+
+impl Guarding {
+    /// Whether it can apply to a model in an environment, as far as its scope and the models that
+    /// it names tell.
+    #[must_use]
+    pub fn applies_to(&self, model: &ModelName, environment: &Environment) -> bool {
+        self.site.takes(environment, Some(model))
+            && (self.models.is_empty() || self.models.contains(model))
+    }
 }
 
 impl Access {
@@ -112,6 +128,8 @@ impl Access {
                 },
                 shadow: guardrail.mode == Mode::Shadow,
                 reason: guardrail.advice.reason.clone(),
+                site: guardrail.site.clone(),
+                models: guardrail.named(self.schema).1,
             })
             .collect();
         guardrails.sort_by(|a, b| a.policy.cmp(&b.policy));

@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::caller::{Caller, Party};
 use crate::few::Few;
 use crate::name::Environment;
+use crate::spelling::Spelling;
 use crate::target::Resource;
 use crate::{RecordId, Timestamp};
 
@@ -330,11 +331,34 @@ impl Verdicts {
 pub trait Authorize: Send + Sync + 'static {
     /// Answers every question, in order.
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts;
+
+    /// Learns how the surfaces of a guard read names, and compares the names that its policies
+    /// mention. A guard calls this once, when it is built; it may block. Default: any name goes.
+    ///
+    /// # Errors
+    /// One sentence for each name that no request is about, or that a surface reads as another
+    /// one, so that a policy about it would not hold. The guard is not built then.
+    fn learn_spellings(
+        &self,
+        environment: &Environment,
+        spellings: &[Spelling],
+    ) -> Result<(), Vec<String>> {
+        let _ = (environment, spellings);
+        Ok(())
+    }
 }
 
 impl<T: Authorize + ?Sized> Authorize for Arc<T> {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
         (**self).authorize(questions)
+    }
+
+    fn learn_spellings(
+        &self,
+        environment: &Environment,
+        spellings: &[Spelling],
+    ) -> Result<(), Vec<String>> {
+        (**self).learn_spellings(environment, spellings)
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::name::{GroupName, IssuerAlias, SubjectId};
+use crate::refusal::{Obstacle, Refusal, TokenFault};
 
 /// What kind of party a principal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -183,6 +184,8 @@ pub struct Credential {
     pub expires_at: Option<Timestamp>,
     /// How old it may become; `None` is however old.
     pub max_age: Option<Duration>,
+    /// How long after its expiry it is still accepted, since clocks differ.
+    pub clock_skew: Duration,
     /// Where it stands in its permitted age.
     pub freshness: Freshness,
 }
@@ -199,7 +202,38 @@ impl Credential {
             issued_at: None,
             expires_at: None,
             max_age: None,
+            clock_skew: Duration::ZERO,
             freshness: Freshness::Fresh,
+        }
+    }
+
+    /// Whether its times still allow its use.
+    ///
+    /// # Errors
+    /// [`TokenFault::Expired`] past its expiry, [`TokenFault::Lifetime`] past its permitted
+    /// age; the caller may be told which.
+    pub fn check(&self, now: Timestamp) -> Result<(), Refusal> {
+        let genuine = |fault, time| Err(Obstacle::Genuine { fault, time }.into());
+        let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
+        if over(later(self.expires_at, self.clock_skew)) {
+            return genuine(TokenFault::Expired, self.expires_at);
+        }
+        match self.max_age {
+            Some(limit) if self.age(now) > limit => genuine(TokenFault::Lifetime, None),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// When something that this credential began must be over if it may outlive it by so
+    /// much. Never before the credential itself stops being accepted.
+    #[must_use]
+    pub fn ends(&self, outlive: Duration) -> Option<Timestamp> {
+        let expired = later(self.expires_at, outlive.max(self.clock_skew));
+        let too_old = self.max_age.and_then(|age| later(self.issued_at, age));
+        let too_old = later(too_old, outlive);
+        match (expired, too_old) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
         }
     }
 
@@ -210,6 +244,11 @@ impl Credential {
             .and_then(|issued| Duration::try_from(now.duration_since(issued)).ok())
             .unwrap_or(Duration::ZERO)
     }
+}
+
+/// A time so much later; none if that is past the end of time.
+fn later(time: Option<Timestamp>, by: Duration) -> Option<Timestamp> {
+    time?.checked_add(by).ok()
 }
 
 impl fmt::Debug for Credential {

@@ -30,11 +30,13 @@ mod questions;
 pub mod record;
 mod refusal;
 mod sink;
+mod spelling;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
+mod vouch;
 
 pub use access::{
     Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,
@@ -52,11 +54,14 @@ pub use host::Host;
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
-    Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Status, TokenFault,
-    UnknownRoute,
+    Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Share, Status,
+    TokenFault, UnknownRoute,
 };
+
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
+pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
+pub use vouch::{Vouch, Vouched};
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;

@@ -98,13 +98,15 @@ name! {
     /// `ft:base:org::id`.
     ///
     /// ASCII letters, digits and `- . _ : @ + = / ~`, at most 256 bytes, no empty, `.` or
-    /// `..` part between slashes. Names are compared byte for byte; letters of other
+    /// `..` part between slashes. One slash may stand in front: servers call a model that they
+    /// read from `/models/x` by that path. Names are compared byte for byte; letters of other
     /// scripts are refused, since two of them can look alike.
     ModelName, "model name", 256, |text| {
         refuse_characters("model name", text, |c| {
             c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '@' | '+' | '=' | '/' | '~')
         })?;
-        if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let inner = text.strip_prefix('/').unwrap_or(text);
+        if inner.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(NameError::Segment { what: "model name" });
         }
         Ok(())
@@ -206,6 +208,8 @@ mod tests {
             "ft:gpt-4o:org::id",
             "model@2026-01-01",
             "arn:aws:bedrock:us-east-1:123:provisioned-model/abc",
+            "/models/llama",
+            "~/models/llama",
         ] {
             assert_eq!(
                 ModelName::new(text).map(|n| n.to_string()),
@@ -222,7 +226,13 @@ mod tests {
             "a b",
             "a/../b",
             "a//b",
-            "/a",
+            "/",
+            "//a",
+            "/a/",
+            "./a",
+            "/../a",
+            "C:\\models\\a",
+            "a[0]",
             "a/",
             ".",
             "a\u{0}",
@@ -239,6 +249,23 @@ mod tests {
         }
         assert!(ModelName::new(&"a".repeat(257)).is_err());
         assert!(ModelName::new(&"a".repeat(256)).is_ok());
+    }
+
+    #[test]
+    fn tells_what_is_wrong_with_a_name_and_where() {
+        for (text, expected) in [
+            ("C:\\m", "a model name must not contain '\\\\' (at byte 2)"),
+            ("my model", "a model name must not contain ' ' (at byte 2)"),
+            ("m[1]", "a model name must not contain '[' (at byte 1)"),
+            (
+                "a/../b",
+                "a model name must not have an empty, `.` or `..` part between its slashes",
+            ),
+            ("", "a model name must not be empty"),
+        ] {
+            let error = ModelName::new(text).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

@@ -61,7 +61,8 @@ pub struct Decision {
     pub route: Option<String>,
     /// Allowed or refused.
     pub effect: Effect,
-    /// Why, in one stable code: `granted`, or the code of the refusal.
+    /// Why, in one stable code: `granted`; `admitted`, where the route is open to every caller
+    /// whom the guard knows, and nothing was decided; or the code of the refusal.
     pub reason: String,
     /// For a refusal: whose failure it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -237,6 +238,11 @@ pub struct Outcome {
     /// that of a refusal stands in its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// Why it was not done, or was broken off, though it was allowed: a stable code. Of a refusal
+    /// within a conversation it is the refusal's; Spanner's own API says so of steps that nobody
+    /// may take as things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What the API calls the failure that its answer reports, in one word of its own
     /// (`overloaded_error`, `throttlingException`); never its message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,6 +288,7 @@ impl Outcome {
             search_units: None,
             served: None,
             fault: None,
+            reason: None,
             error_type: None,
         }
     }
@@ -337,7 +344,8 @@ pub enum Finish {
     ModelFailed,
     /// The model's server did not answer in time.
     TimedOut,
-    /// The guard broke it off: a message of the stream was refused.
+    /// The guard broke it off: a message of the stream was refused, or the credential or the
+    /// permission ended while it lasted.
     Refused,
     /// Something panicked.
     Panicked,

@@ -3,7 +3,8 @@
 //! 1. The auditor learns [`Refusal::code`]: one of a few dozen stable words, with the data
 //!    of the variant in the record.
 //! 2. The caller learns a [`Notice`]: whose fault it is ([`Fault`]), a status, a message
-//!    and advice. Every rejected token gets the same one, so that a forger learns nothing.
+//!    and advice. Every token that is not proved genuine gets the same one, so that a forger
+//!    learns nothing. The holder of a genuine one is told what it says.
 //!
 //! Each is one exhaustive `match`, below.
 
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
 use crate::access::{Advice, StepUp, VerdictReason};
 use crate::caller::Principal;
-use crate::name::Environment;
+use crate::name::{Environment, NameError};
 use crate::target::{Pair, Resource};
 
 /// Whose failure an answer reports, in one stable word. Replies carry it as
@@ -84,6 +86,8 @@ pub enum Status {
     UnsupportedMedia,
     /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that nobody here decodes.
     Unimplemented,
+    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: whoever calls has its share under way.
+    TooMany,
     /// 503; gRPC 14 `UNAVAILABLE`.
     Unavailable,
 }
@@ -99,6 +103,7 @@ impl Status {
             Self::RequestTimeout => 408,
             Self::TooLarge => 413,
             Self::UnsupportedMedia | Self::Unimplemented => 415,
+            Self::TooMany => 429,
             Self::Unavailable => 503,
         }
     }
@@ -110,7 +115,7 @@ impl Status {
             Self::BadRequest | Self::UnsupportedMedia => 3,
             Self::RequestTimeout => 4,
             Self::Forbidden => 7,
-            Self::TooLarge => 8,
+            Self::TooLarge | Self::TooMany => 8,
             Self::Unimplemented => 12,
             Self::Unavailable => 14,
             Self::BadCredentials | Self::Unauthorized => 16,
@@ -130,6 +135,14 @@ pub enum Obstacle {
     UnsupportedScheme,
     /// A token that is not accepted, for a reason that only the auditor learns.
     Token(TokenFault),
+    /// A token whose signature was verified, or that its issuer knows, and that is not
+    /// accepted for what it says; its holder is told.
+    Genuine {
+        /// Why.
+        fault: TokenFault,
+        /// The time in it that it is refused for.
+        time: Option<Timestamp>,
+    },
     /// A verified caller that no rule of its issuer classifies.
     Unclassified,
 }
@@ -238,11 +251,18 @@ pub enum RequestFault {
     DuplicateMember,
     /// Two places name different models.
     SelectorConflict,
-    /// The model's name is no name.
+    /// What stands where the model's name must be is no name: it is no text, say.
     Model,
+    /// The name of the model or of its revision is no name.
+    Name(NameError),
     /// The model's name has a character that no model's name has here, for instance one that
     /// only looks like a letter of it: no such model is known.
-    UnknownName,
+    UnknownName {
+        /// The character.
+        character: char,
+        /// Its byte offset.
+        at: usize,
+    },
     /// The gRPC path is not the one of a method: not `/package.Service/Method`, or in other
     /// letters.
     Rpc,
@@ -301,10 +321,86 @@ pub struct Denial {
     pub advice: Advice,
 }
 
+/// A part of the service that nobody may hold more of. Who has used up a share is refused
+/// at once, so that others are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Share {
+    /// The requests that one caller may have under way.
+    Caller,
+    /// The bytes of bodies that one caller may have waiting for a decision.
+    CallerBytes,
+    /// The bytes of bodies of all callers that wait for a decision.
+    Bytes,
+    /// The requests that one connection may have under way for which nobody is asked who
+    /// calls.
+    Connection,
+    /// The requests of all callers that wait for a decision.
+    Requests,
+    /// The requests that an upstream is given of those for which nobody is asked who calls.
+    Public,
+    /// The requests that one caller may have at an upstream while others wait there.
+    Upstream,
+}
+
+impl Share {
+    /// The stable code, as records carry it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Caller => "share.caller",
+            Self::CallerBytes => "share.caller_bytes",
+            Self::Bytes => "share.bytes",
+            Self::Connection => "share.connection",
+            Self::Requests => "share.requests",
+            Self::Public => "share.public",
+            Self::Upstream => "share.upstream",
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Caller => "as many requests of yours are under way as one caller may have",
+            Self::CallerBytes => {
+                "as many bytes of your requests wait to be read as one caller may have"
+            }
+            Self::Bytes => "as many bytes of requests wait to be read as the service holds",
+            Self::Connection => {
+                "this connection has as many requests without a caller under way as one may have"
+            }
+            Self::Requests => "as many requests wait for a decision as the service holds",
+            Self::Public => {
+                "as many requests without a caller are under way as the model's server is given"
+            }
+            Self::Upstream => {
+                "your requests have their share of the model's server, and the rest is kept for other callers"
+            }
+        }
+    }
+
+    /// 429 where whoever calls holds the share, 503 where all callers hold it together.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Caller | Self::CallerBytes | Self::Connection | Self::Upstream => Status::TooMany,
+            Self::Bytes | Self::Requests | Self::Public => Status::Unavailable,
+        }
+    }
+
+    /// What to do about it, in one sentence.
+    pub const ADVICE: &'static str = "let some of them end, and try again";
+    /// When to try again, in seconds: most requests are shorter than that.
+    pub const RETRY_AFTER: u64 = 1;
+}
+
 /// What the guard could not do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {
+    /// Take one more of what nobody may hold more of.
+    Share(Share),
     /// Get the issuer's keys.
     Keys {
         /// When to try again, if that is known.
@@ -399,7 +495,7 @@ impl Refusal {
                 Obstacle::Missing => "auth.missing",
                 Obstacle::Malformed => "auth.malformed",
                 Obstacle::UnsupportedScheme => "auth.unsupported_scheme",
-                Obstacle::Token(fault) => fault.code(),
+                Obstacle::Token(fault) | Obstacle::Genuine { fault, .. } => fault.code(),
                 Obstacle::Unclassified => "auth.unclassified",
             },
             Self::Request(fault) => match fault {
@@ -408,8 +504,8 @@ impl Refusal {
                 RequestFault::Json => "request.bad_json",
                 RequestFault::DuplicateMember => "request.duplicate_member",
                 RequestFault::SelectorConflict => "request.selector_conflict",
-                RequestFault::Model => "request.bad_model",
-                RequestFault::UnknownName => "authz.no_permit",
+                RequestFault::Model | RequestFault::Name(_) => "request.bad_model",
+                RequestFault::UnknownName { .. } => "authz.no_permit",
                 RequestFault::Rpc => "route.unmapped",
                 RequestFault::NoModel => "request.no_model",
                 RequestFault::Opaque => "request.opaque",
@@ -437,6 +533,7 @@ impl Refusal {
                 VerdictReason::NotApplicable => "authz.request_invalid",
             },
             Self::Unavailable(outage) => match outage {
+                Outage::Share(share) => share.code(),
                 Outage::Keys { .. } => "keys.unavailable",
                 Outage::Introspection { .. } => "introspection.unavailable",
                 Outage::Proofs => "proofs.unavailable",
@@ -518,9 +615,19 @@ impl Obstacle {
                 Status::Unauthorized,
                 "invalid_token",
                 "the access token is not accepted: it is malformed, expired, revoked, or meant for another service",
-                "get a fresh token for this service; if that does not help, give the operator the `spanner-decision` of this reply",
+                "get a fresh token for this service; if that does not help, ask the operator, who finds the reason in the record",
                 Some("invalid_token"),
             ),
+            Self::Genuine { fault, time } => {
+                let (message, advice) = fault.told(time);
+                notice(
+                    Status::Unauthorized,
+                    "invalid_token",
+                    &message,
+                    advice,
+                    Some("invalid_token"),
+                )
+            }
             Self::Unclassified => Notice {
                 status: Status::Forbidden,
                 challenge: None,
@@ -536,10 +643,67 @@ impl Obstacle {
     }
 }
 
+impl TokenFault {
+    /// What the holder of a genuine token is told: what it says, and what to do.
+    fn told(self, time: Option<Timestamp>) -> (String, &'static str) {
+        const FRESH: &str = "get a fresh token";
+        const OTHER: &str = "get a token for this service, in the way that its operator names";
+        let at = |before: &str, after: &str| match time {
+            Some(time) => format!("{before} {time}{after}"),
+            None => before.trim_end_matches(" at").to_owned() + after,
+        };
+        match self {
+            Self::Expired => (at("the access token expired at", ""), FRESH),
+            Self::NotYetValid => (
+                at("the access token is not valid yet: it begins at", ""),
+                "wait until then, or correct the clock of whoever issued it",
+            ),
+            Self::IssuedInFuture => (
+                at("the access token says that it was issued at", ", which is in the future here"),
+                "correct the clock of whoever issued it",
+            ),
+            Self::Lifetime => (
+                "the access token is older, or made to live longer, than is accepted here".into(),
+                FRESH,
+            ),
+            Self::Audience => ("the access token is meant for another audience".into(), OTHER),
+            Self::AuthorizedParty => (
+                "the access token was issued to a client that is not accepted here".into(),
+                OTHER,
+            ),
+            Self::Type => (
+                "the token is of another type than an access token".into(),
+                "send the access token, not the ID token or another",
+            ),
+            Self::Revoked => ("the access token was revoked".into(), FRESH),
+            Self::GroupsOverage => (
+                "the access token does not list all groups".into(),
+                "ask the operator how tokens of your provider can list them",
+            ),
+            Self::DelegationNotAllowed | Self::DelegationDepth | Self::DelegationCycle => (
+                "the access token says that somebody acts for its subject in a way that is not accepted here".into(),
+                "get a token without that delegation, or ask the operator",
+            ),
+            Self::ProofRequired => (
+                "the access token is bound to a key or certificate of its holder, and that was not proved".into(),
+                "send the proof with it, by `DPoP` or the client's certificate",
+            ),
+            Self::ProofInvalid | Self::ProofReplayed => (
+                "the proof of possession beside the access token is not accepted".into(),
+                "make a proof of its own for each request, with the key of the token",
+            ),
+            _ => (
+                "the access token is genuine, and what it says is not accepted here".into(),
+                "ask the operator, who finds the reason in the record",
+            ),
+        }
+    }
+}
+
 impl RequestFault {
     const fn fault(&self) -> Fault {
         match self {
-            Self::UnknownName => Fault::Permission,
+            Self::UnknownName { .. } => Fault::Permission,
             Self::Rpc => Fault::UnknownRoute,
             _ => Fault::AmbiguousRequest,
         }
@@ -564,8 +728,8 @@ impl RequestFault {
             ),
             Self::DuplicateMember => (
                 Status::BadRequest,
-                "a member of the JSON body stands twice".into(),
-                "send each member once",
+                "a member of the JSON body stands twice, or in other letters (`Model` for `model`) that some servers read as well".into(),
+                "send each member once, as the API spells it",
             ),
             Self::SelectorConflict => (
                 Status::BadRequest,
@@ -577,9 +741,17 @@ impl RequestFault {
                 "the model's name is not a name".into(),
                 "send it as a non-empty string of letters, digits and `-._:@+=/~`",
             ),
-            Self::UnknownName => (
+            Self::Name(error) => (
+                Status::BadRequest,
+                format!("the model's name is not a name: {error}"),
+                "send letters, digits and `-._:@+=/~`; a server that calls its model otherwise can be told another name",
+            ),
+            Self::UnknownName { character, at } => (
                 Status::Forbidden,
-                "no model of this name may be used here".into(),
+                format!(
+                    "no model of this name may be used here: it has {} (at byte {at})",
+                    shown(*character)
+                ),
                 "write the model's name in ASCII: letters, digits and `-._:@+=/~`",
             ),
             Self::Rpc => (
@@ -625,7 +797,7 @@ impl RequestFault {
             Self::TooLarge { limit } => (
                 Status::TooLarge,
                 format!("the body exceeds the {limit} bytes that are read to find the model"),
-                "send a smaller body",
+                "name the model before what is large, or send a smaller body",
             ),
             Self::Message => (
                 Status::BadRequest,
@@ -673,6 +845,11 @@ impl RequestFault {
             retry_after: None,
         }
     }
+}
+
+/// A character by its code point: by its looks it could be another one.
+fn shown(character: char) -> String {
+    format!("U+{:04X}", u32::from(character))
 }
 
 impl Denial {
@@ -758,7 +935,13 @@ impl Denial {
 
 impl Outage {
     fn notice(&self) -> Notice {
+        let mut status = Status::Unavailable;
+        let mut advice = "try again; it is neither the model nor your permissions";
         let (message, retry_after) = match self {
+            Self::Share(share) => {
+                (status, advice) = (share.status(), Share::ADVICE);
+                (share.sentence(), Share::RETRY_AFTER)
+            }
             Self::Keys { retry_after } => (
                 "the identity provider's keys cannot be had, so nobody can be identified",
                 retry_after.map_or(Refusal::RETRY_AFTER, |wait| wait.as_secs().clamp(1, 30)),
@@ -780,11 +963,11 @@ impl Outage {
             Self::Abandoned => ("the request could not be finished", Refusal::RETRY_AFTER),
         };
         Notice {
-            status: Status::Unavailable,
+            status,
             fault: Fault::GuardUnavailable,
             code: "guard_unavailable",
             message: message.into(),
-            advice: "try again; it is neither the model nor your permissions".into(),
+            advice: advice.into(),
             challenge: None,
             retry_after: Some(retry_after),
         }

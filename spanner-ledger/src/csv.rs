@@ -41,7 +41,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
             _ => "deny".to_owned(),
         },
         decision.reason.clone(),
-        pair.and_then(served_under)
+        pair.and_then(|pair| served_under(decision, pair))
             .map_or_else(String::new, |it| it.to_string()),
         outcome.map_or_else(String::new, |it| it.class.as_str().to_owned()),
         number(outcome.and_then(|it| it.status).map(u64::from)),

@@ -31,6 +31,20 @@ pub enum ReadError {
         /// The first entry that is damaged.
         sequence: u64,
     },
+    /// A segment does not bear the name of its first entry.
+    #[error(
+        "segment `{segment}` holds the entries from {holds} on: it was renamed or copied, and is to be called `{name}`"
+    )]
+    Misnamed {
+        /// The file.
+        segment: String,
+        /// The entry that its name says it begins with.
+        sequence: u64,
+        /// The entry that it begins with.
+        holds: u64,
+        /// The name that it should have.
+        name: String,
+    },
     /// Entries are missing: a segment was removed or cut.
     #[error("entries {from} to {to} are missing before segment `{segment}`")]
     Missing {
@@ -128,6 +142,7 @@ impl ReadError {
     pub(crate) const fn first_bad(&self) -> Option<u64> {
         match self {
             Self::Corrupt { sequence, .. }
+            | Self::Misnamed { sequence, .. }
             | Self::Tampered { sequence }
             | Self::Missing { from: sequence, .. }
             | Self::Cut {
@@ -163,7 +178,7 @@ pub enum OpenError {
     /// The ledger is not what it was. It is not opened, so that nothing is written after a
     /// loss and nobody takes the rest for the whole.
     #[error(
-        "the ledger in `{}` is damaged ({source}); restore it from a copy, or keep it for the auditor and begin a new one in another directory",
+        "the ledger in `{}` is damaged ({source}); restore it from a copy, acknowledge the loss, or keep it for the auditor and begin a new one in another directory",
         .dir.display()
     )]
     Damaged {

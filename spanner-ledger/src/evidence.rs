@@ -39,7 +39,7 @@ pub(crate) mod tiles;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub(crate) use follower::{Expected, Follower, Leaves, leaf};
+pub(crate) use follower::{Expected, Follower, Leaves, empty_leaf, leaf};
 #[cfg(feature = "http")]
 pub use http::CheckpointHttp;
 pub(crate) use keeper::Keeper;
@@ -48,7 +48,7 @@ pub use notes::Checkpoints;
 pub(crate) use opened::{Evidence, KeyFault, key as key_of, key_in, keys_in, newest};
 pub(crate) use progress::{Progress, SharedProgress};
 pub use proof::{Consistency, Inclusion, Proof, ProofError};
-pub use sink::{CheckpointFile, CheckpointSink, CheckpointStdout};
+pub use sink::{CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout};
 pub(crate) use tree::Tree;
 
 use std::io;
@@ -91,6 +91,7 @@ pub(crate) fn read(files: &dyn Files, name: &str, most: u64) -> io::Result<Optio
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const KEY: &str = "key";
 pub(crate) const VKEY: &str = "vkey";
+pub(crate) const TILES: &str = "tile";
 /// What is read of a checkpoint or a file of keys: a checkpoint with a dozen of witnesses'
 /// signatures takes two kilobytes.
 pub(crate) const MAX_NOTE_BYTES: u64 = 64 * 1024;

@@ -23,6 +23,14 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         ".".to_owned()
     }
 
+    /// Whether the directory is still the one that is written.
+    ///
+    /// # Errors
+    /// What became of it.
+    fn inspect(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The names in it.
     fn names(&self) -> io::Result<Vec<String>>;
 

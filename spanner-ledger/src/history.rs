@@ -5,21 +5,22 @@
 //! 2. What is told is what the entries say. Whether they can have followed each other is
 //!    asked of [`spanner_core::promotion::History`], and what cannot is told as a doubt.
 //! 3. A request names the promotion under which its model was served, so that each promotion
-//!    says who was served under it. Whoever took a step of a promotion was not served.
+//!    says who was served under it. Whoever took a step of a promotion, or looked at one, was not
+//!    served.
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step};
+use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step, TermsEntry};
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_core::{Effect, RecordId, Timestamp};
+use spanner_core::{RecordId, Timestamp};
 
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
-use crate::select::{Selection, acting, served_under, signatories};
+use crate::select::{Selection, acting, promotions_of, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
 /// that it is about.
@@ -126,6 +127,9 @@ pub struct Signed {
     pub by: Option<String>,
     /// Why, where a reason was given.
     pub reason: Option<String>,
+    /// Whether it did not wait for approvals that it would have taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
 }
 
 impl ApprovalStanding {
@@ -148,6 +152,20 @@ impl Approval {
     pub fn by<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a str> {
         let steps = self.steps.iter().filter(move |signed| signed.step == step);
         steps.filter_map(|signed| signed.by.as_deref())
+    }
+
+    /// The approvals that count, in order: those since the last time that they became void.
+    pub fn valid(&self) -> impl Iterator<Item = &Signed> {
+        let voided = self.steps.iter().rposition(|step| step.step == "voided");
+        let since = self.steps.iter().skip(voided.map_or(0, |at| at + 1));
+        since.filter(|step| step.step == "approved")
+    }
+
+    /// Takes over how many approvals it needs by now.
+    fn asks(&mut self, terms: Option<&TermsEntry>) {
+        if let Some(terms) = terms {
+            self.needed = terms.approvals;
+        }
     }
 }
 
@@ -268,6 +286,16 @@ impl Telling {
             step: taken.step.as_str().to_owned(),
             by: who.clone(),
             reason: reason(&taken.step).map(str::to_owned),
+            emergency: matches!(
+                taken.step,
+                Step::Promoted {
+                    emergency: Some(_),
+                    ..
+                } | Step::RolledBack {
+                    emergency: true,
+                    ..
+                }
+            ),
         });
         let (model, environment) = (&kept.approval.model, &kept.approval.environment);
         let place = (model.clone(), environment.clone());
@@ -347,15 +375,11 @@ impl Telling {
 
     /// Counts a request for the promotions under which its models were served.
     fn served(&mut self, decision: &Decision) {
-        if decision.effect != Effect::Allow
-            || !self.selection.takes_whenever(decision)
-            || self.selection.is_over(decision.time)
-        {
+        if !self.selection.takes_whenever(decision) || self.selection.is_over(decision.time) {
             return;
         }
         let is_meant = self.selection.takes_time(decision.time);
-        let mut counted: Vec<RecordId> = Vec::new();
-        for promotion in decision.target.iter().filter_map(served_under) {
+        for promotion in promotions_of(decision) {
             let Some(kept) = self.approvals.get_mut(&promotion) else {
                 continue;
             };
@@ -363,10 +387,9 @@ impl Telling {
                 model, environment, ..
             } = &kept.approval;
             let is_place = self.selection.takes_place(model, environment);
-            if !is_place || counted.contains(&promotion) {
+            if !is_place {
                 continue;
             }
-            counted.push(promotion);
             kept.is_meant_whenever = true;
             if !is_meant {
                 continue;
@@ -403,17 +426,26 @@ impl Kept {
         let approval = &mut self.approval;
         match step {
             Step::Adopted { .. } => approval.standing = ApprovalStanding::InForce,
-            Step::Proposed { difference, .. } => approval.difference.clone_from(difference),
-            Step::Approved { .. } => {}
+            Step::Proposed {
+                difference, terms, ..
+            } => {
+                approval.difference = difference.to_vec();
+                approval.asks(terms.as_ref());
+            }
+            Step::Approved { terms, .. } | Step::Voided { terms, .. } => {
+                approval.asks(terms.as_ref());
+            }
             Step::Rejected { .. } => approval.standing = ApprovalStanding::Rejected,
             Step::Withdrawn => approval.standing = ApprovalStanding::Withdrawn,
             Step::Promoted {
                 emergency,
                 difference,
+                terms,
             } => {
                 approval.standing = ApprovalStanding::InForce;
                 approval.emergency.clone_from(emergency);
-                approval.difference.clone_from(difference);
+                approval.difference = difference.to_vec();
+                approval.asks(terms.as_ref());
             }
             Step::RolledBack { .. } => approval.standing = ApprovalStanding::RolledBack,
             // A step of a newer version changes nothing that is known here.
@@ -469,7 +501,9 @@ fn begin(taken: &Taken) -> Option<Approval> {
 
 fn reason(step: &Step) -> Option<&str> {
     match step {
-        Step::Rejected { reason } | Step::RolledBack { reason, .. } => Some(reason),
+        Step::Rejected { reason }
+        | Step::Voided { reason, .. }
+        | Step::RolledBack { reason, .. } => Some(reason),
         Step::Promoted { emergency, .. } => emergency.as_deref(),
         _ => None,
     }

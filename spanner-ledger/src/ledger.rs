@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
-    Checkpoint, CheckpointSink, Evidence, Keeper, KeyFault, Progress, SharedProgress, SigningKey,
-    key_in, key_of, keys_in, newest,
+    Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress,
+    SharedProgress, SigningKey, key_in, key_of, keys_in, newest,
 };
 use crate::files::Files;
 use crate::files::disk::Disk;
@@ -29,6 +29,7 @@ use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Opened, Recovery, recover};
 use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
+use crate::seen::Seen;
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -77,7 +78,7 @@ pub enum Durability {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     durability: Durability,
     segment_bytes: u64,
     queue: usize,
@@ -87,6 +88,7 @@ pub struct Builder {
     origin: Option<String>,
     key: Option<SigningKey>,
     sinks: Vec<Box<dyn CheckpointSink>>,
+    pub(crate) note: Option<CheckpointNote>,
     pub(crate) keeping: Keeping,
     pub(crate) pace: Pace,
     pub(crate) wall: fn() -> Timestamp,
@@ -98,6 +100,8 @@ struct Shared {
     progress: SharedProgress,
     pruner: Pruner,
     recovery: Recovery,
+    /// The segments that were there when they were looked at last.
+    seen: Mutex<Seen>,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -135,6 +139,7 @@ impl Ledger {
             origin: None,
             key: None,
             sinks: Vec::new(),
+            note: None,
             keeping: Keeping::default(),
             pace: Pace::default(),
             wall: Timestamp::now,
@@ -179,6 +184,22 @@ impl Ledger {
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.shared.recovery
+    }
+
+    /// Looks whether the files are still there: the directory, and every segment that was there
+    /// when this was asked before, as long as it was. Reads names and sizes only. Entries go on
+    /// being stored if a segment is gone, but the ledger is no longer whole, and will not be
+    /// opened again ([`Builder::acknowledge`]); so a service should say that something is wrong.
+    ///
+    /// # Errors
+    /// [`ReadError`] with the first that is missing or cut.
+    pub fn inspect(&self) -> Result<(), ReadError> {
+        let files = lock(&self.shared.pruner.files).clone();
+        let Some(files) = files else {
+            // It is closed, and whatever happens to the files is not its business any more.
+            return Ok(());
+        };
+        lock(&self.shared.seen).look(&*files, self.written())
     }
 
     /// Whether the disk is full: then nothing is allowed, and refusals and events live off a
@@ -324,6 +345,18 @@ impl Builder {
         self
     }
 
+    /// Keeps the newest checkpoint in a file outside the directory as well, usually the one that
+    /// [`CheckpointNote::beside`] names, and holds the ledger against it when it is opened: a
+    /// ledger that lost its end or was set back to an older copy is not opened then, even if its
+    /// own checkpoint and tiles are gone. A note of another ledger, as one that was begun anew in
+    /// the same place finds it, keeps a ledger with entries of its own from being opened if those
+    /// cannot be compared with anything else; otherwise it is logged and recorded. A note that
+    /// cannot be read or written is logged, and the ledger is opened all the same. Default: none.
+    pub fn note(mut self, path: impl AsRef<Path>) -> Self {
+        self.note = Some(CheckpointNote::new(path));
+        self
+    }
+
     /// Lets segments go by themselves whose entries are all older than this; see
     /// [`Ledger::prune`]. Looked at once an hour, and a segment is ended after an eighth of
     /// that time. What a [shipment](crate::ship) has not delivered stays until it is. Default:
@@ -369,6 +402,7 @@ impl Builder {
         }
         let evidence = self.evidence(Arc::clone(&beside))?;
         let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
+        self.compare(&evidence, found.next)?;
         let size = SegmentSize {
             bytes: self.segment_bytes,
             age: self.keeping.segment_age(),
@@ -379,6 +413,8 @@ impl Builder {
             is_key_new: evidence.is_key_new,
             time: (self.wall)(),
             file_system: doubt.map(|doubt| doubt.name),
+            is_uncompared: !evidence.is_compared(),
+            strangers: strangers(&evidence),
         };
         let recovery = found
             .close(&mut log, &opened)
@@ -395,6 +431,7 @@ impl Builder {
             Clock::new(self.wall),
         );
         let keeper = self.keeper(evidence, &progress);
+        let seen = Seen::of(&*beside).unwrap_or_default();
         let pruner = Pruner {
             dir: self.dir.clone(),
             queue: Arc::clone(&queue),
@@ -419,13 +456,14 @@ impl Builder {
                 progress,
                 pruner,
                 recovery,
+                seen: Mutex::new(seen),
                 threads: Mutex::new(Some(threads)),
             }),
         })
     }
 
-    fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
-        let key = key_of(&*files, self.key.take(), self.origin.as_deref());
+    pub(crate) fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
+        let key = key_of(&*files, self.key.clone(), self.origin.as_deref());
         let key = key.map_err(|fault| self.no_key(fault))?;
         let damaged = |fault| self.not_recovered(Failure::Read(fault));
         let mut evidence = Evidence::open(files, key).map_err(damaged)?;
@@ -442,11 +480,61 @@ impl Builder {
                 })?;
             }
         }
+        if let Some(note) = &self.note {
+            match note.notes() {
+                Ok(notes) => evidence.expect_notes(notes),
+                Err(fault) => tracing::warn!(
+                    %fault, ?note,
+                    "the note of the ledger's newest checkpoint cannot be read; the ledger is not compared with it"
+                ),
+            }
+        }
         Ok(evidence)
     }
 
+    /// Says what could not be compared with anything, and does not open what was put in another
+    /// ledger's place.
+    fn compare(&self, evidence: &Evidence, entries: u64) -> Result<(), OpenError> {
+        let others = strangers(evidence);
+        if entries == 0 {
+            if let Some(note) = self.note.as_ref().filter(|_| !others.is_empty()) {
+                let others = others.join(", ");
+                tracing::warn!(
+                    ?note,
+                    others,
+                    "a new ledger begins where another one was: nothing of what that recorded, promotions included, counts here"
+                );
+            }
+            return Ok(());
+        }
+        if evidence.is_compared() {
+            return Ok(());
+        }
+        if !others.is_empty() {
+            let problem = format!(
+                "it is missing, and the note outside the directory is of another ledger ({}): these {entries} entries were put in its place, or their key and checkpoint were removed",
+                others.join(", "),
+            );
+            return Err(OpenError::Damaged {
+                dir: self.dir.clone(),
+                source: ReadError::Evidence {
+                    name: "checkpoint".to_owned(),
+                    problem,
+                },
+            });
+        }
+        tracing::warn!(
+            dir = %self.dir.display(), entries,
+            "the ledger has entries and no checkpoint, in its directory or elsewhere: whether more of them stood here cannot be told, and the record says so"
+        );
+        Ok(())
+    }
+
     fn keeper(&mut self, evidence: Evidence, progress: &SharedProgress) -> Keeper {
-        let sinks = std::mem::take(&mut self.sinks);
+        let mut sinks = std::mem::take(&mut self.sinks);
+        if let Some(note) = self.note.take() {
+            sinks.push(Box::new(note));
+        }
         let pace = self.pace.checkpoint;
         Keeper::new(evidence, Arc::clone(progress), sinks, pace)
     }
@@ -496,10 +584,12 @@ impl Builder {
         }
     }
 
-    fn not_recovered(&self, failure: Failure) -> OpenError {
+    pub(crate) fn not_recovered(&self, failure: Failure) -> OpenError {
         match failure {
-            Failure::Write(source) | Failure::Read(ReadError::Io { source, .. }) => {
-                self.failed(source)
+            Failure::Write(source) => self.failed(source),
+            Failure::Read(ReadError::Io { name, source }) => {
+                let what = format!("`{name}`: {source}");
+                self.failed(io::Error::new(source.kind(), what))
             }
             Failure::Read(source) => OpenError::Damaged {
                 dir: self.dir.clone(),
@@ -518,12 +608,26 @@ impl Builder {
         }
     }
 
-    fn failed(&self, source: io::Error) -> OpenError {
+    pub(crate) fn failed(&self, source: io::Error) -> OpenError {
         OpenError::Io {
             dir: self.dir.clone(),
             source,
         }
     }
+}
+
+/// What ledgers with other keys are called that left a note.
+fn strangers(evidence: &Evidence) -> Vec<String> {
+    let name = |note: &String| {
+        let mut lines = note.lines();
+        let (origin, size) = (lines.next().unwrap_or_default(), lines.next());
+        format!(
+            "`{}` with {} entries",
+            origin.escape_debug(),
+            size.unwrap_or("?").escape_debug()
+        )
+    };
+    evidence.strangers.iter().map(name).collect()
 }
 
 impl AuditSink for Ledger {

@@ -39,12 +39,14 @@
 //! # On disk
 //! A directory (0700) of files (0600): segments `00000000000000000000.seg`, named for their
 //! first entry; `<end>.kept`, what survived of those that were pruned; `checkpoint`, `vkey`,
-//! `key`; the folder `tile`; `lock`; `reserve`. A segment holds JSON objects, each framed with
+//! `key`; the folder `tile`; `lock`; `reserve`; `lost`, where a loss was acknowledged
+//! ([`Builder::acknowledge`]). The directory itself is locked while it is written. A segment holds JSON objects, each framed with
 //! a checksum; [`Reader::json_lines`] gives them out as lines. `checkpoint` and `tile` are a
 //! log of the C2SP specifications [tlog-tiles](https://c2sp.org/tlog-tiles) and
 //! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the
 //! JSON of an entry, byte for byte.
 
+mod acknowledge;
 mod clock;
 mod csv;
 mod entry;
@@ -56,6 +58,7 @@ mod head;
 mod history;
 mod ledger;
 mod log;
+mod lost;
 mod notes;
 mod priority;
 mod queue;
@@ -65,6 +68,7 @@ mod retention;
 mod rotation;
 mod rows;
 mod scan;
+mod seen;
 mod select;
 pub mod ship;
 mod summary;
@@ -79,17 +83,19 @@ mod web;
 mod words;
 mod writer;
 
+pub use acknowledge::{AcknowledgeError, Acknowledgment};
 pub use csv::csv;
 pub use entry::{Counts, Entry, Event, Gap};
 pub use error::{CloseError, OpenError, ReadError};
 #[cfg(feature = "http")]
 pub use evidence::CheckpointHttp;
 pub use evidence::{
-    Checkpoint, CheckpointError, CheckpointFile, CheckpointSink, CheckpointStdout, Checkpoints,
-    Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
+    Checkpoint, CheckpointError, CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout,
+    Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
 pub use ledger::{Builder, Durability, Ledger};
+pub use lost::Missing;
 pub use notes::Notes;
 pub use reader::{Entries, Exported, Numbered, Reader, Row};
 pub use recovery::Recovery;

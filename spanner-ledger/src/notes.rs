@@ -6,6 +6,7 @@ use spanner_core::record::{Decision, PrincipalEntry};
 
 use crate::entry::{Entry, Event};
 use crate::history::taken;
+use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
 use crate::table::plain;
 use crate::words::MAX_LINE;
@@ -19,6 +20,9 @@ pub struct Notes {
     /// Entries that are left out: a newer version wrote them, and this one does not understand
     /// them.
     pub not_understood: u64,
+    /// Entries that are not there: what was acknowledged to be lost, and for
+    /// [`Reader::partial`](crate::Reader::partial) whatever else is missing or damaged.
+    pub missing: Vec<Missing>,
     /// Why nothing can be selected, in a sentence each: a name that occurs nowhere in the
     /// ledger, whatever the time, or a span that ends before it begins.
     pub unmet: Vec<String>,
@@ -32,6 +36,7 @@ impl Notes {
         if self.pruned > 0 {
             sentences.push(format!("requests before entry {} were pruned", self.pruned));
         }
+        sentences.extend(self.missing.iter().map(ToString::to_string));
         if self.not_understood > 0 {
             let (what, them) = match self.not_understood {
                 1 => ("1 entry of a newer version is".to_owned(), "it"),
@@ -40,6 +45,12 @@ impl Notes {
             sentences.push(format!("{what} left out: read {them} with that version"));
         }
         sentences
+    }
+
+    /// Whether something is not there that nobody has acknowledged to be lost.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.missing.iter().any(|missing| !missing.acknowledged)
     }
 
     /// For when nothing is selected: that it is so and, if that is known, why. No name in it can
@@ -161,6 +172,7 @@ impl Noting {
         Notes {
             pruned: self.pruned,
             not_understood: self.not_understood,
+            missing: Vec::new(),
             unmet: never.chain(backwards).collect(),
         }
     }

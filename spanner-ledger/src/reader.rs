@@ -14,6 +14,7 @@ use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
+use crate::lost::Missing;
 use crate::notes::{Notes, Noting};
 use crate::scan::Walk;
 use crate::select::Selection;
@@ -25,6 +26,7 @@ use crate::visible::visible_json;
 #[derive(Debug, Clone)]
 pub struct Reader {
     files: Arc<dyn Files>,
+    partial: bool,
 }
 
 /// An entry and its place in the ledger.
@@ -83,8 +85,32 @@ impl Reader {
         Ok(reader)
     }
 
+    /// A reader of what is left of the ledger in a directory: it goes on past segments that are
+    /// missing or damaged. What it did not find is in the [`Notes`] of each reading, up to the
+    /// end of what the checkpoint in the directory covers. Verifying is as strict as ever.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the directory or a file in it cannot be read.
+    pub fn partial(dir: impl AsRef<Path>) -> Result<Self, ReadError> {
+        let mut reader = Self::of(Arc::new(Disk::reading(dir.as_ref())));
+        reader.partial = true;
+        reader.walk()?;
+        Ok(reader)
+    }
+
     pub(crate) fn of(files: Arc<dyn Files>) -> Self {
-        Self { files }
+        Self {
+            files,
+            partial: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn partial_of(files: Arc<dyn Files>) -> Self {
+        Self {
+            files,
+            partial: true,
+        }
     }
 
     /// All entries, in order.
@@ -92,10 +118,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn entries(&self) -> Result<Entries, ReadError> {
-        Ok(Entries {
-            walk: Some(self.walk()?),
-            only: b"",
-        })
+        self.entries_of(b"")
     }
 
     /// Every request, in order, each with what became of it. Keeps them all in memory; see
@@ -123,10 +146,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn events(&self) -> Result<Entries, ReadError> {
-        Ok(Entries {
-            walk: Some(self.walk()?),
-            only: EVENT,
-        })
+        self.entries_of(EVENT)
     }
 
     /// Writes all entries as JSON lines, each as it is stored, with its `sequence` first.
@@ -174,6 +194,7 @@ impl Reader {
             true => None,
             false => Some(Part::of(self, selection)?),
         };
+        let signed = self.signed();
         let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
         let mut noting = Noting::new(selection, walk.pruned());
         while let Some(stored) = walk.step()? {
@@ -194,7 +215,8 @@ impl Reader {
             lines += 1;
         }
         out.flush().map_err(export)?;
-        let notes = noting.notes();
+        let mut notes = noting.notes();
+        notes.missing = walk.missing_of(signed);
         Ok(Exported { lines, notes })
     }
 
@@ -222,28 +244,49 @@ impl Reader {
 
     /// All entries that this version understands.
     pub(crate) fn known(&self, selection: &Selection) -> Result<Known, ReadError> {
-        let walk = self.walk()?;
-        let noting = Noting::new(selection, walk.pruned());
-        Ok(Known {
-            entries: Entries {
-                walk: Some(walk),
-                only: b"",
-            },
-            noting,
-        })
+        let entries = self.entries_of(b"")?;
+        let pruned = entries.walk.as_ref().map_or(0, Walk::pruned);
+        let noting = Noting::new(selection, pruned);
+        Ok(Known { entries, noting })
     }
 
     /// The outcomes from an entry on, with a few from before it.
     pub(crate) fn outcomes(&self, from: u64) -> Result<Entries, ReadError> {
-        let walk = Walk::from(Arc::clone(&self.files), from)?;
+        let files = Arc::clone(&self.files);
+        let walk = match self.partial {
+            true => Walk::partial_from(files, from)?,
+            false => Walk::from(files, from)?,
+        };
         Ok(Entries {
             walk: Some(walk),
             only: OUTCOME,
+            signed: 0,
+            missing: Vec::new(),
         })
     }
 
+    fn entries_of(&self, only: &'static [u8]) -> Result<Entries, ReadError> {
+        // Before the entries, of which there may be more in a moment.
+        let signed = self.signed();
+        Ok(Entries {
+            walk: Some(self.walk()?),
+            only,
+            signed,
+            missing: Vec::new(),
+        })
+    }
+
+    /// How many entries there must be, for whoever wants to know what is not there.
+    fn signed(&self) -> u64 {
+        let checkpoint = self.partial.then(|| self.checkpoint().ok().flatten());
+        checkpoint.flatten().map_or(0, |it| it.size())
+    }
+
     fn walk(&self) -> Result<Walk, ReadError> {
-        Walk::new(&self.files)
+        match self.partial {
+            true => Walk::partial(&self.files),
+            false => Walk::new(&self.files),
+        }
     }
 }
 
@@ -300,6 +343,18 @@ pub struct Entries {
     walk: Option<Walk>,
     /// How the entries begin that are not passed over.
     only: &'static [u8],
+    /// How many entries are signed.
+    signed: u64,
+    missing: Vec<Missing>,
+}
+
+impl Entries {
+    /// What is not there, once they have ended: what was acknowledged to be lost, and for
+    /// [`Reader::partial`] whatever else is missing or damaged.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
 }
 
 /// How every event begins, since its `kind` is written first.
@@ -329,6 +384,7 @@ impl Iterator for Entries {
                 })
             }
             Ok(None) => {
+                self.missing = walk.missing_of(self.signed);
                 self.walk = None;
                 None
             }
@@ -350,7 +406,9 @@ pub(crate) struct Known {
 impl Known {
     /// What there is to say of all that was read so far.
     pub(crate) fn notes(&self) -> Notes {
-        self.noting.notes()
+        let mut notes = self.noting.notes();
+        notes.missing = self.entries.missing().to_vec();
+        notes
     }
 }
 

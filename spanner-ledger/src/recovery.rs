@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use spanner_core::RecordId;
 use spanner_core::record::Outcome;
 
+use crate::acknowledge::spans;
 use crate::clock::behind;
 use crate::entry::Entry;
 use crate::error::ReadError;
@@ -18,6 +19,7 @@ use crate::evidence::Evidence;
 use crate::files::Files;
 use crate::head::Head;
 use crate::log::Log;
+use crate::lost::undeclared;
 use crate::retention::sweep;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
@@ -32,6 +34,10 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Decisions without an outcome, which were given the outcome `unknown`.
     pub closed: u64,
+    /// Entries that were there without anything to hold them against: no checkpoint in the
+    /// directory, no note and no sink that kept one. Whether more stood there cannot be told. 0
+    /// for a ledger that was compared, or is new.
+    pub uncompared: u64,
 }
 
 /// What `ledger.opened` says beside what was found.
@@ -43,6 +49,10 @@ pub(crate) struct Opened {
     pub(crate) time: Timestamp,
     /// The file system's name, if that is one to be doubted.
     pub(crate) file_system: Option<&'static str>,
+    /// Whether there was nothing signed to hold the entries against.
+    pub(crate) is_uncompared: bool,
+    /// Of which ledgers there are notes where this one keeps its own.
+    pub(crate) strangers: Vec<String>,
 }
 
 /// Why a directory could not be recovered.
@@ -83,11 +93,16 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
         let mut found = Found::default();
         let mut walk = Walk::new(files)?;
         let mut opening = evidence.opening(&walk)?;
-        let mut last = None;
+        let (mut last, mut declared) = (None, Vec::new());
         while let Some(stored) = walk.step()? {
             opening.take(&stored)?;
             found.note(&stored);
+            declared.extend(spans(&stored.payload));
             last = Some(stored);
+        }
+        // The file `lost` alone would be an easy way to make entries go.
+        if let Some(fault) = undeclared(walk.gaps(), &declared) {
+            return Err(fault.into());
         }
         found.last = last.and_then(|stored| stored.time());
         found.next = walk.next();
@@ -140,6 +155,12 @@ impl Opened {
             if self.is_key_new {
                 body.insert("new_key".to_owned(), true.into());
             }
+            if recovery.uncompared > 0 {
+                body.insert(UNCOMPARED.to_owned(), recovery.uncompared.into());
+            }
+            if !self.strangers.is_empty() {
+                body.insert("notes_of_others".to_owned(), self.strangers.clone().into());
+            }
         }
         body
     }
@@ -162,6 +183,7 @@ impl Found {
             next: self.next,
             torn_bytes: self.torn_bytes,
             closed: open.len() as u64,
+            uncompared: if opened.is_uncompared { self.next } else { 0 },
         };
         append(log, [Entry::event("ledger.opened", opened.body(recovery))])?;
         Ok(recovery)
@@ -188,5 +210,7 @@ fn append(log: &mut Log, entries: impl IntoIterator<Item = Entry>) -> io::Result
     log.append(&payloads)
 }
 
+/// The member of `ledger.opened` that says how many entries could not be compared.
+pub(crate) const UNCOMPARED: &str = "uncompared";
 /// Outcomes written at once on reopening; bounds memory.
 const CLOSED_AT_ONCE: usize = 1024;

@@ -9,6 +9,9 @@
 //! 4. A last segment without a valid header was never begun.
 //! 5. Where entries were pruned, those that are kept come first, each at its own sequence;
 //!    segments below that are on their way out and do not count.
+//! 6. Entries whose loss was acknowledged ([`crate::lost`]) are passed over, and so is whatever
+//!    is missing or damaged where a reader asks for the rest ([`Walk::partial`]). What was passed
+//!    over is remembered ([`Walk::gaps`]).
 //!
 //! # Caveats
 //! Damage to the entries of the very last sync looks like a torn tail, because nothing after
@@ -23,6 +26,7 @@ use spanner_core::Timestamp;
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::frame::{Frame, HEADER_BYTES, Header, frame_length};
+use crate::lost::{Lost, Missing};
 use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 
 /// One entry, validated.
@@ -81,6 +85,12 @@ pub(crate) struct Walk {
     tail: Option<Tail>,
     unborn: Option<u64>,
     listed: bool,
+    lost: Lost,
+    /// Whether to go on past what is missing or damaged.
+    partial: bool,
+    gaps: Vec<Missing>,
+    /// Where segments end that have something else behind their last entry.
+    untidy: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -93,9 +103,20 @@ struct Current {
 
 impl Walk {
     pub(crate) fn new(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
+        Self::begun(files, false)
+    }
+
+    /// Over all entries that can be read, past what is missing or damaged.
+    pub(crate) fn partial(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
+        Self::begun(files, true)
+    }
+
+    fn begun(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
+        let lost = Lost::read(&**files)?;
         let mut tries = 0..MAX_LISTINGS;
         loop {
-            let mut walk = Self::at(Arc::clone(files), 0);
+            let mut walk = Self::at(Arc::clone(files), 0, lost.clone());
+            walk.partial = partial;
             let begun = walk.begin();
             // Segments may be pruned between being listed and being opened.
             match begun {
@@ -114,12 +135,34 @@ impl Walk {
             0 => self.advance(),
             end => {
                 let header = Header::decode(&self.kept_header(end)?);
-                let header = header.filter(|header| header.first == end);
-                let header = header.ok_or_else(|| kept_corrupt(end, 0, 0))?;
-                self.kept = Some(Current::open_kept(&*self.files, header)?);
-                Ok(())
+                match header.filter(|header| header.first == end) {
+                    Some(header) => {
+                        self.kept = Some(Current::open_kept(&*self.files, header)?);
+                        Ok(())
+                    }
+                    None => {
+                        self.pass(end, kept_corrupt(end, 0, 0))?;
+                        self.advance()
+                    }
+                }
             }
         }
+    }
+
+    /// Goes on at a later entry where the loss of those before it was acknowledged, or does not
+    /// matter to whoever reads; otherwise that is a fault.
+    fn pass(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
+        let from = self.next;
+        let acknowledged = self.lost.covers(from, to);
+        let is_whole = !matches!(fault, ReadError::Io { .. });
+        if to < from || !is_whole || !(acknowledged || self.partial) {
+            return Err(fault);
+        }
+        if from < to {
+            self.gaps.extend(self.lost.missing(from, to));
+        }
+        self.next = to;
+        Ok(())
     }
 
     fn kept_header(&self, end: u64) -> Result<Vec<u8>, ReadError> {
@@ -130,19 +173,30 @@ impl Walk {
 
     /// From the beginning of the segment that holds an entry, or will.
     pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+        Self::begun_from(files, sequence, false)
+    }
+
+    /// The same, past what is missing or damaged.
+    pub(crate) fn partial_from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+        Self::begun_from(files, sequence, true)
+    }
+
+    fn begun_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
         let names = names(&*files)?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         if pruned.is_some_and(|pruned| sequence < pruned) {
-            return Self::new(&files);
+            return Self::begun(&files, partial);
         }
         let firsts = names.iter().filter_map(|name| parse_name(name));
         let first = firsts.filter(|first| *first <= sequence).max();
-        let mut walk = Self::at(files, first.unwrap_or(sequence));
+        let lost = Lost::read(&*files)?;
+        let mut walk = Self::at(files, first.unwrap_or(sequence), lost);
+        walk.partial = partial;
         walk.refresh()?;
         Ok(walk)
     }
 
-    const fn at(files: Arc<dyn Files>, next: u64) -> Self {
+    const fn at(files: Arc<dyn Files>, next: u64, lost: Lost) -> Self {
         Self {
             files,
             ahead: Vec::new(),
@@ -153,6 +207,10 @@ impl Walk {
             next,
             tail: None,
             unborn: None,
+            lost,
+            partial: false,
+            gaps: Vec::new(),
+            untidy: Vec::new(),
         }
     }
 
@@ -198,10 +256,14 @@ impl Walk {
         self.ahead = Vec::with_capacity(firsts.len());
         self.unborn = None;
         for (index, first) in firsts.into_iter().enumerate() {
-            match read_header(&*self.files, first)? {
-                Some(header) => self.ahead.push(header),
-                None if index == 0 => self.unborn = Some(first),
-                None => return Err(corrupt(first, 0, first)),
+            match read_header(&*self.files, first) {
+                Ok(Some(header)) => self.ahead.push(header),
+                Ok(None) if index == 0 => self.unborn = Some(first),
+                Err(fault @ ReadError::Io { .. }) => return Err(fault),
+                // What it held is missed where the next one begins.
+                _ if self.partial => {}
+                Ok(None) => return Err(corrupt(first, 0, first)),
+                Err(fault) => return Err(fault),
             }
         }
         Ok(())
@@ -211,12 +273,15 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
         loop {
             if let Some(kept) = &mut self.kept {
-                if let Some(stored) = kept.read_kept(self.next)? {
-                    self.next = stored.sequence + 1;
-                    return Ok(Some(stored));
+                match kept.read_kept(self.next) {
+                    Ok(Some(stored)) => {
+                        self.next = stored.sequence + 1;
+                        return Ok(Some(stored));
+                    }
+                    Ok(None) => self.next = self.pruned,
+                    Err(fault) => self.pass(self.pruned, fault)?,
                 }
                 self.kept = None;
-                self.next = self.pruned;
                 self.advance()?;
             }
             let limit = self.ahead.last().map(|header| header.first);
@@ -253,6 +318,38 @@ impl Walk {
         self.pruned
     }
 
+    /// What was passed over: in order, and complete once [`Walk::step`] has said that this is
+    /// the end.
+    pub(crate) fn gaps(&self) -> &[Missing] {
+        &self.gaps
+    }
+
+    /// What was passed over, and what is missing behind the end of entries of which so many were
+    /// signed.
+    pub(crate) fn missing_of(&self, signed: u64) -> Vec<Missing> {
+        let mut missing = self.gaps.clone();
+        if self.next < signed {
+            let behind = missing.pop_if(|last| !last.acknowledged && last.to + 1 == self.next);
+            missing.push(Missing {
+                from: behind.map_or(self.next, |last| last.from),
+                to: signed - 1,
+                acknowledged: false,
+            });
+        }
+        missing
+    }
+
+    /// Where segments end that have something else behind their last entry, which a partial walk
+    /// does not mind.
+    pub(crate) fn untidy(&self) -> &[u64] {
+        &self.untidy
+    }
+
+    /// Whether an entry's loss was acknowledged.
+    pub(crate) fn is_lost(&self, sequence: u64) -> bool {
+        self.lost.covers(sequence, sequence + 1)
+    }
+
     /// A last segment that was created and never begun.
     pub(crate) const fn unborn(&self) -> Option<u64> {
         self.unborn
@@ -260,26 +357,43 @@ impl Walk {
 
     fn advance(&mut self) -> Result<(), ReadError> {
         self.current = None;
-        let Some(header) = self.ahead.pop() else {
+        while let Some(header) = self.ahead.pop() {
+            let first = header.first;
+            if first < self.next && self.partial {
+                // Two segments say that they hold it; the first one is read.
+                continue;
+            }
+            if first != self.next {
+                self.pass(first, missing(self.next, first))?;
+            }
+            self.current = Some(Current::open(&*self.files, header)?);
             return Ok(());
-        };
-        if header.first != self.next {
-            return Err(missing(self.next, header.first));
         }
-        self.current = Some(Current::open(&*self.files, header)?);
         Ok(())
     }
 
     /// A segment has given all its entries; nothing else may stand in it.
     fn check_rest(&mut self) -> Result<(), ReadError> {
-        let forgiven = self.ahead.last().is_some_and(|header| header.after_fault);
+        let forgiven = self.ahead.last().is_some_and(|header| header.after_fault)
+            || self.lost.covers(self.next, self.next);
         let Some(current) = &mut self.current else {
             return Ok(());
         };
-        if forgiven || current.rest(&*self.files, self.next)?.is_zero() {
+        if forgiven {
             return Ok(());
         }
-        Err(corrupt(current.header.first, current.at, self.next))
+        let fault = match current.rest(&*self.files, self.next) {
+            Ok(rest) if rest.is_zero() => return Ok(()),
+            Ok(_) => corrupt(current.header.first, current.at, self.next),
+            Err(fault) => fault,
+        };
+        match (self.partial, fault) {
+            (true, ReadError::Corrupt { .. }) => {
+                self.untidy.push(self.next);
+                Ok(())
+            }
+            (_, fault) => Err(fault),
+        }
     }
 
     /// The next frame does not validate. Returns whether to go on.
@@ -288,30 +402,46 @@ impl Walk {
             return Ok(false);
         };
         if let Some(successor) = self.ahead.last() {
+            let first = successor.first;
             if successor.after_fault && self.next >= successor.durable {
-                self.next = successor.first;
-                self.advance()?;
-                return Ok(true);
-            }
-            return Err(if current.rest(&*self.files, self.next)?.is_zero() {
-                missing(self.next, successor.first)
+                self.next = first;
             } else {
-                corrupt(current.header.first, current.at, self.next)
-            });
+                let fault = match current.rest(&*self.files, self.next) {
+                    Ok(rest) if rest.is_zero() => missing(self.next, first),
+                    Ok(_) => corrupt(current.header.first, current.at, self.next),
+                    Err(fault) => fault,
+                };
+                self.pass(first, fault)?;
+            }
+            self.advance()?;
+            return Ok(true);
         }
         // Whoever writes may have gone on since; so look again before judging.
+        let mut damaged = corrupt(current.header.first, current.at, self.next);
         for _ in 0..2 {
             current.reopen(&*self.files)?;
             if current.frame(self.next)?.is_some() {
                 return Ok(true);
             }
-            let rest = current.rest(&*self.files, self.next)?;
-            if !rest.testified {
-                self.tail = Some(current.tail(rest));
-                return Ok(false);
+            match current.rest(&*self.files, self.next) {
+                Ok(rest) if !rest.testified => {
+                    self.tail = Some(current.tail(rest));
+                    return Ok(false);
+                }
+                Ok(_) => {}
+                Err(fault @ ReadError::Io { .. }) => return Err(fault),
+                Err(fault) => damaged = fault,
             }
         }
-        Err(corrupt(current.header.first, current.at, self.next))
+        match self.partial {
+            true => {
+                // How many stood there is not known; one did.
+                self.pass(self.next + 1, damaged)?;
+                self.current = None;
+                Ok(false)
+            }
+            false => Err(damaged),
+        }
     }
 }
 
@@ -547,11 +677,16 @@ fn parse(name: &str, suffix: &str) -> Option<u64> {
 }
 
 /// The header of a segment; `None` if it was never begun.
-fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
+pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
     let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
         Some(header) if header.first == first => Ok(Some(header)),
-        Some(_) => Err(corrupt(first, 0, first)),
+        Some(header) => Err(ReadError::Misnamed {
+            segment: segment_name(first),
+            sequence: first,
+            holds: header.first,
+            name: segment_name(header.first),
+        }),
         None => {
             source.consume(HEADER_BYTES);
             let rest = source.fill(OVERHEAD + MAX_ENTRY_BYTES)?;

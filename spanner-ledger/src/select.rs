@@ -4,7 +4,7 @@ use std::iter;
 
 use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
-use spanner_core::{Action, RecordId, Timestamp};
+use spanner_core::{Action, Effect, RecordId, Timestamp};
 
 use crate::words::quoted;
 
@@ -122,19 +122,36 @@ pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &Principa
 }
 
 /// Whether a model is used: run, read, changed. To take a step of a promotion, or to
-/// administer, is not to be served.
-pub(crate) fn is_use(pair: &PairEntry) -> bool {
+/// administer, is not to be served, and neither is to look at a promotion, at the history of a
+/// model or at who may do what with it.
+pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     let is_step = matches!(
         pair.action,
         Action::Promote | Action::Approve | Action::Administer
     );
-    pair.model.is_some() && !is_step
+    let looks = decision.surface.as_deref() == Some(ADMINISTRATION);
+    pair.model.is_some() && !is_step && !looks
 }
 
-/// The promotion under which a model was served, if it was used under one.
-pub(crate) fn served_under(pair: &PairEntry) -> Option<RecordId> {
-    pair.promotion.filter(|_| is_use(pair))
+/// The promotion under which a model was served, if the request was allowed and used it under
+/// one.
+pub(crate) fn served_under(decision: &Decision, pair: &PairEntry) -> Option<RecordId> {
+    let served = decision.effect == Effect::Allow && is_use(decision, pair);
+    pair.promotion.filter(|_| served)
 }
+
+/// The promotions under which the models of a request were served, each once.
+pub(crate) fn promotions_of(decision: &Decision) -> Vec<RecordId> {
+    let mut promotions = Vec::new();
+    for pair in &decision.target {
+        let promotion = served_under(decision, pair);
+        promotions.extend(promotion.filter(|it| !promotions.contains(it)));
+    }
+    promotions
+}
+
+/// The surface of Spanner's own API: its requests are about models, and use none.
+const ADMINISTRATION: &str = "spanner";
 
 fn is_called(party: &PrincipalEntry, name: &str) -> bool {
     let PrincipalEntry {

@@ -8,7 +8,7 @@ use spanner_core::{Effect, RecordId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
-use crate::select::{acting, served_under};
+use crate::select::{acting, promotions_of};
 use crate::visible::is_hidden;
 
 /// Renders rows as a table with the columns time, who, what, where, decision, why, outcome,
@@ -60,9 +60,15 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
         Effect::Allow => "allow",
         _ => "deny",
     };
-    let became = outcome.as_ref().map(|outcome| match outcome.status {
-        Some(status) => format!("{} {status}", outcome.class.as_str()),
-        None => outcome.class.as_str().to_owned(),
+    let became = outcome.as_ref().map(|outcome| {
+        let mut became = outcome.class.as_str().to_owned();
+        if let Some(status) = outcome.status {
+            became.push_str(&format!(" {status}"));
+        }
+        if let Some(reason) = &outcome.reason {
+            became.push_str(&format!(" {}", cell(reason)));
+        }
+        became
     });
     let millis = row.duration_us().map(|micros| {
         let tenths = micros / 100;
@@ -88,7 +94,7 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
 
 /// The promotion under which the first of the models is served that has one.
 fn under(decision: &Decision) -> Option<RecordId> {
-    decision.target.iter().find_map(served_under)
+    promotions_of(decision).first().copied()
 }
 
 fn who(decision: &Decision) -> String {

@@ -6,6 +6,7 @@ mod damage;
 mod evidence;
 mod faults;
 mod limits;
+mod loss;
 mod reading;
 mod retention;
 mod surface;

@@ -5,6 +5,8 @@
 //! 2. What is found is told apart ([`Verdict`]): a benign end of a crash, damage by accident,
 //!    entries changed by somebody, a cut end, another history.
 //! 3. Gaps and open decisions are counted. They are what happened, not a fault of the ledger.
+//! 4. Entries whose loss was acknowledged stay missing ([`Verdict::Acknowledged`]), if an entry
+//!    under the tree says so; of the rest nothing else is forgiven.
 //!
 //! # Caveats
 //! Without a key from elsewhere, and without a checkpoint from elsewhere, a ledger is compared
@@ -18,15 +20,18 @@ use serde_json::Value;
 use spanner_core::RecordId;
 use tlog_tiles::{Hash, check_tree, prove_record, prove_tree};
 
+use crate::acknowledge::spans;
 use crate::entry::{Entry, Event};
 use crate::error::ReadError;
 use crate::evidence::{
-    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, keys_in,
-    leaf, newest, tiles,
+    Checkpoint, Consistency, Expected, Follower, Inclusion, Leaves, Tree, VerifierKey, empty_leaf,
+    keys_in, leaf, newest, tiles,
 };
 use crate::files::Files;
 use crate::head::Head;
+use crate::lost::{self, Missing, Span};
 use crate::reader::Reader;
+use crate::recovery::UNCOMPARED;
 use crate::retention::PRUNED;
 use crate::scan::{Stored, Walk, kept_name};
 
@@ -39,6 +44,11 @@ pub enum Verdict {
     /// What it was, and unfinished bytes at the end. A crash leaves such, which were never
     /// acknowledged; above the checkpoint they cannot be told from damage.
     TornTail,
+    /// Entries are missing, and somebody acknowledged that ([`Builder::acknowledge`]); what is
+    /// there is what was signed.
+    ///
+    /// [`Builder::acknowledge`]: crate::Builder::acknowledge
+    Acknowledged,
     /// Bytes are not what they were; nobody took the trouble to hide it.
     Corrupt,
     /// Entries are missing in the middle: a segment was removed or cut.
@@ -81,6 +91,11 @@ pub struct Verification {
     pub signed: Option<u64>,
     /// Unfinished bytes at the end.
     pub torn_bytes: u64,
+    /// Entries that are not there, or cannot be read.
+    pub missing: Vec<Missing>,
+    /// How many entries stood there when the ledger was opened without any checkpoint to hold
+    /// them against: whether there had been more of them cannot be told. 0 if that never was so.
+    pub uncompared: u64,
 }
 
 impl Verdict {
@@ -90,6 +105,7 @@ impl Verdict {
         match self {
             Self::Clean => "clean",
             Self::TornTail => "torn_tail",
+            Self::Acknowledged => "acknowledged",
             Self::Corrupt => "corrupt",
             Self::Missing => "missing",
             Self::Tampered => "tampered",
@@ -108,7 +124,7 @@ impl Verdict {
 
     const fn of(fault: &ReadError) -> Self {
         match fault {
-            ReadError::Corrupt { .. } => Self::Corrupt,
+            ReadError::Corrupt { .. } | ReadError::Misnamed { .. } => Self::Corrupt,
             ReadError::Missing { .. } => Self::Missing,
             ReadError::Tampered { .. } => Self::Tampered,
             ReadError::Cut { .. } => Self::MissingTail,
@@ -166,6 +182,8 @@ impl Verification {
             pruned: 0,
             signed: None,
             torn_bytes: 0,
+            missing: Vec::new(),
+            uncompared: 0,
         }
     }
 }
@@ -203,12 +221,27 @@ impl Reader {
         let mut found = Verification::begin();
         let checked = Check::of(self.files(), keys, shipped, &mut found);
         found.fault = checked.and_then(Check::run).err();
+        if let Some(fault) = &found.fault
+            && fault.first_bad().is_some()
+        {
+            found.missing = self.missing(found.signed);
+        }
         found.verdict = match &found.fault {
             Some(fault) => Verdict::of(fault),
+            None if !found.missing.is_empty() => Verdict::Acknowledged,
             None if found.torn_bytes > 0 => Verdict::TornTail,
             None => Verdict::Clean,
         };
         found
+    }
+
+    /// What is not there of entries of which so many were signed, as far as that can be read.
+    fn missing(&self, signed: Option<u64>) -> Vec<Missing> {
+        let Ok(mut walk) = Walk::partial(self.files()) else {
+            return Vec::new();
+        };
+        while let Ok(Some(_)) = walk.step() {}
+        walk.missing_of(signed.unwrap_or(0))
     }
 
     /// The sequences of a record's entries: its decision and, if it has ended, its outcome.
@@ -330,6 +363,8 @@ struct Check<'a> {
     kept: Tree,
     /// What the last `ledger.pruned` says of it.
     said: Option<String>,
+    /// The entries of which an entry says that they are lost.
+    declared: Vec<Span>,
     /// The first entry, or tile, that does not fit.
     suspect: Option<ReadError>,
 }
@@ -372,6 +407,7 @@ impl<'a> Check<'a> {
             open: HashSet::new(),
             kept: Tree::default(),
             said: None,
+            declared: Vec::new(),
             suspect: None,
         })
     }
@@ -402,6 +438,7 @@ impl<'a> Check<'a> {
         while let Some(stored) = self.walk.step()? {
             self.found.entries += 1;
             let (sequence, leaf) = (stored.sequence, leaf(&stored));
+            self.grow_past_lost(sequence)?;
             self.note(&stored, leaf);
             match self.leaves.has(sequence, leaf) {
                 Ok(true) => {}
@@ -417,7 +454,27 @@ impl<'a> Check<'a> {
         self.found.end = Some(self.walk.next());
         let tail = self.walk.tail();
         self.found.torn_bytes = tail.map_or(0, |tail| tail.torn);
+        if let Some(fault) = lost::undeclared(self.walk.gaps(), &self.declared) {
+            return Err(fault);
+        }
+        self.found.missing = self.walk.gaps().to_vec();
         Ok(())
+    }
+
+    /// Of entries whose loss was acknowledged the tree has the leaves, which the root of the
+    /// checkpoint vouches for.
+    fn grow_past_lost(&mut self, sequence: u64) -> Result<(), ReadError> {
+        loop {
+            let at = self.follower.tree.size();
+            if at >= sequence || !self.walk.is_lost(at) {
+                return Ok(());
+            }
+            let signed = match at < self.local.size() {
+                true => self.leaves.at(at).unwrap_or_default(),
+                false => None,
+            };
+            self.grow(at, signed.unwrap_or_else(empty_leaf))?;
+        }
     }
 
     fn grow(&mut self, sequence: u64, leaf: Hash) -> Result<(), ReadError> {
@@ -527,15 +584,21 @@ impl<'a> Check<'a> {
             }
             Head::Gap => self.found.gaps += 1,
             Head::Count => {}
-            Head::Event => self.note_pruning(&stored.payload),
+            Head::Event => self.note_event(&stored.payload),
             Head::Unknown => self.found.unknown += 1,
         }
     }
 
-    fn note_pruning(&mut self, payload: &[u8]) {
+    fn note_event(&mut self, payload: &[u8]) {
+        self.declared.extend(spans(payload));
         let Ok(Entry::Event(event)) = serde_json::from_slice(payload) else {
             return;
         };
+        if event.event == "ledger.opened"
+            && let Some(entries) = member(&event, UNCOMPARED).and_then(Value::as_u64)
+        {
+            self.found.uncompared = self.found.uncompared.max(entries);
+        }
         let of_these = member(&event, "before") == Some(&self.found.pruned.into());
         if event.event == PRUNED && of_these {
             let root = member(&event, "kept_root").and_then(Value::as_str);

@@ -1,5 +1,7 @@
 //! What everything that goes out over HTTP has in common.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::blocking::{Client, RequestBuilder, Response};
@@ -15,7 +17,7 @@ use crate::error::chain;
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) patience: Duration,
-    credential: Option<HeaderValue>,
+    credential: Option<Credential>,
     client: Option<Client>,
 }
 
@@ -30,9 +32,16 @@ impl Server {
     }
 
     /// What is sent as `Authorization`. It is never logged.
-    pub(crate) fn authorization(&mut self, mut value: HeaderValue) {
-        value.set_sensitive(true);
-        self.credential = Some(value);
+    pub(crate) fn authorization(&mut self, value: HeaderValue) {
+        self.authorization_from(move || value.clone());
+    }
+
+    /// The same, asked for with each request.
+    pub(crate) fn authorization_from(
+        &mut self,
+        current: impl Fn() -> HeaderValue + Send + Sync + 'static,
+    ) {
+        self.credential = Some(Credential(Arc::new(current)));
     }
 
     /// Sends what is made of a request to it; what went wrong is told without the address, which
@@ -58,9 +67,23 @@ impl Server {
         };
         let request = client.request(method, &self.url);
         Ok(match &self.credential {
-            Some(credential) => request.header(AUTHORIZATION, credential.clone()),
+            Some(Credential(current)) => {
+                let mut value = current();
+                value.set_sensitive(true);
+                request.header(AUTHORIZATION, value)
+            }
             None => request,
         })
+    }
+}
+
+/// What says which credential counts now.
+#[derive(Clone)]
+struct Credential(Arc<dyn Fn() -> HeaderValue + Send + Sync>);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
     }
 }
 

@@ -143,13 +143,18 @@ impl Approval {
                 approvals(self.needed)
             ),
             "adopted" => "was in force before promotions were kept; nobody approved it".to_owned(),
-            "promoted" if self.emergency.is_some() => "EMERGENCY".to_owned(),
+            _ if signed.emergency => "EMERGENCY".to_owned(),
+            "voided" => "the approvals so far count no more:".to_owned(),
             _ => String::new(),
         };
         if let Some(reason) = &signed.reason {
             what.push_str(&format!(" {}", quoted(reason)));
         }
-        let who = signed.by.as_deref().unwrap_or("nobody");
+        let who = match signed.step.as_str() {
+            // It is noticed, and nobody does it.
+            "voided" => NOTHING,
+            _ => signed.by.as_deref().unwrap_or("nobody"),
+        };
         let line = format!("{}  {who}  {}", time(signed.time), what.trim());
         let step = plain(&signed.step.replace('_', " "), MAX_NAME);
         format!("  {step:<11} {}", plain(line.trim_end(), MAX_LINE))
@@ -264,8 +269,16 @@ impl Happening {
             _ => place.unwrap_or_default(),
         };
         let why = match &taken.step {
+            Step::RolledBack {
+                reason,
+                emergency: true,
+                ..
+            } => format!("EMERGENCY because {}", quoted(reason)),
             Step::Rejected { reason } | Step::RolledBack { reason, .. } => {
                 format!("because {}", quoted(reason))
+            }
+            Step::Voided { reason, .. } => {
+                format!("the approvals so far count no more, since {reason}")
             }
             Step::Promoted {
                 emergency: Some(reason),

@@ -30,8 +30,9 @@ pub(crate) struct Writer {
     /// With a durability that does not sync each batch: when to sync next.
     sync_at: Option<Instant>,
     counted_at: Option<Instant>,
-    /// What went wrong last.
+    /// What went wrong last, and when that was logged.
     fault: String,
+    told_at: Option<Instant>,
 }
 
 /// How often things are done that nobody waits for.
@@ -90,6 +91,7 @@ impl Writer {
             sync_at: None,
             counted_at: None,
             fault: String::new(),
+            told_at: None,
         }
     }
 
@@ -192,8 +194,13 @@ impl Writer {
                 }
             }
             Err(fault) => {
-                tracing::error!(%fault, entries = count, "the ledger could not be written");
-                self.fault = fault.to_string();
+                let reason = fault.to_string();
+                let is_old = self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+                if is_old || reason != self.fault {
+                    self.told_at = Some(Instant::now());
+                    tracing::error!(%fault, entries = count, "the ledger could not be written");
+                }
+                self.fault = reason;
                 fail(&mut self.backlog, count, &self.fault);
             }
         }
@@ -293,5 +300,7 @@ fn is_full(fault: &io::Error) -> bool {
     )
 }
 
+/// A disk that is away is tried ten times a second.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Bounds the memory of one write, and how long the first of a batch waits for the last.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;

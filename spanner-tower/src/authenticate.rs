@@ -1,6 +1,7 @@
 //! Who is calling? The first stage's seam.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,6 +10,16 @@ use spanner_core::{Caller, Refusal, Timestamp};
 
 /// A future on the heap, as object-safe traits give it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The address at the other end of the connection. Put it into the request's extensions before
+/// the guard if your server knows it. It goes into the record; and questions about
+/// opaque tokens are shared out by it.
+///
+/// # Security
+/// The address of the socket, or what a proxy says that nobody can go around. From a header that
+/// callers can write, each of them would be as many peers as they like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// Tells who makes a request. `Bearer` (feature `jwks`) is the implementation that teams
 /// use; write another one for mutual TLS or a session, with
@@ -25,7 +36,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Authenticate: Send + Sync + 'static {
     /// The caller, or why there is none. `now` is the wall clock of the guard's host. What
     /// is known of a credential that is refused can be left for the record in the extensions,
-    /// as a [`CredentialEntry`](spanner_core::record::CredentialEntry).
+    /// as a [`CredentialEntry`](spanner_core::record::CredentialEntry). Who knows whether an
+    /// accepted credential still counts a while later is left there as
+    /// [`Vouched`](spanner_core::Vouched); without it, conversations outlive a revocation.
     fn authenticate<'a>(
         &'a self,
         parts: &'a mut Parts,

@@ -69,20 +69,22 @@ mod resolve;
 mod resolver;
 #[cfg(feature = "test-util")]
 pub mod self_check;
+mod shares;
 pub mod surface;
 
-pub use authenticate::{Authenticate, BoxFuture};
+pub use authenticate::{Authenticate, BoxFuture, Peer};
 #[cfg(feature = "jwks")]
 pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, FrameRefused, Frames, Further, FurtherRefused, GuardBody,
-    GuardBuilder, GuardLayer, GuardService, InGuardsName, Peer, Permitted, Problem,
+    Access, BuildError, Danger, Ending, Exhausted, FrameRefused, Frames, Further, FurtherRefused,
+    GuardBody, GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem,
     ProtectedResource,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
-pub use resolve::{BodyError, BoxError, Limits, RequestBody};
+pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
+pub use shares::BodyBudget;

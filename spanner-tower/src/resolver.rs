@@ -11,6 +11,7 @@ use http_body::Body;
 use spanner_core::{Refusal, Target};
 
 use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
+use crate::shares::Room;
 use crate::surface::Surface;
 
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
@@ -62,14 +63,22 @@ pub struct Resolved {
 pub struct ResolverError(String);
 
 impl Resolver {
-    /// Joins surfaces.
+    /// Joins surfaces that a server serves together: where two have the same route, the
+    /// first says what it does, and what the others would read there is read as well.
     ///
     /// # Errors
-    /// [`ResolverError`] if a path could belong to two of them.
+    /// [`ResolverError`] if two of them do things with a path that do not go together.
     pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
         let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
         let limits = Limits::default();
         Ok(Self { routes, limits })
+    }
+
+    /// Why requests to some surfaces cannot be told from requests to others by their method
+    /// and path; `None` if they can.
+    #[must_use]
+    pub fn common(some: &[Surface], others: &[Surface]) -> Option<ResolverError> {
+        Routes::common(some, others).map(|error| ResolverError(error.to_string()))
     }
 
     /// How much of a body may be read. Default: [`Limits::default`].
@@ -107,7 +116,12 @@ impl Resolver {
         };
         let target = match route.class() {
             RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
-            RouteClass::Guarded => Some(route.target(&parts, body, &self.limits).await?.0),
+            RouteClass::Guarded => Some(
+                route
+                    .target(&parts, body, &self.limits, Room::default())
+                    .await?
+                    .0,
+            ),
             RouteClass::Public | RouteClass::Whoami => {
                 refuse_detours(&parts, &[])?;
                 None

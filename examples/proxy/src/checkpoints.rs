@@ -1,5 +1,6 @@
 //! Has the ledger ship its checkpoints, and shows whether they arrive.
 
+use std::fmt;
 use std::io;
 
 use metrics::gauge;
@@ -33,8 +34,8 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
                     SendMethod::Post => CheckpointHttp::post(url),
                     SendMethod::Put => CheckpointHttp::put(url),
                 };
-                if let Some(credential) = credential {
-                    sink = sink.authorization(credential.clone());
+                if let Some(credential) = credential.clone() {
+                    sink = sink.authorization_from(move || credential.header());
                 }
                 if *required {
                     sink = sink.required();
@@ -48,10 +49,16 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
 }
 
 /// A sink whose state stands among the metrics.
-#[derive(Debug)]
 struct Shown<S> {
     place: String,
     sink: S,
+}
+
+/// What is said of it where it fails.
+impl<S> fmt::Debug for Shown<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place)
+    }
 }
 
 impl<S> Shown<S> {

@@ -1,23 +1,43 @@
-//! Connections to model servers: one pool for HTTP/1.1, one for HTTP/2 without upgrade,
-//! which gRPC needs.
+//! Connections to model servers: one pool for HTTP/1.1, and several connections over HTTP/2
+//! without upgrade, which gRPC needs.
 
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Version};
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use spanner_tower::RequestBody;
 
-type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<Incoming>>;
+use crate::turn::CallerBody;
+
+type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<CallerBody>>;
 
 /// The connections to one upstream. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http1: Connection,
-    http2: Connection,
+    /// Several, since a server takes so many requests on one connection and no more: a
+    /// caller that holds those would keep all others out.
+    http2: Arc<[Lane]>,
+}
+
+/// A connection over HTTP/2, and the requests on it.
+#[derive(Debug)]
+struct Lane {
+    pool: Connection,
+    requests: AtomicUsize,
+}
+
+/// One request on a connection over HTTP/2, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct OnLane {
+    lanes: Arc<[Lane]>,
+    at: usize,
 }
 
 /// Why there can be no connections.
@@ -27,17 +47,28 @@ pub(crate) struct ClientError(String);
 
 /// Idle connections that are kept to one upstream: more is rarely asked at once.
 const MAX_IDLE: usize = 64;
-/// Shorter than servers usually keep theirs, so that a connection is rarely used in the
-/// moment in which it is closed.
-const IDLE: Duration = Duration::from_secs(30);
+/// HTTP/2 says before it closes (RFC 9113 §6.8).
+const IDLE_HTTP2: Duration = Duration::from_secs(30);
 /// How often an HTTP/2 connection with requests on it is asked whether it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The longest head of a response, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// What is taken in of one answer over HTTP/2 that its reader does not take, in bytes.
+const WINDOW: u32 = 128 * 1024;
+/// Requests on one connection over HTTP/2, before another is opened: fewer than servers take
+/// (RFC 9113 §6.5.2 recommends 100 at least). Its window holds what each of twice as many
+/// leaves unread, so that none is closed to the others.
+const PER_LANE: usize = 64;
+const MAX_LANES: usize = 64;
 
 impl Client {
-    /// Connections that take at most this long to make.
-    pub(crate) fn new(connect_timeout: Duration) -> Result<Self, ClientError> {
+    /// Connections that take at most this long to make, are kept so long unused, and have so
+    /// many requests at once.
+    pub(crate) fn new(
+        connect_timeout: Duration,
+        idle_timeout: Duration,
+        max_requests: usize,
+    ) -> Result<Self, ClientError> {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
@@ -54,31 +85,73 @@ impl Client {
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(idle_timeout)
             .pool_max_idle_per_host(MAX_IDLE)
             .http1_max_buf_size(MAX_HEAD);
         let http1 = builder.build(http1);
         builder
             .http2_only(true)
-            .http2_adaptive_window(true)
+            .pool_idle_timeout(IDLE_HTTP2)
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(WINDOW * (PER_LANE as u32 + 1) * 2)
+            .http2_max_send_buf_size(WINDOW as usize)
             .http2_max_header_list_size(MAX_HEAD as u32)
             .http2_keep_alive_interval(KEEP_ALIVE);
-        let http2 = builder.build(http2);
+        let lanes = max_requests.div_ceil(PER_LANE).clamp(1, MAX_LANES);
+        let lane = || Lane {
+            pool: builder.build(http2.clone()),
+            requests: AtomicUsize::new(0),
+        };
+        let http2 = iter::repeat_with(lane).take(lanes).collect();
         Ok(Self { http1, http2 })
     }
 
-    /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1.
+    /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1. What comes
+    /// beside is kept until the answer has ended.
     pub(crate) fn send(
         &self,
-        mut request: Request<RequestBody<Incoming>>,
+        mut request: Request<RequestBody<CallerBody>>,
         grpc: bool,
-    ) -> ResponseFuture {
-        let (pool, version) = match grpc {
-            true => (&self.http2, Version::HTTP_2),
-            false => (&self.http1, Version::HTTP_11),
-        };
-        *request.version_mut() = version;
-        pool.request(request)
+    ) -> (ResponseFuture, Option<OnLane>) {
+        if !grpc {
+            *request.version_mut() = Version::HTTP_11;
+            return (self.http1.request(request), None);
+        }
+        *request.version_mut() = Version::HTTP_2;
+        let on_lane = OnLane::take(&self.http2);
+        let pool = on_lane.lane().map_or(&self.http1, |lane| &lane.pool);
+        (pool.request(request), Some(on_lane))
+    }
+}
+
+impl OnLane {
+    /// The first connection that has room, or else the one with the fewest requests.
+    fn take(lanes: &Arc<[Lane]>) -> Self {
+        let counts = lanes
+            .iter()
+            .map(|lane| lane.requests.load(Ordering::Relaxed));
+        let counted = counts.map(|count| count.max(PER_LANE - 1)).enumerate();
+        let at = counted
+            .min_by_key(|(_, count)| *count)
+            .map_or(0, |(at, _)| at);
+        let lanes = Arc::clone(lanes);
+        let taken = Self { lanes, at };
+        if let Some(lane) = taken.lane() {
+            lane.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn lane(&self) -> Option<&Lane> {
+        self.lanes.get(self.at)
+    }
+}
+
+impl Drop for OnLane {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane() {
+            lane.requests.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

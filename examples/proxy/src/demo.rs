@@ -24,6 +24,8 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     let mut stops = signals::stops()?;
     let folder = tempfile::tempdir()?;
     config.ledger = folder.path().join("ledger");
+    // It goes with the folder.
+    config.note = None;
     // Nothing of a demonstration goes where the real records go.
     config.checkpoints.clear();
     config.ship.clear();

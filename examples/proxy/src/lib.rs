@@ -11,27 +11,40 @@
 //! ```
 
 mod addresses;
+mod answered;
 mod checkpoints;
 mod client;
 pub mod command;
 pub mod config;
+mod connections;
+mod crowd;
 mod demo;
 mod dispatch;
 mod failure;
+mod flood;
 mod headers;
 mod health;
+mod held;
+mod inbox;
 mod load;
 mod meters;
 mod patience;
+mod places;
+mod rejection;
 mod reload;
+mod restart;
 mod server;
 mod service;
 mod ship;
 mod signals;
 mod surfaces;
 mod talk;
+mod targets;
+mod trust;
+mod turn;
 mod upstream;
 mod watched;
+mod words;
 
 pub use load::Loaded;
 pub use service::{Service, ServiceError};

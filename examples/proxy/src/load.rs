@@ -1,27 +1,30 @@
 //! From a configuration to the parts of a service, or every problem with it.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use spanner_admin::{Admin, Promotions};
-use spanner_cedar::Cedar;
+use spanner_admin::{Admin, Promotions, promotions_in};
+use spanner_cedar::{Cedar, Existing, Kept};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
 use spanner_tower::bearer::Revocations;
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Bearer, BuildError, GuardLayer, GuardService, Problem as GuardProblem, ProtectedResource,
-    Resolver,
+    Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem,
+    ProtectedResource, Resolver,
 };
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
 use crate::command::chain;
-use crate::config::{Config, Place, Problems, UpstreamConfig};
+use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
+use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
+use crate::words;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
 /// Nothing listens and nothing is written yet.
@@ -37,7 +40,10 @@ pub struct Loaded {
     pub(crate) access_seen: Vec<Seen>,
     pub(crate) shadow_seen: Option<Seen>,
     pub(crate) revocations_seen: Option<Seen>,
+    /// Files that are read at start only.
+    pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
+    bodies: BodyBudget,
 }
 
 /// The service's name in records.
@@ -56,6 +62,23 @@ impl Loaded {
         }
     }
 
+    /// The same, and looks at manifests that would fail alone as well.
+    ///
+    /// # Errors
+    /// [`Problems`], all of them.
+    pub fn check(file: &Path) -> Result<Self, Problems> {
+        let loaded = Self::read(file)?;
+        let mut problems = Problems::default();
+        let dir = &loaded.config.access;
+        for problem in loaded.access.status().broken {
+            note(&loaded.config, dir, &problem, &mut problems);
+        }
+        match problems.is_empty() {
+            true => Ok(loaded),
+            false => Err(problems),
+        }
+    }
+
     /// Loads what a configuration names, in which these problems were found already.
     pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
@@ -64,6 +87,7 @@ impl Loaded {
         let access_seen = std::iter::once(Seen::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
+        let fixed = restart::fixed(&config);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(Seen::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -75,6 +99,7 @@ impl Loaded {
             return Err(problems);
         };
         let loaded = Self {
+            bodies: BodyBudget::new(config.limits.held_bytes),
             config,
             bearer,
             access,
@@ -82,6 +107,7 @@ impl Loaded {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             talks: Talks::default(),
         };
         if let Err(found) = loaded.unwritten() {
@@ -92,6 +118,37 @@ impl Loaded {
             true => Ok(loaded),
             false => Err(problems),
         }
+    }
+
+    /// What is worth knowing of what the ledger would put in force: manifests that nobody
+    /// approved, and what promoted ones name that is gone. It keeps nothing from starting.
+    pub(crate) fn promoted(&self) -> Vec<String> {
+        let is_new = !self.config.ledger.is_dir();
+        let kept = match is_new {
+            true => Kept::default(),
+            false => match promotions_in(&self.config.ledger) {
+                Ok((_, kept)) => kept,
+                // Why the ledger cannot be read is told where it is opened.
+                Err(error) => return vec![format!("the promotions cannot be read: {error}")],
+            },
+        };
+        let rules = self.access.promotions().into_iter();
+        let new = rules.filter(|rule| {
+            rule.existing == Existing::Adopt && !kept.environments.contains(&rule.environment)
+        });
+        let mut notes: Vec<String> = new
+            .map(|rule| {
+                let count = self.access.claiming(&rule.environment).len();
+                format!(
+                    "the ledger has no promotions into `{}`: {count} manifests will be adopted, which nobody approved (`existing = \"refuse\"` puts none in force)",
+                    rule.environment
+                )
+            })
+            .collect();
+        if let Ok(preview) = self.access.preview(kept) {
+            notes.extend(preview.status().void.iter().map(ToString::to_string));
+        }
+        notes
     }
 
     /// Where requests would go, as long as nothing is recorded.
@@ -180,7 +237,12 @@ impl Loaded {
     fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
         let addresses =
             Addresses::new(&self.config.upstreams, self.config.public_origin.as_deref());
-        let upstream = Upstream::new(config.clone(), self.talks.clone(), addresses);
+        let upstream = Upstream::new(
+            config.clone(),
+            &self.config.limits,
+            self.talks.clone(),
+            addresses,
+        );
         let upstream = upstream.map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
             self.config.problem(problems, config.place, error, advice);
@@ -200,6 +262,8 @@ impl Loaded {
         let mut guard = GuardLayer::builder(self.bearer.clone(), self.access.clone(), sink.clone())
             .service(SERVICE)
             .environment(environment.clone())
+            .limits(self.config.limits.of_guard())
+            .body_budget(self.bodies.clone())
             .websockets();
         if let Some(instance) = &self.config.instance {
             guard = guard.instance(instance);
@@ -291,34 +355,49 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     let Some(file) = &config.revocations else {
         return;
     };
-    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
-    let read = read.and_then(|text| {
-        revocations
-            .replace_toml(&text)
-            .map_err(|error| error.to_string())
-    });
-    if let Err(error) = read {
-        let what = format!("`{}`: {error}", file.display());
+    let text = match read_text(file) {
+        Ok(text) => text,
+        Err(Unread { what, advice, .. }) => {
+            config.problem(problems, config.places.revocations, what, advice);
+            return;
+        }
+    };
+    if let Err(error) = revocations.replace_toml(&text) {
         let advice = "correct the list; an empty file revokes nothing";
-        config.problem(problems, config.places.revocations, what, advice);
+        match words::parsed(&error.to_string()) {
+            (Some((line, column)), what) => {
+                let mut place = Place::WHOLE;
+                (place.line, place.column) = (line, column);
+                problems.add(file.display().to_string(), place, what, advice);
+            }
+            (None, what) => {
+                let what = format!("`{}`: {what}", file.display());
+                config.problem(problems, config.places.revocations, what, advice);
+            }
+        }
     }
 }
 
 /// The access, and beside it the one that is tried out.
 fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
-    let access = access_in(config, &config.access, problems);
-    if !config.access.is_dir() {
-        let what = format!("`{}` is no directory", config.access.display());
-        let advice = "name the access directory with `[access]` and `dir`";
-        config.problem(problems, config.places.access, what, advice);
-    }
-    if let Some(dir) = &config.shadow {
-        let candidate = access_in(config, dir, problems);
-        if !dir.is_dir() {
-            let what = format!("`{}` is no directory", dir.display());
-            let advice = "name the access directory to try out, or leave `shadow` out";
-            config.problem(problems, config.places.shadow, what, advice);
+    let mut is_there = |dir: &Path, place, advice| {
+        let missing = no_directory(dir);
+        if let Some(what) = &missing {
+            config.problem(problems, place, what, advice);
         }
+        missing.is_none()
+    };
+    let advice = "name the access directory with `[access]` and `dir`";
+    let is_access = is_there(&config.access, config.places.access, advice);
+    let advice = "name the access directory to try out, or leave `shadow` out";
+    let shadow = config.shadow.as_deref();
+    let shadow = shadow.filter(|dir| is_there(dir, config.places.shadow, advice));
+    let access = match is_access {
+        true => access_in(config, &config.access, problems),
+        false => None,
+    };
+    if let Some(dir) = shadow {
+        let candidate = access_in(config, dir, problems);
         if let Some(access) = &access {
             access.shadow(candidate);
         }
@@ -326,22 +405,60 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
     access
 }
 
+/// Why there is no directory at a path, if there is none.
+pub(crate) fn no_directory(path: &Path) -> Option<String> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!("`{shown}` is no directory")),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            Some(format!("there is no directory `{shown}`"))
+        }
+        Err(fault) => Some(format!("the directory `{shown}` cannot be read: {fault}")),
+    }
+}
+
+/// The file of a problem with an access, as whoever corrects it finds it: those in folders of
+/// models carry that folder's name already.
+pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
+    let is_whole = file == "."
+        || Path::new(file) == dir
+        || models
+            .iter()
+            .any(|models| Path::new(file).starts_with(models));
+    match (is_whole, file) {
+        (true, ".") => dir.display().to_string(),
+        (true, _) => file.to_owned(),
+        (false, _) => dir.join(file).display().to_string(),
+    }
+}
+
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
     let aliases = config.issuers.iter();
     let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
-    let mut builder = Cedar::builder().issuers(aliases);
+    let mut builder = Cedar::builder()
+        .issuers(aliases)
+        .broken_manifests(config.broken_manifests);
     for models in &config.models {
         builder = builder.models_dir(models);
     }
+    for (environment, spelling) in config.spellings() {
+        builder = builder.spelling(environment, spelling);
+    }
     let loaded = builder.from_dir(dir).map_err(|error| {
         for problem in error.problems() {
-            let file = dir.join(&problem.file).display().to_string();
-            let mut place = Place::START;
-            (place.line, place.column) = (problem.line, problem.column);
-            problems.add(file, place, &problem.what, &problem.advice);
+            note(config, dir, problem, problems);
         }
     });
     loaded.ok()
+}
+
+/// Notes a problem of the access with the whole name of its file.
+fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
+    let file = file_of(dir, &config.models, &problem.file);
+    let mut place = Place::WHOLE;
+    (place.line, place.column) = (problem.line, problem.column);
+    problems.add(file, place, &problem.what, &problem.advice);
 }
 
 /// An environment that the access does not know would refuse everybody.
@@ -372,8 +489,7 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
             same(other) == same(upstream) && other.path_prefix == upstream.path_prefix
         };
         for other in earlier.iter().filter(beside) {
-            let both = other.surfaces.iter().chain(&upstream.surfaces).cloned();
-            if let Err(error) = Resolver::new(both.collect()) {
+            if let Some(error) = Resolver::common(&other.surfaces, &upstream.surfaces) {
                 let line = other.place.line;
                 let what = format!("it cannot be told from the upstream of line {line}: {error}");
                 let advice = "give one of them a `host` or a `path_prefix`";
@@ -387,13 +503,43 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
 /// What would keep the ledger from being opened. It is not opened: a service may be writing it.
 fn check_ledger(config: &Config, problems: &mut Problems) {
     if let Err(error) = Ledger::check(&config.ledger) {
-        let advice = match &error {
-            OpenError::Damaged { .. } => "look at it with `spanner-proxy ledger verify`",
-            OpenError::Key { .. } => "restore `key` from a copy, or remove it to have a new one",
-            _ => "name its directory with `[ledger]` and `dir`",
-        };
-        config.problem(problems, config.places.ledger, chain(&error), advice);
+        let (what, advice) = ledger_words(&error);
+        config.problem(problems, config.places.ledger, what, advice);
     }
+}
+
+/// What keeps a ledger from being opened, and what to do.
+pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
+    let advice = match error {
+        OpenError::Damaged { dir, source } => {
+            let what = format!(
+                "the ledger in `{}` is damaged: {}",
+                dir.display(),
+                chain(source)
+            );
+            let dir = words::line(&dir.display().to_string());
+            let advice = format!(
+                "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"
+            );
+            return (what, advice);
+        }
+        OpenError::Locked { .. } => {
+            "stop the other process, or give each a ledger of its own with `[ledger]` and `dir`"
+        }
+        OpenError::Key { .. } => "restore `key` from a copy, or remove it to have a new one",
+        OpenError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => "let the user of this process write there",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "name a directory that can be written with `[ledger]` and `dir`"
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
+            // It says so itself.
+            io::ErrorKind::InvalidInput => "",
+            _ => "correct that, or name another directory with `[ledger]` and `dir`",
+        },
+        _ => "name its directory with `[ledger]` and `dir`",
+    };
+    (chain(error), advice.to_owned())
 }
 
 /// Stands for the ledger while a configuration is only looked at.

@@ -6,6 +6,8 @@
 //! | `spanner_upstream_seconds` | histogram | upstream, status | until an upstream began to answer |
 //! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without an answer |
 //! | `spanner_connections` | gauge | | callers' connections that are open |
+//! | `spanner_refused_connections_total` | counter | share | connections for which there was no place: of all, or of their address |
+//! | `spanner_closed_connections_total` | counter | why | connections that were closed to make room (`idle`), or for frames that do no work (`flood`) |
 //! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
 //! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that are still to be sent |
 //! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
@@ -15,6 +17,8 @@
 //! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
 //! | `spanner_stale` | gauge | what | 1 while what was read last is not in force |
 //! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
+//! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted and that nobody approved |
+//! | `spanner_promotions_void_grants` | gauge | | parts of promoted manifests that name what is gone, and grant nothing |
 //! | `spanner_ledger_failing` | gauge | | 1 while decisions do not become durable |
 
 use std::sync::{Arc, OnceLock};
@@ -49,6 +53,87 @@ pub(crate) fn page() -> Option<String> {
     handle.run_upkeep();
     Some(handle.render())
 }
+
+/// The page without the labels that name a model, an issuer, a server, a shipment or a place:
+/// what differed only in those is added up, and of states the greatest is shown.
+pub(crate) fn without_names(page: &str) -> String {
+    let (mut out, mut family, mut adds) = (String::new(), Vec::new(), true);
+    for line in page.lines() {
+        if line.is_empty() || line.starts_with('#') {
+            flush(&mut family, &mut out);
+            let kind = line
+                .strip_prefix("# TYPE ")
+                .and_then(|it| it.rsplit(' ').next());
+            adds = kind.map_or(adds, |kind| kind != "gauge");
+            out.push_str(line);
+            out.push('\n');
+        } else if let Some((series, value)) = line.rsplit_once(' ')
+            && let Ok(value) = value.parse::<f64>()
+        {
+            let series = unnamed(series);
+            let known = family.iter_mut().find(|(other, _)| *other == series);
+            match known {
+                Some((_, sum)) if adds => *sum += value,
+                Some((_, most)) => *most = most.max(value),
+                None => family.push((series, value)),
+            }
+        }
+    }
+    flush(&mut family, &mut out);
+    out
+}
+
+fn flush(family: &mut Vec<(String, f64)>, out: &mut String) {
+    for (series, value) in family.drain(..) {
+        out.push_str(&format!("{series} {value}\n"));
+    }
+}
+
+/// The name of a series with the labels that anybody may see.
+fn unnamed(series: &str) -> String {
+    let Some((name, labels)) = series.split_once('{') else {
+        return series.to_owned();
+    };
+    let (mut kept, mut rest) = (Vec::new(), labels);
+    while let Some((key, after)) = rest.split_once("=\"") {
+        let mut escaped = false;
+        let end = after.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let Some((value, behind)) = end.and_then(|end| after.split_at_checked(end)) else {
+            break;
+        };
+        let key = key.trim_start_matches(',');
+        if PUBLIC.contains(&key) {
+            kept.push(format!("{key}=\"{value}\""));
+        }
+        rest = behind.strip_prefix('"').unwrap_or_default();
+    }
+    match kept.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}{{{}}}", kept.join(",")),
+    }
+}
+
+/// The labels that name nothing of what is behind the service.
+const PUBLIC: &[&str] = &[
+    "service",
+    "environment",
+    "surface",
+    "action",
+    "effect",
+    "reason",
+    "result",
+    "what",
+    "status",
+    "failure",
+    "class",
+    "kind",
+    "le",
+    "quantile",
+];
 
 /// Keeps what was observed small where nobody asks for the page.
 pub(crate) fn upkeep() {
@@ -87,6 +172,30 @@ pub(crate) fn stale(what: &'static str, is_stale: bool) {
     gauge!("spanner_stale", "what" => what).set(f64::from(u8::from(is_stale)));
 }
 
+pub(crate) fn unapproved(environment: &str, models: usize) {
+    gauge!("spanner_promotions_unapproved", "environment" => environment.to_owned())
+        .set(models as f64);
+}
+
+pub(crate) fn void_grants(count: usize) {
+    gauge!("spanner_promotions_void_grants").set(count as f64);
+}
+
+/// A connection was closed for frames that do no work.
+pub(crate) fn cut_off() {
+    counter!("spanner_closed_connections_total", "why" => "flood").increment(1);
+}
+
+/// A connection without a request was closed, for others or after a long time.
+pub(crate) fn closed_idle() {
+    counter!("spanner_closed_connections_total", "why" => "idle").increment(1);
+}
+
+/// A connection was not taken.
+pub(crate) fn turned_away(share: &'static str) {
+    counter!("spanner_refused_connections_total", "share" => share).increment(1);
+}
+
 /// A caller's connection, counted while it is open.
 #[derive(Debug)]
 pub(crate) struct Connected(());
@@ -101,5 +210,44 @@ impl Connected {
 impl Drop for Connected {
     fn drop(&mut self) {
         gauge!("spanner_connections").decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_what_is_behind_is_named_to_strangers() {
+        let page = r#"# TYPE spanner_decisions_total counter
+spanner_decisions_total{service="s",model="acme/a",effect="allow"} 2
+spanner_decisions_total{service="s",model="acme/b\"},x",effect="allow"} 3
+spanner_decisions_total{service="s",model="acme/a",effect="deny"} 1
+
+# TYPE spanner_issuer_ready gauge
+spanner_issuer_ready{issuer="corp"} 1
+spanner_issuer_ready{issuer="other"} 0
+
+# TYPE spanner_upstream_seconds histogram
+spanner_upstream_seconds_bucket{upstream="10.0.0.1:80",status="2xx",le="0.5"} 1
+spanner_upstream_seconds_bucket{upstream="10.0.0.2:80",status="2xx",le="0.5"} 4
+spanner_upstream_seconds_sum{upstream="10.0.0.1:80",status="2xx"} 0.25
+
+spanner_connections 7
+"#;
+        let expected = r#"# TYPE spanner_decisions_total counter
+spanner_decisions_total{service="s",effect="allow"} 5
+spanner_decisions_total{service="s",effect="deny"} 1
+
+# TYPE spanner_issuer_ready gauge
+spanner_issuer_ready 1
+
+# TYPE spanner_upstream_seconds histogram
+spanner_upstream_seconds_bucket{status="2xx",le="0.5"} 5
+spanner_upstream_seconds_sum{status="2xx"} 0.25
+
+spanner_connections 7
+"#;
+        assert_eq!(without_names(page), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the access and the revocations again when they change.
+//! Reads again what changes: the access, the revocations, keys and secrets.
 //!
 //! Files are looked at twice a second, by size and times: that works on every file system,
 //! and where a directory is swapped by a link, as Kubernetes does it. A change counts once
@@ -14,13 +14,17 @@ use std::time::Duration;
 
 use serde_json::json;
 use spanner_admin::{OpenError, Promotions};
+use spanner_cedar::Cedar;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::config::read_text;
 use crate::health::ReadList;
-use crate::meters;
+use crate::restart::Fixed;
+use crate::trust::Trust;
 use crate::watched::Watched;
+use crate::{meters, words};
 
 /// What is read again, and who is told.
 pub(crate) struct Reload {
@@ -30,6 +34,9 @@ pub(crate) struct Reload {
     /// The directory of the access that is tried out.
     pub(crate) shadow: Option<Seen>,
     pub(crate) revocations: Option<(Seen, ReadList)>,
+    pub(crate) trust: Trust,
+    /// What is read at start only.
+    pub(crate) fixed: Vec<Fixed>,
     pub(crate) ledger: Watched,
 }
 
@@ -58,6 +65,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const MODELS_EVERY: u32 = 4;
 /// Directories below one another; a link may lead back up.
 const MAX_DEPTH: usize = 16;
+/// Files and folders that are looked at, as many as an access directory may have.
+const MAX_ENTRIES: usize = 500_000;
 /// Problems of one reload that the ledger keeps; the log has all.
 const MAX_RECORDED: usize = 20;
 
@@ -78,7 +87,7 @@ impl Reload {
             };
             if asked {
                 tracing::info!(
-                    "the access and the revocations are read again; for a change of the configuration itself, start again"
+                    "SIGHUP: the access, the revocations, keys and secrets of files are read again, and issuers are asked for their keys; for a change of the configuration itself, of surfaces or of certificates, start again"
                 );
             }
             let mut changed = asked;
@@ -99,6 +108,10 @@ impl Reload {
             {
                 revoke(&file.path, revocations).await;
             }
+            self.trust.check(asked).await;
+            for file in &mut self.fixed {
+                file.check(asked).await;
+            }
         }
     }
 
@@ -111,6 +124,7 @@ impl Reload {
             name: "access",
             before: &before,
             digest: &access.digest(),
+            broken: broken(access),
             dir: &dir.path,
         };
         self.tell(&told, reloaded).await;
@@ -130,6 +144,7 @@ impl Reload {
             name: "candidate",
             before: &before,
             digest: &candidate.digest(),
+            broken: broken(&candidate),
             dir,
         };
         self.tell(&told, reloaded.map_err(OpenError::from)).await;
@@ -140,14 +155,19 @@ impl Reload {
             name,
             before,
             digest,
+            broken,
             dir,
         } = told;
         meters::reloaded(name, reloaded.is_ok());
         let problems: Vec<String> = match reloaded {
             // Whoever loads it says so in the log.
-            Ok(()) if digest == before => return,
+            Ok(()) if digest == before && broken.is_empty() => return,
             Ok(()) => {
-                let body = json!({"digest": digest, "before": before});
+                let said: Vec<&String> = broken.iter().take(MAX_RECORDED).collect();
+                let mut body = json!({"digest": digest, "before": before});
+                if let Some(members) = body.as_object_mut().filter(|_| !broken.is_empty()) {
+                    members.insert("broken_manifests".to_owned(), json!(said));
+                }
                 self.ledger.event(&format!("{name}.reloaded"), body).await;
                 return;
             }
@@ -178,26 +198,36 @@ struct Told<'t> {
     before: &'t str,
     /// The digest of what is.
     digest: &'t str,
+    /// What is wrong with manifests that are not in force as they are.
+    broken: Vec<String>,
     dir: &'t Path,
 }
 
+fn broken(access: &Cedar) -> Vec<String> {
+    let broken = access.status().broken;
+    broken.iter().map(ToString::to_string).collect()
+}
+
 fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {
-    format!(
-        "{}:{}:{}: {}; {}",
-        file.display(),
-        problem.line,
-        problem.column,
-        problem.what,
-        problem.advice
-    )
+    let place = match problem.line {
+        0 => String::new(),
+        line => format!(":{line}:{}", problem.column),
+    };
+    let (file, what, advice) = (file.display(), &problem.what, &problem.advice);
+    format!("{file}{place}: {what}; {advice}")
 }
 
 async fn revoke(path: &Path, revocations: &ReadList) {
     let (list, path) = (revocations.list.clone(), path.to_owned());
     let read = spawn_blocking(move || {
-        let text = fs::read_to_string(&path);
-        let text = text.map_err(|error| format!("`{}`: {error}", path.display()))?;
-        list.replace_toml(&text).map_err(|error| error.to_string())
+        let text = read_text(&path).map_err(|unread| unread.what)?;
+        let replaced = list.replace_toml(&text);
+        replaced.map_err(|error| match words::parsed(&error.to_string()) {
+            (Some((line, column)), what) => {
+                format!("{}:{line}:{column}: {what}", path.display())
+            }
+            (None, what) => format!("`{}`: {what}", path.display()),
+        })
     });
     let Ok(read) = read.await else { return };
     meters::reloaded("revocations", read.is_ok());
@@ -223,6 +253,13 @@ impl Seen {
         Self::before_reading_of(path, Wanted::Manifests)
     }
 
+    /// The same for what was read already: it is read once more at first.
+    pub(crate) fn unread(path: &Path) -> Self {
+        let mut seen = Self::before_reading(path);
+        seen.read = 0;
+        seen
+    }
+
     fn before_reading_of(path: &Path, wanted: Wanted) -> Self {
         let now = look(path, wanted);
         Self {
@@ -236,7 +273,7 @@ impl Seen {
 
     /// Whether it changed since it was read, and not since it was looked at last. What is
     /// told once counts as read.
-    async fn changed(&mut self) -> bool {
+    pub(crate) async fn changed(&mut self) -> bool {
         self.asked += 1;
         if self.wanted == Wanted::Manifests && self.asked < MODELS_EVERY {
             return false;
@@ -258,36 +295,72 @@ impl Seen {
 
 fn look(path: &Path, wanted: Wanted) -> u64 {
     let mut hasher = DefaultHasher::new();
-    print(path, wanted, MAX_DEPTH, &mut hasher);
+    let mut walk = Walk {
+        root: path.canonicalize().ok(),
+        wanted,
+        left: MAX_ENTRIES,
+    };
+    walk.print(path, MAX_DEPTH, &mut hasher);
     hasher.finish()
 }
 
-/// Takes the print of a file, or of all files below a directory.
-fn print(path: &Path, wanted: Wanted, depth: usize, hasher: &mut DefaultHasher) {
-    path.hash(hasher);
-    let Ok(metadata) = fs::metadata(path) else {
-        return;
-    };
-    if !metadata.is_dir() {
-        metadata.len().hash(hasher);
-        metadata.modified().ok().hash(hasher);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let changed = (metadata.ctime(), metadata.ctime_nsec());
-            (metadata.dev(), metadata.ino(), changed).hash(hasher);
+/// A look at all files below a directory.
+struct Walk {
+    root: Option<PathBuf>,
+    wanted: Wanted,
+    /// How many files and folders are still looked at.
+    left: usize,
+}
+
+impl Walk {
+    /// Takes the print of a file, or of all files below a directory.
+    fn print(&mut self, path: &Path, depth: usize, hasher: &mut DefaultHasher) {
+        path.hash(hasher);
+        let Some(left) = self.left.checked_sub(1) else {
+            return;
+        };
+        self.left = left;
+        let Ok(metadata) = fs::metadata(path) else {
+            return;
+        };
+        if !metadata.is_dir() {
+            metadata.len().hash(hasher);
+            metadata.modified().ok().hash(hasher);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::MetadataExt;
+                let changed = (metadata.ctime(), metadata.ctime_nsec());
+                (metadata.dev(), metadata.ino(), changed).hash(hasher);
+            }
+            return;
         }
-        return;
+        let Some(depth) = depth.checked_sub(1) else {
+            return;
+        };
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let wanted = self.wanted;
+        let entries = entries.filter(|entry| wanted.takes(entry));
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| entry.path())
+            .filter(|path| self.holds(path, depth + 1 == MAX_DEPTH))
+            .collect();
+        paths.sort();
+        for path in paths {
+            self.print(&path, depth, hasher);
+        }
     }
-    let Some(depth) = depth.checked_sub(1) else {
-        return;
-    };
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let entries = entries.filter(|entry| wanted.takes(entry));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        print(&path, wanted, depth, hasher);
+
+    /// Whether a path is read at all: what a link leads to outside of the directory is not, but
+    /// for the folder of a model.
+    fn holds(&self, path: &Path, is_at_the_top: bool) -> bool {
+        if !path.is_symlink() {
+            return true;
+        }
+        let (Some(root), Ok(target)) = (&self.root, path.canonicalize()) else {
+            return true;
+        };
+        let own = self.wanted == Wanted::Manifests && is_at_the_top;
+        target.starts_with(root) || (own && !root.starts_with(&target))
     }
 }
 

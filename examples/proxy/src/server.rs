@@ -1,8 +1,8 @@
 //! Where callers come in: HTTP/1.1 and HTTP/2 without TLS on one port.
 //!
 //! Everything that a stranger can hold is bounded: connections, heads, streams, the time
-//! that a head may take. The caller's address is that of the socket; nothing that a request
-//! says of it counts.
+//! that a head may take; and what does nothing makes way for what does something. The
+//! caller's address is that of the socket; nothing that a request says of it counts.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -19,19 +19,24 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use spanner_admin::Admin;
-use spanner_tower::{GuardBody, GuardService, Peer};
+use spanner_core::Share;
+use spanner_tower::{Exhausted, GuardBody, GuardService, Peer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
+use crate::answered::UpstreamBody;
+use crate::connections::{Connections, Full as NoPlace, Line};
+use crate::crowd::Crowd;
 use crate::dispatch::Dispatch;
 use crate::headers::{self, Hop};
 use crate::health::{self, Health};
 use crate::meters::Connected;
 use crate::patience::Patience;
-use crate::upstream::UpstreamBody;
+use crate::targets::Targets;
+use crate::turn::Turn;
 
 /// What answers at one address. Cheap to clone.
 #[derive(Clone)]
@@ -50,8 +55,19 @@ pub(crate) struct Callers {
     pub(crate) administration: GuardService<Admin>,
     /// The scheme that callers use, whoever ends their TLS.
     pub(crate) scheme: &'static str,
-    /// As many requests wait for an answer at once.
-    pub(crate) turns: Arc<Semaphore>,
+    /// As many requests wait for a decision at once.
+    pub(crate) turns: Crowd,
+}
+
+/// What the connections at one address may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) connections: usize,
+    pub(crate) per_peer: usize,
+    /// How long one may have nothing to do.
+    pub(crate) idle: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub(crate) stall: Duration,
 }
 
 type Answer = Response<Either<Guarded, Full<Bytes>>>;
@@ -62,7 +78,8 @@ type Guarded = Either<GuardBody<UpstreamBody>, GuardBody<Full<Bytes>>>;
 const ADMINISTRATION: &str = "/spanner/v1";
 
 impl Front {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, line: &Line) -> Answer {
+        line.begin();
         if let Some(health) = &self.health {
             let page = health.page(request.method(), request.uri().path()).await;
             if let Some(page) = page {
@@ -70,17 +87,29 @@ impl Front {
             }
         }
         match &self.callers {
-            Some(callers) => callers.answer(request, peer).await.map(Either::Left),
+            Some(callers) => callers.answer(request, peer, line).await.map(Either::Left),
             None => health::nothing_else().map(Either::Right),
         }
     }
 }
 
 impl Callers {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Guarded> {
-        // A closed semaphore is none of ours; what waits here has read nothing yet.
-        let _turn = self.turns.acquire().await;
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        line: &Line,
+    ) -> Response<Guarded> {
         let (mut parts, body) = request.into_parts();
+        let (turn, body) = Turn::take(&self.turns, body).await;
+        match turn {
+            Some(turn) => parts.extensions.insert(turn).map(drop),
+            None => parts
+                .extensions
+                .insert(Exhausted(Share::Requests))
+                .map(drop),
+        };
+        parts.extensions.insert(line.clone());
         headers::received(&mut parts);
         let host = parts.headers.get(HOST).cloned();
         let named = || parts.uri.authority()?.as_str().parse().ok();
@@ -112,25 +141,44 @@ fn is_administration(path: &str) -> bool {
 pub(crate) async fn run(
     listener: TcpListener,
     front: Front,
-    max_connections: usize,
+    bounds: Bounds,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(max_connections));
+    let connections = Arc::new(Connections::new(bounds.connections, bounds.per_peer));
     let (graceful, mut tasks) = (GracefulShutdown::new(), JoinSet::new());
     let builder = builder();
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = tasks.join_next() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, peer, place)) = accepted else {
+        let Some((stream, peer)) = accepted else {
+            continue;
+        };
+        let Some(line) = connections.enter().await else {
+            connections.turn_away(stream, NoPlace::All);
             continue;
         };
         let (front, builder, watcher) = (front.clone(), builder.clone(), graceful.watcher());
+        let connections = Arc::clone(&connections);
         tasks.spawn(async move {
-            let _counted = (place, Connected::begin());
-            serve(stream, peer, front, &builder, watcher).await;
+            if !connections.take_share(&line, peer.ip()).await {
+                return connections.turn_away(stream, NoPlace::Peer);
+            }
+            let _counted = Connected::begin();
+            let served = serve(
+                stream,
+                peer,
+                front,
+                (&builder, bounds.stall),
+                watcher,
+                &line,
+            );
+            tokio::select! {
+                () = served => {}
+                () = line.over(bounds.idle) => {}
+            }
         });
     }
     drop(listener);
@@ -142,15 +190,9 @@ pub(crate) async fn run(
     tasks.shutdown().await;
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
             // Out of file descriptors, most likely: some are closed soon.
@@ -164,16 +206,18 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     front: Front,
-    builder: &Builder<TokioExecutor>,
+    (builder, stall): (&Builder<TokioExecutor>, Duration),
     watcher: Watcher,
+    line: &Line,
 ) {
     // Tokens of a stream go out one by one.
     let _: Result<(), _> = stream.set_nodelay(true);
+    let line = line.clone();
     let service = service_fn(move |request| {
-        let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(request, peer).await) }
+        let (front, line) = (front.clone(), line.clone());
+        async move { Ok::<_, Infallible>(front.answer(request, peer, &line).await) }
     });
-    let stream = TokioIo::new(Patience::new(stream, HEAD));
+    let stream = TokioIo::new(Patience::new(Targets::new(stream), HEAD, stall));
     let connection = builder.serve_connection_with_upgrades(stream, service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection ended early");
@@ -192,6 +236,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_UNSENT)
         .max_header_list_size(MAX_HEAD as u32)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_ERRORS)
@@ -211,6 +256,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
+/// What is kept of an answer that its client does not take, in bytes.
+const MAX_UNSENT: usize = 128 * 1024;
 /// Streams that a client gave up before they were looked at (CVE-2023-44487), and those
 /// that it made the server give up (CVE-2025-8671), before its connection is closed.
 const MAX_RESETS: usize = 20;

@@ -10,18 +10,20 @@ use serde_json::json;
 use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::config::Problems;
-use crate::health::{Health, ReadList};
-use crate::load::Loaded;
+use crate::crowd::Crowd;
+use crate::health::{Detail, Health, ReadList};
+use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
-use crate::server::{self, Callers, Front};
+use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
+use crate::trust::Trust;
 use crate::watched::Watched;
 use crate::{meters, signals};
 
@@ -43,21 +45,29 @@ pub struct Service {
 #[non_exhaustive]
 pub enum ServiceError {
     /// Nobody could come in at an address.
-    #[error("`{address}` cannot be listened at: {source}; another program may be there")]
+    #[error(
+        "`{key} = \"{address}\"` cannot be listened at: {source}; {}",
+        listen_advice(source)
+    )]
     Listen {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
     /// Nothing could be recorded.
-    #[error(transparent)]
-    Ledger(#[from] OpenError),
+    #[error("{}", said(ledger_words(.0)))]
+    Ledger(OpenError),
     /// What was promoted cannot be put in force.
     #[error(transparent)]
     Promotions(#[from] spanner_admin::OpenError),
     /// The file of checkpoints cannot be appended to.
-    #[error("checkpoints cannot be appended to `{}`: {source}", .file.display())]
+    #[error(
+        "checkpoints cannot be appended to `{}`: {source}; correct `checkpoints` of `[ledger]`",
+        .file.display()
+    )]
     Checkpoints {
         /// The file.
         file: PathBuf,
@@ -65,8 +75,8 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// Entries cannot be sent elsewhere.
-    #[error("the ledger cannot be shipped: {0}")]
-    Ship(#[source] io::Error),
+    #[error("the ledger cannot be shipped by `[[ship]]` {0}")]
+    Ship(io::Error),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
@@ -102,9 +112,9 @@ impl Service {
         // Before anybody can know that it runs: until then SIGHUP ends the process.
         let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
-        let listener = listen(config.listen).await?;
+        let listener = listen("listen", config.listen).await?;
         let admin = match config.admin_listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen("admin_listen", address).await?),
             None => None,
         };
         let mut builder = Ledger::builder(&config.ledger).durability(config.durability);
@@ -114,9 +124,13 @@ impl Service {
         if let Some(bytes) = config.keep_bytes {
             builder = builder.keep_bytes(bytes);
         }
+        if let Some(note) = &config.note {
+            builder = builder.note(note);
+        }
         let builder = shipping(builder, &config.checkpoints)?;
         let opened = spawn_blocking(move || builder.open()).await;
-        let ledger = opened.map_err(|_| ServiceError::Abandoned)??;
+        let opened = opened.map_err(|_| ServiceError::Abandoned)?;
+        let ledger = opened.map_err(ServiceError::Ledger)?;
         let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let watched = Watched::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
@@ -126,7 +140,7 @@ impl Service {
             dispatch,
             administration,
             scheme: scheme(config.public_origin.as_deref()),
-            turns: Arc::new(Semaphore::new(config.max_requests)),
+            turns: Crowd::new(config.max_requests),
         };
         let (stop, stopped) = watch::channel(false);
         let mut service = Self {
@@ -167,6 +181,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
+            fixed,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -177,32 +192,45 @@ impl Service {
         let health = Health {
             bearer: bearer.clone(),
             access: access.clone(),
+            promotions: promotions.clone(),
             ledger: ledger.clone(),
             ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
+            detail: Detail::Full,
         };
-        let limit = config.max_connections;
+        let bounds = Bounds {
+            connections: config.max_connections,
+            per_peer: config.limits.connections_per_peer,
+            idle: config.limits.idle,
+            stall: config.limits.stall,
+        };
         let front = Front {
-            health: admin.is_none().then(|| health.clone()),
+            health: admin.is_none().then(|| Health {
+                detail: config.public_probes,
+                ..health.clone()
+            }),
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
-        tasks.spawn(server::run(listener, front, limit, stopped.clone()));
+        tasks.spawn(server::run(listener, front, bounds, stopped.clone()));
         if let Some(admin) = admin {
             let front = Front {
                 health: Some(health),
                 callers: None,
             };
-            tasks.spawn(server::run(admin, front, limit, stopped.clone()));
+            tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
         }
         let reload = Reload {
             promotions,
             dirs: access_seen,
             shadow: shadow_seen,
             revocations: list,
+            trust: Trust::new(bearer.clone(), &config),
+            fixed,
             ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));
+        tasks.spawn(inspect(ledger.clone(), stopped.clone()));
         tasks.spawn(keep(bearer, stopped));
         tasks.spawn(async move {
             let body = json!({"digest": &*access.digest()});
@@ -268,9 +296,43 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServiceError> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| ServiceError::Listen { address, source })
+    listener.map_err(|source| ServiceError::Listen {
+        key,
+        address,
+        source,
+    })
+}
+
+fn listen_advice(fault: &io::Error) -> &'static str {
+    match fault.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or take another port",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address: take one that it has",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are for privileged processes: take another"
+        }
+        _ => "take another address",
+    }
+}
+
+/// What is wrong, and what to do.
+fn said((what, advice): (String, String)) -> String {
+    match advice.is_empty() {
+        true => what,
+        false => format!("{what}; {advice}"),
+    }
+}
+
+/// Looks whether the files of the ledger are still there.
+async fn inspect(ledger: Watched, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(KEEP) => {}
+        }
+        ledger.inspect().await;
+    }
 }
 
 /// Where a listener is, with the port that it got.

@@ -12,6 +12,7 @@ use spanner_ledger::ship::{
 };
 
 use crate::config::{Destination, ShipConfig};
+use crate::health::Detail;
 
 /// All that are under way.
 #[derive(Debug, Default)]
@@ -30,7 +31,10 @@ impl Ships {
             if let Some(batch) = config.batch {
                 shipment = shipment.batch(batch);
             }
-            all.push((config.name.clone(), shipment.start()?));
+            let started = shipment.start().map_err(|source| {
+                io::Error::new(source.kind(), format!("`{}`: {source}", config.name))
+            })?;
+            all.push((config.name.clone(), started));
         }
         Ok(Self(all))
     }
@@ -77,8 +81,8 @@ fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
                 Format::Otlp => HttpReceiver::otlp(url),
                 _ => HttpReceiver::lines(url),
             };
-            let receiver = match credential {
-                Some(credential) => receiver.authorization(credential.clone()),
+            let receiver = match credential.clone() {
+                Some(credential) => receiver.authorization_from(move || credential.header()),
                 None => receiver,
             };
             Shipment::new(ledger, name, format, receiver)
@@ -93,7 +97,7 @@ impl Watches {
 
     /// What readiness says of each. None makes the service unready: what is not sent yet is
     /// in the ledger all the same.
-    pub(crate) fn readiness(&self) -> Value {
+    pub(crate) fn readiness(&self, detail: Detail) -> Value {
         let now = Timestamp::now();
         let says = |(name, watch): &(String, Watch)| {
             let standing = watch.standing();
@@ -101,15 +105,18 @@ impl Watches {
                 Some(_) => "failing",
                 None => "shipping",
             };
-            json!({
-                "name": name,
+            let mut page = json!({
                 "state": state,
                 "lag_s": standing.lag(now).as_secs(),
                 "undelivered": standing.undelivered,
                 "delivered": standing.delivered,
                 "set_aside": standing.set_aside,
                 "lost": standing.lost,
-            })
+            });
+            if let (Detail::Full, Some(members)) = (detail, page.as_object_mut()) {
+                members.insert("name".to_owned(), name.as_str().into());
+            }
+            page
         };
         self.0.iter().map(says).collect()
     }

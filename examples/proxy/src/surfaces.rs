@@ -4,28 +4,31 @@ use std::path::{Path, PathBuf};
 
 use spanner_tower::surface::{self, Surface, SurfaceError};
 
-use crate::config::{Page, within};
+use crate::config::{Page, Unread, read_text, within};
+use crate::words;
 
 /// Why there is no such surface.
 pub(crate) enum NoSurface {
     Unknown(String),
-    Unreadable(PathBuf, std::io::Error),
+    Unreadable(Unread),
     Wrong(PathBuf, String, SurfaceError),
 }
 
 /// The surface of a name, or of a file: whatever has a `/` in it or ends in `.toml`. Its
 /// name in records is the file's, without the ending.
 pub(crate) fn load(name: &str, base: &Path) -> Result<Surface, NoSurface> {
-    if !name.contains('/') && !name.ends_with(".toml") {
+    if !is_file(name) {
         return surface::named(name).ok_or_else(|| NoSurface::Unknown(name.to_owned()));
     }
     let path = within(base, name);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => return Err(NoSurface::Unreadable(path, error)),
-    };
+    let text = read_text(&path).map_err(NoSurface::Unreadable)?;
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     Surface::from_toml(&stem, &text).map_err(|error| NoSurface::Wrong(path.clone(), text, error))
+}
+
+/// Whether a name is that of a file.
+pub(crate) fn is_file(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
 }
 
 impl NoSurface {
@@ -40,18 +43,16 @@ impl NoSurface {
                     surface::built_in().collect::<Vec<_>>().join(", ")
                 ),
             ),
-            Self::Unreadable(path, error) => page.problem(
-                at,
-                format!("the surface `{}` cannot be read: {error}", path.display()),
-                "correct the path, which is relative to this file",
-            ),
+            Self::Unreadable(unread) => {
+                page.problem(at, format!("the surface {}", unread.what), unread.advice);
+            }
             Self::Wrong(path, text, error) => {
                 let other = Page::new(path.display().to_string(), text.as_str());
                 for (line, problem) in error.problems() {
                     other.problem(
                         start_of(text, *line),
-                        problem,
-                        "see `spanner_tower::surface`",
+                        words::plain(&problem.to_string()),
+                        "correct the surface; those that come with Spanner are files of the same form",
                     );
                 }
                 page.adopt(&other);

@@ -5,34 +5,40 @@
 //! between.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use pin_project_lite::pin_project;
+use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
 use spanner_tower::{Frames, Permitted, RequestBody};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
+use crate::answered::UpstreamBody;
 use crate::client::{Client, ClientError, is_callers};
-use crate::config::UpstreamConfig;
-use crate::failure::{Failure, Voice};
+use crate::command::chain;
+use crate::config::{LimitsConfig, UpstreamConfig};
+use crate::connections::Line;
+use crate::crowd::Crowd;
+use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
+use crate::held::Held;
 use crate::meters;
-use crate::talk::{self, Talk, Talks};
+use crate::places::{NoPlace, Place, Places};
+use crate::rejection;
+use crate::talk::{self, Patience, Talk, Talks};
+use crate::turn::{CallerBody, Turn};
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -44,24 +50,25 @@ pub(crate) struct Upstream {
 struct Shared {
     config: UpstreamConfig,
     client: Client,
-    /// As many as it may have requests.
-    places: Arc<Semaphore>,
+    /// For requests for which nobody is asked who calls: they share no connection with those
+    /// that were decided.
+    public_client: Client,
+    /// As many as it may have requests of callers.
+    places: Places,
+    /// As many as it may have WebSockets.
+    sockets: Places,
+    /// As many as it may have requests for which nobody is asked who calls.
+    public: Crowd,
+    stall: Duration,
+    patience: Patience,
     /// What it is called in metrics.
     name: Arc<str>,
     talks: Talks,
     addresses: Addresses,
+    complaints: Complaints,
 }
 
-pin_project! {
-    /// The body of an answer. The upstream's place is free for another when it is dropped.
-    pub(crate) struct UpstreamBody {
-        #[pin]
-        body: Either<Either<Incoming, Rewriting>, Full<Bytes>>,
-        place: Option<OwnedSemaphorePermit>,
-    }
-}
-
-type PermittedBody = RequestBody<Incoming>;
+type PermittedBody = RequestBody<CallerBody>;
 type Answer = Response<UpstreamBody>;
 
 /// What a reply may name, and as the caller sees it.
@@ -74,19 +81,39 @@ struct Named {
 impl Upstream {
     pub(crate) fn new(
         config: UpstreamConfig,
+        limits: &LimitsConfig,
         talks: Talks,
         addresses: Addresses,
     ) -> Result<Self, ClientError> {
+        let requests = config.max_requests;
+        let public = (requests / 16).max(4);
+        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
         Ok(Self {
             shared: Arc::new(Shared {
-                client: Client::new(config.connect_timeout)?,
-                places: Arc::new(Semaphore::new(config.max_requests)),
+                client: client(requests)?,
+                public_client: client(public)?,
+                places: Places::new(requests),
+                sockets: Places::new((requests / 4).max(1)),
+                public: Crowd::new(public),
+                stall: limits.stall,
+                patience: Patience {
+                    first: limits.body_wait,
+                    idle: limits.idle,
+                    stall: limits.stall,
+                },
                 name: config.origin.authority.as_str().into(),
                 talks,
                 addresses,
+                complaints: Complaints::default(),
                 config,
             }),
         })
+    }
+
+    /// An answer that had begun broke off.
+    pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
+        let reason = "the answer broke off in its middle";
+        self.shared.complain(Failure::Broken, reason, &chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
@@ -99,20 +126,21 @@ impl Upstream {
         match answered {
             Ok(answer) => {
                 meters::answered(name, answer.status(), began.elapsed());
-                answer
+                if let Some(untold) = self.shared.complaints.settle() {
+                    tracing::info!(upstream = %name, untold, "the upstream answers again");
+                }
+                let credential = self.shared.config.credential.is_some();
+                let upstream = self.clone();
+                answer.map(|body| body.of(upstream, credential))
             }
             Err(failure) => {
                 meters::failed(name, failure);
-                tracing::warn!(upstream = %name, failure = failure.as_str(), "no answer");
                 let voice = match grpc {
                     true => Voice::Grpc,
                     false => Voice::Http(dialect.unwrap_or(Dialect::Problem), method),
                 };
                 let answer = failure.answer(voice);
-                answer.map(|text| UpstreamBody {
-                    body: Either::Right(text),
-                    place: None,
-                })
+                answer.map(UpstreamBody::text)
             }
         }
     }
@@ -124,37 +152,75 @@ impl Shared {
         mut request: Request<PermittedBody>,
         grpc: bool,
     ) -> Result<Answer, Failure> {
-        let place = self.place().await?;
+        let line = request.extensions().get::<Line>().cloned();
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
         let conversation = Frames::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
+        let caller = request
+            .extensions()
+            .get()
+            .map(|Permitted(access)| Arc::clone(access));
+        let mut held = match &caller {
+            Some(access) => {
+                let caller = &access.caller.subject().principal;
+                let place = self.place(&mut request, caller, conversation.is_some());
+                Held::of_caller(place.await?, line.map(Line::work))
+            }
+            None => self.public(&mut request, line).await?,
+        };
+        if let Some(turn) = request.extensions_mut().remove::<Turn>() {
+            turn.end();
+        }
         let named = self.named(&request);
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
         named.names.ask(request.headers_mut());
         if conversation.is_some() {
             talk::upgrading(request.headers_mut());
         }
-        let answered = timeout(
-            self.config.response_timeout,
-            self.client.send(request, grpc),
-        );
-        let response = match answered.await {
-            Err(_) => return Err(Failure::TimedOut),
+        let client = match caller {
+            Some(_) => &self.client,
+            None => &self.public_client,
+        };
+        let (sent, on_lane) = client.send(request, grpc);
+        held.on_lane(on_lane);
+        let answered = timeout(self.config.response_timeout, sent);
+        let answered = async {
+            tokio::select! {
+                answered = answered => Some(answered),
+                () = poll_fn(|cx| held.poll_taken_back(cx)) => None,
+            }
+        };
+        let Some(answered) = answered.await else {
+            return Err(Failure::Share(Share::Public));
+        };
+        let response = match answered {
+            Err(_) => {
+                let cause = format!("nothing came within {:?}", self.config.response_timeout);
+                self.complain(
+                    Failure::TimedOut,
+                    "no answer within `response_timeout`",
+                    &cause,
+                );
+                return Err(Failure::TimedOut);
+            }
             Ok(Err(error)) if error.is_connect() => {
-                tracing::debug!(upstream = %self.name, ?error, "no connection");
+                self.complain(Failure::Unreachable, cause(&error), &chain(&error));
                 return Err(Failure::Unreachable);
             }
-            Ok(Err(error)) if is_callers(&error) => return Err(Failure::CallerLeft),
+            Ok(Err(error)) if is_callers(&error) => {
+                tracing::debug!(upstream = %self.name, cause = chain(&error), "the caller left");
+                return Err(Failure::CallerLeft);
+            }
             Ok(Err(error)) => {
-                tracing::debug!(upstream = %self.name, ?error, "broken off");
+                self.complain(Failure::Broken, "the answer broke off", &chain(&error));
                 return Err(Failure::Broken);
             }
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.opened(response, conversation, place);
+            return self.opened(response, conversation, held);
         }
-        self.replied(response, named, place).await
+        self.replied(response, named, held).await
     }
 
     /// What the reply to a request may name.
@@ -174,9 +240,24 @@ impl Shared {
         &self,
         response: Response<Incoming>,
         named: Named,
-        place: OwnedSemaphorePermit,
+        held: Held,
     ) -> Result<Answer, Failure> {
-        let stray = |Stray| Failure::Astray;
+        let credential = self.config.credential.is_some();
+        let patience = self.config.response_timeout;
+        let looked = rejection::look(response, credential, patience).await;
+        let response = looked.inspect_err(|failure| {
+            let reason = match failure {
+                Failure::Rejected => "it rejects the `credential` of its `[[upstream]]`",
+                Failure::NoCredential => "it asks for a `credential` in its `[[upstream]]`",
+                _ => "an error that it began to say broke off",
+            };
+            self.complain(*failure, reason, "");
+        })?;
+        let stray = |Stray| {
+            let reason = "it answered with an address of its own";
+            self.complain(Failure::Astray, reason, "");
+            Failure::Astray
+        };
         let (mut parts, body) = response.into_parts();
         headers::to_caller(&mut parts.headers);
         named.facing.headers(&mut parts.headers).map_err(stray)?;
@@ -184,21 +265,21 @@ impl Shared {
             .names
             .in_reply(&named.method, parts.status, &parts.headers);
         let body = match names.map_err(stray)? {
-            Names::Nothing => Either::Left(Either::Left(body)),
+            Names::Nothing => UpstreamBody::open(Either::Left(body), held, self.stall),
             Names::Json => {
                 addresses::without_length(&mut parts.headers);
-                Either::Left(Either::Right(Rewriting::new(body, named.facing)))
+                let body = Either::Right(Rewriting::new(body, named.facing));
+                UpstreamBody::open(body, held, self.stall)
             }
             Names::Batch => {
                 addresses::without_length(&mut parts.headers);
                 let batch = addresses::lead_batch_back(body, &named.facing);
-                let batch = timeout(self.config.response_timeout, batch).await;
+                let batch = timeout(patience, batch).await;
                 let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
-                Either::Right(Full::new(batch))
+                UpstreamBody::text(Full::new(batch))
             }
         };
-        let place = Some(place);
-        Ok(Response::from_parts(parts, UpstreamBody { body, place }))
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to
@@ -207,7 +288,7 @@ impl Shared {
         &self,
         mut response: Response<Incoming>,
         conversation: Option<(Frames, OnUpgrade)>,
-        place: OwnedSemaphorePermit,
+        place: Held,
     ) -> Result<Answer, Failure> {
         let (frames, caller) = conversation.ok_or(Failure::Broken)?;
         if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
@@ -218,25 +299,70 @@ impl Shared {
             caller,
             model: hyper::upgrade::on(&mut response),
             place,
+            patience: self.patience,
         });
         let (mut parts, _) = response.into_parts();
         headers::to_caller(&mut parts.headers);
         talk::upgrading(&mut parts.headers);
-        let nothing = Either::Right(Full::default());
-        let body = UpstreamBody {
-            body: nothing,
-            place: None,
-        };
+        let body = UpstreamBody::text(Full::default());
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Waits for a place, as long as for a connection.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        match timeout(self.config.connect_timeout, place).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Failure::Busy),
+    /// Logs why there is no answer, unless that was just said.
+    fn complain(&self, failure: Failure, reason: &'static str, cause: &str) {
+        if let Some(untold) = self.complaints.tell(reason) {
+            tracing::warn!(
+                upstream = %self.name, failure = failure.as_str(), reason, cause, untold, "no answer"
+            );
         }
+    }
+
+    /// Waits until there is something to send, and then for a place, as long as for a
+    /// connection.
+    async fn place(
+        &self,
+        request: &mut Request<PermittedBody>,
+        caller: &Principal,
+        talks: bool,
+    ) -> Result<Place, Failure> {
+        let places = match talks {
+            true => &self.sockets,
+            false => &self.places,
+        };
+        if !talks {
+            gather(request, 1).await?;
+        }
+        let place = places.take(caller, self.config.connect_timeout).await;
+        place.map_err(|none| match none {
+            NoPlace::Busy => {
+                let (wait, most) = (self.config.connect_timeout, self.config.max_requests);
+                let cause =
+                    format!("{most} requests are under way, and none ended within {wait:?}");
+                let reason = "as many requests as `max_requests` allows";
+                self.complain(Failure::Busy, reason, &cause);
+                Failure::Busy
+            }
+            NoPlace::Share => Failure::Share(Share::Upstream),
+        })
+    }
+
+    /// Waits until all of a small request is there, and then for a place of those for which
+    /// nobody is asked who calls.
+    async fn public(
+        &self,
+        request: &mut Request<PermittedBody>,
+        line: Option<Line>,
+    ) -> Result<Held, Failure> {
+        let share = match &line {
+            Some(line) => Some(line.public().ok_or(Failure::Share(Share::Connection))?),
+            None => None,
+        };
+        let whole = timeout(PUBLIC_WAIT, gather(request, MAX_PUBLIC));
+        whole.await.map_err(|_| Failure::CallerLate)??;
+        let token = CancellationToken::new();
+        let seat = self.public.sit(token.clone()).await;
+        let seat = seat.ok_or(Failure::Share(Share::Public))?;
+        Ok(Held::of_public(seat, share, token, line.map(Line::work)))
     }
 
     /// The request as the model server gets it.
@@ -262,7 +388,7 @@ impl Shared {
             headers::identify(&mut headers, access);
         }
         if let Some(credential) = &self.config.credential {
-            headers.insert(AUTHORIZATION, credential.clone());
+            headers.insert(AUTHORIZATION, credential.header());
         }
         headers
     }
@@ -283,31 +409,17 @@ impl Service<Request<PermittedBody>> for Upstream {
     }
 }
 
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Waits for so much of a request's body, or its end.
+async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<(), Failure> {
+    let gathered = request.body_mut().gather(bytes).await;
+    gathered.map_err(|_| Failure::CallerLeft)
 }
 
-impl std::fmt::Debug for UpstreamBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UpstreamBody")
-    }
-}
+/// How much of a request for which nobody is asked who calls must be there before it gets a
+/// place, in bytes: more than a probe or a form has.
+const MAX_PUBLIC: usize = 64 * 1024;
+/// How long is waited for that.
+const PUBLIC_WAIT: Duration = Duration::from_secs(10);
 
 /// Whether a request is a gRPC call, which needs HTTP/2.
 fn is_grpc(request: &Request<PermittedBody>) -> bool {

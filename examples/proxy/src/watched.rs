@@ -2,13 +2,16 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::gauge;
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
 use spanner_ledger::Ledger;
+use tokio::task::spawn_blocking;
+
+use crate::command::chain;
 
 /// A ledger that remembers whether the last decision became durable. Clones are the same.
 #[derive(Clone)]
@@ -20,6 +23,8 @@ pub(crate) struct Watched {
 #[derive(Default)]
 struct State {
     failing: AtomicBool,
+    /// What is gone of its files, as that was said last.
+    gone: Mutex<Option<String>>,
     probed: Mutex<Option<Instant>>,
 }
 
@@ -49,7 +54,32 @@ impl Watched {
             };
             self.state.failing.store(stored.is_err(), Ordering::Relaxed);
         }
-        !self.state.failing.load(Ordering::Relaxed)
+        // Entries are stored while an old segment is gone, and the ledger is not whole.
+        self.inspect().await;
+        !self.state.failing.load(Ordering::Relaxed) && !self.is_gone()
+    }
+
+    /// Looks whether its files are still there, and says so when that changes.
+    pub(crate) async fn inspect(&self) {
+        let ledger = self.ledger.clone();
+        let Ok(found) = spawn_blocking(move || ledger.inspect()).await else {
+            return;
+        };
+        let found = found.err().map(|fault| chain(&fault));
+        let mut gone = lock(&self.state.gone);
+        match (&found, &*gone) {
+            (Some(reason), before) if before.as_ref() != Some(reason) => tracing::error!(
+                reason,
+                "the ledger is no longer whole: put its files back, or stop, look at it with `spanner-proxy ledger verify`, and acknowledge the loss"
+            ),
+            (None, Some(_)) => tracing::info!("the ledger's files are there again"),
+            _ => {}
+        }
+        *gone = found;
+    }
+
+    fn is_gone(&self) -> bool {
+        lock(&self.state.gone).is_some()
     }
 
     /// Puts where it stands among the metrics.
@@ -57,7 +87,8 @@ impl Watched {
         let signed = self.ledger.checkpoint().map_or(0, |it| it.size());
         gauge!("spanner_ledger_entries").set(self.ledger.written() as f64);
         gauge!("spanner_ledger_signed_entries").set(signed as f64);
-        let failing = self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed);
+        let failing =
+            self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed) || self.is_gone();
         gauge!("spanner_ledger_failing").set(f64::from(u8::from(failing)));
     }
 
@@ -73,9 +104,13 @@ impl Watched {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl State {
     fn may_probe(&self) -> bool {
-        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probed = lock(&self.probed);
         let may = probed.is_none_or(|at| at.elapsed() >= PROBE_EVERY);
         if may {
             *probed = Some(Instant::now());

@@ -5,9 +5,12 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use spanner_core::promotion::{History, Promotion};
+use spanner_cedar::Cedar;
+use spanner_core::promotion::{Fault as PromotionFault, History, Promotion, Standing, can_be_seen};
+use spanner_core::record::PrincipalEntry;
 use spanner_core::{
-    Action, Environment, Fault, ModelName, Pair, Permit, RecordId, Resource, Revision,
+    Action, Authorize, Context, Effect, Environment, Fault, ModelName, Pair, Permit, Question,
+    RecordId, Resource, Revision, Timestamp,
 };
 use spanner_tower::{Further, Permitted};
 
@@ -41,6 +44,7 @@ struct Propose {
     from: Option<String>,
     revision: Option<String>,
     content: Option<String>,
+    restores: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -49,6 +53,7 @@ struct Approve {
     revision: Option<String>,
     content: Option<String>,
     manifest: Option<String>,
+    terms: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +76,8 @@ struct Promote {
 #[serde(deny_unknown_fields)]
 struct Rollback {
     environment: String,
-    reason: String,
+    reason: Option<String>,
+    emergency: Option<String>,
 }
 
 type Answer = Result<Reply, Reply>;
@@ -138,6 +144,7 @@ impl<'c> Call<'c> {
     async fn access(&self, asker: &Asker, model: &ModelName) -> Answer {
         let query = self.query(&["environment"])?;
         let environment = self.environment(query.first(), &asker.here)?;
+        self.check_model(model, Some(&environment)).await?;
         let decision = asker.read(&environment, model).await?;
         let access = self.promotions.access();
         let review = access.review();
@@ -145,7 +152,12 @@ impl<'c> Call<'c> {
             grant.environment == environment && grant.model.as_ref().is_none_or(|it| it == model)
         });
         let grants: Vec<Value> = grants.map(view::granted).collect();
-        let guardrails: Vec<Value> = review.guardrails.iter().map(view::guarding).collect();
+        // What the organization guards against is for those who answer for the model.
+        let guardrails = asker.answers_for(model, &environment).then(|| {
+            let here = review.guardrails.iter();
+            let here = here.filter(|guardrail| guardrail.applies_to(model, &environment));
+            here.map(view::guarding).collect::<Vec<Value>>()
+        });
         let owner = access.models().into_iter().find(|(name, _)| name == model);
         let promotion = self
             .promotions
@@ -164,6 +176,7 @@ impl<'c> Call<'c> {
 
     async fn history(&self, asker: &Asker, model: &ModelName) -> Answer {
         let query = self.query(&["environment"])?;
+        self.check_model(model, None).await?;
         let environments = match query.first().and_then(Option::as_ref) {
             Some(_) => vec![self.environment(query.first(), &asker.here)?],
             None => {
@@ -200,6 +213,8 @@ impl<'c> Call<'c> {
         let asked: Asked = self.body()?;
         let question = asked.read(&asker.here)?;
         self.check_environment(&question.environment)?;
+        let here = Some(&question.environment);
+        self.check_model(&question.model, here).await?;
         let resource = Resource::model(question.model.clone());
         let mut decision = None;
         let full = match &question.about {
@@ -209,12 +224,11 @@ impl<'c> Call<'c> {
                 decision = Some(Further::done(permit, 200));
                 true
             }
-            None => [Action::Administer, Action::Approve, Action::Promote]
-                .into_iter()
-                .any(|action| asker.would(action, &question.model, &question.environment)),
+            None => asker.answers_for(&question.model, &question.environment),
         };
+        let knows = full || asker.knows(&question.model, &question.environment);
         let caller = asker.further.caller();
-        let told = explain::answer(self.promotions.access(), caller, &question, full);
+        let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
         Ok(Reply::good(told, decision))
     }
 
@@ -249,7 +263,7 @@ impl<'c> Call<'c> {
 
     async fn promotion(&self, asker: &Asker, id: RecordId) -> Answer {
         self.query(&[])?;
-        let promotion = lost(self.promotions.promotion(id).await)?;
+        let promotion = self.seen(asker, id, Action::Read).await?;
         let model = &promotion.candidate().model;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let environment = match asker.would(Action::Read, model, into) {
@@ -268,8 +282,11 @@ impl<'c> Call<'c> {
             from,
             revision,
             content,
+            restores,
         } = self.body()?;
         let mut what = Proposed::new(name("model", &model)?, name("environment", &environment)?);
+        self.check_model(&what.model, Some(&what.environment))
+            .await?;
         let content = optional("content", content)?;
         match optional::<Revision>("revision", revision)? {
             Some(revision) => what = what.revision(revision, content),
@@ -280,13 +297,21 @@ impl<'c> Call<'c> {
             }
             None => {}
         }
+        if let Some(id) = optional("restores", restores)? {
+            if what.revision.is_some() {
+                let wrong = "there is a `revision` and what it `restores`";
+                let advice = "leave the revision out: it is restored as well";
+                return Err(Reply::malformed("restores", &wrong, advice));
+            }
+            what = what.restoring(id);
+        }
         let pair = Pair::new(Action::Promote, Resource::model(what.model.clone()));
         let rule = match self.promotions.rule(&what.environment) {
             Ok(rule) => rule,
             Err(error) => {
                 // Whoever may not promote anything learns nothing of the rules.
                 let permit = asker.further.permit(&asker.here, pair).await?;
-                let decision = Further::done(permit, error.status());
+                let decision = Further::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
@@ -300,7 +325,7 @@ impl<'c> Call<'c> {
                 from: rule.from,
                 asked,
             };
-            let decision = Further::done(permit, error.status());
+            let decision = Further::declined(permit, error.status(), error.code());
             return Err(Reply::step(&error, Some(decision)));
         }
         let decision = permit.id();
@@ -311,7 +336,12 @@ impl<'c> Call<'c> {
     }
 
     async fn step(&self, asker: &Asker, id: RecordId, step: Step) -> Answer {
-        let promotion = lost(self.promotions.promotion(id).await)?;
+        let action = match step {
+            Step::Approve | Step::Reject => Action::Approve,
+            Step::Withdraw => Action::Read,
+            Step::Promote => Action::Promote,
+        };
+        let promotion = self.seen(asker, id, action).await?;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
         let model = &promotion.candidate().model;
         let (taken, decision) = match step {
@@ -353,36 +383,110 @@ impl<'c> Call<'c> {
         Ok(Reply::good(view, Some(decision)))
     }
 
+    /// A name that no surface has is refused with the spelling that it has, unless something was
+    /// promoted under it.
+    async fn check_model(
+        &self,
+        model: &ModelName,
+        environment: Option<&Environment>,
+    ) -> Result<(), Reply> {
+        let Err(error) = self.promotions.access().check_name(model, environment) else {
+            return Ok(());
+        };
+        let told = |history: &History| history.of(model, None).next().is_some();
+        match lost(self.promotions.look(told).await)? {
+            true => Ok(()),
+            false => Err(Reply::malformed("model", &error.what, &error.advice)),
+        }
+    }
+
     async fn roll_back(&self, asker: &Asker, model: ModelName) -> Answer {
         let Rollback {
             environment,
             reason,
+            emergency,
         } = self.body()?;
-        check_reason("reason", &reason)?;
         let environment: Environment = name("environment", &environment)?;
-        let rule = self.promotions.rule(&environment);
-        let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
-        let permit = asker
-            .either(from, &environment, Action::Promote, &model)
-            .await?;
-        let decision = permit.id();
-        let taken = self
-            .promotions
-            .roll_back(model, environment, reason, permit)
-            .await;
+        self.check_model(&model, Some(&environment)).await?;
+        let (taken, decision) = match (emergency, reason) {
+            (Some(emergency), reason) => {
+                check_reason("emergency", &emergency)?;
+                if let Some(reason) = &reason {
+                    check_reason("reason", reason)?;
+                }
+                let permit = asker
+                    .permit(&environment, Action::Administer, &model)
+                    .await?;
+                let decision = permit.id();
+                let taken =
+                    self.promotions
+                        .roll_back_in_emergency(model, environment, emergency, permit);
+                (taken.await, decision)
+            }
+            (None, Some(reason)) => {
+                check_reason("reason", &reason)?;
+                let rule = self.promotions.rule(&environment);
+                let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
+                let permit = asker
+                    .either(from, &environment, Action::Promote, &model)
+                    .await?;
+                let decision = permit.id();
+                let taken = self
+                    .promotions
+                    .roll_back(model, environment, reason, permit);
+                (taken.await, decision)
+            }
+            (None, None) => {
+                let what = "the body is not what it must be: there is no `reason`";
+                return Err(Reply::malformed("body", &what, "say why"));
+            }
+        };
         let promotion = taken.map_err(|error| Reply::step(&error, Some(decision)))?;
         let view = self.view(&promotion).await?;
         Ok(Reply::good(view, Some(decision)))
     }
 
+    /// A promotion that whoever asks may know of. One that is hidden from them is answered as one
+    /// that is none: as unknown, or to whoever answers for no model at all, as nothing that they
+    /// may see. What was tried with a hidden one is on record.
+    async fn seen(&self, asker: &Asker, id: RecordId, action: Action) -> Result<Promotion, Reply> {
+        let access = self.promotions.access();
+        let unknown = match self.promotions.promotion(id).await {
+            Ok(promotion) if asker.sees(&promotion) || asker.subject_sees(&promotion, access) => {
+                return Ok(promotion);
+            }
+            Ok(hidden) => {
+                // In its own time: whoever waits must not tell it from one that is none.
+                let asker = asker.clone();
+                tokio::spawn(async move {
+                    let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
+                    if let Ok(permit) = asker.permit(into, action, model).await {
+                        Further::declined(permit, 404, StepError::Unknown(id).code());
+                    }
+                });
+                StepError::Unknown(id)
+            }
+            Err(error) => error,
+        };
+        if matches!(unknown, StepError::Unknown(_)) && !asker.answers_for_any(access) {
+            let what = "you answer for no model, and may see no promotion by this identifier";
+            let advice = "ask whoever runs this service who may grant it";
+            let code = "permission_denied";
+            return Err(Reply::failure(403, Fault::Permission, code, &what, advice));
+        }
+        Err(Reply::step(&unknown, None))
+    }
+
     async fn view(&self, promotion: &Promotion) -> Result<Value, Reply> {
-        let difference = self.promotions.difference(promotion).await;
         // What cannot be put in force any more still can be looked at.
-        let difference = difference.unwrap_or_else(|_| promotion.difference().to_vec());
+        let preview = match promotion.standing() {
+            Standing::Open => self.promotions.preview(promotion).await.ok(),
+            _ => None,
+        };
         let access = self.promotions.access();
         let view = self
             .promotions
-            .look(|history| view::promotion(promotion, &difference, history, access));
+            .look(|history| view::promotion(promotion, preview.as_ref(), history, access));
         lost(view.await)
     }
 
@@ -391,8 +495,10 @@ impl<'c> Call<'c> {
             revision,
             content,
             manifest,
+            terms,
         } = self.body_or_nothing()?;
         Ok(Claimed {
+            terms: optional("terms", terms)?,
             revision: optional("revision", revision)?,
             content: optional("content", content)?,
             manifest: optional("manifest", manifest)?,
@@ -504,16 +610,57 @@ impl Asker {
         self.would(Action::List, model, environment) || self.would(Action::Read, model, environment)
     }
 
+    /// Whether they answer for a model, or sign for it: they are told everything about it.
+    fn answers_for(&self, model: &ModelName, environment: &Environment) -> bool {
+        [Action::Administer, Action::Approve, Action::Promote]
+            .into_iter()
+            .any(|action| self.would(action, model, environment))
+    }
+
+    /// Whether they may know of a promotion: it is about a model that they may read, or answer
+    /// for, at either end of its way, or they proposed it.
+    ///
+    /// Where an agent acts for somebody, both must be allowed to.
     fn sees(&self, promotion: &Promotion) -> bool {
         let (plan, model) = (promotion.plan(), &promotion.candidate().model);
-        self.would(Action::Read, model, &plan.into) || self.would(Action::Read, model, &plan.from)
+        let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
+        promotion.proposer() == Some(&asks)
+            || [&plan.into, &plan.from]
+                .into_iter()
+                .any(|end| self.would(Action::Read, model, end) || self.answers_for(model, end))
+    }
+
+    /// Whether the one for whom an agent acts may read the model, or signs for it: they are told
+    /// why their agent may not.
+    fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
+        let caller = self.further.caller();
+        let context = Context::of(caller, Timestamp::now());
+        let resource = Resource::model(promotion.candidate().model.clone());
+        let plan = promotion.plan();
+        [&plan.into, &plan.from].into_iter().any(|end| {
+            let actions = [Action::Read, Action::Promote, Action::Approve];
+            let questions = actions.map(|action| {
+                Question::new(caller, caller.subject(), action, &resource, end, &context)
+            });
+            let verdicts = access.authorize(&questions).verdicts;
+            verdicts.iter().any(|it| it.effect == Effect::Allow)
+        })
+    }
+
+    /// Whether they answer for some model in some environment.
+    fn answers_for_any(&self, access: &Cedar) -> bool {
+        let environments = access.status().environments;
+        access.models().into_iter().any(|(model, _)| {
+            let mut everywhere = environments.iter();
+            everywhere.any(|environment| self.answers_for(&model, environment))
+        })
     }
 }
 
 /// One environment of a model in a list.
 fn served(
     history: &History,
-    access: &spanner_cedar::Cedar,
+    access: &Cedar,
     model: &ModelName,
     environment: &Environment,
 ) -> Value {
@@ -533,23 +680,35 @@ fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
 }
 
 /// Words that are kept for ever and shown to people: neither endless nor able to forge a line.
-fn check_reason(what: &str, text: &str) -> Result<(), Reply> {
+fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
     const MAX_BYTES: usize = 2_000;
     if text.len() > MAX_BYTES {
         let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
         return Err(Reply::malformed(what, &wrong, "say it shorter"));
     }
-    match text.chars().any(char::is_control) {
-        true => {
-            let wrong = format!("`{what}` has a control character");
-            Err(Reply::malformed(what, &wrong, "write it on one line"))
+    if !can_be_seen(text) {
+        return Err(Reply::step(&PromotionFault::NoReason.into(), None));
+    }
+    let forges =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    match text.chars().find(|c| forges(*c)) {
+        Some(c) => {
+            let wrong = format!(
+                "`{what}` has the character U+{:04X}, which ends a line or changes the direction of the text",
+                u32::from(c)
+            );
+            Err(Reply::malformed(
+                what,
+                &wrong,
+                "write it as plain text on one line",
+            ))
         }
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
 /// A name of the request's own.
-fn name<N>(what: &str, text: &str) -> Result<N, Reply>
+fn name<N>(what: &'static str, text: &str) -> Result<N, Reply>
 where
     N: std::str::FromStr,
     N::Err: std::fmt::Display,
@@ -560,7 +719,7 @@ where
     })
 }
 
-fn optional<N>(what: &str, text: Option<String>) -> Result<Option<N>, Reply>
+fn optional<N>(what: &'static str, text: Option<String>) -> Result<Option<N>, Reply>
 where
     N: std::str::FromStr,
     N::Err: std::fmt::Display,

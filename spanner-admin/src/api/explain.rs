@@ -44,7 +44,7 @@ impl Asked {
                 return Err(Reply::malformed("caller", &what, "say whose they are"));
             }
         };
-        let malformed = |what: &str, error: &dyn std::fmt::Display| {
+        let malformed = |what: &'static str, error: &dyn std::fmt::Display| {
             Reply::malformed(what, &format!("`{what}` is none: {error}"), "correct it")
         };
         let environment = match &self.environment {
@@ -86,7 +86,7 @@ impl Asked {
 }
 
 /// `user:corp/ann`.
-fn principal(what: &str, text: &str) -> Result<Principal, Reply> {
+fn principal(what: &'static str, text: &str) -> Result<Principal, Reply> {
     let wrong = || {
         let wrong = format!("`{what}` is no principal");
         let advice =
@@ -107,7 +107,11 @@ fn principal(what: &str, text: &str) -> Result<Principal, Reply> {
 }
 
 /// `support` or `corp/support`: of the caller's issuer, unless its alias says otherwise.
-fn owned(what: &str, issuer: &IssuerAlias, text: &str) -> Result<(IssuerAlias, GroupName), Reply> {
+fn owned(
+    what: &'static str,
+    issuer: &IssuerAlias,
+    text: &str,
+) -> Result<(IssuerAlias, GroupName), Reply> {
     let own = || (issuer.clone(), text);
     let (issuer, name) = match text.split_once('/') {
         Some((alias, name)) if alias == issuer.as_str() => (issuer.clone(), name),
@@ -118,8 +122,15 @@ fn owned(what: &str, issuer: &IssuerAlias, text: &str) -> Result<(IssuerAlias, G
 }
 
 /// The answer for each party that must be allowed on its own, and the whole. Where it is not
-/// told in full, it says what the guard's own refusal would.
-pub(super) fn answer(access: &Cedar, asker: &Caller, asked: &Asking, full: bool) -> Value {
+/// told in full, it says what the guard's own refusal would; under which promotion the model is
+/// served, only to those who may know of the model there.
+pub(super) fn answer(
+    access: &Cedar,
+    asker: &Caller,
+    asked: &Asking,
+    knows: bool,
+    full: bool,
+) -> Value {
     let caller = asked.about.as_ref().unwrap_or(asker);
     let (resource, now) = (Resource::model(asked.model.clone()), Timestamp::now());
     let context = Context::of(caller, now);
@@ -143,7 +154,7 @@ pub(super) fn answer(access: &Cedar, asker: &Caller, asked: &Asking, full: bool)
     let views: Vec<Value> = parties
         .iter()
         .map(|(party, told)| {
-            let mut view = brief(party, &told.verdict);
+            let mut view = brief(party, &told.verdict, knows);
             if full && let Some(members) = view.as_object_mut() {
                 members.insert("explanation".to_owned(), json!(told));
                 members.insert("text".to_owned(), json!(told.to_string()));
@@ -160,7 +171,7 @@ pub(super) fn answer(access: &Cedar, asker: &Caller, asked: &Asking, full: bool)
     })
 }
 
-fn brief(party: &Party, verdict: &Verdict) -> Value {
+fn brief(party: &Party, verdict: &Verdict, knows: bool) -> Value {
     json!({
         "party": party.principal.to_string(),
         "effect": verdict.effect,
@@ -168,6 +179,6 @@ fn brief(party: &Party, verdict: &Verdict) -> Value {
         "advice": verdict.advice.text,
         "lacks_role": verdict.advice.role,
         "ask": verdict.advice.owner,
-        "promotion": verdict.promotion,
+        "promotion": verdict.promotion.filter(|_| knows),
     })
 }

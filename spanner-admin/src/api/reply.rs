@@ -27,6 +27,8 @@ pub(super) struct Told {
     status: u16,
     body: Value,
     fault: Option<Fault>,
+    /// A stable word for the record, if it is a failure.
+    code: Option<&'static str>,
     location: Option<String>,
     /// The decision by which it is answered, if there was one of its own.
     decision: Option<RecordId>,
@@ -42,6 +44,7 @@ impl Reply {
             status: 201,
             body,
             fault: None,
+            code: None,
             location: Some(format!("/spanner/v1/promotions/{id}")),
             decision: Some(decision),
         }))
@@ -51,7 +54,7 @@ impl Reply {
     pub(super) fn failure(
         status: u16,
         fault: Fault,
-        code: &str,
+        code: &'static str,
         what: &dyn Display,
         advice: &str,
     ) -> Self {
@@ -59,7 +62,7 @@ impl Reply {
     }
 
     /// Something in the request that is none of what it must be.
-    pub(super) fn malformed(code: &str, what: &dyn Display, advice: &str) -> Self {
+    pub(super) fn malformed(code: &'static str, what: &dyn Display, advice: &str) -> Self {
         Self::failure(400, Fault::AmbiguousRequest, code, what, advice)
     }
 
@@ -67,19 +70,19 @@ impl Reply {
     pub(super) fn step(error: &StepError, decision: Option<RecordId>) -> Self {
         let (status, text) = (error.status(), error.to_string());
         let fault = match status {
-            400 => Fault::AmbiguousRequest,
+            400 | 413 => Fault::AmbiguousRequest,
             404 => Fault::UnknownRoute,
             503 => Fault::GuardUnavailable,
             _ => Fault::Permission,
         };
         let advice = error.advice();
-        Self::problem(status, fault, error.code(), &text, advice, decision)
+        Self::problem(status, fault, error.code(), &text, &advice, decision)
     }
 
     fn problem(
         status: u16,
         fault: Fault,
-        code: &str,
+        code: &'static str,
         what: &str,
         advice: &str,
         decision: Option<RecordId>,
@@ -91,14 +94,20 @@ impl Reply {
             "detail": format!("{what}; {advice}"),
             "fault": fault.as_str(),
         });
-        Self::told(status, Some(fault), body, decision)
+        Self::told(status, Some((fault, code)), body, decision)
     }
 
-    fn told(status: u16, fault: Option<Fault>, body: Value, decision: Option<RecordId>) -> Self {
+    fn told(
+        status: u16,
+        failure: Option<(Fault, &'static str)>,
+        body: Value,
+        decision: Option<RecordId>,
+    ) -> Self {
         Self::Told(Box::new(Told {
             status,
             body,
-            fault,
+            fault: failure.map(|(fault, _)| fault),
+            code: failure.map(|(_, code)| code),
             location: None,
             decision,
         }))
@@ -130,6 +139,10 @@ impl Told {
         if let Some(Ok(location)) = self.location.map(HeaderValue::try_from) {
             headers.insert(LOCATION, location);
         }
+        let ours = match self.code {
+            Some(code) => ours.because(code),
+            None => ours,
+        };
         let ours = ours.about(self.decision);
         response.extensions_mut().insert(ours);
         response

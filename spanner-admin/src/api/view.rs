@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 use spanner_cedar::{Cedar, Granted, Guarding};
-use spanner_core::promotion::{ChangeEntry, Event, History, Promotion, Standing, Step};
+use spanner_core::promotion::{Event, History, Promotion, Standing, Step};
 use spanner_core::{Environment, ModelName};
+
+use crate::promotions::Preview;
 
 /// One promotion, whole.
 pub(super) fn promotion(
     promotion: &Promotion,
-    difference: &[ChangeEntry],
+    preview: Option<&Preview>,
     history: &History,
     access: &Cedar,
 ) -> Value {
@@ -19,11 +21,21 @@ pub(super) fn promotion(
         .map(|rule| rule.approvers().collect())
         .unwrap_or_default();
     let mut view = brief(promotion, history);
+    let (difference, terms) = match preview {
+        Some(preview) => (&preview.difference, Some(&preview.terms)),
+        None => (promotion.difference(), promotion.terms()),
+    };
+    let void = promotion.void();
+    let manifest: Option<&str> = promotion.manifest().map(|text| &**text);
     let more = json!({
-        "manifest_text": &**promotion.manifest(),
+        "manifest_text": manifest,
         "base": plan.base,
+        "restores": plan.restores,
         "approvers": approvers,
-        "difference": difference,
+        "approvals_needed": terms.map_or(plan.approvals, |terms| terms.approvals),
+        "approvals_void": void.map(|void| json!({"by": void.approvals, "because": void.because})),
+        "terms": terms,
+        "difference": &**difference,
         "events": events,
     });
     if let (Some(view), Value::Object(more)) = (view.as_object_mut(), more) {
@@ -37,8 +49,13 @@ pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
     let (plan, candidate) = (promotion.plan(), promotion.candidate());
     let mut own = history.steps(promotion.id());
     let begun = own.next().map(|event| event.time);
+    // The last ones count; those before them are void.
     let signed = own.filter(|event| matches!(event.step, Step::Approved { .. }));
+    let signed: Vec<&Event> = signed.collect();
+    let void = signed.len().saturating_sub(promotion.approvals().len());
     let approvals: Vec<Value> = signed
+        .into_iter()
+        .skip(void)
         .map(|event| json!({"by": event.by, "time": event.time}))
         .collect();
     let current = history.current(&candidate.model, &plan.into);
@@ -55,7 +72,7 @@ pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
         "time": begun,
         "proposer": promotion.proposer(),
         "approvals": approvals,
-        "approvals_needed": plan.approvals,
+        "approvals_needed": promotion.needed(),
     })
 }
 

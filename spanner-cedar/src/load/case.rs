@@ -10,6 +10,7 @@ use spanner_core::{
 use super::fields::{self, Fields, Text};
 use super::principal::{Directory, Holder};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::spelling::unreachable;
 use crate::index::Access;
 use crate::role::actions_of;
 
@@ -77,6 +78,9 @@ impl<'a> Reader<'a> {
         let now = moment(case, problems).unwrap_or(self.now);
         let caller = caller?(now, problems)?;
         let (resource, environment) = (resource?, environment?);
+        if let Some(model) = resource.name() {
+            self.reach(case, model, &environment, problems);
+        }
         let ask = |action| {
             let target = Target::of([Pair::new(action, resource.clone())])?;
             Some(Questions::of(
@@ -199,6 +203,22 @@ impl<'a> Reader<'a> {
                 case.problem(text.at, what, advice, problems);
                 None
             }
+        }
+    }
+
+    /// A case about a name that no request has would ask what nobody asks.
+    fn reach(
+        &self,
+        case: Fields<'_>,
+        model: &ModelName,
+        environment: &Environment,
+        problems: &mut Problems,
+    ) {
+        let served = self.access.spellings.known();
+        if let Some((what, advice)) = unreachable(&served, model, Some(environment)) {
+            let text = case.text("model", problems);
+            let at = text.map_or_else(|| case.at(), |text| text.at);
+            case.problem(at, what, advice, problems);
         }
     }
 

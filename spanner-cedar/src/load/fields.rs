@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Page, Problems, listed, quoted, suggestion};
+use crate::alike;
 
 /// A table of a file.
 #[derive(Clone, Copy)]
@@ -34,6 +35,9 @@ pub(crate) struct Texts<'f> {
 
 /// Parses a page; each syntax error is a problem.
 pub(crate) fn parse<'p>(page: Page<'p>, problems: &mut Problems) -> Option<Spanned<DeTable<'p>>> {
+    if let Some((at, c)) = alike::hidden(page.text) {
+        problems.hidden(page, at, c);
+    }
     let (table, errors) = DeTable::parse_recoverable(page.text);
     for error in &errors {
         let Range { start, .. } = error.span().unwrap_or_default();
@@ -246,6 +250,13 @@ impl<'f> Fields<'f> {
         let text = value.get_ref().as_str().map(|value| Text { value, at });
         if text.is_none() {
             self.mistyped(what, "a string", value, problems);
+        }
+        // Escaped; as itself it is found in the file as a whole.
+        if let Some(text) = text
+            && let Some((_, c)) = alike::hidden(text.value)
+            && alike::hidden(self.page.text).is_none()
+        {
+            problems.hidden(self.page, at, c);
         }
         text
     }

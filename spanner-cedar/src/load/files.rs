@@ -1,14 +1,15 @@
 //! The files of an access, from a directory or from memory.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
-use super::problem::{Page, Problems, quoted, suggestion};
+use super::problem::{Page, Problem, Problems, quoted, suggestion};
 
 /// One file: its name within the access, with `/` between parts, and its text.
 #[derive(Debug, Clone)]
@@ -17,15 +18,33 @@ pub(crate) struct Document {
     pub(crate) text: String,
     /// For the digest: what its name is wherever the models' own folders lie.
     digested: String,
+    /// Whether it lies in a model's own folder.
+    pub(crate) own: bool,
+    /// Why it is not in force as it is; with a text, that is what is in force instead.
+    pub(crate) fault: Vec<Problem>,
 }
 
 /// The files of an access, sorted by name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Documents {
     pub(crate) organization: Option<Document>,
     pub(crate) manifests: Vec<Document>,
     pub(crate) guardrails: Vec<Document>,
     pub(crate) cases: Vec<Document>,
+}
+
+impl Documents {
+    /// What an access takes that is asked about one model only: the organization and its
+    /// guardrails, and of the manifests this one, if it is given.
+    pub(super) fn about(&self, manifest: Option<usize>) -> Self {
+        let own = manifest.and_then(|manifest| self.manifests.get(manifest));
+        Self {
+            organization: self.organization.clone(),
+            manifests: own.into_iter().cloned().collect(),
+            guardrails: self.guardrails.clone(),
+            cases: Vec::new(),
+        }
+    }
 }
 
 /// What a file is for, by its name.
@@ -103,7 +122,7 @@ pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     for (name, bytes) in files {
         let (name, bytes) = (name.into(), bytes.into());
         let found = case(&name, problems);
-        if !intake.take(found, &name, &name, |_| Ok(bytes), problems) {
+        if !intake.take(found, (&name, &name), false, |_| Ok(bytes), problems) {
             break;
         }
     }
@@ -123,7 +142,7 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
             continue;
         }
         let found = place(&name, problems);
-        if !intake.take(found, &name, &name, |_| Ok(bytes), problems) {
+        if !intake.take(found, (&name, &name), false, |_| Ok(bytes), problems) {
             return intake.finish(problems);
         }
     }
@@ -163,6 +182,11 @@ impl Documents {
 }
 
 impl Document {
+    /// Whether nothing of it is in force.
+    pub(crate) const fn is_void(&self) -> bool {
+        self.text.is_empty() && !self.fault.is_empty()
+    }
+
     pub(crate) fn page(&self) -> Page<'_> {
         Page {
             name: &self.name,
@@ -194,9 +218,10 @@ impl Intake {
         }
     }
 
-    /// Takes the files of a folder, through symbolic links. `false` if nothing more is to be
-    /// taken.
+    /// Takes the files of a folder, through symbolic links that stay in it. `false` if nothing
+    /// more is to be taken.
     fn walk(&mut self, ground: &Ground<'_>, problems: &mut Problems) -> bool {
+        let (bounds, astray) = (Bounds::of(ground), RefCell::new(Vec::new()));
         let entries = WalkDir::new(ground.dir)
             .min_depth(1)
             .max_depth(MAX_DEPTH)
@@ -204,9 +229,22 @@ impl Intake {
             .sort_by_file_name()
             .into_iter()
             .filter_entry(|entry| {
-                entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy())
+                let seen = entry.depth() == 0 || !is_hidden(&entry.file_name().to_string_lossy());
+                let stays = !entry.path_is_symlink() || bounds.hold(entry);
+                if seen && !stays {
+                    astray.borrow_mut().push(entry.path().to_path_buf());
+                }
+                seen && stays
             });
+        let mut count = 0;
         for entry in entries {
+            count += 1;
+            if count > MAX_ENTRIES {
+                let what = format!("there are more than {MAX_ENTRIES} files and folders in it");
+                let advice = "name a folder of manifests, or look for a link that is not meant";
+                problems.file(&ground.dir.display().to_string(), what, advice);
+                return false;
+            }
             let entry = match entry {
                 Ok(entry) => entry,
                 // A loop holds nothing new, and what a link leads to may come and go.
@@ -228,8 +266,32 @@ impl Intake {
             let place = (ground.place)(&name, problems);
             let digested = format!("{}{inner}", ground.digested);
             let bytes = |limit| read(entry.path(), limit);
-            if !self.take(place, &name, &digested, bytes, problems) {
+            let named = (name.as_str(), digested.as_str());
+            if !self.take(place, named, !ground.is_ours, bytes, problems) {
                 return false;
+            }
+        }
+        for path in astray.into_inner() {
+            let inner = relative(ground.dir, &path);
+            let name = format!("{}{inner}", ground.prefix);
+            let what = "the symbolic link leads out of the folder";
+            let advice = "put what it leads to in its place";
+            let manifest = path.file_name().is_some_and(|it| it == OWN_MANIFEST);
+            if ground.is_ours {
+                problems.file(&name, what, advice);
+            } else if manifest {
+                let digested = format!("{}{inner}", ground.digested);
+                let error = || io::Error::other(format!("{what}; {advice}"));
+                let named = (name.as_str(), digested.as_str());
+                if !self.take(
+                    Some(Place::Manifest),
+                    named,
+                    true,
+                    |_| Err(error()),
+                    problems,
+                ) {
+                    return false;
+                }
             }
         }
         true
@@ -239,8 +301,8 @@ impl Intake {
     fn take(
         &mut self,
         place: Option<Place>,
-        name: &str,
-        digested: &str,
+        (name, digested): (&str, &str),
+        own: bool,
         bytes: impl FnOnce(usize) -> io::Result<Vec<u8>>,
         problems: &mut Problems,
     ) -> bool {
@@ -260,8 +322,19 @@ impl Intake {
             );
             return false;
         }
-        let Some(text) = text(name, bytes(MAX_FILE_BYTES), problems) else {
-            return true;
+        let mut alone = Problems::default();
+        let text = text(name, bytes(MAX_FILE_BYTES), &mut alone);
+        let fault = match own {
+            true => alone.into_found(),
+            false => {
+                problems.append(alone);
+                Vec::new()
+            }
+        };
+        let text = match text {
+            Some(text) => text,
+            None if own => String::new(),
+            None => return true,
         };
         self.bytes += text.len();
         if self.bytes > MAX_BYTES {
@@ -277,6 +350,8 @@ impl Intake {
             name: name.to_owned(),
             text,
             digested: digested.to_owned(),
+            own,
+            fault,
         };
         match place {
             Place::Organization => self.documents.organization = Some(document),
@@ -306,6 +381,34 @@ impl Intake {
             );
         }
         documents
+    }
+}
+
+/// Where symbolic links may lead.
+struct Bounds {
+    /// The folder, without links in its own path.
+    root: Option<PathBuf>,
+    /// Whether a folder of models' own folders may be put together by links.
+    is_ours: bool,
+}
+
+impl Bounds {
+    fn of(ground: &Ground<'_>) -> Self {
+        Self {
+            root: ground.dir.canonicalize().ok(),
+            is_ours: ground.is_ours,
+        }
+    }
+
+    /// Whether a link leads to something in the folder. Nobody can say of what is outside who
+    /// writes it, nor how much it is. A model's own folder may lie elsewhere, not above.
+    fn hold(&self, entry: &DirEntry) -> bool {
+        let (Some(root), Ok(target)) = (&self.root, entry.path().canonicalize()) else {
+            // A link that leads nowhere, or back to itself, is told of when it is followed.
+            return true;
+        };
+        let own = !self.is_ours && entry.depth() == 1 && entry.file_type().is_dir();
+        target.starts_with(root) || (own && !root.starts_with(&target))
     }
 }
 
@@ -488,6 +591,9 @@ const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// Bytes of all files together: what is read is held in memory while it is checked.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Files and folders that are looked at in one folder: a hub of a hundred thousand models.
+const MAX_ENTRIES: usize = 500_000;
 
 /// Folders within folders: a model's name has rarely more than three parts.
 const MAX_DEPTH: usize = 12;

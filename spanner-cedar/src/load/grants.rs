@@ -21,8 +21,10 @@ pub(crate) struct RawGrant {
 }
 
 /// What grants are read against.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Vocabulary<'v> {
+    /// Where grants matter; `None` if everywhere.
+    pub(crate) only: Option<&'v Environment>,
     pub(crate) environments: &'v [Environment],
     pub(crate) roles: &'v Roles,
     pub(crate) directory: &'v Directory,
@@ -50,6 +52,9 @@ impl Vocabulary<'_> {
     ) -> Vec<RawGrant> {
         let mut grants = Vec::new();
         for (name, roles) in table.all_tables(problems) {
+            if self.only.is_some_and(|only| only.as_str() != name.value) {
+                continue;
+            }
             let environment = self.environment(table, name, problems);
             for (role, texts) in roles.all_texts(problems) {
                 let role = self.role(table, role, problems);

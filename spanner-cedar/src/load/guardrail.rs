@@ -21,6 +21,8 @@ use super::demand::{self, SCOPE, STEP_UP_ACR, STEP_UP_MAX_AGE};
 use super::grants::Vocabulary;
 use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::spelling::Ruled;
+use crate::alike;
 use crate::guardrail::{Guardrail, Mode};
 
 /// Reads the guardrails of all files, one after the other.
@@ -30,6 +32,8 @@ pub(crate) struct Reader<'v> {
     seen: HashMap<String, String>,
     count: usize,
     pub(crate) guardrails: Vec<Guardrail>,
+    /// The names in them.
+    pub(crate) ruled: Vec<Ruled>,
 }
 
 /// One policy and where it stands.
@@ -46,6 +50,7 @@ impl<'v> Reader<'v> {
             seen: HashMap::new(),
             count: 0,
             guardrails: Vec::new(),
+            ruled: Vec::new(),
         }
     }
 
@@ -63,6 +68,10 @@ impl<'v> Reader<'v> {
                 ),
             };
             problems.at(page, at, what, "split it into several policies");
+            return;
+        }
+        if let Some((at, c)) = alike::hidden(page.text) {
+            problems.hidden(page, at, c);
             return;
         }
         let policies = match PolicySet::from_str(page.text) {
@@ -117,6 +126,7 @@ impl<'v> Reader<'v> {
         }
         let mode = place.mode(problems);
         let advice = advice(place, problems);
+        place.refuse_hidden(problems);
         place.refuse_misspelt(problems);
         place.refuse_arithmetic(problems);
         self.refuse_unknown_entities(place, problems);
@@ -134,6 +144,8 @@ impl<'v> Reader<'v> {
             return;
         };
         self.validate(place, &alone, problems);
+        self.ruled
+            .extend(Ruled::of(place.page, place.at, &policy, mode));
         self.guardrails.push(Guardrail::new(
             Arc::from(id),
             mode,
@@ -282,7 +294,7 @@ impl Place<'_> {
     fn annotation(&self, key: &str) -> Option<String> {
         self.policy
             .annotation(key)
-            .filter(|text| !text.trim().is_empty())
+            .filter(|text| alike::is_readable(text))
             .map(ToOwned::to_owned)
     }
 
@@ -294,6 +306,21 @@ impl Place<'_> {
                 let what = format!("`@mode` cannot be {}", quoted(other));
                 self.problem(what, "write `@mode(\"shadow\")`, or leave it out", problems);
                 Mode::Live
+            }
+        }
+    }
+
+    /// Refuses words for people with characters in them that nobody sees.
+    fn refuse_hidden(&self, problems: &mut Problems) {
+        let mut annotations: Vec<_> = self.policy.annotations().collect();
+        annotations.sort_unstable();
+        for (key, text) in annotations {
+            if let Some((_, c)) = alike::hidden(text) {
+                let what = format!(
+                    "there is a character that is not seen in `@{key}`, {}",
+                    alike::code(c)
+                );
+                self.problem(what, "remove it", problems);
             }
         }
     }

@@ -8,6 +8,8 @@ use super::fields::{self, Fields};
 use super::grants::{Individuals, RawGrant, Vocabulary};
 use super::principal::Holder;
 use super::problem::{Page, Problems, quoted};
+use super::spelling::Titled;
+use crate::alike;
 
 /// One model's manifest.
 #[derive(Debug)]
@@ -21,6 +23,14 @@ pub(crate) struct Manifest {
     pub(crate) grants: Vec<RawGrant>,
     /// Which of the manifests' files it is.
     pub(crate) document: usize,
+}
+
+impl Manifest {
+    /// Its model, as it is mentioned.
+    pub(crate) fn titled(&self, page: Page<'_>) -> Titled {
+        let places = self.grants.iter().map(|grant| grant.environment.clone());
+        Titled::new(page, self.at, self.model.clone(), places.collect())
+    }
 }
 
 /// Reads a manifest. `None` if it does not even name a model.
@@ -101,7 +111,7 @@ fn individuals(fields: Fields<'_>, problems: &mut Problems) -> (Individuals, Opt
     };
     match word.value {
         "allowed" => {
-            if reason.is_none_or(|reason| reason.value.trim().is_empty()) {
+            if reason.is_none_or(|reason| !alike::is_readable(reason.value)) {
                 let what = "individuals are allowed without a reason";
                 let advice = "say why as `individuals_reason`; access reviews list it";
                 fields.problem(word.at, what, advice, problems);

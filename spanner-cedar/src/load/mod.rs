@@ -13,6 +13,8 @@ mod overlay;
 mod principal;
 mod problem;
 mod roles;
+mod sift;
+mod spelling;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -36,15 +38,37 @@ use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
-use problem::Problems;
+pub(crate) use problem::Problems;
+pub(crate) use spelling::{Mentions, Served, Spellings, unreachable};
 
 /// What the program brings to the files of an access.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Program<'p> {
     /// The aliases of the issuers whose tokens it accepts.
     pub(crate) issuers: &'p [IssuerAlias],
     /// Folders of models that bring their own manifests.
     pub(crate) models: &'p [PathBuf],
+    /// What becomes of a broken manifest in such a folder.
+    pub(crate) broken: BrokenManifests,
+    /// How the surfaces read names.
+    pub(crate) spellings: Spellings,
+    /// What is in force by now.
+    pub(crate) before: Option<Arc<Access>>,
+}
+
+/// What becomes of a manifest in a model's own folder that has a problem
+/// ([`Builder::broken_manifests`](crate::Builder::broken_manifests)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BrokenManifests {
+    /// Nothing is put in force, as with a problem anywhere else. The default.
+    #[default]
+    Refuse,
+    /// Everything else is put in force, and this manifest as it was before, without what the
+    /// organization does not know any more. After a start it grants nothing.
+    KeepLast,
+    /// Everything else is put in force, and this manifest grants nothing.
+    Close,
 }
 
 /// Reads a directory.
@@ -55,7 +79,7 @@ pub(crate) fn from_dir(
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_dir(dir, program.models, &mut problems);
-    compile(Arc::new(documents), program.issuers, kept, problems)
+    compile(documents.into(), true, program, kept, problems)
 }
 
 /// Reads files from memory.
@@ -66,7 +90,7 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
 ) -> Result<Access, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_memory(files, program.models, &mut problems);
-    compile(Arc::new(documents), program.issuers, kept, problems)
+    compile(documents.into(), true, program, kept, problems)
 }
 
 /// The same files, with something else promoted.
@@ -76,7 +100,25 @@ pub(crate) fn again(
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let documents = Arc::clone(&access.documents);
-    compile(documents, program.issuers, kept, Problems::default())
+    compile(documents, false, program, kept, Problems::default())
+}
+
+/// The same files as far as they are about one model, with something promoted of it, or nothing:
+/// what that comes to takes no time for the others.
+pub(crate) fn about(
+    access: &Access,
+    program: &Program<'_>,
+    model: &ModelName,
+    kept: Kept,
+) -> Result<Access, LoadError> {
+    let claim = access.claims.get(model).map(|claim| claim.document);
+    let documents = Arc::new(access.documents.about(claim));
+    let about_it = kept.promoted.into_iter().filter(|it| it.model == *model);
+    let kept = Arc::new(Kept {
+        promoted: about_it.collect(),
+        environments: kept.environments,
+    });
+    compile(documents, false, program, &kept, Problems::default())
 }
 
 /// Reads the files of the cases in a directory.
@@ -117,14 +159,17 @@ pub(crate) fn no_directory() -> LoadError {
     )
 }
 
-/// Makes an access of documents if nothing is wrong with any of them.
+/// Makes an access of documents if nothing is wrong with any of them. Those that were read just
+/// now are sifted first.
 fn compile(
-    documents: Arc<Documents>,
-    issuers: &[IssuerAlias],
+    mut documents: Arc<Documents>,
+    fresh: bool,
+    program: &Program<'_>,
     kept: &Arc<Kept>,
     mut problems: Problems,
 ) -> Result<Access, LoadError> {
     let schema = Schema::shared();
+    let issuers = program.issuers;
     let organization = documents
         .organization
         .as_ref()
@@ -133,12 +178,21 @@ fn compile(
         return Err(problems.into_error());
     };
     let vocabulary = Vocabulary {
+        only: None,
         environments: &organization.environments,
         roles: &organization.roles,
         directory: &organization.directory,
         schema,
     };
-    let manifests = manifests(&documents.manifests, &vocabulary, &mut problems);
+    let served = program.spellings.known();
+    let sifts = fresh && program.broken != BrokenManifests::Refuse && problems.is_empty();
+    if sifts && documents.manifests.iter().any(|it| it.own) {
+        let mut own = Arc::unwrap_or_clone(documents);
+        sift::sift(&mut own, &vocabulary, &served, program);
+        documents = Arc::new(own);
+    }
+    let refuse = program.broken == BrokenManifests::Refuse;
+    let manifests = manifests(&documents.manifests, &vocabulary, refuse, &mut problems);
     let mut overlay = Overlay::new(kept, &organization);
     overlay.read(&vocabulary, &mut problems);
     let mut reader = guardrail::Reader::new(&vocabulary);
@@ -146,18 +200,31 @@ fn compile(
         reader.read(document.page(), &mut problems);
     }
     let guardrails = reader.guardrails;
+    let mut mentions = Mentions {
+        manifests: Vec::new(),
+        guardrails: reader.ruled,
+    };
+    for manifest in &manifests {
+        let document = documents.manifests.get(manifest.document);
+        if let Some(document) = document.filter(|it| it.fault.is_empty()) {
+            mentions.manifests.push(manifest.titled(document.page()));
+        }
+    }
+    mentions.check(&served, &mut problems);
     if !problems.is_empty() {
         return Err(problems.into_error());
     }
-    let mut program: Vec<&str> = issuers.iter().map(IssuerAlias::as_str).collect();
-    program.push(schema::TEXT);
+    let mut digested: Vec<&str> = issuers.iter().map(IssuerAlias::as_str).collect();
+    digested.push(schema::TEXT);
     let parts = overlay.parts();
-    program.extend(parts.iter().map(AsRef::as_ref));
-    let digest = documents.digest(&program);
+    digested.extend(parts.iter().map(AsRef::as_ref));
+    let digest = documents.digest(&digested);
     let source = Source {
         digest,
         documents,
         overlay,
+        mentions,
+        spellings: program.spellings.clone(),
     };
     Ok(assemble(source, organization, manifests, guardrails))
 }
@@ -167,17 +234,33 @@ struct Source {
     digest: String,
     documents: Arc<Documents>,
     overlay: Overlay,
+    mentions: Mentions,
+    spellings: Spellings,
 }
 
 /// Reads all manifests; a model that two of them claim is a problem of the later one.
 fn manifests(
     documents: &[Document],
     vocabulary: &Vocabulary<'_>,
+    refuse: bool,
     problems: &mut Problems,
 ) -> Vec<Manifest> {
     let mut first: HashMap<ModelName, &str> = HashMap::new();
     let mut manifests = Vec::new();
     for (number, document) in documents.iter().enumerate() {
+        if document.is_void() {
+            if refuse {
+                let fault = document.fault.iter().cloned();
+                fault.for_each(|it| problems.push(it));
+            }
+            continue;
+        }
+        // What is in force of a broken one, is as far as it fits.
+        let mut aside = Problems::default();
+        let problems = match document.fault.is_empty() {
+            true => &mut *problems,
+            false => &mut aside,
+        };
         let Some(mut manifest) = manifest::read(document.page(), vocabulary, problems) else {
             continue;
         };
@@ -207,6 +290,8 @@ fn assemble(
         digest,
         documents,
         overlay,
+        mentions,
+        spellings,
     } = source;
     let schema = Schema::shared();
     let mut grants = Grants::default();
@@ -253,6 +338,8 @@ fn assemble(
         schema,
         digest: Arc::from(digest),
         documents,
+        mentions,
+        spellings,
         kept,
         served,
         claims,
@@ -261,6 +348,7 @@ fn assemble(
         directory: groups,
         roles: organization.roles,
         promotions: organization.promotions,
+        void: overlay.void,
         owners,
         individuals,
         grants,

@@ -1,6 +1,6 @@
 //! `organization.toml`: environments, issuers, groups, roles, default grants, promotions.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
@@ -10,6 +10,7 @@ use super::grants::{Individuals, RawGrant, Vocabulary};
 use super::principal::{Directory, Holder};
 use super::problem::{Page, Problems, listed, quoted, suggestion};
 use super::roles::roles;
+use crate::alike;
 use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
 use crate::schema::Schema;
@@ -41,6 +42,7 @@ pub(crate) fn read(
     groups(fields, &mut directory, problems);
     let roles = roles(fields, problems);
     let vocabulary = Vocabulary {
+        only: None,
         environments: &environments,
         roles: &roles,
         directory: &directory,
@@ -136,16 +138,43 @@ fn groups(fields: Fields<'_>, directory: &mut Directory, problems: &mut Problems
     if directory.issuers.is_empty() {
         return;
     }
+    let mut looks = HashMap::new();
     for text in list.items {
         match directory.group(text.value) {
             Ok(group) => {
-                if !directory.groups.insert(group) {
+                let look = (group.issuer.clone(), alike::looks(group.name.as_str()));
+                if directory.groups.contains(&group) {
                     twice(fields, text, problems);
+                } else if let Some(other) = looks.insert(look, text)
+                    && !(other.value.is_ascii() && text.value.is_ascii())
+                {
+                    resembles(fields, text, other, problems);
                 }
+                directory.groups.insert(group);
             }
             Err((what, advice)) => fields.problem(text.at, what, advice, problems),
         }
     }
+}
+
+/// Two groups that look alike: a review shows whoever reads it the one for the other.
+fn resembles(fields: Fields<'_>, text: Text<'_>, other: Text<'_>, problems: &mut Problems) {
+    let points = |text: Text<'_>| {
+        let beyond = text.value.chars().filter(|c| !c.is_ascii());
+        let points: Vec<String> = beyond.map(alike::code).collect();
+        match points.is_empty() {
+            true => "in ASCII".to_owned(),
+            false => format!("with {}", points.join(" ")),
+        }
+    };
+    let (line, _) = fields.page.position(other.at);
+    let what = format!(
+        "{}, written {}, looks like the group of line {line}, written {}",
+        quoted(text.value),
+        points(text),
+        points(other)
+    );
+    fields.problem(text.at, what, "remove the one that is not meant", problems);
 }
 
 fn promotions(

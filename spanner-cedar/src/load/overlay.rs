@@ -11,13 +11,15 @@ use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::organization::Organization;
 use super::problem::{Page, Problems, quoted};
-use crate::promotion::Kept;
+use crate::promotion::{Kept, VoidGrant};
 
 /// What is promoted, where the organization has promotions.
 pub(super) struct Overlay {
     pub(super) kept: Arc<Kept>,
     environments: BTreeSet<Environment>,
     pub(super) manifests: Vec<(Environment, RecordId, Manifest)>,
+    /// What the manifests name and the organization does not have any more.
+    pub(super) void: Vec<VoidGrant>,
 }
 
 impl Overlay {
@@ -29,6 +31,7 @@ impl Overlay {
             kept: Arc::clone(kept),
             environments,
             manifests: Vec::new(),
+            void: Vec::new(),
         }
     }
 
@@ -37,7 +40,10 @@ impl Overlay {
         self.environments.contains(environment)
     }
 
-    /// Reads every manifest again: what it names may have gone.
+    /// Reads every manifest again, as far as it is about its environment. What it names may have
+    /// gone since it was promoted: that part of it is void, and the rest stays in force. Grants
+    /// only give, so that nobody gains thereby, and one group that is removed takes nothing from
+    /// anybody else.
     pub(super) fn read(&mut self, vocabulary: &Vocabulary<'_>, problems: &mut Problems) {
         for promoted in &self.kept.promoted {
             if !self.environments.contains(&promoted.environment) {
@@ -48,7 +54,22 @@ impl Overlay {
                 name: &name,
                 text: &promoted.manifest,
             };
-            let Some(manifest) = manifest::read(page, vocabulary, problems) else {
+            let here = Vocabulary {
+                only: Some(&promoted.environment),
+                ..*vocabulary
+            };
+            let mut gone = Problems::default();
+            let manifest = manifest::read(page, &here, &mut gone);
+            if let Err(error) = gone.none_or(()) {
+                let void = error.problems().iter().map(|problem| VoidGrant {
+                    promotion: promoted.promotion,
+                    model: promoted.model.clone(),
+                    environment: promoted.environment.clone(),
+                    problem: problem.clone(),
+                });
+                self.void.extend(void);
+            }
+            let Some(manifest) = manifest else {
                 continue;
             };
             if manifest.model != promoted.model {

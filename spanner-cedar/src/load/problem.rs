@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::alike;
+
 /// One thing that is wrong, where it stands, and what to do about it.
 ///
 /// Displays as `models/acme/sentiment.toml:4:1: what is wrong; what to do`.
@@ -53,6 +55,13 @@ impl LoadError {
         &self.problems
     }
 
+    /// These problems, found before.
+    pub(crate) fn of(found: impl IntoIterator<Item = Problem>) -> Self {
+        let mut problems = Problems::default();
+        found.into_iter().for_each(|it| problems.push(it));
+        problems.into_error()
+    }
+
     /// One problem with a file as a whole.
     pub(crate) fn one(file: &str, what: &str, advice: &str) -> Self {
         let mut problems = Problems::default();
@@ -99,12 +108,12 @@ impl Problems {
         }
     }
 
-    /// A problem with a file as a whole.
+    /// A problem with a file or folder as a whole, which stands at no place in it.
     pub(crate) fn file(&mut self, name: &str, what: impl Into<String>, advice: impl Into<String>) {
         self.push(Problem {
             file: plain(name),
-            line: 1,
-            column: 1,
+            line: 0,
+            column: 0,
             what: plain(&what.into()),
             advice: plain(&advice.into()),
         });
@@ -126,6 +135,26 @@ impl Problems {
             what: plain(&what.into()),
             advice: plain(&advice.into()),
         });
+    }
+
+    /// Those that were found elsewhere, too.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.more += other.more;
+        other
+            .found
+            .into_iter()
+            .for_each(|problem| self.push(problem));
+    }
+
+    /// What was found, in order.
+    pub(crate) fn into_found(self) -> Vec<Problem> {
+        self.into_error().problems
+    }
+
+    /// Notes a character that is not seen, since it would make a text look like another one.
+    pub(crate) fn hidden(&mut self, page: Page<'_>, at: usize, c: char) {
+        let what = format!("there is a character that is not seen, {}", alike::code(c));
+        self.at(page, at, what, "remove it");
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -162,11 +191,11 @@ impl Page<'_> {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}; {}",
-            self.file, self.line, self.column, self.what, self.advice
-        )
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}; {}", self.what, self.advice)
     }
 }
 
@@ -201,10 +230,11 @@ impl std::error::Error for LoadError {}
 /// A word of the author's in backticks, cut to what fits a line.
 pub(crate) fn quoted(word: &str) -> String {
     let cut: String = word.chars().take(MAX_QUOTED).collect();
+    let shown = alike::marked(&cut);
     if cut.len() < word.len() {
-        format!("`{cut}…`")
+        format!("`{shown}…`")
     } else {
-        format!("`{cut}`")
+        format!("`{shown}`")
     }
 }
 
@@ -248,14 +278,7 @@ fn plain(text: &str) -> String {
         }
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
-            '\u{061C}'
-            | '\u{200B}'..='\u{200F}'
-            | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}' => {
-                line.extend(c.escape_unicode());
-            }
-            c if c.is_control() => line.extend(c.escape_unicode()),
+            c if !alike::is_seen(c) => line.extend(c.escape_unicode()),
             c => line.push(c),
         }
     }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::text::sections;
 use super::{Granted, Review};
+use crate::alike;
 
 /// A row of the matrix: what is granted on one model, or on every one.
 type Row<'r> = BTreeMap<&'r str, Vec<&'r Granted>>;
@@ -225,7 +226,8 @@ fn grants(review: &Review, page: &mut String) {
 
 /// The namespace and the whole name.
 fn key(model: &str) -> (&str, &str) {
-    let space = model
+    let inner = model.strip_prefix('/').unwrap_or(model);
+    let space = inner
         .split_once('/')
         .map_or("(no namespace)", |(space, _)| space);
     (space, model)
@@ -233,7 +235,7 @@ fn key(model: &str) -> (&str, &str) {
 
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in alike::marked(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

@@ -4,13 +4,14 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use spanner_core::promotion::{History, Step};
+use spanner_core::promotion::{History, Standing, Step};
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_core::{Effect, Timestamp};
+use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
 use crate::index::Access;
 use crate::load::{Holder, suggestion};
+use crate::promotion::Existing;
 
 /// What deserves a look.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -29,13 +30,23 @@ pub struct Hygiene {
     pub unused: Option<Vec<String>>,
     /// Ids of grants that allowed something since, and are no longer there.
     pub gone: Vec<String>,
-    /// Promotions that waited for no approvals.
+    /// Promotions and rollbacks that waited for no approvals.
     pub emergencies: Vec<Emergency>,
+    /// Models that are in force where promotions are asked for and that nobody approved, each
+    /// with the environment; `None` where no ledger was looked at.
+    pub unapproved: Option<Vec<String>>,
+    /// What promoted manifests name and the organization does not have any more: it grants
+    /// nothing.
+    pub void: Vec<String>,
     /// Credentials that must be replaced soon, in words.
     pub credentials: Vec<String>,
+    /// The models that files put in force where promotions are asked for and the ledger has none.
+    #[serde(skip)]
+    adoptable: Vec<String>,
 }
 
-/// A promotion that waited for no approvals.
+/// A promotion that waited for no approvals, or a rollback that did not wait for those that it
+/// took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Emergency {
@@ -89,6 +100,8 @@ impl Hygiene {
         Self {
             idle_groups: idle,
             strangers: strangers.into_iter().collect(),
+            void: access.void.iter().map(ToString::to_string).collect(),
+            adoptable: adoptable(access),
             ..Self::default()
         }
     }
@@ -137,7 +150,7 @@ impl Review {
         self
     }
 
-    /// Adds the promotions that waited for no approvals.
+    /// Adds the promotions that waited for no approvals, and the models that nobody approved.
     #[must_use]
     pub fn with_history(mut self, history: &History) -> Self {
         let models: BTreeSet<_> = history
@@ -146,10 +159,15 @@ impl Review {
             .collect();
         for model in &models {
             for (event, promotion) in history.of(model, None) {
-                let Step::Promoted {
+                let (Step::Promoted {
                     emergency: Some(reason),
                     ..
-                } = &event.step
+                }
+                | Step::RolledBack {
+                    emergency: true,
+                    reason,
+                    ..
+                }) = &event.step
                 else {
                     continue;
                 };
@@ -169,6 +187,13 @@ impl Review {
             }
         }
         self.hygiene.emergencies.sort_by_key(|it| it.time);
+        let adopted = history.in_force();
+        let adopted = adopted.filter(|it| it.standing() == Standing::Adopted);
+        let adopted = adopted.map(|it| unapproved(&it.plan().into, &it.candidate().model));
+        let mut lines: Vec<String> = adopted.collect();
+        lines.append(&mut self.hygiene.adoptable);
+        lines.sort();
+        self.hygiene.unapproved = Some(lines);
         self
     }
 
@@ -178,6 +203,25 @@ impl Review {
         self.hygiene.credentials = lines.into_iter().map(Into::into).collect();
         self
     }
+}
+
+/// The models that a service would adopt with this ledger: the files have them where promotions
+/// are asked for, and it has no promotions there.
+fn adoptable(access: &Access) -> Vec<String> {
+    let rules = access.promotions.values();
+    let new = rules.filter(|rule| {
+        rule.existing == Existing::Adopt && !access.kept.environments.contains(&rule.environment)
+    });
+    let lines = new.flat_map(|rule| {
+        let claims = access.claims.iter();
+        let here = claims.filter(|(_, claim)| claim.environments.contains(&rule.environment));
+        here.map(|(model, _)| unapproved(&rule.environment, model))
+    });
+    lines.collect()
+}
+
+fn unapproved(environment: &Environment, model: &ModelName) -> String {
+    format!("{environment} {model}")
 }
 
 fn name(it: &PrincipalEntry) -> String {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::hygiene::{Hygiene, UNUSED_DAYS};
 use super::{Granted, Review};
+use crate::alike;
 
 const COLUMNS: [&str; 9] = [
     "environment",
@@ -68,6 +69,9 @@ pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
         emergencies,
         credentials,
         known_since,
+        unapproved,
+        void,
+        ..
     } = &review.hygiene;
     let individuals = review.individuals().map(|grant| {
         let reason = grant.reason.as_deref().unwrap_or("no reason given");
@@ -91,6 +95,15 @@ pub(super) fn sections(review: &Review) -> Vec<(String, Vec<String>)> {
         (
             "Emergency promotions, without approvals".to_owned(),
             emergencies.collect(),
+        ),
+        (
+            "In force without any approval: adopted when the ledger began to keep promotions"
+                .to_owned(),
+            unapproved.clone().unwrap_or_default(),
+        ),
+        (
+            "Promoted grants that are void, since what they name is gone".to_owned(),
+            void.clone(),
         ),
         (
             format!(
@@ -128,10 +141,10 @@ fn cells(grant: &Granted) -> [String; 9] {
     [
         grant.environment.to_string(),
         grant.model(),
-        grant.holder.clone(),
+        alike::marked(&grant.holder).into_owned(),
         grant.role.to_string(),
         grant.actions(),
-        grant.owner.clone().unwrap_or_default(),
+        alike::marked(grant.owner.as_deref().unwrap_or_default()).into_owned(),
         grant.reason.as_deref().unwrap_or_default().to_owned(),
         last.unwrap_or_default(),
         grant.policy.to_string(),
@@ -140,7 +153,7 @@ fn cells(grant: &Granted) -> [String; 9] {
 
 /// One line, in which nothing is an element of HTML or a terminal's command.
 fn plain(text: &str) -> String {
-    let line = text.replace(char::is_control, " ");
+    let line = alike::marked(text).replace(char::is_control, " ");
     line.replace('&', "&amp;").replace('<', "&lt;")
 }
 

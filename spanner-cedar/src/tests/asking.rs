@@ -288,10 +288,7 @@ fn an_access_runs_the_cases_beside_it() {
     assert_eq!(cedar.digest(), digest);
     write("cases/c.tml", case);
     let error = cedar.test_cases().unwrap_err().to_string();
-    assert!(
-        error.contains("cases/c.tml:1:1: this is no case"),
-        "{error}"
-    );
+    assert!(error.contains("cases/c.tml: this is no case"), "{error}");
     let memory = Cedar::from_files([("organization.toml", ORGANIZATION)]).unwrap();
     assert!(memory.test_cases().is_err());
     assert!(Cases::from_dir("/nowhere").is_err());

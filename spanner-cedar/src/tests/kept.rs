@@ -111,17 +111,32 @@ fn a_model_without_a_file_keeps_what_was_promoted() {
 }
 
 #[test]
-fn a_promoted_manifest_that_names_what_is_gone_keeps_what_was_in_force() {
+fn what_a_promoted_manifest_names_and_is_gone_grants_nothing_and_the_rest_stays() {
     let cedar = Cedar::from_files(files("support")).unwrap();
     cedar.keep(kept([promoted(7, "support")])).unwrap();
-    let digest = cedar.digest();
     let organization = ORGANIZATION.replace("\"support\", ", "");
-    let error = cedar
+    cedar
         .replace_with([("organization.toml", organization)])
-        .unwrap_err();
+        .unwrap();
+    assert_eq!(ask(&cedar, "support", "production").0, Effect::Deny);
+    let void = cedar.status().void;
+    // What the manifest says of other environments is not in force, and is nobody's loss.
+    assert_eq!(void.len(), 1);
     let named = "(promotion 00000000-0000-0000-0000-000000000007):";
-    assert!(error.to_string().contains(named), "{error}");
-    assert_eq!(cedar.digest(), digest);
+    assert!(void[0].to_string().contains(named), "{}", void[0]);
+    let production = environment("production");
+    let strict = cedar.preview_of(&model(), &production, Some(promoted(8, "support")));
+    assert!(
+        strict
+            .unwrap_err()
+            .to_string()
+            .contains("not in the directory")
+    );
+    let again = cedar.preview_again(&model(), &production, Some(promoted(8, "support")));
+    assert_eq!(again.unwrap().status().void.len(), 1);
+    cedar.replace_with(files("support")).unwrap();
+    assert_eq!(ask(&cedar, "support", "production").0, Effect::Allow);
+    assert_eq!(cedar.status().void, []);
 
     let other = Promoted::new(
         RecordId::from_u128(8),

@@ -78,7 +78,7 @@ organization.toml:2:11: there is no issuer; name at least one
     );
     check(
         &[("models/m.toml", SENTIMENT)],
-        "organization.toml:1:1: the file is missing; create it with at least `environments` and `issuers`",
+        "organization.toml: the file is missing; create it with at least `environments` and `issuers`",
     );
 }
 
@@ -380,5 +380,96 @@ fn refuses_approvers_whose_role_could_not_approve() {
     organization(
         "environments = [\"a\", \"b\"]\nissuers = [\"corp\"]\ngroups = [\"g\"]\n[roles]\napprover = [\"view\"]\n[promotion.b]\nfrom = \"a\"\napprovers = [\"group:g\"]\n",
         "organization.toml:8:13: the role `approver`, which these get, does not hold `approve`; define it with `approve`, or not at all",
+    );
+}
+
+/// What is wrong with an organization and a manifest, a line each.
+fn wrong(organization: &str, manifest: &str, guardrails: &str) -> Vec<String> {
+    let files = [
+        ("organization.toml", organization),
+        ("models/m.toml", manifest),
+        ("policies/g.cedar", guardrails),
+    ];
+    let error = Cedar::from_files(files).err();
+    let found = error.iter().flat_map(|error| error.problems());
+    found.map(ToString::to_string).collect()
+}
+
+#[test]
+fn two_groups_that_look_alike_are_a_problem() {
+    let groups = |groups: &str| {
+        let organization =
+            format!("environments = [\"production\"]\nissuers = [\"corp\"]\ngroups = [{groups}]\n");
+        wrong(
+            &organization,
+            "model = \"m\"\nowner = \"user:corp/ann\"\n",
+            "",
+        )
+    };
+    assert_eq!(
+        groups("\"nlp\", \"nl\u{440}\""),
+        [
+            "organization.toml:3:18: `nl\u{440}(U+0440)`, written with U+0440, looks like the group of line 3, written in ASCII; remove the one that is not meant"
+        ]
+    );
+    assert_eq!(
+        groups("\"nlp\", \"\u{43d}\u{43b}\u{43f}\", \"rn\", \"m\", \"josé\"").len(),
+        0
+    );
+    assert_eq!(groups("\"josé\", \"jose\u{301}\"").len(), 1);
+    assert_eq!(groups("\"nlp\", \"nlp\u{fe0f}\"").len(), 1);
+    assert_eq!(groups("\"ml ops\", \"ml\u{a0}ops\"").len(), 1);
+}
+
+#[test]
+fn an_unknown_group_that_looks_like_a_known_one_is_told_by_its_code_points() {
+    let manifest = SENTIMENT.replace("\"group:support\"", "\"group:suppo\u{433}t\"");
+    let found = wrong(ORGANIZATION, &manifest, "");
+    assert!(
+        found[0].contains("`group:suppo\u{433}t(U+0433)` is not in the directory"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_character_that_is_not_seen_is_a_problem_wherever_it_stands() {
+    let seen = |text: &str| text.replace("HIDDEN", "\u{202e}");
+    let what = "there is a character that is not seen, U+202E; remove it";
+    let manifest = SENTIMENT.replace(
+        "owner =",
+        "individuals = \"allowed\"\nindividuals_reason = \"a HIDDEN b\"\nowner =",
+    );
+    assert_eq!(
+        wrong(ORGANIZATION, &seen(&manifest), ""),
+        [format!("models/m.toml:4:25: {what}")]
+    );
+    let escaped = manifest.replace("HIDDEN", "\\u202e");
+    assert_eq!(
+        wrong(ORGANIZATION, &escaped, ""),
+        [format!("models/m.toml:4:22: {what}")]
+    );
+    let comment = format!("# HIDDEN\n{SENTIMENT}");
+    assert_eq!(
+        wrong(ORGANIZATION, &seen(&comment), ""),
+        [format!("models/m.toml:1:3: {what}")]
+    );
+    let policy = "@id(\"a\") @reason(\"HIDDEN\") forbid (principal, action, resource);";
+    assert_eq!(
+        wrong(ORGANIZATION, SENTIMENT, &seen(policy)),
+        [format!("policies/g.cedar:1:19: {what}")]
+    );
+    let escaped = policy.replace("HIDDEN", "x\\u{202e}");
+    assert_eq!(
+        wrong(ORGANIZATION, SENTIMENT, &escaped),
+        [
+            "policies/g.cedar:1:1: there is a character that is not seen in `@reason`, U+202E; remove it"
+        ]
+    );
+    // A reason that nobody can read is none.
+    let blank = manifest.replace("a HIDDEN b", "\u{2800}");
+    let found = wrong(ORGANIZATION, &blank, "");
+    assert!(
+        found[0].contains("individuals are allowed without a reason"),
+        "{found:?}"
     );
 }

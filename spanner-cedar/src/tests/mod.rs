@@ -16,6 +16,7 @@ mod reloading;
 mod reviewing;
 mod schemas;
 mod specification;
+mod spelling;
 
 use spanner_core::{
     Action, Authorize, Caller, CallerKind, Context, Credential, Environment, Group, GroupName,

@@ -12,6 +12,7 @@ use crate::record::{CallerEntry, CredentialEntry, Decision, PairEntry, Principal
 use crate::refusal::{Outage, Refusal};
 use crate::sink::Count;
 use crate::target::Target;
+use crate::vouch::Vouched;
 use crate::{RecordId, Timestamp};
 
 /// A request for which a record is owed and nothing is decided.
@@ -33,6 +34,7 @@ pub(super) struct Open {
     pub(super) arrival: Arc<Arrival>,
     pub(super) caller: Option<Caller>,
     pub(super) credential: Option<CredentialEntry>,
+    pub(super) vouched: Option<Vouched>,
     pub(super) target: Option<Target>,
     pub(super) surface: Option<Arc<str>>,
     pub(super) route: Option<Arc<str>>,
@@ -57,6 +59,7 @@ impl Attempt {
                 arrival,
                 caller: None,
                 credential: None,
+                vouched: None,
                 target: None,
                 surface: None,
                 route: None,
@@ -85,6 +88,14 @@ impl Attempt {
         }
     }
 
+    /// Notes who knows whether the caller's credential still counts. Without it, only its
+    /// times are looked at again.
+    pub fn vouched(&mut self, by: Vouched) {
+        if let Some(open) = &mut self.open {
+            open.vouched = Some(by);
+        }
+    }
+
     /// Notes the credential that was refused, for the record. Once somebody is identified,
     /// it counts for nothing.
     pub fn refused_credential(&mut self, credential: CredentialEntry) {
@@ -94,14 +105,17 @@ impl Attempt {
     }
 
     /// Decides whether the caller may do all that the target says, and puts the decision
-    /// into the sink.
+    /// into the sink. A credential that ended or was revoked since it was accepted is refused.
     pub fn decide(mut self, caller: Caller, target: Target) -> Decided {
         let Some(open) = &mut self.open else {
             return Decided::never(Outage::Abandoned.into());
         };
         let caller = open.caller.insert(caller);
         let target = open.target.insert(target);
-        let answer = open.gate.answer(caller, target, open.time);
+        let answer = match open.gate.check(caller, open.vouched.as_ref()) {
+            Ok(()) => open.gate.answer(caller, target, open.time),
+            Err(refusal) => Answer::refused(refusal),
+        };
         self.conclude(answer)
     }
 

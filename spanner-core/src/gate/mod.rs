@@ -62,6 +62,7 @@ use crate::record::{Asserted, CandidateAnswer};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
+use crate::vouch::Vouched;
 use crate::{RecordId, Timestamp};
 
 pub use attempt::Attempt;
@@ -171,6 +172,13 @@ impl Gate {
         u64::try_from(now.saturating_sub(moment).as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Whether a caller's credential still counts.
+    fn check(&self, caller: &Caller, vouched: Option<&Vouched>) -> Result<(), Refusal> {
+        let now = self.now();
+        caller.credential().check(now)?;
+        vouched.map_or(Ok(()), |Vouched(vouch)| vouch.check(caller, now))
+    }
+
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
     /// asked about on its own, and one refusal refuses all. The subject is asked about
     /// twice, also as if it called directly, so that no policy gives an agent what its
@@ -249,6 +257,8 @@ pub(crate) fn questions<'a>(
 /// All verdicts of one request, folded into one.
 pub(crate) struct Answer {
     pub(crate) refusal: Option<Refusal>,
+    /// Why, where nobody refuses.
+    allowed: &'static str,
     pub(crate) policies: Vec<String>,
     pub(crate) errors: Vec<String>,
     shadows: Vec<String>,
@@ -263,6 +273,7 @@ impl Answer {
     const fn of(refusal: Option<Refusal>) -> Self {
         Self {
             refusal,
+            allowed: "granted",
             policies: Vec::new(),
             errors: Vec::new(),
             shadows: Vec::new(),
@@ -279,12 +290,11 @@ impl Answer {
     /// Everybody is welcome whom a rule of their issuer classified.
     pub(crate) fn welcome(caller: &Caller) -> Self {
         let stranger = |party: &Party| party.principal.kind == CallerKind::Unclassified;
-        Self::of(
-            caller
-                .parties()
-                .any(stranger)
-                .then(|| Obstacle::Unclassified.into()),
-        )
+        let stranger = caller.parties().any(stranger);
+        Self {
+            allowed: "admitted",
+            ..Self::of(stranger.then(|| Obstacle::Unclassified.into()))
+        }
     }
 
     /// What the verdicts on these questions amount to, with what those of a candidate would.
@@ -316,7 +326,7 @@ impl Answer {
 
     /// Why, in the code that records use.
     pub(crate) fn reason(&self) -> &'static str {
-        self.refusal.as_ref().map_or("granted", Refusal::code)
+        self.refusal.as_ref().map_or(self.allowed, Refusal::code)
     }
 
     /// The party that may not.

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempt::{Attempt, Open};
 use super::decided::Decided;
 use super::settlement::{Meter, Settlement};
 use super::{Arrival, Gate};
-use crate::RecordId;
 use crate::caller::Caller;
 use crate::name::Environment;
-use crate::target::Target;
+use crate::refusal::Refusal;
+use crate::target::{Pair, Target};
+use crate::vouch::Vouched;
+use crate::{RecordId, Timestamp};
 
 /// The proof that a request was allowed and that this stands in the record. Whoever calls
 /// an inner service takes one, by value.
@@ -82,6 +85,7 @@ impl Permit {
         self.open.caller.clone().map(|caller| Inquiry {
             gate: self.open.gate.clone(),
             caller,
+            vouched: self.open.vouched.clone(),
             parent: self.open.id,
             arrival: Arc::clone(&self.open.arrival),
             surface: self.open.surface.clone(),
@@ -109,6 +113,7 @@ impl fmt::Debug for Permit {
 pub struct Inquiry {
     gate: Gate,
     caller: Caller,
+    vouched: Option<Vouched>,
     parent: RecordId,
     arrival: Arc<Arrival>,
     surface: Option<Arc<str>>,
@@ -116,7 +121,7 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Decides what a further message touches.
+    /// Decides what a further message touches, for a caller whose credential still counts.
     pub fn ask(&self, target: Target) -> Decided {
         self.attempt().decide(self.caller.clone(), target)
     }
@@ -125,8 +130,49 @@ impl Inquiry {
     /// done on the strength of it.
     #[must_use]
     pub fn would_allow(&self, target: &Target) -> bool {
+        let standing = self.gate.check(&self.caller, self.vouched.as_ref());
+        standing.is_ok() && self.refusal(target).is_none()
+    }
+
+    /// Looks whether what was allowed may go on: whether the credential still counts, and
+    /// whether the access still allows these pairs. Nothing is recorded. Past its times a
+    /// credential ends things only at their [end](Self::ends).
+    ///
+    /// # Errors
+    /// Why it may not. Whoever cannot be asked now ends nothing.
+    pub async fn may_go_on(&self, allowed: &[Pair], outlive: Duration) -> Result<(), Refusal> {
+        let now = self.gate.now();
+        if self.ends(outlive).is_some_and(|end| now >= end) {
+            self.caller.credential().check(now)?;
+        }
+        if let Some(Vouched(vouch)) = &self.vouched {
+            match vouch.check_again(&self.caller, now).await {
+                Ok(()) | Err(Refusal::Unavailable(_)) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        let target = Target::of(allowed.iter().cloned());
+        match target.and_then(|target| self.refusal(&target)) {
+            None | Some(Refusal::Unavailable(_)) => Ok(()),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// When what was allowed must be over, if it may outlive the credential by so much.
+    #[must_use]
+    pub fn ends(&self, outlive: Duration) -> Option<Timestamp> {
+        self.caller.credential().ends(outlive)
+    }
+
+    /// The time by the gate's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.gate.now()
+    }
+
+    fn refusal(&self, target: &Target) -> Option<Refusal> {
         let answer = self.gate.answer(&self.caller, target, self.gate.now());
-        answer.refusal.is_none()
+        answer.refusal
     }
 
     /// The same in another environment, for what a request asks to be done there.
@@ -145,7 +191,7 @@ impl Inquiry {
     }
 
     /// Records that a further message is refused before it could be decided.
-    pub fn refuse(&self, refusal: crate::Refusal) -> Decided {
+    pub fn refuse(&self, refusal: Refusal) -> Decided {
         let mut attempt = self.attempt();
         attempt.identify(&self.caller);
         attempt.refuse(refusal)
@@ -163,6 +209,9 @@ impl Inquiry {
         );
         if let (Some(surface), Some(route)) = (&self.surface, &self.route) {
             attempt.route(Arc::clone(surface), Arc::clone(route));
+        }
+        if let Some(vouched) = &self.vouched {
+            attempt.vouched(vouched.clone());
         }
         attempt
     }

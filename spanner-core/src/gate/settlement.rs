@@ -9,7 +9,7 @@ use super::Gate;
 use crate::RecordId;
 use crate::name::ModelName;
 use crate::record::{Finish, Outcome, OutcomeClass};
-use crate::refusal::Fault;
+use crate::refusal::{Fault, Refusal};
 use crate::sink::Room;
 
 /// Collects what becomes of a request, and gives it to the sink when dropped.
@@ -33,6 +33,7 @@ pub struct Settlement {
     usage: Usage,
     served: Option<String>,
     fault: Option<Fault>,
+    reason: Option<&'static str>,
     /// The answer's body reported a failure.
     failed: bool,
     error_type: Option<String>,
@@ -136,6 +137,7 @@ impl Settlement {
             usage: Usage::default(),
             served: None,
             fault: None,
+            reason: None,
             failed: false,
             error_type: None,
         }
@@ -231,9 +233,20 @@ impl Settlement {
         self.finish = Finish::ModelFailed;
     }
 
-    /// The guard broke the response off, since a later message was refused.
-    pub fn refused(&mut self) {
+    /// The guard broke it off: a later message was refused, or the caller may not go on.
+    pub fn refused(&mut self, why: &Refusal) {
         self.finish = Finish::Refused;
+        self.reason = Some(why.code());
+    }
+
+    /// Spanner itself answers that it does not do what was allowed, with a stable code if it has
+    /// one: a failure of the request's (4xx) counts as refused, any other as the guard's.
+    pub fn declined(&mut self, status: u16, reason: Option<&'static str>) {
+        self.reason = reason;
+        self.classify(match status {
+            500.. => OutcomeClass::GuardFailed,
+            _ => OutcomeClass::Refused,
+        });
     }
 
     pub(super) fn classify(&mut self, class: OutcomeClass) {
@@ -280,6 +293,7 @@ impl Settlement {
             search_units: self.usage.search_units,
             served: self.served.clone(),
             fault: self.fault,
+            reason: self.reason.map(str::to_owned),
             error_type: self.error_type.clone(),
         }
     }

@@ -195,7 +195,7 @@ fn travel(sink: &MemorySink, end: End) {
         End::RefusedMidStream => {
             let mut settlement = permit().unwrap().forward();
             settlement.head(200);
-            settlement.refused();
+            settlement.refused(&TokenFault::Expired.into());
         }
         End::Complete(status) => {
             let mut settlement = permit().unwrap().forward();

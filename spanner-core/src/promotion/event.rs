@@ -2,10 +2,11 @@
 //! added, never changed or removed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, Digest};
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
 use crate::record::PrincipalEntry;
@@ -39,7 +40,8 @@ pub enum Step {
         /// Where.
         into: String,
         /// The manifest, whole.
-        manifest: String,
+        #[serde(with = "text")]
+        manifest: Arc<str>,
     },
     /// A candidate was proposed.
     Proposed {
@@ -54,17 +56,40 @@ pub enum Step {
         /// The promotion in whose place it is to come; absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<RecordId>,
+        /// The earlier promotion that it restores; absent where the candidate comes from `from`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restores: Option<RecordId>,
+        /// What an approval covers besides the candidate; absent in ledgers from before it was
+        /// recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<TermsEntry>,
         /// The manifest, whole: what is in force once it is promoted.
-        manifest: String,
+        #[serde(with = "text")]
+        manifest: Arc<str>,
         /// Who would gain and lose what.
-        difference: Vec<ChangeEntry>,
+        #[serde(with = "list")]
+        difference: Arc<[ChangeEntry]>,
     },
     /// The candidate was approved, as it was shown.
     Approved {
         /// What was shown.
         candidate: CandidateEntry,
+        /// What the approval covers besides the candidate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<TermsEntry>,
         /// The difference of access that was shown.
-        difference: Vec<ChangeEntry>,
+        #[serde(with = "list")]
+        difference: Arc<[ChangeEntry]>,
+    },
+    /// What the approvals covered is no longer what would happen, so they count no more. Nobody
+    /// does this; it is noticed.
+    Voided {
+        /// What changed, in words.
+        reason: String,
+        /// What an approval would cover from now on; absent where it cannot be promoted as things
+        /// stand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<TermsEntry>,
     },
     /// It was turned down.
     Rejected {
@@ -78,16 +103,90 @@ pub enum Step {
         /// For an emergency, which waits for no approvals: why, in words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         emergency: Option<String>,
+        /// What its approvals covered besides the candidate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<TermsEntry>,
         /// Who gained and lost what.
-        difference: Vec<ChangeEntry>,
+        #[serde(with = "list")]
+        difference: Arc<[ChangeEntry]>,
     },
     /// What was in force before is in force again.
     RolledBack {
         /// Why, in words.
         reason: String,
+        /// Whether it gave somebody more without waiting for approvals, in an emergency.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        emergency: bool,
         /// Who gained and lost what.
-        difference: Vec<ChangeEntry>,
+        #[serde(with = "list")]
+        difference: Arc<[ChangeEntry]>,
     },
+}
+
+/// What an approval covers besides the candidate: who gains and loses what, and everything that
+/// decides it. If any of it changes, the approval is void.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TermsEntry {
+    /// The digest of all of it.
+    pub digest: String,
+    /// How many approvals the rule of promotion asks for.
+    pub approvals: u8,
+    /// The digest of the rule: where candidates come from, how many must approve, who may, and
+    /// what becomes of manifests that were there before.
+    pub rule: String,
+    /// The digest of what the roles in the manifests allow, and to whom they are granted.
+    pub grants: String,
+    /// The digest of the guardrails that can apply to the model there.
+    pub guardrails: String,
+    /// The digest of the difference of access.
+    pub difference: String,
+}
+
+impl TermsEntry {
+    /// Terms of these parts: the rule, the grants, the guardrails, and the difference.
+    #[must_use]
+    pub fn new(
+        approvals: u8,
+        rule: &Digest,
+        grants: &Digest,
+        guardrails: &Digest,
+        difference: &Digest,
+    ) -> Self {
+        let parts = [rule, grants, guardrails, difference].map(Digest::as_str);
+        let whole = format!("{approvals}\n{}", parts.join("\n"));
+        let [rule, grants, guardrails, difference] = parts.map(str::to_owned);
+        Self {
+            digest: Digest::of(whole.as_bytes()).to_string(),
+            approvals,
+            rule,
+            grants,
+            guardrails,
+            difference,
+        }
+    }
+
+    /// What is not the same as in other terms, in words.
+    #[must_use]
+    pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
+        let parts = [
+            (self.rule == before.rule, "the rule of promotion changed"),
+            (
+                self.grants == before.grants,
+                "what its roles allow, or who holds them, changed",
+            ),
+            (
+                self.guardrails == before.guardrails,
+                "a guardrail that applies to the model changed",
+            ),
+            (
+                self.difference == before.difference,
+                "who gains and loses what changed",
+            ),
+        ];
+        let changed = parts.into_iter().filter(|(same, _)| !same);
+        changed.map(|(_, words)| words).collect()
+    }
 }
 
 impl Step {
@@ -98,6 +197,7 @@ impl Step {
             Self::Adopted { .. } | Self::Promoted { .. } | Self::RolledBack { .. } => true,
             Self::Proposed { .. }
             | Self::Approved { .. }
+            | Self::Voided { .. }
             | Self::Rejected { .. }
             | Self::Withdrawn => false,
         }
@@ -110,6 +210,7 @@ impl Step {
             Self::Adopted { .. } => "adopted",
             Self::Proposed { .. } => "proposed",
             Self::Approved { .. } => "approved",
+            Self::Voided { .. } => "voided",
             Self::Rejected { .. } => "rejected",
             Self::Withdrawn => "withdrawn",
             Self::Promoted { .. } => "promoted",
@@ -221,5 +322,42 @@ impl From<&Candidate> for CandidateEntry {
             content: candidate.content.as_ref().map(ToString::to_string),
             manifest: candidate.manifest.to_string(),
         }
+    }
+}
+
+/// A shared text, spelled as any other.
+mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Arc::from)
+    }
+}
+
+/// A shared list, spelled as any other.
+mod list {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::ChangeEntry;
+
+    pub(super) fn serialize<S: Serializer>(
+        list: &Arc<[ChangeEntry]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        list.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<[ChangeEntry]>, D::Error> {
+        Vec::deserialize(from).map(Arc::from)
     }
 }

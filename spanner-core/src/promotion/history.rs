@@ -1,9 +1,10 @@
 //! What is in force, and how it came to be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use super::event::{Event, Step};
-use super::life::{Fault, Promotion};
+use super::event::{ChangeEntry, Event, Step};
+use super::life::{Fault, Promotion, Standing};
 use crate::RecordId;
 use crate::name::{Environment, ModelName};
 
@@ -16,7 +17,13 @@ pub struct History {
     steps: HashMap<RecordId, Vec<usize>>,
     /// What was put in force in an environment and not rolled back, the last one last.
     in_force: HashMap<(ModelName, Environment), Vec<RecordId>>,
+    /// Those that wait for approvals, or to be promoted.
+    open: BTreeSet<RecordId>,
+    /// The manifest and the difference that were told of last, which are often the same again.
+    recent: HashMap<(ModelName, Environment), Recent>,
 }
+
+type Recent = (Arc<str>, Arc<[ChangeEntry]>);
 
 impl History {
     /// No promotion yet.
@@ -45,6 +52,12 @@ impl History {
             Step::Adopted { .. } if latest.is_some() => {
                 Err(Fault::Event("something is in force already"))
             }
+            Step::Proposed {
+                restores: Some(restores),
+                ..
+            } if !self.was_in_force(restores, &after) => {
+                Err(Fault::Event("what it restores was not in force there"))
+            }
             _ => Ok(after),
         }
     }
@@ -53,7 +66,9 @@ impl History {
     ///
     /// # Errors
     /// A [`Fault`] if no promotion can have had it; the history is as it was.
-    pub fn take(&mut self, event: Event) -> Result<&Promotion, Fault> {
+    pub fn take(&mut self, mut event: Event) -> Result<&Promotion, Fault> {
+        self.check(&event)?;
+        self.share(&mut event);
         let after = self.check(&event)?;
         let place = (after.candidate().model.clone(), after.plan().into.clone());
         let stack = self.in_force.entry(place).or_default();
@@ -62,10 +77,18 @@ impl History {
             Step::RolledBack { .. } => drop(stack.pop()),
             Step::Proposed { .. }
             | Step::Approved { .. }
+            | Step::Voided { .. }
             | Step::Rejected { .. }
             | Step::Withdrawn => {}
         }
         let id = event.promotion;
+        match after.standing() {
+            Standing::Open => self.open.insert(id),
+            _ => self.open.remove(&id),
+        };
+        if after.is_over() {
+            self.forget_manifest(id);
+        }
         self.steps.entry(id).or_default().push(self.events.len());
         self.events.push(event);
         Ok(&*self
@@ -73,6 +96,53 @@ impl History {
             .entry(id)
             .and_modify(|promotion| promotion.clone_from(&after))
             .or_insert(after))
+    }
+
+    /// Keeps one copy of what is told again and again: a manifest that is proposed anew, and the
+    /// difference at each step of a promotion.
+    fn share(&mut self, event: &mut Event) {
+        let place = match self.promotions.get(&event.promotion) {
+            Some(known) => (known.candidate().model.clone(), known.plan().into.clone()),
+            None => match Promotion::begin(event) {
+                Ok(begun) => (begun.candidate().model.clone(), begun.plan().into.clone()),
+                Err(_) => return,
+            },
+        };
+        let (text, changes) = self.recent.entry(place).or_default();
+        if let Step::Adopted { manifest, .. } | Step::Proposed { manifest, .. } = &mut event.step {
+            match manifest == text {
+                true => *manifest = Arc::clone(text),
+                false => *text = Arc::clone(manifest),
+            }
+        }
+        if let Step::Proposed { difference, .. }
+        | Step::Approved { difference, .. }
+        | Step::Promoted { difference, .. }
+        | Step::RolledBack { difference, .. } = &mut event.step
+        {
+            match difference == changes {
+                true => *difference = Arc::clone(changes),
+                false => *changes = Arc::clone(difference),
+            }
+        }
+    }
+
+    /// Lets go of the text of a manifest that cannot come into force again.
+    fn forget_manifest(&mut self, id: RecordId) {
+        let first = self.steps.get(&id).and_then(|steps| steps.first());
+        if let Some(event) = first.and_then(|first| self.events.get_mut(*first))
+            && let Step::Adopted { manifest, .. } | Step::Proposed { manifest, .. } =
+                &mut event.step
+        {
+            *manifest = Arc::default();
+        }
+    }
+
+    /// Whether a promotion had in force, in the same place, what another one proposes.
+    fn was_in_force(&self, restores: RecordId, proposed: &Promotion) -> bool {
+        let (candidate, into) = (proposed.candidate(), &proposed.plan().into);
+        let mut earlier = self.stack(&candidate.model, into);
+        earlier.any(|it| it.id() == restores && it.candidate() == candidate)
     }
 
     /// A promotion.
@@ -103,12 +173,28 @@ impl History {
         self.promotions.get(stack.iter().rev().nth(1)?)
     }
 
+    /// What was put in force in an environment and not rolled back, the last one first.
+    pub fn stack(
+        &self,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> impl Iterator<Item = &Promotion> {
+        let stack = self.in_force.get(&(model.clone(), environment.clone()));
+        let ids = stack.into_iter().flatten().rev();
+        ids.filter_map(|id| self.promotions.get(id))
+    }
+
+    /// Those that wait for approvals, or to be promoted, the oldest first.
+    pub fn open(&self) -> impl Iterator<Item = &Promotion> {
+        self.open.iter().filter_map(|id| self.promotions.get(id))
+    }
+
     /// All of them, the oldest first.
     pub fn promotions(&self) -> impl Iterator<Item = &Promotion> {
         self.promotions.values()
     }
 
-    /// The steps of one promotion, in order.
+    /// The steps of one promotion, in order. The manifest of one that is over is left out.
     pub fn steps(&self, id: RecordId) -> impl Iterator<Item = &Event> {
         let places = self.steps.get(&id).into_iter().flatten();
         places.filter_map(|place| self.events.get(*place))

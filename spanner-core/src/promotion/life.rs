@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::candidate::{Candidate, Digest};
-use super::event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step};
+use super::event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
+use super::words::can_be_seen;
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
 use crate::gate::Permit;
@@ -18,11 +19,24 @@ pub struct Promotion {
     id: RecordId,
     candidate: Candidate,
     plan: Plan,
-    manifest: Arc<str>,
-    difference: Vec<ChangeEntry>,
+    manifest: Option<Arc<str>>,
+    difference: Arc<[ChangeEntry]>,
     proposer: Option<PrincipalEntry>,
+    /// What the approvals cover besides the candidate.
+    terms: Option<TermsEntry>,
     approvals: Vec<PrincipalEntry>,
+    void: Option<Void>,
     standing: Standing,
+}
+
+/// Approvals that count no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Void {
+    /// Who gave them, in order.
+    pub approvals: Vec<PrincipalEntry>,
+    /// Why the last of them count no more, in words.
+    pub because: String,
 }
 
 /// From where to where, how many must approve, and in whose place.
@@ -39,6 +53,9 @@ pub struct Plan {
     /// The promotion in whose place it is to come. Once another one is there, the difference
     /// that approvers were shown is not what would happen.
     pub base: Option<RecordId>,
+    /// The earlier promotion that it restores, where the candidate is what was in force before
+    /// and does not come from `from`.
+    pub restores: Option<RecordId>,
 }
 
 /// What is proposed.
@@ -51,8 +68,10 @@ pub struct Proposal {
     pub plan: Plan,
     /// The manifest, whole, whose digest the candidate has.
     pub manifest: Arc<str>,
+    /// What an approval covers besides the candidate.
+    pub terms: Option<TermsEntry>,
     /// Who would gain and lose what.
-    pub difference: Vec<ChangeEntry>,
+    pub difference: Arc<[ChangeEntry]>,
 }
 
 /// What somebody who takes a step has before them.
@@ -61,8 +80,21 @@ pub struct Proposal {
 pub struct Shown {
     /// The candidate, as it is there now.
     pub candidate: Candidate,
+    /// What an approval covers besides the candidate, as it is now.
+    pub terms: Option<TermsEntry>,
     /// Who would gain and lose what.
-    pub difference: Vec<ChangeEntry>,
+    pub difference: Arc<[ChangeEntry]>,
+}
+
+/// What a rollback would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undo {
+    /// Who would gain and lose what.
+    pub difference: Arc<[ChangeEntry]>,
+    /// Whether it takes approvals: somebody would gain something, and the rule of promotion asks
+    /// for approvals.
+    pub needs_approvals: bool,
 }
 
 /// Where a promotion stands.
@@ -117,6 +149,23 @@ pub enum Fault {
         "another promotion has come into force since this was proposed, which voids the approvals: propose it anew"
     )]
     Superseded,
+    /// Approvals were given, and are void.
+    #[error(
+        "its approvals are void, since {because}: it has {given} of the {needed} approvals that it needs"
+    )]
+    Void {
+        /// How many count.
+        given: usize,
+        /// How many it needs.
+        needed: u8,
+        /// What changed.
+        because: String,
+    },
+    /// A rollback would give somebody more than they have.
+    #[error(
+        "this rollback would give somebody more than they have now, which takes approvals as a promotion does"
+    )]
+    Widens,
     /// There are not enough approvals.
     #[error("it has {given} of the {needed} approvals that it needs")]
     Approvals {
@@ -125,8 +174,8 @@ pub enum Fault {
         /// How many it needs.
         needed: u8,
     },
-    /// A step that is explained by words has none.
-    #[error("say why")]
+    /// A step that is explained by words has none that can be seen.
+    #[error("say why, in words that can be seen")]
     NoReason,
     /// An environment cannot be promoted into from itself.
     #[error("`{0}` is where it comes from")]
@@ -145,7 +194,14 @@ impl Plan {
             into,
             approvals,
             base: None,
+            restores: None,
         }
+    }
+
+    /// To restore what an earlier promotion had in force.
+    #[must_use]
+    pub fn restoring(self, restores: Option<RecordId>) -> Self {
+        Self { restores, ..self }
     }
 
     /// In the place of another promotion.
@@ -175,25 +231,62 @@ impl Proposal {
         candidate: Candidate,
         plan: Plan,
         manifest: impl Into<Arc<str>>,
-        difference: Vec<ChangeEntry>,
+        difference: impl Into<Arc<[ChangeEntry]>>,
     ) -> Self {
         Self {
             candidate,
             plan,
             manifest: manifest.into(),
-            difference,
+            terms: None,
+            difference: difference.into(),
+        }
+    }
+
+    /// With what an approval covers besides the candidate.
+    #[must_use]
+    pub fn terms(self, terms: TermsEntry) -> Self {
+        Self {
+            terms: Some(terms),
+            ..self
         }
     }
 }
 
 impl Shown {
     /// A candidate and what it changes.
-    #[must_use]
-    pub const fn new(candidate: Candidate, difference: Vec<ChangeEntry>) -> Self {
+    pub fn new(candidate: Candidate, difference: impl Into<Arc<[ChangeEntry]>>) -> Self {
         Self {
             candidate,
-            difference,
+            terms: None,
+            difference: difference.into(),
         }
+    }
+
+    /// With what an approval covers besides the candidate.
+    #[must_use]
+    pub fn terms(self, terms: TermsEntry) -> Self {
+        Self {
+            terms: Some(terms),
+            ..self
+        }
+    }
+}
+
+impl Undo {
+    /// A rollback that changes this, and takes approvals if `needs_approvals`.
+    pub fn new(difference: impl Into<Arc<[ChangeEntry]>>, needs_approvals: bool) -> Self {
+        Self {
+            difference: difference.into(),
+            needs_approvals,
+        }
+    }
+}
+
+/// A rollback takes approvals if somebody would gain something.
+impl From<Vec<ChangeEntry>> for Undo {
+    fn from(difference: Vec<ChangeEntry>) -> Self {
+        let widens = difference.iter().any(|change| !change.gains.is_empty());
+        Self::new(difference, widens)
     }
 }
 
@@ -230,6 +323,7 @@ impl Promotion {
             candidate,
             plan,
             manifest,
+            terms,
             difference,
         } = proposal;
         if plan.from == plan.into {
@@ -242,8 +336,10 @@ impl Promotion {
             into: plan.into.to_string(),
             approvals: plan.approvals,
             base: plan.base,
-            manifest: manifest.to_string(),
-            difference: difference.clone(),
+            restores: plan.restores,
+            terms: terms.clone(),
+            manifest: Arc::clone(manifest),
+            difference: Arc::clone(difference),
         };
         let event = event(id, by, step, now);
         Self::begin(&event).map(|_| event)
@@ -267,7 +363,7 @@ impl Promotion {
             step: Step::Adopted {
                 candidate: CandidateEntry::from(&candidate),
                 into: into.to_string(),
-                manifest: manifest.to_owned(),
+                manifest: manifest.into(),
             },
         }
     }
@@ -278,7 +374,7 @@ impl Promotion {
     /// [`Fault::Event`] if it does neither.
     pub fn begin(event: &Event) -> Result<Self, Fault> {
         let environment = |name: &str| Environment::new(name).map_err(|_| NO_NAMES);
-        let begun = |candidate: &CandidateEntry, plan, manifest: &str| {
+        let begun = |candidate: &CandidateEntry, plan, manifest: &Arc<str>| {
             let candidate = read(candidate)?;
             if Digest::of(manifest.as_bytes()) != candidate.manifest {
                 return Err(Fault::Event("its manifest has another digest"));
@@ -287,10 +383,12 @@ impl Promotion {
                 id: event.promotion,
                 candidate,
                 plan,
-                manifest: manifest.into(),
-                difference: Vec::new(),
+                manifest: Some(Arc::clone(manifest)),
+                difference: Arc::default(),
                 proposer: event.by.as_ref().map(|by| by.subject.clone()),
+                terms: None,
                 approvals: Vec::new(),
+                void: None,
                 standing: Standing::Open,
             })
         };
@@ -314,6 +412,8 @@ impl Promotion {
                 into,
                 approvals,
                 base,
+                restores,
+                terms,
                 manifest,
                 difference,
             } => {
@@ -321,13 +421,16 @@ impl Promotion {
                     return Err(NOBODY);
                 }
                 let plan = Plan::new(environment(from)?, environment(into)?, *approvals);
-                let proposed = begun(candidate, plan.instead_of(*base), manifest)?;
+                let plan = plan.instead_of(*base).restoring(*restores);
+                let proposed = begun(candidate, plan, manifest)?;
                 Ok(Self {
-                    difference: difference.clone(),
+                    terms: terms.clone(),
+                    difference: Arc::clone(difference),
                     ..proposed
                 })
             }
             Step::Approved { .. }
+            | Step::Voided { .. }
             | Step::Rejected { .. }
             | Step::Withdrawn
             | Step::Promoted { .. }
@@ -345,9 +448,31 @@ impl Promotion {
         let by = self.permitted_there(permit, Action::Approve)?;
         let step = Step::Approved {
             candidate: CandidateEntry::from(&shown.candidate),
-            difference: shown.difference.clone(),
+            terms: shown.terms.clone(),
+            difference: Arc::clone(&shown.difference),
         };
         self.taken(by, step, now)
+    }
+
+    /// Notes that what the approvals covered is no longer what would happen. Nobody has to ask
+    /// for it.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it is over, or has no approvals.
+    pub fn void_approvals(
+        &self,
+        reason: impl Into<String>,
+        terms: Option<TermsEntry>,
+        now: Timestamp,
+    ) -> Result<Event, Fault> {
+        let reason = reason.into();
+        let event = Event {
+            promotion: self.id,
+            time: now,
+            by: None,
+            step: Step::Voided { reason, terms },
+        };
+        self.after(&event).map(|_| event)
     }
 
     /// Turns it down. The permit is for `approve` in the environment that it goes into.
@@ -356,7 +481,7 @@ impl Promotion {
     /// A [`Fault`] if it is over, or nothing is said.
     pub fn reject(&self, reason: &str, permit: &Permit, now: Timestamp) -> Result<Event, Fault> {
         let by = self.permitted_there(permit, Action::Approve)?;
-        let reason = reason.to_owned();
+        let reason = given(reason)?;
         self.taken(by, Step::Rejected { reason }, now)
     }
 
@@ -381,7 +506,8 @@ impl Promotion {
         self.unchanged(&shown.candidate)?;
         let step = Step::Promoted {
             emergency: None,
-            difference: shown.difference.clone(),
+            terms: shown.terms.clone(),
+            difference: Arc::clone(&shown.difference),
         };
         self.taken(by, step, now)
     }
@@ -401,8 +527,9 @@ impl Promotion {
         let by = self.permitted_there(permit, Action::Administer)?;
         self.unchanged(&shown.candidate)?;
         let step = Step::Promoted {
-            emergency: Some(reason.to_owned()),
-            difference: shown.difference.clone(),
+            emergency: Some(given(reason)?),
+            terms: shown.terms.clone(),
+            difference: Arc::clone(&shown.difference),
         };
         self.taken(by, step, now)
     }
@@ -411,19 +538,53 @@ impl Promotion {
     /// or in the one that it is in.
     ///
     /// # Errors
-    /// A [`Fault`] if it is not in force, or nothing is said.
+    /// A [`Fault`] if it is not in force, or nothing is said, or it takes approvals: then propose
+    /// what was in force before, or take it back [in an emergency](Self::roll_back_in_emergency).
     pub fn roll_back(
         &self,
         reason: &str,
-        difference: Vec<ChangeEntry>,
+        undo: impl Into<Undo>,
         permit: &Permit,
         now: Timestamp,
     ) -> Result<Event, Fault> {
         let by = self
             .plan
             .permitted(permit, Action::Promote, &self.candidate.model)?;
-        let reason = reason.to_owned();
-        self.taken(by, Step::RolledBack { reason, difference }, now)
+        let Undo {
+            difference,
+            needs_approvals,
+        } = undo.into();
+        let step = Step::RolledBack {
+            reason: given(reason)?,
+            emergency: false,
+            difference,
+        };
+        let event = self.taken(by, step, now)?;
+        match needs_approvals {
+            true => Err(Fault::Widens),
+            false => Ok(event),
+        }
+    }
+
+    /// Ends what was promoted without waiting for approvals, whatever that gives to whom. The
+    /// permit is for `administer` in the environment that it is in.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it is not in force, or nothing is said.
+    pub fn roll_back_in_emergency(
+        &self,
+        reason: &str,
+        undo: impl Into<Undo>,
+        permit: &Permit,
+        now: Timestamp,
+    ) -> Result<Event, Fault> {
+        let by = self.permitted_there(permit, Action::Administer)?;
+        let step = Step::RolledBack {
+            reason: given(reason)?,
+            emergency: true,
+            difference: undo.into().difference,
+        };
+        self.taken(by, step, now)
     }
 
     /// The promotion after an event. Every rule is looked at again, but for what only the
@@ -435,14 +596,30 @@ impl Promotion {
         if event.promotion != self.id {
             return Err(Fault::Event("it is another promotion's"));
         }
-        let by = event.by.as_ref().ok_or(NOBODY)?;
         let mut after = self.clone();
+        if let Step::Voided { reason, terms } = &event.step {
+            self.is(Standing::Open)?;
+            if event.by.is_some() || self.approvals.is_empty() {
+                return Err(Fault::Event("there is no approval to be void"));
+            }
+            after.void_all(reason);
+            after.terms.clone_from(terms);
+            return Ok(after);
+        }
+        let by = event.by.as_ref().ok_or(NOBODY)?;
         after.standing = match &event.step {
             Step::Proposed { .. } | Step::Adopted { .. } => {
                 return Err(Fault::Event("it is there already"));
             }
-            Step::Approved { candidate, .. } => {
-                self.check_approval(candidate, by)?;
+            Step::Voided { .. } => Standing::Open,
+            Step::Approved {
+                candidate, terms, ..
+            } => {
+                self.check_approval(candidate, terms.as_ref(), by)?;
+                if !self.covers(terms.as_ref()) {
+                    after.void_all(CHANGED);
+                    after.terms.clone_from(terms);
+                }
                 after.approvals.push(by.subject.clone());
                 Standing::Open
             }
@@ -459,10 +636,12 @@ impl Promotion {
                 Standing::Withdrawn
             }
             Step::Promoted {
-                emergency: None, ..
+                emergency: None,
+                terms,
+                ..
             } => {
                 self.is(Standing::Open)?;
-                self.check_approvals()?;
+                self.check_approvals(terms.as_ref())?;
                 Standing::Promoted
             }
             Step::Promoted {
@@ -482,6 +661,9 @@ impl Promotion {
                 Standing::RolledBack
             }
         };
+        if after.is_over() {
+            after.manifest = None;
+        }
         Ok(after)
     }
 
@@ -503,15 +685,15 @@ impl Promotion {
         &self.plan
     }
 
-    /// The manifest, whole.
+    /// The manifest, whole; `None` once it can no longer come into force: the ledger has it.
     #[must_use]
-    pub fn manifest(&self) -> &Arc<str> {
-        &self.manifest
+    pub const fn manifest(&self) -> Option<&Arc<str>> {
+        self.manifest.as_ref()
     }
 
     /// Who would gain and lose what, as it was when it was proposed.
     #[must_use]
-    pub fn difference(&self) -> &[ChangeEntry] {
+    pub const fn difference(&self) -> &Arc<[ChangeEntry]> {
         &self.difference
     }
 
@@ -521,10 +703,35 @@ impl Promotion {
         self.proposer.as_ref()
     }
 
-    /// Who approved it, in order.
+    /// Who approved it, in order, as far as that counts.
     #[must_use]
     pub fn approvals(&self) -> &[PrincipalEntry] {
         &self.approvals
+    }
+
+    /// The approvals that count no more, if there were any.
+    #[must_use]
+    pub const fn void(&self) -> Option<&Void> {
+        self.void.as_ref()
+    }
+
+    /// What its approvals cover besides the candidate; without any, what was proposed.
+    #[must_use]
+    pub const fn terms(&self) -> Option<&TermsEntry> {
+        self.terms.as_ref()
+    }
+
+    /// How many approvals it needs.
+    #[must_use]
+    pub fn needed(&self) -> u8 {
+        let terms = self.terms.as_ref();
+        terms.map_or(self.plan.approvals, |terms| terms.approvals)
+    }
+
+    /// Whether what its approvals cover is still what would happen.
+    #[must_use]
+    pub fn covers(&self, terms: Option<&TermsEntry>) -> bool {
+        self.terms.as_ref() == terms
     }
 
     /// Where it stands.
@@ -540,6 +747,15 @@ impl Promotion {
         matches!(
             self.standing,
             Standing::Promoted | Standing::Emergency | Standing::Adopted
+        )
+    }
+
+    /// Whether it was rejected, withdrawn or rolled back: it cannot come into force again.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self.standing,
+            Standing::Rejected | Standing::Withdrawn | Standing::RolledBack
         )
     }
 
@@ -575,7 +791,23 @@ impl Promotion {
         }
     }
 
-    fn check_approval(&self, shown: &CandidateEntry, by: &SignatoryEntry) -> Result<(), Fault> {
+    /// No approval counts any more.
+    fn void_all(&mut self, because: &str) {
+        if self.approvals.is_empty() {
+            return;
+        }
+        let mut approvals = self.void.take().map(|it| it.approvals).unwrap_or_default();
+        approvals.append(&mut self.approvals);
+        let because = because.to_owned();
+        self.void = Some(Void { approvals, because });
+    }
+
+    fn check_approval(
+        &self,
+        shown: &CandidateEntry,
+        terms: Option<&TermsEntry>,
+        by: &SignatoryEntry,
+    ) -> Result<(), Fault> {
         self.is(Standing::Open)?;
         if by.subject.kind != CallerKind::User || !by.actors.is_empty() {
             return Err(Fault::NotAPerson);
@@ -583,7 +815,7 @@ impl Promotion {
         if Some(&by.subject) == self.proposer.as_ref() {
             return Err(Fault::OwnProposal);
         }
-        if self.approvals.contains(&by.subject) {
+        if self.approvals.contains(&by.subject) && self.covers(terms) {
             return Err(Fault::Twice);
         }
         match *shown == CandidateEntry::from(&self.candidate) {
@@ -592,14 +824,34 @@ impl Promotion {
         }
     }
 
-    fn check_approvals(&self) -> Result<(), Fault> {
-        let (given, needed) = (self.approvals.len(), self.plan.approvals);
-        match given >= usize::from(needed) {
-            true => Ok(()),
-            false => Err(Fault::Approvals { given, needed }),
+    /// Whether enough approvals cover what would happen.
+    fn check_approvals(&self, terms: Option<&TermsEntry>) -> Result<(), Fault> {
+        let needed = terms.map_or(self.plan.approvals, |terms| terms.approvals);
+        let given = match self.covers(terms) {
+            true => self.approvals.len(),
+            false => 0,
+        };
+        if given >= usize::from(needed) {
+            return Ok(());
         }
+        let void = self.void.as_ref().map(|void| &*void.because);
+        let void = match self.covers(terms) || self.approvals.is_empty() {
+            true => void,
+            false => Some(CHANGED),
+        };
+        Err(match void.map(str::to_owned) {
+            Some(because) => Fault::Void {
+                given,
+                needed,
+                because,
+            },
+            None => Fault::Approvals { given, needed },
+        })
     }
 }
+
+/// Why approvals are void where nobody noted more.
+const CHANGED: &str = "what they covered changed";
 
 const NO_NAMES: Fault = Fault::Event("its names are none");
 const NOBODY: Fault = Fault::Event("it does not say who took the step");
@@ -624,6 +876,14 @@ fn permitted<'p>(
     match pairs.iter().any(fits) {
         true => permit.caller().ok_or(Fault::NotPermitted),
         false => Err(Fault::NotPermitted),
+    }
+}
+
+/// A reason, if it can be seen. Events of earlier versions are held to less.
+fn given(reason: &str) -> Result<String, Fault> {
+    match can_be_seen(reason) {
+        true => Ok(reason.to_owned()),
+        false => Err(Fault::NoReason),
     }
 }
 

@@ -14,10 +14,13 @@
 //!
 //! 1. The proposer does not approve, and nobody approves twice.
 //! 2. People approve: no service, no agent, and nobody through an agent.
-//! 3. An approval is of what was shown, by its digests. Whatever changed is another candidate, which
-//!    needs a promotion of its own; and so is what would now come in the place of another one.
-//! 4. Without the approvals that were asked for when it was proposed, nothing is promoted, but by
-//!    an emergency with a written reason, which is marked for ever.
+//! 3. An approval covers exactly what was shown: the candidate, by its digests, and the
+//!    [terms](TermsEntry), which are who gains and loses what, the roles, guardrails and the rule of
+//!    promotion behind it. If the candidate changes, or another one comes into force, propose it
+//!    anew. If the terms change, the approvals are void, which is an event, and are given anew.
+//! 4. Without the approvals that the rule asks for, nothing is promoted, but by an emergency with a
+//!    written reason, which is marked for ever. A rollback that gives anybody more than they have
+//!    takes the same approvals, or is an emergency; one that only takes away is a single step.
 //! 5. What is over stays over: a promotion that was promoted, rejected or withdrawn takes no other
 //!    step, but that one that was promoted can be rolled back.
 //!
@@ -65,8 +68,10 @@ mod history;
 mod life;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use candidate::{Candidate, Digest, DigestError};
-pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step};
+pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 pub use history::History;
-pub use life::{Fault, Plan, Promotion, Proposal, Shown, Standing};
+pub use life::{Fault, Plan, Promotion, Proposal, Shown, Standing, Undo, Void};
+pub use words::can_be_seen;

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -134,6 +135,181 @@ fn whatever_changed_is_not_what_was_approved() {
             .promote(&shown(0), &may(&nina, Action::Promote), now())
             .is_ok()
     );
+}
+
+/// Terms that ask for so many approvals, and differ by what the roles allow.
+fn terms(approvals: u8, roles: &str) -> TermsEntry {
+    let part = |text: &str| Digest::of(text.as_bytes());
+    let (rule, same) = (part(&approvals.to_string()), part("same"));
+    TermsEntry::new(approvals, &rule, &part(roles), &same, &same)
+}
+
+fn approved(promotion: &Promotion, name: &str, terms: &TermsEntry) -> Promotion {
+    let by = caller(CallerKind::User, name);
+    let shown = shown(0).terms(terms.clone());
+    let event = promotion.approve(&shown, &may(&by, Action::Approve), now());
+    promotion.after(&event.unwrap()).unwrap()
+}
+
+#[test]
+fn approvals_cover_the_terms_and_are_void_once_these_change() {
+    let nina = caller(CallerKind::User, "nina");
+    let promote = |promotion: &Promotion, terms: &TermsEntry| {
+        let shown = shown(0).terms(terms.clone());
+        promotion.promote(&shown, &may(&nina, Action::Promote), now())
+    };
+    let (old, new, more) = (terms(2, "old"), terms(2, "new"), terms(3, "old"));
+    let promotion = approved(&approved(&proposed(2), "omar", &old), "pia", &old);
+    assert!(promote(&promotion, &old).is_ok());
+    for changed in [&new, &more] {
+        let refused = promote(&promotion, changed).unwrap_err();
+        let Fault::Void {
+            given: 0, needed, ..
+        } = refused
+        else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(needed, changed.approvals);
+    }
+    assert_eq!(
+        new.changes_since(&old),
+        ["what its roles allow, or who holds them, changed"]
+    );
+    assert_eq!(more.changes_since(&old), ["the rule of promotion changed"]);
+
+    // It is noticed, and stays so when the old terms are back.
+    let event = promotion.void_approvals("roles changed", Some(new.clone()), now());
+    let void = promotion.after(&event.unwrap()).unwrap();
+    assert!(void.approvals().is_empty());
+    assert_eq!(void.void().unwrap().approvals.len(), 2);
+    let refused = promote(&void, &old).unwrap_err();
+    assert!(
+        matches!(refused, Fault::Void { given: 0, .. }),
+        "{refused:?}"
+    );
+    assert!(void.void_approvals("again", None, now()).is_err());
+    // Who approved the old terms may approve the new ones, once.
+    let again = approved(&void, "omar", &new);
+    assert_eq!((again.approvals().len(), again.needed()), (1, 2));
+    let omar = caller(CallerKind::User, "omar");
+    let shown_new = shown(0).terms(new.clone());
+    let twice = again.approve(&shown_new, &may(&omar, Action::Approve), now());
+    assert_eq!(twice, Err(Fault::Twice));
+    let again = approved(&again, "pia", &new);
+    assert!(promote(&again, &new).is_ok());
+    // An approval of other terms voids those before it, even if nobody noticed the change.
+    let other = approved(&again, "quinn", &old);
+    assert_eq!(
+        (
+            other.approvals().len(),
+            other.void().unwrap().approvals.len()
+        ),
+        (1, 4)
+    );
+}
+
+#[test]
+fn a_ledger_from_before_terms_reads_as_it_did() {
+    let promotion = proposed(1);
+    let omar = caller(CallerKind::User, "omar");
+    let event = promotion.approve(&shown(0), &may(&omar, Action::Approve), now());
+    let text = serde_json::to_string(&event.unwrap()).unwrap();
+    assert!(!text.contains("terms"), "{text}");
+    let event: Event = serde_json::from_str(&text).unwrap();
+    let promotion = promotion.after(&event).unwrap();
+    let promoted = r#"{"promotion":"00000000-0000-0000-0000-000000000007","time":"2026-11-24T12:00:00Z","by":{"issuer":"corp","kind":"user","subject":"nina"},"step":"promoted","difference":[]}"#;
+    let promoted: Event = serde_json::from_str(promoted).unwrap();
+    assert!(promotion.after(&promoted).unwrap().is_in_force());
+    // What is promoted today is approved under today's terms.
+    let nina = caller(CallerKind::User, "nina");
+    let shown = shown(0).terms(terms(1, "now"));
+    let refused = promotion.promote(&shown, &may(&nina, Action::Promote), now());
+    assert!(matches!(refused, Err(Fault::Void { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_rollback_that_gives_more_takes_approvals_or_is_an_emergency() {
+    let (nina, ada) = (
+        caller(CallerKind::User, "nina"),
+        caller(CallerKind::User, "ada"),
+    );
+    let promotion = approved(&proposed(1), "omar", &terms(1, "same"));
+    let shown = shown(0).terms(terms(1, "same"));
+    let event = promotion.promote(&shown, &may(&nina, Action::Promote), now());
+    let promotion = promotion.after(&event.unwrap()).unwrap();
+    let change = |gains, loses| vec![ChangeEntry::new("group:corp/qa", gains, loses)];
+    let narrower = change(vec![], vec![Action::Read]);
+    let wider = change(vec![Action::Read], vec![]);
+    let permit = || may(&nina, Action::Promote);
+    assert!(
+        promotion
+            .roll_back("bad", narrower, &permit(), now())
+            .is_ok()
+    );
+    assert_eq!(
+        promotion.roll_back("bad", wider.clone(), &permit(), now()),
+        Err(Fault::Widens)
+    );
+    let undo = Undo::new(wider.clone(), false);
+    assert!(promotion.roll_back("bad", undo, &permit(), now()).is_ok());
+    assert_eq!(
+        promotion.roll_back_in_emergency("bad", wider.clone(), &permit(), now()),
+        Err(Fault::NotPermitted)
+    );
+    let permit = may(&ada, Action::Administer);
+    assert_eq!(
+        promotion.roll_back_in_emergency("\u{200b}", wider.clone(), &permit, now()),
+        Err(Fault::NoReason)
+    );
+    let event = promotion.roll_back_in_emergency("bad", wider, &permit, now());
+    let Step::RolledBack { emergency, .. } = event.as_ref().unwrap().step else {
+        panic!("{event:?}");
+    };
+    assert!(emergency);
+    let over = promotion.after(&event.unwrap()).unwrap();
+    assert_eq!(
+        (over.standing(), over.manifest()),
+        (Standing::RolledBack, None)
+    );
+}
+
+#[test]
+fn what_is_proposed_again_is_kept_once_and_let_go_when_it_is_over() {
+    let nina = caller(CallerKind::User, "nina");
+    let mut history = History::new();
+    let propose = |history: &mut History, id| {
+        let text = String::from(MANIFEST);
+        let change = ChangeEntry::new("group:corp/support", vec![Action::Read], vec![]);
+        let proposal = Proposal::new(candidate(0), plan(1), text, vec![change]);
+        let id = RecordId::from_u128(id);
+        let event = Promotion::propose(id, &proposal, &may(&nina, Action::Promote), now());
+        history.take(event.unwrap()).unwrap().clone()
+    };
+    let (first, second) = (propose(&mut history, 1), propose(&mut history, 2));
+    let same = Arc::ptr_eq(first.manifest().unwrap(), second.manifest().unwrap());
+    assert!(same && Arc::ptr_eq(first.difference(), second.difference()));
+    assert_eq!(history.open().count(), 2);
+    let event = first.withdraw(&may(&nina, Action::Read), now()).unwrap();
+    assert_eq!(history.take(event).unwrap().manifest(), None);
+    assert_eq!(history.open().count(), 1);
+    let Step::Proposed { manifest, .. } = &history.steps(first.id()).next().unwrap().step else {
+        panic!("it was proposed first");
+    };
+    assert_eq!(&**manifest, "");
+}
+
+#[test]
+fn only_what_was_in_force_is_restored() {
+    let nina = caller(CallerKind::User, "nina");
+    let mut history = History::new();
+    let plan = plan(1).restoring(Some(RecordId::from_u128(9)));
+    let event = Promotion::propose(
+        RecordId::from_u128(7),
+        &proposal(0, plan),
+        &may(&nina, Action::Promote),
+        now(),
+    );
+    assert!(matches!(history.take(event.unwrap()), Err(Fault::Event(_))));
 }
 
 #[test]

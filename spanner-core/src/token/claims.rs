@@ -32,8 +32,14 @@ pub(super) const READ: &[&str] = &[
     "jti",
     "nbf",
     "nonce",
+    "purpose",
     "sid",
     "sub",
+    "tokenName",
+    "token_type",
+    "token_use",
+    "typ",
+    "type",
 ];
 
 impl From<Defect> for TokenFault {
@@ -54,8 +60,17 @@ impl Members {
             .transpose()
     }
 
-    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction.
+    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction. No token
+    /// was made before 1970: a negative time is a mistake of its issuer, or a probe.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
+        match self.any_time(name)? {
+            Some(time) if time < Timestamp::UNIX_EPOCH => Err(TokenFault::ClaimValue),
+            time => Ok(time),
+        }
+    }
+
+    /// The same where a time before 1970 is as good as any other: an expiry that is over.
+    fn any_time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.get(name) {
             None => Ok(None),
             Some(Json::Number(seconds)) => time(*seconds).map(Some),
@@ -121,16 +136,29 @@ pub(super) fn check_audience(claims: &Members, rules: &IssuerRules) -> Result<()
 pub(super) struct Times {
     pub(super) expires: Option<Timestamp>,
     pub(super) issued: Option<Timestamp>,
+    /// When the person signed in (OpenID Connect Core 1.0 §2).
+    pub(super) signed_in: Option<Timestamp>,
     not_before: Option<Timestamp>,
 }
 
 impl Times {
     pub(super) fn read(claims: &Members) -> Result<Self, TokenFault> {
         Ok(Self {
-            expires: claims.time("exp")?,
+            expires: claims.any_time("exp")?,
             issued: claims.time("iat")?,
+            signed_in: claims.time("auth_time")?,
             not_before: claims.time("nbf")?,
         })
+    }
+
+    /// The time that a token is refused for.
+    pub(super) const fn of(&self, fault: TokenFault) -> Option<Timestamp> {
+        match fault {
+            TokenFault::Expired => self.expires,
+            TokenFault::NotYetValid => self.not_before,
+            TokenFault::IssuedInFuture => self.issued,
+            _ => None,
+        }
     }
 
     /// Whether it may be used now. In nanoseconds of 128 bits, where nothing overflows.
@@ -149,6 +177,18 @@ impl Times {
             .is_some_and(|start| now.saturating_add(skew) < start.as_nanosecond())
         {
             return Err(TokenFault::NotYetValid);
+        }
+        let not_before = self.not_before.map(Timestamp::as_nanosecond);
+        if expires
+            .zip(not_before)
+            .is_some_and(|(end, start)| end < start)
+        {
+            return Err(TokenFault::ClaimValue);
+        }
+        // A sign-in that is still to come would satisfy every demand for a recent one.
+        let signed_in = self.signed_in.map(Timestamp::as_nanosecond);
+        if signed_in.is_some_and(|time| now.saturating_add(skew) < time) {
+            return Err(TokenFault::ClaimValue);
         }
         let Some(issued) = self.issued.map(Timestamp::as_nanosecond) else {
             return if rules.max_token_age.is_some() || rules.max_token_lifetime.is_some() {
@@ -211,6 +251,9 @@ mod tests {
             (1.5, Some("1970-01-01T00:00:01.5Z")),
             (-1.5, Some("1969-12-31T23:59:58.5Z")),
             (1_795_000_000.25, Some("2026-11-18T11:06:40.25Z")),
+            (253_402_207_200.0, Some("9999-12-30T22:00:00Z")),
+            // Milliseconds, which some issuers write.
+            (1_795_000_000_000.0, None),
             (1e300, None),
             (-1e300, None),
             (f64::INFINITY, None),

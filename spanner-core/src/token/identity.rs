@@ -1,5 +1,6 @@
 //! Verified claims become a caller.
 
+use crate::Timestamp;
 use crate::caller::{Caller, Credential, Group, Principal, Role};
 use crate::name::{GroupName, NameError};
 use crate::refusal::TokenFault;
@@ -13,6 +14,7 @@ pub(super) fn caller(
     rules: &IssuerRules,
     claims: &Members,
     credential: Credential,
+    signed_in: Option<Timestamp>,
 ) -> Result<Caller, TokenFault> {
     let (mapping, alias) = (&rules.mapping, &rules.alias);
     let subject = mapping.subject_of(claims)?;
@@ -37,7 +39,7 @@ pub(super) fn caller(
         .scopes(mapping.scopes_of(claims)?)
         .assurance(assurance(claims)?)
         .credential(credential);
-    if let Some(time) = claims.time("auth_time")? {
+    if let Some(time) = signed_in {
         caller = caller.authenticated_at(time);
     }
     if let Some(client) = client {

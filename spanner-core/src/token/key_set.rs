@@ -126,6 +126,16 @@ impl KeySet {
         self.keys.iter().any(|key| key.has_id(key_id))
     }
 
+    /// Whether it has a key that `earlier` does not have, by `kid`: the issuer has begun to
+    /// publish a new one.
+    #[must_use]
+    pub fn has_more_than(&self, earlier: &Self) -> bool {
+        self.keys.iter().any(|key| match key.id.as_deref() {
+            Some(id) => !earlier.contains_key_id(id),
+            None => earlier.keys.iter().all(|it| it.id.is_some()),
+        })
+    }
+
     /// The key for a token: by `kid` first, then by type and algorithm. Without a `kid`
     /// it must be the only one that fits; trying several would multiply what a forged
     /// token costs.

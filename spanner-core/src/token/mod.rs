@@ -10,9 +10,12 @@
 //! 3. `iss` is a known issuer, byte for byte, and algorithm and `typ` are of its own. Where a
 //!    provider has tenants, the issuer is one of those listed, and the claim agrees.
 //! 4. It is an access token: without `at+jwt`, `nonce`, `at_hash` and `c_hash` give away an
-//!    ID token. What the provider's mapping rejects is not there, what it requires is. One of its audiences is ours. If the issuer has a list of clients, one of
+//!    ID token. Where the claims `token_type`, `token_use` or `typ` say what it is, they must
+//!    name an access token; `tokenName`, `purpose` and `type` must not name another kind. A
+//!    refresh token that an issuer calls active is none. What the provider's mapping rejects is not there, what it requires is. One of its audiences is ours. If the issuer has a list of clients, one of
 //!    them obtained it.
-//! 5. It is in time: `exp`, `nbf`, `iat`, its age and its lifetime.
+//! 5. It is in time: `exp`, `nbf`, `iat`, its age and its lifetime. `auth_time` is not in the
+//!    future, and no time is before 1970.
 //!
 //! [`TokenVerifier::verify`] then verifies the signature with a key of the issuer, looks at
 //! the clock again, and makes the claims a [`Caller`](crate::Caller):
@@ -120,6 +123,7 @@ mod identity;
 mod json;
 mod key;
 mod key_set;
+mod kind;
 mod mapping;
 mod problem;
 mod proof;
@@ -134,4 +138,4 @@ pub use mapping::{ClaimMapping, Preset, UnknownPreset};
 pub use problem::{RulesError, RulesProblem};
 pub use proof::{DpopProof, Presented};
 pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
-pub use verifier::{TokenVerifier, UnverifiedToken, VerifiedToken};
+pub use verifier::{GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};

@@ -10,6 +10,7 @@ use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;
 use crate::token::key::Purpose;
+use crate::token::kind::Kind;
 use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
 use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
 use crate::token::proof::Binding;
@@ -109,6 +110,8 @@ impl IssuerRules {
         }
         match Binding::of(claims)? {
             None if self.require_binding => Err(TokenFault::ProofRequired),
+            // Its issuer bound it and does not say to which key (RFC 9449 §6).
+            None if Kind::stated(claims)?.is_bound() => Err(TokenFault::ProofRequired),
             binding => Ok(binding),
         }
     }

@@ -11,13 +11,14 @@ use crate::Timestamp;
 use crate::caller::{Caller, Credential, Freshness};
 use crate::name::IssuerAlias;
 use crate::record::CredentialEntry;
-use crate::refusal::TokenFault;
+use crate::refusal::{Obstacle, TokenFault};
 use crate::token::claims::{self, Times, check_audience};
 use crate::token::compact::Compact;
 use crate::token::header::Header;
 use crate::token::identity;
 use crate::token::json::Members;
 use crate::token::key_set::KeySet;
+use crate::token::kind::Kind;
 use crate::token::mapping::{Capture, shown};
 use crate::token::problem::{RulesError, RulesProblem};
 use crate::token::proof::{Binding, Presented};
@@ -64,6 +65,27 @@ pub struct VerifiedToken {
     times: Times,
     binding: Option<Binding>,
     caller: Caller,
+}
+
+/// A token whose signature verifies and that is refused all the same.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GenuineToken {
+    /// Why, in what its holder may be told.
+    pub obstacle: Obstacle,
+    /// Whose it is, for the record; only its hash where its claims name nobody.
+    pub entry: CredentialEntry,
+}
+
+impl GenuineToken {
+    /// One that its issuer was asked about and knows, refused for what the issuer said.
+    #[must_use]
+    pub fn attested(token: &str, fault: TokenFault) -> Self {
+        Self {
+            obstacle: Obstacle::Genuine { fault, time: None },
+            entry: TokenVerifier::refused(token),
+        }
+    }
 }
 
 impl TokenVerifier {
@@ -201,7 +223,52 @@ impl TokenVerifier {
             rules: Arc::clone(rules),
             times: token.times,
             binding: rules.binding(&token.claims)?,
-            caller: identity::caller(rules, &token.claims, credential)?,
+            caller: identity::caller(rules, &token.claims, credential, token.times.signed_in)?,
+        })
+    }
+
+    /// Whose keys would tell whether a token that is refused is genuine: the `iss` that its
+    /// issuer's rules are for.
+    #[must_use]
+    pub fn claimed_issuer(&self, token: &str) -> Option<&str> {
+        let claims = Compact::parse(token).ok()?.claims;
+        let claims = Members::read(&claims, |name| self.read.contains(name)).ok()?;
+        let rules = self.rules_for(&claims).ok()?;
+        Some(&rules.issuer)
+    }
+
+    /// What may be told of a token that is refused for this: to its holder, what the token
+    /// itself says, and to the record, whose it is. `None` unless its signature verifies with
+    /// these keys, which must be those of its [issuer](Self::claimed_issuer): who makes
+    /// tokens up learns nothing.
+    #[must_use]
+    pub fn genuine(&self, token: &str, keys: &KeySet, fault: TokenFault) -> Option<GenuineToken> {
+        let compact = Compact::parse(token).ok()?;
+        let header = Header::parse(&compact.header).ok()?;
+        let claims = Members::read(&compact.claims, |name| self.read.contains(name)).ok()?;
+        let rules = self.rules_for(&claims).ok()?;
+        rules.check_tenant(&claims).ok()?;
+        let algorithm = header.algorithm;
+        if !rules.algorithms.contains(&algorithm) {
+            return None;
+        }
+        let key_id = header.key_id.as_deref();
+        let key = keys.choose(key_id, algorithm, rules.purpose()).ok()?;
+        key.verify(algorithm, compact.signed, &compact.signature)
+            .ok()?;
+        let times = Times::read(&claims).ok();
+        let read = times.and_then(|times| {
+            let key = key.id.clone();
+            credential(rules, token, &claims, &times, key, Freshness::Fresh).ok()
+        });
+        let signed_in = times.and_then(|times| times.signed_in);
+        let caller = read.and_then(|read| identity::caller(rules, &claims, read, signed_in).ok());
+        Some(GenuineToken {
+            obstacle: Obstacle::Genuine {
+                fault,
+                time: times.and_then(|times| times.of(fault)),
+            },
+            entry: caller.map_or_else(|| Self::refused(token), |it| CredentialEntry::of(&it)),
         })
     }
 
@@ -236,6 +303,7 @@ impl TokenVerifier {
         let rules = named.find(|it| it.check_tenant(&claims).is_ok());
         let rules = rules.ok_or(TokenFault::Issuer)?;
         rules.mapping.check(&claims)?;
+        check_attested_type(&claims, rules)?;
         check_audience(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
@@ -245,7 +313,7 @@ impl TokenVerifier {
             rules: Arc::clone(rules),
             times,
             binding: rules.binding(&claims)?,
-            caller: identity::caller(rules, &claims, credential)?,
+            caller: identity::caller(rules, &claims, credential, times.signed_in)?,
         })
     }
 
@@ -298,6 +366,13 @@ impl VerifiedToken {
     #[must_use]
     pub fn issuer_url(&self) -> &str {
         &self.rules.issuer
+    }
+
+    /// A refusal of it for this, which tells its holder what it says.
+    #[must_use]
+    pub fn obstacle(&self, fault: TokenFault) -> Obstacle {
+        let time = self.times.of(fault);
+        Obstacle::Genuine { fault, time }
     }
 
     /// What a record says of it where it is refused all the same: too old, revoked, without
@@ -369,6 +444,7 @@ fn credential(
         issued_at: times.issued,
         expires_at: times.expires,
         max_age: rules.max_token_age,
+        clock_skew: rules.clock_skew,
         freshness,
     })
 }
@@ -384,10 +460,28 @@ fn check_header(header: &Header, rules: &IssuerRules) -> Result<(), TokenFault> 
     }
 }
 
-/// Whether it is an access token: not an ID token, unless the provider has no other.
+/// Whether it is an access token: not an ID token, unless the provider has no other, and
+/// nothing else that its claims say it is.
 fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let accepts_id_tokens = rules.mapping.accepts_id_tokens();
+    Kind::stated(claims)?.check(accepts_id_tokens)?;
     let is_id_token = || ID_TOKEN_CLAIMS.iter().any(|name| claims.has(name));
-    if !header.is_access_token() && !rules.mapping.accepts_id_tokens() && is_id_token() {
+    if !header.is_access_token() && !accepts_id_tokens && is_id_token() {
+        return Err(TokenFault::Type);
+    }
+    Ok(())
+}
+
+/// The same for an answer of the issuer, which has no header. `active` is said of every kind
+/// of token (RFC 7662 §2.2), so that a refresh token must be told by its claims. A `nonce` is
+/// in some issuers' access tokens too, where they say that it is one.
+fn check_attested_type(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
+    let accepts_id_tokens = rules.mapping.accepts_id_tokens();
+    let kind = Kind::stated(claims)?;
+    kind.check(accepts_id_tokens)?;
+    let hashed = claims.has("at_hash") || claims.has("c_hash");
+    let is_id_token = hashed || (claims.has("nonce") && !kind.is_access_token());
+    if is_id_token && !accepts_id_tokens {
         return Err(TokenFault::Type);
     }
     Ok(())

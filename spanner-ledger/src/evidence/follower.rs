@@ -13,9 +13,14 @@ use crate::scan::Stored;
 /// The leaf of an entry: nothing, if it is uncertain what a fault left of it.
 pub(crate) fn leaf(stored: &Stored) -> Hash {
     match stored.uncertain {
-        true => record_hash(&[]),
+        true => empty_leaf(),
         false => record_hash(&stored.payload),
     }
+}
+
+/// The leaf of an entry that is not there.
+pub(crate) fn empty_leaf() -> Hash {
+    record_hash(&[])
 }
 
 /// Lets a tree grow by the entries that it does not have yet.
@@ -51,7 +56,7 @@ impl Follower {
         let mut full = Vec::new();
         while self.tree.size() < sequence {
             // A fault lost it.
-            full.extend(self.tree.push(record_hash(&[])));
+            full.extend(self.tree.push(empty_leaf()));
         }
         if self.tree.size() == sequence {
             full.extend(self.tree.push(leaf));

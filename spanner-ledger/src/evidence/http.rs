@@ -60,6 +60,16 @@ impl CheckpointHttp {
         self
     }
 
+    /// The same where it changes: asked for with each request. It must not block.
+    #[must_use]
+    pub fn authorization_from(
+        mut self,
+        current: impl Fn() -> HeaderValue + Send + Sync + 'static,
+    ) -> Self {
+        self.server.authorization_from(current);
+        self
+    }
+
     /// How long an answer may take. Default: 5 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {

@@ -26,6 +26,8 @@ pub(crate) struct Evidence {
     shipped: Vec<Checkpoint>,
     /// Whether another key signed before.
     pub(crate) is_key_new: bool,
+    /// Notes of ledgers with other keys, kept where this one keeps its own.
+    pub(crate) strangers: Vec<String>,
 }
 
 /// Goes over the entries of a ledger once, when it is opened. Reads only: the tree over what
@@ -46,7 +48,16 @@ impl Evidence {
     /// Reads the checkpoint and the right edge of the tree, and holds them against each other.
     pub(crate) fn open(files: Arc<dyn Files>, key: SigningKey) -> Result<Self, ReadError> {
         let before = keys_in(&*files)?;
+        if before.is_empty() && exists(&*files, CHECKPOINT)? {
+            tracing::warn!("the ledger's file `vkey` is missing; it is written anew from `key`");
+        }
         let is_key_new = before.last().is_some_and(|before| before != key.verifier());
+        if is_key_new {
+            tracing::warn!(
+                vkey = %key.verifier(),
+                "another key signs the ledger than before: tell whoever keeps the verifier key, if this was meant"
+            );
+        }
         let keys = listed(&files, before, &key)?;
         let checkpoint = newest(&*files, &keys)?;
         let size = checkpoint.as_ref().map_or(0, Checkpoint::size);
@@ -69,7 +80,36 @@ impl Evidence {
             tree,
             shipped: Vec::new(),
             is_key_new,
+            strangers: Vec::new(),
         })
+    }
+
+    /// Holds notes that were kept outside the directory against the ledger, too. Those of other
+    /// ledgers are only remembered.
+    pub(crate) fn expect_notes(&mut self, notes: Vec<String>) {
+        for note in notes {
+            match Checkpoint::verify(&note, &self.keys) {
+                Ok(checkpoint) => self.shipped.push(checkpoint),
+                Err(_) => self.strangers.push(note),
+            }
+        }
+    }
+
+    /// Whether there is anything to hold the entries against.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.checkpoint.is_some() || !self.shipped.is_empty()
+    }
+
+    /// The checkpoints that were kept outside the directory.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let notes = self.shipped.iter().map(|it| it.note().to_owned());
+        notes.chain(self.strangers.iter().cloned()).collect()
+    }
+
+    /// The most entries that anything signed says there were.
+    pub(crate) fn signed(&self) -> u64 {
+        let shipped = self.shipped.iter().map(Checkpoint::size).max();
+        self.size().max(shipped.unwrap_or(0))
     }
 
     /// Holds what was shipped against the ledger, too.
@@ -130,6 +170,11 @@ impl Opening {
         })
     }
 
+    /// Whether nothing that was signed elsewhere covers more than the entries that were taken.
+    pub(crate) fn is_satisfied(&self) -> bool {
+        self.expected.unreached().is_none()
+    }
+
     /// The entries are at their end.
     pub(crate) fn end(self, entries: u64) -> Result<(), ReadError> {
         let signed = self.expected.unreached().unwrap_or(0).max(self.signed);
@@ -163,7 +208,7 @@ pub(crate) fn key(
     if let Some(before) = before.last() {
         tracing::warn!(
             origin = before.origin(),
-            "the ledger's signing key is gone, and a new one is made: tell whoever keeps the verifier key"
+            "the ledger's signing key is gone, and a new one is made"
         );
     }
     let origin = match (origin, before.last()) {
@@ -221,6 +266,11 @@ pub(crate) fn keys_in(files: &dyn Files) -> Result<Vec<VerifierKey>, ReadError> 
         name: VKEY.to_owned(),
         problem: fault.to_string(),
     })
+}
+
+fn exists(files: &dyn Files, name: &str) -> Result<bool, ReadError> {
+    let found = read(files, name, 0).map_err(|source| tiles::failed(name, source))?;
+    Ok(found.is_some())
 }
 
 /// The checkpoint in a ledger's directory.

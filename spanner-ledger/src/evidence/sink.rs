@@ -96,6 +96,107 @@ impl CheckpointSink for CheckpointFile {
     }
 }
 
+/// Keeps the newest checkpoint of a ledger in one small file, replaced whole each time.
+///
+/// It is what a ledger's service keeps beside the ledger's directory
+/// ([`Builder::note`](crate::Builder::note)): no proof against somebody who can write both, but
+/// enough to notice at the next start that the directory lost its end, was set back to an older
+/// copy, or is another ledger. [`Checkpoint::read`] reads it. Of other ledgers that stood in the
+/// same place it keeps the last eight notes, the newest last.
+#[derive(Clone)]
+pub struct CheckpointNote {
+    path: PathBuf,
+}
+
+/// The file.
+impl std::fmt::Debug for CheckpointNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}`", self.path.display())
+    }
+}
+
+impl CheckpointNote {
+    /// In a file, which is made if need be.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_owned();
+        Self { path }
+    }
+
+    /// The file beside a directory that is called like it: `ledger.checkpoint` beside `ledger`.
+    /// `None` for a directory without a name of its own, such as `/`.
+    #[must_use]
+    pub fn beside(dir: impl AsRef<Path>) -> Option<PathBuf> {
+        let dir = dir.as_ref();
+        let whole;
+        let dir = match dir.file_name() {
+            Some(_) => dir,
+            None => {
+                whole = dir.canonicalize().ok()?;
+                &whole
+            }
+        };
+        let mut name = dir.file_name()?.to_owned();
+        name.push(".checkpoint");
+        Some(dir.with_file_name(name))
+    }
+
+    /// The notes in it, of whatever ledger; none if it is not there.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn notes(&self) -> io::Result<Vec<String>> {
+        let file = match fs::File::open(&self.path) {
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            file => file?,
+        };
+        if !file.metadata()?.is_file() {
+            let what = format!("`{}` is no regular file", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let mut text = Vec::new();
+        file.take(MAX_NOTES * MAX_NOTE_BYTES)
+            .read_to_end(&mut text)?;
+        let whole = whole(&text);
+        let notes = Notes::of(text.get(..whole).unwrap_or_default());
+        Ok(notes.flatten().collect())
+    }
+
+    /// Replaces all that it holds.
+    pub(crate) fn write(&self, notes: &[String]) -> io::Result<()> {
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            let unfollowed = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            options.mode(0o600).custom_flags(unfollowed);
+        }
+        let mut file = options.open(&new)?;
+        for note in notes {
+            file.write_all(format!("{note}\n").as_bytes())?;
+        }
+        file.sync_data()?;
+        fs::rename(&new, &self.path)
+    }
+}
+
+impl CheckpointSink for CheckpointNote {
+    fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let is_other = |note: &String| note.lines().next() != Some(checkpoint.origin());
+        let mut notes: Vec<String> = self.notes()?.into_iter().filter(is_other).collect();
+        let superfluous = notes.len().saturating_sub(MAX_NOTES as usize - 1);
+        notes.drain(..superfluous);
+        notes.push(checkpoint.note().to_owned());
+        self.write(&notes)
+    }
+}
+
+/// Of how many ledgers a note is kept.
+const MAX_NOTES: u64 = 9;
+
 /// What stands at the end of a file: enough to hold the last checkpoint.
 struct End {
     start: u64,
@@ -219,6 +320,33 @@ mod tests {
         let fault = CheckpointFile::append(&path).unwrap_err();
         assert!(fault.to_string().ends_with("does not end in a checkpoint"));
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_note_is_replaced_and_those_of_other_ledgers_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = CheckpointNote::beside(dir.path().join("ledger")).unwrap();
+        assert_eq!(path, dir.path().join("ledger.checkpoint"));
+        let mut note = CheckpointNote::new(&path);
+        assert!(note.notes().unwrap().is_empty());
+        let (key, other) = (
+            SigningKey::generate("example.com/ledger").unwrap(),
+            SigningKey::generate("example.com/other").unwrap(),
+        );
+        let sign = |key, size| Checkpoint::sign(key, size, Hash([1; 32])).unwrap();
+        for (key, size) in [(&other, 9), (&key, 1), (&key, 2)] {
+            note.ship(&sign(key, size)).unwrap();
+        }
+        let expected = [
+            sign(&other, 9).note().to_owned(),
+            sign(&key, 2).note().to_owned(),
+        ];
+        assert_eq!(note.notes().unwrap(), expected);
+        // What a crash left of one is not read, and is in nobody's way.
+        fs::write(&path, &expected[1].as_bytes()[..40]).unwrap();
+        assert!(note.notes().unwrap().is_empty());
+        note.ship(&sign(&key, 3)).unwrap();
+        assert_eq!(note.notes().unwrap().len(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tlog_tiles::{HASH_SIZE, Hash, HashReader, Tile, tree_hash};
 
+use super::TILES;
 use super::tree::{Tree, WIDTH, shifted};
 use crate::error::ReadError;
 use crate::files::Files;
@@ -56,7 +57,9 @@ pub(crate) fn read(
             name: name.clone(),
             source,
         })?
-        .ok_or_else(|| lacks("this tile of the tree is missing".to_owned()))?;
+        .ok_or_else(|| lacks(format!(
+                "this tile of the tree is missing: restore it, or remove the folder `{TILES}`, and opening the ledger makes it anew"
+            )))?;
     let (hashes, rest) = bytes.as_chunks::<HASH_SIZE>();
     let whole = rest.is_empty() && (hashes.len() == width || hashes.len() == WIDTH);
     match hashes.get(..width).filter(|_| whole) {

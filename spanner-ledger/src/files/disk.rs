@@ -16,7 +16,19 @@ pub(crate) struct Disk {
     dir: PathBuf,
     /// Held for as long as this lives; the operating system lets go of it when the process
     /// ends, however it ends.
-    _lock: Option<fs::File>,
+    lock: Option<Lock>,
+}
+
+/// What keeps others from writing.
+///
+/// The directory itself is locked, since nobody can take that away from under the process:
+/// removing or replacing the file `lock` lets nobody in. The file is locked as well, for file
+/// systems that cannot lock directories (NFS) and for the versions that knew only the file.
+#[derive(Debug)]
+struct Lock {
+    /// The directory that was locked, whatever its path leads to by now.
+    home: Option<fs::File>,
+    _file: fs::File,
 }
 
 impl Disk {
@@ -24,7 +36,7 @@ impl Disk {
     pub(crate) fn reading(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            _lock: None,
+            lock: None,
         }
     }
 
@@ -40,22 +52,52 @@ impl Disk {
     /// For writing. `None` if somebody else writes there.
     pub(crate) fn writing(dir: &Path) -> io::Result<Option<Self>> {
         create_dir(dir)?;
-        let lock = private(
+        let home = open_dir(dir)?;
+        if let Some(home) = &home {
+            match home.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(fs::TryLockError::Error(fault)) => tracing::debug!(
+                    %fault, "this file system locks no directories; the file `lock` counts alone"
+                ),
+            }
+        }
+        let file = private(
             fs::OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(false),
         )
-        .open(dir.join(LOCK))?;
-        regular(&lock)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Self {
-                dir: dir.to_owned(),
-                _lock: Some(lock),
-            })),
+        .open(dir.join(LOCK))
+        .map_err(|fault| named(LOCK, &fault))?;
+        regular(&file).map_err(|fault| named(LOCK, &fault))?;
+        match file.try_lock() {
+            Ok(()) => {
+                let lock = Some(Lock { home, _file: file });
+                let dir = dir.to_owned();
+                Ok(Some(Self { dir, lock }))
+            }
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(fault)) => Err(fault),
+            Err(fs::TryLockError::Error(fault)) => Err(named(LOCK, &fault)),
         }
+    }
+
+    /// Whether the path still leads to the directory that was locked; who only reads has none.
+    fn at_home(&self) -> io::Result<()> {
+        let home = self.lock.as_ref().and_then(|lock| lock.home.as_ref());
+        home.map_or(Ok(()), |home| {
+            let is_same = match fs::symlink_metadata(&self.dir) {
+                Ok(found) => same_file(&home.metadata()?, &found),
+                Err(fault) if fault.kind() == io::ErrorKind::NotFound => false,
+                Err(fault) => return Err(fault),
+            };
+            match is_same {
+                true => Ok(()),
+                false => Err(io::Error::other(
+                    "the ledger's directory was removed, renamed or replaced: put it back",
+                )),
+            }
+        })
     }
 }
 
@@ -68,6 +110,10 @@ impl Files for Disk {
         self.dir.display().to_string()
     }
 
+    fn inspect(&self) -> io::Result<()> {
+        self.at_home()
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         let names = fs::read_dir(&self.dir)?.map(|file| file.map(|file| file.file_name()));
         names
@@ -76,29 +122,36 @@ impl Files for Disk {
     }
 
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = unfollowed(fs::OpenOptions::new().read(true)).open(self.dir.join(name))?;
+        let path = self.dir.join(name);
+        let file = unfollowed(fs::OpenOptions::new().read(true)).open(&path);
+        let mut file = file.map_err(|fault| link(&path, fault))?;
         regular(&file)?;
         file.seek(SeekFrom::Start(from))?;
         Ok(Box::new(file))
     }
 
     fn size(&self, name: &str) -> io::Result<u64> {
-        Ok(fs::metadata(self.dir.join(name))?.len())
+        Ok(fs::symlink_metadata(self.dir.join(name))?.len())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
+        self.at_home()?;
         let path = self.dir.join(name);
         if let Some((folder, _)) = name.rsplit_once('/') {
             self.create_folder(folder)?;
         }
         let file = private(fs::OpenOptions::new().write(true).create_new(true)).open(&path)?;
+        lock_segment(name, &file)?;
         Ok(Box::new(DiskFile { file, path, end: 0 }))
     }
 
     fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>> {
+        self.at_home()?;
         let path = self.dir.join(name);
-        let mut file = unfollowed(fs::OpenOptions::new().write(true)).open(&path)?;
+        let file = unfollowed(fs::OpenOptions::new().write(true)).open(&path);
+        let mut file = file.map_err(|fault| link(&path, fault))?;
         regular(&file)?;
+        lock_segment(name, &file)?;
         file.seek(SeekFrom::Start(at))?;
         Ok(Box::new(DiskFile {
             file,
@@ -108,14 +161,17 @@ impl Files for Disk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.at_home()?;
         fs::remove_file(self.dir.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.at_home()?;
         fs::rename(self.dir.join(from), self.dir.join(to))
     }
 
     fn remove_folder(&self, name: &str) -> io::Result<()> {
+        self.at_home()?;
         fs::remove_dir_all(self.dir.join(name))
     }
 
@@ -156,12 +212,16 @@ struct DiskFile {
 impl DiskFile {
     /// Whether this is still the file that a reader would open, with all that was written.
     fn check(&self) -> io::Result<()> {
-        let (mine, theirs) = (self.file.metadata()?, fs::symlink_metadata(&self.path)?);
-        if mine.len() < self.end || !same_file(&mine, &theirs) {
-            let what = "the segment was removed, renamed or cut from outside";
-            return Err(io::Error::other(what));
+        let gone = || io::Error::other("the segment was removed, renamed or cut from outside");
+        let mine = self.file.metadata()?;
+        let theirs = fs::symlink_metadata(&self.path).map_err(|fault| match fault.kind() {
+            io::ErrorKind::NotFound => gone(),
+            _ => fault,
+        })?;
+        match mine.len() < self.end || !same_file(&mine, &theirs) {
+            true => Err(gone()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -188,6 +248,39 @@ impl File for DiskFile {
         self.file.set_len(bytes)?;
         self.end = self.end.min(bytes);
         self.file.sync_all()
+    }
+}
+
+/// Locks a segment while it is open, so that not even its copy in another directory (moved there
+/// with `mv`) is written by two.
+fn lock_segment(name: &str, file: &fs::File) -> io::Result<()> {
+    if !name.ends_with(SEGMENT) {
+        return Ok(());
+    }
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            format!("`{name}` is being written by another process: stop that first"),
+        )),
+        // A file system without locks has none for directories either.
+        Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// Says which file it is about.
+fn named(name: &str, fault: &io::Error) -> io::Error {
+    io::Error::new(fault.kind(), format!("`{name}`: {fault}"))
+}
+
+/// Says of a symbolic link that it is one, for which systems have different words.
+fn link(path: &Path, fault: io::Error) -> io::Error {
+    let found = fs::symlink_metadata(path);
+    match found.is_ok_and(|found| found.is_symlink()) {
+        true => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a symbolic link, which is not followed: put the file itself there",
+        ),
+        false => fault,
     }
 }
 
@@ -277,6 +370,22 @@ fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
+/// The directory itself, to be locked.
+#[cfg(unix)]
+fn open_dir(dir: &Path) -> io::Result<Option<fs::File>> {
+    use rustix::fs::OFlags;
+    let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
+    let mut options = fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags);
+    options.open(dir).map(Some)
+}
+
+/// Directories are not files here, and cannot be moved while a file in them is open.
+#[cfg(not(unix))]
+fn open_dir(_: &Path) -> io::Result<Option<fs::File>> {
+    Ok(None)
+}
+
 #[cfg(unix)]
 fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
@@ -314,6 +423,7 @@ fn sync_dir(_: &Path) -> io::Result<()> {
 }
 
 const LOCK: &str = "lock";
+const SEGMENT: &str = ".seg";
 
 #[cfg(unix)]
 #[cfg(test)]
@@ -371,6 +481,80 @@ mod tests {
         assert!(Disk::writing(&dir.path().join("ledger")).unwrap().is_none());
         drop(first);
         drop(disk(dir.path()));
+    }
+
+    #[test]
+    fn nothing_that_is_done_to_the_lock_lets_a_second_writer_in() {
+        type Harm = fn(&Path) -> io::Result<()>;
+        let rows: [(&str, Harm); 4] = [
+            ("removed", |lock| fs::remove_file(lock)),
+            ("renamed", |lock| {
+                fs::rename(lock, lock.with_extension("old"))
+            }),
+            ("replaced", |lock| {
+                fs::write(lock.with_extension("new"), b"")?;
+                fs::rename(lock.with_extension("new"), lock)
+            }),
+            ("emptied", |lock| fs::write(lock, b"")),
+        ];
+        for (name, harm) in rows {
+            let dir = tempfile::tempdir().unwrap();
+            let first = disk(dir.path());
+            harm(&dir.path().join("ledger/lock")).unwrap();
+            let second = Disk::writing(&dir.path().join("ledger")).unwrap();
+            assert!(second.is_none(), "{name}");
+            drop(first);
+            drop(disk(dir.path()));
+        }
+    }
+
+    #[test]
+    fn writes_nowhere_but_in_the_directory_that_it_locked() {
+        type Harm = fn(&Path) -> io::Result<()>;
+        let rows: [(&str, Harm); 3] = [
+            ("renamed", |dir| fs::rename(dir, dir.with_extension("old"))),
+            ("replaced", |dir| {
+                fs::rename(dir, dir.with_extension("old"))?;
+                fs::create_dir(dir)
+            }),
+            ("linked", |dir| {
+                fs::rename(dir, dir.with_extension("old"))?;
+                std::os::unix::fs::symlink(dir.with_extension("old"), dir)
+            }),
+        ];
+        for (name, harm) in rows {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ledger");
+            let disk = disk(dir.path());
+            harm(&path).unwrap();
+            assert!(disk.inspect().is_err(), "{name}");
+            assert!(disk.create("one").is_err(), "{name}");
+            assert!(disk.rename("lock", "other").is_err(), "{name}");
+            assert!(disk.remove("lock").is_err(), "{name}");
+            assert!(!path.join("one").exists(), "{name}");
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+            fs::rename(path.with_extension("old"), &path).unwrap();
+            assert!(disk.create("one").is_ok(), "{name}");
+        }
+    }
+
+    /// The segments are moved into a directory that nobody has locked.
+    #[test]
+    fn a_segment_that_is_written_is_not_opened_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = disk(dir.path());
+        let mut segment = first.create("00000000000000000000.seg").unwrap();
+        segment.write(b"something").unwrap();
+        fs::rename(dir.path().join("ledger"), dir.path().join("old")).unwrap();
+        fs::create_dir(dir.path().join("ledger")).unwrap();
+        let name = "00000000000000000000.seg";
+        let (from, to) = (dir.path().join("old"), dir.path().join("ledger"));
+        fs::rename(from.join(name), to.join(name)).unwrap();
+        let second = disk(dir.path());
+        let opened = second.open(name, 0).map(drop);
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(segment);
+        assert!(second.open(name, 0).is_ok());
     }
 
     #[test]

@@ -55,6 +55,16 @@ impl HttpReceiver {
         self
     }
 
+    /// The same where it changes: asked for with each request. It must not block.
+    #[must_use]
+    pub fn authorization_from(
+        mut self,
+        current: impl Fn() -> HeaderValue + Send + Sync + 'static,
+    ) -> Self {
+        self.server.authorization_from(current);
+        self
+    }
+
     /// How long a batch may take. Default: 10 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {

@@ -17,6 +17,7 @@ use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
 use super::item::Item;
 use crate::entry::{Counts, Entry, Event, Gap};
+use crate::select::promotions_of;
 
 /// The event; `None` if a newer version wrote the entry.
 pub(super) fn event(item: &Item) -> Option<Value> {
@@ -178,6 +179,7 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
     }
     if let Some(model) = pair.and_then(|pair| pair.model.as_deref()) {
         let owner = model.split_once('/').map(|(owner, _)| owner);
+        let owner = owner.filter(|owner| !owner.is_empty());
         let provider = owner.or(decision.surface.as_deref()).unwrap_or("unknown");
         said.also("ai_model", json!({"name": model, "ai_provider": provider}));
     }
@@ -205,8 +207,7 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
             said.unmapped(key, value);
         }
     }
-    let promotions = decision.target.iter().filter_map(|pair| pair.promotion);
-    said.unmapped("promotions", json!(promotions.collect::<Vec<_>>()));
+    said.unmapped("promotions", json!(promotions_of(decision)));
     if let Some(CallerEntry {
         actors,
         roles,
@@ -285,6 +286,9 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     if outcome.fault.is_some() {
         said.unmapped("fault", json!(outcome.fault));
     }
+    if outcome.reason.is_some() {
+        said.unmapped("broken_off", json!(outcome.reason));
+    }
     said
 }
 
@@ -319,6 +323,9 @@ fn stepped(event: &Event, taken: &Taken) -> Said {
     };
     if let Step::Promoted {
         emergency: Some(_), ..
+    }
+    | Step::RolledBack {
+        emergency: true, ..
     } = taken.step
     {
         said.severity = HIGH;

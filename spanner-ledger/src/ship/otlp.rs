@@ -22,7 +22,7 @@ use spanner_core::{Effect, Timestamp};
 use super::item::Item;
 use super::receiver::{Parcel, Undelivered};
 use crate::entry::Entry;
-use crate::select::acting;
+use crate::select::{acting, served_under};
 
 /// One entry; `None` if a newer version wrote it.
 pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
@@ -66,6 +66,9 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
         }
         if let Some(model) = &outcome.served {
             attributes.text("gen_ai.response.model", model);
+        }
+        if let Some(reason) = &outcome.reason {
+            attributes.text("spanner.broken_off", reason);
         }
     }
     let (severity, text) = severity(entry);
@@ -191,7 +194,7 @@ impl Attributes {
         if let Some(model) = &pair.model {
             self.text("gen_ai.request.model", model);
         }
-        if let Some(promotion) = pair.promotion {
+        if let Some(promotion) = served_under(decision, pair) {
             self.text("spanner.promotion", &promotion.to_string());
         }
         let route = decision.route.as_deref().unwrap_or_default();

@@ -10,7 +10,7 @@ use spanner_core::Effect;
 
 use super::item::Item;
 use crate::entry::Entry;
-use crate::select::acting;
+use crate::select::{acting, served_under};
 
 /// The message; `None` if a newer version wrote the entry.
 pub(super) fn message(item: &Item) -> Option<String> {
@@ -82,7 +82,8 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
         if let Some(pair) = decision.target.first() {
             data.push(("action", pair.action.to_string()));
             data.extend(pair.model.clone().map(|model| ("model", model)));
-            let promotion = pair.promotion.map(|it| ("promotion", it.to_string()));
+            let promotion = served_under(decision, pair);
+            let promotion = promotion.map(|it| ("promotion", it.to_string()));
             data.extend(promotion);
         }
         data.push(("reason", decision.reason.clone()));
@@ -95,6 +96,8 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
             data.push(("class", outcome.class.as_str().to_owned()));
             let status = outcome.status.map(|status| ("status", status.to_string()));
             data.extend(status);
+            let reason = outcome.reason.clone().map(|why| ("broken_off", why));
+            data.extend(reason);
         }
         Entry::Event(event) => data.push(("event", event.event.clone())),
         Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) => {}

@@ -310,7 +310,8 @@ impl<'s> Summing<'s> {
             });
             used.allowed += u64::from(is_allowed);
             used.refused += u64::from(!is_allowed);
-            used.unpromoted += u64::from(is_allowed && is_use(pair) && pair.promotion.is_none());
+            used.unpromoted +=
+                u64::from(is_allowed && is_use(decision, pair) && pair.promotion.is_none());
             used.first = used.first.min(decision.time);
             used.last = used.last.max(decision.time);
             keys.push(key);
@@ -381,9 +382,12 @@ impl<'s> Summing<'s> {
 }
 
 impl Summary {
-    /// The promotions that did not wait for their approvals.
+    /// The promotions that did not wait for their approvals, or were rolled back without those
+    /// that it took.
     pub fn emergencies(&self) -> impl Iterator<Item = &Approval> {
-        self.approvals.iter().filter(|it| it.emergency.is_some())
+        self.approvals
+            .iter()
+            .filter(|it| it.steps.iter().any(|step| step.emergency))
     }
 
     /// As JSON: every member of the value by its name.

@@ -126,20 +126,24 @@ fn figures(summary: &Summary) -> Vec<(String, &'static str, Tone)> {
 }
 
 fn emergencies(summary: &Summary) -> Section {
-    let rows = summary.emergencies().map(|it| {
-        let promoted = it.steps.iter().find(|signed| signed.step == "promoted");
+    let steps = summary.emergencies().flat_map(|it| {
+        let steps = it.steps.iter().filter(|step| step.emergency);
+        steps.map(move |step| (it, step))
+    });
+    let rows = steps.map(|(it, step)| {
         vec![
-            plain(promoted.map_or_else(String::new, |signed| time(signed.time))),
+            plain(time(step.time)),
             plain(it.what()),
             plain(&*it.environment),
-            plain(promoted.and_then(|it| it.by.clone()).unwrap_or_default()),
-            alarm(quoted(it.emergency.as_deref().unwrap_or_default())),
+            plain(step.step.replace('_', " ")),
+            plain(step.by.clone().unwrap_or_default()),
+            alarm(quoted(step.reason.as_deref().unwrap_or_default())),
         ]
     });
     Section {
         title: "Emergencies",
-        note: "Promotions that did not wait for the approvals that they needed; also older ones that were in force at the end.".to_owned(),
-        head: &["when", "what", "into", "by", "why"],
+        note: "Promotions and rollbacks that did not wait for the approvals that they needed; also older ones that were in force at the end.".to_owned(),
+        head: &["when", "what", "into", "step", "by", "why"],
         rows: rows.collect(),
     }
 }
@@ -155,11 +159,21 @@ fn approvals(summary: &Summary) -> Section {
             true => plain("adopted: in force before promotions were kept"),
             false => signed("proposed"),
         };
-        let ended = ["promoted", "rejected", "withdrawn", "rolled_back"]
+        let ended = ["voided", "promoted", "rejected", "withdrawn", "rolled_back"]
             .into_iter()
             .flat_map(steps)
-            .map(|step| format!("{} by {}", step.step.replace('_', " "), sign(step)));
-        let approvals = steps("approved").len();
+            .map(|step| match step.step.as_str() {
+                "voided" => format!(
+                    "earlier approvals void on {}, since {}",
+                    time(step.time),
+                    step.reason
+                        .as_deref()
+                        .unwrap_or("what they covered changed")
+                ),
+                word => format!("{} by {}", word.replace('_', " "), sign(step)),
+            });
+        let valid: Vec<&Signed> = it.valid().collect();
+        let approvals = valid.len();
         vec![
             plain(it.what()),
             plain(&*it.environment),
@@ -169,7 +183,7 @@ fn approvals(summary: &Summary) -> Section {
                 (true, true) => alarm(format!("{approvals} of {}", it.needed)),
                 (true, false) => plain(format!("{approvals} of {}", it.needed)),
                 (false, _) if is_adopted => plain("nobody"),
-                (false, _) => signed("approved"),
+                (false, _) => list(valid.into_iter().map(sign)),
             },
             list(ended),
             list(it.difference.iter().map(changed)),

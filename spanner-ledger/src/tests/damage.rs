@@ -86,7 +86,7 @@ fn entries_in_another_order_are_damage() {
     sim.harm(&names[1], |bytes| *bytes = first);
     assert!(matches!(
         reader(&sim).show(),
-        Err(ReadError::Corrupt { .. })
+        Err(ReadError::Misnamed { .. })
     ));
 }
 

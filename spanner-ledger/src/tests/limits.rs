@@ -150,6 +150,7 @@ fn the_longest_outcome_fits_into_its_room() {
     for (name, value) in [
         ("class", serde_json::json!("model_failed")),
         ("finish", serde_json::json!("model_failed")),
+        ("reason", serde_json::json!("token.delegation_not_allowed")),
         ("status", serde_json::json!(u16::MAX)),
         ("grpc_status", serde_json::json!(u8::MAX)),
         (

@@ -20,11 +20,11 @@
 //! | `tenants` | with `issuer`: see [`Issuer::tenants`] |
 //! | `audience`, `danger_any_audience` | a text or a list; one of the two is needed |
 //! | `authorized_parties`, `algs` | lists; see [`Issuer::authorized_parties`], [`Issuer::algorithms`] |
-//! | `jwks_url`, `jwks_file`, `jwks` | where the keys are, if discovery does not find them |
+//! | `jwks_url`, `jwks_file`, `jwks` | where the keys are, if discovery does not find them. The file is read again when it changes: see [`Issuer::jwks_file`] |
 //! | `clock_skew`, `max_token_age`, `max_token_lifetime` | spans such as `"60s"`, `"30d"`; `"none"` for no maximum |
 //! | `profile` | `"rfc9068"`; see [`Issuer::rfc9068`] |
 //! | `delegation`, `ignore_self_act` | `false` is [`Issuer::refuse_delegation`]; `true` is [`Issuer::ignore_self_act`] |
-//! | `introspection` | `{ url, client_id, client_secret, client_secret_env, client_secret_file, auth, prefixes, kept_for }`: see [`Introspection`]. `url` is discovered if left out, `auth` is `basic` (the default) or `post`, and one of the three says the secret |
+//! | `introspection` | `{ url, client_id, client_secret, client_secret_env, client_secret_file, auth, prefixes, kept_for, kept_through_outage }`: see [`Introspection`]. `url` is discovered if left out, `auth` is `basic` (the default) or `post`, and one of the three says the secret; its file is read again when it changes, the variable only at start |
 //! | `organizations` | with the preset `hugging_face_whoami`: see [`Issuer::hugging_face_tokens`] |
 //! | `require_binding` | `true`; see [`Issuer::require_binding`] |
 //! | `danger_allow_http_loopback`, `danger_allow_unverified_binding` | `true`; see [`Issuer`] |
@@ -32,19 +32,18 @@
 //! All others are members of a [claim mapping](spanner_core::token#claim-mappings).
 
 use std::fmt;
-use std::fs;
-use std::io::Read;
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use spanner_core::token::{ClaimMapping, KeySet, Preset};
+use spanner_core::token::{ClaimMapping, Preset};
 use toml::{Table, Value};
 
 use super::issuer::Issuer;
 use super::providers::{ENTRA, GITHUB_ACTIONS, GOOGLE, HUGGING_FACE};
-use crate::opaque::Introspection;
+use crate::keys::FileKeys;
+use crate::opaque::{ClientSecret, Introspection};
 
 /// The longest file of providers, in bytes.
 const MAX_BYTES: usize = 1 << 20;
@@ -253,10 +252,11 @@ impl Members {
         if let Some(text) = text {
             issuer = issuer.static_jwks(text);
         }
-        match file.map(|path| read(&path)) {
-            Some(Ok(text)) => issuer = issuer.static_jwks(text),
-            Some(Err(problem)) => self.add("jwks_file", problem),
-            None => {}
+        if let Some(path) = file {
+            match FileKeys::new(&path) {
+                Ok(_) => issuer = issuer.jwks_file(path),
+                Err(problem) => self.add("jwks_file", problem.to_string()),
+            }
         }
         issuer
     }
@@ -271,6 +271,7 @@ impl Members {
             auth,
             prefixes,
             kept_for,
+            kept_through_outage,
             ..
         } = &asked;
         let secret = match asked.secret() {
@@ -291,18 +292,24 @@ impl Members {
         for prefix in prefixes {
             introspection = introspection.prefix(prefix);
         }
-        if let Some(text) = kept_for {
-            match span(text) {
-                Some(Some(time)) => introspection = introspection.kept_for(time),
-                Some(None) | None => {
-                    self.add(
-                        "introspection.kept_for",
-                        format!("{text:?} is no span such as `30s`"),
-                    );
-                }
-            }
+        if let Some(time) = self.span_in("introspection.kept_for", kept_for.as_deref()) {
+            introspection = introspection.kept_for(time);
+        }
+        let member = "introspection.kept_through_outage";
+        if let Some(time) = self.span_in(member, kept_through_outage.as_deref()) {
+            introspection = introspection.kept_through_outage(time);
         }
         issuer.introspection(introspection)
+    }
+
+    /// A span of time that must be one, if it is there.
+    fn span_in(&mut self, member: &str, text: Option<&str>) -> Option<Duration> {
+        let text = text?;
+        let time = span(text).flatten();
+        if time.is_none() {
+            self.add(member, format!("{text:?} is no span such as `30s`"));
+        }
+        time
     }
 
     fn rest(&mut self, mut issuer: Issuer) -> Issuer {
@@ -370,6 +377,7 @@ struct Asked {
     #[serde(default)]
     prefixes: Vec<String>,
     kept_for: Option<String>,
+    kept_through_outage: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -381,7 +389,7 @@ enum Auth {
 }
 
 impl Asked {
-    fn secret(&self) -> Result<String, String> {
+    fn secret(&self) -> Result<ClientSecret, String> {
         let named = (
             &self.client_secret,
             &self.client_secret_env,
@@ -391,7 +399,7 @@ impl Asked {
             (Some(secret), None, None) => secret.clone(),
             (None, Some(name), None) => std::env::var(name)
                 .map_err(|_| format!("the variable `{name}` is not set, or is no text"))?,
-            (None, None, Some(path)) => read(path)?.trim_end_matches(['\r', '\n']).to_owned(),
+            (None, None, Some(path)) => return ClientSecret::file(path),
             _ => {
                 return Err(
                     "give one of `client_secret`, `client_secret_env` and `client_secret_file`"
@@ -401,7 +409,7 @@ impl Asked {
         };
         match secret.is_empty() {
             true => Err("the client's secret is empty".to_owned()),
-            false => Ok(secret),
+            false => Ok(secret.into()),
         }
     }
 }
@@ -423,15 +431,6 @@ fn span(text: &str) -> Option<Option<Duration>> {
     let span: Span = text.parse().ok()?;
     let span = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     Duration::try_from(span).ok().map(Some)
-}
-
-fn read(path: &str) -> Result<String, String> {
-    let limit = u64::try_from(KeySet::MAX_BYTES).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_string(&mut text))
-        .map_err(|error| format!("`{path}` cannot be read: {error}"))?;
-    Ok(text)
 }
 
 /// Why a file of providers cannot be used: everything at once.

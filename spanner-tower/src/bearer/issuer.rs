@@ -1,6 +1,7 @@
 //! One issuer, as configured.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use spanner_core::token::{
@@ -9,8 +10,10 @@ use spanner_core::token::{
 };
 use spanner_core::{CallerKind, IssuerAlias, NameError};
 
-use crate::keys::{AddressError, HttpKeys, KeyCache, KeySource, Plain, StaticKeys};
-use crate::opaque::{AskIssuer, Introspection, KEPT, MAX_KEPT, OpaqueTokens, Whoami};
+use crate::keys::{
+    AddressError, FetchError, FileKeys, HttpKeys, KeyCache, KeySource, Plain, StaticKeys,
+};
+use crate::opaque::{AskIssuer, Introspection, KEPT, KeptFor, MAX_KEPT, OpaqueTokens, Whoami};
 
 /// An identity provider whose tokens are accepted, and how they are read.
 ///
@@ -46,6 +49,8 @@ pub(super) struct Built {
     /// The rules of each tenant, with its keys; an issuer of opaque tokens has none.
     pub(super) tenants: Vec<(IssuerRules, Option<KeyCache>)>,
     pub(super) opaque: Option<OpaqueTokens>,
+    /// The file that its keys are in, where they are in one.
+    pub(super) keys_file: Option<PathBuf>,
 }
 
 type Adjustment = Box<dyn Fn(IssuerRulesBuilder) -> IssuerRulesBuilder + Send>;
@@ -61,6 +66,7 @@ enum Keys {
     Discovered,
     At(String),
     Text(String),
+    File(PathBuf),
     From(Box<dyn KeySource>),
     /// It signs nothing.
     None,
@@ -71,7 +77,7 @@ enum Keys {
 #[non_exhaustive]
 pub enum IssuerProblem {
     /// Its alias is no alias.
-    #[error("issuer `{issuer}`: {error}; give it a short name with `.alias(..)`")]
+    #[error("issuer `{issuer}`: {error}; give it a short name of its own as its alias")]
     Alias {
         /// The issuer as configured.
         issuer: String,
@@ -93,6 +99,14 @@ pub enum IssuerProblem {
         issuer: String,
         /// What is wrong.
         error: KeySetError,
+    },
+    /// The file with its keys cannot be used.
+    #[error("issuer `{issuer}`: {error}")]
+    KeysFile {
+        /// The issuer as configured.
+        issuer: String,
+        /// What is wrong.
+        error: FetchError,
     },
     /// A template for issuers without exactly one place for a tenant.
     #[error("issuer `{issuer}`: the template needs one place for the tenant, such as `{{tid}}`")]
@@ -392,6 +406,15 @@ impl Issuer {
         self
     }
 
+    /// Uses the JWK Set in this file. It is read again by [`Bearer::reload_file`] and, while
+    /// there are requests, once a minute; see [`FileKeys`](crate::keys::FileKeys).
+    ///
+    /// [`Bearer::reload_file`]: crate::Bearer::reload_file
+    pub fn jwks_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keys = Keys::File(path.into());
+        self
+    }
+
     /// Gets the keys from a source of your own.
     pub fn keys(mut self, source: impl KeySource) -> Self {
         self.keys = Keys::From(Box::new(source));
@@ -447,6 +470,10 @@ impl Issuer {
             None
         });
         let claim = tenants.map(|tenants| tenants.claim);
+        let keys_file = match &keys {
+            Keys::File(path) => Some(path.clone()),
+            _ => None,
+        };
         let mut shared = Shared::new(keys);
         let mut built = Vec::new();
         for Place { url, tenant } in places {
@@ -471,6 +498,7 @@ impl Issuer {
             Ok(Built {
                 tenants: built,
                 opaque,
+                keys_file,
             })
         } else {
             Err(problems)
@@ -587,6 +615,15 @@ impl Shared {
                 self.cache = Some(cache.clone());
                 return Ok(Some(cache));
             }
+            (Keys::File(path), _) => {
+                let keys = FileKeys::new(path).map_err(|error| IssuerProblem::KeysFile {
+                    issuer: issuer.to_owned(),
+                    error,
+                })?;
+                let cache = KeyCache::new(keys);
+                self.cache = Some(cache.clone());
+                return Ok(Some(cache));
+            }
             (Keys::Discovered | Keys::From(_), _) => {
                 (HttpKeys::discovered(issuer, plain).map_err(address)?, true)
             }
@@ -611,30 +648,42 @@ impl Opaque {
             issuer: issuer(),
             error,
         };
-        let (asks, prefixes, kept_for): (Box<dyn AskIssuer>, _, _) = match self {
+        let kept = |answer: Duration| KeptFor {
+            answer: answer.min(MAX_KEPT),
+            outage: None,
+        };
+        let mut secret = None;
+        let (asks, prefixes, times): (Box<dyn AskIssuer>, _, _) = match self {
             Self::Introspection(introspection) => {
                 if !introspection.is_authenticated() {
                     return Err(IssuerProblem::NoClient { issuer: issuer() });
                 }
                 let prefixes = introspection.prefixes.clone();
-                let kept_for = introspection.kept_for;
+                let times = introspection.times();
+                secret = introspection.secret();
                 let asks = introspection.build(&issuer(), plain).map_err(address)?;
-                (Box::new(asks), prefixes, kept_for)
+                (Box::new(asks), prefixes, times)
             }
             Self::Whoami { url, organizations } => {
                 if organizations.is_empty() {
                     return Err(IssuerProblem::NoOrganization { issuer: issuer() });
                 }
                 let asks = Whoami::build(&url, organizations, plain).map_err(address)?;
-                (Box::new(asks), vec!["hf_".to_owned()], KEPT)
+                (Box::new(asks), vec!["hf_".to_owned()], kept(KEPT))
             }
             Self::From {
                 asks,
                 prefixes,
                 kept_for,
-            } => (asks, prefixes, kept_for.min(MAX_KEPT)),
+            } => (asks, prefixes, kept(kept_for)),
         };
-        Ok(OpaqueTokens::new(alias.clone(), asks, prefixes, kept_for))
+        Ok(OpaqueTokens::new(
+            alias.clone(),
+            asks,
+            prefixes,
+            times,
+            secret,
+        ))
     }
 }
 

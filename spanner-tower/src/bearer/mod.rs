@@ -11,6 +11,11 @@
 //! 5. A token that is bound to a key or a certificate is looked at with every request's own
 //!    [proof](Bearer).
 //! 6. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
+//! 7. Every token that is refused gets one answer, unless its signature verifies with keys
+//!    that are at hand: then its holder is told what it says (expired, for another audience),
+//!    and the record says whose it is.
+//! 8. While a conversation lasts, revocations are looked at before every decision in it; now
+//!    and then the token is verified, or its issuer asked, again.
 //!
 //! # Example
 //! ```no_run
@@ -29,29 +34,34 @@ pub mod file;
 mod issuer;
 mod proof;
 mod providers;
+mod reload;
 pub mod revocation;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::request::Parts;
-use spanner_core::token::{DpopProof, TokenVerifier, UnverifiedToken, VerifiedToken};
-use spanner_core::{Caller, IssuerAlias, Refusal, Timestamp, TokenFault};
+use spanner_core::token::{DpopProof, GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};
+use spanner_core::{Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch, Vouched};
 
-use crate::authenticate::{Authenticate, BoxFuture};
+use crate::authenticate::{Authenticate, BoxFuture, Peer};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
 use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
 pub(crate) use cache::TokenKey;
 use cache::{Era, TokenCache};
+use credential::Headers;
 use proof::Proofs;
 
 pub use file::{ProviderProblem, ProvidersError};
 pub use issuer::{Issuer, IssuerProblem};
 pub use proof::PeerCertificate;
+pub use reload::Reloaded;
 pub use revocation::{Revocation, RevocationError, Revocations};
 
 /// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
@@ -75,6 +85,8 @@ struct Shared {
 struct IssuerKeys {
     alias: IssuerAlias,
     cache: KeyCache,
+    /// The file that they are in, where they are in one.
+    file: Option<PathBuf>,
 }
 
 /// Collects issuers; see [`Bearer::builder`].
@@ -105,7 +117,7 @@ impl IssuerReadiness {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let usable = |keys: &KeyStatus| matches!(keys.state, KeyState::Fresh | KeyState::Stale);
-        let answers = |opaque: &OpaqueStatus| opaque.last_error.is_none();
+        let answers = |opaque: &OpaqueStatus| !opaque.failing;
         self.keys.as_ref().is_none_or(usable) && self.opaque.as_ref().is_none_or(answers)
     }
 }
@@ -205,24 +217,74 @@ impl Bearer {
         let credentials = headers.credentials(proofs.is_some())?;
         // Before anything is looked up: what is revoked meanwhile must not be kept.
         let epoch = self.shared.revocations.epoch();
-        let token = match self.token(credentials.token, epoch, now).await {
+        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let token = match self.token(credentials.token, epoch, peer, now).await {
             Ok(token) => token,
-            Err(refusal) => {
-                if let Refusal::Credential(_) = refusal {
-                    let entry = TokenVerifier::refused(credentials.token);
-                    parts.extensions.insert(entry);
-                }
-                return Err(refusal);
+            Err(Refusal::Credential(obstacle)) => {
+                let genuine = self.genuine(credentials.token, obstacle);
+                let (obstacle, entry) = match genuine {
+                    Some(genuine) => (genuine.obstacle, genuine.entry),
+                    None => (obstacle, TokenVerifier::refused(credentials.token)),
+                };
+                parts.extensions.insert(entry);
+                return Err(obstacle.into());
             }
+            Err(refusal) => return Err(refusal),
         };
         let caller = proof::caller(&token, &credentials, parts, proofs, now);
         let judged = caller.and_then(|caller| {
             self.shared.revocations.check(&caller)?;
             Ok(caller)
         });
-        judged.inspect_err(|_| {
-            parts.extensions.insert(token.refused());
-        })
+        match judged {
+            Ok(caller) => {
+                let vouched = Held {
+                    bearer: self.clone(),
+                    headers,
+                    peer,
+                };
+                parts.extensions.insert(Vouched(Arc::new(vouched)));
+                Ok(caller)
+            }
+            Err(refusal) => {
+                parts.extensions.insert(token.refused());
+                Err(match refusal {
+                    Refusal::Credential(Obstacle::Token(fault)) => token.obstacle(fault).into(),
+                    refusal => refusal,
+                })
+            }
+        }
+    }
+
+    /// What may be told of a token that is refused for what it says, if it is genuine by the
+    /// keys that are at hand: strangers cause no traffic.
+    fn genuine(&self, token: &str, obstacle: Obstacle) -> Option<GenuineToken> {
+        let Obstacle::Token(fault) = obstacle else {
+            return None;
+        };
+        // These say that there is no signature to look at, or that it was looked at.
+        let unsigned = matches!(
+            fault,
+            TokenFault::Malformed
+                | TokenFault::Encrypted
+                | TokenFault::TooLong
+                | TokenFault::HeaderTooLarge
+                | TokenFault::Issuer
+                | TokenFault::UnknownKey
+                | TokenFault::KeyMismatch
+                | TokenFault::BadSignature
+                | TokenFault::Inactive
+        );
+        if unsigned {
+            return None;
+        }
+        if self.opaque(token).is_some() {
+            return Some(GenuineToken::attested(token, fault));
+        }
+        let verifier = &self.shared.verifier;
+        let issuer = verifier.claimed_issuer(token)?;
+        let keys = self.keys_of(issuer).ok()?.at_hand()?;
+        verifier.genuine(token, keys.set(), fault)
     }
 
     /// The token, verified just now or a moment ago, or attested by its issuer.
@@ -230,10 +292,12 @@ impl Bearer {
         &self,
         token: &str,
         epoch: u64,
+        peer: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, Refusal> {
         if let Some(opaque) = self.opaque(token) {
-            return opaque.attest(&self.shared.verifier, token, now).await;
+            let verifier = &self.shared.verifier;
+            return opaque.attest(verifier, token, peer, now).await;
         }
         let key = TokenKey::of(token);
         let kept = self.kept(&key, epoch).await?;
@@ -298,7 +362,7 @@ impl Bearer {
             Err(TokenFault::UnknownKey) => {}
             verified => return Ok((verified?, keys.generation())),
         }
-        let Some(newer) = cache.newer_than(&keys).await? else {
+        let Some(newer) = cache.newer_than(&keys, token.key_id()).await? else {
             return Err(TokenFault::UnknownKey.into());
         };
         let verified = verifier.verify_to_keep(token, newer.set(), now)?;
@@ -308,6 +372,48 @@ impl Bearer {
     fn keys_of(&self, issuer: &str) -> Result<&KeyCache, TokenFault> {
         let keys = self.shared.keys.get(issuer);
         Ok(&keys.ok_or(TokenFault::Issuer)?.cache)
+    }
+}
+
+/// A token that was accepted, for as long as something that it began goes on.
+struct Held {
+    bearer: Bearer,
+    headers: Headers,
+    peer: Option<IpAddr>,
+}
+
+impl Held {
+    /// Whether the token would be accepted again, apart from its times, which the gate looks
+    /// at, and from its proof, which counts once.
+    async fn verified_again(&self, now: Timestamp) -> Result<(), Refusal> {
+        let shared = &self.bearer.shared;
+        let credentials = self.headers.credentials(shared.proofs.is_some())?;
+        let epoch = shared.revocations.epoch();
+        let token = credentials.token;
+        match self.bearer.token(token, epoch, self.peer, now).await {
+            Err(Refusal::Credential(Obstacle::Token(
+                TokenFault::Expired | TokenFault::Lifetime,
+            ))) => Ok(()),
+            verified => verified.map(|_| ()),
+        }
+    }
+}
+
+impl Vouch for Held {
+    fn check(&self, caller: &Caller, _: Timestamp) -> Result<(), Refusal> {
+        let revoked = self.bearer.shared.revocations.check(caller);
+        revoked.map_err(|fault| Obstacle::Genuine { fault, time: None }.into())
+    }
+
+    fn check_again<'a>(
+        &'a self,
+        caller: &'a Caller,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.check(caller, now)?;
+            self.verified_again(now).await
+        })
     }
 }
 
@@ -386,8 +492,9 @@ impl BearerBuilder {
                     opaque.extend(alias.zip(built.opaque));
                     for (rule, cache) in built.tenants {
                         if let Some(cache) = cache {
-                            let alias = rule.alias().clone();
-                            keys.insert(rule.issuer().to_owned(), IssuerKeys { alias, cache });
+                            let (alias, file) = (rule.alias().clone(), built.keys_file.clone());
+                            let own = IssuerKeys { alias, cache, file };
+                            keys.insert(rule.issuer().to_owned(), own);
                         }
                         rules.push(rule);
                     }

@@ -6,12 +6,14 @@
 //!    the request's path: never what `Host` or a forwarding header says.
 //! 3. It counts once. What was used is remembered for as long as it could be used again, in
 //!    this process; when too much is remembered, further proofs are answered with 503
-//!    rather than accepted unseen.
+//!    rather than accepted unseen. Once half of the memory is full, no caller may have more
+//!    than an eighth of it, so that one who sends proofs at any rate locks out nobody else.
 //! 4. A certificate is what the TLS connection had, as the service says by
 //!    [`PeerCertificate`]; never a header.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +30,8 @@ use super::credential::Credentials;
 /// How many proofs are remembered for each span of their life: 1,700 requests per second,
 /// in 16 MB.
 const REMEMBERED: usize = 1 << 18;
+/// How many of them are one caller's, when half of the memory is full: 500 per second.
+const SHARE: u32 = 1 << 15;
 
 /// The client's certificate of the TLS connection that a request came over, for
 /// certificate-bound tokens (RFC 8705). The service that ends TLS puts it into the request's
@@ -69,6 +73,9 @@ pub(super) struct Proofs {
 struct Used {
     current: HashSet<[u8; 32]>,
     previous: HashSet<[u8; 32]>,
+    /// How many of this span are whose.
+    shares: HashMap<u64, u32>,
+    hasher: RandomState,
     since: Instant,
 }
 
@@ -86,6 +93,8 @@ impl Proofs {
             used: Mutex::new(Used {
                 current: HashSet::new(),
                 previous: HashSet::new(),
+                shares: HashMap::new(),
+                hasher: RandomState::new(),
                 since: Instant::now(),
             }),
         })
@@ -106,9 +115,8 @@ impl Proofs {
     }
 
     /// Notes that a proof is used now; it must not have been before.
-    fn use_up(&self, proof: &DpopProof) -> Result<(), Refusal> {
+    fn use_up(&self, once: [u8; 32], caller: &str) -> Result<(), Refusal> {
         const SPAN: Duration = Duration::from_secs(DpopProof::LIFE_SECONDS);
-        let once = proof.once();
         let now = Instant::now();
         // What a panic left behind is whole: each change is one step.
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,14 +127,19 @@ impl Proofs {
                 false => HashSet::new(),
             };
             used.current.clear();
+            used.shares.clear();
             used.since = now;
         }
         if used.current.contains(&once) || used.previous.contains(&once) {
             return Err(TokenFault::ProofReplayed.into());
         }
-        if used.current.len() >= REMEMBERED {
+        let count = used.current.len();
+        let whose = used.hasher.hash_one(caller);
+        let share = used.shares.entry(whose).or_default();
+        if count >= REMEMBERED || (count >= REMEMBERED / 2 && *share >= SHARE) {
             return Err(Outage::Proofs.into());
         }
+        *share += 1;
         used.current.insert(once);
         Ok(())
     }
@@ -154,7 +167,7 @@ pub(super) fn caller(
     let proof = DpopProof::verify(proof, method, is_target, credentials.token, now)?;
     presented.proof = Some(&proof);
     let caller = token.caller_with(&presented, now)?;
-    proofs.use_up(&proof)?;
+    proofs.use_up(proof.once(), &caller.to_string())?;
     Ok(caller)
 }
 
@@ -167,6 +180,26 @@ impl fmt::Debug for Proofs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_caller_leaves_half_of_the_memory_to_the_others() {
+        let proofs = Proofs::new("https://m.example").unwrap();
+        let mut count = 0_u64;
+        let mut once = || {
+            count += 1;
+            let mut once = [0; 32];
+            once[..8].copy_from_slice(&count.to_be_bytes());
+            once
+        };
+        let used = (0..REMEMBERED).take_while(|_| proofs.use_up(once(), "user:corp/eve").is_ok());
+        assert_eq!(used.count(), REMEMBERED / 2);
+        for _ in 0..SHARE {
+            assert_eq!(proofs.use_up(once(), "user:corp/alice"), Ok(()));
+        }
+        let outage = Err(Outage::Proofs.into());
+        assert_eq!(proofs.use_up(once(), "user:corp/alice"), outage);
+        assert_eq!(proofs.use_up(once(), "user:corp/bob"), Ok(()));
+    }
 
     #[test]
     fn the_target_is_the_configured_origin_and_the_path() {

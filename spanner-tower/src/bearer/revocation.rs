@@ -6,9 +6,11 @@
 //! 2. It counts at once, for every clone of the [`Bearer`](super::Bearer) and for tokens that
 //!    were accepted a moment ago: each change begins a new epoch, and what was kept of
 //!    earlier ones is never used again.
-//! 3. The list is bounded. One that is full refuses the new entry and says so; nothing is
+//! 3. What goes on when something is revoked decides nothing more, and ends within
+//!    [`Limits::outlive`](crate::Limits).
+//! 4. The list is bounded. One that is full refuses the new entry and says so; nothing is
 //!    dropped to make room.
-//! 4. It is in memory. Whoever wants it to outlive a restart, or to be the same on several
+//! 5. It is in memory. Whoever wants it to outlive a restart, or to be the same on several
 //!    machines, keeps it in a file and gives that to [`Revocations::replace_toml`].
 
 use std::collections::{BTreeSet, HashMap};

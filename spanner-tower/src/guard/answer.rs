@@ -22,6 +22,9 @@ pub(super) const FAULT: HeaderName = HeaderName::from_static("spanner-fault");
 /// Something that will fail soon: a credential near its permitted age.
 pub(super) const WARNING: HeaderName = HeaderName::from_static("spanner-warning");
 
+/// The same for clients of model APIs, which show this one.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -42,7 +45,28 @@ pub(super) enum Voice {
         head: bool,
         /// Whether the caller sent `Authorization: Bearer`.
         bearer: bool,
+        /// Whether it is Azure's, whose clients show identifiers of their own.
+        azure: bool,
     },
+}
+
+impl Voice {
+    /// The headers besides `x-request-id` in which clients of the API look for the identifier
+    /// that they show.
+    const fn request_ids(self) -> &'static [&'static str] {
+        match self {
+            Self::Http { azure: true, .. } => &["apim-request-id", "x-ms-request-id"],
+            Self::Http {
+                dialect: Dialect::Anthropic,
+                ..
+            } => &["request-id"],
+            Self::Http {
+                dialect: Dialect::Aws,
+                ..
+            } => &["x-amzn-requestid"],
+            Self::Http { .. } | Self::Grpc => &[],
+        }
+    }
 }
 
 /// What a challenge says besides the error.
@@ -63,7 +87,7 @@ pub(super) fn answer(
 ) -> Response<Bytes> {
     let notice = refusal.notice();
     let mut response = match voice {
-        Voice::Grpc => grpc(&notice),
+        Voice::Grpc => grpc(&notice, id),
         Voice::Http {
             dialect,
             head,
@@ -72,7 +96,7 @@ pub(super) fn answer(
         } => http(&notice, dialect, (head, bearer), id),
     };
     let headers = response.headers_mut();
-    challenge(headers, realm, refusal, &notice);
+    challenge(headers, realm, refusal, &notice, id);
     if matches!(voice, Voice::Http { basic: true, .. }) && notice.status == Status::Unauthorized {
         let text = format!("Basic realm={}", quoted(&realm.name));
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -86,17 +110,28 @@ pub(super) fn answer(
     headers.insert(ORIGIN, HeaderValue::from_static("guard"));
     headers.insert(FAULT, fault(notice.fault));
     if let Some(id) = id {
-        set(headers, DECISION, &id.to_string());
+        let id = id.to_string();
+        set(headers, DECISION, &id);
+        set(headers, REQUEST_ID, &id);
+        for name in voice.request_ids() {
+            set(headers, HeaderName::from_static(name), &id);
+        }
     }
     response
 }
 
-/// The trailers that end a gRPC stream of which a later message was refused.
-pub(super) fn trailers(refusal: &Refusal, realm: &Realm) -> HeaderMap {
+/// What the body of a refusal says.
+pub(super) fn text(refusal: &Refusal, dialect: Dialect, id: Option<RecordId>) -> Bytes {
+    http(&refusal.notice(), dialect, (false, false), id).into_body()
+}
+
+/// The trailers that end a gRPC stream of which a later message was refused, or that may not
+/// go on.
+pub(super) fn trailers(refusal: &Refusal, id: Option<RecordId>, realm: &Realm) -> HeaderMap {
     let notice = refusal.notice();
     let mut trailers = HeaderMap::new();
-    grpc_status(&mut trailers, &notice);
-    challenge(&mut trailers, realm, refusal, &notice);
+    grpc_status(&mut trailers, &notice, id);
+    challenge(&mut trailers, realm, refusal, &notice, id);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
 }
@@ -106,20 +141,20 @@ pub(super) fn fault(fault: Fault) -> HeaderValue {
     HeaderValue::from_static(fault.as_str())
 }
 
-fn grpc(notice: &Notice) -> Response<Bytes> {
+fn grpc(notice: &Notice, id: Option<RecordId>) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    grpc_status(headers, notice);
+    grpc_status(headers, notice, id);
     response
 }
 
-fn grpc_status(headers: &mut HeaderMap, notice: &Notice) {
+fn grpc_status(headers: &mut HeaderMap, notice: &Notice, id: Option<RecordId>) {
     headers.insert(
         GRPC_STATUS,
         HeaderValue::from(u16::from(notice.status.grpc())),
     );
-    let text = sentence(notice);
+    let text = sentence(notice, id);
     set(
         headers,
         GRPC_MESSAGE,
@@ -133,7 +168,7 @@ fn http(
     (to_head, bearer): (bool, bool),
     id: Option<RecordId>,
 ) -> Response<Bytes> {
-    let text = sentence(notice);
+    let text = sentence(notice, id);
     let said = Said {
         http: notice.status.http(),
         status: notice.status,
@@ -150,13 +185,26 @@ fn http(
     response
 }
 
-fn sentence(notice: &Notice) -> String {
-    format!("{}; {}", notice.message, notice.advice)
+/// What happened, what to do, and which record has the rest: many clients show nothing else.
+fn sentence(notice: &Notice, id: Option<RecordId>) -> String {
+    let Notice {
+        message, advice, ..
+    } = notice;
+    match id {
+        Some(id) => format!("{message}; {advice} (decision {id})"),
+        None => format!("{message}; {advice}"),
+    }
 }
 
 /// Adds the challenge of RFC 6750 §3, if there is one, with the sign-in of RFC 9470 §3 and
 /// `resource_metadata` of RFC 9728 §5.1.
-fn challenge(headers: &mut HeaderMap, realm: &Realm, refusal: &Refusal, notice: &Notice) {
+fn challenge(
+    headers: &mut HeaderMap,
+    realm: &Realm,
+    refusal: &Refusal,
+    notice: &Notice,
+    id: Option<RecordId>,
+) {
     let Some(asked) = &notice.challenge else {
         return;
     };
@@ -164,7 +212,12 @@ fn challenge(headers: &mut HeaderMap, realm: &Realm, refusal: &Refusal, notice: 
     let mut add = |name: &str, value: &str| text.push_str(&format!(", {name}={}", quoted(value)));
     if let Some(error) = asked.error {
         add("error", error);
-        add("error_description", &notice.message);
+        let message = &notice.message;
+        let description = match id {
+            Some(id) => format!("{message} (decision {id})"),
+            None => message.clone(),
+        };
+        add("error_description", &description);
     }
     if !asked.scopes.is_empty() {
         add("scope", &asked.scopes.join(" "));
@@ -202,9 +255,9 @@ fn proof_challenge(
 ) -> String {
     let about_proof = matches!(
         refusal,
-        Refusal::Credential(Obstacle::Token(
-            TokenFault::ProofInvalid | TokenFault::ProofReplayed
-        ))
+        Refusal::Credential(
+            Obstacle::Token(fault) | Obstacle::Genuine { fault, .. }
+        ) if matches!(fault, TokenFault::ProofInvalid | TokenFault::ProofReplayed)
     );
     let error = if about_proof {
         Some("invalid_dpop_proof")

@@ -11,11 +11,14 @@ use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
 use tracing::Span;
 
-use super::answer::{self, Realm};
+use super::answer::{self, Realm, Voice};
 use super::service::fault_of;
 use super::trace;
+use super::vigil::Vigil;
+use crate::BoxError;
 use crate::resolve::{Broken, ReportScan, remove_ours};
-use crate::surface::Reports;
+use crate::shares::Taken;
+use crate::surface::{Dialect, Reports};
 
 pin_project! {
     /// A response's body: the inner service's, or the guard's own answer. Its end, failure
@@ -38,9 +41,14 @@ pin_project! {
 /// What is kept until the body ends.
 struct Watch {
     settlement: Settlement,
+    /// One of the caller's requests, until the answer ends.
+    _share: Option<Taken>,
     /// Ends with the answer.
     span: Span,
     broken: Broken,
+    vigil: Vigil,
+    voice: Voice,
+    form: Form,
     realm: Arc<Realm>,
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
     /// when it has sent as many.
@@ -48,6 +56,8 @@ struct Watch {
     reports: Option<ReportScan>,
     /// Whether the status was that of an error.
     is_error: bool,
+    /// Whether what was sent ends with the end of a line.
+    ends_line: bool,
 }
 
 impl<R> GuardBody<R> {
@@ -67,8 +77,7 @@ impl<R: Body> GuardBody<R> {
         body: R,
         head: &Head<'_>,
         mut settlement: Settlement,
-        broken: Broken,
-        realm: &Arc<Realm>,
+        watching: Watching<'_>,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -84,17 +93,79 @@ impl<R: Body> GuardBody<R> {
         }
         let watch = Some(Watch {
             settlement,
+            _share: watching.share,
             span: Span::current(),
-            broken,
-            realm: Arc::clone(realm),
+            broken: watching.broken,
+            vigil: watching.vigil,
+            voice: watching.voice,
+            form: Form::of(head.headers),
+            realm: Arc::clone(watching.realm),
             remaining,
             reports: head
                 .reports
                 .and_then(|reports| ReportScan::of(head.headers, reports, head.runs)),
             is_error: head.status.is_client_error() || head.status.is_server_error(),
+            ends_line: true,
         });
         Self {
             kind: Kind::Forwarded { body, watch },
+        }
+    }
+}
+
+/// What a response is watched for.
+pub(super) struct Watching<'a> {
+    pub(super) broken: Broken,
+    pub(super) vigil: Vigil,
+    pub(super) voice: Voice,
+    pub(super) realm: &'a Arc<Realm>,
+    /// Given back at the end.
+    pub(super) share: Option<Taken>,
+}
+
+/// How a body can say in its middle that it is broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// By trailers.
+    Grpc,
+    /// By an event (`text/event-stream`).
+    Events,
+    /// By a line of JSON.
+    Lines,
+    /// Only by breaking off.
+    Other,
+}
+
+/// A body that the guard broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("the guard broke the answer off: {0}")]
+struct BrokenOff(String);
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        const LINES: [&str; 4] = [
+            "application/x-ndjson",
+            "application/ndjson",
+            "application/jsonl",
+            "application/x-jsonlines",
+        ];
+        let text = |name| headers.get(name)?.to_str().ok();
+        let media_type = text(http::header::CONTENT_TYPE).unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        let is = |other: &str| media_type.eq_ignore_ascii_case(other);
+        if media_type.starts_with("application/grpc") {
+            return Self::Grpc;
+        }
+        // Nothing can be written between what is encoded, or behind the announced length.
+        if headers.contains_key(http::header::CONTENT_ENCODING)
+            || headers.contains_key(http::header::CONTENT_LENGTH)
+        {
+            return Self::Other;
+        }
+        match () {
+            () if is("text/event-stream") => Self::Events,
+            () if LINES.into_iter().any(is) => Self::Lines,
+            () => Self::Other,
         }
     }
 }
@@ -156,6 +227,9 @@ impl Watch {
                 reports.feed(data);
                 reports.tell(&mut self.settlement, self.is_error);
             }
+            if let Some(last) = data.last() {
+                self.ends_line = *last == b'\n';
+            }
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
             self.settlement.sent(bytes);
             self.remaining = self
@@ -182,25 +256,53 @@ impl Watch {
         self.settlement.broke();
     }
 
-    /// Ends the record, and says in trailers why.
-    fn refused(mut self, refusal: &Refusal) -> HeaderMap {
-        self.settlement.grpc_status(refusal.notice().status.grpc());
-        self.settlement.refused();
-        answer::trailers(refusal, &self.realm)
+    /// Ends the record, and says why in the way that the body has for it.
+    fn refused(mut self, refusal: &Refusal) -> Result<Frame<Bytes>, BoxError> {
+        self.settlement.refused(refusal);
+        let id = Some(self.settlement.id());
+        let dialect = match (self.form, self.voice) {
+            (Form::Grpc, _) | (_, Voice::Grpc) => {
+                self.settlement.grpc_status(refusal.notice().status.grpc());
+                let trailers = answer::trailers(refusal, id, &self.realm);
+                return Ok(Frame::trailers(trailers));
+            }
+            (_, Voice::Http { dialect, .. }) => dialect,
+        };
+        let said = answer::text(refusal, dialect, id);
+        let said = String::from_utf8_lossy(&said);
+        match self.form {
+            Form::Events => {
+                let event = match dialect {
+                    Dialect::Anthropic => "event: error\n",
+                    _ => "",
+                };
+                let event = format!("\n\n{event}data: {said}\n\n");
+                Ok(Frame::data(event.into()))
+            }
+            Form::Lines => {
+                let end = if self.ends_line { "" } else { "\n" };
+                Ok(Frame::data(format!("{end}{said}\n").into()))
+            }
+            Form::Grpc | Form::Other => {
+                let notice = refusal.notice();
+                Err(BrokenOff(notice.message).into())
+            }
+        }
     }
 }
 
 impl<R> Body for GuardBody<R>
 where
     R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = R::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut kind = self.project().kind;
         let (mut body, watch) = match kind.as_mut().project() {
             KindOf::Answer { text } => return Poll::Ready(text.take().map(|t| Ok(Frame::data(t)))),
@@ -210,13 +312,24 @@ where
         let polled = body.as_mut().poll_frame(cx);
         // An answer that is asked for its next frame may read the request for it: what was
         // found wrong there comes before whatever the service makes of it.
-        let refusal = watch.as_ref().map(|watch| watch.broken.poll_broken(cx));
+        let refusal = watch.as_mut().map(|watch| {
+            // What ends now is not cut off any more.
+            let goes_on = match &polled {
+                Poll::Ready(Some(Ok(_))) => !body.is_end_stream(),
+                Poll::Ready(_) => false,
+                Poll::Pending => true,
+            };
+            if goes_on {
+                watch.vigil.watch(cx);
+            }
+            watch.broken.poll_broken(cx)
+        });
         if let Some(Poll::Ready(refusal)) = refusal {
-            let trailers = watch.take().map(|watch| watch.refused(&refusal));
+            let last = watch.take().map(|watch| watch.refused(&refusal));
             kind.set(Kind::Ended);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers.unwrap_or_default()))));
+            return Poll::Ready(last);
         }
-        let mut polled = ready!(polled);
+        let mut polled = ready!(polled).map(|frame| frame.map_err(Into::into));
         if let Some(Ok(frame)) = &mut polled {
             blame(frame);
         }
@@ -233,6 +346,7 @@ where
             }
             Some(Ok(frame)) => {
                 if let Some(watch) = watch.as_mut() {
+                    watch.broken.moved();
                     watch.saw(frame);
                 }
                 let last = frame.is_trailers() || body.is_end_stream();

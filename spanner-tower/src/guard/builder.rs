@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use spanner_core::{AuditSink, Authorize, Environment, Gate, Host};
+use spanner_core::{AuditSink, Authorize, Environment, Gate, Host, ModelName};
 
 use super::answer::Realm;
 use super::exempt::Exempt;
@@ -13,6 +13,7 @@ use super::service::Guard;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
 use crate::resolve::{Limits, Routes};
+use crate::shares::BodyBudget;
 use crate::surface::Surface;
 
 /// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].
@@ -29,6 +30,7 @@ pub struct GuardBuilder {
     surfaces: Vec<Surface>,
     exempt: Vec<String>,
     limits: Limits,
+    budget: Option<BodyBudget>,
     realm: Realm,
     unaudited: bool,
     websockets: bool,
@@ -53,6 +55,7 @@ impl GuardBuilder {
             surfaces: Vec::new(),
             exempt: Vec::new(),
             limits: Limits::default(),
+            budget: None,
             realm: Realm {
                 name: "spanner".to_owned(),
                 metadata: None,
@@ -126,6 +129,13 @@ impl GuardBuilder {
         self
     }
 
+    /// How much of all bodies may wait for a decision at a time: give the guards of one
+    /// process the same budget. Default: one of [`Limits::bytes`] for this guard alone.
+    pub fn body_budget(mut self, budget: BodyBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Lets WebSockets be opened on routes whose frames name models, because the service
     /// behind has each message [examined](crate::Frames::examine). Default: every upgrade is
     /// refused, since what follows it passes no guard.
@@ -154,7 +164,7 @@ impl GuardBuilder {
     /// # Errors
     /// [`BuildError`] with every problem: no environment, no surface, surfaces that
     /// overlap, an exempted route that is none, a protected resource that is none or is
-    /// described elsewhere as well.
+    /// described elsewhere as well, a name in the access that a surface reads as another.
     pub fn build(mut self) -> Result<GuardLayer, BuildError> {
         let mut problems = Vec::new();
         if self.environment.is_none() {
@@ -170,6 +180,28 @@ impl GuardBuilder {
         let ledger: Arc<dyn AuditSink> = Arc::new(crate::metered::Metered::new(self.ledger));
         #[cfg(not(feature = "metrics"))]
         let ledger = self.ledger;
+        let mut spellings = Vec::new();
+        for surface in &self.surfaces {
+            let Some(spelling) = surface.spelling() else {
+                continue;
+            };
+            if let Some(model) = surface.bound_model()
+                && !spelling.keeps(model)
+            {
+                problems.push(Problem::DefaultModel {
+                    surface: surface.name().to_owned(),
+                    model: model.to_string(),
+                    read: spelled(&spelling.read(model)),
+                });
+            }
+            spellings.push(spelling);
+        }
+        if let Some(environment) = &self.environment
+            && problems.is_empty()
+            && let Err(found) = self.access.learn_spellings(environment, &spellings)
+        {
+            problems.extend(found.into_iter().map(Problem::Name));
+        }
         let routes = Routes::new(self.surfaces)
             .map_err(|error| problems.push(Problem::Surfaces(error.to_string())));
         let exempt: Vec<Exempt> = self
@@ -196,7 +228,7 @@ impl GuardBuilder {
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
                 let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
                 let guard = guard.publishing(published).talking(self.websockets);
-                let guard = guard.keeping(self.baggage);
+                let guard = guard.keeping(self.baggage).holding(self.budget);
                 Ok(GuardLayer::new(guard))
             }
             _ => Err(BuildError { problems }),
@@ -305,6 +337,21 @@ pub enum Problem {
     /// The protected resource cannot be published as it is.
     #[error("the protected resource cannot be published: {0}")]
     ProtectedResource(String),
+    /// A surface's default model is one that no request is about.
+    #[error(
+        "the default model `{model}` of the surface `{surface}` is read as {read} there: write that"
+    )]
+    DefaultModel {
+        /// The surface's name.
+        surface: String,
+        /// The model as it was given.
+        model: String,
+        /// The names that it is read as.
+        read: String,
+    },
+    /// The access has something to say about a name that a surface reads as another one.
+    #[error("the access mentions a name that a surface reads otherwise: {0}")]
+    Name(String),
     /// The metadata is served here and elsewhere.
     #[error(
         "the protected resource metadata has two addresses: call `.protected_resource(..)` or `.resource_metadata(..)`"
@@ -334,6 +381,15 @@ fn publish(
     }
     realm.metadata.get_or_insert_with(|| published.url.clone());
     Some(published)
+}
+
+/// Names in backticks; none, if no request can have them.
+fn spelled(names: &[ModelName]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.is_empty() {
+        true => "nothing".to_owned(),
+        false => names.join(" and "),
+    }
 }
 
 /// Whether requests may be served with this sink.

@@ -56,6 +56,19 @@ pub(super) fn present(headers: &mut HeaderMap, places: &[Credential]) -> Result<
     Ok(())
 }
 
+/// The same for a request that no surface knows, so that whoever sends it is named whatever
+/// API they think they call. Beside an `Authorization`, other places count only if they say
+/// the same.
+///
+/// # Errors
+/// [`Obstacle::Malformed`] if there are several and none is in `Authorization`.
+pub(super) fn present_anywhere(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    match headers.contains_key(AUTHORIZATION) {
+        true => present(headers, &[Credential::Basic, Credential::HfPrefix]),
+        false => present(headers, Credential::ALL),
+    }
+}
+
 /// Removes every token before a request is forwarded.
 pub(super) fn remove(headers: &mut HeaderMap, places: &[Credential]) {
     headers.remove(AUTHORIZATION);

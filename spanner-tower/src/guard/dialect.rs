@@ -242,6 +242,7 @@ const fn anthropic(status: Status) -> &'static str {
         Status::Unauthorized => "authentication_error",
         Status::Forbidden => "permission_error",
         Status::TooLarge => "request_too_large",
+        Status::TooMany => "rate_limit_error",
         Status::RequestTimeout => "timeout_error",
         Status::Unavailable => "api_error",
         _ => "api_error",
@@ -256,6 +257,7 @@ const fn google(status: Status) -> &'static str {
         Status::Forbidden => "PERMISSION_DENIED",
         Status::RequestTimeout => "DEADLINE_EXCEEDED",
         Status::Unimplemented => "UNIMPLEMENTED",
+        Status::TooMany => "RESOURCE_EXHAUSTED",
         Status::Unavailable => "UNAVAILABLE",
         _ => "UNKNOWN",
     }
@@ -267,6 +269,7 @@ const fn aws(status: Status) -> &'static str {
         Status::Forbidden => "AccessDeniedException",
         Status::RequestTimeout => "RequestTimeoutException",
         Status::TooLarge => "RequestEntityTooLargeException",
+        Status::TooMany => "ThrottlingException",
         Status::Unavailable => "ServiceUnavailableException",
         _ => "ValidationException",
     }
@@ -277,6 +280,7 @@ const fn mlflow(status: Status) -> &'static str {
     match status {
         Status::Unauthorized | Status::BadCredentials => "UNAUTHENTICATED",
         Status::Forbidden => "PERMISSION_DENIED",
+        Status::TooMany => "REQUEST_LIMIT_EXCEEDED",
         Status::RequestTimeout | Status::Unavailable => "TEMPORARILY_UNAVAILABLE",
         _ => "INVALID_PARAMETER_VALUE",
     }

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
 use http::Extensions;
-use spanner_core::{Inquiry, Notice, Pair, RequestFault, Settlement};
+use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
 
+use super::vigil::Vigil;
 use crate::resolve::{Asking, Broken, ReportScan, Talk};
+use crate::shares::Taken;
 
 /// Decides the frames of one WebSocket: each message from the client must be
 /// [examined](Self::examine) before it goes on.
@@ -24,16 +28,55 @@ pub struct Frames {
     broken: Broken,
     reports: ReportScan,
     settlement: Owed,
+    /// Until it is taken to be waited for.
+    vigil: Option<Vigil>,
+}
+
+/// Waits until a WebSocket may not go on, since the caller's credential ended or was revoked,
+/// or the access does not allow any more what was allowed
+/// ([`Limits::outlive`](crate::Limits)). It ends the record.
+#[must_use = "nobody ends the socket unless it is waited for"]
+pub struct Ending {
+    vigil: Option<Vigil>,
+    broken: Broken,
+    settlement: Owed,
+}
+
+impl Ending {
+    /// Waits. It never returns where the conversation may go on for ever.
+    pub async fn wait(mut self) -> FrameRefused {
+        let refusal = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            self.broken.poll_broken(cx)
+        });
+        let refusal = refusal.await;
+        FrameRefused::settled(&refusal, &self.settlement)
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ending")
+    }
 }
 
 /// The outcome that is owed once the response is an upgrade.
-type Owed = Arc<Mutex<Option<Settlement>>>;
+type Owed = Arc<Mutex<Option<Debt>>>;
+
+/// What the end of the conversation settles and gives back.
+struct Debt {
+    settlement: Settlement,
+    _share: Option<Taken>,
+}
 
 /// In a request's extensions, where things must be cloned.
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Frames>>>);
 
-/// A frame that must not go on, nor any after it: the socket is to be closed.
+/// A frame that must not go on, nor any after it, or a conversation that must not: the socket
+/// is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameRefused {
     notice: Notice,
@@ -66,21 +109,45 @@ impl Frames {
             Ok(pairs) => self.asking.ask(pairs),
             Err(fault) => self.asking.refuse(fault.into()),
         }
-        if poll_fn(|cx| self.asking.poll(cx)).await {
-            return Ok(());
+        let decided = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            match self.broken.refusal() {
+                Some(refusal) => Poll::Ready(Err(refusal.clone())),
+                None => self.asking.poll(cx).map(Ok),
+            }
+        });
+        let refusal = match decided.await {
+            Ok(true) => return Ok(()),
+            Ok(false) => poll_fn(|cx| self.broken.poll_broken(cx)).await,
+            Err(refusal) => refusal,
+        };
+        Err(FrameRefused::settled(&refusal, &self.settlement))
+    }
+
+    /// What tells when the conversation may not go on though nothing is said in it. Without
+    /// it, that is found out when the next message is examined.
+    pub fn ending(&mut self) -> Ending {
+        Ending {
+            vigil: self.vigil.take(),
+            broken: self.broken.clone(),
+            settlement: Arc::clone(&self.settlement),
         }
-        let refusal = poll_fn(|cx| self.broken.poll_broken(cx)).await;
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.refused();
-        }
-        let notice = refusal.notice();
-        Err(FrameRefused { notice })
+    }
+
+    /// Whether a model was named and allowed so far, by the address of the socket or by a
+    /// frame. Until then a caller that may do nothing holds the socket, so that little
+    /// patience is due.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.asking.knows_something()
     }
 
     /// Counts bytes that were sent to the client.
     pub fn sent(&mut self, bytes: u64) {
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.sent(bytes);
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.sent(bytes);
         }
     }
 
@@ -89,8 +156,8 @@ impl Frames {
     pub fn heard(&mut self, message: &[u8]) {
         self.reports.message(message);
         self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
-        if let Some(settlement) = &mut *lock(&self.settlement) {
-            self.reports.tell(settlement, false);
+        if let Some(debt) = &mut *owed(&self.settlement) {
+            self.reports.tell(&mut debt.settlement, false);
         }
     }
 
@@ -98,36 +165,36 @@ impl Frames {
     /// codes that only an application can explain, report a failure of its own.
     pub fn closing(&mut self, code: u16) {
         if matches!(code, 1002..=1004 | 1007..=1015)
-            && let Some(settlement) = &mut *self.owed()
+            && let Some(debt) = &mut *self.owed()
         {
-            settlement.failed();
-            settlement.error_type(&format!("close:{code}"));
+            debt.settlement.failed();
+            debt.settlement.error_type(&format!("close:{code}"));
         }
     }
 
     /// The conversation came to its end, closed by either side.
     pub fn finish(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.finish();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.finish();
         }
     }
 
     /// The model's side broke it off.
     pub fn broke(mut self) {
         self.asking.finish();
-        if let Some(settlement) = &mut *self.owed() {
-            settlement.broke();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.broke();
         }
     }
 
-    fn owed(&self) -> MutexGuard<'_, Option<Settlement>> {
-        lock(&self.settlement)
+    fn owed(&self) -> MutexGuard<'_, Option<Debt>> {
+        owed(&self.settlement)
     }
 }
 
-fn lock(owed: &Owed) -> MutexGuard<'_, Option<Settlement>> {
-    owed.lock().unwrap_or_else(PoisonError::into_inner)
+fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Debt>> {
+    settlement.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts what decides frames into a request's extensions; what comes back takes the outcome
@@ -137,15 +204,17 @@ pub(super) fn offer(
     talk: Talk,
     allowed: &[Pair],
     inquiry: Option<Inquiry>,
+    outlive: Duration,
 ) -> Upgrade {
     let broken = Broken::default();
     let mut asking = Asking::about(allowed.to_vec());
-    asking.attach(inquiry, broken.clone());
+    asking.attach(inquiry.clone(), broken.clone());
     let settlement = Owed::default();
     let frames = Frames {
         reports: ReportScan::of_conversation(talk.reports()),
         talk,
         asking,
+        vigil: Some(Vigil::over(inquiry, allowed, broken.clone(), outlive)),
         broken,
         settlement: Arc::clone(&settlement),
     };
@@ -159,15 +228,27 @@ pub(super) struct Upgrade(Owed);
 impl Upgrade {
     /// The socket is open: its end settles the record. Where nobody has it any more, it
     /// ended already.
-    pub(super) fn opened(self, mut settlement: Settlement) {
+    pub(super) fn opened(self, mut settlement: Settlement, share: Option<Taken>) {
         settlement.head(101);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(settlement);
+        let debt = Debt {
+            settlement,
+            _share: share,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
     }
 }
 
 impl FrameRefused {
     /// The code to close with (RFC 6455 §7.4.1): 1008, policy violation.
     pub const CLOSE_CODE: u16 = 1008;
+
+    fn settled(refusal: &Refusal, settlement: &Owed) -> Self {
+        if let Some(debt) = &mut *owed(settlement) {
+            debt.settlement.refused(refusal);
+        }
+        let notice = refusal.notice();
+        Self { notice }
+    }
 
     /// What the caller is told.
     #[must_use]

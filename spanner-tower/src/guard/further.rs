@@ -50,6 +50,8 @@ pub struct InGuardsName {
     pub fault: Option<Fault>,
     /// The decision that the response belongs to, where it is a further one.
     pub decision: Option<RecordId>,
+    /// Why what was asked is not done, in a stable code for the record.
+    pub reason: Option<&'static str>,
 }
 
 impl InGuardsName {
@@ -59,6 +61,16 @@ impl InGuardsName {
         Self {
             fault: Some(fault),
             decision: None,
+            reason: None,
+        }
+    }
+
+    /// With why what was asked is not done, in a stable code for the record.
+    #[must_use]
+    pub const fn because(self, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
         }
     }
 
@@ -120,6 +132,17 @@ impl Further {
         let id = permit.id();
         let mut settlement = permit.forward();
         settlement.head(status);
+        settlement.finish();
+        id
+    }
+
+    /// Ends the record of a permit whose step was not taken after all, with the HTTP status that
+    /// the caller gets and a stable code that says why.
+    pub fn declined(permit: Permit, status: u16, reason: &'static str) -> RecordId {
+        let id = permit.id();
+        let mut settlement = permit.forward();
+        settlement.head(status);
+        settlement.declined(status, Some(reason));
         settlement.finish();
         id
     }

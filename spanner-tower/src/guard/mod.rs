@@ -42,14 +42,15 @@ mod permitted;
 mod resource;
 mod service;
 mod trace;
+mod vigil;
 
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
-pub use frames::{FrameRefused, Frames};
+pub use frames::{Ending, FrameRefused, Frames};
 pub use further::{Further, FurtherRefused, InGuardsName};
 pub use layer::GuardLayer;
 #[cfg(feature = "axum")]
 pub use permitted::NotGuarded;
-pub use permitted::{Access, Peer, Permitted};
+pub use permitted::{Access, Exhausted, Permitted};
 pub use resource::ProtectedResource;
 pub use service::GuardService;

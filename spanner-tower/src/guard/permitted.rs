@@ -1,14 +1,30 @@
 //! What a handler learns of the request that reached it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use spanner_core::{Caller, Environment, Permit, RecordId, Target};
+use spanner_core::{Caller, Environment, Permit, RecordId, Share, Target};
 
-/// The address at the other end of the connection, for the record. Put it into the
-/// request's extensions before the guard if your server knows it.
+/// Says that a share is used up: the guard refuses the request in the words of the API, with
+/// 429 or 503, `Retry-After` and a sentence that says which.
+///
+/// A server in front of the guard that counts what its connections hold puts it into a
+/// request's extensions; the guard then asks nobody. A service behind it that cannot take one
+/// more puts it into the response's extensions.
+///
+/// ```
+/// use http::Response;
+/// use spanner_core::Share;
+/// use spanner_tower::Exhausted;
+///
+/// fn full() -> Response<String> {
+///     let mut response = Response::default();
+///     response.extensions_mut().insert(Exhausted(Share::Upstream));
+///     response
+/// }
+/// # assert!(full().extensions().get::<Exhausted>().is_some());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
+pub struct Exhausted(pub Share);
 
 /// The answered question: who may do what where, and under which record.
 ///

@@ -6,6 +6,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
@@ -16,27 +17,29 @@ use http_body::Body;
 use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
-    Refused, Settlement, Target, UnknownRoute,
+    Refused, Settlement, Target, UnknownRoute, Vouched,
 };
 use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::asserted::asserted;
-use super::body::{GuardBody, Head, grpc_status};
+use super::body::{GuardBody, Head, Watching, grpc_status};
 use super::credentials;
 use super::exempt::Exempt;
 use super::frames::{self, Upgrade};
 use super::further::{Further, FurtherRefused, InGuardsName};
-use super::permitted::{Peer, Permitted};
+use super::permitted::{Exhausted, Permitted};
 use super::resource::Published;
 use super::trace;
+use super::vigil::Vigil;
 use crate::BoxError;
-use crate::authenticate::Authenticate;
+use crate::authenticate::{Authenticate, Peer};
 use crate::resolve::{
-    Broken, Limits, Match, RequestBody, RouteClass, Routes, Talk, refuse_detours, remove_ours,
-    remove_rewriting,
+    Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
+    remove_ours, remove_rewriting,
 };
+use crate::shares::{BodyBudget, Shares, Taken};
 use crate::surface::{Credential, Dialect, Reports, is_run};
 
 /// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
@@ -53,6 +56,7 @@ pub(super) struct Guard {
     routes: Routes,
     exempt: Vec<Exempt>,
     limits: Limits,
+    shares: Arc<Shares>,
     realm: Arc<Realm>,
     published: Option<Published>,
     websockets: bool,
@@ -69,10 +73,12 @@ struct Admitted<B> {
     permit: Permit,
     request: Request<RequestBody<B>>,
     broken: Broken,
+    vigil: Vigil,
     method: Method,
     voice: Voice,
     upgrade: Option<Upgrade>,
     reports: Option<Arc<Reports>>,
+    share: Option<Taken>,
 }
 
 /// What a request turned out to ask.
@@ -99,6 +105,7 @@ impl Guard {
             callers,
             routes,
             exempt,
+            shares: Shares::new(&limits, BodyBudget::new(limits.bytes)),
             limits,
             realm: Arc::new(realm),
             published: None,
@@ -110,6 +117,17 @@ impl Guard {
     /// Lets WebSockets be opened whose frames are examined behind.
     pub(super) fn talking(self, websockets: bool) -> Self {
         Self { websockets, ..self }
+    }
+
+    /// Counts what waits of bodies in this budget.
+    pub(super) fn holding(self, budget: Option<BodyBudget>) -> Self {
+        match budget {
+            Some(budget) => Self {
+                shares: Shares::new(&self.limits, budget),
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Keeps what clients claim in these members of baggage.
@@ -177,7 +195,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let mut voice = Voice::of_stranger(&parts, &self.routes);
         let mut attempt = self.gate.open(self.arrival(&parts));
-        let (asked, body) = match self.ask(&mut attempt, &mut parts, body, &mut voice).await {
+        let mut share = None;
+        let asking = self.ask(&mut attempt, &mut parts, body, &mut voice, &mut share);
+        let (asked, body) = match asking.await {
             Ok(asked) => asked,
             Err(refusal) => return Err((attempt.refuse(refusal).refused().await, voice)),
         };
@@ -190,7 +210,11 @@ impl Guard {
             .recorded()
             .await
             .map_err(|refused| (refused, voice))?;
-        Ok(Admitted::of(permit, parts, body, voice))
+        let pace = Pace::new(&self.limits, voice == Voice::Grpc);
+        let outlive = self.limits.outlive;
+        let mut admitted = Admitted::of(permit, parts, body, voice, (pace, outlive));
+        admitted.share = share;
+        Ok(admitted)
     }
 
     fn arrival(&self, parts: &Parts) -> Arrival {
@@ -212,6 +236,7 @@ impl Guard {
         parts: &mut Parts,
         body: B,
         voice: &mut Voice,
+        share: &mut Option<Taken>,
     ) -> Result<(Asked, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -231,11 +256,16 @@ impl Guard {
             attempt.route(route.surface(), route.template());
             parts.extensions.insert(route.reports());
             trace::route(&route.surface(), &route.template());
-            if route.class() == RouteClass::Public {
-                refuse_detours(parts, &[])?;
-                credentials::remove(&mut parts.headers, route.credentials());
-                return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
-            }
+        }
+        if let Some(Exhausted(share)) = parts.extensions.remove() {
+            return Err(Outage::Share(share).into());
+        }
+        if let Some(route) = &route
+            && route.class() == RouteClass::Public
+        {
+            refuse_detours(parts, &[])?;
+            credentials::remove(&mut parts.headers, route.credentials());
+            return Ok((Asked::Pass(Count::Public), RequestBody::unread(body)));
         }
         if parts.extensions.get::<Guarded>().is_some() {
             tracing::error!(
@@ -243,16 +273,24 @@ impl Guard {
             );
             return Err(Outage::Stacked.into());
         }
-        if let Some(route) = &route {
-            credentials::present(&mut parts.headers, route.credentials())?;
+        match &route {
+            Some(route) => credentials::present(&mut parts.headers, route.credentials())?,
+            None => credentials::present_anywhere(&mut parts.headers)?,
         }
         parts.extensions.remove::<CredentialEntry>();
+        parts.extensions.remove::<Vouched>();
         let caller = self.callers.authenticate(parts, self.gate.now()).await;
         if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
             attempt.refused_credential(refused);
         }
+        let vouched = parts.extensions.remove::<Vouched>();
         let caller = caller?;
         attempt.identify(&caller);
+        if let Some(vouched) = vouched {
+            attempt.vouched(vouched);
+        }
+        let taken = self.shares.take(&caller.subject().principal);
+        let taken = share.insert(taken.map_err(Outage::Share)?);
         let route = route.ok_or(UnknownRoute)?;
         credentials::remove(&mut parts.headers, route.credentials());
         if route.class() == RouteClass::Whoami {
@@ -273,7 +311,9 @@ impl Guard {
             };
             return Ok((asked, RequestBody::unread(body)));
         }
-        let (target, body) = route.target(parts, body, &self.limits).await?;
+        let (target, body) = route
+            .target(parts, body, &self.limits, taken.room())
+            .await?;
         trace::asked(&target, &route.template());
         Ok((Asked::Decide(caller, target), body))
     }
@@ -290,9 +330,17 @@ impl fmt::Debug for Guard {
 impl<B> Admitted<B> {
     /// Takes from the request what the inner service must not see and adds what it may
     /// know.
-    fn of(permit: Permit, mut parts: Parts, mut body: RequestBody<B>, voice: Voice) -> Self {
+    fn of(
+        permit: Permit,
+        mut parts: Parts,
+        mut body: RequestBody<B>,
+        voice: Voice,
+        (pace, outlive): (Pace, Duration),
+    ) -> Self {
         let broken = Broken::default();
-        body.attach(permit.meter(), permit.inquiry(), broken.clone());
+        let allowed = permit.target().map_or(&[][..], Target::pairs);
+        let vigil = Vigil::over(permit.inquiry(), allowed, broken.clone(), outlive);
+        body.attach(permit.meter(), permit.inquiry(), broken.clone(), pace);
         credentials::remove(&mut parts.headers, &[]);
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
@@ -310,19 +358,21 @@ impl<B> Admitted<B> {
             parts.extensions.insert(Further::new(inquiry));
         }
         let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
-            let allowed = permit.target().map_or(&[][..], Target::pairs);
-            frames::offer(&mut parts.extensions, talk, allowed, permit.inquiry())
+            let inquiry = permit.inquiry();
+            frames::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
         });
         let method = parts.method.clone();
         let reports = parts.extensions.remove::<Arc<Reports>>();
         Self {
             upgrade,
             reports,
+            vigil,
             permit,
             request: Request::from_parts(parts, body),
             broken,
             method,
             voice,
+            share: None,
         }
     }
 }
@@ -341,10 +391,12 @@ where
         permit,
         request,
         broken,
+        mut vigil,
         method,
         voice,
         upgrade,
         reports,
+        share,
     } = admitted;
     let recorded = permit.caller().is_some();
     let pairs = permit.target().map_or(&[][..], Target::pairs);
@@ -355,7 +407,7 @@ where
         trace::allowed(id, pairs);
     }
     let mut settlement = permit.forward();
-    let (mut parts, body) = match call(&mut inner, request, &broken).await {
+    let (mut parts, body) = match call(&mut inner, request, &broken, &mut vigil).await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => {
             settlement.broke();
@@ -367,6 +419,11 @@ where
         let id = refused.decision();
         return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
     }
+    if let Some(Exhausted(share)) = parts.extensions.remove() {
+        let (refusal, id) = (Outage::Share(share).into(), recorded.then_some(id));
+        return Ok(refuse(&refusal, id, settlement, voice, realm));
+    }
+    broken.answered();
     remove_ours(&mut parts.headers);
     let ours = parts.extensions.remove::<InGuardsName>();
     if let Some(whose) = match &ours {
@@ -376,7 +433,11 @@ where
         settlement.blame(whose);
         parts.headers.insert(FAULT, fault(whose));
     }
-    if ours.is_some() {
+    if let Some(ours) = &ours {
+        let model = matches!(ours.fault, Some(Fault::Model | Fault::ModelTimeout));
+        if ours.fault.is_some() && !model {
+            settlement.declined(parts.status.as_u16(), ours.reason);
+        }
         let guard = HeaderValue::from_static("guard");
         parts.headers.insert(ORIGIN, guard);
     }
@@ -398,10 +459,19 @@ where
     };
     let body = match upgrade {
         Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade.opened(settlement);
+            upgrade.opened(settlement, share);
             GuardBody::answer(Bytes::new())
         }
-        _ => GuardBody::forwarded(body, &head, settlement, broken, realm),
+        _ => {
+            let watching = Watching {
+                broken,
+                vigil,
+                voice,
+                realm,
+                share,
+            };
+            GuardBody::forwarded(body, &head, settlement, watching)
+        }
     };
     Ok(Response::from_parts(parts, body))
 }
@@ -418,7 +488,7 @@ fn refuse<R>(
     trace::broken_off(refusal, response.status());
     settlement.head(response.status().as_u16());
     settlement.grpc_status(refusal.notice().status.grpc());
-    settlement.refused();
+    settlement.refused(refusal);
     response
 }
 
@@ -440,6 +510,7 @@ async fn call<S, B>(
     inner: &mut S,
     request: Request<RequestBody<B>>,
     broken: &Broken,
+    vigil: &mut Vigil,
 ) -> Result<Result<S::Response, S::Error>, Refusal>
 where
     S: Service<Request<RequestBody<B>>>,
@@ -447,6 +518,9 @@ where
     let mut calling = pin!(inner.call(request));
     poll_fn(|cx| {
         let answered = calling.as_mut().poll(cx);
+        if answered.is_pending() {
+            vigil.watch(cx);
+        }
         match broken.poll_broken(cx) {
             Poll::Ready(refusal) => Poll::Ready(Err(refusal)),
             Poll::Pending => answered.map(Ok),
@@ -523,6 +597,7 @@ impl Voice {
             basic: places.contains(&Credential::Basic),
             head: parts.method == Method::HEAD,
             bearer: credentials::is_bearer(&parts.headers),
+            azure: places.contains(&Credential::ApiKey),
         }
     }
 }

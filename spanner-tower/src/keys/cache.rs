@@ -11,6 +11,7 @@ use spanner_core::token::KeySet;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::unknown::Unknown;
 use super::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 
 /// How long keys are fresh unless their source says otherwise.
@@ -23,8 +24,6 @@ const MAX_FRESH: Duration = Duration::from_secs(3_600);
 const MAX_STALE: Duration = Duration::from_secs(12 * 3_600);
 /// How long a request waits for keys; a person waits no longer for an answer.
 const WAIT: Duration = Duration::from_secs(2);
-/// One fetch for unknown keys in this time, whatever is asked.
-const UNKNOWN_EVERY: Duration = Duration::from_secs(30);
 /// The first and the longest pause after failures.
 const BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -91,6 +90,7 @@ struct Shared {
 }
 
 struct Snapshot {
+    /// Which keys these are.
     generation: u64,
     keys: KeySet,
     skipped: Vec<String>,
@@ -107,8 +107,9 @@ struct Progress {
     failures: u32,
     last_error: Option<FetchError>,
     not_before: Option<Instant>,
-    /// When an unknown key was last asked for with success.
-    asked_unknown: Option<Instant>,
+    unknown: Unknown,
+    /// Whether somebody waits for the fetch under way because of an unknown key.
+    for_unknown: bool,
 }
 
 impl KeyCache {
@@ -124,6 +125,11 @@ impl KeyCache {
                 progress: Mutex::default(),
             }),
         }
+    }
+
+    /// Whether both are one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// The keys to verify with.
@@ -149,19 +155,64 @@ impl KeyCache {
         Ok(Keys(snapshot))
     }
 
-    /// Keys that are newer than these; `None` if it is known that there are none.
-    pub(crate) async fn newer_than(&self, keys: &Keys) -> Result<Option<Keys>, Outage> {
-        if let Some(current) = self.others_than(keys) {
-            return Ok(Some(current));
+    /// The keys to verify with, if they were fetched already. Causes no traffic.
+    pub(crate) fn at_hand(&self) -> Option<Keys> {
+        self.usable(Instant::now()).map(Keys)
+    }
+
+    /// Keys that are newer than these, which do not have a key of this name; `None` if it is
+    /// known that there are none, or it may not be asked now.
+    pub(crate) async fn newer_than(
+        &self,
+        keys: &Keys,
+        key_id: Option<&str>,
+    ) -> Result<Option<Keys>, Outage> {
+        match self.ask_unknown(keys, key_id) {
+            Asked::Known(known) => return Ok(known),
+            Asked::UnderWay(Some(flight)) => landed(flight).await,
+            Asked::UnderWay(None) => {}
         }
-        let asked = self.lock().asked_unknown;
-        if asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_EVERY) {
-            return Ok(None);
-        }
-        self.fetched().await;
         let newer = self.others_than(keys).ok_or_else(|| self.outage())?;
-        self.lock().asked_unknown = Some(newer.0.fetched);
+        if key_id.is_none_or(|id| !newer.set().contains_key_id(id)) {
+            self.lock().unknown.missed(key_id, Instant::now());
+        }
         Ok(Some(newer))
+    }
+
+    fn ask_unknown(&self, keys: &Keys, key_id: Option<&str>) -> Asked {
+        let mut progress = self.lock();
+        // What lands is stored while this is locked.
+        if let Some(current) = self.others_than(keys) {
+            return Asked::Known(Some(current));
+        }
+        let under_way = progress.flight.is_some();
+        if !under_way && !progress.unknown.may_ask(key_id, Instant::now()) {
+            return Asked::Known(None);
+        }
+        let flight = self.depart(&mut progress);
+        progress.for_unknown = flight.is_some();
+        Asked::UnderWay(flight)
+    }
+
+    /// Fetches now, whatever is being waited out: somebody knows that the source changed.
+    /// Says whether the keys are others than before.
+    pub(crate) async fn refresh(&self) -> Result<bool, FetchError> {
+        let before = self.shared.snapshot.load_full();
+        // One that is under way may have read what was there before the change.
+        let earlier = self.lock().flight.clone();
+        if let Some(flight) = earlier {
+            ended(flight).await;
+        }
+        self.lock().not_before = None;
+        if let Some(flight) = self.take_off() {
+            ended(flight).await;
+        }
+        let after = self.shared.snapshot.load_full();
+        if let Some(error) = self.lock().last_error.clone() {
+            return Err(error);
+        }
+        let both = before.zip(after);
+        Ok(both.is_some_and(|(before, after)| before.generation != after.generation))
     }
 
     fn others_than(&self, keys: &Keys) -> Option<Keys> {
@@ -174,8 +225,8 @@ impl KeyCache {
         if self.usable(Instant::now()).is_some() {
             return Ok(());
         }
-        if let Some(mut flight) = self.take_off() {
-            while flight.changed().await.is_ok() {}
+        if let Some(flight) = self.take_off() {
+            ended(flight).await;
         }
         match self.usable(Instant::now()) {
             Some(_) => Ok(()),
@@ -224,7 +275,10 @@ impl KeyCache {
     /// The fetch under way, or a new one; none while a failure is being waited out. It runs
     /// by itself, so that a client who leaves does not end it for the others.
     fn take_off(&self) -> Option<watch::Receiver<()>> {
-        let mut progress = self.lock();
+        self.depart(&mut self.lock())
+    }
+
+    fn depart(&self, progress: &mut Progress) -> Option<watch::Receiver<()>> {
         if let Some(flight) = &progress.flight {
             return Some(flight.clone());
         }
@@ -236,7 +290,6 @@ impl KeyCache {
         }
         let (landing, flight) = watch::channel(());
         progress.flight = Some(flight.clone());
-        drop(progress);
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let landing = Landing {
@@ -267,6 +320,14 @@ impl fmt::Debug for KeyCache {
     }
 }
 
+/// What comes of an unknown key.
+enum Asked {
+    /// Other keys are at hand, or none may be asked for.
+    Known(Option<Keys>),
+    /// They are being fetched, unless a failure is being waited out.
+    UnderWay(Option<watch::Receiver<()>>),
+}
+
 /// Ends the flight however its task ends.
 struct Landing<'a> {
     shared: &'a Shared,
@@ -279,11 +340,14 @@ impl Drop for Landing<'_> {
     }
 }
 
-async fn landed(mut flight: watch::Receiver<()>) {
-    // The sender says nothing; it is dropped when the fetch has ended.
-    let end = async { while flight.changed().await.is_ok() {} };
+/// The sender says nothing; it is dropped when the fetch has ended.
+async fn ended(mut flight: watch::Receiver<()>) {
+    while flight.changed().await.is_ok() {}
+}
+
+async fn landed(flight: watch::Receiver<()>) {
     // Waiting is given up silently: whoever waited looks at what there is.
-    let _: Result<(), _> = timeout(WAIT, end).await;
+    let _: Result<(), _> = timeout(WAIT, ended(flight)).await;
 }
 
 async fn fetch(shared: &Shared) -> Result<Snapshot, FetchError> {
@@ -307,15 +371,7 @@ async fn fetch(shared: &Shared) -> Result<Snapshot, FetchError> {
             let skipped = parsed.skipped.iter().map(ToString::to_string).collect();
             Ok(Snapshot::new(parsed.keys, skipped, validator, fresh_for))
         }
-        (Fetched::NotModified { fresh_for }, Some(current)) => {
-            let (keys, skipped) = (current.keys.clone(), current.skipped.clone());
-            Ok(Snapshot::new(
-                keys,
-                skipped,
-                current.validator.clone(),
-                fresh_for,
-            ))
-        }
+        (Fetched::NotModified { fresh_for }, Some(current)) => Ok(current.confirmed(fresh_for)),
         (Fetched::NotModified { .. }, None) => Err(FetchError::new(
             "the answer is `not modified`, and there is nothing yet",
         )),
@@ -329,30 +385,65 @@ impl Snapshot {
         validator: Option<String>,
         fresh_for: Option<Duration>,
     ) -> Self {
-        static GENERATION: AtomicU64 = AtomicU64::new(0);
-        let fetched = Instant::now();
-        let fresh_for = fresh_for.unwrap_or(FRESH).clamp(MIN_FRESH, MAX_FRESH);
-        // Replicas that started together drift apart.
-        let refresh_at = fetched + fresh_for.mul_f64(0.72 + 0.16 * fastrand::f64());
+        let (fetched, fresh_for) = (Instant::now(), fresh_time(fresh_for));
         Self {
-            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            generation: next(),
             keys,
             skipped,
             validator,
             fetched,
             fresh_for,
-            refresh_at,
+            refresh_at: refresh_at(fetched, fresh_for),
         }
     }
+
+    /// The same keys, fresh again. What they verified stays verified.
+    fn confirmed(&self, fresh_for: Option<Duration>) -> Self {
+        let (fetched, fresh_for) = (Instant::now(), fresh_time(fresh_for));
+        Self {
+            generation: self.generation,
+            keys: self.keys.clone(),
+            skipped: self.skipped.clone(),
+            validator: self.validator.clone(),
+            fetched,
+            fresh_for,
+            refresh_at: refresh_at(fetched, fresh_for),
+        }
+    }
+}
+
+/// A number that no other keys have.
+fn next() -> u64 {
+    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    GENERATION.fetch_add(1, Ordering::Relaxed)
+}
+
+fn fresh_time(said: Option<Duration>) -> Duration {
+    said.unwrap_or(FRESH).clamp(MIN_FRESH, MAX_FRESH)
+}
+
+/// Replicas that started together drift apart.
+fn refresh_at(fetched: Instant, fresh_for: Duration) -> Instant {
+    fetched + fresh_for.mul_f64(0.72 + 0.16 * fastrand::f64())
 }
 
 impl Shared {
     fn land(&self, fetched: Result<Snapshot, FetchError>) {
         let mut progress = self.lock();
+        let for_unknown = std::mem::take(&mut progress.for_unknown);
         match fetched {
             Ok(snapshot) => {
-                for skipped in &snapshot.skipped {
+                let before = self.snapshot.load_full();
+                let others = before
+                    .as_ref()
+                    .is_none_or(|before| before.generation != snapshot.generation);
+                // Said once of each set, and not whenever it is confirmed.
+                for skipped in snapshot.skipped.iter().filter(|_| others) {
                     tracing::warn!(key = %skipped, "a key is left out");
+                }
+                if for_unknown {
+                    let gained = before.is_none_or(|it| snapshot.keys.has_more_than(&it.keys));
+                    progress.unknown.asked(gained, Instant::now());
                 }
                 self.snapshot.store(Some(Arc::new(snapshot)));
                 progress.failures = 0;

@@ -1,6 +1,12 @@
-//! Keys that are given once.
+//! Keys that are given, as a text or as a file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use spanner_core::token::{KeySet, KeySetError};
 
 use super::{FetchError, Fetched, KeySource};
@@ -33,4 +39,66 @@ impl KeySource for StaticKeys {
             fresh_for,
         })))
     }
+}
+
+/// A JWK Set in a file. It is read again at least once a minute while there are requests, and
+/// by [`Bearer::reload_file`](crate::Bearer::reload_file) at once. A file that cannot be read,
+/// or holds no key that can be used, changes nothing: the keys that were read last count, for
+/// 12 hours at most.
+///
+/// # Security
+/// Whoever can write the file can sign as any caller of the issuer.
+#[derive(Debug, Clone)]
+pub struct FileKeys {
+    file: PathBuf,
+}
+
+impl FileKeys {
+    /// How long what was read counts as fresh.
+    const FRESH: Duration = Duration::from_secs(60);
+
+    /// Keys of a file.
+    ///
+    /// # Errors
+    /// [`FetchError`] if it cannot be read, or has no key that can be used.
+    pub fn new(file: impl Into<PathBuf>) -> Result<Self, FetchError> {
+        let file = file.into();
+        read(&file)?;
+        Ok(Self { file })
+    }
+}
+
+impl KeySource for FileKeys {
+    fn fetch<'a>(
+        &'a self,
+        validator: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        let file = self.file.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || read(&file)).await;
+            let text = read.map_err(|_| FetchError::new("reading was given up"))??;
+            let tag = format!("{:x?}", &Sha256::digest(&text)[..]);
+            let fresh_for = Some(Self::FRESH);
+            Ok(match validator == Some(&tag) {
+                true => Fetched::NotModified { fresh_for },
+                false => Fetched::Document {
+                    text,
+                    validator: Some(tag),
+                    fresh_for,
+                },
+            })
+        })
+    }
+}
+
+/// The text of a key set; what is wrong names the file.
+fn read(file: &Path) -> Result<Bytes, FetchError> {
+    let shown = file.display();
+    let limit = u64::try_from(KeySet::MAX_BYTES).unwrap_or(u64::MAX);
+    let mut text = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut text))
+        .map_err(|error| FetchError::new(format!("`{shown}` cannot be read: {error}")))?;
+    KeySet::parse(&text).map_err(|error| FetchError::new(format!("`{shown}`: {error}")))?;
+    Ok(text.into())
 }

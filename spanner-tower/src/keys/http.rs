@@ -58,7 +58,7 @@ pub enum AddressError {
     Malformed(String),
     /// Neither https nor, where that is opened, http on a loopback address.
     #[error(
-        "`{0}` must be https; http is for loopback addresses, with `danger_allow_http_loopback()`"
+        "`{0}` must be https; http is for loopback addresses, with `danger_allow_http_loopback`"
     )]
     Insecure(String),
     /// It has a user, a query or a fragment, which an issuer has not (OpenID Connect

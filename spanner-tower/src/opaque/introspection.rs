@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Answer, AskIssuer, KEPT, MAX_KEPT, body};
+use super::{Answer, AskIssuer, ClientSecret, KEPT, KeptFor, MAX_KEPT, body};
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
 
@@ -33,14 +33,15 @@ pub struct Introspection {
     address: Option<String>,
     authentication: ClientAuthentication,
     pub(crate) prefixes: Vec<String>,
-    pub(crate) kept_for: Duration,
+    kept_for: Duration,
+    kept_through_outage: Option<Duration>,
 }
 
 #[derive(Clone)]
 enum ClientAuthentication {
     None,
-    Basic { id: String, secret: String },
-    Post { id: String, secret: String },
+    Basic { id: String, secret: ClientSecret },
+    Post { id: String, secret: ClientSecret },
     Bearer { token: String },
 }
 
@@ -52,6 +53,7 @@ impl Introspection {
             authentication: ClientAuthentication::None,
             prefixes: Vec::new(),
             kept_for: KEPT,
+            kept_through_outage: None,
         }
     }
 
@@ -64,7 +66,11 @@ impl Introspection {
     }
 
     /// Authenticates the guard by HTTP Basic (RFC 6749 §2.3.1, `client_secret_basic`).
-    pub fn client_secret_basic(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+    pub fn client_secret_basic(
+        mut self,
+        id: impl Into<String>,
+        secret: impl Into<ClientSecret>,
+    ) -> Self {
         self.authentication = ClientAuthentication::Basic {
             id: id.into(),
             secret: secret.into(),
@@ -73,7 +79,11 @@ impl Introspection {
     }
 
     /// Authenticates the guard in the form (RFC 6749 §2.3.1, `client_secret_post`).
-    pub fn client_secret_post(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+    pub fn client_secret_post(
+        mut self,
+        id: impl Into<String>,
+        secret: impl Into<ClientSecret>,
+    ) -> Self {
         self.authentication = ClientAuthentication::Post {
             id: id.into(),
             secret: secret.into(),
@@ -102,6 +112,35 @@ impl Introspection {
     pub fn kept_for(mut self, time: Duration) -> Self {
         self.kept_for = time.min(MAX_KEPT);
         self
+    }
+
+    /// How much longer a good answer counts while the issuer cannot be asked again, because it
+    /// is down or asks for patience. Default: a minute while it asks for patience
+    /// (`Retry-After`), no longer while it is down. With what [`Introspection::kept_for`]
+    /// says, 5 minutes at most.
+    ///
+    /// # Security
+    /// Whoever can keep the issuer from answering can go on using a token that it revoked, for
+    /// this long. The guard's own revocations and the token's `exp` count all the same.
+    pub const fn kept_through_outage(mut self, time: Duration) -> Self {
+        self.kept_through_outage = Some(time);
+        self
+    }
+
+    pub(crate) const fn times(&self) -> KeptFor {
+        KeptFor {
+            answer: self.kept_for,
+            outage: self.kept_through_outage,
+        }
+    }
+
+    /// The guard's own secret, if it has one.
+    pub(crate) fn secret(&self) -> Option<ClientSecret> {
+        match &self.authentication {
+            ClientAuthentication::Basic { secret, .. }
+            | ClientAuthentication::Post { secret, .. } => Some(secret.clone()),
+            ClientAuthentication::None | ClientAuthentication::Bearer { .. } => None,
+        }
     }
 
     pub(crate) const fn is_authenticated(&self) -> bool {
@@ -177,15 +216,17 @@ impl Introspector {
     }
 
     fn request(&self, url: Url, token: &str) -> RequestBuilder {
+        let posted;
         let mut form = vec![("token", token), ("token_type_hint", "access_token")];
         let mut request = self.http.post(url).header(ACCEPT, "application/json");
         match &self.authentication {
             ClientAuthentication::None => {}
             ClientAuthentication::Basic { id, secret } => {
-                request = request.basic_auth(encoded(id), Some(encoded(secret)));
+                request = request.basic_auth(encoded(id), Some(encoded(&secret.text())));
             }
             ClientAuthentication::Post { id, secret } => {
-                form.extend([("client_id", &**id), ("client_secret", &**secret)]);
+                posted = secret.text();
+                form.extend([("client_id", &**id), ("client_secret", posted.as_str())]);
             }
             ClientAuthentication::Bearer { token } => request = request.bearer_auth(token),
         }
@@ -209,6 +250,7 @@ impl Introspector {
             };
             let mut error = FetchError::new(format!("`{place}` answers {status}{hint}"));
             error.retry_after = retry_after(response.headers());
+            error.about_token = is_about_token(status);
             return Err(error);
         }
         let body = body(response).await?;
@@ -220,6 +262,17 @@ impl Introspector {
             Answer::Inactive
         })
     }
+}
+
+/// Whether an answer says something of the token rather than of the server, or of whoever
+/// asks: a server may choke on one token and not on others.
+pub(super) fn is_about_token(status: StatusCode) -> bool {
+    const OF_ALL: [StatusCode; 3] = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !OF_ALL.contains(&status)
 }
 
 /// The one member that must be there (RFC 7662 §2.2). `serde` refuses one that stands twice.

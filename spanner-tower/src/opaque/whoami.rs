@@ -8,6 +8,7 @@ use reqwest::{Client, Url};
 use serde_json::{Map, Value};
 use spanner_core::Timestamp;
 
+use super::introspection::is_about_token;
 use super::{Answer, AskIssuer, body};
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, Plain, cause, client, parse, retry_after};
@@ -47,6 +48,7 @@ impl Whoami {
             status => {
                 let mut error = FetchError::new(format!("`{place}` answers {status}"));
                 error.retry_after = retry_after(response.headers());
+                error.about_token = is_about_token(status);
                 return Err(error);
             }
         }

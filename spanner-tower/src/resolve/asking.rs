@@ -105,7 +105,9 @@ impl Asking {
                     let mut child = permit.forward();
                     child.head(200);
                     self.children.push(child);
-                    self.allowed.extend(pairs.unwrap_or_default());
+                    let pairs = pairs.unwrap_or_default();
+                    self.broken.allow(&pairs);
+                    self.allowed.extend(pairs);
                 }
                 Err(refused) => {
                     let refusal = refused.refusal().clone();
@@ -130,9 +132,18 @@ impl Asking {
 
     fn give_up(&mut self, refusal: Refusal) {
         let children = self.children.drain(..);
-        children.for_each(|mut child| child.refused());
+        children.for_each(|mut child| child.refused(&refusal));
         self.broken.set(refusal);
         self.over = true;
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(refusal) = self.broken.refusal() {
+            let children = self.children.drain(..);
+            children.for_each(|mut child| child.refused(refusal));
+        }
     }
 }
 

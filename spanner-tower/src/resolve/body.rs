@@ -13,7 +13,10 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 use super::BoxError;
 use super::broken::Broken;
 use super::head::clean;
+use super::held::Held;
+use super::pace::Pace;
 use super::{stream, watch};
+use crate::shares::Room;
 
 /// The body of a request that the guard lets through.
 ///
@@ -21,10 +24,15 @@ use super::{stream, watch};
 /// messages name models, each message is held back until it is decided; one that is refused
 /// ends the body with [`BodyError::Refused`], and the inner service never sees it.
 pub struct RequestBody<B> {
-    replay: Bytes,
+    replay: Held,
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
+    /// Whether it ended since the request was broken off.
+    stopped: bool,
+    pace: Pace,
+    /// Given back with what was read.
+    room: Room,
 }
 
 enum Rest<B> {
@@ -44,17 +52,52 @@ enum Rest<B> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// A later message was refused. The guard answers the caller; whoever reads the body
-    /// gives up.
+    /// A later message was refused, or the caller may not go on. The guard answers the
+    /// caller; whoever reads the body gives up.
     Refused,
     /// The body of the server in front of the guard failed.
     Body(BoxError),
 }
 
+/// What a body in front of the guard fails with if it is not waited for any longer: because
+/// it comes too slowly, or because others need what it holds. The guard refuses the request
+/// with 408.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BodyLate;
+
+impl BodyLate {
+    /// The error.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl Default for BodyLate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for BodyLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request's body does not arrive in time")
+    }
+}
+
+impl std::error::Error for BodyLate {}
+
+impl BodyError {
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Body(error) if error.is::<BodyLate>())
+    }
+}
+
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("a later message of the request is refused"),
+            Self::Refused => f.write_str("the guard broke the request off"),
             Self::Body(_) => f.write_str("the request's body failed"),
         }
     }
@@ -77,7 +120,7 @@ impl<B> RequestBody<B> {
     }
 
     /// A body that was read to its end.
-    pub(super) fn read(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn read(bytes: Held, trailers: Option<HeaderMap>) -> Self {
         Self::new(bytes, Rest::Read { trailers })
     }
 
@@ -93,30 +136,46 @@ impl<B> RequestBody<B> {
     }
 
     /// A body whose beginning was read and decided.
-    pub(super) fn scanned(beginning: Bytes, watch: watch::Watch<B>) -> Self {
+    pub(super) fn scanned(beginning: Held, watch: watch::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(beginning, Rest::Scanned { watch })
     }
 
     /// A body of which all that matters was read.
-    pub(super) fn decided(beginning: Bytes, body: Pin<Box<B>>) -> Self {
+    pub(super) fn decided(beginning: Held, body: Pin<Box<B>>) -> Self {
         Self::new(beginning, Rest::Open { body })
     }
 
-    fn new(replay: Bytes, rest: Rest<B>) -> Self {
+    fn new(replay: impl Into<Held>, rest: Rest<B>) -> Self {
         Self {
-            replay,
+            replay: replay.into(),
             rest,
             meter: Meter::default(),
             broken: Broken::default(),
+            stopped: false,
+            pace: Pace::none(),
+            room: Room::default(),
         }
+    }
+
+    /// The same, whose beginning is counted here.
+    pub(super) fn holding(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// Joins the body to the permit: by the meter its bytes are counted, by the inquiry
     /// later messages are decided, and through `broken` the response learns of a refusal.
-    /// Without an inquiry, a later message that names another model is refused.
-    pub(crate) fn attach(&mut self, meter: Meter, inquiry: Option<Inquiry>, broken: Broken) {
+    /// Without an inquiry, a later message that names another model is refused. From now on
+    /// the body must keep a pace.
+    pub(crate) fn attach(
+        &mut self,
+        meter: Meter,
+        inquiry: Option<Inquiry>,
+        broken: Broken,
+        pace: Pace,
+    ) {
         self.meter = meter;
+        self.pace = pace;
         self.broken = broken.clone();
         match &mut self.rest {
             Rest::Stream { watch } => watch.attach(inquiry, broken),
@@ -134,7 +193,16 @@ where
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.rest {
             Rest::Read { trailers } => Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t)))),
-            Rest::Open { body } => body.as_mut().poll_frame(cx).map_err(inner),
+            Rest::Open { body } => body
+                .as_mut()
+                .poll_frame(cx)
+                .map_err(inner)
+                .map_err(|error| {
+                    if error.is_late() {
+                        self.broken.set(RequestFault::Slow.into());
+                    }
+                    error
+                }),
             Rest::Stream { watch } => watch.poll_frame(cx),
             Rest::Scanned { watch } => watch.poll_frame(cx),
             Rest::OneMessage { body } => {
@@ -152,6 +220,92 @@ where
     }
 }
 
+impl<B> RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn rest_is_over(&self) -> bool {
+        match &self.rest {
+            Rest::Read { trailers } => trailers.is_none(),
+            Rest::Open { body } | Rest::OneMessage { body } => body.is_end_stream(),
+            Rest::Stream { watch } => watch.is_end_stream(),
+            Rest::Scanned { watch } => watch.is_end_stream(),
+        }
+    }
+
+    /// Gives up a body that does not come in time.
+    fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.rest {
+            // What was decided within it is refused, too, and recorded.
+            Rest::Stream { watch } => watch.late(),
+            Rest::Scanned { watch } => watch.late(),
+            Rest::Read { .. } | Rest::Open { .. } | Rest::OneMessage { .. } => {
+                self.broken.set(RequestFault::Slow.into());
+                self.rest = Rest::Read { trailers: None };
+                return Poll::Ready(Some(Err(BodyError::Refused)));
+            }
+        }
+        self.poll_rest(cx)
+    }
+}
+
+impl<B> RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Waits until this many bytes of the body are there, or its end: for a service that
+    /// takes something scarce, such as a connection, only when it has something to send. What
+    /// came is kept and comes first. Of a body whose beginning was read to decide it, that
+    /// counts. A gRPC call of one message is waited for to its end, since nothing more comes.
+    ///
+    /// # Errors
+    /// [`BodyError`] as from reading it.
+    pub async fn gather(&mut self, bytes: usize) -> Result<(), BodyError> {
+        while (self.replay.len() < bytes.max(1) || matches!(self.rest, Rest::OneMessage { .. }))
+            && !self.rest_is_over()
+        {
+            match std::future::poll_fn(|cx| self.poll_paced(cx)).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.replay.push(data),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().ok();
+                        self.rest = Rest::Read { trailers };
+                        break;
+                    }
+                },
+                Some(Err(error)) => return Err(error),
+                None => {
+                    self.rest = Rest::Read { trailers: None };
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes behind what was read, in time.
+    fn poll_paced(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.poll_rest(cx);
+        let in_time = match &polled {
+            Poll::Pending => self.pace.poll_late(cx, &self.broken).is_pending(),
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.pace.came(bytes, &self.broken)
+            }
+            Poll::Ready(None | Some(Err(_))) => true,
+        };
+        match in_time {
+            true => polled,
+            false => self.give_up(cx),
+        }
+    }
+}
+
 impl<B> Body for RequestBody<B>
 where
     B: Body<Data = Bytes>,
@@ -164,10 +318,21 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let replay = std::mem::take(&mut self.replay);
-        let mut polled = match replay.is_empty() {
-            true => self.poll_rest(cx),
-            false => Poll::Ready(Some(Ok(Frame::data(replay)))),
+        if self.broken.is_stopped(cx) && !self.stopped {
+            self.stopped = true;
+            self.replay.clear();
+            // What later messages were allowed ends here.
+            self.rest = Rest::Read { trailers: None };
+            return Poll::Ready(Some(Err(BodyError::Refused)));
+        }
+        let mut polled = match self.replay.pop() {
+            None => self.poll_paced(cx),
+            Some(piece) => {
+                if self.replay.is_empty() {
+                    drop(std::mem::take(&mut self.room));
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
         };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
@@ -184,13 +349,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.replay.is_empty()
-            && match &self.rest {
-                Rest::Read { trailers } => trailers.is_none(),
-                Rest::Open { body } | Rest::OneMessage { body } => body.is_end_stream(),
-                Rest::Stream { watch } => watch.is_end_stream(),
-                Rest::Scanned { watch } => watch.is_end_stream(),
-            }
+        self.replay.is_empty() && self.rest_is_over()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,30 +1,98 @@
-//! How a request's body tells the response that it was broken off.
+//! How a request's body and its response tell one another that the request was broken off, and
+//! that it goes on.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use spanner_core::Refusal;
+use spanner_core::{Pair, Refusal};
+use tokio::time::Instant;
 
-/// A place for the refusal of a later message, shared between the request's body, which
-/// sets it, and the response, which ends with it.
+/// A place for the refusal of a later message, shared between the request's body and the
+/// response, which ends with it; and for what was allowed meanwhile.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Broken {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     refusal: OnceLock<Refusal>,
-    waker: AtomicWaker,
+    /// Whether it was from outside the request's body.
+    stopped: AtomicBool,
+    response: AtomicWaker,
+    request: AtomicWaker,
+    /// What later messages were allowed.
+    allowed: Mutex<Vec<Pair>>,
+    /// Whether the answer has begun.
+    answered: AtomicBool,
+    began: Instant,
+    /// When either side said something last, in milliseconds since then.
+    moved: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            refusal: OnceLock::new(),
+            stopped: AtomicBool::new(false),
+            response: AtomicWaker::new(),
+            request: AtomicWaker::new(),
+            allowed: Mutex::default(),
+            answered: AtomicBool::new(false),
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Broken {
-    /// Breaks the request off. Only the first refusal counts.
+    /// Breaks the request off from within its body. Only the first refusal counts.
     pub(super) fn set(&self, refusal: Refusal) {
         if self.shared.refusal.set(refusal).is_ok() {
-            self.shared.waker.wake();
+            self.shared.response.wake();
         }
+    }
+
+    /// Breaks the request off from elsewhere: its body ends, too.
+    pub(crate) fn stop(&self, refusal: Refusal) {
+        if self.shared.refusal.set(refusal).is_ok() {
+            self.shared.stopped.store(true, Ordering::Release);
+            self.shared.response.wake();
+            self.shared.request.wake();
+        }
+    }
+
+    /// Why it was broken off, if it was.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.shared.refusal.get()
+    }
+
+    /// The answer has begun.
+    pub(crate) fn answered(&self) {
+        self.shared.answered.store(true, Ordering::Relaxed);
+        self.moved();
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Something was said, by either side.
+    pub(crate) fn moved(&self) {
+        self.shared.moved.store(self.since(), Ordering::Relaxed);
+    }
+
+    /// How long nothing was said.
+    pub(super) fn quiet(&self) -> Duration {
+        let moved = self.shared.moved.load(Ordering::Relaxed);
+        Duration::from_millis(self.since().saturating_sub(moved))
+    }
+
+    fn since(&self) -> u64 {
+        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Resolves when the request has been broken off. One task at a time is woken: the one
@@ -33,10 +101,35 @@ impl Broken {
         if let Some(refusal) = self.shared.refusal.get() {
             return Poll::Ready(refusal.clone());
         }
-        self.shared.waker.register(cx.waker());
+        self.shared.response.register(cx.waker());
         match self.shared.refusal.get() {
             Some(refusal) => Poll::Ready(refusal.clone()),
             None => Poll::Pending,
         }
+    }
+
+    /// Whether it was broken off from elsewhere; wakes the request's body then.
+    pub(super) fn is_stopped(&self, cx: &Context<'_>) -> bool {
+        let stopped = || self.shared.stopped.load(Ordering::Acquire);
+        stopped() || {
+            self.shared.request.register(cx.waker());
+            stopped()
+        }
+    }
+
+    /// Takes note of what a later message was allowed.
+    pub(super) fn allow(&self, pairs: &[Pair]) {
+        self.allowed_later().extend_from_slice(pairs);
+    }
+
+    /// What later messages were allowed.
+    pub(crate) fn allowed(&self) -> Vec<Pair> {
+        self.allowed_later().clone()
+    }
+
+    /// What a panic left behind is whole: each change is one step.
+    fn allowed_later(&self) -> MutexGuard<'_, Vec<Pair>> {
+        let allowed = self.shared.allowed.lock();
+        allowed.unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -261,9 +261,7 @@ impl Evidence<'_> {
             }
             if !names.is_empty() {
                 let read = names.iter().map(|name| Revision::new(name));
-                return read
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| RequestFault::Model);
+                return read.collect::<Result<_, _>>().map_err(RequestFault::Name);
             }
         }
         Ok(Vec::new())

@@ -8,8 +8,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use spanner_core::RequestFault;
+use spanner_core::{Outage, Refusal, RequestFault};
 use tokio::time::Sleep;
+
+use super::body::BodyLate;
+use super::{BoxError, Limits};
+use crate::shares::Room;
 
 /// Bytes that have arrived. As long as they came in one piece, they are not copied.
 #[derive(Debug)]
@@ -62,37 +66,69 @@ impl Gathered {
 /// A body that is being read for a decision.
 pub(super) struct Reading<B> {
     pub(super) body: Pin<Box<B>>,
+    /// What of it is kept.
+    pub(super) room: Room,
     patience: Patience,
 }
 
-impl<B: Body<Data = Bytes>> Reading<B> {
-    pub(super) fn new(body: B, wait: Duration) -> Self {
+impl<B> Reading<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(body: B, limits: &Limits, room: Room) -> Self {
         Self {
             body: Box::pin(body),
-            patience: Patience { wait, sleep: None },
+            room,
+            patience: Patience {
+                wait: limits.body_wait,
+                pause: limits.body_pause,
+                sleep: None,
+                gap: None,
+            },
         }
     }
 
-    /// The next frame, if it comes in time.
-    pub(super) async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, RequestFault> {
+    /// The next frame, if it comes in time and there is room for it.
+    pub(super) async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Refusal> {
+        let frame = self.arrival().await?;
+        self.patience.gap = None;
+        if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
+            self.room.keep(data.len()).map_err(Outage::Share)?;
+        }
+        Ok(frame)
+    }
+
+    async fn arrival(&mut self) -> Result<Option<Frame<Bytes>>, RequestFault> {
         poll_fn(|cx| match self.body.as_mut().poll_frame(cx) {
             Poll::Ready(None) => Poll::Ready(Ok(None)),
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(RequestFault::Incomplete)),
+            Poll::Ready(Some(Err(error))) => {
+                let error: BoxError = error.into();
+                Poll::Ready(Err(match error.is::<BodyLate>() {
+                    true => RequestFault::Slow,
+                    false => RequestFault::Incomplete,
+                }))
+            }
             Poll::Pending => self.patience.poll_end(cx).map(|()| Err(RequestFault::Slow)),
         })
         .await
+    }
+
+    /// Waits for what is still to come as long as for what has come.
+    pub(super) fn wait_again(&mut self) {
+        self.patience.sleep = None;
     }
 
     /// The trailers of a body without a byte.
     ///
     /// # Errors
     /// [`RequestFault::ContentType`] if there is a byte, of a type that nobody named.
-    pub(super) async fn nothing(&mut self) -> Result<Option<HeaderMap>, RequestFault> {
+    pub(super) async fn nothing(&mut self) -> Result<Option<HeaderMap>, Refusal> {
         while let Some(frame) = self.frame().await? {
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
-                Ok(_) => return Err(RequestFault::ContentType),
+                Ok(_) => return Err(RequestFault::ContentType.into()),
                 Err(frame) => return Ok(frame.into_trailers().ok()),
             }
         }
@@ -100,19 +136,28 @@ impl<B: Body<Data = Bytes>> Reading<B> {
     }
 }
 
-/// How long is waited in all. The timer runs only once there is something to wait for, so
-/// that a body at hand needs no runtime.
+/// How long is waited in all, and for the next piece. The timers run only once there is
+/// something to wait for, so that a body at hand needs no runtime.
 struct Patience {
     wait: Duration,
+    pause: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
+    gap: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let wait = self.wait;
-        self.sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)))
-            .as_mut()
-            .poll(cx)
+        let (wait, pause) = (self.wait, self.pause);
+        let mut ends = |sleep: &mut Option<Pin<Box<Sleep>>>, time| {
+            sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(time)))
+                .as_mut()
+                .poll(cx)
+                .is_ready()
+        };
+        match ends(&mut self.sleep, wait) || ends(&mut self.gap, pause) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 }

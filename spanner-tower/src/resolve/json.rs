@@ -4,7 +4,9 @@
 //! 1. Every member of an object on the way to a place must stand once, after unescaping;
 //!    and none may be a case variant of one that is looked for (some decoders ignore
 //!    case).
-//! 2. Everything else is read as strictly (escapes, numbers, a depth of less than 128) and
+//! 2. What an API leaves to its users (a tool's schema, metadata) is no way to a place of
+//!    any depth, whatever its members are called.
+//! 3. Everything else is read as strictly (escapes, numbers, a depth of less than 128) and
 //!    forgotten.
 //!
 //! An own reader, since those of the field either build what they read (`serde_json`,
@@ -659,7 +661,32 @@ impl JsonScan {
                 state.step += 1;
             }
         }
+        let ends = |state: &State| self.is_free(*state) && self.goal(*state).is_none();
+        if closed.iter().any(ends) {
+            closed.retain(|state| !self.is_searching(*state));
+        }
+        // Where nothing is looked for, nothing needs to be kept out.
+        if closed.iter().all(|state| self.is_free(*state)) {
+            closed.clear();
+        }
         closed
+    }
+
+    /// Whether a state is on the way to what is the users' own.
+    fn is_free(&self, state: State) -> bool {
+        let place = self.places.get(state.place);
+        place.is_some_and(|place| place.want == Want::Free)
+    }
+
+    /// Whether a state was reached by looking at any depth, and not by its own name.
+    fn is_searching(&self, state: State) -> bool {
+        let place = self.places.get(state.place);
+        let by_depth = place.is_some_and(|place| place.steps.last() == Some(&Step::Any));
+        match self.goal(state) {
+            Some(Step::Any) => true,
+            Some(_) => self.is_loose(state),
+            None => by_depth,
+        }
     }
 
     fn step_to_elements(&self, states: &[State]) -> Vec<State> {
@@ -687,7 +714,9 @@ impl JsonScan {
                 Some(Step::Begins(begin)) if name.starts_with(begin.as_str()) => {
                     stepped.push(onward);
                 }
-                Some(Step::Key(key)) if !self.any_root && is_variant(key, name) => {
+                Some(Step::Key(key))
+                    if !self.any_root && !self.is_free(state) && is_variant(key, name) =>
+                {
                     if !self.is_loose(state) {
                         return Err(RequestFault::DuplicateMember);
                     }
@@ -734,6 +763,7 @@ impl JsonScan {
             let want = self.places.get(state.place).map(|place| place.want);
             match (want, leaf) {
                 _ if !ended => {}
+                (Some(Want::Free), _) => {}
                 (Some(Want::Name | Want::Further | Want::Nothing), Leaf::Text("")) => {}
                 (Some(Want::Further), Leaf::Null) => {}
                 (Some(Want::Nothing), Leaf::Null | Leaf::False) => {}

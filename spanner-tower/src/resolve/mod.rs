@@ -24,8 +24,10 @@ mod found;
 mod gather;
 mod grpc;
 mod head;
+mod held;
 mod json;
 mod lines;
+mod pace;
 mod path;
 mod reader;
 mod refs;
@@ -42,16 +44,18 @@ use std::error::Error;
 use std::time::Duration;
 
 pub(crate) use asking::Asking;
-pub use body::{BodyError, RequestBody};
+pub use body::{BodyError, BodyLate, RequestBody};
 pub(crate) use broken::Broken;
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
+pub(crate) use pace::Pace;
 pub(crate) use report::ReportScan;
 pub(crate) use routes::{Match, RouteClass, Routes, Talk};
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How much of a body may be read to find the model's name, and for how long.
+/// How much of a body may be read to find the model's name, for how long, and how much of
+/// that one caller may have at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -60,24 +64,62 @@ pub struct Limits {
     /// it is refused with 413; then it is forwarded, read to its end, and broken off if that
     /// contradicts what was decided.
     pub body: usize,
+    /// How much is kept at most of a body that has not named its model yet, in bytes, where
+    /// the surface says that its API takes so much in front of the name (`hold`). Default:
+    /// 128 MiB. What is kept of all bodies together is bounded by
+    /// [`bytes_per_caller`](Self::bytes_per_caller) and [`bytes`](Self::bytes).
+    pub hold: usize,
     /// How much an encoded body (gzip, deflate, zstd) may unfold to, in bytes. Default:
     /// 64 MiB. It is only looked at, not kept; more is refused with 413.
     pub decoded: usize,
     /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
-    /// times what tonic and gRPC accept unless told otherwise, for servers that were told.
+    /// times what tonic and gRPC accept unless told otherwise, for servers that were told;
+    /// the one message of a call up to what the surface says (`hold`), if that is more.
     pub grpc_message: usize,
-    /// How long is waited in all for the part of a body that is needed. Default: 30 s,
-    /// in which 8 MiB arrive at 2.2 Mbit/s. A slower body is refused with 408.
+    /// How long is waited for the part of a body that is needed, in all and again for each
+    /// further [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at
+    /// 2.2 Mbit/s. A slower body is refused with 408.
     pub body_wait: Duration,
+    /// How long what was allowed goes on at most after the caller's credential expired or was
+    /// revoked, or the access stopped allowing it: streams, WebSockets, transfers. Default:
+    /// one minute. Only what lasts longer than half of it is looked at again; further
+    /// decisions in a conversation look every time.
+    pub outlive: Duration,
+    /// How long is waited for the first piece of a body, and for each next one. Default:
+    /// 20 s. A body that pauses longer is refused with 408, also while it is forwarded, and
+    /// so is one that brings less than 500 bytes each second in as much time as `body_wait`.
+    /// Once the answer has begun, `idle` counts instead.
+    pub body_pause: Duration,
+    /// How long a stream of messages may go on without one in either direction. Default:
+    /// 10 min.
+    pub idle: Duration,
+    /// How many requests of one caller may be under way, from the check of its token to the
+    /// end of the answer. Default: 512. One more is refused with 429. With an agent, it is
+    /// the party that it acts for that counts.
+    pub per_caller: usize,
+    /// How many bytes of one caller's bodies may wait for a decision, beside the first 64 KiB
+    /// of each. Default: 128 MiB. One more is refused with 429.
+    pub bytes_per_caller: usize,
+    /// How many bytes of all callers' bodies may wait for a decision, counted likewise.
+    /// Default: 256 MiB. One more is refused with 503 and `Retry-After`. Guards that share a
+    /// [`BodyBudget`](crate::BodyBudget) count together.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
+            hold: 128 << 20,
             decoded: 64 << 20,
             grpc_message: 16 << 20,
             body_wait: Duration::from_secs(30),
+            outlive: Duration::from_secs(60),
+            body_pause: Duration::from_secs(20),
+            idle: Duration::from_secs(600),
+            per_caller: 512,
+            bytes_per_caller: 128 << 20,
+            bytes: 256 << 20,
         }
     }
 }

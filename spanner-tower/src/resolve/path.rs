@@ -1,5 +1,10 @@
 //! The grammar of targets and paths. What two servers could read differently is refused,
 //! never put right: no normal form agrees with all of them.
+//!
+//! # Caveats
+//! `http` drops a fragment (`/a#b`) before any service sees it, so that what is decided and
+//! forwarded is the rest. A server that wants it refused looks at what it reads, as
+//! `spanner-proxy` does.
 
 use std::str::FromStr;
 
@@ -13,6 +18,11 @@ use spanner_core::RequestFault;
 pub(super) fn checked(parts: &Parts) -> Result<&str, RequestFault> {
     check_authority(parts)?;
     let path = parts.uri.path();
+    // A target of a query alone has no path, and reads as if it had one.
+    let target = parts.uri.path_and_query();
+    if target.is_none_or(|target| !target.as_str().starts_with('/')) {
+        return Err(RequestFault::Target);
+    }
     let rest = path.strip_prefix('/').ok_or(RequestFault::Target)?;
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -27,6 +37,11 @@ pub(super) fn decoded(raw: &str) -> String {
     percent_encoding::percent_decode_str(raw)
         .decode_utf8_lossy()
         .into_owned()
+}
+
+/// Whether a raw text begins with a slash that it hides.
+pub(super) fn begins_with_slash(raw: &str) -> bool {
+    raw.starts_with("%2F") || raw.starts_with("%2f")
 }
 
 /// Whether a raw text hides a slash.
@@ -81,6 +96,9 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
         }
         match byte {
             b'%' => match escaped(bytes.next(), bytes.next()) {
+                // A name may begin with a slash: `%2Fmodels%2Fx`. Whether the slot holds a name,
+                // the route tells.
+                Some(b'/') if !slashes && part.length == 0 => slashes = true,
                 Some(b'/') => {
                     slashes = true;
                     part.close()?;
@@ -176,4 +194,26 @@ const fn may_be_escaped(byte: u8) -> bool {
     let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let structural = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#');
     (byte.is_ascii_graphic() || byte == b' ') && !unreserved && !structural
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Uri};
+
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_path_of_its_own() {
+        for (target, due) in [
+            ("/", Ok("/")),
+            ("/v1/models?a=b", Ok("/v1/models")),
+            ("?a=b", Err(RequestFault::Target)),
+            ("*", Err(RequestFault::Target)),
+        ] {
+            let uri = Uri::builder().scheme("http").authority("models.test");
+            let uri = uri.path_and_query(target).build().unwrap();
+            let (parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
+            assert_eq!(checked(&parts), due, "{target}");
+        }
+    }
 }

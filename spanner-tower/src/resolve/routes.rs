@@ -18,12 +18,14 @@ use super::evidence::{Content, Evidence};
 use super::gather::{Gathered, Reading};
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
+use super::held::Held;
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
+use crate::shares::Room;
+use crate::surface::Held as Slot;
 use crate::surface::{
-    self, Credential, Dialect, Held, Location, Overlap, Reports, Route, Rule, Surface, Touches,
-    Wanted,
+    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -43,11 +45,15 @@ struct Rows {
     slotted: HashMap<String, Vec<Row>>,
     /// Paths that begin with a slot.
     open: Vec<Row>,
+    /// Whether two of them match a path and neither is more exact.
+    crossing: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Row {
     surface: Surface,
+    /// The surface's place among those of the guard.
+    rank: usize,
     route: Arc<Route>,
 }
 
@@ -81,36 +87,70 @@ pub(crate) struct Match {
 }
 
 impl Routes {
-    /// Joins surfaces.
+    /// Joins surfaces that a server serves together.
+    ///
+    /// Where two have the same route, the first that is named says what it does, and what
+    /// the others would read there is read as well: every model that any of them finds must
+    /// be allowed, and where they do different things, both.
     ///
     /// # Errors
-    /// [`Overlapping`] if a path could belong to two of them.
+    /// [`Overlapping`] if a path is open to everybody in one and guarded in another, or if no
+    /// reader could find what both look for.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
         let first = surfaces.first().cloned();
         let mut routes = Self { methods, first };
-        for surface in surfaces {
+        for (rank, surface) in surfaces.into_iter().enumerate() {
             for route in surface.routes() {
                 let (surface, route) = (surface.clone(), Arc::clone(route));
-                routes.insert(Row { surface, route })?;
+                routes.insert(Row {
+                    surface,
+                    rank,
+                    route,
+                })?;
             }
         }
         Ok(routes)
     }
 
+    /// A path that could belong to one of some surfaces and to one of others.
+    pub(crate) fn common(some: &[Surface], others: &[Surface]) -> Option<Overlapping> {
+        let rows = |surfaces: &[Surface]| -> Vec<Row> {
+            let routes = |surface: &Surface| {
+                let surface = surface.clone();
+                let routes = surface.routes().to_vec();
+                routes.into_iter().map(move |route| Row {
+                    surface: surface.clone(),
+                    rank: 0,
+                    route,
+                })
+            };
+            surfaces.iter().flat_map(routes).collect()
+        };
+        let some = rows(some);
+        rows(others).iter().find_map(|row| {
+            let other = some.iter().find(|other| other.meets(row))?;
+            Some(Overlapping::of(row, other))
+        })
+    }
+
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
-        let template = &row.route.template;
-        let overlaps = |other: &&Row| other.route.template.overlap(template) == Overlap::Both;
-        if let Some(other) = rows.all().find(overlaps) {
-            return Err(Overlapping {
-                method: row.route.method.to_string(),
-                path: template.to_string(),
-                surface: row.surface.name().to_owned(),
-                other_path: other.route.template.to_string(),
-                other: other.surface.name().to_owned(),
-            });
+        if let Some(known) = rows.all_mut().find(|known| known.is_alike(&row)) {
+            // One surface named twice is a mistake.
+            let other = known.surface.name() != row.surface.name();
+            let joined = other.then(|| known.route.joined(&row.route)).flatten();
+            let joined = joined.ok_or_else(|| Overlapping::of(&row, known))?;
+            known.route = Arc::new(joined);
+            return Ok(());
         }
+        let meeting: Vec<&Row> = rows.all().filter(|other| other.meets(&row)).collect();
+        let unlike = |other: &&&Row| !other.route.is_as_open_as(&row.route);
+        if let Some(other) = meeting.iter().find(unlike) {
+            return Err(Overlapping::of(&row, other));
+        }
+        rows.crossing |= !meeting.is_empty();
+        let template = &row.route.template;
         let text = template.text();
         let slotted = match template.first() {
             _ if template.is_literal() => {
@@ -185,8 +225,14 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |held: &Held<'_>| !held.slashes && path::hides_slash(held.raw);
-        if held.iter().any(hidden) {
+        let hidden = |(slot, held): (usize, &Slot<'_>)| {
+            let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
+            let parts = held.raw.split('/').skip(1);
+            begins
+                || parts.into_iter().any(path::begins_with_slash)
+                || (!held.slashes && path::hides_slash(held.raw))
+        };
+        if held.iter().enumerate().any(hidden) {
             return Err(RequestFault::Path.into());
         }
         // A gRPC method has no query; some servers route by the whole `:path`.
@@ -215,7 +261,7 @@ impl Routes {
         form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Held<'p>>)> {
+    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Slot<'p>>)> {
         let rows = self.methods.get(method)?;
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));
@@ -223,7 +269,42 @@ impl Routes {
         let first = path.get(1..).and_then(|path| path.split('/').next());
         let slotted = first.and_then(|first| rows.slotted.get(first));
         let mut candidates = slotted.into_iter().flatten().chain(&rows.open);
-        candidates.find_map(|row| Some((row, row.route.template.matches(path)?)))
+        let mut matching = candidates.by_ref().filter_map(|row| {
+            let held = row.route.template.matches(path)?;
+            Some((row, held))
+        });
+        let found = matching.next()?;
+        if !rows.crossing {
+            return Some(found);
+        }
+        let earlier = |(row, _): &(&Row, _)| row.rank < found.0.rank && row.meets(found.0);
+        let first = matching.filter(earlier).min_by_key(|(row, _)| row.rank);
+        Some(first.unwrap_or(found))
+    }
+}
+
+impl Row {
+    /// Whether another row matches a path of this one, and neither is more exact.
+    fn meets(&self, other: &Self) -> bool {
+        let (own, others) = (&self.route, &other.route);
+        own.method == others.method && own.template.overlap(&others.template) == Overlap::Both
+    }
+
+    /// Whether another row is for the same paths.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.route.template.is_alike(&other.route.template)
+    }
+}
+
+impl Overlapping {
+    fn of(row: &Row, other: &Row) -> Self {
+        Self {
+            method: row.route.method.to_string(),
+            path: row.route.template.to_string(),
+            surface: row.surface.name().to_owned(),
+            other_path: other.route.template.to_string(),
+            other: other.surface.name().to_owned(),
+        }
     }
 }
 
@@ -247,6 +328,11 @@ static SHIPPED: LazyLock<Vec<(Arc<str>, Dialect)>> = LazyLock::new(|| {
 });
 
 impl Rows {
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        let slotted = self.slotted.values_mut().flatten();
+        self.fixed.values_mut().chain(slotted).chain(&mut self.open)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Row> {
         let slotted = self.slotted.values().flatten();
         self.fixed.values().chain(slotted).chain(&self.open)
@@ -305,6 +391,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
+        room: Room,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -325,13 +412,17 @@ impl Match {
         }
         let query = Query::read(parts.uri.query(), &wanted.query)?;
         let headers = &parts.headers;
+        let hold = self.row.route.hold.min(limits.hold);
         if !wanted.fields.is_empty() {
             Decoder::of(headers).and_then(Decoder::none)?;
             let framing = Framing {
                 encoding: Encoding::of(headers)?,
-                limit: limits.grpc_message,
+                limit: match wanted.stream {
+                    true => limits.grpc_message,
+                    false => limits.grpc_message.max(hold),
+                },
             };
-            let reading = Reading::new(body, limits.body_wait);
+            let reading = Reading::new(body, limits, room);
             return self.framed(reading, framing, wanted.stream).await;
         }
         let request = Known {
@@ -345,10 +436,10 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         if !headers.contains_key(CONTENT_TYPE) {
-            let mut reading = Reading::new(body, limits.body_wait);
+            let mut reading = Reading::new(body, limits, room);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
-            return Ok((target, RequestBody::read(Bytes::new(), trailers)));
+            return Ok((target, RequestBody::read(Held::default(), trailers)));
         }
         // Nobody finds a form where none is announced, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
@@ -357,8 +448,9 @@ impl Match {
             return Ok((target, RequestBody::unread(body)));
         }
         let reader = Reader::new(headers, media, wanted, limits.decoded)?;
-        let reading = Reading::new(body, limits.body_wait);
-        request.scanned(reading, reader, limits.body).await
+        let reading = Reading::new(body, limits, room);
+        let kept = (limits.body, limits.body.max(hold));
+        request.scanned(reading, reader, kept).await
     }
 
     /// What opens a WebSocket whose frames name models, and what it touches before the first
@@ -420,12 +512,14 @@ impl Match {
                 message_pairs(&row, framing, message, true)
             });
             let watch = stream::Watch::new(reading.body, arrived, framing, read, &target);
-            return Ok((target, RequestBody::stream(first, watch)));
+            let body = RequestBody::stream(first, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         if arrived.len() > 0 {
             return Err(RequestFault::Message.into());
         }
-        Ok((target, RequestBody::one_message(first, reading.body)))
+        let body = RequestBody::one_message(first, reading.body);
+        Ok((target, body.holding(reading.room)))
     }
 }
 
@@ -489,19 +583,21 @@ impl Known {
         Target::of(self.pairs(body)?).ok_or(RequestFault::TooManyModels)
     }
 
-    /// The target of a body that is read: whole, or as much as may be kept.
+    /// The target of a body that is read: whole, or as much as may be kept, which is more
+    /// while it names no model.
     async fn scanned<B>(
         self,
         mut reading: Reading<B>,
         mut reader: Reader,
-        limit: usize,
+        (least, most): (usize, usize),
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut held = Gathered::default();
+        let mut held = Held::default();
         let mut trailers = None;
+        let mut tried = None;
         while let Some(frame) = reading.frame().await? {
             let mut data = match frame.into_data() {
                 Ok(data) => data,
@@ -510,7 +606,7 @@ impl Known {
                     continue;
                 }
             };
-            let unread = data.split_off(data.len().min(limit - held.len()));
+            let unread = data.split_off(data.len().min(most - held.len()));
             // Others on this thread have their turn in between.
             for piece in data.chunks(MAX_TURN) {
                 reader.feed(piece)?;
@@ -518,30 +614,35 @@ impl Known {
                     tokio::task::yield_now().await;
                 }
             }
+            if held.len().checked_div(least) != (held.len() + data.len()).checked_div(least) {
+                reading.wait_again();
+            }
             held.push(data);
-            if !reader.is_done() && unread.is_empty() {
+            let full = !unread.is_empty();
+            let over = held.len() > least && tried != Some(reader.count());
+            if !reader.is_done() && !full && !over {
                 continue;
             }
+            tried = Some(reader.count());
             let target = match self.target(&reader.content(!reader.is_done())) {
-                Err(RequestFault::NoModel) => Err(RequestFault::TooLarge { limit }),
+                Err(RequestFault::NoModel) if !full && !reader.is_done() => continue,
+                Err(RequestFault::NoModel) => Err(RequestFault::TooLarge { limit: most }),
                 target => target,
             }?;
             if reader.is_done() {
                 held.push(unread);
-                let beginning = held.split_to(held.len());
-                return Ok((target, RequestBody::decided(beginning, reading.body)));
+                let body = RequestBody::decided(held, reading.body);
+                return Ok((target, body.holding(reading.room)));
             }
-            let beginning = held.split_to(held.len());
             let pairs_of = Arc::new(move |body: &Content| self.pairs(body));
             let watch = watch::Watch::new(reading.body, reader, pairs_of, unread, &target);
-            return Ok((target, RequestBody::scanned(beginning, watch)));
+            let body = RequestBody::scanned(held, watch);
+            return Ok((target, body.holding(reading.room)));
         }
         reader.end()?;
         let target = self.target(&reader.into_content())?;
-        Ok((
-            target,
-            RequestBody::read(held.split_to(held.len()), trailers),
-        ))
+        let body = RequestBody::read(held, trailers);
+        Ok((target, body.holding(reading.room)))
     }
 }
 

@@ -66,6 +66,11 @@ impl<B> Watch<B> {
         }
     }
 
+    /// Nothing more came in time.
+    pub(super) fn late(&mut self) {
+        self.asking.refuse(RequestFault::Slow.into());
+    }
+
     pub(super) const fn is_end_stream(&self) -> bool {
         // Before that, a message may still be refused.
         self.asking.is_over()

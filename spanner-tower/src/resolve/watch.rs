@@ -85,6 +85,11 @@ impl<B> Watch<B> {
         Ok(())
     }
 
+    /// Nothing more came in time.
+    pub(super) fn late(&mut self) {
+        self.asking.refuse(RequestFault::Slow.into());
+    }
+
     pub(super) const fn is_end_stream(&self) -> bool {
         self.asking.is_over()
     }

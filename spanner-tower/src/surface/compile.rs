@@ -7,7 +7,7 @@ use spanner_core::Action;
 
 use super::dialect::Dialect;
 use super::error::Problem;
-use super::file::{Also, Group, OneOrMore, Row};
+use super::file::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::location::{
     Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want, Written,
 };
@@ -39,7 +39,7 @@ impl<'f> Compiler<'f> {
     }
 
     /// The route, unless a row has a problem.
-    pub(super) fn route(&mut self, group: &Group<'_>, shared: &[&str]) -> Option<Route> {
+    pub(super) fn route(&mut self, group: &Group<'_>, shared: &Shared) -> Option<Route> {
         let (line, first) = group.rows.first()?;
         self.line = *line;
         self.grpc = first.grpc;
@@ -55,6 +55,12 @@ impl<'f> Compiler<'f> {
             }
             dialect
         });
+        let own = group.rows.iter().filter_map(|(_, row)| row.hold.as_deref());
+        let own: Vec<_> = own.map(|text| (text, bytes(text))).collect();
+        for (text, _) in own.iter().filter(|(_, bytes)| bytes.is_none()) {
+            self.tell(Problem::Hold((*text).to_owned()));
+        }
+        let own = own.into_iter().filter_map(|(_, bytes)| bytes).max();
         let reports = self.reports(first);
         let (method, template) = (method?, template.ok()?);
         let rule = match first.action.as_str() {
@@ -67,6 +73,7 @@ impl<'f> Compiler<'f> {
             template,
             grpc: self.grpc,
             dialect,
+            hold: own.unwrap_or(shared.hold),
             reports,
             rule,
         })
@@ -115,6 +122,7 @@ impl<'f> Compiler<'f> {
             row.model.is_none()
                 && row.version.is_none()
                 && row.on_missing.is_none()
+                && row.hold.is_none()
                 && row.when.is_none()
                 && row.secondary.is_empty()
                 && row.same.is_empty()
@@ -131,7 +139,7 @@ impl<'f> Compiler<'f> {
         Some(rule)
     }
 
-    fn guarded(&mut self, group: &Group<'_>, shared: &[&str], at: &Template) -> Option<Rule> {
+    fn guarded(&mut self, group: &Group<'_>, shared: &Shared, at: &Template) -> Option<Rule> {
         let mut rules = Vec::new();
         let last = group.rows.len() - 1;
         for (index, (line, row)) in group.rows.iter().enumerate() {
@@ -143,20 +151,18 @@ impl<'f> Compiler<'f> {
             rules.extend(self.touches(row, shared, at));
         }
         let mut wanted = std::mem::take(&mut self.wanted);
+        for free in &shared.free {
+            wanted.keep_out(free);
+        }
         wanted.seal();
-        let kinds = [
-            !wanted.json.is_empty() || (!wanted.form.is_empty() || wanted.in_file),
-            !wanted.lines.is_empty() && !wanted.in_file,
-            wanted.refs,
-        ];
-        if kinds.into_iter().filter(|kind| *kind).count() > 1 {
+        if !wanted.reads_in_one_way() {
             self.tell(Problem::Bodies);
         }
         let guarded = Guarded { rules, wanted };
         Some(Rule::Guarded(Box::new(guarded)))
     }
 
-    fn touches(&mut self, row: &Row, shared: &[&str], at: &Template) -> Option<Touches> {
+    fn touches(&mut self, row: &Row, shared: &Shared, at: &Template) -> Option<Touches> {
         let Some(model) = &row.model else {
             self.tell(Problem::Model);
             return None;
@@ -181,7 +187,8 @@ impl<'f> Compiler<'f> {
         // What a router or a server with adapters reads besides, it reads to run a model.
         let runs = main.as_ref().is_some_and(|main| is_run(main.action));
         let reads = runs && !self.wanted.json.is_empty();
-        let shared = shared.iter().copied().filter(|_| reads);
+        let shared = shared.secondary.iter().map(String::as_str);
+        let shared = shared.filter(|_| reads);
         let secondary = row.secondary.iter().map(String::as_str).chain(shared);
         let secondary = secondary
             .flat_map(|text| self.locations(Some(text), at, Want::Further))
@@ -377,6 +384,7 @@ impl<'f> Compiler<'f> {
             Written::DeletedRefs => Err("it can only be a condition"),
             Written::Frame(steps) => Ok(self.frame(steps, want)),
             Written::OpaqueFrame(steps) => Ok(self.frame(steps, Want::Nothing)),
+            Written::OpaqueFileLine(steps) => self.line(steps, Want::Nothing, true),
         }
     }
 
@@ -413,13 +421,31 @@ impl<'f> Compiler<'f> {
     }
 }
 
+impl Wanted {
+    /// Takes note of a place that is the users' own, where places of any depth could lead
+    /// into it.
+    fn keep_out(&mut self, free: &str) {
+        let (places, steps) = match Written::free(free) {
+            Ok(Written::Json(steps)) => (&mut self.json, steps),
+            Ok(Written::Frame(steps)) => (&mut self.frames, steps),
+            Ok(Written::Line(steps)) if !self.in_file => (&mut self.lines, steps),
+            Ok(Written::FileLine(steps)) if self.in_file => (&mut self.lines, steps),
+            _ => return,
+        };
+        if places.iter().any(|place| place.steps.contains(&Step::Any)) {
+            let want = Want::Free;
+            noted(places, Place { steps, want });
+        }
+    }
+}
+
 /// Whether an action runs a model.
 pub(crate) const fn is_run(action: Action) -> bool {
     matches!(action, Action::Embed | Action::Generate | Action::Predict)
 }
 
 /// The position of something that is wanted.
-fn noted<T: PartialEq>(known: &mut Vec<T>, wanted: T) -> usize {
+pub(super) fn noted<T: PartialEq>(known: &mut Vec<T>, wanted: T) -> usize {
     known
         .iter()
         .position(|known| *known == wanted)

@@ -8,6 +8,9 @@ macro_rules! words {
         pub enum $name { $($(#[$of])* $variant,)* }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
             /// The one of this word in a surface's file.
             #[must_use]
             pub fn named(word: &str) -> Option<Self> {

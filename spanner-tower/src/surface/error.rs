@@ -66,6 +66,9 @@ pub enum Problem {
         "`{0}` is no meaning of a missing model: write `default`, `refuse`, `first`, `nothing` or `server:ACTION`"
     )]
     OnMissing(String),
+    /// Not a number of bytes.
+    #[error("`{0}` is no number of bytes: write one such as `25 MiB` (or `KiB`, `GiB`)")]
+    Hold(String),
     /// No such API in the table of reports.
     #[error("`{0}` names no API whose reports are known: write some of {all}", all = super::reports::all())]
     Reports(String),

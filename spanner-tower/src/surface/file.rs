@@ -32,6 +32,9 @@ struct File {
     #[serde(default)]
     secondary: Vec<Spanned<String>>,
     #[serde(default)]
+    free: Vec<Spanned<String>>,
+    hold: Option<Spanned<String>>,
+    #[serde(default)]
     paths: BTreeMap<String, Vec<String>>,
     routes: Vec<Spanned<Row>>,
 }
@@ -63,6 +66,7 @@ pub(super) struct Row {
     pub(super) also: Vec<Also>,
     pub(super) on_missing: Option<String>,
     pub(super) dialect: Option<String>,
+    pub(super) hold: Option<String>,
     pub(super) reports: Option<Vec<String>>,
 }
 
@@ -93,6 +97,25 @@ impl OneOrMore {
             Self::More(more) => more,
         }
     }
+}
+
+/// What a surface says once for all of its routes.
+pub(super) struct Shared {
+    pub(super) secondary: Vec<String>,
+    pub(super) free: Vec<String>,
+    pub(super) hold: usize,
+}
+
+/// A number of bytes with its unit: `25 MiB`, `64 KiB`.
+pub(super) fn bytes(text: &str) -> Option<usize> {
+    let (number, unit) = text.split_once(' ')?;
+    let unit: usize = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 /// One method and path, and the rows that say what it does under which conditions.
@@ -135,6 +158,28 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
             told(secondary, Problem::Location { location, reason });
         }
     }
+    let mut free = Vec::new();
+    for spanned in &file.free {
+        for text in spelled(spanned.get_ref(), &file.paths) {
+            match Written::free(&text) {
+                Ok(_) => free.push(text),
+                Err(reason) => told(
+                    spanned,
+                    Problem::Location {
+                        location: text,
+                        reason,
+                    },
+                ),
+            }
+        }
+    }
+    let hold = file.hold.as_ref().map_or(Some(0), |text| {
+        let hold = bytes(text.get_ref());
+        if hold.is_none() {
+            told(text, Problem::Hold(text.get_ref().clone()));
+        }
+        hold
+    });
     let reports = match reports(dialect, file.reports.as_ref(), file.report.as_ref()) {
         Ok(reports) => Arc::new(reports),
         Err((at, problem)) => {
@@ -143,11 +188,12 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         }
     };
     let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
-    let shared: Vec<&str> = file
-        .secondary
-        .iter()
-        .map(|s| s.get_ref().as_str())
-        .collect();
+    let secondary = file.secondary.iter();
+    let shared = Shared {
+        secondary: secondary.map(|text| text.get_ref().clone()).collect(),
+        free,
+        hold: hold.unwrap_or_default(),
+    };
     let reserved = Reserved {
         slots: file.reserved.slots,
         words: file.reserved.words.into(),

@@ -68,6 +68,8 @@ pub(crate) enum Want {
     Nothing,
     /// Whatever it is, for a condition.
     Value,
+    /// What the API leaves to its users: places of any depth end before it.
+    Free,
 }
 
 /// A path into a protobuf message: field numbers, each perhaps of a repeated field.
@@ -131,6 +133,7 @@ pub(super) enum Written<'t> {
     Opaque,
     OpaqueJson(Vec<Step>),
     OpaqueFrame(Vec<Step>),
+    OpaqueFileLine(Vec<Step>),
     OpaqueQuery(&'t str),
     OpaqueForm(&'t str),
     OnlyModel,
@@ -159,6 +162,7 @@ impl<'t> Written<'t> {
             ("opaque", place) => match place.split_once(':') {
                 Some(("json", pointer)) => steps(pointer).map(Self::OpaqueJson),
                 Some(("ws", pointer)) => steps(pointer).map(Self::OpaqueFrame),
+                Some(("jsonl", pointer)) => steps(pointer).map(Self::OpaqueFileLine),
                 Some(("query", name)) => word(name).map(Self::OpaqueQuery),
                 Some(("form", name)) => word(name).map(Self::OpaqueForm),
                 Some(_) => Err("there is no such kind of location"),
@@ -166,6 +170,14 @@ impl<'t> Written<'t> {
                 None => Ok(Self::Opaque),
             },
             _ => Err("there is no such kind of location"),
+        }
+    }
+
+    /// Reads a place of JSON that is the users' own.
+    pub(super) fn free(text: &'t str) -> Result<Self, &'static str> {
+        match Self::parse(text)? {
+            free @ (Self::Json(_) | Self::Line(_) | Self::FileLine(_) | Self::Frame(_)) => Ok(free),
+            _ => Err("only places in JSON can be the users' own"),
         }
     }
 }

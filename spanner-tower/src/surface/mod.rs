@@ -40,7 +40,10 @@
 //! 3. `names`: what the API does with a name: `suffix = "provider"` (who serves it stands
 //!    behind a colon and is no part of the name) or `"adapter"` (a further model stands
 //!    there), `version_suffix = "@"`, `list = ","` (several names), `strip = ["models/"]`,
-//!    `default = ["tgi"]` (texts that mean the server's own), `normalizer = "ollama"`.
+//!    `default = ["tgi"]` (texts that mean the server's own), and `normalizer`: `"ollama"` (no
+//!    case, `:latest` and the library are the default), `"bedrock"` (an ARN of a foundation model
+//!    is its id; an inference profile names its model, too) or `"vertex"` (the path of a
+//!    resource). What a name is read as, [`Surface::spelling`] tells.
 //! 4. `one_model = true`: the server runs one model whatever a request names. Where a
 //!    [default model](Surface::default_model) is bound, it is decided too whenever one is
 //!    run.
@@ -48,11 +51,19 @@
 //!    several segments.
 //! 6. `secondary`: as below, for every route that runs a model and looks for its name in a
 //!    JSON body.
-//! 7. `paths`: texts that `$name` stands for in paths, each a path of its own.
-//! 8. `reports`: the APIs whose answers say what they used and that they failed, by their
-//!    names in the table that Spanner ships (`surfaces/reports.toml`), and `report`, a table
-//!    of the surface's own. Without either, usage is read wherever a known API says it, and
-//!    failures where the dialect's own API does.
+//! 7. `free`: places in JSON (`json:`, `ws:`, `jsonl:`, `ndjson:`) that the API leaves to its
+//!    users, such as a tool's schema or metadata. Places of any depth (`**`) end before them,
+//!    whatever the members there are called. `x/*` are all members of `x`: what stands in `x`
+//!    itself is still found.
+//! 8. `hold`: how much of a body may stand in front of the model's name, where the API takes
+//!    more than the guard keeps otherwise ([`Limits::body`](crate::Limits::body)): `"25 MiB"`.
+//!    So much is kept of a body that has not named its model yet, bounded by
+//!    [`Limits::hold`](crate::Limits::hold); one that has is forwarded.
+//! 9. `paths`: texts that `$name` stands for in paths and in `free`, each one of its own.
+//! 10. `reports`: the APIs whose answers say what they used and that they failed, by their
+//!     names in the table that Spanner ships (`surfaces/reports.toml`), and `report`, a table
+//!     of the surface's own. Without either, usage is read wherever a known API says it, and
+//!     failures where the dialect's own API does.
 //!
 //! Then `routes`, each with
 //!
@@ -76,7 +87,8 @@
 //!    refused).
 //! 4. `version`: where the model's revision stands.
 //! 5. `secondary`: further places that name models; all named must be allowed. With
-//!    `opaque:json:/pointer` a member that leads to something unknown is refused.
+//!    `opaque:json:/pointer` (or `ws:`, `jsonl:`) a member that leads to something unknown is
+//!    refused.
 //! 6. `same`: places that repeat the model, and are refused if they name another.
 //! 7. `also`: further pairs, each with `action`, and `model` and `version` if they are others;
 //!    with `when` (any of several) only where it holds; with `foreign = true` something that
@@ -88,9 +100,8 @@
 //! 9. `on_missing`: what a request without a name means: `default` (the surface's default
 //!    model, otherwise refused), `refuse`, `first` (the model of the stream's first
 //!    message), `nothing`, or `server:ACTION` (that action on the server as a whole).
-//! 10. `dialect`, where a route's is another than the surface's.
-//! 11. `reports`, where a route's are others than the surface's.
-//! 12. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
+//! 10. `dialect`, `reports` and `hold`, where a route's are others than the surface's.
+//! 11. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
 //!
 //! A table of reports (`[report]`) lists places for each of: `tokens_in`, `tokens_out`,
 //! `tokens_total`, `tokens_cached`, `tokens_cache_written`, `tokens_reasoning`,
@@ -101,12 +112,21 @@
 //! `/pointer` into each JSON document of the answer (`[]` is every element), `/pointer=text`,
 //! `header:name`, `event:name` (of `text/event-stream`) or `pb:1.2` (a field of each gRPC
 //! message).
+//!
+//! # Several surfaces of one server
+//! A server that serves several APIs has several surfaces, in an order: that of the server
+//! itself first. Where two have the same route, the first says what it does and how names are
+//! read, and what the others would read there is read as well: every model that any of them
+//! finds must be allowed, and where they do different things, both must be. Where two routes
+//! match a path and neither is more exact, the first counts. A path that is open in one and
+//! guarded in another keeps them apart.
 
 mod compile;
 mod credential;
 mod dialect;
 mod error;
 mod file;
+mod join;
 mod location;
 mod names;
 mod registry;
@@ -119,7 +139,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use spanner_core::ModelName;
+use spanner_core::{ModelName, Spelling};
 
 pub(crate) use compile::is_run;
 pub use credential::Credential;
@@ -164,6 +184,27 @@ impl Surface {
     pub fn default_model(mut self, model: ModelName) -> Self {
         self.default_model = Some(model);
         self
+    }
+
+    /// How it reads models' names; `None` if none of its routes has one. Policies about a name
+    /// that it reads as another would not hold.
+    #[must_use]
+    pub fn spelling(&self) -> Option<Spelling> {
+        let names_a_model = |route: &Arc<Route>| match &route.rule {
+            Rule::Guarded(guarded) => guarded.rules.iter().any(|rule| {
+                let places = rule.main.model.iter();
+                let mut places = places.chain(rule.also.iter().flat_map(|also| &also.model));
+                places.any(|place| !matches!(place, Location::Server))
+            }),
+            Rule::Public | Rule::Whoami => false,
+        };
+        if !self.routes.iter().any(names_a_model) {
+            return None;
+        }
+        let (names, bound) = (Arc::clone(&self.names), self.default_model.clone());
+        let rules = format!("{names:?} {bound:?}");
+        let read = move |name: &ModelName| names.spelled(name, bound.as_ref());
+        Some(Spelling::new(Arc::clone(&self.name), rules, read))
     }
 
     /// The name, as records carry it.

@@ -23,7 +23,7 @@ pub(crate) struct Names {
     suffix: Suffix,
     /// What separates a name from a version.
     version: Option<char>,
-    ollama: bool,
+    normalizer: Normalizer,
     /// What separates several names.
     list: Option<char>,
     /// What can stand before a name.
@@ -44,6 +44,20 @@ enum Suffix {
     Adapter,
 }
 
+/// What an API does with a name besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Normalizer {
+    /// Nothing.
+    #[default]
+    None,
+    /// [`ollama`].
+    Ollama,
+    /// [`bedrock`].
+    Bedrock,
+    /// [`vertex`].
+    Vertex,
+}
+
 impl Names {
     pub(super) fn of(file: NameFile) -> Result<Self, Problem> {
         let sign = |text: Option<String>| match text {
@@ -60,9 +74,11 @@ impl Names {
                 Some("adapter") => Suffix::Adapter,
                 Some(other) => return Err(Problem::Names(other.to_owned())),
             },
-            ollama: match file.normalizer.as_deref() {
-                None => false,
-                Some("ollama") => true,
+            normalizer: match file.normalizer.as_deref() {
+                None => Normalizer::None,
+                Some("ollama") => Normalizer::Ollama,
+                Some("bedrock") => Normalizer::Bedrock,
+                Some("vertex") => Normalizer::Vertex,
                 Some(other) => return Err(Problem::Names(other.to_owned())),
             },
             version: sign(file.version_suffix)?,
@@ -75,6 +91,15 @@ impl Names {
     /// Whether a text means the model that is meant without one.
     pub(crate) fn is_default(&self, text: &str) -> bool {
         self.default.iter().any(|default| default == text)
+    }
+
+    /// What a request with this name is about, where one without a name is about `bound`.
+    pub(super) fn spelled(&self, name: &ModelName, bound: Option<&ModelName>) -> Vec<ModelName> {
+        if self.is_default(name.as_str()) {
+            return bound.cloned().into_iter().collect();
+        }
+        let read = self.read(name.as_str()).unwrap_or_default();
+        read.into_iter().map(|(name, _)| name).collect()
     }
 
     /// The models that a text names, each perhaps at a version. Nothing else is trimmed or
@@ -101,12 +126,19 @@ impl Names {
             .iter()
             .find_map(|begin| text.strip_prefix(begin.as_str()));
         let text = begins.unwrap_or(text);
-        if self.ollama {
-            return Ok(vec![(model(&ollama(text)?)?, None)]);
-        }
+        let text = match self.normalizer {
+            Normalizer::None => text.to_owned(),
+            Normalizer::Ollama => return Ok(vec![(model(&ollama(text)?)?, None)]),
+            Normalizer::Bedrock => {
+                let names = bedrock(text).into_iter();
+                return names.map(|name| Ok((model(name)?, None))).collect();
+            }
+            Normalizer::Vertex => vertex(text)?,
+        };
+        let text = text.as_str();
         let (text, version) = match self.version.and_then(|sign| text.rsplit_once(sign)) {
             Some((text, version)) => {
-                let version = Revision::new(version).map_err(|_| RequestFault::Model)?;
+                let version = Revision::new(version).map_err(RequestFault::Name)?;
                 (text, Some(version))
             }
             None => (text, None),
@@ -131,12 +163,12 @@ impl Names {
 fn model(name: &str) -> Result<ModelName, RequestFault> {
     ModelName::new(name).map_err(|error| match error {
         // What only looks like a name is one that nobody was granted.
-        NameError::Character { character, .. }
+        NameError::Character { character, at, .. }
             if !character.is_ascii() && !character.is_control() && !character.is_whitespace() =>
         {
-            RequestFault::UnknownName
+            RequestFault::UnknownName { character, at }
         }
-        _ => RequestFault::Model,
+        error => RequestFault::Name(error),
     })
 }
 
@@ -144,13 +176,79 @@ fn model(name: &str) -> Result<ModelName, RequestFault> {
 /// `registry.ollama.ai/library/<name>:latest`. What it takes for the same is one name here:
 /// in small letters, without what is the default.
 fn ollama(text: &str) -> Result<String, RequestFault> {
-    if text.contains("://") {
-        return Err(RequestFault::Model);
+    let fold = |text: &str| {
+        let small = text.to_ascii_lowercase();
+        let name = small.strip_suffix(":latest").unwrap_or(&small);
+        let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
+        name.strip_prefix("library/").unwrap_or(name).to_owned()
+    };
+    let name = fold(text);
+    // What could be folded once more has a tag, a host or a namespace twice.
+    match text.contains("://") || fold(&name) != name {
+        true => Err(RequestFault::Model),
+        false => Ok(name),
     }
-    let small = text.to_ascii_lowercase();
-    let name = small.strip_suffix(":latest").unwrap_or(&small);
-    let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
-    Ok(name.strip_prefix("library/").unwrap_or(name).to_owned())
+}
+
+/// A Bedrock model goes by its id, by the ARN of a foundation model, or by an inference profile,
+/// which is the id with a geography in front. To invoke a profile is to invoke its model, and
+/// IAM asks for both; so the profile and the model are both named here.
+fn bedrock(text: &str) -> Vec<&str> {
+    let resource = match text.splitn(6, ':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "bedrock", _, _, resource] => Some(*resource),
+        _ => None,
+    };
+    let id = match resource.and_then(|resource| resource.split_once('/')) {
+        Some(("foundation-model", id)) => return vec![id],
+        Some(("inference-profile", id)) => id,
+        Some(_) | None => text,
+    };
+    match id.split_once('.') {
+        Some((geography, model)) if GEOGRAPHIES.contains(&geography) && model.contains('.') => {
+            vec![id, model]
+        }
+        _ => vec![text],
+    }
+}
+
+/// What stands before the model in the ids of Bedrock's own inference profiles.
+const GEOGRAPHIES: &[&str] = &[
+    "af", "apac", "au", "ca", "cn", "eu", "global", "il", "in", "jp", "kr", "me", "mx", "nz", "sa",
+    "sg", "uk", "us", "us-gov",
+];
+
+/// Vertex AI names a model in a body by the whole path of the resource, of which its own paths
+/// give the parts: `publishers/google/models/g` is `google/g`, a model of the registry its id,
+/// and an endpoint its project, location and id.
+fn vertex(text: &str) -> Result<String, RequestFault> {
+    let parts: Vec<&str> = text.split('/').collect();
+    Ok(match parts.as_slice() {
+        [
+            "projects",
+            _,
+            "locations",
+            _,
+            "publishers",
+            publisher,
+            "models",
+            model,
+        ]
+        | ["publishers", publisher, "models", model] => format!("{publisher}/{model}"),
+        ["projects", _, "locations", _, "models", model] => (*model).to_owned(),
+        [
+            "projects",
+            project,
+            "locations",
+            location,
+            "endpoints",
+            endpoint,
+        ] => {
+            format!("{project}/{location}/{endpoint}")
+        }
+        // A resource of another kind is no model that could be granted.
+        ["projects" | "publishers", ..] if parts.len() > 3 => return Err(RequestFault::Opaque),
+        _ => text.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -159,6 +257,26 @@ mod tests {
 
     fn names(toml: &str) -> Names {
         Names::of(toml::from_str(toml).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn tells_how_a_name_is_spelled() {
+        let spelled = |toml: &str, name: &str, bound: Option<&str>| {
+            let bound = bound.map(|bound| ModelName::new(bound).unwrap());
+            let name = ModelName::new(name).unwrap();
+            let read = names(toml).spelled(&name, bound.as_ref());
+            read.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(spelled("normalizer = 'ollama'", "G:latest", None), ["g"]);
+        assert_eq!(spelled("suffix = 'adapter'", "b:a", None), ["b", "a"]);
+        assert_eq!(spelled("version_suffix = '@'", "g/m@1", None), ["g/m"]);
+        let none: [&str; 0] = [];
+        assert_eq!(spelled("default = ['tgi']", "tgi", None), none);
+        assert_eq!(
+            spelled("default = ['tgi']", "tgi", Some("acme/m")),
+            ["acme/m"]
+        );
+        assert_eq!(spelled("suffix = 'provider'", "a/b:c:d", None), none);
     }
 
     #[test]
@@ -193,6 +311,60 @@ mod tests {
                 Some("hf.co/acme/m:q4"),
             ),
             ("normalizer = 'ollama'", "http://evil/library/x", None),
+            ("normalizer = 'ollama'", "llama3:latest:latest", None),
+            ("normalizer = 'ollama'", "library/library/llama3", None),
+            (
+                "normalizer = 'bedrock'",
+                "anthropic.claude-v2:1",
+                Some("anthropic.claude-v2:1"),
+            ),
+            (
+                "normalizer = 'bedrock'",
+                "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-v2:1",
+                Some("anthropic.claude-v2:1"),
+            ),
+            (
+                "normalizer = 'bedrock'",
+                "us.anthropic.claude-v2:1",
+                Some("us.anthropic.claude-v2:1 anthropic.claude-v2:1"),
+            ),
+            (
+                "normalizer = 'bedrock'",
+                "arn:aws:bedrock:eu-west-1:123:inference-profile/eu.meta.llama3-1-8b-v1:0",
+                Some("eu.meta.llama3-1-8b-v1:0 meta.llama3-1-8b-v1:0"),
+            ),
+            (
+                "normalizer = 'bedrock'",
+                "arn:aws:bedrock:us-east-1:123:provisioned-model/abc",
+                Some("arn:aws:bedrock:us-east-1:123:provisioned-model/abc"),
+            ),
+            (
+                "normalizer = 'bedrock'",
+                "deepseek.v3.2",
+                Some("deepseek.v3.2"),
+            ),
+            (
+                "normalizer = 'vertex'\nversion_suffix = '@'",
+                "publishers/google/models/g@001",
+                Some("google/g@001"),
+            ),
+            (
+                "normalizer = 'vertex'",
+                "projects/p/locations/eu/models/123",
+                Some("123"),
+            ),
+            (
+                "normalizer = 'vertex'",
+                "projects/p/locations/eu/endpoints/7",
+                Some("p/eu/7"),
+            ),
+            (
+                "normalizer = 'vertex'",
+                "projects/p/locations/eu/datasets/7",
+                None,
+            ),
+            ("normalizer = 'vertex'", "google/g", Some("google/g")),
+            ("", "/models/x", Some("/models/x")),
         ];
         for (toml, text, expected) in rows {
             let read = names(toml).read(text).ok().map(|models| {

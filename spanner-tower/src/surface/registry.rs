@@ -129,6 +129,10 @@ static BUILT_IN: LazyLock<BTreeMap<&'static str, LazyLock<Surface>>> = LazyLock:
             LazyLock::new(|| embedded("llama.cpp", include_str!("../../surfaces/llama.cpp.toml"))),
         ),
         (
+            "mistral",
+            LazyLock::new(|| embedded("mistral", include_str!("../../surfaces/mistral.toml"))),
+        ),
+        (
             "mlflow",
             LazyLock::new(|| embedded("mlflow", include_str!("../../surfaces/mlflow.toml"))),
         ),

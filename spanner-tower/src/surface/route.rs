@@ -11,20 +11,37 @@ use super::reports::Reports;
 use super::template::Template;
 
 /// What one method and path does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) template: Template,
     pub(crate) grpc: bool,
     /// Where it is another than the surface's.
     pub(crate) dialect: Option<Dialect>,
+    /// How many bytes of a body may stand before the model's name.
+    pub(crate) hold: usize,
     /// What its answers report.
     pub(crate) reports: Arc<Reports>,
     pub(crate) rule: Rule,
 }
 
+impl Route {
+    /// Whether a slot of the path holds the whole name of a model. A route without a decision
+    /// says nothing of its slots; what serves it reads them.
+    pub(crate) fn names_model(&self, slot: usize) -> bool {
+        match &self.rule {
+            Rule::Public => false,
+            Rule::Whoami => true,
+            Rule::Guarded(guarded) => guarded.rules.iter().any(|rule| {
+                let mut places = rule.main.model.iter();
+                places.any(|place| matches!(place, Location::Path(slots) if *slots == [slot]))
+            }),
+        }
+    }
+}
+
 /// Who may use a route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Rule {
     /// Anybody.
     Public,
@@ -35,7 +52,7 @@ pub(crate) enum Rule {
 }
 
 /// What a request touches, and where it says so.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Guarded {
     /// The first whose conditions hold counts.
     pub(crate) rules: Vec<Touches>,
@@ -43,7 +60,7 @@ pub(crate) struct Guarded {
 }
 
 /// What a request touches under some conditions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Touches {
     /// All must hold.
     pub(crate) when: Vec<Condition>,
@@ -56,7 +73,7 @@ pub(crate) struct Touches {
 }
 
 /// One action and where its model's name stands.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Touch {
     /// Any of them must hold, with all its parts; none: always.
     pub(crate) when: Vec<Vec<Condition>>,
@@ -71,7 +88,7 @@ pub(crate) struct Touch {
 }
 
 /// What is searched for in a request.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) query: Vec<String>,
     pub(crate) headers: Vec<HeaderName>,
@@ -95,7 +112,7 @@ pub(crate) struct Wanted {
 }
 
 /// What readers of bodies share.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sealed {
     pub(crate) json: Arc<[Place]>,
     pub(crate) lines: Arc<[Place]>,
@@ -112,6 +129,16 @@ impl Wanted {
             form: self.form.as_slice().into(),
             frames: self.frames.as_slice().into(),
         };
+    }
+
+    /// Whether a body is JSON or a form, or lines, or a git push.
+    pub(super) fn reads_in_one_way(&self) -> bool {
+        let kinds = [
+            !self.json.is_empty() || !self.form.is_empty() || self.in_file,
+            !self.lines.is_empty() && !self.in_file,
+            self.refs,
+        ];
+        kinds.into_iter().filter(|kind| *kind).count() <= 1
     }
 
     /// Whether there is something to find in the body of an HTTP request.

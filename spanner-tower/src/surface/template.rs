@@ -185,6 +185,25 @@ impl Template {
         Some(held)
     }
 
+    /// Whether this template is another one but for the names of its slots.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let slot = |a: &Slot, b: &Slot| {
+            (a.slashes, &a.end, &a.reserved) == (b.slashes, &b.end, &b.reserved)
+        };
+        let segment = |(a, b): (&Segment, &Segment)| match (a, b) {
+            (Segment::Literal(a), Segment::Literal(b)) => a == b,
+            (Segment::Slot(a), Segment::Slot(b)) => slot(a, b),
+            _ => false,
+        };
+        let rest = match (&self.rest, &other.rest) {
+            (None, None) => true,
+            (Some(a), Some(b)) => slot(&a.slot, &b.slot) && a.tail == b.tail,
+            _ => false,
+        };
+        rest && self.head.len() == other.head.len()
+            && self.head.iter().zip(&other.head).all(segment)
+    }
+
     /// How this template relates to another one.
     pub(crate) fn overlap(&self, other: &Self) -> Overlap {
         let mut relation = Relation::default();

@@ -7,7 +7,7 @@ fn lines(text: &str) -> Vec<usize> {
 
 #[test]
 fn the_surfaces_of_this_crate_are_well_formed() {
-    assert_eq!(openai().routes().len(), 89);
+    assert_eq!(openai().routes().len(), 104);
     assert_eq!(open_inference().routes().len(), 31);
     assert_eq!(openai().dialect(), Dialect::OpenAi);
     assert_eq!(open_inference().name(), "open-inference");

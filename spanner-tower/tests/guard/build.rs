@@ -1,6 +1,7 @@
 //! What a guard is put together from.
 
 use spanner_core::testing::MemorySink;
+use spanner_core::{Authorize, Environment, ModelName, Question, Spelling, Verdicts};
 use spanner_tower::{GuardBuilder, GuardLayer, Problem, surface};
 
 use crate::support::{Book, Names};
@@ -69,4 +70,61 @@ fn exempted_routes_are_exact() {
             .build();
         assert_eq!(built.is_ok(), good, "{route}");
     }
+}
+
+/// Says what it was told of surfaces, as far as they read `Gemma3` otherwise.
+struct Particular;
+
+impl Authorize for Particular {
+    fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
+        Book.authorize(questions)
+    }
+
+    fn learn_spellings(
+        &self,
+        environment: &Environment,
+        spellings: &[Spelling],
+    ) -> Result<(), Vec<String>> {
+        let name = ModelName::new("Gemma3").unwrap();
+        let folding = spellings.iter().filter(|it| !it.keeps(&name));
+        let told = folding.map(|it| format!("{environment} {} {:?}", it.surface(), it.read(&name)));
+        let told: Vec<String> = told.collect();
+        match told.is_empty() {
+            true => Ok(()),
+            false => Err(told),
+        }
+    }
+}
+
+#[test]
+fn the_access_learns_how_surfaces_read_names() {
+    let build = |surface: &str| {
+        let access = std::sync::Arc::new(Particular);
+        GuardLayer::builder(Names, access, MemorySink::new())
+            .environment("staging".parse().unwrap())
+            .surface(surface::named(surface).unwrap())
+            .build()
+    };
+    assert!(build("openai").is_ok());
+    assert_eq!(
+        build("ollama").unwrap_err().problems(),
+        [Problem::Name("staging ollama [\"gemma3\"]".to_owned())]
+    );
+}
+
+#[test]
+fn a_default_model_is_one_that_some_request_is_about() {
+    let build = |model: &str| {
+        let surface = surface::named("ollama").unwrap();
+        builder()
+            .environment("staging".parse().unwrap())
+            .surface(surface.default_model(model.parse().unwrap()))
+            .build()
+    };
+    assert!(build("gemma3").is_ok());
+    let text = build("Gemma3:latest").unwrap_err().to_string();
+    assert!(
+        text.contains("is read as `gemma3` there: write that"),
+        "{text}"
+    );
 }

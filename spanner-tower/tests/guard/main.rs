@@ -8,6 +8,8 @@
 
 mod axum;
 mod build;
+mod carriers;
+mod lasting;
 mod observed;
 mod records;
 mod resource;

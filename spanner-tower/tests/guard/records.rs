@@ -10,8 +10,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use spanner_core::record::{Decision, Finish, Outcome, OutcomeClass};
 use spanner_core::testing::{Fixed, MemorySink};
-use spanner_core::{Action, Count, Pair, Resource, SinkFault};
-use spanner_tower::{Further, GuardLayer, RequestBody, surface};
+use spanner_core::{Action, Count, Pair, Resource, Share, SinkFault};
+use spanner_tower::{Exhausted, Further, GuardLayer, Limits, RequestBody, surface};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Behind, Book, Names, chat, guarded, layer, layer_at, send};
@@ -509,4 +509,92 @@ async fn a_model_that_the_request_did_not_name_is_decided_when_the_service_asks(
             .all(|it| it.parent == Some(decisions[0].id))
     );
     assert_eq!(sink.outcomes().len(), 3);
+}
+
+#[tokio::test]
+async fn a_share_that_is_used_up_is_told_and_recorded() {
+    let limits = || {
+        let mut limits = Limits::default();
+        limits.per_caller = 1;
+        limits
+    };
+    let rows = [
+        (Share::Connection, 429, "share.connection"),
+        (Share::Requests, 503, "share.requests"),
+    ];
+    for (share, status, reason) in rows {
+        let (sink, behind) = (MemorySink::new(), Behind::serving());
+        let mut request = chat("alice", "acme/a");
+        request.extensions_mut().insert(Exhausted(share));
+        let reply = send(&guarded(&sink, &behind), request).await;
+        assert_eq!(reply.parts.status, status);
+        assert_eq!(reply.header("spanner-fault"), Some("guard_unavailable"));
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        assert_eq!(sink.decisions()[0].reason, reason);
+        assert!(behind.seen().is_empty());
+    }
+    // Behind the guard: what was allowed is refused after all.
+    let sink = MemorySink::new();
+    let full = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        let mut response = Response::new(Full::<Bytes>::default());
+        let share = Exhausted(Share::Upstream);
+        response.extensions_mut().insert(share);
+        Ok::<_, Infallible>(response)
+    });
+    let guard = GuardLayer::builder(Names, Book, sink.clone())
+        .environment("production".parse().unwrap())
+        .surface(surface::openai())
+        .limits(limits())
+        .build()
+        .unwrap();
+    let service = guard.layer(full);
+    // The second needs what the first gave back.
+    for _ in 0..2 {
+        let response = service
+            .clone()
+            .oneshot(chat("alice", "acme/a"))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["spanner-fault"], "guard_unavailable");
+        assert!(response.headers().contains_key("spanner-decision"));
+        drop(response);
+    }
+    let classes: Vec<OutcomeClass> = sink.outcomes().iter().map(|it| it.class).collect();
+    assert_eq!(classes, [OutcomeClass::Refused; 2]);
+}
+
+#[tokio::test]
+async fn a_caller_has_its_share_until_its_answer_has_ended() {
+    let sink = MemorySink::new();
+    let mut limits = Limits::default();
+    limits.per_caller = 1;
+    let endless = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        let pieces = stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from("x"))));
+        Ok::<_, Infallible>(Response::new(StreamBody::new(pieces)))
+    });
+    let guard = GuardLayer::builder(Names, Book, sink.clone())
+        .environment("production".parse().unwrap())
+        .surface(surface::openai())
+        .limits(limits)
+        .build()
+        .unwrap();
+    let service = guard.layer(endless);
+    let ask = async |who: &str| service.clone().oneshot(chat(who, "acme/a")).await.unwrap();
+    let first = ask("alice").await;
+    assert_eq!(first.status(), 200);
+    let second = ask("alice").await;
+    assert_eq!(second.status(), 429);
+    assert_eq!(second.headers()["retry-after"], "1");
+    // An agent that acts for her counts as she does; others do not.
+    assert_eq!(ask("copilot-for-alice").await.status(), 429);
+    assert_ne!(ask("bob").await.status(), 429);
+    drop(first);
+    assert_eq!(ask("alice").await.status(), 200);
+    let reasons: Vec<String> = sink
+        .decisions()
+        .iter()
+        .map(|it| it.reason.clone())
+        .collect();
+    assert_eq!(reasons[1..3], ["share.caller", "share.caller"]);
 }

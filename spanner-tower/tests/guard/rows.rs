@@ -52,11 +52,18 @@ impl Row {
         let is = &self.is;
         assert_eq!(reply.parts.status, self.status, "{is}: {}", reply.text());
         assert_eq!(reply.header("spanner-fault"), self.fault.as_deref(), "{is}");
-        assert_eq!(
-            reply.header("www-authenticate"),
-            self.challenge.as_deref(),
-            "{is}"
-        );
+        let decision = reply.header("spanner-decision");
+        let challenge = reply.header("www-authenticate").map(str::to_owned);
+        // What is said ends with the record that has the rest.
+        let named = decision.map(|id| format!(" (decision {id})"));
+        let challenge = match (challenge, named) {
+            (Some(said), Some(named)) => Some(said.replace(&named, "")),
+            (challenge, _) => challenge,
+        };
+        assert_eq!(challenge, self.challenge, "{is}");
+        if !self.served {
+            assert_eq!(reply.header("x-request-id"), decision, "{is}");
+        }
         let grpc = self.grpc.map(|code| code.to_string());
         assert_eq!(reply.header("grpc-status"), grpc.as_deref(), "{is}");
         if let Some(says) = &self.says {

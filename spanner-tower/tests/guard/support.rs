@@ -187,6 +187,7 @@ pub(crate) fn layer(sink: impl AuditSink) -> GuardLayer {
 pub(crate) fn layer_at(sink: impl AuditSink, host: Fixed) -> GuardLayer {
     let mut limits = Limits::default();
     limits.body = 256;
+    limits.hold = 0;
     GuardLayer::builder(Names, Book, sink)
         .environment("production".parse().unwrap())
         .surface(surface::openai())

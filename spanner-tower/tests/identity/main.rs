@@ -13,6 +13,7 @@ mod proof;
 mod recorded;
 mod revoked;
 mod together;
+mod vouched;
 mod whoami;
 
 use http::Request;

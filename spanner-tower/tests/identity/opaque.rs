@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use spanner_core::Refusal;
 use spanner_tower::bearer::{IssuerProblem, Revocation};
 use spanner_tower::keys::FetchError;
-use spanner_tower::opaque::{Answer, AskIssuer};
-use spanner_tower::{Bearer, BoxFuture, Introspection, Issuer};
+use spanner_tower::opaque::{Answer, AskIssuer, ClientSecret};
+use spanner_tower::{Bearer, BoxFuture, Introspection, Issuer, Peer};
 use tokio::net::TcpListener;
 use tokio::time::{advance, timeout};
 
@@ -263,6 +263,27 @@ async fn every_answer_gets_its_due() {
             200,
             json,
             "",
+            claims(&json!({ "token_type": "DPoP" })),
+            "token.pop_required",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "nbf": -1 })),
+            "token.claim_value",
+        ),
+        (
+            200,
+            json,
+            "",
+            claims(&json!({ "auth_time": now().as_second() + 61 })),
+            "token.claim_value",
+        ),
+        (
+            200,
+            json,
+            "",
             format!(
                 r#"{{"sub":"bob",{}"#,
                 &claims(&json!({})).replacen('{', "", 1)
@@ -276,6 +297,47 @@ async fn every_answer_gets_its_due() {
         let shown: String = body.chars().take(200).collect();
         assert_eq!(found, due, "{status} {media_type} {headers} {shown}");
         assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+}
+
+/// `active` is said of every token that is not over, whatever it is for (RFC 7662 §2.2).
+#[tokio::test]
+async fn an_active_token_that_is_no_access_token_is_refused() {
+    let rows = [
+        (json!({ "token_type": "Bearer" }), "user:corp/alice"),
+        (json!({ "token_type": "bearer" }), "user:corp/alice"),
+        (json!({ "token_type": null }), "user:corp/alice"),
+        (
+            json!({ "token_use": "access_token", "token_type": "Bearer" }),
+            "user:corp/alice",
+        ),
+        (json!({ "typ": "Bearer", "nonce": "n" }), "user:corp/alice"),
+        (json!({ "token_type": "refresh_token" }), "token.typ"),
+        (json!({ "token_type": "Refresh" }), "token.typ"),
+        (json!({ "token_type": "id_token" }), "token.typ"),
+        (json!({ "token_type": "N_A" }), "token.typ"),
+        (
+            json!({ "token_type": "Bearer", "token_use": "refresh_token" }),
+            "token.typ",
+        ),
+        (json!({ "token_use": "id" }), "token.typ"),
+        (json!({ "typ": "Refresh" }), "token.typ"),
+        (json!({ "typ": "Offline" }), "token.typ"),
+        (json!({ "typ": "ID" }), "token.typ"),
+        (json!({ "typ": "refresh+jwt" }), "token.typ"),
+        (json!({ "nonce": "n" }), "token.typ"),
+        (
+            json!({ "at_hash": "h", "token_type": "Bearer" }),
+            "token.typ",
+        ),
+        (json!({ "c_hash": "h", "typ": "Bearer" }), "token.typ"),
+        (json!({ "tokenName": "refresh_token" }), "token.typ"),
+        (json!({ "token_type": 7 }), "token.claim_type"),
+    ];
+    for (overlay, due) in rows {
+        let (url, _) = server(200, "application/json", "", claims(&overlay)).await;
+        let found = send(&bearer(&url), TOKEN, now()).await;
+        assert_eq!(found, due, "{overlay}");
     }
 }
 
@@ -369,6 +431,7 @@ struct Asks {
 #[derive(Clone, Default)]
 struct Script {
     inactive: bool,
+    garbage_is_inactive: bool,
     outage: bool,
     retry_after: Option<Duration>,
     delay: Duration,
@@ -382,7 +445,8 @@ impl AskIssuer for Asks {
             tokio::time::sleep(script.delay).await;
             let mut error = FetchError::new("an outage");
             error.retry_after = script.retry_after;
-            match (script.outage, script.inactive) {
+            let garbage = script.garbage_is_inactive && token.starts_with("garbage");
+            match (script.outage, script.inactive || garbage) {
                 (true, _) => Err(error),
                 (false, true) => Ok(Answer::Inactive),
                 (false, false) => {
@@ -529,7 +593,8 @@ async fn an_issuer_that_asks_for_patience_gets_it() {
     assert_eq!(asks.count(), 2);
 }
 
-/// A thousand strangers wait for an issuer that hangs: 64 questions, and nobody else waits.
+/// A thousand strangers wait for an issuer that hangs: 48 questions of 64, since 16 are kept
+/// for tokens that were good before, and nobody else waits.
 #[tokio::test(start_paused = true)]
 async fn a_flood_is_bounded_and_delays_nobody_elses_callers() {
     let (asks, well) = (Asks::default(), idp("https://well.example"));
@@ -558,7 +623,319 @@ async fn a_flood_is_bounded_and_delays_nobody_elses_callers() {
         let found = timeout(Duration::from_secs(6), call).await.unwrap();
         assert_eq!(found.unwrap(), "introspection.unavailable");
     }
-    assert_eq!(asks.count(), 64);
+    assert_eq!(asks.count(), 48);
+}
+
+async fn send_from(bearer: &Bearer, peer: &str, token: &str) -> String {
+    let request = http::Request::builder()
+        .header("authorization", format!("Bearer {token}"))
+        .extension(Peer(peer.parse().unwrap()));
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    match spanner_tower::Authenticate::authenticate(bearer, &mut parts, now()).await {
+        Ok(caller) => caller.to_string(),
+        Err(refusal) => refusal.code().to_owned(),
+    }
+}
+
+fn failing(bearer: &Bearer) -> bool {
+    bearer.readiness()[0].opaque.as_ref().unwrap().failing
+}
+
+/// Ninety connections from one network that send one made-up token after the other.
+fn flood(bearer: &Bearer) -> Vec<tokio::task::JoinHandle<()>> {
+    let stranger = async |bearer: Bearer, at: usize| {
+        for count in 0.. {
+            let token = format!("garbage-0123456789-{at}-{count}");
+            send_from(&bearer, &format!("192.0.2.{at}"), &token).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let one = |at| {
+        let bearer = bearer.clone();
+        tokio::spawn(async move { stranger(bearer, at).await })
+    };
+    (0..90).map(one).collect()
+}
+
+/// Says that garbage is inactive, after half a second.
+fn sluggish() -> Asks {
+    let asks = Asks::default();
+    asks.set(|script| {
+        script.garbage_is_inactive = true;
+        script.delay = Duration::from_millis(500);
+    });
+    asks
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_lock_out_neither_known_callers_nor_those_of_other_networks() {
+    let asks = sluggish();
+    let bearer = asks.bearer();
+    let known = opaque("alice");
+    assert_eq!(
+        send_from(&bearer, "192.0.2.1", &known).await,
+        "user:corp/alice"
+    );
+    advance(Duration::from_secs(31)).await;
+    let before = asks.count();
+    let flood = flood(&bearer);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // 24 at once, half a second each.
+    let questions = asks.count() - before;
+    assert!((200..=24 * 13).contains(&questions), "{questions}");
+    let soon = Duration::from_secs(1);
+    // One of their own network, whose token was good before.
+    let found = timeout(soon, send_from(&bearer, "192.0.2.1", &known)).await;
+    assert_eq!(found.unwrap(), "user:corp/alice");
+    // Others of other networks, whom nobody has seen.
+    for at in 0..12 {
+        let (peer, token) = (format!("198.51.{at}.1"), opaque(&format!("u{at}")));
+        let found = timeout(soon, send_from(&bearer, &peer, &token)).await;
+        assert_eq!(found.unwrap(), format!("user:corp/u{at}"));
+    }
+    // One of their own network, whom nobody has seen: waits in the line with them.
+    let found = send_from(&bearer, "192.0.2.200", &opaque("dora")).await;
+    assert_eq!(found, "user:corp/dora");
+    for task in flood {
+        task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_displaces_nobodys_answer() {
+    let asks = Asks::default();
+    asks.set(|script| script.garbage_is_inactive = true);
+    let bearer = asks.bearer();
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "user:corp/alice"
+    );
+    for at in 0..5_000 {
+        let found = send(&bearer, &format!("garbage-0123456789-{at}"), now()).await;
+        assert_eq!(found, "token.inactive");
+    }
+    let asked = asks.count();
+    assert_eq!(
+        send(&bearer, &opaque("alice"), now()).await,
+        "user:corp/alice"
+    );
+    assert_eq!(asks.count(), asked);
+    let status = bearer.readiness()[0].opaque.clone().unwrap();
+    assert!(status.kept <= 2 * 4_096, "{}", status.kept);
+}
+
+/// One answer 429 does not close out those whose tokens were good before.
+#[tokio::test(start_paused = true)]
+async fn known_callers_survive_that_an_issuer_asks_for_patience() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    let alice = opaque("alice");
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    advance(Duration::from_secs(31)).await;
+    asks.set(|script| {
+        script.outage = true;
+        script.retry_after = Some(Duration::from_secs(20));
+    });
+    let unavailable = "introspection.unavailable";
+    assert_eq!(send(&bearer, &opaque("stranger"), now()).await, unavailable);
+    asks.set(|script| script.outage = false);
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    assert!(!failing(&bearer), "known callers are served");
+    // The issuer answers known callers, and yet strangers leave it alone as it asked.
+    let asked = asks.count();
+    advance(Duration::from_secs(19)).await;
+    assert_eq!(send(&bearer, &opaque("stranger"), now()).await, unavailable);
+    assert_eq!(asks.count(), asked);
+    advance(Duration::from_secs(1)).await;
+    let found = send(&bearer, &opaque("stranger"), now()).await;
+    assert_eq!(found, "user:corp/stranger");
+    // A known token that was revoked meanwhile is one no more.
+    advance(Duration::from_secs(31)).await;
+    asks.set(|script| script.inactive = true);
+    assert_eq!(send(&bearer, &alice, now()).await, "token.inactive");
+}
+
+/// While that fails too, known callers ask once a second, however many there are.
+#[tokio::test(start_paused = true)]
+async fn known_callers_ask_an_issuer_that_fails_once_a_second() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    let name = |at: usize| opaque(&format!("u{at}"));
+    for at in 0..20 {
+        assert!(send(&bearer, &name(at), now()).await.starts_with("user:"));
+    }
+    advance(Duration::from_secs(31)).await;
+    asks.set(|script| script.outage = true);
+    let before = asks.count();
+    for _ in 0..10 {
+        for at in 0..20 {
+            let found = send(&bearer, &name(at), now()).await;
+            assert_eq!(found, "introspection.unavailable");
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(asks.count() - before, 10);
+    assert!(failing(&bearer));
+    asks.set(|script| script.outage = false);
+    assert_eq!(send(&bearer, &name(0), now()).await, "user:corp/u0");
+    assert!(!failing(&bearer));
+}
+
+/// An issuer that asks everybody for patience is asked once a second about known tokens, and
+/// their last answers count a minute longer: not when it says otherwise, and not for ever.
+#[tokio::test(start_paused = true)]
+async fn known_callers_outlast_an_issuer_that_has_everybody_wait() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    let (alice, bob) = (opaque("alice"), opaque("bob"));
+    assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+    assert_eq!(send(&bearer, &bob, now()).await, "user:corp/bob");
+    advance(Duration::from_secs(30)).await;
+    asks.set(|script| {
+        script.outage = true;
+        script.retry_after = Some(Duration::from_secs(20));
+    });
+    let before = asks.count();
+    for _ in 0..59 {
+        assert_eq!(send(&bearer, &alice, now()).await, "user:corp/alice");
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(!failing(&bearer));
+    assert_eq!(asks.count() - before, 59);
+    // Revoked there, which is learned once it answers.
+    asks.set(|script| (script.outage, script.inactive) = (false, true));
+    assert_eq!(send(&bearer, &alice, now()).await, "token.inactive");
+    asks.set(|script| script.outage = true);
+    assert_eq!(send(&bearer, &alice, now()).await, "token.inactive");
+    assert_eq!(send(&bearer, &bob, now()).await, "user:corp/bob");
+    advance(Duration::from_secs(1)).await;
+    let unavailable = "introspection.unavailable";
+    assert_eq!(send(&bearer, &bob, now()).await, unavailable);
+    advance(Duration::from_secs(5)).await;
+    assert_eq!(send(&bearer, &alice, now()).await, unavailable);
+}
+
+/// What fails and is asked no more is not held against an issuer: nobody would ever ask again
+/// where a service that is not ready gets no requests.
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_forgotten_by_readiness() {
+    let asks = Asks::default();
+    let bearer = asks.bearer();
+    asks.set(|script| script.outage = true);
+    send(&bearer, &opaque("alice"), now()).await;
+    assert!(failing(&bearer));
+    advance(Duration::from_secs(30)).await;
+    assert!(!failing(&bearer));
+}
+
+/// What each token gets of a scripted endpoint: a status.
+async fn scripted() -> (String, Arc<Mutex<u16>>) {
+    let status = Arc::new(Mutex::new(200_u16));
+    let told = Arc::clone(&status);
+    let answer = async move |RawForm(form): RawForm| {
+        let form = String::from_utf8(form.to_vec()).unwrap();
+        let status = match form.contains("token=odd") {
+            true => 400,
+            false => *told.lock().unwrap(),
+        };
+        let body = claims(&json!({ "jti": "j1" }));
+        let answer = Response::builder().status(status);
+        let answer = answer.header("content-type", "application/json");
+        answer.body(axum::body::Body::from(body)).unwrap()
+    };
+    let app = Router::new().route("/introspect", post(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, status)
+}
+
+/// A token that an issuer chokes on closes out its own network for a moment, and nobody else.
+#[tokio::test]
+async fn a_token_that_an_issuer_chokes_on_is_its_senders_trouble() {
+    let (url, _) = scripted().await;
+    let bearer = bearer(&url);
+    let unavailable = "introspection.unavailable";
+    let odd = "odd-0123456789abcdef";
+    assert_eq!(send_from(&bearer, "192.0.2.1", odd).await, unavailable);
+    assert_eq!(send_from(&bearer, "192.0.2.2", TOKEN).await, unavailable);
+    let other = send_from(&bearer, "198.51.100.1", TOKEN).await;
+    assert_eq!(other, "user:corp/alice");
+    assert!(!failing(&bearer));
+}
+
+#[tokio::test]
+async fn an_answer_counts_through_an_outage_where_that_is_configured() {
+    let (url, status) = scripted().await;
+    let text = |through: &str| {
+        format!(
+            r#"[providers.corp]
+            issuer = "https://id.example.com"
+            audience = "models"
+            jwks_url = "https://id.example.com/keys"
+            introspection = {{ url = "{url}", client_id = "g", client_secret = "s", kept_for = "0s"{through} }}
+            danger_allow_http_loopback = true"#
+        )
+    };
+    let of = |through: &str| {
+        let issuers = Issuer::from_toml(&text(through)).unwrap();
+        Bearer::builder().issuers(issuers).build().unwrap()
+    };
+    let (strict, lenient) = (of(""), of(", kept_through_outage = \"2m\""));
+    for bearer in [&strict, &lenient] {
+        assert_eq!(send(bearer, TOKEN, now()).await, "user:corp/alice");
+    }
+    *status.lock().unwrap() = 503;
+    let unavailable = "introspection.unavailable";
+    assert_eq!(send(&strict, TOKEN, now()).await, unavailable);
+    assert_eq!(send(&lenient, TOKEN, now()).await, "user:corp/alice");
+    // Nobody else, not after its expiry, and not once it is revoked here.
+    assert_eq!(send(&lenient, &opaque("bob"), now()).await, unavailable);
+    let late = now() + Duration::from_secs(661);
+    assert_eq!(send(&lenient, TOKEN, late).await, "token.expired");
+    let revocation = Revocation::Token {
+        issuer: "corp".parse().unwrap(),
+        id: "j1".into(),
+        until: None,
+    };
+    lenient.revocations().revoke(revocation, now()).unwrap();
+    assert_eq!(send(&lenient, TOKEN, now()).await, "token.revoked");
+}
+
+#[tokio::test]
+async fn a_secret_of_a_file_is_read_again() {
+    let (url, asked) = server(200, "application/json", "", claims(&json!({}))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "one\n").unwrap();
+    let secret = ClientSecret::file(&file).unwrap();
+    let introspection = Introspection::at(url).client_secret_post("guard", secret);
+    let bearer = Bearer::builder()
+        .issuer(issuer(introspection.kept_for(Duration::ZERO)))
+        .build()
+        .unwrap();
+    let sent = || asked.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(bearer.files(), std::slice::from_ref(&file));
+    send(&bearer, TOKEN, now()).await;
+    assert!(sent().ends_with("client_secret=one"), "{}", sent());
+    std::fs::write(&file, "two").unwrap();
+    let reloaded = bearer.reload_file(&file).await;
+    assert_eq!(reloaded.len(), 1);
+    assert_eq!(reloaded[0].result, Ok(true));
+    send(&bearer, TOKEN, now()).await;
+    assert!(sent().ends_with("client_secret=two"), "{}", sent());
+    // What cannot be read leaves the one before in use, and names the file.
+    std::fs::write(&file, "\n").unwrap();
+    let problem = bearer.reload_file(&file).await[0]
+        .result
+        .clone()
+        .unwrap_err();
+    assert!(
+        problem.contains("secret`: the client's secret is empty"),
+        "{problem}"
+    );
+    send(&bearer, TOKEN, now()).await;
+    assert!(sent().ends_with("client_secret=two"), "{}", sent());
 }
 
 /// CCH-08: who asked first goes away; the others are answered.

@@ -49,6 +49,18 @@ async fn a_refused_credential_is_recorded_as_far_as_it_is_known() {
     let good = of("alice", "t-3").sign();
     let denied = of("mallory", "t-4").sign();
     let forged = format!("{}A", of("alice", "t-5").sign());
+    let hours = std::time::Duration::from_secs(7200);
+    let minute = std::time::Duration::from_secs(60);
+    let expired = of("alice", "t-6")
+        .issued_ago(hours)
+        .expires_in(minute)
+        .sign();
+    let elsewhere = idp.token().header("typ", "JWT").audience("other");
+    let elsewhere = elsewhere.sub("bob").claim("jti", "t-7").sign();
+    // Expired, too, and nobody knows who wrote it.
+    let late = format!("{}AAAA", expired.get(..expired.len() - 4).unwrap());
+    // What only verified keys tell is told once they are at hand: nobody fetches for it.
+    bearer.warm_up(minute).await.unwrap();
     let revocation = Revocation::Token {
         issuer: "mock".parse().unwrap(),
         id: "t-1".into(),
@@ -76,6 +88,27 @@ async fn a_refused_credential_is_recorded_as_far_as_it_is_known() {
             "forged",
             Some(&forged),
             "token.bad_signature",
+            json!({}),
+            Value::Null,
+        ),
+        (
+            "expired",
+            Some(&expired),
+            "token.expired",
+            json!({"owner": owner("alice"), "token_id": "t-6", "key_id": "k1"}),
+            Value::Null,
+        ),
+        (
+            "for another audience",
+            Some(&elsewhere),
+            "token.aud",
+            json!({"owner": owner("bob"), "token_id": "t-7", "key_id": "k1"}),
+            Value::Null,
+        ),
+        (
+            "expired and forged",
+            Some(&late),
+            "token.expired",
             json!({}),
             Value::Null,
         ),

@@ -88,6 +88,75 @@ async fn a_new_key_is_found_at_once_by_one_fetch_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rotations_that_follow_one_another_are_found_one_fetch_each() {
+    let idp = idp();
+    let bearer = bearer(&idp);
+    assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok");
+    for rotation in 1..=5 {
+        idp.rotate();
+        assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok", "{rotation}");
+        assert_eq!(idp.fetch_count(), 1 + rotation);
+    }
+    for rotation in 6..=300 {
+        after(seconds(2)).await;
+        idp.rotate();
+        idp.retire();
+        assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok", "{rotation}");
+    }
+    assert!(idp.fetch_count() <= 302, "{} fetches", idp.fetch_count());
+}
+
+/// A guess costs what was saved, so that a rotation right after it is found five seconds later;
+/// while a flood uses up everything, half a minute later at most.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_beside_a_strangers_guesses_is_found_soon() {
+    let idp = idp();
+    let bearer = bearer(&idp);
+    assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok");
+    after(minutes(2)).await;
+    let guess = |name: &str| token(&idp).header("kid", name).sign();
+    assert_eq!(code(&bearer, &guess("guess")).await, "token.unknown_kid");
+    idp.rotate();
+    let new = token(&idp).sign();
+    assert_eq!(code(&bearer, &new).await, "token.unknown_kid");
+    after(seconds(5)).await;
+    assert_eq!(code(&bearer, &new).await, "ok");
+
+    let flood = async |seconds_long: u64, prefix: &str| {
+        for second in 0..seconds_long {
+            code(&bearer, &guess(&format!("{prefix}-{second}"))).await;
+            after(seconds(1)).await;
+        }
+    };
+    flood(60, "before").await;
+    idp.rotate();
+    let newer = token(&idp).sign();
+    flood(31, "after").await;
+    assert_eq!(code(&bearer, &newer).await, "ok");
+}
+
+/// Whoever goes on with a token of a withdrawn key leaves the rest of the budget to others.
+#[tokio::test(start_paused = true)]
+async fn a_client_with_a_withdrawn_key_costs_a_fetch_a_minute() {
+    let idp = idp();
+    let bearer = bearer(&idp);
+    assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok");
+    idp.fresh_for(Some(minutes(60)));
+    after(minutes(11)).await;
+    assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok");
+    let before = idp.fetch_count();
+    let old = token_with_unknown_key(&idp);
+    for _ in 0..600 {
+        assert_eq!(code(&bearer, &old).await, "token.unknown_kid");
+        after(seconds(1)).await;
+    }
+    let fetches = idp.fetch_count() - before;
+    assert!((9..=12).contains(&fetches), "{fetches}");
+    idp.rotate();
+    assert_eq!(code(&bearer, &token(&idp).sign()).await, "ok");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_withdrawn_key_is_refused_after_the_next_refresh() {
     let idp = idp();
     let bearer = bearer(&idp);

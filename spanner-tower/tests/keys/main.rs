@@ -6,6 +6,7 @@
 
 mod cache;
 mod config;
+mod file;
 mod http;
 mod source;
 mod support;

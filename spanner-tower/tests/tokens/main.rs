@@ -17,6 +17,7 @@ mod support;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
@@ -45,6 +46,7 @@ async fn send(row: &Row, keys: &TestKeys, token: HeaderValue) -> Seen {
     let issuer = issuer.audience("models").audience("models-too");
     let issuer = issuer.static_jwks(json!({ "keys": named }).to_string());
     let callers = Bearer::builder().issuer(issuer).build().unwrap();
+    callers.warm_up(Duration::from_secs(5)).await.unwrap();
     let (sink, host) = (MemorySink::new(), Fixed::at("2027-01-15T08:00:00Z"));
     host.set(row.now());
     let guard = GuardLayer::builder(callers, Rules::allow(|_| true), sink.clone())
@@ -66,14 +68,18 @@ async fn send(row: &Row, keys: &TestKeys, token: HeaderValue) -> Seen {
     request.headers_mut().insert("authorization", token);
     let response = guard.layer(behind).oneshot(request).await.unwrap();
     let challenge = response.headers().get("www-authenticate").cloned();
+    let decision = response.headers().get("spanner-decision").cloned();
+    let decision = decision.unwrap().to_str().unwrap().to_owned();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let (decisions, outcomes) = (sink.decisions(), sink.outcomes());
     assert_eq!((decisions.len(), outcomes.len()), (1, 1), "{}", row.id);
     Seen {
         status,
-        challenge: challenge.map(|value| value.to_str().unwrap().to_owned()),
-        body: String::from_utf8(body.to_vec()).unwrap(),
+        challenge: challenge.map(|value| value.to_str().unwrap().replace(&decision, "ID")),
+        body: String::from_utf8(body.to_vec())
+            .unwrap()
+            .replace(&decision, "ID"),
         reason: decisions[0].reason.clone(),
         calls: calls.load(Ordering::SeqCst),
     }
@@ -87,7 +93,7 @@ fn is_one_word(token: &str) -> bool {
 #[tokio::test]
 async fn every_row_gets_the_reply_and_the_record_that_are_due() {
     let keys = TestKeys::read();
-    let (mut served, mut refused, mut uniform) = (0, 0, None);
+    let (mut served, mut refused, mut told, mut uniform) = (0, 0, 0, None);
     for row in rows()
         .iter()
         .filter(|row| row.rules == row::Rules::default())
@@ -115,18 +121,37 @@ async fn every_row_gets_the_reply_and_the_record_that_are_due() {
             Some(due) => {
                 assert_eq!((seen.status, seen.calls), (401, 0), "{what}: {seen:?}");
                 assert_eq!(seen.reason, *due, "{what}");
-                let told = (seen.challenge.unwrap(), seen.body);
-                assert!(
-                    told.0
-                        .starts_with("Bearer realm=\"spanner\", error=\"invalid_token\"")
-                );
-                assert_eq!(uniform.get_or_insert_with(|| told.clone()), &told, "{what}");
+                let said = (seen.challenge.unwrap(), seen.body);
+                let start = "Bearer realm=\"spanner\", error=\"invalid_token\"";
+                assert!(said.0.starts_with(start), "{what}: {}", said.0);
                 refused += 1;
+                match says(due) {
+                    Some(says) if said.1.contains(says) => told += 1,
+                    // Of no verified signature, or nothing that is told.
+                    _ => assert_eq!(uniform.get_or_insert_with(|| said.clone()), &said, "{what}"),
+                }
             }
         }
     }
     assert!(
-        served >= 10 && refused >= 80,
-        "{served} served, {refused} refused"
+        served >= 10 && refused >= 80 && told >= 10,
+        "{served} served, {refused} refused, {told} of them told why"
     );
+}
+
+/// What the holder of a genuine token is told that is refused for this.
+fn says(due: &str) -> Option<&'static str> {
+    Some(match due {
+        "token.expired" => "the access token expired at ",
+        "token.not_yet_valid" => "it begins at ",
+        "token.iat_future" => "which is in the future here",
+        "token.lifetime" => "is older, or made to live longer, than is accepted here",
+        "token.aud" => "is meant for another audience",
+        "token.typ" => "is of another type than an access token",
+        "token.groups_overage" => "does not list all groups",
+        "token.pop_required" => "is bound to a key or certificate of its holder",
+        due if due.starts_with("token.delegation") => "somebody acts for its subject",
+        due if due.starts_with("token.claim") || due == "token.missing_claim" => "is genuine, and",
+        _ => "is genuine, and",
+    })
 }

@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Facing, Stray};
+use crate::rejection::Received;
 
 /// Of a batch. Its objects are a hundred or so, each with the signed addresses of its parts.
 const MAX_BATCH: usize = 16 * 1024 * 1024;
@@ -25,7 +25,7 @@ const REASON: &str = "the model server keeps this object at an address of its ow
 ///
 /// # Errors
 /// [`Stray`] if it cannot be read.
-pub(crate) async fn lead_back(body: Incoming, facing: &Facing) -> Result<Bytes, Stray> {
+pub(crate) async fn lead_back(body: Received, facing: &Facing) -> Result<Bytes, Stray> {
     let whole = Limited::new(body, MAX_BATCH).collect().await;
     let whole = whole.map_err(|_| Stray)?.to_bytes();
     rewritten(whole, facing)

@@ -5,17 +5,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::{Facing, Stray};
+use crate::rejection::Received;
 
 pin_project! {
     /// A JSON body, in whose strings addresses are rewritten. What could be the beginning of an
     /// address is held back, and no more than [`HELD`] bytes.
     pub(crate) struct Rewriting {
         #[pin]
-        body: Incoming,
+        body: Received,
         held: BytesMut,
         facing: Facing,
         trailers: Option<Frame<Bytes>>,
@@ -34,7 +34,7 @@ pub(crate) struct NamesStray;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl Rewriting {
-    pub(crate) fn new(body: Incoming, facing: Facing) -> Self {
+    pub(crate) fn new(body: Received, facing: Facing) -> Self {
         Self {
             body,
             held: BytesMut::new(),
@@ -71,7 +71,7 @@ impl Body for Rewriting {
                         continue;
                     }
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
                     *this.ended = true;
                     this.held.split()

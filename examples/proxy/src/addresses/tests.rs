@@ -239,7 +239,7 @@ fn an_answer_that_cannot_be_read_is_refused() {
     );
 }
 
-fn batch(href: &str, header: Value) -> Value {
+fn batch(href: &str, header: &Value) -> Value {
     let text = json!({"transfer": "basic", "objects": [
         {"oid": "a", "size": 1, "actions": {"download": {"href": href, "header": header}}},
     ]});
@@ -249,12 +249,12 @@ fn batch(href: &str, header: Value) -> Value {
 
 #[test]
 fn a_batch_names_no_address_past_the_guard() {
-    let elsewhere = batch("https://s3.example.com/a?sig=1", json!({}));
+    let elsewhere = batch("https://s3.example.com/a?sig=1", &json!({}));
     assert_eq!(
         elsewhere["actions"]["download"]["href"],
         "https://s3.example.com/a?sig=1"
     );
-    let own = batch("http://127.0.0.1:9000/o/n/lfs/a", json!({}));
+    let own = batch("http://127.0.0.1:9000/o/n/lfs/a", &json!({}));
     assert_eq!(own["error"]["code"], 501);
     assert!(
         own["error"]["message"]
@@ -267,7 +267,10 @@ fn a_batch_names_no_address_past_the_guard() {
         "http://127.0.0.1:9000/o/n/objects/aa",
         "https://spanner.example.com/hub/o/n/objects/aa",
     ] {
-        let routed = batch(routed, json!({"Authorization": "Basic upstream", "x": "1"}));
+        let routed = batch(
+            routed,
+            &json!({"Authorization": "Basic upstream", "x": "1"}),
+        );
         let download = &routed["actions"]["download"];
         assert_eq!(
             download["href"],
@@ -277,7 +280,7 @@ fn a_batch_names_no_address_past_the_guard() {
     }
     let parts = batch(
         "https://s3.example.com/a",
-        json!({"1": "http://127.0.0.1:9000/part/1"}),
+        &json!({"1": "http://127.0.0.1:9000/part/1"}),
     );
     assert_eq!(parts["error"]["code"], 501);
 }

@@ -17,14 +17,18 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use spanner_core::RecordId;
 use spanner_core::record::Decision;
+use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
-    Checkpoint, Entries, Entry, KeyError, Notes, Numbered, Proof, ReadError, Reader, Retention,
-    Row, Selection, Verdict, Verification, VerifierKey, table, visible_json,
+    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
+    Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
+    VerifierKey, table, visible_json,
 };
 
-use super::{Stop, chain};
+use super::{Configured, Stop, chain};
+use crate::config::Config;
+use crate::load::no_directory;
+use crate::words;
 
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
@@ -36,6 +40,9 @@ pub(super) enum Ledger {
         place: Place,
         #[command(flatten)]
         trust: Trust,
+        /// Exit 0 if nothing is wrong but losses that were acknowledged
+        #[arg(long)]
+        accept_acknowledged: bool,
     },
     /// Print proofs that a record stands in it, as JSON lines
     Prove {
@@ -62,6 +69,22 @@ pub(super) enum Ledger {
         /// Also what a shipment has not delivered
         #[arg(long)]
         undelivered: bool,
+    },
+    /// Let a ledger be opened again of which entries are lost, while no service writes it; the
+    /// loss is recorded in it
+    Acknowledge {
+        /// The ledger's directory
+        dir: PathBuf,
+        /// What happened, and who decided to go on; it is recorded
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// The file that keeps the newest checkpoint outside the directory, if that is not the
+        /// one beside it
+        #[arg(long, value_name = "FILE")]
+        note: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check proofs, without the ledger
     VerifyProof {
@@ -91,6 +114,17 @@ pub(super) enum Ledger {
     /// Write entries in the form of another program
     Export(export::Export),
 }
+
+/// A reason that somebody can read.
+fn reason(text: &str) -> Result<String, String> {
+    let is_visible = |c: char| c.is_alphanumeric();
+    match text.chars().any(is_visible) && text.len() <= MAX_REASON {
+        true => Ok(text.to_owned()),
+        false => Err(format!("write a sentence, of {MAX_REASON} bytes at most")),
+    }
+}
+
+const MAX_REASON: usize = 4096;
 
 /// Which ledger, and how to print it.
 #[derive(Debug, Args)]
@@ -138,6 +172,26 @@ pub(super) struct Filter {
 }
 
 impl Part {
+    /// What to say of a model's name that the surfaces read as another one. The ledger may be
+    /// older than they are, so it is looked for all the same.
+    fn misspelt(&self, configured: &Configured) -> Option<String> {
+        let model = ModelName::new(self.model.as_deref()?).ok()?;
+        let (config, _) = Config::read(&configured.file);
+        let read = |spelling: &Spelling| {
+            let read = spelling.read(&model);
+            let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();
+            (!read.contains(&model) && !read.is_empty()).then(|| {
+                let (surface, others) = (spelling.surface(), others.join(" and "));
+                format!(
+                    "the surface `{surface}` reads `{model}` as {others}, and so do its records"
+                )
+            })
+        };
+        config?
+            .spellings()
+            .find_map(|(_, spelling)| read(&spelling))
+    }
+
     fn selection(&self) -> Selection {
         let mut selection = Selection::new();
         if let Some(caller) = &self.caller {
@@ -209,16 +263,47 @@ fn record(text: &str) -> Result<String, String> {
 const RECORD_DIGITS: usize = 32;
 
 impl Ledger {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    /// The part that is asked for, where one is.
+    const fn part(&self) -> Option<&Part> {
         match self {
-            Self::Verify { place, trust } => {
+            Self::Show { filter, .. } => Some(&filter.part),
+            Self::History { filter, .. } => Some(filter.part()),
+            Self::Summary(summary) => Some(summary.part()),
+            Self::Export(export) => Some(export.part()),
+            Self::Verify { .. }
+            | Self::Acknowledge { .. }
+            | Self::Prove { .. }
+            | Self::Prune { .. }
+            | Self::VerifyProof { .. } => None,
+        }
+    }
+
+    pub(super) fn run(
+        self,
+        configured: &Configured,
+        out: &mut dyn Write,
+    ) -> Result<ExitCode, Stop> {
+        if let Some(note) = self.part().and_then(|part| part.misspelt(configured)) {
+            super::say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
+        }
+        match self {
+            Self::Verify {
+                place,
+                trust,
+                accept_acknowledged,
+            } => {
+                let verified = verify(&place, &trust, out).map(|verdict| match verdict {
+                    Verdict::Acknowledged if accept_acknowledged => ExitCode::SUCCESS,
+                    sound if sound.is_sound() => ExitCode::SUCCESS,
+                    Verdict::Unreadable => ExitCode::from(UNREADABLE),
+                    _ => ExitCode::FAILURE,
+                });
                 // Whoever waits for 1 must not take a wrong path for damage.
-                verify(&place, &trust, out).or_else(|stop| {
+                verified.or_else(|stop| {
                     if super::is_broken_pipe(&*stop) {
                         return Err(stop);
                     }
-                    let said = format!("spanner-proxy: {}", chain(&*stop));
-                    super::say(&mut std::io::stderr(), &said);
+                    aside(&chain(&*stop));
                     Ok(ExitCode::from(UNREADABLE))
                 })
             }
@@ -241,6 +326,12 @@ impl Ledger {
                     out,
                 )
             }
+            Self::Acknowledge {
+                dir,
+                reason,
+                note,
+                json,
+            } => acknowledge(&dir, &reason, note, json, out),
             Self::VerifyProof { file, vkey } => verify_proof(&file, &vkey, out),
             Self::Show { place, filter } => show(&place, &filter, out),
             Self::History { place, filter } => history::run(&place, &filter, out),
@@ -346,14 +437,18 @@ fn against(
 /// What a bit more than a day brings; some 40 MiB. For each so many, the ledger is read once.
 const AT_ONCE: usize = 100_000;
 
-fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-    let (found, shipped) = match Reader::open(&place.dir) {
+fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, Stop> {
+    let (mut noted, mut strangers) = (Vec::new(), Vec::new());
+    let (found, shipped) = match Reader::partial(&place.dir) {
         Ok(reader) => {
             let keys = trust.keys(&reader)?;
-            against(&reader, &keys, trust.shipped(&keys))?
+            (noted, strangers) = beside(&place.dir, &keys);
+            let shipped = noted.iter().cloned().map(Ok).chain(trust.shipped(&keys));
+            against(&reader, &keys, shipped)?
         }
         Err(fault) => (fault.into(), 0),
     };
+    let shipped = shipped.saturating_sub(noted.len());
     let problem = found.fault.as_ref().map(|fault| chain(fault));
     let result = found.verdict.as_str();
     let first_bad = found.first_bad();
@@ -363,7 +458,8 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             "unknown": found.unknown, "pruned": found.pruned, "signed": found.signed,
             "unsigned": found.unsigned(),
             "torn_bytes": found.torn_bytes, "shipped": shipped, "first_bad": first_bad,
-            "problem": problem,
+            "noted": noted.last().map(Checkpoint::size), "missing": found.missing,
+            "uncompared": found.uncompared, "problem": problem,
         });
         writeln!(out, "{line}")?;
     } else {
@@ -387,6 +483,22 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
         if found.pruned > 0 {
             writeln!(out, "entries below {} were pruned", found.pruned)?;
         }
+        for missing in &found.missing {
+            writeln!(out, "{missing}")?;
+        }
+        if found.uncompared > 0 {
+            let entries = found.uncompared;
+            writeln!(
+                out,
+                "when this ledger was opened with {entries} entries, there was no checkpoint to compare them with: whether more had stood there cannot be told"
+            )?;
+        }
+        for origin in strangers {
+            writeln!(
+                out,
+                "the note outside the directory is of another ledger, `{origin}`, which stood here before or was replaced"
+            )?;
+        }
         if let Some(problem) = problem {
             writeln!(out, "{problem}")?;
         }
@@ -398,11 +510,34 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<ExitCode,
             )?;
         }
     }
-    Ok(match found.verdict {
-        sound if sound.is_sound() => ExitCode::SUCCESS,
-        Verdict::Unreadable => ExitCode::from(UNREADABLE),
-        _ => ExitCode::FAILURE,
-    })
+    Ok(found.verdict)
+}
+
+/// The checkpoint of a ledger in the file beside its directory, and the names of other ledgers
+/// that left one there.
+fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
+    let notes = CheckpointNote::beside(dir).map(|path| CheckpointNote::new(path).notes());
+    let notes = match notes {
+        Some(Ok(notes)) => notes,
+        Some(Err(fault)) => {
+            aside(&format!(
+                "the note beside the directory cannot be read: {fault}"
+            ));
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for note in notes {
+        match Checkpoint::verify(&note, keys) {
+            Ok(checkpoint) => own.push(checkpoint),
+            Err(_) => {
+                let origin = note.lines().next().unwrap_or_default();
+                others.push(origin.escape_debug().to_string());
+            }
+        }
+    }
+    (own, others)
 }
 
 /// How `verify` ends where nothing can be said of the ledger.
@@ -483,6 +618,59 @@ fn prune(dir: &Path, retention: Retention, out: &mut dyn Write) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+fn acknowledge(
+    dir: &Path,
+    reason: &str,
+    note: Option<PathBuf>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Stop> {
+    if let Some(what) = no_directory(dir) {
+        return Err(format!("{what}; name the ledger's directory").into());
+    }
+    let mut builder = spanner_ledger::Ledger::builder(dir);
+    if let Some(note) = note.or_else(|| CheckpointNote::beside(dir)) {
+        builder = builder.note(note);
+    }
+    let done = builder.acknowledge(reason).map_err(|error| match error {
+        AcknowledgeError::Open(error) => Stop::from(chain(&error)),
+        error => format!("`{}`: {error}", dir.display()).into(),
+    })?;
+    let Acknowledgment {
+        missing,
+        set_aside,
+        superseded,
+        sequence,
+        ..
+    } = &done;
+    if json {
+        let line = json!({
+            "missing": missing, "set_aside": set_aside, "superseded": superseded.len(),
+            "sequence": sequence,
+        });
+        writeln!(out, "{line}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for missing in missing {
+        writeln!(out, "{missing}")?;
+    }
+    for name in set_aside {
+        writeln!(out, "a file could not be used and is called `{name}` now")?;
+    }
+    if !superseded.is_empty() {
+        writeln!(
+            out,
+            "{} checkpoints that were kept outside count no more; they are in the record",
+            superseded.len()
+        )?;
+    }
+    writeln!(
+        out,
+        "entry {sequence} records this; look at `spanner-proxy ledger history` before serving: approvals and roll-backs may be among what is lost"
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Checks what `prove` printed; nothing but the file and the key is looked at.
 fn verify_proof(file: &Path, vkey: &[String], out: &mut dyn Write) -> Result<ExitCode, Stop> {
     let shown = file.display();
@@ -555,7 +743,16 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
     if found == 0 {
         nothing(&notes);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code(&notes))
+}
+
+/// How reading ends: with 1 where something is missing that nobody acknowledged, so that no
+/// program takes the rest for the whole.
+pub(super) fn code(notes: &Notes) -> ExitCode {
+    match notes.is_damaged() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
 }
 
 /// Says that nothing is selected. That is no failure.
@@ -564,9 +761,9 @@ fn nothing(notes: &Notes) {
 }
 
 /// Says something beside what is printed.
-fn aside(words: &str) {
-    let line = format!("spanner-proxy: {words}");
-    super::say(&mut std::io::stderr(), &line);
+fn aside(what: &str) {
+    let line = format!("spanner-proxy: {what}");
+    super::say(&mut std::io::stderr(), &words::line(&line));
 }
 
 impl Filter {
@@ -629,6 +826,7 @@ impl Decisions {
     pub(super) fn notes(&self) -> Notes {
         let mut notes = Notes::default();
         notes.not_understood = self.unknown;
+        notes.missing = self.entries.missing().to_vec();
         notes
     }
 
@@ -661,12 +859,16 @@ impl Iterator for Decisions {
 
 pub(super) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
-    let reader = Reader::open(dir).map_err(|error| match &error {
+    let reader = Reader::partial(dir).map_err(|error| match &error {
         // It is the directory itself, and says so.
         ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
         _ => format!("`{shown}`: {}", chain(&error)),
     })?;
-    let is_empty = reader.entries()?.next().is_none();
+    let is_empty = reader
+        .entries()?
+        .next()
+        .transpose()
+        .is_ok_and(|first| first.is_none());
     match is_empty {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),
         false => Ok(reader),

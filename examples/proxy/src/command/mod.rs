@@ -12,13 +12,14 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use spanner_core::{Environment, Spelling};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, Problems};
 use crate::load::Loaded;
-use crate::{demo, service};
+use crate::{demo, service, words};
 
 /// An identity-aware proxy for model servers: who is calling, what do they want, may they,
 /// and what became of it.
@@ -26,17 +27,13 @@ use crate::{demo, service};
 #[command(
     name = "spanner-proxy",
     version,
-    args_conflicts_with_subcommands = false
+    args_conflicts_with_subcommands = false,
+    after_help = ENVIRONMENT
 )]
 struct Cli {
-    /// The configuration
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "spanner.toml"
-    )]
-    config: PathBuf,
+    /// The configuration [default: spanner.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Listen here instead; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -46,6 +43,14 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// What the environment says, for the help text.
+const ENVIRONMENT: &str = "\
+Environment:
+  RUST_LOG  The log level of the service, which logs to the standard error stream: off, error, warn,
+            info, debug or trace, for everything or by part. Default: info for Spanner, warn for
+            the libraries below it. Example: RUST_LOG=info,spanner_ledger=debug,hyper=debug.
+            The causes of failures are logged at the default level; tokens and bodies never are.";
 
 /// What to do; serve, if nothing else is said.
 #[derive(Debug, Subcommand)]
@@ -68,32 +73,86 @@ pub(crate) type Stop = Box<dyn std::error::Error + Send + Sync>;
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
     match run(cli) {
         Ok(code) => code,
         // Whoever reads the output has enough of it.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(
-                &mut io::stderr(),
-                &format!("spanner-proxy: {}", chain(&*error)),
-            );
+            let error = format!("spanner-proxy: {}", chain(&*error));
+            say(&mut io::stderr(), &words::lines(&error));
             ExitCode::FAILURE
         }
     }
 }
 
+/// Says what is wrong with the command line, or what was asked for by `--help`.
+fn told(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _: io::Result<()> = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    say(&mut io::stderr(), words::lines(&text).trim_end());
+    ExitCode::from(2)
+}
+
 fn run(cli: Cli) -> Result<ExitCode, Stop> {
+    let configured = cli.configured();
     match cli.command {
         Some(Command::Check) => {
-            Loaded::read(&cli.config)?;
-            writeln!(io::stdout(), "{}: no problems", cli.config.display())?;
+            let file = &configured.file;
+            let loaded = Loaded::check(file)?;
+            for note in loaded.promoted() {
+                say(&mut io::stderr(), &format!("note: {note}"));
+            }
+            let file = words::line(&file.display().to_string());
+            writeln!(io::stdout(), "{file}: no problems")?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Resolve) => resolve::run(&cli.config),
-        Some(Command::Ledger(command)) => command.run(&mut io::stdout().lock()),
-        Some(Command::Access(command)) => command.run(&cli.config, &mut io::stdout().lock()),
+        Some(Command::Resolve) => resolve::run(&configured.file),
+        Some(Command::Ledger(command)) => command.run(&configured, &mut io::stdout().lock()),
+        Some(Command::Access(command)) => command.run(&configured, &mut io::stdout().lock()),
         None => serve(&cli),
+    }
+}
+
+impl Cli {
+    fn configured(&self) -> Configured {
+        Configured {
+            file: self.config.clone().unwrap_or_else(|| DEFAULT.into()),
+            is_named: self.config.is_some(),
+        }
+    }
+}
+
+/// Which configuration a command is about.
+pub(crate) struct Configured {
+    pub(crate) file: PathBuf,
+    /// Whether the command line names it.
+    pub(crate) is_named: bool,
+}
+
+/// The configuration where none is named.
+const DEFAULT: &str = "spanner.toml";
+
+impl Configured {
+    /// How the surfaces of the upstreams read names, with what is said to whoever asks if they are
+    /// not known, or not all.
+    fn spellings(&self) -> (Vec<(Environment, Spelling)>, Option<String>) {
+        if !self.is_named {
+            let note = "names are compared as they are written: with `--config` the surfaces' own spelling is looked at";
+            return (Vec::new(), Some(note.to_owned()));
+        }
+        let (config, problems) = Config::read(&self.file);
+        let note = (!problems.is_empty()).then(|| {
+            format!("names may be spelled otherwise than the surfaces do, not all of which are known:\n{problems}")
+        });
+        let spellings = config.iter().flat_map(Config::spellings).collect();
+        (spellings, note)
     }
 }
 
@@ -117,7 +176,7 @@ fn serve(cli: &Cli) -> Result<ExitCode, Stop> {
 
 /// What the configuration says, with the problems found so far.
 fn read(cli: &Cli) -> Result<(Config, Problems), Problems> {
-    match Config::read(&cli.config) {
+    match Config::read(&cli.configured().file) {
         (Some(config), problems) => Ok((config, problems)),
         (None, problems) => Err(problems),
     }
@@ -125,12 +184,17 @@ fn read(cli: &Cli) -> Result<(Config, Problems), Problems> {
 
 /// Logs to the standard error stream what concerns Spanner, or what `RUST_LOG` says.
 fn log() {
-    let wanted = std::env::var_os("RUST_LOG");
-    let wanted = wanted.as_deref().and_then(OsStr::to_str);
-    let targets = wanted.and_then(|text| Targets::from_str(text).ok());
+    let wanted = std::env::var_os("RUST_LOG").filter(|wanted| !wanted.is_empty());
+    let wanted = wanted.as_deref().map(OsStr::to_string_lossy);
+    let targets = wanted.as_deref().map(Targets::from_str).transpose();
+    let (targets, wrong) = match targets {
+        Ok(targets) => (targets, None),
+        Err(error) => (None, Some(error)),
+    };
     let otherwise = || {
         let info = LevelFilter::INFO;
         let ours = [
+            "spanner_admin",
             "spanner_cedar",
             "spanner_ledger",
             "spanner_proxy",
@@ -142,12 +206,35 @@ fn log() {
         )
     };
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Plain(io::stderr()))
         .with_ansi(false);
     tracing_subscriber::registry()
         .with(lines)
         .with(targets.unwrap_or_else(otherwise))
         .init();
+    if let Some(error) = wrong {
+        let given = wanted.as_deref().unwrap_or_default();
+        tracing::warn!(
+            given, %error,
+            "`RUST_LOG` cannot be read and does not count: write it as in `RUST_LOG=info,spanner_tower=debug`"
+        );
+    }
+}
+
+/// Lines of the log, without secrets in addresses and without what a terminal obeys.
+struct Plain(io::Stderr);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Each event comes whole.
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(words::lines(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// An error with its causes, those left out that it repeats.

@@ -16,10 +16,9 @@
 
 use std::path::{Path, PathBuf};
 
-use http::header::HeaderValue;
-
+use super::credential::{Credential, credential};
 use super::fields::{At, Fields, Item};
-use super::upstream::{credential, server};
+use super::upstream::server;
 use super::within;
 
 /// One place that a ledger's checkpoints go to.
@@ -36,8 +35,8 @@ pub enum Checkpoints {
         url: String,
         /// How.
         method: SendMethod,
-        /// What is sent as `Authorization`; marked as sensitive.
-        credential: Option<HeaderValue>,
+        /// What is sent as `Authorization`; read again where it is from a file.
+        credential: Option<Credential>,
         /// Whether the service starts only if the server says what it holds.
         required: bool,
     },

@@ -16,6 +16,7 @@ use toml::{Table, Value};
 use super::fields::{Fields, plain};
 use super::problem::{Place, Problems};
 use super::within;
+use crate::words;
 
 /// One identity provider, as configured.
 #[derive(Clone)]
@@ -45,11 +46,11 @@ impl IssuerConfig {
         let (mut members, mut places) = (Table::new(), HashMap::new());
         for (key, value) in fields.table {
             let key: &str = key.get_ref();
+            let place = fields.page.place(value.span().start);
+            places.insert(key.to_owned(), place);
             if key == "name" {
                 continue;
             }
-            let place = fields.page.place(value.span().start);
-            places.insert(key.to_owned(), place);
             let (name, value) = translated(key, plain(value.get_ref()), base);
             members.insert(name, value);
         }
@@ -150,11 +151,30 @@ impl IssuerConfig {
                         }
                     }
                 }
-                IssuerProblem::Keys { .. } => self.note(&mut problems, "jwks_file", problem),
+                IssuerProblem::Alias { .. } => self.note(&mut problems, "name", problem),
+                IssuerProblem::Address { error, .. } => {
+                    let member = self.member_of_address(&error.to_string());
+                    self.note(&mut problems, member, problem);
+                }
+                IssuerProblem::Keys { .. } | IssuerProblem::KeysFile { .. } => {
+                    self.note(&mut problems, "jwks_file", problem)
+                }
                 other => self.note(&mut problems, "issuer", other),
             }
         }
         problems
+    }
+
+    /// The member whose address a problem names.
+    fn member_of_address(&self, problem: &str) -> &'static str {
+        let address = |member: &str| match self.members.get(member)? {
+            Value::Table(table) => table.get("url")?.as_str(),
+            value => value.as_str(),
+        };
+        let names =
+            |member: &&str| address(member).is_some_and(|it| problem.contains(&format!("`{it}`")));
+        let members = ["jwks_url", "introspection"];
+        members.into_iter().find(names).unwrap_or("issuer")
     }
 
     /// Notes a problem with a member, which is called otherwise in this file.
@@ -162,7 +182,7 @@ impl IssuerConfig {
         let renamed = RENAMED.iter().find(|(_, theirs)| *theirs == member);
         let key = renamed.map_or(member, |(ours, _)| ours);
         let place = self.places.get(key).copied().unwrap_or(self.place);
-        let what = what.to_string();
+        let what = words::plain(&what.to_string());
         // It says itself whose it is, by one name or another.
         let what = match what.strip_prefix("issuer `") {
             Some(rest) => rest.split_once("`: ").map_or(rest, |(_, rest)| rest),
@@ -249,4 +269,4 @@ fn escaped(step: &str) -> String {
 }
 
 const LOOPBACK: &str = "danger_allow_http_loopback";
-const ADVICE: &str = "the keys are those of `spanner_tower::bearer::file`";
+const ADVICE: &str = "correct it; the keys of `[[issuer]]` are in the example `spanner.toml`";

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::words;
+
 /// One thing that is wrong, where it stands, and what to do about it.
 ///
 /// Displays as `spanner.toml:4:1: what is wrong; what to do`.
@@ -19,7 +21,8 @@ pub struct Problem {
     pub advice: String,
 }
 
-/// A place in a file: line and column, both counted from 1, the column in characters.
+/// A place in a file: line and column, both counted from 1, the column in characters. Both are 0
+/// where it is about a file as a whole, or about none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Place {
@@ -44,8 +47,8 @@ pub(crate) struct Page {
 }
 
 impl Place {
-    /// The beginning of a file.
-    pub const START: Self = Self { line: 1, column: 1 };
+    /// No place in a file, but the file as a whole.
+    pub const WHOLE: Self = Self { line: 0, column: 0 };
 }
 
 impl Problems {
@@ -69,7 +72,7 @@ impl Problems {
         advice: impl fmt::Display,
     ) {
         self.0.push(Problem {
-            file: file.into(),
+            file: line(&file.into()),
             place,
             what: line(&what),
             advice: line(&advice),
@@ -134,7 +137,11 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.place, self.what)?;
+        f.write_str(&self.file)?;
+        if self.place != Place::WHOLE {
+            write!(f, ":{}", self.place)?;
+        }
+        write!(f, ": {}", self.what)?;
         match self.advice.is_empty() {
             true => Ok(()),
             false => write!(f, "; {}", self.advice),
@@ -162,18 +169,9 @@ impl fmt::Debug for Problems {
 
 impl std::error::Error for Problems {}
 
-/// One line, without characters that could forge another one.
+/// One line, without secrets, and without characters that could forge another one.
 fn line(text: &impl fmt::Display) -> String {
-    let text = text.to_string();
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        match c {
-            '\n' | '\r' | '\t' => line.push(' '),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
+    words::line(text.to_string().trim_end())
 }
 
 #[cfg(test)]

@@ -20,15 +20,17 @@
 //! ```
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use http::header::HeaderValue;
 use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
 
+use super::credential::{Credential, credential};
 use super::fields::{At, Fields, listed};
 use super::problem::Place;
-use super::upstream::{credential, server};
+use super::upstream::server;
 use super::within;
+use crate::words;
 
 /// One place that entries are sent to.
 #[derive(Debug, Clone)]
@@ -42,6 +44,9 @@ pub struct ShipConfig {
     pub format: Format,
     /// Where to.
     pub destination: Destination,
+    /// The certificates that must vouch for a syslog receiver, if they are not the platform's.
+    /// Read at start only.
+    pub ca: Option<PathBuf>,
     /// How many entries at once.
     pub batch: Option<usize>,
 }
@@ -58,8 +63,8 @@ pub enum Destination {
     Http {
         /// Its address.
         url: String,
-        /// What is sent as `Authorization`; marked as sensitive.
-        credential: Option<HeaderValue>,
+        /// What is sent as `Authorization`; read again where it is from a file.
+        credential: Option<Credential>,
     },
     /// A syslog receiver, over TCP or TLS.
     Syslog(SyslogReceiver),
@@ -109,8 +114,10 @@ impl ShipConfig {
             Format::Syslog => syslog(fields, base),
             _ => elsewhere(fields, format, base),
         };
+        let ca = fields.text("ca").map(|ca| within(base, ca.value));
         Some(Self {
             place: fields.page.place(fields.at),
+            ca,
             name: name?,
             format,
             destination: destination?,
@@ -153,11 +160,21 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
         None => (false, address.value),
     };
     let parts = place.rsplit_once(':');
-    let good = parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let is_host = |host: &str| {
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"@/?#[]".contains(c);
+        match bare {
+            Some(bare) => bare.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.chars().all(|c| plain(c) && c != ':'),
+        }
+    };
+    let good = parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok());
     if !good {
         fields.page.problem(
             address.at,
-            format!("`{}` is no host with a port", address.value),
+            format!("`{}` is no host with a port", words::address(address.value)),
             "write one such as `127.0.0.1:601` or `tls://siem.example.com:6514`",
         );
         return None;
@@ -171,6 +188,11 @@ fn syslog(fields: Fields<'_>, base: &Path) -> Option<Destination> {
         (true, None) => verified(fields, address.at, SyslogReceiver::tls(place)),
         (true, Some(ca)) => {
             let file = within(base, ca.value);
+            if let Err(fault) = std::fs::read(&file) {
+                let (what, advice) = words::unreadable(&file, &fault);
+                fields.page.problem(ca.at, format!("`ca`: {what}"), advice);
+                return None;
+            }
             verified(fields, ca.at, SyslogReceiver::tls_with_ca(place, file))
         }
     }

@@ -4,15 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
-use http::header::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use spanner_core::{Environment, ModelName};
 use spanner_tower::surface::Surface;
 
+use super::credential::{Credential, credential};
 use super::fields::{At, Fields};
 use super::problem::Place;
-use super::within;
-use crate::surfaces;
+use crate::{surfaces, words};
 
 /// One model server, as configured.
 #[derive(Debug, Clone)]
@@ -20,7 +19,7 @@ use crate::surfaces;
 pub struct UpstreamConfig {
     /// Where the table stands.
     pub place: Place,
-    /// The model APIs that it speaks.
+    /// The model APIs that it speaks. Files with surfaces are read at start only.
     pub surfaces: Vec<Surface>,
     /// Where `surface` stands.
     pub surfaces_at: Place,
@@ -34,14 +33,19 @@ pub struct UpstreamConfig {
     pub environment: Environment,
     /// Where `environment` stands.
     pub environment_at: Place,
-    /// What it is sent as `Authorization`; marked as sensitive.
-    pub credential: Option<HeaderValue>,
+    /// What it is sent as `Authorization`. Of a file (`{ file = "…" }`), the token that is in
+    /// it now: it is read again on change and on SIGHUP. Of a variable (`{ env = "…" }`), what
+    /// it was at start.
+    pub credential: Option<Credential>,
     /// How long a connection to it may take.
     pub connect_timeout: Duration,
     /// How long it may take until it begins to answer.
     pub response_timeout: Duration,
-    /// How many requests it is given at once.
+    /// How many requests of callers it is given at once. WebSockets have a quarter as many
+    /// places beside these, and requests for which nobody is asked who calls a sixteenth.
     pub max_requests: usize,
+    /// How long a connection to it over HTTP/1.1 is kept that nobody uses.
+    pub idle_timeout: Duration,
 }
 
 /// Where an upstream is.
@@ -64,7 +68,7 @@ impl UpstreamConfig {
     ) -> Option<Self> {
         let fields = Fields::of(fields.page, fields.table, fields.at, KEYS);
         let model = fields.parsed::<ModelName>("model", "write a name such as `acme/sentiment`");
-        let surfaces = surfaces(fields, base, model.map(|model| model.value));
+        let surfaces = surfaces(fields, base, model.as_ref());
         let origin = fields
             .required("url", "`url = \"http://127.0.0.1:9000\"`")
             .and_then(|text| origin(fields, text));
@@ -82,6 +86,7 @@ impl UpstreamConfig {
         let connect_timeout = fields.time("connect_timeout").unwrap_or(CONNECT);
         let response_timeout = fields.time("response_timeout").unwrap_or(RESPONSE);
         let max_requests = fields.count("max_requests").unwrap_or(MAX_REQUESTS);
+        let idle_timeout = fields.time("idle_timeout").unwrap_or(IDLE);
         Some(Self {
             place: fields.page.place(fields.at),
             surfaces,
@@ -95,6 +100,7 @@ impl UpstreamConfig {
             connect_timeout,
             response_timeout,
             max_requests,
+            idle_timeout,
         })
     }
 }
@@ -121,7 +127,7 @@ impl Origin {
     }
 }
 
-fn surfaces(fields: Fields<'_>, base: &Path, model: Option<ModelName>) -> Vec<Surface> {
+fn surfaces(fields: Fields<'_>, base: &Path, model: Option<&At<ModelName>>) -> Vec<Surface> {
     let names = fields.one_or_more("surface");
     if names.is_empty() {
         let advice = "add `surface = \"openai\"`, or the path of a surface file";
@@ -137,10 +143,31 @@ fn surfaces(fields: Fields<'_>, base: &Path, model: Option<ModelName>) -> Vec<Su
     let surfaces = names.iter().filter_map(load);
     match model {
         Some(model) => surfaces
-            .map(|surface| surface.default_model(model.clone()))
+            .map(|surface| bound(fields, surface, model))
             .collect(),
         None => surfaces.collect(),
     }
+}
+
+/// A surface with its default model, if it has a request that is about one of this name.
+fn bound(fields: Fields<'_>, surface: Surface, model: &At<ModelName>) -> Surface {
+    let spelling = surface.spelling();
+    let read = spelling.map(|spelling| spelling.read(&model.value));
+    if let Some(read) = read.filter(|read| !read.contains(&model.value)) {
+        let read: Vec<String> = read.iter().map(|name| format!("`{name}`")).collect();
+        let what = format!(
+            "no request through the surface `{}` is ever about `{}`",
+            surface.name(),
+            model.value
+        );
+        let advice = match read.is_empty() {
+            true => "write the name of the model that the server runs".to_owned(),
+            false => format!("write {}", read.join(" or ")),
+        };
+        fields.page.problem(model.at, what, advice);
+        return surface;
+    }
+    surface.default_model(model.value.clone())
 }
 
 fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {
@@ -179,7 +206,7 @@ pub(super) fn server(fields: Fields<'_>, text: At<&str>) -> Option<String> {
 fn no_server(fields: Fields<'_>, text: At<&str>) {
     fields.page.problem(
         text.at,
-        format!("`{}` is no address of a server", text.value),
+        format!("`{}` is no address of a server", words::address(text.value)),
         "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
     );
 }
@@ -209,7 +236,7 @@ fn host(fields: Fields<'_>, text: At<&str>) -> Option<Authority> {
     if host.is_none() {
         fields.page.problem(
             text.at,
-            format!("`{}` is no host", text.value),
+            format!("`{}` is no host", words::address(text.value)),
             "write what callers send as `Host`, such as `staging.models.example.com`",
         );
     }
@@ -228,49 +255,6 @@ fn environment(fields: Fields<'_>, default: Option<&Environment>) -> Option<Envi
     default.cloned()
 }
 
-/// `Some(None)` where none is configured, `None` where it cannot be had.
-pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<HeaderValue>> {
-    let key = "credential";
-    if !fields.table.contains_key(key) {
-        return Some(None);
-    }
-    let at = fields.at(key);
-    let source = fields.table(key, &["env", "file"])?;
-    let (env, file) = (source.text("env"), source.text("file"));
-    let secret = match (env, file) {
-        (Some(name), None) => std::env::var(name.value)
-            .map_err(|_| format!("the variable `{}` is not set, or is no text", name.value)),
-        (None, Some(path)) => {
-            let path = within(base, path.value);
-            std::fs::read_to_string(&path)
-                .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
-        }
-        _ => Err("it comes from one place".to_owned()),
-    };
-    let header = secret.and_then(|secret| bearer(secret.trim_end_matches(['\r', '\n'])));
-    match header {
-        Ok(header) => Some(Some(header)),
-        Err(what) => {
-            let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
-            fields.page.problem(at, format!("`{key}`: {what}"), advice);
-            None
-        }
-    }
-}
-
-fn bearer(secret: &str) -> Result<HeaderValue, String> {
-    let plain = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
-    let header = plain.then(|| HeaderValue::try_from(format!("Bearer {secret}")));
-    match header {
-        Some(Ok(mut header)) => {
-            header.set_sensitive(true);
-            Ok(header)
-        }
-        // What it is instead must not be said: it may be a secret all the same.
-        _ => Err("what is there is no token of one word".to_owned()),
-    }
-}
-
 const KEYS: &[&str] = &[
     "surface",
     "url",
@@ -282,10 +266,15 @@ const KEYS: &[&str] = &[
     "connect_timeout",
     "response_timeout",
     "max_requests",
+    "idle_timeout",
 ];
 
 /// A server in the same building answers a connection in milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
+/// Shorter than servers keep theirs (Gunicorn 2 s; Uvicorn, Node.js and Apache 5 s), since a
+/// request that meets a connection in the moment in which it is closed is lost. Where there
+/// is less than a request each second, another connection costs little.
+const IDLE: Duration = Duration::from_secs(1);
 /// A long answer that is not streamed takes minutes.
 const RESPONSE: Duration = Duration::from_secs(300);
 /// More than a model server works on at once; what waits there waits better here.

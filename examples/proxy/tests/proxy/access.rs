@@ -80,7 +80,7 @@ async fn review_prints_the_matrix_in_four_forms() {
     check(
         &["review", "/nowhere"],
         1,
-        &["/nowhere:1:1: it cannot be read"],
+        &["there is no directory `/nowhere`; name the access directory"],
     );
     stage.write("access/models/b.toml", MANIFEST);
     check(

@@ -420,3 +420,46 @@ async fn an_absolute_target_names_the_same_host_or_is_refused() {
     }
     service.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_upstream_that_rejects_the_proxys_credential_is_not_the_callers_failure() {
+    for (status, credential, due, says) in [
+        (401, true, 502, "rejects this proxy's own credential"),
+        (401, false, 502, "asks this proxy for a credential"),
+        (407, true, 502, "rejects this proxy's own credential"),
+        (403, true, 403, ""),
+    ] {
+        let stage = Stage::set().await;
+        stage.write("upstream.key", "the-proxys-own");
+        let answer = move || async move {
+            let challenge = match status {
+                407 => ("proxy-authenticate", "Basic"),
+                401 => ("www-authenticate", "Bearer realm=\"upstream\""),
+                _ => ("x-reason", "policy"),
+            };
+            let status = http::StatusCode::from_u16(status).unwrap();
+            (status, [challenge], "no").into_response()
+        };
+        let url = serve(Router::new().fallback(answer)).await;
+        let mut lines = openai(&url);
+        if credential {
+            lines.push_str("credential = { file = \"upstream.key\" }\n");
+        }
+        let service = stage.serve(&lines).await;
+        let token = stage.token("alice", &["support"]);
+        let reply = ask(chat(&service, &token), prompt()).await;
+        assert_eq!(reply.status, due, "{status}");
+        assert_eq!(reply.header("spanner-fault"), "model");
+        assert!(reply.body.contains(says), "{}", reply.body);
+        for challenge in ["www-authenticate", "proxy-authenticate"] {
+            assert_eq!(reply.header(challenge), "", "{status}");
+        }
+        service.stop().await.unwrap();
+        let outcome = stage.rows().pop().unwrap().outcome.unwrap();
+        let class = match due {
+            502 => OutcomeClass::ModelFailed,
+            _ => OutcomeClass::CallerError,
+        };
+        assert_eq!((outcome.class, outcome.status), (class, Some(due)));
+    }
+}

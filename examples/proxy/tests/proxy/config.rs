@@ -58,6 +58,12 @@ model = "no model"
 credential = { env = "SPANNER_PROXY_NOT_SET" }
 response_timeout = "long"
 max_requests = 0
+idle_timeout = 1
+
+[limits]
+idle = "1 minute"
+requests_per_caller = "many"
+patience = "1s"
 "#;
     let expected = [
         "1:10: `listen`: ",
@@ -78,6 +84,10 @@ max_requests = 0
         "29:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "30:20: `response_timeout` is no span of time; ",
         "31:16: `max_requests` is no count; ",
+        "32:16: `idle_timeout` must be a string",
+        "35:8: `idle` is no span of time; ",
+        "36:23: `requests_per_caller` is no count; ",
+        "37:1: unknown key `patience`; the keys here are `connections_per_peer`, ",
     ];
     check(text, &expected).await;
 }
@@ -107,7 +117,7 @@ environment = "production"
     let found = problems.unwrap_err().to_string();
     for line in [
         "/spanner.toml:2:1: issuer `corp`: ",
-        "/spanner.toml:8:8: `",
+        "/revocations.toml:1:1: ",
         "/broken.toml:1:1: `none` is no dialect",
         "/broken/organization.toml:1:16: `environments` must be ",
     ] {
@@ -267,7 +277,7 @@ stdout = false
         "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "39:8: another `[[ship]]` is called `good` as well; ",
         "46:6: `ca` is for syslog over TLS; ",
-        "51:6: `nowhere.pem`: ",
+        "51:6: `ca`: `",
         "56:6: `ca` is for syslog over TLS; ",
         "64:8: another `[[ship]]` writes to ",
         "68:10: `stdout = false` sends nothing anywhere; ",
@@ -304,7 +314,7 @@ url = "http://127.0.0.1:9000"
         "8:74: `required` must be `true` or `false`, not a value of type string; ",
         "9:5: the key `url` is missing; add `url = ",
         "9:23: unknown key `file`; ",
-        "10:13: `https://me@witness.example.com/` is no address of a server; ",
+        "10:13: `https://\u{2026}@witness.example.com/` is no address of a server; ",
         "10:61: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
     ];
     check(text, &expected).await;

@@ -90,3 +90,58 @@ async fn a_server_that_is_down_is_unavailable() {
     assert_eq!(reply.header("spanner-origin"), "");
     service.stop().await.unwrap();
 }
+
+/// Answers with a message and then with the status of a bad credential, or with it at once.
+async fn rejecting(request: axum::extract::Request) -> axum::response::Response {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let mut rejection = HeaderMap::new();
+    rejection.insert("grpc-status", HeaderValue::from_static("16"));
+    rejection.insert("grpc-message", HeaderValue::from_static("bad token"));
+    rejection.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    let at_once = !body.ends_with(b"late");
+    let frames = match at_once {
+        true => Vec::new(),
+        false => vec![Frame::data(body), Frame::trailers(rejection.clone())],
+    };
+    let frames = frames.into_iter().map(Ok::<_, axum::Error>);
+    let body = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+    let mut response = http::Response::new(body);
+    response.headers_mut().extend(match at_once {
+        true => rejection,
+        false => HeaderMap::new(),
+    });
+    let media_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert("content-type", media_type);
+    response
+}
+
+#[tokio::test]
+async fn a_rejection_of_the_proxys_credential_is_not_the_callers() {
+    let stage = Stage::set().await;
+    let manifest = crate::support::MANIFEST.replace("acme/sentiment", "acme/late");
+    stage.write("access/models/acme/late.toml", &manifest);
+    let url = serve(Router::new().fallback(rejecting)).await;
+    let service = stage.serve(&lines(&url)).await;
+    let token = stage.token("alice", &["support"]);
+    for model in ["acme/sentiment", "acme/late"] {
+        let reply = call(&service, &token, model).await;
+        let said = match model {
+            "acme/late" => &reply.trailers,
+            _ => &reply.headers,
+        };
+        assert_eq!(said["grpc-status"], "14", "{model}");
+        let message = said["grpc-message"].to_str().unwrap();
+        assert!(message.contains("operator"), "{model}: {message}");
+        assert_eq!(said["spanner-fault"], "model", "{model}");
+        assert!(!said.contains_key("www-authenticate"), "{model}");
+    }
+    service.stop().await.unwrap();
+    for row in stage.rows() {
+        let outcome = row.outcome.unwrap();
+        assert_eq!(
+            outcome.class,
+            spanner_core::record::OutcomeClass::ModelFailed
+        );
+        assert_eq!(outcome.grpc_status, Some(14));
+    }
+}

@@ -8,7 +8,7 @@ use crate::support::{Model, Stage, ask, chat, get, openai, prompt, until};
 #[tokio::test]
 async fn readiness_says_how_each_part_stands() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
-    let service = stage.serve_before(&model.url).await;
+    let service = stage.serve(&full(&model.url)).await;
     assert_eq!(get(&service, "/spanner/live").await.status, 200);
     let ready = until(async || {
         let reply = get(&service, "/spanner/ready").await;
@@ -44,7 +44,7 @@ async fn a_provider_that_is_down_is_no_readiness_and_nobodys_fault() {
 #[tokio::test]
 async fn metrics_count_calls_and_failures() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
-    let service = stage.serve_before(&model.url).await;
+    let service = stage.serve(&full(&model.url)).await;
     let token = stage.token("alice", &["support"]);
     ask(chat(&service, &token), prompt()).await;
     let page = get(&service, "/spanner/metrics").await;
@@ -68,6 +68,70 @@ async fn metrics_count_calls_and_failures() {
     service.stop().await.unwrap();
 }
 
+/// With all that probes and metrics can say, for everybody.
+fn full(url: &str) -> String {
+    format!("public_probes = \"full\"\n{}", openai(url))
+}
+
+#[tokio::test]
+async fn nobody_learns_names_or_addresses_where_callers_come_in() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let ship = "[[ship]]\nto = \"jsonl\"\nname = \"siem\"\nfile = \"out.jsonl\"\n";
+    let lines = format!(
+        "{}[ledger]\ncheckpoints = \"notes\"\n{ship}",
+        openai(&model.url)
+    );
+    let service = stage.serve(&lines).await;
+    let token = stage.token("alice", &["support"]);
+    assert_eq!(ask(chat(&service, &token), prompt()).await.status, 200);
+    let address = model.url.trim_start_matches("http://");
+    let (issuer, folder) = (stage.idp.issuer(), stage.folder.path().to_str().unwrap());
+    for path in ["/spanner/ready", "/spanner/metrics", "/spanner/live"] {
+        let page = get(&service, path).await.body;
+        for name in [
+            "acme/sentiment",
+            address,
+            issuer,
+            "corp",
+            "siem",
+            folder,
+            "alice",
+        ] {
+            assert!(!page.contains(name), "{path} says {name}:\n{page}");
+        }
+    }
+    let ready = get(&service, "/spanner/ready").await.json();
+    assert_eq!(ready["issuers"][0]["keys"], "fresh");
+    assert_eq!(ready["ship"][0]["state"], "shipping");
+    let page = get(&service, "/spanner/metrics").await.body;
+    for line in [
+        "spanner_decisions_total{",
+        "spanner_upstream_seconds_bucket{status=\"2xx\",",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_segment_that_vanishes_is_no_readiness() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let service = stage.serve_before(&model.url).await;
+    let ready = async || get(&service, "/spanner/ready").await;
+    until(async || (ready().await.status == 200).then_some(())).await;
+    let segment = stage.path("ledger/00000000000000000000.seg");
+    let away = stage.path("segment");
+    std::fs::rename(&segment, &away).unwrap();
+    let reply = ready().await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["ledger"]["state"], "failing");
+    let page = get(&service, "/spanner/metrics").await.body;
+    assert!(page.contains("spanner_ledger_failing 1"), "{page}");
+    std::fs::rename(&away, &segment).unwrap();
+    until(async || (ready().await.status == 200).then_some(())).await;
+    service.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn probes_are_elsewhere_if_that_is_configured() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
@@ -83,6 +147,8 @@ async fn probes_are_elsewhere_if_that_is_configured() {
         let reply = ask(Request::get(format!("http://{admin}{path}")), "").await;
         assert_eq!(reply.status, status, "{path}");
     }
+    let reply = ask(Request::get(format!("http://{admin}/spanner/ready")), "").await;
+    assert_eq!(reply.json()["issuers"][0]["name"], "corp");
     let reply = ask(Request::post(format!("http://{admin}/spanner/live")), "").await;
     assert_eq!(reply.status, 405);
     service.stop().await.unwrap();

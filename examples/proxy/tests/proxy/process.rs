@@ -24,9 +24,14 @@ pub(crate) async fn start(stage: &Stage, lines: &str) -> Running {
 
 /// Starts it with what `RUST_LOG` is to say.
 pub(crate) async fn start_logging(stage: &Stage, lines: &str, log: &str) -> Running {
+    stage.configure(lines);
+    start_configured(stage, log).await
+}
+
+async fn start_configured(stage: &Stage, log: &str) -> Running {
     let mut child = Command::new(binary())
         .arg("--config")
-        .arg(stage.configure(lines))
+        .arg(stage.path("spanner.toml"))
         .env("RUST_LOG", log)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -103,6 +108,62 @@ async fn sighup_reads_the_access_again_and_tells_every_problem() {
     signal(&running.child, "-INT").await;
     let status = timeout(PATIENCE, running.child.wait()).await.unwrap();
     assert!(status.as_ref().unwrap().success(), "{status:?}");
+}
+
+/// What is read at start only is said loudly when it changes; a file with keys that cannot be
+/// read is named with the mistake, and what was read before stays in use.
+#[tokio::test]
+async fn the_log_says_what_was_read_again_and_what_needs_a_restart() {
+    let stage = Stage::set().await;
+    stage.write("keys.json", &stage.idp.jwks());
+    stage.write("mine.toml", "dialect = \"openai\"\nroutes = []\n");
+    stage.write("token", "one");
+    let lines = "[[upstream]]\nsurface = [\"openai\", \"./mine.toml\"]\n\
+                 url = \"http://127.0.0.1:9000\"\ncredential = { file = \"token\" }\n";
+    let configured = stage.configure(lines);
+    let text = std::fs::read_to_string(&configured).unwrap();
+    let text = text + "jwks_file = \"keys.json\"\n";
+    stage.write("spanner.toml", &text);
+    let mut running = start_configured(&stage, "info").await;
+    let mut sees = async |words: [&str; 2]| {
+        let line = waited(&mut running.log, words[0]).await;
+        assert!(line.contains(words[1]), "{line}");
+    };
+
+    stage.write("keys.json", "{}");
+    sees([
+        "cannot be read again; those before stay in use",
+        "keys.json",
+    ])
+    .await;
+    stage.write("token", "two words");
+    sees(["the credential cannot be read again", "token"]).await;
+    stage.write("token", "two");
+    sees(["the credential changed; the new one is sent", "token"]).await;
+    stage.write("mine.toml", "dialect = \"openai\"\nroutes = []\n# more\n");
+    sees(["a surface changed, and is read at start only", "mine.toml"]).await;
+    stage.write("spanner.toml", &format!("wrong = 7\n{text}"));
+    sees([
+        "the configuration changed, and is read at start only",
+        "problems=1",
+    ])
+    .await;
+
+    signal(&running.child, "-HUP").await;
+    let mut sees = async |words: [&str; 2]| {
+        let line = waited(&mut running.log, words[0]).await;
+        assert!(line.contains(words[1]), "{line}");
+    };
+    sees(["SIGHUP: ", "start again"]).await;
+    sees(["the credential is as before", "token"]).await;
+    sees(["the configuration changed", "spanner.toml"]).await;
+    sees(["a surface changed", "mine.toml"]).await;
+    stage.write("spanner.toml", &text);
+    sees([
+        "the configuration is again as it was read at start",
+        "spanner.toml",
+    ])
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is read again while the proxy serves.
 
 use spanner_ledger::{Entry, Ledger};
+use spanner_proxy::{Loaded, Service};
 
 use crate::support::{MANIFEST, Model, Stage, ask, chat, get, openai, prompt, until};
 
@@ -75,5 +76,73 @@ async fn a_revocation_takes_effect_and_a_broken_list_does_not() {
     until(async || (list().await["state"] == "stale").then_some(())).await;
     assert_eq!(list().await["entries"], 1);
     assert_eq!(status().await, 401);
+    service.stop().await.unwrap();
+}
+
+/// Serves with keys of a file; what stands in `lines` is of the only upstream.
+async fn serve_with_keys(stage: &Stage, lines: &str) -> Service {
+    stage.write("keys.json", &stage.idp.jwks());
+    let configured = stage.configure(lines);
+    let text = std::fs::read_to_string(&configured).unwrap();
+    stage.write("spanner.toml", &(text + "jwks_file = \"keys.json\"\n"));
+    Service::start(Loaded::read(&configured).unwrap())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_key_that_is_taken_out_of_its_file_is_trusted_no_longer() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    let service = serve_with_keys(&stage, &openai(&model.url)).await;
+    let status = async |token: &str| ask(chat(&service, token), prompt()).await.status;
+    let old = stage.token("alice", &["support"]);
+    for _ in 0..3 {
+        assert_eq!(status(&old).await, 200);
+    }
+    stage.idp.rotate();
+    stage.idp.retire();
+    stage.write("keys.json", &stage.idp.jwks());
+    let new = stage.token("alice", &["support"]);
+    until(async || (status(&old).await == 401).then_some(())).await;
+    assert_eq!(status(&new).await, 200);
+
+    // A mistake in the file changes nothing, and readiness names it.
+    stage.write("keys.json", "{");
+    let problem = async || {
+        let page = get(&service, "/spanner/ready").await.json();
+        page["issuers"][0]["last_error"].as_str().map(str::to_owned)
+    };
+    let problem = until(problem).await;
+    assert!(problem.contains("keys.json"), "{problem}");
+    assert_eq!(status(&new).await, 200);
+    assert_eq!(status(&old).await, 401);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_credential_of_a_file_is_sent_as_it_is_now() {
+    let (stage, model) = (Stage::set().await, Model::start("model").await);
+    stage.write("token", "one\n");
+    let lines = openai(&model.url) + "credential = { file = \"token\" }\n";
+    let service = stage.serve(&lines).await;
+    let token = stage.token("alice", &["support"]);
+    let sent = async || {
+        assert_eq!(ask(chat(&service, &token), prompt()).await.status, 200);
+        let seen = model.seen();
+        let sent = &seen.last().unwrap().headers["authorization"];
+        sent.to_str().unwrap().to_owned()
+    };
+    assert_eq!(sent().await, "Bearer one");
+    stage.write("token", "two");
+    until(async || (sent().await == "Bearer two").then_some(())).await;
+    // What is no token leaves the one before in use.
+    stage.write("token", "");
+    stage.write("access/organization.toml", "environments = 7\n");
+    let stale = async || {
+        let page = get(&service, "/spanner/ready").await.json();
+        (page["access"]["state"] == "stale").then_some(())
+    };
+    until(stale).await;
+    assert_eq!(sent().await, "Bearer two");
     service.stop().await.unwrap();
 }

@@ -10,7 +10,7 @@ use crate::support::{Model, Stage, ask, chat, get, openai, prompt, until};
 async fn every_entry_arrives_before_the_service_has_ended() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!(
-        "instance = \"pod-7\"\n[[ship]]\nto = \"ocsf\"\nfile = \"out/ocsf.jsonl\"\n\
+        "public_probes = \"full\"\ninstance = \"pod-7\"\n[[ship]]\nto = \"ocsf\"\nfile = \"out/ocsf.jsonl\"\n\
          [[ship]]\nto = \"jsonl\"\nname = \"copy\"\nfile = \"out/copy.jsonl\"\n{}",
         openai(&model.url)
     );
@@ -64,7 +64,7 @@ async fn a_receiver_that_is_away_stops_nobody_and_is_shown() {
     let address = gone.local_addr().unwrap();
     drop(gone);
     let lines = format!(
-        "[[ship]]\nto = \"otlp\"\nurl = \"http://{address}/v1/logs\"\n\
+        "public_probes = \"full\"\n[[ship]]\nto = \"otlp\"\nurl = \"http://{address}/v1/logs\"\n\
          [[ship]]\nto = \"syslog\"\naddress = \"{address}\"\n{}",
         openai(&model.url)
     );

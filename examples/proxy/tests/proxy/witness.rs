@@ -34,7 +34,7 @@ async fn checkpoints_go_to_each_place_and_the_record_is_held_against_them() {
     stage.write("secret", "of-the-witness\n");
     let lines = |required| {
         format!(
-            "[ledger]\ncheckpoints = [\"shipped\", {{ url = \"{url}/ledger\", required = {required}, \
+            "public_probes = \"full\"\n[ledger]\ncheckpoints = [\"shipped\", {{ url = \"{url}/ledger\", required = {required}, \
              credential = {{ file = \"secret\" }} }}]\n{}",
             openai(&model.url)
         )
@@ -75,7 +75,7 @@ async fn a_witness_that_is_away_stops_only_those_who_require_it() {
         format!("[ledger]\ncheckpoints = {{ url = \"{url}\", required = true }}\n{upstream}");
     let loaded = Loaded::read(&stage.configure(&lines)).unwrap();
     assert!(Service::start(loaded).await.is_err());
-    let lines = format!("[ledger]\ncheckpoints = \"{url}\"\n{upstream}");
+    let lines = format!("public_probes = \"full\"\n[ledger]\ncheckpoints = \"{url}\"\n{upstream}");
     let service = stage.serve(&lines).await;
     let page = crate::support::until(async || {
         let page = crate::support::get(&service, "/spanner/metrics").await.body;

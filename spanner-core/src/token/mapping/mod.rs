@@ -347,7 +347,7 @@ fn read_all(selectors: &[Selector], claims: &Members) -> Result<Vec<String>, Tok
     Ok(names)
 }
 
-pub(super) fn plain_type(typ: &str) -> &str {
+pub(in crate::token) fn plain_type(typ: &str) -> &str {
     const APPLICATION: &str = "application/";
     match typ.get(..APPLICATION.len()) {
         Some(start) if start.eq_ignore_ascii_case(APPLICATION) => {

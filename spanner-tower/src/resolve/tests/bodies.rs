@@ -10,7 +10,7 @@ use http_body::Body;
 use spanner_core::Meter;
 
 use super::*;
-use crate::resolve::Broken;
+use crate::resolve::{Broken, Pace};
 
 async fn check(body: &[u8], expected: RequestFault) {
     let found = chat(body, &[JSON]).await;
@@ -107,6 +107,7 @@ async fn a_model_behind_megabytes_is_found() {
 async fn a_body_whose_model_comes_after_the_limit_is_refused_however_it_arrives() {
     let limits = Limits {
         body: 20,
+        hold: 0,
         ..Limits::default()
     };
     let routes = routes(surface::openai());
@@ -126,7 +127,7 @@ async fn a_body_whose_model_comes_after_the_limit_is_refused_however_it_arrives(
     let found = routes
         .classify(&parts)
         .unwrap()
-        .target(&parts, announced, &limits)
+        .target(&parts, announced, &limits, Default::default())
         .await;
     assert_eq!(found.map(|_| ()), refused);
 }
@@ -160,7 +161,7 @@ async fn a_body_that_does_not_arrive_in_time_is_refused() {
         let parts = parts(request, &[header]);
         let found = routes(surface).classify(&parts).unwrap();
         let refusal = found
-            .target(&parts, Silent, &limits)
+            .target(&parts, Silent, &limits, Default::default())
             .await
             .map(|_| ())
             .unwrap_err();
@@ -284,6 +285,7 @@ async fn gzipped(compressed: &[u8], limit: usize) -> Result<Vec<String>, Request
     content[0] = 1;
     let limits = Limits {
         grpc_message: limit,
+        hold: 0,
         ..Limits::default()
     };
     let parts = parts(
@@ -338,7 +340,7 @@ async fn a_second_message_where_there_is_one_breaks_the_body_off() {
         .await
         .unwrap();
     let broken = Broken::default();
-    body.attach(Meter::default(), None, broken.clone());
+    body.attach(Meter::default(), None, broken.clone(), Pace::none());
     assert_eq!(
         body.frame().await.unwrap().unwrap().into_data().unwrap(),
         first
@@ -381,4 +383,267 @@ async fn reading_and_forwarding_may_change_tasks() {
     let (_, body) = tokio::spawn(resolving).await.unwrap().unwrap();
     let sent = tokio::spawn(forwarded(body)).await.unwrap();
     assert_eq!(sent, br#"{"model":"a"}"#);
+}
+
+/// A body of pieces with pauses before them, in seconds; what became of it.
+async fn paced(pieces: &'static [(u64, usize)], messages: bool, answered: bool) -> (usize, bool) {
+    let body = stream::unfold(pieces.iter(), |mut pieces| async {
+        let (pause, bytes) = pieces.next()?;
+        tokio::time::sleep(Duration::from_secs(*pause)).await;
+        let piece: Chunk = Ok(Frame::data(vec![b'x'; *bytes].into()));
+        Some((piece, pieces))
+    });
+    let mut body = RequestBody::unread(StreamBody::new(body));
+    let broken = Broken::default();
+    if answered {
+        broken.answered();
+    }
+    let pace = Pace::new(&Limits::default(), messages);
+    body.attach(Meter::default(), None, broken.clone(), pace);
+    let mut passed = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => passed += frame.into_data().unwrap().len(),
+            Err(_) => {
+                let refusal = std::future::poll_fn(|cx| broken.poll_broken(cx)).await;
+                assert_eq!(refusal, fault(RequestFault::Slow));
+                return (passed, true);
+            }
+        }
+    }
+    (passed, false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_forwarded_keeps_a_pace() {
+    const DRIP: &[(u64, usize)] = &[(10, 1), (10, 1), (10, 1), (10, 1), (10, 1)];
+    const PAUSE: &[(u64, usize)] = &[(1, 10_000), (21, 10_000)];
+    const STEADY: &[(u64, usize)] = &[(10, 10_000), (19, 10_000), (19, 10_000)];
+    const LATER: &[(u64, usize)] = &[
+        (19, 500_000),
+        (19, 500_000),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+        (10, 1),
+    ];
+    const CONVERSATION: &[(u64, usize)] = &[(500, 1), (500, 1)];
+    const SILENCE: &[(u64, usize)] = &[(500, 1), (601, 1)];
+    for (pieces, messages, answered, expected) in [
+        (DRIP, false, false, (2, true)),
+        (DRIP, true, false, (5, false)),
+        (PAUSE, false, false, (10_000, true)),
+        (PAUSE, true, false, (10_000, true)),
+        (STEADY, false, false, (30_000, false)),
+        (LATER, false, false, (1_000_002, true)),
+        (PAUSE, false, true, (20_000, false)),
+        (CONVERSATION, true, true, (2, false)),
+        (SILENCE, true, true, (1, true)),
+    ] {
+        let became = paced(pieces, messages, answered).await;
+        assert_eq!(became, expected, "{pieces:?} {messages} {answered}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_pauses_before_it_is_decided_is_refused_before_the_whole_wait() {
+    let limits = Limits::default();
+    let frames = stream::unfold(0, |came| async move {
+        if came > 0 {
+            tokio::time::sleep(Duration::from_secs(25)).await;
+        }
+        let piece: Chunk = Ok(Frame::data(Bytes::from_static(b"{")));
+        Some((piece, came + 1))
+    });
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let began = tokio::time::Instant::now();
+    let found = routes(surface::openai()).classify(&parts).unwrap();
+    let body = Box::pin(StreamBody::new(frames));
+    let refused = found
+        .target(&parts, body, &limits, Default::default())
+        .await;
+    assert_eq!(refused.map(|_| ()), Err(fault(RequestFault::Slow)));
+    assert_eq!(began.elapsed(), limits.body_pause);
+}
+
+/// A form with a file of so many bytes in front of the model.
+fn behind_a_file(bytes: usize) -> Vec<u8> {
+    let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\n\r\n";
+    let tail = "\r\n--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--b--\r\n";
+    [head.as_bytes(), &vec![b'x'; bytes], tail.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_model_behind_as_much_as_its_api_takes_is_found_and_behind_more_is_not() {
+    const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=b");
+    let image = |bytes: usize| {
+        let padding = "x".repeat(bytes);
+        format!("{{\"messages\":[{{\"image\":\"{padding}\"}}],\"model\":\"a\"}}").into_bytes()
+    };
+    let rows = [
+        (
+            "openai",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "openai",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(27 << 20),
+            false,
+        ),
+        (
+            "openai",
+            "POST /v1/images/edits",
+            FORM,
+            behind_a_file(50 << 20),
+            true,
+        ),
+        (
+            "azure-openai",
+            "POST /openai/v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "litellm",
+            "POST /audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "vllm",
+            "POST /v1/audio/transcriptions",
+            FORM,
+            behind_a_file(25 << 20),
+            true,
+        ),
+        (
+            "openai",
+            "POST /v1/chat/completions",
+            JSON,
+            image(30 << 20),
+            true,
+        ),
+        (
+            "anthropic",
+            "POST /v1/messages",
+            JSON,
+            image(32 << 20),
+            true,
+        ),
+        (
+            "anthropic",
+            "POST /v1/messages",
+            JSON,
+            image(34 << 20),
+            false,
+        ),
+        (
+            "ollama",
+            "POST /v1/chat/completions",
+            JSON,
+            image(20 << 20),
+            true,
+        ),
+    ];
+    for (surface, request, header, content, found) in rows {
+        let parts = parts(request, &[header]);
+        let routes = routes(surface::named(surface).unwrap());
+        let body = chunks(content.chunks(1 << 20));
+        let what = format!("{surface} {request} {}", content.len());
+        match resolve(&routes, &parts, body, &Limits::default()).await {
+            Ok((target, body)) => {
+                assert!(found, "{what}");
+                assert_eq!(target.pairs().len(), 1, "{what}");
+                assert!(forwarded(body).await == content, "{what}");
+            }
+            Err(refusal) => {
+                assert_eq!(
+                    (refusal.code(), found),
+                    ("request.too_large", false),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_has_named_its_model_is_not_kept_beyond_the_limit() {
+    let limits = Limits {
+        body: 1 << 20,
+        ..Limits::default()
+    };
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let routes = routes(surface::openai());
+    let content = format!("{{\"model\":\"a\",\"image\":\"{}\"}}", "x".repeat(4 << 20));
+    let body = chunks(content.as_bytes().chunks(64 << 10));
+    let (_, mut body) = resolve(&routes, &parts, body, &limits).await.unwrap();
+    let left = body.size_hint().lower();
+    assert!(left <= (1 << 20) + (128 << 10), "{left}");
+    let mut came = 0;
+    while let Some(frame) = body.frame().await {
+        came += frame.unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(came, content.len());
+}
+
+#[tokio::test]
+async fn small_pieces_are_kept_together() {
+    let mut content = br#"{"x":""#.to_vec();
+    content.extend(vec![b'y'; 200_000]);
+    content.extend(br#"","model":"a"}"#);
+    let parts = parts("POST /v1/chat/completions", &[JSON]);
+    let routes = routes(surface::openai());
+    let body = chunks(content.chunks(10));
+    let (_, mut body) = resolve(&routes, &parts, body, &Limits::default())
+        .await
+        .unwrap();
+    let (mut pieces, mut came) = (0, Vec::new());
+    while let Some(frame) = body.frame().await {
+        came.extend(frame.unwrap().into_data().unwrap());
+        pieces += 1;
+    }
+    assert_eq!(came, content);
+    assert!(pieces < 8, "{pieces}");
+}
+
+#[tokio::test]
+async fn one_message_is_as_large_as_its_api_takes_and_each_of_a_stream_is_not() {
+    let mut tensors = message([(1, "acme")]);
+    let length = 20_u32 << 20;
+    // Field 7, `raw_input_contents`.
+    tensors.push(7 << 3 | 2);
+    let mut left = length;
+    while left >= 0x80 {
+        tensors.push(u8::try_from(left & 0x7F).unwrap() | 0x80);
+        left >>= 7;
+    }
+    tensors.push(u8::try_from(left).unwrap());
+    tensors.resize(tensors.len() + length as usize, 0);
+    let content = frame(&tensors);
+    let routes = routes(surface::open_inference());
+    for (method, found) in [("ModelInfer", true), ("ModelStreamInfer", false)] {
+        let path = format!("POST /inference.GRPCInferenceService/{method}");
+        let body = chunks(content.chunks(1 << 20));
+        match resolve(&routes, &parts(&path, &[GRPC]), body, &Limits::default()).await {
+            Ok((target, body)) => {
+                assert_eq!(texts(&target), ["predict on acme"]);
+                assert!(found && forwarded(body).await == content, "{method}");
+            }
+            Err(refusal) => {
+                assert_eq!(
+                    (refusal.code(), found),
+                    ("request.too_large", false),
+                    "{method}"
+                );
+            }
+        }
+    }
 }

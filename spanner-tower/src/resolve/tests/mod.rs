@@ -3,6 +3,7 @@
 mod bodies;
 mod cases;
 mod heads;
+mod joined;
 mod properties;
 mod report;
 mod routes;
@@ -53,7 +54,7 @@ async fn resolve(
 ) -> Result<(Target, RequestBody<Chunks>), Refusal> {
     let found = routes.classify(parts)?;
     assert_eq!(found.class(), RouteClass::Guarded);
-    found.target(parts, body, limits).await
+    found.target(parts, body, limits, Default::default()).await
 }
 
 /// The pairs of a JSON request to a route of OpenAI, as text.

@@ -8,7 +8,7 @@ use spanner_core::testing::{Fixed, MemorySink, Rules};
 use spanner_core::{Arrival, Caller, Gate, Question, SinkFault};
 
 use super::*;
-use crate::resolve::{BodyError, Broken};
+use crate::resolve::{BodyError, Broken, Pace};
 
 /// What became of a stream.
 struct End {
@@ -55,7 +55,12 @@ async fn travel(frames: Vec<Chunk>, sink: MemorySink, late: Option<SinkFault>) -
     let permit = decided.recorded().await.unwrap();
     sink.fail_late(late);
     let broken = Broken::default();
-    body.attach(permit.meter(), permit.inquiry(), broken.clone());
+    body.attach(
+        permit.meter(),
+        permit.inquiry(),
+        broken.clone(),
+        Pace::none(),
+    );
     let mut settlement = permit.forward();
     let (mut passed, mut refused) = (Vec::new(), false);
     while let Some(frame) = body.frame().await {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Besides, FailOn};
-use crate::command::Stop;
+use crate::command::{Configured, Stop};
 
 /// Which accesses, and when to fail.
 #[derive(Debug, Args)]
@@ -27,8 +27,9 @@ pub(in crate::command) struct Diff {
 }
 
 impl Diff {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let (old, new) = (self.besides.load(&self.old)?, self.besides.load(&self.new)?);
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let dirs = [self.old.as_path(), self.new.as_path()];
+        let [old, new] = self.besides.load_all(config, dirs)?;
         let difference = old.diff(&new);
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&difference)?)?;

@@ -1,7 +1,6 @@
 //! `spanner-proxy access explain`.
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,7 +9,7 @@ use spanner_cedar::{Cases, LoadError};
 use toml::{Table, Value};
 
 use super::Folder;
-use crate::command::Stop;
+use crate::command::{Configured, Stop};
 
 /// Who wants what where, under which circumstances.
 #[derive(Debug, Args)]
@@ -59,8 +58,8 @@ pub(in crate::command) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let access = self.folder.load(config)?;
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let access = self.folder.load_and_tell(config)?;
         let cases = Cases::from_files([("question.toml", self.case()?)]);
         let questions = cases.and_then(|cases| cases.questions(&access));
         for questions in questions.map_err(|error| told(&error))? {

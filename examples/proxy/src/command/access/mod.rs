@@ -17,8 +17,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use spanner_cedar::{Cedar, LoadError};
 use spanner_core::IssuerAlias;
 
-use super::Stop;
+use super::{Configured, Stop, say};
 use crate::config::Config;
+use crate::load::{file_of, no_directory};
 
 /// What to do with an access directory.
 #[derive(Debug, Subcommand)]
@@ -72,14 +73,14 @@ enum FailOn {
 }
 
 impl Access {
-    pub(super) fn run(self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         match self {
             Self::Review(it) => it.run(config, out),
-            Self::Diff(it) => it.run(out),
+            Self::Diff(it) => it.run(config, out),
             #[cfg(feature = "prove")]
-            Self::Prove(it) => it.run(out),
+            Self::Prove(it) => it.run(config, out),
             Self::Test(it) => it.run(config, out),
-            Self::Replay(it) => it.run(out),
+            Self::Replay(it) => it.run(config, out),
             Self::Explain(it) => it.run(config, out),
             Self::Schema(it) => it.run(out),
         }
@@ -87,12 +88,23 @@ impl Access {
 }
 
 impl Folder {
-    /// Loads the directory, or the one that the configuration names with what it says besides.
-    fn load(&self, config: &Path) -> Result<Cedar, Stop> {
-        if let Some(dir) = &self.dir {
-            return self.besides.load(dir);
+    /// As [`load`](Self::load); says if names are not, or not all, compared with what the surfaces
+    /// read.
+    fn load_and_tell(&self, configured: &Configured) -> Result<Cedar, Stop> {
+        let (_, note) = configured.spellings();
+        let known = self.dir.is_none() && !configured.is_named;
+        if let Some(note) = note.filter(|_| !known) {
+            say(&mut std::io::stderr(), &format!("spanner-proxy: {note}"));
         }
-        let (config, problems) = Config::read(config);
+        self.load(configured)
+    }
+
+    /// Loads the directory, or the one that the configuration names with what it says besides.
+    fn load(&self, configured: &Configured) -> Result<Cedar, Stop> {
+        if let Some(dir) = &self.dir {
+            return self.besides.load(configured, dir);
+        }
+        let (config, problems) = Config::read(&configured.file);
         let Some(config) = config else {
             return Err(format!("{problems}\nor name the access directory itself").into());
         };
@@ -103,17 +115,51 @@ impl Folder {
             issuer: issuers.collect(),
         };
         besides.models.extend(self.besides.models.iter().cloned());
-        besides.load(&config.access)
+        let configured = Configured {
+            file: configured.file.clone(),
+            is_named: true,
+        };
+        besides.load(&configured, &config.access)
     }
 }
 
 impl Besides {
-    fn load(&self, dir: &Path) -> Result<Cedar, Stop> {
-        let mut builder = Cedar::builder().issuers(self.issuer.iter().cloned());
+    /// Loads one access.
+    fn load(&self, configured: &Configured, dir: &Path) -> Result<Cedar, Stop> {
+        self.load_all(configured, [dir]).map(|[access]| access)
+    }
+
+    fn load_all<const N: usize>(
+        &self,
+        configured: &Configured,
+        dirs: [&Path; N],
+    ) -> Result<[Cedar; N], Stop> {
+        let (spellings, _) = configured.spellings();
+        let mut before = Cedar::builder().issuers(self.issuer.iter().cloned());
         for models in &self.models {
-            builder = builder.models_dir(models);
+            before = before.models_dir(models);
         }
-        builder.from_dir(dir).map_err(|error| located(dir, &error))
+        let mut builder = before.clone();
+        for (environment, spelling) in spellings {
+            builder = builder.spelling(environment, spelling);
+        }
+        // What is to be replaced may have the names that the last one puts right.
+        let load = |(number, dir): (usize, &Path)| {
+            if let Some(what) = no_directory(dir) {
+                return Err(format!("{what}; name the access directory").into());
+            }
+            let builder = match number + 1 < N {
+                true => before.clone(),
+                false => builder.clone(),
+            };
+            builder
+                .from_dir(dir)
+                .map_err(|error| located(dir, &self.models, &error))
+        };
+        let loaded: Result<Vec<Cedar>, Stop> = dirs.into_iter().enumerate().map(load).collect();
+        loaded?
+            .try_into()
+            .map_err(|_| "each directory is one access".into())
     }
 }
 
@@ -132,19 +178,17 @@ impl FailOn {
 }
 
 /// Problems with the whole names of their files.
-fn located(dir: &Path, error: &LoadError) -> Stop {
+fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
     let mut lines: Vec<String> = error
         .problems()
         .iter()
         .map(|it| {
-            let file = dir.join(&it.file);
-            let (line, column) = (it.line, it.column);
-            format!(
-                "{}:{line}:{column}: {}; {}",
-                file.display(),
-                it.what,
-                it.advice
-            )
+            let file = file_of(dir, models, &it.file);
+            let place = match it.line {
+                0 => String::new(),
+                line => format!(":{line}:{}", it.column),
+            };
+            format!("{file}{place}: {}; {}", it.what, it.advice)
         })
         .collect();
     if error.more() > 0 {

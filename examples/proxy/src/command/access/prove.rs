@@ -8,7 +8,7 @@ use clap::Args;
 use spanner_cedar::{Solver, prove};
 
 use super::Besides;
-use crate::command::Stop;
+use crate::command::{Configured, Stop};
 
 /// Two accesses, of which one is to take the other's place.
 #[derive(Debug, Args)]
@@ -25,9 +25,10 @@ pub(in crate::command) struct Prove {
 }
 
 impl Prove {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let (old, new) = (self.besides.load(&self.old)?, self.besides.load(&self.new)?);
-        let solver = match self.cvc5 {
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let dirs = [self.old.as_path(), self.new.as_path()];
+        let [old, new] = self.besides.load_all(config, dirs)?;
+        let solver = match &self.cvc5 {
             Some(program) => Solver::at(program)?,
             None => Solver::find()?,
         };

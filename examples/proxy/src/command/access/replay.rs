@@ -9,8 +9,8 @@ use serde_json::json;
 use spanner_cedar::{Again, Replay as Counted};
 
 use super::{Besides, FailOn};
-use crate::command::Stop;
 use crate::command::ledger::{decisions, open};
+use crate::command::{Configured, Stop};
 
 /// Which ledger, which access, and when to fail.
 #[derive(Debug, Args)]
@@ -30,8 +30,8 @@ pub(in crate::command) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let access = self.besides.load(&self.candidate)?;
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let access = self.besides.load(config, &self.candidate)?;
         let mut found = decisions(&open(&self.ledger)?)?;
         let (mut count, mut changed, mut widens) = (Counted::default(), 0_u64, false);
         for decision in &mut found {

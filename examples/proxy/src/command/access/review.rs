@@ -1,7 +1,7 @@
 //! `spanner-proxy access review`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -10,8 +10,8 @@ use spanner_core::Timestamp;
 use spanner_ledger::rotation_report;
 
 use super::Folder;
-use crate::command::Stop;
 use crate::command::ledger::{decisions, open, remark};
+use crate::command::{Configured, Stop};
 
 /// Which access, in which form.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ enum Format {
 }
 
 impl Review {
-    pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let access = self.folder.load(config)?;
         let mut review = access.review();
         if let Some(dir) = &self.ledger {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Folder, located};
-use crate::command::Stop;
+use crate::command::{Configured, Stop};
 
 /// Which access.
 #[derive(Debug, Args)]
@@ -20,12 +20,12 @@ pub(in crate::command) struct Test {
 }
 
 impl Test {
-    pub(super) fn run(&self, config: &Path, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let access = self.folder.load(config)?;
+    pub(super) fn run(&self, config: &Configured, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let access = self.folder.load_and_tell(config)?;
         let dir = self.folder.dir.as_deref();
         let report = access.test_cases();
         let report =
-            report.map_err(|error| located(dir.unwrap_or_else(|| Path::new("")), &error))?;
+            report.map_err(|error| located(dir.unwrap_or_else(|| Path::new("")), &[], &error))?;
         match self.json {
             true => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
             false => writeln!(out, "{report}")?,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use spanner_ledger::ship::Format;
 
-use super::{Part, Stop, nothing, open, remark};
+use super::{Part, Stop, code, nothing, open, remark};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
@@ -30,6 +30,10 @@ enum Form {
 }
 
 impl Export {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
+
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let reader = open(&self.dir)?;
         let selection = self.part.selection();
@@ -43,6 +47,6 @@ impl Export {
         if exported.lines == 0 {
             nothing(&exported.notes);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code(&exported.notes))
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use spanner_ledger::{Approval, Happening, ReadError, Row, table, visible_json};
 
-use super::{Part, Place, Stop, nothing, open, remark, request};
+use super::{Part, Place, Stop, code, nothing, open, remark, request};
 
 /// What of it.
 #[derive(Debug, Args)]
@@ -17,6 +17,12 @@ pub(in crate::command) struct Filter {
     /// Show the requests as well, each with the promotion under which it was served
     #[arg(long)]
     requests: bool,
+}
+
+impl Filter {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
 }
 
 pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode, Stop> {
@@ -44,7 +50,7 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
     if found == 0 {
         nothing(&history.notes);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code(&history.notes))
 }
 
 /// What the steps come to, which may be older than all that follows.

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use spanner_ledger::visible_json;
 
-use super::{Part, Stop, nothing, open, remark};
+use super::{Part, Stop, code, nothing, open, remark};
 
 /// Of what, and in which form.
 #[derive(Debug, Args)]
@@ -30,6 +30,10 @@ enum Format {
 }
 
 impl Summary {
+    pub(super) const fn part(&self) -> &Part {
+        &self.part
+    }
+
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let summary = open(&self.dir)?.summary(&self.part.selection(), Timestamp::now())?;
         match self.format {
@@ -45,6 +49,6 @@ impl Summary {
         if is_empty {
             nothing(&summary.notes);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code(&summary.notes))
     }
 }

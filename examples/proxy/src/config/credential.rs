@@ -1,0 +1,149 @@
+//! `credential`: what the proxy itself is known by elsewhere.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::header::HeaderValue;
+
+use super::fields::Fields;
+use super::{read_text, within};
+
+/// A value of `Authorization`, from a variable (`{ env = "NAME" }`) or from a file
+/// (`{ file = "path" }`). A file is read again when it changes and on SIGHUP, and what it held
+/// before stays in use as long as it cannot be read; a variable is read at start only. Clones
+/// are the same.
+#[derive(Clone)]
+pub struct Credential {
+    file: Option<Arc<Path>>,
+    header: Arc<RwLock<HeaderValue>>,
+}
+
+impl Credential {
+    /// The header as it is now; marked as sensitive.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        let header = self.header.read().unwrap_or_else(PoisonError::into_inner);
+        header.clone()
+    }
+
+    /// The file that it is from, if it is from one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Reads the file again; whether it holds another token.
+    pub(crate) fn reload(&self) -> Result<bool, String> {
+        let Some(file) = &self.file else {
+            return Ok(false);
+        };
+        let header = read(file)?;
+        let mut current = self.header.write().unwrap_or_else(PoisonError::into_inner);
+        let other = *current != header;
+        *current = header;
+        Ok(other)
+    }
+
+    fn of_file(file: PathBuf) -> Result<Self, String> {
+        let header = read(&file)?;
+        Ok(Self {
+            file: Some(file.into()),
+            header: Arc::new(RwLock::new(header)),
+        })
+    }
+
+    fn of_variable(name: &str) -> Result<Self, String> {
+        let secret = std::env::var(name);
+        let secret =
+            secret.map_err(|_| format!("the variable `{name}` is not set, or is no text"))?;
+        Ok(Self {
+            file: None,
+            header: Arc::new(RwLock::new(bearer(&secret)?)),
+        })
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `Some(None)` where none is configured, `None` where it cannot be had.
+pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<Credential>> {
+    let key = "credential";
+    if !fields.table.contains_key(key) {
+        return Some(None);
+    }
+    let at = fields.at(key);
+    let source = fields.table(key, &["env", "file"])?;
+    let credential = match (source.text("env"), source.text("file")) {
+        (Some(name), None) => Credential::of_variable(name.value),
+        (None, Some(path)) => Credential::of_file(within(base, path.value)),
+        _ => Err("it comes from one place".to_owned()),
+    };
+    match credential {
+        Ok(credential) => Some(Some(credential)),
+        Err(what) => {
+            let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
+            fields.page.problem(at, format!("`{key}`: {what}"), advice);
+            None
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<HeaderValue, String> {
+    let secret = read_text(file).map_err(|fault| fault.what)?;
+    bearer(&secret).map_err(|what| format!("`{}`: {what}", file.display()))
+}
+
+fn bearer(secret: &str) -> Result<HeaderValue, String> {
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    let plain = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = plain.then(|| HeaderValue::try_from(format!("Bearer {secret}")));
+    match header {
+        Some(Ok(mut header)) => {
+            header.set_sensitive(true);
+            Ok(header)
+        }
+        // What it is instead must not be said: it may be a secret all the same.
+        _ => Err("what is there is no token of one word".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_again_leaves_the_token_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "one\n").unwrap();
+        let credential = Credential::of_file(file.clone()).unwrap();
+        let clone = credential.clone();
+        for (text, due, sent) in [
+            ("one", Some(false), "Bearer one"),
+            ("two\r\n", Some(true), "Bearer two"),
+            ("", None, "Bearer two"),
+            ("two words", None, "Bearer two"),
+            ("three", Some(true), "Bearer three"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let reloaded = credential.reload();
+            assert_eq!(reloaded.as_ref().ok().copied(), due, "{text:?}");
+            if let Err(problem) = reloaded {
+                assert!(
+                    problem.contains("token`: what is there is no token"),
+                    "{problem}"
+                );
+                assert!(!problem.contains("words"), "{problem}");
+            }
+            assert_eq!(clone.header(), sent, "{text:?}");
+            assert!(clone.header().is_sensitive());
+        }
+        assert!(!format!("{credential:?}").contains("three"));
+    }
+}

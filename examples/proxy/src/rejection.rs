@@ -1,0 +1,295 @@
+//! Whether a model server rejects the proxy itself.
+//!
+//! The caller's credential never reaches a model server, so an answer about a credential is
+//! about the proxy's own, or about its having none. Callers cannot mend that, and a challenge
+//! would make them send theirs again. What 400 and 403 are about, some APIs say only in their
+//! body; a short one in JSON is read for it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+
+/// The body of an answer, which was read or not.
+pub(crate) type Received = Either<Incoming, Full<Bytes>>;
+
+/// Headers in which a server speaks of credentials (RFC 9110 §11).
+const CHALLENGES: [HeaderName; 3] = [
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("proxy-authentication-info"),
+];
+/// Classes of errors with which AWS answers 403 to a credential.
+const AMZN_REJECTIONS: [&str; 9] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "UnrecognizedClientException",
+];
+/// What the Hugging Face Hub answers with 401 to somebody without a credential for which the
+/// thing asked for does not exist.
+const HUB_NOT_FOUND: [&str; 3] = ["EntryNotFound", "RepoNotFound", "RevisionNotFound"];
+/// What it says of a repository whose terms the proxy's account has not accepted.
+const HUB_GATED: &str = "GatedRepo";
+
+/// Words for it in the bodies of other APIs: Anthropic's types, OpenAI's and Azure's codes,
+/// the reasons of `google.api.ErrorReason`.
+const REJECTIONS: [&str; 18] = [
+    "authentication_error",
+    "permission_error",
+    "invalid_api_key",
+    "account_deactivated",
+    "missing_scope",
+    "unsupported_country_region_territory",
+    "AuthenticationTypeDisabled",
+    "API_KEY_INVALID",
+    "API_KEY_SERVICE_BLOCKED",
+    "API_KEY_HTTP_REFERRER_BLOCKED",
+    "API_KEY_IP_ADDRESS_BLOCKED",
+    "SERVICE_DISABLED",
+    "BILLING_DISABLED",
+    "CONSUMER_INVALID",
+    "CONSUMER_SUSPENDED",
+    "CREDENTIALS_MISSING",
+    "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+    "IAM_PERMISSION_DENIED",
+];
+/// Where such words stand in a body.
+const MEMBERS: [&str; 4] = ["__type", "code", "reason", "type"];
+/// The longest body that is read for them, in bytes: an error has a few hundred.
+const MAX_READ: u64 = 16 << 10;
+
+/// gRPC `UNAUTHENTICATED`.
+const GRPC_UNAUTHENTICATED: &str = "16";
+
+/// Takes what concerns the proxy's credential out of an answer, whose body must arrive in time
+/// if it is read.
+///
+/// # Errors
+/// The failure that it is, where the answer is about nothing else.
+pub(crate) async fn look<B>(
+    response: Response<B>,
+    configured: bool,
+    patience: Duration,
+) -> Result<Response<Either<B, Full<Bytes>>>, Failure>
+where
+    B: Body<Data = Bytes>,
+{
+    let (parts, body) = response.into_parts();
+    let mut head = Response::from_parts(parts, ());
+    look_at_head(&mut head, configured)?;
+    let (parts, ()) = head.into_parts();
+    if body.is_end_stream() || !may_say_more(parts.status, &parts.headers) {
+        return Ok(Response::from_parts(parts, Either::Left(body)));
+    }
+    let read = timeout(patience, body.collect()).await;
+    let read = read.map_err(|_| Failure::TimedOut)?;
+    let read = read.map_err(|_| Failure::Broken)?.to_bytes();
+    let said = serde_json::from_slice(&read).unwrap_or_default();
+    match is_rejection(&said) {
+        true => Err(failure(configured)),
+        false => Ok(Response::from_parts(parts, Either::Right(Full::new(read)))),
+    }
+}
+
+/// Whether the body may say that it is about a credential, and is worth reading.
+fn may_say_more(status: StatusCode, headers: &HeaderMap) -> bool {
+    let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|it| it.parse::<u64>().ok());
+    let json = |it: &str| {
+        it.split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .ends_with("json")
+    };
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN)
+        && length.is_some_and(|length| (1..=MAX_READ).contains(&length))
+        && text(headers, CONTENT_TYPE.as_str()).is_some_and(json)
+        && !headers.contains_key(CONTENT_ENCODING)
+}
+
+/// Whether an error in JSON has one of the words, where such words stand.
+fn is_rejection(said: &Value) -> bool {
+    match said {
+        Value::Object(members) => members.iter().any(|(name, value)| match value {
+            Value::String(word) => {
+                MEMBERS.contains(&name.as_str())
+                    && (REJECTIONS.contains(&word.as_str()) || is_amzn_rejection(word))
+            }
+            value => is_rejection(value),
+        }),
+        Value::Array(items) => items.iter().any(is_rejection),
+        _ => false,
+    }
+}
+
+fn look_at_head<B>(response: &mut Response<B>, configured: bool) -> Result<(), Failure> {
+    let (status, headers) = (response.status(), response.headers());
+    let code = text(headers, "x-error-code");
+    let missing = code.is_some_and(|code| HUB_NOT_FOUND.contains(&code));
+    let rejected = match status {
+        StatusCode::UNAUTHORIZED => !missing,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
+        StatusCode::FORBIDDEN => {
+            headers.contains_key(WWW_AUTHENTICATE)
+                || code == Some(HUB_GATED)
+                || text(headers, "x-amzn-errortype").is_some_and(is_amzn_rejection)
+        }
+        _ => is_unauthenticated(headers),
+    };
+    if rejected {
+        return Err(failure(configured));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    remove_challenges(response.headers_mut());
+    Ok(())
+}
+
+/// The same for the trailers of a gRPC answer, which are rewritten.
+pub(crate) fn look_at_trailers(trailers: &mut HeaderMap, configured: bool) {
+    if is_unauthenticated(trailers) {
+        failure(configured).say_in(trailers);
+    }
+    remove_challenges(trailers);
+}
+
+const fn failure(configured: bool) -> Failure {
+    match configured {
+        true => Failure::Rejected,
+        false => Failure::NoCredential,
+    }
+}
+
+fn is_unauthenticated(headers: &HeaderMap) -> bool {
+    text(headers, "grpc-status") == Some(GRPC_UNAUTHENTICATED)
+}
+
+/// Behind a colon stands where the class is described, before a `#` its namespace.
+fn is_amzn_rejection(class: &str) -> bool {
+    let class = class.split(':').next().unwrap_or_default();
+    let class = class.rsplit('#').next().unwrap_or_default();
+    AMZN_REJECTIONS.contains(&class.trim())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).map(HeaderValue::to_str)?.ok()
+}
+
+fn remove_challenges(headers: &mut HeaderMap) {
+    for name in CHALLENGES {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Response<()> {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        response.body(()).unwrap()
+    }
+
+    #[test]
+    fn tells_what_is_about_the_proxys_credential() {
+        let rejected = Err(Failure::Rejected);
+        let bearer = ("www-authenticate", "Bearer realm=\"upstream\"");
+        for (status, headers, due) in [
+            (200, &[][..], Ok(200)),
+            (401, &[], rejected),
+            (401, &[bearer], rejected),
+            (407, &[("proxy-authenticate", "Basic")], rejected),
+            (403, &[], Ok(403)),
+            (403, &[bearer], rejected),
+            (403, &[("x-error-code", "GatedRepo")], rejected),
+            (401, &[("x-error-code", "GatedRepo")], rejected),
+            (401, &[("x-error-code", "RepoNotFound"), bearer], Ok(404)),
+            (404, &[("x-error-code", "RepoNotFound")], Ok(404)),
+            (
+                403,
+                &[("x-amzn-errortype", "UnrecognizedClientException:http://x/")],
+                rejected,
+            ),
+            (403, &[("x-amzn-errortype", "ThrottlingException")], Ok(403)),
+            (200, &[("grpc-status", "16"), bearer], rejected),
+            (200, &[("grpc-status", "7")], Ok(200)),
+            (200, &[bearer], Ok(200)),
+        ] {
+            let mut response = answer(status, headers);
+            let found = look_at_head(&mut response, true).map(|()| response.status().as_u16());
+            assert_eq!(found, due, "{status} {headers:?}");
+            let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
+            assert!(found.is_err() || !challenged, "{status} {headers:?}");
+        }
+        let mut response = answer(401, &[]);
+        let found = look_at_head(&mut response, false);
+        assert_eq!(found, Err(Failure::NoCredential));
+    }
+
+    #[tokio::test]
+    async fn reads_what_a_short_body_says_and_passes_any_other_on() {
+        let rejected = Err(Failure::Rejected);
+        let anthropic = r#"{"type":"error","error":{"type":"permission_error","message":"no"}}"#;
+        let google = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#;
+        let content =
+            r#"{"error":{"code":"content_policy_violation","message":"invalid_api_key"}}"#;
+        let bedrock = r#"{"__type":"com.amazon.coral#UnrecognizedClientException"}"#;
+        for (status, media_type, body, due) in [
+            (403, "application/json", anthropic, rejected),
+            (400, "application/json; charset=UTF-8", google, rejected),
+            (403, "application/json", bedrock, rejected),
+            (403, "application/json", content, Ok(content)),
+            (404, "application/json", anthropic, Ok(anthropic)),
+            (403, "text/plain", anthropic, Ok(anthropic)),
+            (403, "application/json", "no JSON", Ok("no JSON")),
+        ] {
+            let response = Response::builder()
+                .status(status)
+                .header("content-type", media_type)
+                .header("content-length", body.len())
+                .body(Full::new(Bytes::from_static(body.as_bytes())))
+                .unwrap();
+            let found = match look(response, true, Duration::from_secs(5)).await {
+                Ok(passed) => Ok(passed.into_body().collect().await.unwrap().to_bytes()),
+                Err(failure) => Err(failure),
+            };
+            assert_eq!(found, due.map(Bytes::from), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn rewrites_the_trailers_of_a_rejection() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("16"));
+        trailers.insert("grpc-message", HeaderValue::from_static("bad token"));
+        trailers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        look_at_trailers(&mut trailers, true);
+        assert_eq!(trailers["grpc-status"], "14");
+        let message = trailers["grpc-message"].to_str().unwrap();
+        assert!(message.contains("operator"), "{message}");
+        assert!(!trailers.contains_key(WWW_AUTHENTICATE));
+        trailers.insert("grpc-status", HeaderValue::from_static("7"));
+        look_at_trailers(&mut trailers, true);
+        assert_eq!(trailers["grpc-status"], "7");
+    }
+}

@@ -1,0 +1,145 @@
+//! Names that look like others, and characters that are not seen at all.
+
+use std::borrow::Cow;
+
+use unicode_security::MixedScript as _;
+use unicode_security::confusable_detection::skeleton;
+
+/// Whether a character is seen and leaves the order of what is read alone: it is no control, and
+/// not among what Unicode calls default-ignorable (UAX #44), but for the selectors of an emoji's
+/// form.
+pub(crate) fn is_seen(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
+            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// The first character of a text that is not seen, or changes how what follows is read, and its
+/// byte offset. Line ends and tabs are; a byte order mark in front is; what joins or separates
+/// the letters of a script, or the parts of an emoji, is behind one of them.
+pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        let joins = matches!(c, '\u{200C}' | '\u{200D}') && !before.is_ascii();
+        let layout = matches!(c, '\n' | '\r' | '\t') || (at == 0 && c == '\u{FEFF}');
+        if !is_seen(c) && !joins && !layout {
+            return Some((at, c));
+        }
+        before = c;
+    }
+    None
+}
+
+/// Whether there is anything to read in a text.
+pub(crate) fn is_readable(text: &str) -> bool {
+    let blank = |c: char| c.is_whitespace() || !is_seen(c) || c == '\u{2800}';
+    !text.chars().all(blank)
+}
+
+/// What a name looks like, if it could look like another one: the same for both. Names of ASCII
+/// letters alone differ enough for those who write them.
+pub(crate) fn looks(text: &str) -> String {
+    skeleton(text)
+        .filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}'))
+        .collect()
+}
+
+/// The code point of a character, for people.
+pub(crate) fn code(c: char) -> String {
+    format!("U+{:04X}", u32::from(c))
+}
+
+/// A text in which words that look like others are followed by the code points that tell them
+/// apart: `group:corp/nl\u{440}` is `group:corp/nl\u{440}(U+0440)`.
+pub(crate) fn marked(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut marked = String::with_capacity(text.len());
+    let mut word = String::new();
+    for c in text.chars() {
+        let strange_blank = !c.is_ascii() && (c.is_whitespace() || c == '\u{2800}');
+        let selector = matches!(c, '\u{FE0E}' | '\u{FE0F}');
+        if strange_blank || selector || !c.is_alphanumeric() && !is_mark(c) {
+            close(&mut word, &mut marked);
+            marked.push(c);
+            if strange_blank || selector {
+                marked.push_str(&format!("({})", code(c)));
+            }
+        } else {
+            word.push(c);
+        }
+    }
+    close(&mut word, &mut marked);
+    Cow::Owned(marked)
+}
+
+/// Ends a word, with its code points if it could be taken for another one.
+fn close(word: &mut String, marked: &mut String) {
+    marked.push_str(word);
+    if is_strange(word) {
+        let points = word.chars().filter(|c| !c.is_ascii()).map(code);
+        let points: Vec<String> = points.collect();
+        marked.push_str(&format!("({})", points.join(" ")));
+    }
+    word.clear();
+}
+
+/// Whether a word mixes scripts that are not written together, or looks like one in ASCII.
+fn is_strange(word: &str) -> bool {
+    !word.is_ascii() && (!word.is_single_script() || looks(word).is_ascii())
+}
+
+/// Marks that combine with the letter before them.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36F}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_what_could_be_taken_for_another_name() {
+        for (text, expected) in [
+            ("group:corp/nlp", "group:corp/nlp"),
+            ("group:corp/nl\u{440}", "group:corp/nl\u{440}(U+0440)"),
+            (
+                "\u{430}\u{441}\u{435}",
+                "\u{430}\u{441}\u{435}(U+0430 U+0441 U+0435)",
+            ),
+            ("команда-ML", "команда-ML"),
+            ("josé", "josé"),
+            ("jose\u{301}", "jose\u{301}"),
+            ("開発チーム", "開発チーム"),
+            ("ｎlp", "ｎlp(U+FF4E)"),
+            ("ml\u{a0}ops", "ml\u{a0}(U+00A0)ops"),
+            ("nlp\u{fe0f}", "nlp\u{fe0f}(U+FE0F)"),
+        ] {
+            assert_eq!(marked(text), expected);
+            assert_eq!(marked(text).contains("U+"), expected.contains("U+"));
+        }
+    }
+
+    #[test]
+    fn finds_what_is_not_seen() {
+        for (text, expected) in [
+            ("plain\ttext\r\n", None),
+            ("\u{feff}x", None),
+            ("x\u{feff}", Some((1, '\u{feff}'))),
+            ("a\u{202e}b", Some((1, '\u{202e}'))),
+            ("a\u{200d}b", Some((1, '\u{200d}'))),
+            ("\u{1f469}\u{200d}\u{1f4bb}", None),
+            ("\u{0}", Some((0, '\u{0}'))),
+            ("a\u{e0061}", Some((1, '\u{e0061}'))),
+        ] {
+            assert_eq!(hidden(text), expected);
+        }
+        assert!(!is_readable(" \u{2800}\u{3164}"));
+        assert!(is_readable("x"));
+    }
+}

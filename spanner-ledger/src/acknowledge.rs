@@ -1,0 +1,308 @@
+//! Going on after a loss: by an explicit act, which is recorded.
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::entry::Entry;
+use crate::error::{OpenError, ReadError};
+use crate::evidence::{CHECKPOINT, Evidence, VKEY};
+use crate::files::Files;
+use crate::files::disk::Disk;
+use crate::ledger::{Builder, Durability};
+use crate::log::{Log, SegmentSize};
+use crate::lost::{LOST, Lost, Missing, Span};
+use crate::recovery::Failure;
+use crate::scan::{Walk, parse_kept, parse_name, read_header, segment_name};
+
+/// What was acknowledged; see [`Builder::acknowledge`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Acknowledgment {
+    /// The entries that are passed over from now on.
+    pub missing: Vec<Missing>,
+    /// Files that cannot be used and were renamed.
+    pub set_aside: Vec<String>,
+    /// Checkpoints that were kept outside the directory and are contradicted by what is left.
+    pub superseded: Vec<String>,
+    /// The entry that says all this.
+    pub sequence: u64,
+}
+
+/// Why nothing was acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcknowledgeError {
+    /// Nothing is missing: the ledger can be opened as it is.
+    #[error("nothing is missing: the ledger can be opened as it is")]
+    Nothing,
+    /// Entries were changed, or the directory cannot be used: there is no loss to acknowledge.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl Builder {
+    /// Lets the ledger be opened again although entries of it are gone: segments that were
+    /// removed or damaged, an end that was cut off, a copy that is older than the note outside
+    /// the directory ([`Builder::note`]) says.
+    ///
+    /// Numbers of lost entries are not used again. What cannot be read stays in its file; a file
+    /// that is in the way is renamed to `<name>.damaged`. The entry `ledger.acknowledged` tells
+    /// what is lost, the reason that is given, and which user did it. [`Reader::verify`] says
+    /// from then on that entries are missing and that this was acknowledged.
+    ///
+    /// [`Reader::verify`]: crate::Reader::verify
+    ///
+    /// # Security
+    /// Whatever the lost entries said counts no more: a decision may be without its outcome, and
+    /// a promotion without its approvals or its roll-back. Look at the history before serving.
+    ///
+    /// # Errors
+    /// [`AcknowledgeError`] if nothing is missing, if somebody writes the ledger, or if entries
+    /// were changed rather than lost: such a ledger is for the auditor, and is not written again.
+    pub fn acknowledge(self, reason: &str) -> Result<Acknowledgment, AcknowledgeError> {
+        let found = Disk::checked(&self.dir).map_err(|source| self.failed(source))?;
+        if found.is_none() {
+            return Err(AcknowledgeError::Nothing);
+        }
+        let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
+        match disk {
+            Some(disk) => {
+                let files: Arc<dyn Files> = Arc::new(disk);
+                self.acknowledge_in(&files, reason)
+            }
+            None => Err(OpenError::Locked { dir: self.dir }.into()),
+        }
+    }
+
+    pub(crate) fn acknowledge_in(
+        mut self,
+        files: &Arc<dyn Files>,
+        reason: &str,
+    ) -> Result<Acknowledgment, AcknowledgeError> {
+        let mut mending = Mending::default();
+        let read = mending.read(files);
+        read.map_err(|failure| self.not_recovered(failure))?;
+        let evidence = self.usable_evidence(files, &mut mending)?;
+        let superseded = superseded(files, &evidence);
+        let superseded = superseded.map_err(|fault| self.not_recovered(Failure::Read(fault)))?;
+        let next = mending.end.max(evidence.signed());
+        if next > mending.end {
+            let (from, end) = (mending.end, next);
+            mending.lose(Span { from, end });
+        }
+        if mending.is_idle() && superseded.is_empty() {
+            return Err(AcknowledgeError::Nothing);
+        }
+        let done = Acknowledgment {
+            missing: mending.acknowledged(),
+            set_aside: mending.set_aside.clone(),
+            superseded,
+            sequence: next,
+        };
+        self.carry_out(files, &mending, &done, reason)
+            .map_err(|source| self.failed(source))?;
+        Ok(done)
+    }
+
+    /// The evidence, without what of it cannot be used.
+    fn usable_evidence(
+        &mut self,
+        files: &Arc<dyn Files>,
+        mending: &mut Mending,
+    ) -> Result<Evidence, OpenError> {
+        let mut tries = 0..3;
+        loop {
+            let source = match self.evidence(Arc::clone(files)) {
+                Err(OpenError::Damaged { source, .. }) if tries.next().is_some() => source,
+                opened => return opened,
+            };
+            let name = match &source {
+                ReadError::Evidence { name, .. } if name == VKEY => VKEY,
+                ReadError::Evidence { name, .. } if name == CHECKPOINT => CHECKPOINT,
+                // The tiles are gone as well, and what is left is not what was signed.
+                ReadError::Forked { .. }
+                | ReadError::Cut { .. }
+                | ReadError::Missing { .. }
+                | ReadError::Corrupt { .. } => CHECKPOINT,
+                _ => return Err(self.not_recovered(Failure::Read(source))),
+            };
+            mending
+                .set_aside(&**files, name)
+                .map_err(|source| self.failed(source))?;
+        }
+    }
+
+    fn carry_out(
+        &self,
+        files: &Arc<dyn Files>,
+        mending: &Mending,
+        done: &Acknowledgment,
+        reason: &str,
+    ) -> io::Result<()> {
+        mending.lost.write(&**files)?;
+        let spans: Vec<_> = done.missing.iter().map(|it| [it.from, it.to]).collect();
+        let mut body = json!({
+            "reason": reason, "lost": spans, "set_aside": done.set_aside,
+            "superseded": done.superseded,
+        });
+        if let (Some(user), Some(body)) = (user(), body.as_object_mut()) {
+            body.insert("uid".to_owned(), user);
+        }
+        let payload = Entry::event(ACKNOWLEDGED, body).payload()?;
+        let size = SegmentSize {
+            bytes: u64::MAX,
+            age: None,
+        };
+        let files = Arc::clone(files);
+        let mut log = Log::new(files, Durability::PowerLoss, size, done.sequence);
+        log.append(&[&payload])?;
+        log.finish()?;
+        match (&self.note, done.superseded.is_empty()) {
+            (Some(note), false) => note.write(&[]),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is found of a ledger that is not whole.
+#[derive(Debug, Default)]
+struct Mending {
+    lost: Lost,
+    missing: Vec<Span>,
+    set_aside: Vec<String>,
+    /// The sequence after the last entry.
+    end: u64,
+    /// Segments have something behind their last entry that is none.
+    is_untidy: bool,
+}
+
+impl Mending {
+    /// Reads all that can be read.
+    fn read(&mut self, files: &Arc<dyn Files>) -> Result<(), Failure> {
+        match Lost::read(&**files) {
+            Ok(lost) => self.lost = lost,
+            Err(ReadError::Evidence { .. }) => self.set_aside(&**files, LOST)?,
+            Err(fault) => return Err(fault.into()),
+        }
+        self.set_aside_headless(&**files)?;
+        let mut walk = Walk::partial(files)?;
+        let mut declared = Vec::new();
+        while let Some(stored) = walk.step()? {
+            declared.extend(spans(&stored.payload));
+        }
+        self.end = walk.next();
+        // What the file alone says was not acknowledged by anybody.
+        let gaps = walk.gaps().iter();
+        for span in gaps.flat_map(|gap| gap.span().without(&declared)) {
+            self.lose(span);
+        }
+        for end in walk.untidy().iter().copied() {
+            self.is_untidy = true;
+            self.lost.add(Span { from: end, end });
+        }
+        Ok(self.lost.write(&**files)?)
+    }
+
+    fn lose(&mut self, span: Span) {
+        self.missing.push(span);
+        self.lost.add(span);
+    }
+
+    /// Renames segments of which not even the beginning can be read.
+    fn set_aside_headless(&mut self, files: &dyn Files) -> Result<(), Failure> {
+        let names = files.names()?;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        let firsts = names.iter().filter_map(|name| parse_name(name));
+        for first in firsts.filter(|first| pruned.is_none_or(|pruned| *first >= pruned)) {
+            match read_header(files, first) {
+                Ok(Some(_)) => {}
+                Err(fault @ ReadError::Io { .. }) => return Err(fault.into()),
+                // Nothing is lost: it is to be given its name again.
+                Err(fault) if is_only_renamed(&fault, &names) => return Err(fault.into()),
+                Ok(None) | Err(_) => self.set_aside(files, &segment_name(first))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&mut self, files: &dyn Files, name: &str) -> io::Result<()> {
+        let names = files.names()?;
+        let other = |count: u32| match count {
+            0 => format!("{name}.damaged"),
+            _ => format!("{name}.damaged.{count}"),
+        };
+        let free = (0..).map(other).find(|other| !names.contains(other));
+        let free = free.ok_or(io::ErrorKind::AlreadyExists)?;
+        files.rename(name, &free)?;
+        files.sync()?;
+        self.set_aside.push(free);
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.missing.is_empty() && self.set_aside.is_empty() && !self.is_untidy
+    }
+
+    fn acknowledged(&self) -> Vec<Missing> {
+        let missing = self.missing.iter();
+        missing.map(|span| span.missing(true)).collect()
+    }
+}
+
+/// Whether a segment has lost nothing but its name, which no other has.
+fn is_only_renamed(fault: &ReadError, names: &[String]) -> bool {
+    matches!(fault, ReadError::Misnamed { name, .. } if !names.contains(name))
+}
+
+/// Notes from outside the directory that what is left contradicts.
+fn superseded(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Vec<String>, ReadError> {
+    let mut walk = Walk::partial(files)?;
+    let agrees = evidence.opening(&walk).and_then(|mut opening| {
+        while let Some(stored) = walk.step()? {
+            opening.take(&stored)?;
+        }
+        Ok(opening.is_satisfied())
+    });
+    match agrees {
+        Ok(true) if evidence.is_compared() => Ok(Vec::new()),
+        // Another ledger's note stands where this one's should.
+        Ok(true) => Ok(evidence.strangers.clone()),
+        Ok(false) | Err(ReadError::Forked { .. }) => Ok(evidence.notes()),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The entries that an entry says are lost.
+pub(crate) fn spans(payload: &[u8]) -> Vec<Span> {
+    if !payload.starts_with(br#"{"kind":"event""#) {
+        return Vec::new();
+    }
+    let Ok(Entry::Event(event)) = serde_json::from_slice(payload) else {
+        return Vec::new();
+    };
+    if event.event != ACKNOWLEDGED {
+        return Vec::new();
+    }
+    let spans = event.body.get("lost").and_then(Value::as_array);
+    let span = |span: &Value| {
+        let (from, to) = (span.get(0)?.as_u64()?, span.get(1)?.as_u64()?);
+        let end = to.checked_add(1)?;
+        Some(Span { from, end })
+    };
+    spans.into_iter().flatten().filter_map(span).collect()
+}
+
+/// Who runs this.
+#[cfg(unix)]
+fn user() -> Option<Value> {
+    Some(rustix::process::getuid().as_raw().into())
+}
+
+#[cfg(not(unix))]
+fn user() -> Option<Value> {
+    None
+}
+
+pub(crate) const ACKNOWLEDGED: &str = "ledger.acknowledged";

@@ -1,0 +1,88 @@
+//! Whether the files of a ledger that is written are still there.
+
+use std::collections::BTreeMap;
+
+use crate::error::ReadError;
+use crate::files::Files;
+use crate::scan::{kept_name, parse_kept, parse_name, segment_name};
+
+/// What was there.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The first entry of each segment, and its size once a later one was begun.
+    segments: BTreeMap<u64, Option<u64>>,
+    /// Entries below this were pruned.
+    pruned: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(files: &dyn Files) -> Result<Self, ReadError> {
+        let names = files
+            .names()
+            .map_err(|source| failed(&files.place(), source))?;
+        let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
+        let pruned = pruned.unwrap_or(0);
+        let mut segments = BTreeMap::new();
+        let firsts = names.iter().filter_map(|name| parse_name(name));
+        for first in firsts.filter(|first| *first >= pruned) {
+            segments.insert(first, files.size(&segment_name(first)).ok());
+        }
+        // The last one is written: it grows, and is cut when it ends.
+        if let Some(mut last) = segments.last_entry() {
+            last.insert(None);
+        }
+        Ok(Self { segments, pruned })
+    }
+
+    /// Holds what is there now against what was; on a fault what was there is still expected.
+    pub(crate) fn look(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
+        files
+            .inspect()
+            .map_err(|source| failed(&files.place(), source))?;
+        let mut now = Self::of(files)?;
+        if self.compare(&now, written).is_err() {
+            // Segments are pruned while they are listed: only what is so twice is so.
+            now = Self::of(files)?;
+            self.compare(&now, written)?;
+        }
+        *self = now;
+        Ok(())
+    }
+
+    fn compare(&self, now: &Self, written: u64) -> Result<(), ReadError> {
+        if now.pruned < self.pruned {
+            let problem = "what was kept of the pruned entries was removed".to_owned();
+            let name = kept_name(self.pruned);
+            return Err(ReadError::Evidence { name, problem });
+        }
+        let mut segments = self.segments.range(now.pruned..).peekable();
+        while let Some((first, before)) = segments.next() {
+            let successor = segments.peek().map_or(written, |(first, _)| **first);
+            let Some(size) = now.segments.get(first) else {
+                // What was begun after a fault and holds nothing is removed again.
+                if *first >= successor {
+                    continue;
+                }
+                return Err(ReadError::Missing {
+                    from: *first,
+                    to: successor - 1,
+                    segment: segment_name(successor),
+                });
+            };
+            if let (Some(before), Some(size)) = (before, size)
+                && size < before
+            {
+                return Err(ReadError::Evidence {
+                    name: segment_name(*first),
+                    problem: "it was cut from outside".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(name: &str, source: std::io::Error) -> ReadError {
+    let name = name.to_owned();
+    ReadError::Io { name, source }
+}
