@@ -51,7 +51,7 @@ async fn the_reason_stands_where_clients_look() {
         // Whose client asks is seen by the path, whatever is served.
         (&["openai"], "GET /v2/models/m/ready", 403, "/error"),
         (&["openai"], "POST /v1/messages", 403, "/error/message"),
-        (&["openai"], "POST /api/chat", 403, "/error"),
+        (&["openai"], "POST /api/embed", 403, "/error"),
         (&["ollama"], "POST /v2/chat", 403, "/message"),
         (
             &["anthropic"],
