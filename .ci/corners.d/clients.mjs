@@ -2,33 +2,35 @@
 //
 //     node clients.mjs CLIENT BASE TOKEN
 //
+// The packages are those of the folder in which it runs.
+//
 // The last line is `came:` and what came, or `shown:` and the text of the error.
+import { createRequire } from "node:module";
+
 const [client, base, token] = process.argv.slice(2);
+const { InferenceClient } = createRequire(`${process.cwd()}/`)("@huggingface/inference");
+const { createRepo, downloadFile, modelInfo } = createRequire(`${process.cwd()}/`)("@huggingface/hub");
+const hub = { hubUrl: base, accessToken: `hf_${token}` };
 const said = { model: "acme/m", messages: [{ role: "user", content: "hi" }] };
 
 const calls = {
   async inference() {
-    const { InferenceClient } = await import("@huggingface/inference");
     const api = new InferenceClient(token, { endpointUrl: base });
     return (await api.chatCompletion(said)).id;
   },
   async inference_stream() {
-    const { InferenceClient } = await import("@huggingface/inference");
     const api = new InferenceClient(token, { endpointUrl: base });
     for await (const part of api.chatCompletionStream(said)) return part.id;
   },
   async hub_info() {
-    const { modelInfo } = await import("@huggingface/hub");
-    return (await modelInfo({ name: "acme/m", hubUrl: base, accessToken: token })).name;
+    return (await modelInfo({ name: "acme/m", ...hub })).name;
   },
   async hub_download() {
-    const { downloadFile } = await import("@huggingface/hub");
-    const file = await downloadFile({ repo: "acme/m", path: "config.json", hubUrl: base, accessToken: token });
+    const file = await downloadFile({ repo: "acme/m", path: "config.json", ...hub });
     return file && (await file.text());
   },
   async hub_create() {
-    const { createRepo } = await import("@huggingface/hub");
-    return await createRepo({ repo: "acme/m", hubUrl: base, accessToken: token });
+    return await createRepo({ repo: "acme/m", ...hub });
   },
 };
 

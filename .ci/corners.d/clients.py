@@ -2,7 +2,8 @@
 
     python clients.py CLIENT CALL BASE TOKEN
 
-CALL is `call` (the ordinary one) or `unknown` (a route that no surface has). The last line is `came:`
+CALL is `call` (the ordinary one), `unknown` (a route that no surface has) or `bearer` (git with the
+token in a header that it is told to send). The last line is `came:`
 and what came, or `shown:` and the text of the error.
 """
 
@@ -167,8 +168,8 @@ def mlflow():
 def git(*arguments):
     folder = tempfile.mkdtemp()
     host = base.removeprefix("http://")
-    url = f"http://user:{token}@{host}/{MODEL}" if call != "bearer" else f"{base}/{MODEL}"
-    told = ["-c", f"http.extraHeader=Authorization: Bearer {token}"] if call == "bearer" else []
+    url = f"http://user:{token}@{host}/{MODEL}" if "bearer" not in call else f"{base}/{MODEL}"
+    told = ["-c", f"http.extraHeader=Authorization: Bearer {token}"] if "bearer" in call else []
     done = subprocess.run(["git", *told, *arguments, url + ("/nowhere" if call == "unknown" else "")],
                           cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "HOME": folder})

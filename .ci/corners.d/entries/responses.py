@@ -1,6 +1,7 @@
 """Entries 10, 11 and 15: what answers report, and what each client's user sees of a refusal."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -9,11 +10,12 @@ import subprocess
 import threading
 from pathlib import Path
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 import stage
-from stage import Stage, Upstream, check, check_in, entry, until
+from stage import Stage, Upstream, check, entry, until
 
 HERE = Path(__file__).resolve().parent.parent
 WORK = HERE.parent.parent / "target" / "traffic"
@@ -70,14 +72,7 @@ def recorded(surface, media, body, headers=()):
 
     def answer(handler):
         handler.reply(200, body, {"content-type": media, **dict(headers)})
-    one = Stage()
-    one.write("access/models/m.toml", Stage.MANIFEST.replace("acme/m", "m"))
-    one.write("access/organization.toml", Stage.ORGANIZATION)
-    for name in ("acme/m", "m"):
-        one.write(f"access/models/{name}.toml",
-                  f'model = "{name}"\nowner = "group:nlp"\n[grants.production]\n'
-                  'maintainer = ["group:nlp"]\n')
-    one.configure(surface=SURFACE.get(surface, surface), upstream=Upstream(answer).url).start()
+    one = staged(SURFACE.get(surface, surface), Upstream(answer).url)
     reply = one.call(path, request)
     if reply.status != 200:
         raise RuntimeError(f"{surface}: {reply}")
@@ -143,7 +138,8 @@ def conversation(messages, code=1000):
     with connect(f"ws://127.0.0.1:{one.port}/v1/realtime?model=acme/m", additional_headers=headers,
                  proxy=None) as socket:
         socket.send('{"type":"response.create"}')
-        list(socket)
+        with contextlib.suppress(ConnectionClosed):
+            list(socket)
     row = until("its outcome is there", lambda: [it for it in one.rows() if it.get("outcome")])[0]
     model.shutdown()
     return outcome(row)
@@ -272,3 +268,118 @@ def shown(command, folder=None):
         return f"{done.stdout}{done.stderr}"
     kind, text = lines[-1].split(" ", 1)
     return json.loads(text) if kind == "shown:" else lines[-1]
+
+
+REFUSED = ["`user:corp/alice` may not", "ask "]
+DOWN = ["the model's server cannot be reached", "tell its operator"]
+UNKNOWN = ["not part of any model API served here"]
+EXPIRED = ["access token"]
+
+# surface, client, and what the call does besides the ordinary one: each is asked of a caller without
+# a grant, of an upstream that is down, and of a path that no surface has.
+PYTHON = [
+    ("openai", "openai", "refused down unknown"),
+    ("openai", "openai_stream", "refused down"),
+    ("openai", "mistral", "refused down unknown"),
+    ("anthropic", "anthropic", "refused down unknown"),
+    ("gemini", "genai", "refused down unknown"),
+    ("cohere", "cohere", "refused down unknown"),
+    ("ollama", "ollama", "refused down unknown"),
+    ("bedrock-runtime", "bedrock", "refused down"),
+    ("sagemaker-runtime", "sagemaker", "refused down"),
+    ("hf-hub", "hub_download", "refused down"),
+    ("hf-hub", "hub_snapshot", "refused down"),
+    ("hf-hub", "hub_info", "refused down"),
+    ("hf-hub", "hub_create", "refused down"),
+    ("hf-hub", "hub_upload", "refused down"),
+    ("hf-hub", "hub_unknown", "unknown"),
+    ("hf-router", "hub_inference", "refused down"),
+    ("hf-router", "openai", "refused down unknown"),
+    (["triton", "oip"], "triton_http", "refused down"),
+    ("openai", "triton_http", "unknown"),
+    ("oip", "triton_http", "unknown"),
+    ("oip-grpc", "triton_grpc", "refused down"),
+    # A server that is down is asked again by this one until it gives up, with words of its own.
+    ("mlflow", "mlflow", "refused unknown"),
+]
+NODE = [
+    ("hf-router", "inference", "refused down"),
+    ("hf-router", "inference_stream", "refused down"),
+    ("tgi", "inference", "refused down"),
+    ("hf-hub", "hub_info", "refused down"),
+    ("hf-hub", "hub_download", "refused down"),
+    ("hf-hub", "hub_create", "refused down"),
+]
+
+
+def staged(surface, upstream):
+    """A proxy in which `nlp` maintains `acme/m` and `m`."""
+    one = Stage()
+    for name in ("acme/m", "m"):
+        one.write(f"access/models/{name}.toml",
+                  f'model = "{name}"\nowner = "group:nlp"\n[grants.production]\n'
+                  'maintainer = ["group:nlp"]\n')
+    return one.configure(surface=surface, upstream=upstream).start()
+
+
+def told(surface, client, cases, ask):
+    model = Upstream()
+    alive, dead = staged(surface, model.url), staged(surface, "http://127.0.0.1:9")
+    for case in cases.split():
+        one = dead if case == "down" else alive
+        token = one.key.token(groups=() if case == "refused" else ("nlp",))
+        text = ask(client, "unknown" if case == "unknown" else "call", one.url, token)
+        words = {"refused": REFUSED, "down": DOWN, "unknown": UNKNOWN}[case]
+        check(f"{client} at {surface}, {case}", words, text, all(it in text for it in words))
+    alive.stop()
+    dead.stop()
+
+
+@entry("15", "the user of each official client reads who may not do what, and whom to ask")
+def clients_show():
+    python = clients()
+
+    def ask(client, call, url, token):
+        return shown([python, HERE / "clients.py", client, call, url, token])
+    for row in PYTHON:
+        told(*row, ask)
+    model = Upstream()
+    one = staged("openai", model.url)
+    text = ask("openai", "call", one.url, one.key.token())
+    check("openai, allowed", "came: 'hello'", text)
+
+
+@entry("15", "git shows why it may not")
+def git_shows():
+    if not shutil.which("git"):
+        check("git", "is there, or its part is left out", "left out", True)
+        return
+    python = clients()
+    model = Upstream()
+    alive, dead = staged("git-http", model.url), staged("git-http", "http://127.0.0.1:9")
+    stranger = alive.key.token(groups=())
+    old = alive.key.token(iat=900, exp=1000)
+    for what, one, call, token, words in [
+        ("refused, the token as password", alive, "call", stranger, REFUSED),
+        ("refused, the token in a header", alive, "bearer", stranger, REFUSED),
+        ("expired, the token as password", alive, "call", old, EXPIRED),
+        ("expired, the token in a header", alive, "bearer", old, EXPIRED),
+        ("the server is down", dead, "call", dead.key.token(), DOWN),
+    ]:
+        text = shown([python, HERE / "clients.py", "git_fetch", call, one.url, token])
+        words = ["remote: ", *words]
+        check(f"git, {what}", words, text,
+              all(it in text for it in words) and "could not read Username" not in text)
+
+
+@entry("15", "Hugging Face's clients for JavaScript show it, too")
+def node_clients_show():
+    folder = node()
+    if not folder:
+        check("node", "is there, or its part is left out", "left out", True)
+        return
+
+    def ask(client, _, url, token):
+        return shown(["node", HERE / "clients.mjs", client, url, token], folder)
+    for row in NODE:
+        told(*row, ask)

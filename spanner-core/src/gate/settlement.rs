@@ -215,13 +215,12 @@ impl Settlement {
         }
     }
 
-    /// What the API calls the failure that it reported, if it did.
+    /// What the API calls the failure that it [reported](Self::failed), or `_OTHER`, as
+    /// `OpenTelemetry` writes an error without a name.
     #[must_use]
     pub fn reported_error(&self) -> Option<&str> {
-        match &self.error_type {
-            Some(word) => Some(word),
-            None => self.failed.then_some("unnamed"),
-        }
+        let word = self.error_type.as_deref();
+        self.failed.then(|| word.unwrap_or("_OTHER"))
     }
 
     /// The response came to its end, well or badly: its status says which.

@@ -642,3 +642,32 @@ fn durations_do_not_follow_a_clock_that_is_set() {
     assert_eq!(outcome.duration_us, 14_000);
     assert!(outcome.time < sink.decisions()[0].time);
 }
+
+#[test]
+fn an_error_type_is_one_word_and_no_message() {
+    for (text, is) in [
+        ("overloaded_error", true),
+        ("throttlingException", true),
+        ("com.example#Fault", true),
+        ("close:1011", true),
+        ("", false),
+        ("500", false),
+        ("it broke", false),
+        ("-x", false),
+        ("naïve", false),
+        (&"e".repeat(65), false),
+    ] {
+        assert_eq!(crate::record::Outcome::is_error_type(text), is, "{text}");
+    }
+}
+
+#[test]
+fn usage_is_joined_member_by_member() {
+    let mut first = Usage::new(Some(3), None);
+    first.cached = Some(1);
+    let second = Usage::new(Some(2), Some(5));
+    let joined = first.join(second, u64::max);
+    assert_eq!((joined.input, joined.output), (Some(3), Some(5)));
+    assert_eq!((joined.cached, joined.total), (Some(1), None));
+    assert_eq!(first.join(second, |a, b| a + b).input, Some(5));
+}

@@ -274,6 +274,12 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
         ("bytes_in", json!(outcome.bytes_in)),
         ("bytes_out", json!(outcome.bytes_out)),
         ("served", json!(outcome.served)),
+        ("error_type", json!(outcome.error_type)),
+        ("tokens_cached", json!(outcome.tokens_cached)),
+        ("tokens_cache_written", json!(outcome.tokens_cache_written)),
+        ("tokens_reasoning", json!(outcome.tokens_reasoning)),
+        ("tokens_tools", json!(outcome.tokens_tools)),
+        ("search_units", json!(outcome.search_units)),
     ] {
         said.unmapped(key, value);
     }
@@ -282,20 +288,6 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     }
     if outcome.reason.is_some() {
         said.unmapped("broken_off", json!(outcome.reason));
-    }
-    if let Some(word) = &outcome.error_type {
-        said.unmapped("error_type", json!(word));
-    }
-    for (key, count) in [
-        ("tokens_cached", outcome.tokens_cached),
-        ("tokens_cache_written", outcome.tokens_cache_written),
-        ("tokens_reasoning", outcome.tokens_reasoning),
-        ("tokens_tools", outcome.tokens_tools),
-        ("search_units", outcome.search_units),
-    ] {
-        if let Some(count) = count {
-            said.unmapped(key, json!(count));
-        }
     }
     said
 }
@@ -478,6 +470,27 @@ mod tests {
                 joiner.item("0123456789abcdef", sequence, value.to_string().into_bytes())
             })
             .collect()
+    }
+
+    #[test]
+    fn what_was_used_and_what_failed_is_told() {
+        let events: Vec<Value> = items().iter().filter_map(event).collect();
+        let told = |event: &&Value| event["message_context"]["total_tokens"] == 8;
+        let event = events.iter().find(told).unwrap();
+        let context = &event["message_context"];
+        assert_eq!(context["prompt_tokens"], 3);
+        assert_eq!(context["completion_tokens"], 5);
+        let rest = &event["unmapped"];
+        for (key, due) in [
+            ("tokens_cached", json!(2)),
+            ("tokens_cache_written", json!(1)),
+            ("tokens_reasoning", json!(4)),
+            ("tokens_tools", json!(1)),
+            ("search_units", json!(1)),
+            ("error_type", json!("overloaded_error")),
+        ] {
+            assert_eq!(rest[key], due, "{key}: {event}");
+        }
     }
 
     /// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.

@@ -244,7 +244,11 @@ impl<'s> Summing<'s> {
                 }
                 // Of several models nobody knows which read how many.
                 if let Some(used) = keys.first().and_then(|key| self.uses.get_mut(key)) {
-                    used.tokens_in += outcome.tokens_in.unwrap_or_default();
+                    // Embeddings and rerankers may state the sum alone, which is their input.
+                    let sum = outcome
+                        .tokens_total
+                        .filter(|_| outcome.tokens_out.is_none());
+                    used.tokens_in += outcome.tokens_in.or(sum).unwrap_or_default();
                     used.tokens_out += outcome.tokens_out.unwrap_or_default();
                 }
             }

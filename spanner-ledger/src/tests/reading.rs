@@ -78,7 +78,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
     let exported = reader(&sim).csv_lines(&Selection::new(), &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!((exported.lines, &text), (2, &csv(&rows)));
-    assert!(text.contains(",\"unknown\",,,,\r\n"), "{text}");
+    assert!(text.contains(",\"unknown\",,,,,,,,,,,\r\n"), "{text}");
 }
 
 /// Appends an entry of a kind that nobody knows yet to a ledger that is closed.

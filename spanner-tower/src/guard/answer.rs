@@ -43,6 +43,8 @@ pub(super) enum Voice {
         basic: bool,
         /// Whether the answer is to a `HEAD`.
         head: bool,
+        /// Whether the caller sent `Authorization: Bearer`.
+        bearer: bool,
         /// Whether it is Azure's, whose clients show identifiers of their own.
         azure: bool,
     },
@@ -86,7 +88,12 @@ pub(super) fn answer(
     let notice = refusal.notice();
     let mut response = match voice {
         Voice::Grpc => grpc(&notice, id),
-        Voice::Http { dialect, head, .. } => http(&notice, dialect, head, id),
+        Voice::Http {
+            dialect,
+            head,
+            bearer,
+            ..
+        } => http(&notice, dialect, (head, bearer), id),
     };
     let headers = response.headers_mut();
     challenge(headers, realm, refusal, &notice, id);
@@ -115,7 +122,7 @@ pub(super) fn answer(
 
 /// What the body of a refusal says.
 pub(super) fn text(refusal: &Refusal, dialect: Dialect, id: Option<RecordId>) -> Bytes {
-    http(&refusal.notice(), dialect, false, id).into_body()
+    http(&refusal.notice(), dialect, (false, false), id).into_body()
 }
 
 /// The trailers that end a gRPC stream of which a later message was refused, or that may not
@@ -155,7 +162,12 @@ fn grpc_status(headers: &mut HeaderMap, notice: &Notice, id: Option<RecordId>) {
     );
 }
 
-fn http(notice: &Notice, dialect: Dialect, to_head: bool, id: Option<RecordId>) -> Response<Bytes> {
+fn http(
+    notice: &Notice,
+    dialect: Dialect,
+    (to_head, bearer): (bool, bool),
+    id: Option<RecordId>,
+) -> Response<Bytes> {
     let text = sentence(notice, id);
     let said = Said {
         http: notice.status.http(),
@@ -165,6 +177,7 @@ fn http(notice: &Notice, dialect: Dialect, to_head: bool, id: Option<RecordId>) 
         text: &text,
         id,
         to_head,
+        bearer,
     };
     let mut response = said.in_words_of(dialect);
     *response.status_mut() =

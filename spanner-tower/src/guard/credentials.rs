@@ -116,6 +116,11 @@ fn bearer(token: &[u8]) -> Result<HeaderValue, Refusal> {
     Ok(value)
 }
 
+/// Whether the caller put a token into `Authorization: Bearer` itself.
+pub(super) fn is_bearer(headers: &HeaderMap) -> bool {
+    behind(headers, "bearer").is_some()
+}
+
 /// The text behind a scheme, where there is one `Authorization`.
 fn behind<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();

@@ -28,6 +28,8 @@ pub(super) struct Said<'a> {
     pub(super) id: Option<RecordId>,
     /// Whether the answer is to a `HEAD`, and has no body.
     pub(super) to_head: bool,
+    /// Whether the caller sent a token that it was given for the purpose.
+    pub(super) bearer: bool,
 }
 
 impl Dialect {
@@ -73,6 +75,7 @@ impl Dialect {
             text,
             id: None,
             to_head: method == Method::HEAD,
+            bearer: false,
         };
         let mut response = said.in_words_of(self);
         *response.status_mut() = status;
@@ -98,12 +101,11 @@ impl Said<'_> {
         let mut body = match dialect {
             Dialect::OpenAi => {
                 set(headers, ERROR_MESSAGE, text);
-                json!({"error": {
-                    "message": text,
-                    "type": openai(self.fault),
-                    "param": null,
-                    "code": self.code,
-                }})
+                json!({"error": self.openai()})
+            }
+            Dialect::HuggingFaceRouter => {
+                set(headers, ERROR_MESSAGE, text);
+                self.router()
             }
             Dialect::HuggingFace | Dialect::HuggingFaceCreate => {
                 set(headers, ERROR_MESSAGE, text);
@@ -164,9 +166,13 @@ impl Said<'_> {
 
     /// The status that says so in a dialect.
     pub(super) const fn status_in(&self, dialect: Dialect) -> u16 {
+        const FORBIDDEN: u16 = 403;
         const HIDDEN: u16 = 404;
         match (dialect, self.status) {
             (Dialect::HuggingFaceCreate, Status::Forbidden) => HIDDEN,
+            // To a 401 git asks its user for a name and a password, and shows no reason. It
+            // sends what it is told to send as a header with every request anyway.
+            (Dialect::Git, Status::Unauthorized) if self.bearer => FORBIDDEN,
             _ => self.http,
         }
     }
@@ -182,8 +188,28 @@ impl Said<'_> {
         }
     }
 
-    /// RFC 9457 §3. `error` and `message` are where clients look that do not know it: what no
-    /// surface knows may be asked by the client of any.
+    /// `@huggingface/inference` shows an error that is a text, or else a `message` beside
+    /// none, and where it takes the status for one of the provider's the whole `error`;
+    /// `openai` shows the `message` of `error`, or one beside none.
+    fn router(&self) -> Value {
+        let error = self.openai();
+        match self.http {
+            400 | 404 | 422 | 500 => json!({"error": error}),
+            _ => error,
+        }
+    }
+
+    fn openai(&self) -> Value {
+        json!({
+            "message": self.text,
+            "type": openai(self.fault),
+            "param": null,
+            "code": self.code,
+        })
+    }
+
+    /// RFC 9457 §3. `message` is where clients look that do not know it: what no surface knows
+    /// may be asked by the client of any.
     fn problem(&self) -> Value {
         json!({
             "type": "about:blank",
@@ -191,7 +217,6 @@ impl Said<'_> {
             "status": self.http,
             "detail": self.text,
             "fault": self.fault.as_str(),
-            "error": self.text,
             "message": self.text,
         })
     }

@@ -176,7 +176,11 @@ impl Guard {
                 response
             }
             Err(refused) => {
-                return reply(refused, Voice::of_stranger(parts), &self.realm);
+                return reply(
+                    refused,
+                    Voice::of_stranger(parts, &self.routes),
+                    &self.realm,
+                );
             }
         };
         response.map(GuardBody::answer)
@@ -189,7 +193,7 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut voice = Voice::of_stranger(&parts);
+        let mut voice = Voice::of_stranger(&parts, &self.routes);
         let mut attempt = self.gate.open(self.arrival(&parts));
         let mut share = None;
         let asking = self.ask(&mut attempt, &mut parts, body, &mut voice, &mut share);
@@ -571,30 +575,36 @@ impl Voice {
     /// How to answer a request to a route of this dialect. A route that is no gRPC method
     /// answers with an HTTP status, whatever the request says of itself.
     fn of(parts: &Parts, route: &Match) -> Self {
-        match Self::of_stranger(parts) {
-            Self::Grpc if route.is_grpc() => Self::Grpc,
-            _ => Self::Http {
-                dialect: route.dialect(),
-                basic: route.credentials().contains(&Credential::Basic),
-                head: parts.method == Method::HEAD,
-                azure: route.credentials().contains(&Credential::ApiKey),
-            },
+        match asks_for_grpc(parts) && route.is_grpc() {
+            true => Self::Grpc,
+            false => Self::http(parts, route.dialect(), route.credentials()),
         }
     }
 
     /// How to answer a request to an unknown route.
-    fn of_stranger(parts: &Parts) -> Self {
-        let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        if media_type.is_some_and(is_grpc) {
+    fn of_stranger(parts: &Parts, routes: &Routes) -> Self {
+        if asks_for_grpc(parts) {
             return Self::Grpc;
         }
+        let likeness = routes.likeness(parts.uri.path());
+        let (dialect, places) = likeness.unwrap_or((Dialect::Problem, &[]));
+        Self::http(parts, dialect, places)
+    }
+
+    fn http(parts: &Parts, dialect: Dialect, places: &[Credential]) -> Self {
         Self::Http {
-            dialect: Dialect::Problem,
-            basic: false,
+            dialect,
+            basic: places.contains(&Credential::Basic),
             head: parts.method == Method::HEAD,
-            azure: false,
+            bearer: credentials::is_bearer(&parts.headers),
+            azure: places.contains(&Credential::ApiKey),
         }
     }
+}
+
+fn asks_for_grpc(parts: &Parts) -> bool {
+    let media_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    media_type.is_some_and(is_grpc)
 }
 
 /// Whether a media type is gRPC's (`application/grpc`, with a codec behind `+`), and not that

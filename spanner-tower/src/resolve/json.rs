@@ -150,7 +150,8 @@ impl JsonScan {
         scan
     }
 
-    /// A reader of documents of any kind, which keeps of each place what it said last.
+    /// A reader of documents of any kind, which keeps of each place what it said last. They
+    /// are answers, by which nothing is decided: a member in other letters is another one.
     pub(super) fn of_values(places: Arc<[Place]>) -> Self {
         let found = Found::last_at_places(places.len());
         Self {
@@ -713,7 +714,9 @@ impl JsonScan {
                 Some(Step::Begins(begin)) if name.starts_with(begin.as_str()) => {
                     stepped.push(onward);
                 }
-                Some(Step::Key(key)) if !self.is_free(state) && is_variant(key, name) => {
+                Some(Step::Key(key))
+                    if !self.any_root && !self.is_free(state) && is_variant(key, name) =>
+                {
                     if !self.is_loose(state) {
                         return Err(RequestFault::DuplicateMember);
                     }

@@ -102,6 +102,9 @@ impl ReportScan {
     /// form that is read. Where no model was `run`, only streams are read, and only for
     /// failures: a document may be the state of something that failed long ago.
     pub(crate) fn of(headers: &HeaderMap, reports: &Arc<Reports>, run: bool) -> Option<Self> {
+        if reports.rows().is_empty() {
+            return None;
+        }
         let form = Form::of(headers, reports);
         let decoder = Decoder::of_response(headers).ok();
         let readable = decoder.is_some() && !matches!(form, Form::Over);

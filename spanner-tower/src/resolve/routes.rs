@@ -1,8 +1,9 @@
 //! From method and path to a row of a surface, and from there to the target.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -24,13 +25,15 @@ use super::{BoxError, Limits, path, stream, watch};
 use crate::shares::Room;
 use crate::surface::Held as Slot;
 use crate::surface::{
-    Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
+    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
 #[derive(Debug)]
 pub(crate) struct Routes {
     methods: HashMap<Method, Rows>,
+    /// In whose words an unknown route is refused that resembles none.
+    first: Option<Surface>,
 }
 
 /// The rows of one method.
@@ -95,7 +98,8 @@ impl Routes {
     /// reader could find what both look for.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
-        let mut routes = Self { methods };
+        let first = surfaces.first().cloned();
+        let mut routes = Self { methods, first };
         for (rank, surface) in surfaces.into_iter().enumerate() {
             for route in surface.routes() {
                 let (surface, route) = (surface.clone(), Arc::clone(route));
@@ -159,6 +163,36 @@ impl Routes {
         slotted.push(row);
         slotted.sort_by_key(|row| row.route.template.inexactness());
         Ok(())
+    }
+
+    /// How a path is answered that may be none of these: as the route is that begins like it,
+    /// here or in a surface that Spanner ships, for that is whose client asks and where it
+    /// looks for the reason. What resembles none is answered as the first surface is.
+    pub(crate) fn likeness(&self, path: &str) -> Option<(Dialect, &[Credential])> {
+        let rows = self.methods.values().flat_map(Rows::all);
+        let own = rows.map(|row| {
+            let (surface, route) = (&row.surface, &row.route);
+            let dialect = route.dialect.unwrap_or_else(|| surface.dialect());
+            let order = (common(&route.template.text(), path), Reverse(dialect));
+            (order, surface.credentials())
+        });
+        let own = own.max_by_key(|(order, _)| *order);
+        let shipped = SHIPPED.iter();
+        let shipped = shipped.map(|(text, dialect)| (common(text, path), Reverse(*dialect)));
+        let shipped = shipped.max().filter(|(score, _)| *score > 0);
+        let first = self.first.as_ref();
+        let places = first.map_or(&[][..], Surface::credentials);
+        match (own, shipped) {
+            (Some(((score, Reverse(dialect)), places)), other)
+                if score > 0 && other.is_none_or(|(other, _)| other <= score) =>
+            {
+                Some((dialect, places))
+            }
+            // Those of `OpenAI` show what is no API's own words as well.
+            (None, Some((_, Reverse(Dialect::OpenAi)))) => None,
+            (_, Some((_, Reverse(dialect)))) => Some((dialect, places)),
+            (_, None) => first.map(|first| (first.dialect(), places)),
+        }
     }
 
     /// The row of a request. Only its target and `Host` are looked at.
@@ -273,6 +307,25 @@ impl Overlapping {
         }
     }
 }
+
+/// How many segments a template and a path begin with alike. A slot is like nothing.
+fn common(template: &str, path: &str) -> usize {
+    let segments = template.split('/').zip(path.split('/')).skip(1);
+    segments.take_while(|(known, asked)| known == asked).count()
+}
+
+/// The templates of all surfaces that Spanner ships, with how each is answered.
+static SHIPPED: LazyLock<Vec<(Arc<str>, Dialect)>> = LazyLock::new(|| {
+    let surfaces: Vec<Surface> = surface::built_in().filter_map(surface::named).collect();
+    let rows = surfaces.iter().flat_map(|surface| {
+        let routes = surface.routes().iter();
+        routes.map(|route| {
+            let dialect = route.dialect.unwrap_or_else(|| surface.dialect());
+            (route.template.text(), dialect)
+        })
+    });
+    rows.collect()
+});
 
 impl Rows {
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Row> {

@@ -3,7 +3,7 @@
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident => $word:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum $name { $($(#[$of])* $variant,)* }
 
@@ -46,7 +46,10 @@ words! {
         /// `{"error": "…"}` with `X-Error-Code` and `X-Error-Message`, which
         /// `huggingface_hub` shows.
         HuggingFace => "hugging-face",
-        /// The same, for creating a repository: a refusal by permissions is 404 in place of
+        /// `{"message", "type", "param", "code"}`, within `error` where the status is one that a
+        /// provider may have sent: what the clients of `OpenAI` and of Hugging Face both show.
+        HuggingFaceRouter => "hugging-face-router",
+        /// As `hugging-face`, for creating a repository: a refusal by permissions is 404 in place of
         /// 403, which `create_repo(exist_ok=True)` takes for "it may exist already" and
         /// answers with an error of its own.
         HuggingFaceCreate => "hugging-face-create",

@@ -14,6 +14,7 @@ mod observed;
 mod records;
 mod resource;
 mod rows;
+mod shown;
 mod support;
 mod talks;
 mod tonic;

@@ -124,6 +124,80 @@ async fn a_body_that_breaks_off_is_the_models_failure() {
 }
 
 #[tokio::test]
+async fn a_failure_within_a_good_answer_is_the_models() {
+    let broken = "data: {\"choices\":[]}\n\ndata: {\"error\":{\"message\":\"a secret\",\"type\":\"server_error\"}}\n\n";
+    let rows = [
+        (200, "text/event-stream", broken, Some("server_error")),
+        (
+            200,
+            "application/json",
+            r#"{"error":{"message":"x","code":"boom"}}"#,
+            Some("boom"),
+        ),
+        (200, "text/event-stream", "event: error\ndata: x\n\n", None),
+    ];
+    for (status, media, body, word) in rows {
+        let sink = MemorySink::new();
+        let behind = Behind::new(move || {
+            let answer = Response::builder()
+                .status(status)
+                .header("content-type", media);
+            answer.body(Full::from(body)).unwrap()
+        });
+        let reply = send(&guarded(&sink, &behind), chat("alice", "acme/a")).await;
+        assert_eq!((reply.parts.status.as_u16(), reply.text()), (status, body));
+        assert_eq!(
+            ends(&sink),
+            (OutcomeClass::ModelFailed, Finish::Complete),
+            "{body}"
+        );
+        let outcome = &sink.outcomes()[0];
+        assert_eq!(outcome.fault.map(|fault| fault.as_str()), Some("model"));
+        assert_eq!(outcome.error_type.as_deref(), word);
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_an_error_names_it_and_does_not_change_whose_it_is() {
+    let sink = MemorySink::new();
+    let behind = Behind::new(|| {
+        let answer = Response::builder().status(429);
+        let answer = answer.header("content-type", "application/json");
+        let body = r#"{"error":{"message":"x","code":"rate_limit_exceeded"}}"#;
+        answer.body(Full::from(body)).unwrap()
+    });
+    send(&guarded(&sink, &behind), chat("alice", "acme/a")).await;
+    assert_eq!(ends(&sink), (OutcomeClass::CallerError, Finish::Complete));
+    let word = sink.outcomes()[0].error_type.clone();
+    assert_eq!(word.as_deref(), Some("rate_limit_exceeded"));
+}
+
+/// Clients raise an error as soon as they read of one, and hang up.
+#[tokio::test]
+async fn who_leaves_after_a_failure_was_reported_did_not_cause_it() {
+    for (event, class) in [
+        ("{\"error\":{\"type\":\"x\"}}", OutcomeClass::ModelFailed),
+        ("{\"choices\":[]}", OutcomeClass::ClientLeft),
+    ] {
+        let sink = MemorySink::new();
+        let streaming = service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+            let first =
+                Ok::<_, std::io::Error>(Frame::data(Bytes::from(format!("data: {event}\n"))));
+            let frames = stream::iter([first]).chain(stream::pending());
+            let answer = Response::builder().header("content-type", "text/event-stream");
+            let answer = answer.body(StreamBody::new(frames)).unwrap();
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let guarded = layer(sink.clone()).layer(streaming);
+        let response = guarded.oneshot(chat("alice", "acme/a")).await.unwrap();
+        let mut body = Box::pin(response.into_body());
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(ends(&sink), (class, Finish::ClientLeft), "{event}");
+    }
+}
+
+#[tokio::test]
 async fn an_inner_error_is_the_models_failure() {
     let sink = MemorySink::new();
     let failing = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {

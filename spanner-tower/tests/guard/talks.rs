@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use spanner_core::record::OutcomeClass;
 use spanner_core::testing::MemorySink;
 use spanner_tower::{Frames, GuardLayer, RequestBody, surface};
 use tower::{Layer, ServiceExt, service_fn};
@@ -24,6 +25,19 @@ async fn talk(
     token: &str,
     target: &str,
     frames: Said,
+) -> (Vec<Result<(), String>>, u16, MemorySink) {
+    talk_with(token, target, frames, |talk| talk.sent(7)).await
+}
+
+/// What the model says.
+type Answer = fn(&mut Frames);
+
+/// The same, with what the model says at the end.
+async fn talk_with(
+    token: &str,
+    target: &str,
+    frames: Said,
+    answer: Answer,
 ) -> (Vec<Result<(), String>>, u16, MemorySink) {
     let sink = MemorySink::new();
     let guard = GuardLayer::builder(Names, Book, sink.clone())
@@ -55,7 +69,7 @@ async fn talk(
                         return;
                     }
                 }
-                talk.sent(7);
+                answer(&mut talk);
                 talk.finish();
             });
             let mut response = Response::new(Full::<Bytes>::default());
@@ -188,4 +202,51 @@ async fn nobody_opens_a_socket_without_a_token_or_on_a_route_without_frames() {
     assert_eq!(status, 401);
     let (_, status, _) = talk("alice", "/v1/models", &[]).await;
     assert_eq!(status, 403);
+}
+
+#[tokio::test]
+async fn what_the_model_reports_in_a_conversation_is_recorded() {
+    let target = "/v1/realtime?model=acme/a";
+    let frames: Said = &[(r#"{"type":"response.create"}"#, false)];
+    let done = |talk: &mut Frames| {
+        for _ in 0..2 {
+            talk.heard(br#"{"type":"response.done","response":{"status":"completed","usage":{"input_tokens":20,"output_tokens":10,"total_tokens":30}}}"#);
+        }
+        talk.closing(1000);
+    };
+    let (_, _, sink) = talk_with("alice", target, frames, done).await;
+    let outcomes = sink.outcomes();
+    let [ended] = outcomes.as_slice() else {
+        panic!("one outcome is due, not {outcomes:?}");
+    };
+    let tokens = (ended.tokens_in, ended.tokens_out, ended.tokens_total);
+    assert_eq!(tokens, (Some(40), Some(20), Some(60)));
+    assert_eq!(ended.class, OutcomeClass::Ok);
+    assert!(ended.bytes_out > 200);
+}
+
+#[tokio::test]
+async fn a_conversation_in_which_the_model_fails_is_its_failure() {
+    let target = "/v1/realtime?model=acme/a";
+    let frames: Said = &[(r#"{"type":"response.create"}"#, false)];
+    let rows: [(Answer, &str); 3] = [
+        (
+            |talk| {
+                talk.heard(br#"{"type":"response.done","response":{"status":"failed","status_details":{"error":{"code":"internal_error"}}}}"#)
+            },
+            "internal_error",
+        ),
+        (
+            |talk| talk.heard(br#"{"type":"error","error":{"type":"server_error","code":null}}"#),
+            "server_error",
+        ),
+        (|talk| talk.closing(1011), "close:1011"),
+    ];
+    for (answer, word) in rows {
+        let (_, _, sink) = talk_with("alice", target, frames, answer).await;
+        let ended = &sink.outcomes()[0];
+        assert_eq!(ended.class, OutcomeClass::ModelFailed, "{word}");
+        assert_eq!(ended.error_type.as_deref(), Some(word));
+        assert_eq!(ended.fault, Some(spanner_core::Fault::Model));
+    }
 }

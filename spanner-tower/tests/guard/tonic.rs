@@ -34,9 +34,10 @@ struct Infer {
     model_version: String,
 }
 
+/// Field 1 of an answer of a stream is its error.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Answer {
-    #[prost(string, tag = "1")]
+    #[prost(string, tag = "3")]
     text: String,
 }
 

@@ -52,7 +52,7 @@ async fn a_trace_says_what_was_decided_and_nothing_that_a_caller_wrote() {
         .finish();
     let tracing = tracing::subscriber::set_default(subscriber);
     let reporting = Behind::new(|| {
-        let usage = r#"{"model": "acme/a", "usage": {"prompt_tokens": 3, "completion_tokens": 5}}"#;
+        let usage = r#"{"model": "acme/a", "usage": {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}, "completion_tokens_details": {"reasoning_tokens": 4}}}"#;
         let response = Response::builder().header("content-type", "application/json");
         response.body(Full::from(usage)).unwrap()
     });
@@ -91,6 +91,8 @@ async fn a_trace_says_what_was_decided_and_nothing_that_a_caller_wrote() {
                 "gen_ai.response.model=\"acme/a\"",
                 "gen_ai.usage.input_tokens=3",
                 "gen_ai.usage.output_tokens=5",
+                "gen_ai.usage.cache_read.input_tokens=2",
+                "gen_ai.usage.reasoning.output_tokens=4",
             ][..],
         ),
         (

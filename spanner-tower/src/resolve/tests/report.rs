@@ -152,6 +152,11 @@ fn tokens_are_read_from_what_each_api_answers() {
             r#"{"content":"x","tokens_evaluated":4,"tokens_predicted":9,"timings":{"prompt_n":1,"predicted_n":9}}"#,
             (Some(4), Some(9)),
         ),
+        (
+            JSON,
+            r#"{"Type":"x","Usage":{},"usage":{"prompt_tokens":1,"Prompt_Tokens":9}}"#,
+            (Some(1), None),
+        ),
         (JSON, r#"{"usage":"3"}"#, (None, None)),
         (
             JSON,
@@ -296,7 +301,8 @@ fn what_apis_count_besides_is_read_where_each_says_it() {
 
 #[test]
 fn headers_count_whatever_the_body_is() {
-    let rows: [(&str, &str, &[(&str, &str)], Usage); 3] = [
+    type Said = &'static [(&'static str, &'static str)];
+    let rows: [(&str, &str, Said, Usage); 3] = [
         (
             "bedrock-runtime",
             "/model/{model:enc}/invoke",
