@@ -120,6 +120,10 @@ fn layer(world: &World, sink: &MemorySink, host: Fixed) -> GuardLayer {
 fn layer_of(surface: Surface, world: &World, sink: &MemorySink, host: Fixed) -> GuardLayer {
     let mut limits = Limits::default();
     limits.outlive = Duration::from_secs(20);
+    // Only what ends with the credential is looked at here.
+    limits.body_pause = Duration::from_secs(20_000);
+    limits.body_wait = Duration::from_secs(20_000);
+    limits.idle = Duration::from_secs(20_000);
     GuardLayer::builder(world.clone(), world.clone(), sink.clone())
         .environment("production".parse().unwrap())
         .surface(surface)

@@ -93,7 +93,8 @@ async fn serve_with_keys(stage: &Stage, lines: &str) -> Service {
 #[tokio::test]
 async fn a_key_that_is_taken_out_of_its_file_is_trusted_no_longer() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
-    let service = serve_with_keys(&stage, &openai(&model.url)).await;
+    let lines = format!("public_probes = \"full\"\n{}", openai(&model.url));
+    let service = serve_with_keys(&stage, &lines).await;
     let status = async |token: &str| ask(chat(&service, token), prompt()).await.status;
     let old = stage.token("alice", &["support"]);
     for _ in 0..3 {
