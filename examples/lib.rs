@@ -13,3 +13,8 @@ pub mod telling;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The guide's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/src/embed.md")]
+pub struct Embed;
