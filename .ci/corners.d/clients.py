@@ -69,12 +69,18 @@ def mistral():
 
 
 def aws(service):
+    """A client of boto3. With `AWS_BEARER_TOKEN_BEDROCK` it insists on TLS, which a proxy in front
+    terminates; here the token is put where that would have put it."""
     import boto3
     from botocore.config import Config
-    os.environ["AWS_BEARER_TOKEN_BEDROCK"] = token
-    return boto3.client(service, region_name="us-east-1", endpoint_url=base,
-                        aws_access_key_id="none", aws_secret_access_key="none",
-                        config=Config(retries={"total_max_attempts": 1}))
+    api = boto3.client(service, region_name="us-east-1", endpoint_url=base,
+                       aws_access_key_id="none", aws_secret_access_key="none",
+                       config=Config(retries={"total_max_attempts": 1}))
+
+    def bearer(request, **_):
+        request.headers["authorization"] = f"Bearer {token}"
+    api.meta.events.register(f"before-send.{service}.*", bearer)
+    return api
 
 
 def bedrock():
@@ -88,10 +94,6 @@ def bedrock():
 
 def sagemaker():
     api = aws("sagemaker-runtime")
-
-    def bearer(request, **_):
-        request.headers["authorization"] = f"Bearer {token}"
-    api.meta.events.register("before-send.sagemaker-runtime.*", bearer)
     name = "m" if call == "call" else "m/nowhere"
     return api.invoke_endpoint(EndpointName=name, Body=b"1", ContentType="text/csv")["ContentType"]
 

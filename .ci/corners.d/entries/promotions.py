@@ -280,7 +280,7 @@ def history():
           [("allow", "admitted", "refused", 409, "nothing_promoted"),
            ("allow", "granted", "refused", 409, "nothing_promoted")], said(again))
     check("those of the emergency",
-          [("allow", "admitted", "refused", 403, None),
+          [("allow", "admitted", "refused", 403, "authz.no_permit"),
            ("deny", "authz.no_permit", "refused", 403, None)], said(emergency))
     check("those of whoever is no approver",
           [("allow", "admitted", "refused", 403, "not_an_approver"),

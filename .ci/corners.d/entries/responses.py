@@ -227,8 +227,9 @@ def offered():
         check(f"offered {offer}", due, model.seen[-1][2].get("accept-encoding"))
 
 
-CLIENTS = ["openai", "anthropic", "google-genai", "cohere", "ollama", "huggingface_hub", "mistralai",
-           "tritonclient[http,grpc]", "boto3", "mlflow-skinny"]
+CLIENTS = ["openai==3.57.0", "anthropic==2.14.0", "google-genai==3.6.1", "cohere==7.3.1", "ollama==0.6.3",
+           "huggingface_hub==2.4.0", "mistralai==3.7.0", "tritonclient[http,grpc]==2.73.0", "boto3==1.44.8",
+           "mlflow-skinny==3.17.2"]
 
 
 def clients():
@@ -254,8 +255,8 @@ def node():
     folder = WORK / "node"
     if not (folder / "node_modules").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "@huggingface/inference",
-                        "@huggingface/hub"], cwd=folder, check=True)
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "@huggingface/inference@4.13.30",
+                        "@huggingface/hub@2.17.5"], cwd=folder, check=True)
     return folder
 
 
