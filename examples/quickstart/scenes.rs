@@ -94,7 +94,10 @@ pub(crate) async fn all(stage: &Stage) -> Result<Vec<Scene>, Stop> {
         production(
             "sam with a token that expired",
             Some(&expired),
-            rejected("token.expired"),
+            Due {
+                says: "expired at",
+                ..rejected("token.expired")
+            },
         ),
         production(
             "a sam of another provider",

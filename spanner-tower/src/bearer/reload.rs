@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use spanner_core::IssuerAlias;
 use tokio::task::spawn_blocking;
 
@@ -83,7 +83,7 @@ impl Bearer {
                 result: reloaded.unwrap_or_else(given_up),
             }
         });
-        let (keys, secrets) = futures_util::join!(join_all(keys), join_all(secrets));
+        let (keys, secrets) = join(join_all(keys), join_all(secrets)).await;
         let mut all: Vec<Reloaded> = keys.into_iter().chain(secrets).collect();
         all.sort_by(|one, other| (&one.issuer, &one.file).cmp(&(&other.issuer, &other.file)));
         all
