@@ -692,7 +692,24 @@ impl TokenFault {
                 "the proof of possession beside the access token is not accepted".into(),
                 "make a proof of its own for each request, with the key of the token",
             ),
-            _ => (
+            Self::Malformed
+            | Self::Encrypted
+            | Self::TooLong
+            | Self::HeaderTooLarge
+            | Self::DuplicateMember
+            | Self::AlgorithmNotAllowed
+            | Self::Critical
+            | Self::Nested
+            | Self::HeaderParameter
+            | Self::Issuer
+            | Self::MissingClaim
+            | Self::ClaimType
+            | Self::ClaimValue
+            | Self::ClaimLimit
+            | Self::UnknownKey
+            | Self::KeyMismatch
+            | Self::BadSignature
+            | Self::Inactive => (
                 "the access token is genuine, and what it says is not accepted here".into(),
                 "ask the operator, who finds the reason in the record",
             ),
