@@ -73,7 +73,7 @@ impl Crowd {
         })
     }
 
-    /// Whether somebody holds a place.
+    /// Whether nobody holds any of its `places`.
     pub(crate) fn is_empty(&self, places: usize) -> bool {
         self.places.available_permits() >= places
     }
