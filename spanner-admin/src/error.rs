@@ -141,7 +141,7 @@ pub enum StepError {
         before: Option<RecordId>,
     },
     /// It cannot be restored.
-    #[error("`{0}` is nothing that was in force there before")]
+    #[error("`{0}` was not in force there before")]
     NotRestorable(RecordId),
     /// The rule does not list whoever would sign.
     #[error("you are none of the approvers of `{0}`; its rule lists others")]

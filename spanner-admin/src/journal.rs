@@ -50,6 +50,8 @@ pub fn promotions_in(dir: impl AsRef<Path>) -> Result<(History, spanner_cedar::K
 /// Reads what a ledger says. Blocks.
 pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
     let mut told = Told::default();
+    // Looked for once, and only if a step does not fit.
+    let mut losses = None;
     let reader = Ledger::read(dir)?;
     for numbered in reader.events()? {
         let numbered = numbered?;
@@ -69,11 +71,19 @@ pub(crate) fn read(dir: &Path) -> Result<Told, OpenError> {
                 .map_err(|error| not_understood(error.to_string()))?;
             match told.history.take(event) {
                 Ok(_) => {}
-                Err(fault) if has_losses(&reader)? => tracing::warn!(
-                    sequence, %fault,
-                    "a step of a promotion does not count: entries before it were lost, which was acknowledged"
-                ),
-                Err(fault) => return Err(OpenError::Event { sequence, fault }),
+                Err(fault) => {
+                    let lossy = match losses {
+                        Some(lossy) => lossy,
+                        None => *losses.insert(has_losses(&reader)?),
+                    };
+                    if !lossy {
+                        return Err(OpenError::Event { sequence, fault });
+                    }
+                    tracing::warn!(
+                        sequence, %fault,
+                        "a step of a promotion does not count: entries before it were lost, which was acknowledged"
+                    );
+                }
             }
         }
     }

@@ -86,7 +86,7 @@ pub enum Status {
     UnsupportedMedia,
     /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that nobody here decodes.
     Unimplemented,
-    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: whoever calls has its share under way.
+    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: the caller has its share under way.
     TooMany,
     /// 503; gRPC 14 `UNAVAILABLE`.
     Unavailable,
@@ -321,8 +321,8 @@ pub struct Denial {
     pub advice: Advice,
 }
 
-/// A part of the service that nobody may hold more of. Who has used up a share is refused
-/// at once, so that others are served.
+/// A limit on what one party, or all together, may hold of the service. A request over it is
+/// refused at once, so that others are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Share {
@@ -332,12 +332,11 @@ pub enum Share {
     CallerBytes,
     /// The bytes of bodies of all callers that wait for a decision.
     Bytes,
-    /// The requests that one connection may have under way for which nobody is asked who
-    /// calls.
+    /// The requests to public routes that one connection may have under way.
     Connection,
     /// The requests of all callers that wait for a decision.
     Requests,
-    /// The requests that an upstream is given of those for which nobody is asked who calls.
+    /// The requests to public routes that an upstream is given at a time.
     Public,
     /// The requests that one caller may have at an upstream while others wait there.
     Upstream,
@@ -362,25 +361,23 @@ impl Share {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Caller => "as many requests of yours are under way as one caller may have",
+            Self::Caller => "you have as many requests under way as one caller may have",
             Self::CallerBytes => {
-                "as many bytes of your requests wait to be read as one caller may have"
+                "as many bytes of your requests wait for a decision as one caller may have"
             }
-            Self::Bytes => "as many bytes of requests wait to be read as the service holds",
-            Self::Connection => {
-                "this connection has as many requests without a caller under way as one may have"
-            }
-            Self::Requests => "as many requests wait for a decision as the service holds",
+            Self::Bytes => "too many bytes of all callers' requests wait for a decision",
+            Self::Connection => "this connection has too many requests to public routes under way",
+            Self::Requests => "too many requests of all callers wait for a decision",
             Self::Public => {
-                "as many requests without a caller are under way as the model's server is given"
+                "too many requests to public routes of the model's server are under way"
             }
             Self::Upstream => {
-                "your requests have their share of the model's server, and the rest is kept for other callers"
+                "you have your share of the model's server, and the rest is kept for other callers"
             }
         }
     }
 
-    /// 429 where whoever calls holds the share, 503 where all callers hold it together.
+    /// 429 where the caller holds the share, 503 where all callers hold it together.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -399,7 +396,7 @@ impl Share {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {
-    /// Take one more of what nobody may hold more of.
+    /// Admit the request without exceeding a share.
     Share(Share),
     /// Get the issuer's keys.
     Keys {
@@ -692,7 +689,24 @@ impl TokenFault {
                 "the proof of possession beside the access token is not accepted".into(),
                 "make a proof of its own for each request, with the key of the token",
             ),
-            _ => (
+            Self::Malformed
+            | Self::Encrypted
+            | Self::TooLong
+            | Self::HeaderTooLarge
+            | Self::DuplicateMember
+            | Self::AlgorithmNotAllowed
+            | Self::Critical
+            | Self::Nested
+            | Self::HeaderParameter
+            | Self::Issuer
+            | Self::MissingClaim
+            | Self::ClaimType
+            | Self::ClaimValue
+            | Self::ClaimLimit
+            | Self::UnknownKey
+            | Self::KeyMismatch
+            | Self::BadSignature
+            | Self::Inactive => (
                 "the access token is genuine, and what it says is not accepted here".into(),
                 "ask the operator, who finds the reason in the record",
             ),

@@ -1,9 +1,8 @@
 //! What one caller may hold of a guard at once.
 //!
-//! Who calls is known once a token is verified, and from then on each request counts as one
-//! of its caller's, until its answer has ended. What of a body waits for the decision counts
-//! in bytes as well. Who has used up a share is refused at once: waiting would take from
-//! others.
+//! From the verification of its token to the end of its answer, each request counts as one of
+//! its caller's. The bytes of its body that wait for the decision count as well. A caller that
+//! has used up its share is refused at once: letting it wait would take from others.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,16 +12,16 @@ use spanner_core::{Principal, Share};
 
 use crate::resolve::Limits;
 
-/// What all callers of a guard hold.
+/// What all callers of a guard hold, and may hold.
 #[derive(Debug)]
 pub(crate) struct Shares {
     per_caller: usize,
     bytes_per_caller: usize,
     budget: BodyBudget,
-    held: Mutex<Held>,
+    held: Mutex<HashMap<Arc<Principal>, Used>>,
 }
 
-/// How many bytes of bodies may wait for a decision at a time, over all guards that share it.
+/// How many bytes of bodies may wait for a decision at a time, in all guards that share it.
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BodyBudget(Arc<Budget>);
@@ -34,7 +33,7 @@ struct Budget {
 }
 
 impl BodyBudget {
-    /// A budget of so many bytes.
+    /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let held = AtomicUsize::new(0);
@@ -59,11 +58,7 @@ impl BodyBudget {
     }
 }
 
-#[derive(Debug, Default)]
-struct Held {
-    callers: HashMap<Arc<Principal>, Used>,
-}
-
+/// What one caller holds.
 #[derive(Debug, Default)]
 struct Used {
     requests: usize,
@@ -106,11 +101,11 @@ impl Shares {
     /// [`Share::Caller`] if it has as many as it may.
     pub(crate) fn take(self: &Arc<Self>, caller: &Principal) -> Result<Taken, Share> {
         let mut held = self.held();
-        let caller = match held.callers.get_key_value(caller) {
+        let caller = match held.get_key_value(caller) {
             Some((caller, _)) => Arc::clone(caller),
             None => Arc::new(caller.clone()),
         };
-        let used = held.callers.entry(Arc::clone(&caller)).or_default();
+        let used = held.entry(Arc::clone(&caller)).or_default();
         if used.requests >= self.per_caller {
             return Err(Share::Caller);
         }
@@ -122,7 +117,7 @@ impl Shares {
 
     fn keep(&self, caller: &Principal, bytes: usize) -> Result<(), Share> {
         let mut held = self.held();
-        let Some(used) = held.callers.get_mut(caller) else {
+        let Some(used) = held.get_mut(caller) else {
             return self.budget.take(bytes);
         };
         let own = used.bytes.saturating_add(bytes);
@@ -137,16 +132,16 @@ impl Shares {
     fn give_back(&self, caller: &Arc<Principal>, requests: usize, bytes: usize) {
         let mut held = self.held();
         self.budget.give_back(bytes);
-        if let Some(used) = held.callers.get_mut(caller) {
+        if let Some(used) = held.get_mut(caller) {
             used.requests = used.requests.saturating_sub(requests);
             used.bytes = used.bytes.saturating_sub(bytes);
             if used.requests == 0 && used.bytes == 0 {
-                held.callers.remove(caller);
+                held.remove(caller);
             }
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Arc<Principal>, Used>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -226,7 +221,7 @@ mod tests {
         drop(first);
         assert!(shares.take(&caller("a")).is_ok());
         drop(second);
-        assert!(shares.held().callers.is_empty());
+        assert!(shares.held().is_empty());
     }
 
     #[test]
@@ -243,7 +238,7 @@ mod tests {
         drop((room, taken));
         assert_eq!(other.room().keep(UNCOUNTED + 61), Ok(()));
         drop(other);
-        assert!(shares.held().callers.is_empty());
+        assert!(shares.held().is_empty());
         assert_eq!(shares.budget.held(), 0);
     }
 }

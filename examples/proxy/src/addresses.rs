@@ -207,8 +207,14 @@ impl Facing {
             let mut kept = Vec::with_capacity(values.len());
             let mut changed = false;
             for value in values {
-                let Ok(text) = value.to_str() else {
-                    kept.push(value);
+                // Servers send file names in UTF-8, although RFC 9110 §5.5 allows ASCII only.
+                let Ok(text) = str::from_utf8(value.as_bytes()) else {
+                    // Text in another encoding is dropped if anything would be rewritten in it.
+                    let text = String::from_utf8_lossy(value.as_bytes());
+                    match self.header(&name, &text)? {
+                        Some(Cow::Borrowed(_)) => kept.push(value),
+                        Some(Cow::Owned(_)) | None => changed = true,
+                    }
                     continue;
                 };
                 let written = self.header(&name, text)?;
@@ -217,7 +223,7 @@ impl Facing {
                     continue;
                 }
                 changed = true;
-                kept.extend(written.and_then(|text| HeaderValue::try_from(text.as_ref()).ok()));
+                kept.extend(written.and_then(|text| HeaderValue::from_bytes(text.as_bytes()).ok()));
             }
             if changed {
                 headers.remove(&name);
@@ -270,8 +276,10 @@ impl Facing {
             match path {
                 _ if index > 0 && is(part, "domain") => {}
                 Some(path) if index > 0 && is(part, "path") && path.starts_with('/') => {
-                    let rest = path.strip_prefix(self.base.as_str()).unwrap_or(path);
-                    written.push(Cow::Owned(format!(" Path={}{rest}", self.prefix)));
+                    let rest = below(path, &self.base).and_then(|length| path.get(length..));
+                    let whole = format!("{}{}", self.prefix, rest.unwrap_or(path));
+                    let whole = if whole.is_empty() { "/" } else { &whole };
+                    written.push(Cow::Owned(format!(" Path={whole}")));
                 }
                 _ => written.push(Cow::Borrowed(part)),
             }

@@ -46,7 +46,8 @@ enum Kind {
 }
 
 struct Shared {
-    open: Option<(Either<Received, Rewriting>, Held)>,
+    /// The answer, or why the rest of it is not passed on.
+    open: Result<(Either<Received, Rewriting>, Held), Lost>,
     /// Since when the caller has something to take; `None` while it waits.
     ready_since: Option<Instant>,
 }
@@ -82,7 +83,7 @@ impl UpstreamBody {
         }
         let token = held.token();
         let shared = Arc::new(Mutex::new(Shared {
-            open: Some((body, held)),
+            open: Ok((body, held)),
             ready_since: Some(Instant::now()),
         }));
         let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall, token)).abort_handle();
@@ -105,7 +106,12 @@ async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, taken_back: Cancell
         let unread = shared.ready_since.map_or(Duration::ZERO, |it| it.elapsed());
         left = stall.saturating_sub(unread);
         if left.is_zero() || !is_late {
-            shared.open = None;
+            let lost = if is_late {
+                Lost::Unread
+            } else {
+                Lost::TakenBack
+            };
+            shared.open = Err(lost);
             return;
         }
     }
@@ -122,11 +128,12 @@ impl Kind {
             Self::Open { shared, .. } => shared,
         };
         let mut shared = lock(shared);
-        let Some((body, held)) = &mut shared.open else {
-            return Poll::Ready(Some(Err(Lost::Unread.into())));
+        let (body, held) = match &mut shared.open {
+            Ok(open) => open,
+            Err(lost) => return Poll::Ready(Some(Err((*lost).into()))),
         };
         if held.poll_taken_back(cx).is_ready() {
-            shared.open = None;
+            shared.open = Err(Lost::TakenBack);
             return Poll::Ready(Some(Err(Lost::TakenBack.into())));
         }
         let polled = Pin::new(body).poll_frame(cx);
@@ -169,7 +176,7 @@ impl Body for UpstreamBody {
                 shared
                     .open
                     .as_ref()
-                    .is_some_and(|(body, _)| body.is_end_stream())
+                    .is_ok_and(|(body, _)| body.is_end_stream())
             }
         }
     }
@@ -182,7 +189,7 @@ impl Body for UpstreamBody {
                 shared
                     .open
                     .as_ref()
-                    .map_or_else(SizeHint::new, |(body, _)| body.size_hint())
+                    .map_or_else(|_| SizeHint::new(), |(body, _)| body.size_hint())
             }
         }
     }

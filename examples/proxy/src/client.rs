@@ -21,8 +21,8 @@ type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<CallerBody>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http1: Connection,
-    /// Several, since a server takes so many requests on one connection and no more: a
-    /// caller that holds those would keep all others out.
+    /// Several, since a server limits the requests on one connection: a caller that holds all
+    /// of those would keep all others out.
     http2: Arc<[Lane]>,
 }
 

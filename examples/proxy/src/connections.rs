@@ -1,11 +1,11 @@
 //! The callers' connections, and what each may hold.
 //!
-//! 1. There are so many in all and so many from one address: one of IPv4, or 64 bits of one
-//!    of IPv6, which is what one party is given.
-//! 2. Where there is no place, the connection that has had nothing to do for the longest
-//!    time is closed: of its own address first, where that has its share.
-//! 3. Whoever gets no place is told so, if that can be done at once.
-//! 4. A connection may have few requests under way for which nobody is asked who calls.
+//! 1. The number of connections is limited, in all and per client address: an IPv4 address,
+//!    or the first 64 bits of an IPv6 address, which is what one party is given.
+//! 2. At the limit, the connection that has been idle for the longest time is closed to make
+//!    room: one of the same address, if that address is at its own limit.
+//! 3. A client that gets no place is told so, if that takes no longer than a moment.
+//! 4. A connection may have only a few requests to public routes under way.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub(crate) struct Connections {
     all: Crowd,
     per_peer: usize,
     peers: Mutex<HashMap<IpAddr, Crowd>>,
-    /// Those who are told that there is no place.
+    /// Limits how many clients are being turned away at once.
     refused: Arc<Semaphore>,
 }
 
@@ -47,16 +47,16 @@ pub(crate) struct Line(Arc<Connection>);
 struct Seats {
     all: Seat,
     peer: Option<Seat>,
-    /// Requests that somebody works at.
+    /// How many of its requests are being worked on.
     working: usize,
     idle_since: Instant,
 }
 
-/// Somebody works at a request of a connection, until it is dropped.
+/// A request of a connection is being worked on, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Work(Line);
 
-/// Which share is used up.
+/// Which limit was reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Full {
     All,
@@ -91,7 +91,7 @@ impl Connections {
         })))
     }
 
-    /// Takes one among those of its address; whether there was one.
+    /// Takes a place among those of its address; returns whether there was one.
     pub(crate) async fn take_share(&self, line: &Line, peer: IpAddr) -> bool {
         let crowd = self.peer(of_party(peer));
         let Some(mut seat) = crowd.sit(line.0.ended.clone()).await else {
@@ -126,7 +126,7 @@ impl Connections {
         };
         tokio::spawn(async move {
             let _told = told;
-            // What it makes of it is its own affair.
+            // Whether the client receives it does not matter here.
             drop(timeout(MOMENT, say(stream, full)).await);
         });
     }
@@ -137,7 +137,7 @@ impl Line {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has begun: it does something now, and nothing again.
+    /// A request has begun: unless others are worked on, the idle time starts anew.
     pub(crate) fn begin(&self) {
         let mut seats = self.seats();
         if seats.working == 0 {
@@ -145,7 +145,7 @@ impl Line {
         }
     }
 
-    /// Somebody begins to work at one of its requests.
+    /// Work on one of its requests begins.
     pub(crate) fn work(self) -> Work {
         let mut seats = self.seats();
         seats.working += 1;
@@ -157,12 +157,12 @@ impl Line {
         Work(self)
     }
 
-    /// Takes a place for a request for which nobody is asked who calls.
+    /// Takes a place for a request to a public route.
     pub(crate) fn public(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.public).try_acquire_owned().ok()
     }
 
-    /// How long it has had nothing to do.
+    /// How long it has been idle.
     fn quiet(&self) -> Duration {
         let seats = self.seats();
         match seats.working {
@@ -171,8 +171,8 @@ impl Line {
         }
     }
 
-    /// Waits until the connection is to be closed: because others need its place, or because
-    /// it has had nothing to do for so long.
+    /// Waits until the connection must be closed: because others need its place, or because
+    /// it has been idle for too long.
     pub(crate) async fn over(&self, idle: Duration) {
         let for_long = async {
             loop {
@@ -221,12 +221,12 @@ impl Full {
 
     const fn sentence(self) -> &'static str {
         match self {
-            Self::All => "as many connections are open as the service holds",
-            Self::Peer => "as many connections of your address are open as one may have",
+            Self::All => "too many connections are open",
+            Self::Peer => "too many connections of your address are open",
         }
     }
 
-    /// The answer to whatever comes over HTTP/1.
+    /// The answer to a client of HTTP/1.
     fn http1(self) -> String {
         let body = format!(
             r#"{{"type":"about:blank","title":"guard_unavailable","status":503,"detail":"{}; close some, and try again","fault":"guard_unavailable"}}"#,
@@ -248,7 +248,7 @@ const CALM: &[u8] = &[
 ];
 
 async fn say(mut stream: TcpStream, full: Full) -> std::io::Result<()> {
-    // What is closed with bytes unread is reset, and the answer may be lost.
+    // Closing a socket that has unread bytes resets it, and the client may miss the answer.
     let mut came = [0; 4096];
     stream.readable().await?;
     let length = stream.try_read(&mut came)?;
@@ -269,7 +269,7 @@ async fn say(mut stream: TcpStream, full: Full) -> std::io::Result<()> {
     }
 }
 
-/// What one party has of addresses: all of IPv4, and 64 bits of IPv6.
+/// What stands for one party: an IPv4 address, or the first 64 bits of an IPv6 address.
 fn of_party(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
@@ -280,13 +280,13 @@ fn of_party(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Requests of one connection for which nobody is asked who calls: probes come one by one.
+/// Requests of one connection to public routes at a time: probes come one by one.
 const MAX_PUBLIC: usize = 32;
-/// Who is told that there is no place, at once.
+/// Clients that are being turned away at a time: each costs a task and a small buffer.
 const MAX_TOLD: usize = 256;
-/// How long that may take.
+/// How long turning one away may take.
 const MOMENT: Duration = Duration::from_millis(500);
-/// Addresses after which those without a connection are forgotten.
+/// Addresses that are remembered before those without a connection are forgotten.
 const MANY: usize = 1024;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A number of places of which nobody who does nothing can keep others.
+//! A limited number of places, which idle holders cannot keep from others.
 //!
-//! Where all are taken, the one that has waited longest for its holder to go on is taken
-//! back: a request whose body does not come, a connection without a request. Honest holders
-//! go on within moments, so that it is not theirs, however many places somebody holds.
+//! When all places are taken, the one whose holder has been idle for the longest time is taken
+//! back: a request whose body does not arrive, a connection without a request. Honest holders
+//! are idle for moments only, so they keep theirs however many places an attacker holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,12 @@ pub(crate) struct Crowd {
     waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Holders that do nothing. Those of the lowest rank go first, of one rank the eldest.
+/// Idle holders. Those of the lowest rank lose their places first; within a rank, the eldest.
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
     by_age: BTreeMap<Key, CancellationToken>,
-    /// Those who found nobody of whom to take a place back.
+    /// Those who wait for a place and found no idle holder.
     wanted: BTreeSet<u64>,
 }
 
@@ -35,14 +35,14 @@ type Key = (u8, u64);
 pub(crate) struct Seat {
     _place: OwnedSemaphorePermit,
     waiting: Arc<Mutex<Waiting>>,
-    /// Cancelled when the place is to be given up.
+    /// Cancelled when the place must be given up.
     taken_back: CancellationToken,
-    /// Since when the holder does nothing.
+    /// Since when the holder has been idle.
     age: Option<u64>,
     key: Option<Key>,
 }
 
-/// How long is waited for a place that is taken back, or given up.
+/// How long to wait for a place that is taken back or given up.
 const MOMENT: Duration = Duration::from_secs(5);
 
 impl Crowd {
@@ -53,8 +53,7 @@ impl Crowd {
         }
     }
 
-    /// Takes a place, which is taken back by this token; `None` if all are taken by those who
-    /// do something.
+    /// Takes a place, which is taken back through this token; `None` if no holder is idle.
     pub(crate) async fn sit(&self, taken_back: CancellationToken) -> Option<Seat> {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
@@ -73,13 +72,13 @@ impl Crowd {
         })
     }
 
-    /// Whether somebody holds a place.
+    /// Whether nobody holds any of its `places`.
     pub(crate) fn is_empty(&self, places: usize) -> bool {
         self.places.available_permits() >= places
     }
 }
 
-/// Somebody who waits for a place that somebody gives up, now or as soon as there is one.
+/// Somebody who waits for a place. An idle holder gives one up, now or as soon as there is one.
 struct Wanted<'c> {
     waiting: &'c Mutex<Waiting>,
     id: u64,
@@ -116,14 +115,14 @@ impl Drop for Wanted<'_> {
 }
 
 impl Seat {
-    /// The holder does nothing from now on.
+    /// The holder is idle from now on.
     pub(crate) fn idle(&mut self) {
         self.busy();
         self.age = None;
         self.wait(0);
     }
 
-    /// The holder does nothing, since it did so first. Those of a higher rank go later.
+    /// The holder is idle, counted from the first time. A higher rank loses its place later.
     pub(crate) fn wait(&mut self, rank: u8) {
         let mut waiting = lock(&self.waiting);
         let age = *self.age.get_or_insert_with(|| waiting.next());
@@ -136,7 +135,7 @@ impl Seat {
         }
     }
 
-    /// The holder does something.
+    /// The holder is busy.
     pub(crate) fn busy(&mut self) {
         if let Some(key) = self.key.take() {
             lock(&self.waiting).by_age.remove(&key);

@@ -1,9 +1,9 @@
-//! HTTP/2 frames that do no work.
+//! Limits HTTP/2 frames without content.
 //!
-//! A frame of priorities, a ping, a setting, a window that is opened: each costs a reader as
-//! much as one with content, and asks for nothing. A connection may send some at once and a
-//! few each second; what does work, in either direction, allows some more, since windows are
-//! opened for what was received. Whoever sends more is cut off, as Envoy does it
+//! PRIORITY, PING, SETTINGS and WINDOW_UPDATE frames cost a reader as much as frames with
+//! content, and ask for nothing. A connection may send a burst of them and a few each second.
+//! Each frame with content, in either direction, allows some more, since windows are updated
+//! for what was received. A client that sends more is cut off, as in Envoy
 //! (`max_inbound_priority_frames_per_stream`,
 //! `max_inbound_window_update_frames_per_data_frame_sent`).
 
@@ -23,11 +23,11 @@ pub(crate) struct Budget {
     counted: Instant,
 }
 
-/// Follows the frames in one direction by their heads (RFC 9113 §4.1).
+/// Follows the frames in one direction by their headers (RFC 9113 §4.1).
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     head: [u8; HEAD],
-    /// How much of the head is there.
+    /// How much of the header has arrived.
     have: usize,
     /// How much of the payload is still to come.
     payload: usize,
@@ -43,7 +43,7 @@ impl Budget {
         }
     }
 
-    /// Spends one; whether there was one.
+    /// Spends one; returns whether there was one left.
     pub(crate) fn spend(&mut self) -> bool {
         if self.left == 0 {
             let seconds = self.counted.elapsed().as_secs();
@@ -59,7 +59,7 @@ impl Budget {
         has
     }
 
-    /// Something was asked or answered.
+    /// A frame with content came or went.
     pub(crate) fn work(&mut self) {
         self.earn(FOR_CONTENT);
     }
@@ -68,7 +68,7 @@ impl Budget {
         self.left = self.left.saturating_add(more).min(AT_ONCE);
     }
 
-    /// Counts what a client sent; whether it may go on.
+    /// Counts what a client sent; returns whether it may go on.
     pub(crate) fn received(&mut self, frames: &mut Frames, bytes: &[u8]) -> bool {
         let mut good = true;
         frames.follow(bytes, |frame| match frame {
@@ -79,7 +79,7 @@ impl Budget {
         good
     }
 
-    /// Counts what it was sent.
+    /// Counts what was sent to it.
     pub(crate) fn sent(&mut self, frames: &mut Frames, bytes: &[u8]) {
         frames.follow(bytes, |frame| {
             if frame == Frame::Content {

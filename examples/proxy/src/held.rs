@@ -1,5 +1,4 @@
-//! What an answer holds until it has ended: a place at the upstream, and its caller's
-//! connection.
+//! What an answer holds until it ends: a place at the upstream, and its caller's connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,8 +23,7 @@ pub(crate) struct Held {
 enum Kind {
     /// Of a caller.
     Caller { _place: Place },
-    /// Of a request for which nobody is asked who calls. It is taken back where others need
-    /// it.
+    /// Of a request to a public route. It is taken back when others need it.
     Public {
         _seat: Seat,
         _share: Option<OwnedSemaphorePermit>,
@@ -70,7 +68,7 @@ impl Held {
         self.on_lane = on_lane;
     }
 
-    /// What is cancelled when the place is to be given up.
+    /// What is cancelled when the place must be given up.
     pub(crate) fn token(&self) -> CancellationToken {
         match &self.kind {
             Kind::Caller { .. } => CancellationToken::new(),
@@ -78,7 +76,7 @@ impl Held {
         }
     }
 
-    /// Waits until the place is to be given up.
+    /// Waits until the place must be given up.
     pub(crate) fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.kind {
             Kind::Caller { .. } => Poll::Pending,

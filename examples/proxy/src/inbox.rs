@@ -1,7 +1,7 @@
-//! How much of an unfinished message is held for one WebSocket, and for all.
+//! Limits what is held of unfinished WebSocket messages, per socket and in all.
 //!
-//! A message is put together from its frames before it can be examined. A caller that may do
-//! nothing yet sends little at once; of what callers send that may, so much is held in all.
+//! A message is assembled from its frames before it is examined. Until a caller was allowed
+//! something, its messages must be small; after that, all sockets share one budget.
 
 use std::io;
 use std::pin::Pin;
@@ -11,35 +11,35 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What all WebSockets hold beyond what each may.
+/// What all WebSockets hold beyond what is free for each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inboxes(Arc<AtomicUsize>);
 
-/// What one holds, shared by its reader and by whoever takes its messages.
+/// What one WebSocket holds; its reader and the consumer of its messages share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// What came since the last message.
+    /// Bytes since the last message.
     came: AtomicUsize,
-    /// What may come.
+    /// The most that there may be.
     limit: AtomicUsize,
     all: Inboxes,
 }
 
-/// A stream of which so much is read for one message.
+/// A stream of which only so much is read for one message as its inbox allows.
 #[derive(Debug)]
 pub(crate) struct Bounded<T> {
     stream: T,
     inbox: Inbox,
 }
 
-/// What is read at once, and each message may have whatever others hold.
-pub(crate) const SMALL: usize = 64 * 1024;
-/// The first message of a caller that may do nothing yet: what sets a session up.
+/// What each message may have whatever others hold, in bytes.
+const SMALL: usize = 64 * 1024;
+/// The largest message of a caller that was not allowed anything yet: enough to set up a session.
 const FIRST: usize = 256 * 1024;
-/// What all hold beyond the small.
+/// What all sockets hold beyond [`SMALL`] each: 32 of the largest messages.
 const MAX_HELD: usize = 512 << 20;
 
 impl Inboxes {
@@ -53,19 +53,19 @@ impl Inboxes {
 }
 
 impl Inbox {
-    /// Lets messages be so large from now on.
+    /// Allows messages of this size from now on.
     pub(crate) fn allow(&self, bytes: usize) {
         self.0.limit.store(bytes + SMALL, Ordering::Relaxed);
     }
 
-    /// A whole message was taken.
+    /// A whole message was consumed.
     pub(crate) fn taken(&self) {
         let came = self.0.came.swap(0, Ordering::Relaxed);
         let beyond = came.saturating_sub(SMALL);
         self.0.all.0.fetch_sub(beyond, Ordering::Relaxed);
     }
 
-    /// Counts what came; whether it may be held.
+    /// Counts bytes that arrived; returns whether they may be held.
     fn hold(&self, bytes: usize) -> bool {
         let before = self.0.came.fetch_add(bytes, Ordering::Relaxed);
         let now = before + bytes;

@@ -14,7 +14,7 @@
 //! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver takes nothing |
 //! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint is not there |
 //! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that is there |
-//! | `spanner_reloads_total` | counter | what, result | access and revocations read again |
+//! | `spanner_reloads_total` | counter | what, result | access, revocations, keys and credentials read again |
 //! | `spanner_stale` | gauge | what | 1 while what was read last is not in force |
 //! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
 //! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted and that nobody approved |

@@ -15,11 +15,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::flood::{Budget, Frames};
 use crate::meters;
-
-/// The bytes that begin HTTP/2 (RFC 9113 §3.4); as many tell the version.
-const PREFACE: usize = 24;
-
-const BEGINNING: &[u8; PREFACE] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::targets::PREFACE;
 
 /// A stream whose first bytes are waited for only so long, and its reader.
 #[derive(Debug)]
@@ -50,7 +46,7 @@ struct Http2 {
 
 impl<T> Patience<T> {
     pub(crate) fn new(stream: T, time: Duration, stall: Duration) -> Self {
-        let waiting = Some((PREFACE, Box::pin(sleep(time))));
+        let waiting = Some((PREFACE.len(), Box::pin(sleep(time))));
         Self {
             stream,
             waiting,
@@ -63,14 +59,14 @@ impl<T> Patience<T> {
     /// Looks at what came; whether the client may go on.
     fn listen(&mut self, mut bytes: &[u8]) -> bool {
         if let Speaks::Unknown(seen) = &mut self.speaks {
-            let due = BEGINNING.get(*seen..).unwrap_or_default();
+            let due = PREFACE.get(*seen..).unwrap_or_default();
             let (first, rest) = bytes.split_at(bytes.len().min(due.len()));
             if !due.starts_with(first) {
                 self.speaks = Speaks::Http1;
                 return true;
             }
             *seen += first.len();
-            if *seen < PREFACE {
+            if *seen < PREFACE.len() {
                 return true;
             }
             self.speaks = Speaks::Http2(Box::new(Http2 {
@@ -221,13 +217,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_tells_no_version_is_given_up() {
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         let rows: [(&[u8], bool); 5] = [
             (b"", true),
             (b"PRI * HTTP/2.0\r\n", true),
             (b"POST", true),
             (b"GET / HTTP/1.1\r\n", false),
-            (preface, false),
+            (PREFACE, false),
         ];
         for (said, expected) in rows {
             assert_eq!(is_given_up(said).await, expected, "{said:?}");
@@ -248,7 +243,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_only_chatters_is_cut_off() {
         let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-        for (beginning, expected) in [(&BEGINNING[..], true), (b"GET / HTTP/1.1\r\n", false)] {
+        for (beginning, expected) in [(&PREFACE[..], true), (b"GET / HTTP/1.1\r\n", false)] {
             let (mut client, server) = duplex(1 << 20);
             client.write_all(beginning).await.unwrap();
             client.write_all(&priority.repeat(5_000)).await.unwrap();

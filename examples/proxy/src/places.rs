@@ -1,9 +1,9 @@
 //! The places at one upstream, which callers share.
 //!
-//! 1. Whoever holds less than its share gets a free place, and waits before the others.
-//! 2. Whoever holds its share gets one as long as enough are free for others: a caller alone
-//!    may use nearly all of a server.
-//! 3. Few of those who hold their share may wait. One more is refused at once.
+//! 1. A caller below its share gets any free place, and waits ahead of the others.
+//! 2. A caller at its share gets more only while a reserve stays free for others: a caller
+//!    alone may use three quarters of a server.
+//! 3. Only a few requests of callers at their share may wait. Further ones are refused at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,11 +21,11 @@ pub(crate) struct Places {
 
 #[derive(Debug)]
 struct Shared {
-    /// What one caller may hold whatever others want.
+    /// What one caller may hold although others want more.
     share: usize,
     /// What is kept free for callers below their share.
     reserve: usize,
-    /// As many of those above it may wait.
+    /// How many requests of callers at their share may wait.
     patient: usize,
     state: Mutex<State>,
 }

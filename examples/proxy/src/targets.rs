@@ -43,7 +43,8 @@ enum Reader {
     Done,
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The bytes that begin HTTP/2 (RFC 9113 §3.4).
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Reader {
     fn read(&mut self, bytes: &mut [u8]) {

@@ -1,8 +1,8 @@
 //! The turn of a request: from its head until it is forwarded.
 //!
-//! What is read of a body for its decision is kept meanwhile, so there are so many turns and
-//! no more. Where all are taken, the request that has waited longest for its body gives up
-//! its own; of those of which little has come, before those of which much has.
+//! Until then, what was read of its body is kept in memory, so the number of turns is limited.
+//! When all are taken, the request that has waited longest for its body gives up its turn;
+//! those of which little has arrived go before those of which much has.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::crowd::{Crowd, Seat};
 pub(crate) struct Turn(Arc<Mutex<Option<Seat>>>);
 
 pin_project! {
-    /// A body as the caller sends it. One that holds a turn, and does not come, fails when
+    /// A body as the caller sends it. If it holds a turn and does not arrive, it fails when
     /// others need the turn.
     pub(crate) struct CallerBody {
         #[pin]
@@ -35,8 +35,8 @@ pin_project! {
 }
 
 impl Turn {
-    /// Takes a turn for the request with this body; no turn, if all are held by requests that
-    /// are whole.
+    /// Takes a turn for the request with this body. There is none if all are held by requests
+    /// whose bodies arrived.
     pub(crate) async fn take(turns: &Crowd, body: Incoming) -> (Option<Self>, CallerBody) {
         let token = CancellationToken::new();
         let seat = turns.sit(token.clone()).await;
@@ -81,7 +81,7 @@ impl Body for CallerBody {
             Poll::Pending => {
                 seat.wait(rank(*this.bytes));
                 ready!(this.taken_back.poll(cx));
-                // What remains to be done for the request keeps nobody waiting.
+                // Refusing the request does not need the turn.
                 drop(held.take());
                 Poll::Ready(Some(Err(BodyLate::new().into())))
             }
@@ -109,7 +109,7 @@ impl std::fmt::Debug for CallerBody {
     }
 }
 
-/// What a body is worth of which so many bytes have come.
+/// The rank of a body of which this many bytes have arrived.
 fn rank(bytes: u64) -> u8 {
     const STEP: u64 = 64 * 1024;
     u8::try_from(bytes / STEP).unwrap_or(u8::MAX)

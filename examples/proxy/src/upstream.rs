@@ -50,14 +50,13 @@ pub(crate) struct Upstream {
 struct Shared {
     config: UpstreamConfig,
     client: Client,
-    /// For requests for which nobody is asked who calls: they share no connection with those
-    /// that were decided.
+    /// For requests to public routes: they share no connection with those that were decided.
     public_client: Client,
-    /// As many as it may have requests of callers.
+    /// For requests of callers.
     places: Places,
-    /// As many as it may have WebSockets.
+    /// For WebSockets.
     sockets: Places,
-    /// As many as it may have requests for which nobody is asked who calls.
+    /// For requests to public routes.
     public: Crowd,
     stall: Duration,
     patience: Patience,
@@ -346,8 +345,8 @@ impl Shared {
         })
     }
 
-    /// Waits until all of a small request is there, and then for a place of those for which
-    /// nobody is asked who calls.
+    /// Waits until all of a small request is there, and then for a place among the requests to
+    /// public routes.
     async fn public(
         &self,
         request: &mut Request<PermittedBody>,
@@ -409,16 +408,16 @@ impl Service<Request<PermittedBody>> for Upstream {
     }
 }
 
-/// Waits for so much of a request's body, or its end.
+/// Waits for this many bytes of a request's body, or its end.
 async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<(), Failure> {
     let gathered = request.body_mut().gather(bytes).await;
     gathered.map_err(|_| Failure::CallerLeft)
 }
 
-/// How much of a request for which nobody is asked who calls must be there before it gets a
-/// place, in bytes: more than a probe or a form has.
+/// How much of a request to a public route must be there before it gets a place, in bytes:
+/// more than a probe or a form has.
 const MAX_PUBLIC: usize = 64 * 1024;
-/// How long is waited for that.
+/// How long to wait for that.
 const PUBLIC_WAIT: Duration = Duration::from_secs(10);
 
 /// Whether a request is a gRPC call, which needs HTTP/2.

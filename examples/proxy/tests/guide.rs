@@ -1,5 +1,6 @@
 //! The guide is true: every file that it shows is read by what reads it in service, and every link
 //! within it leads somewhere.
+#![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

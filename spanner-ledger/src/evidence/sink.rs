@@ -108,7 +108,6 @@ pub struct CheckpointNote {
     path: PathBuf,
 }
 
-/// The file.
 impl std::fmt::Debug for CheckpointNote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "`{}`", self.path.display())

@@ -238,7 +238,7 @@ impl Bearer {
         });
         match judged {
             Ok(caller) => {
-                let vouched = Held {
+                let vouched = AcceptedToken {
                     bearer: self.clone(),
                     headers,
                     peer,
@@ -375,14 +375,14 @@ impl Bearer {
     }
 }
 
-/// A token that was accepted, for as long as something that it began goes on.
-struct Held {
+/// A token that was accepted, for as long as a conversation that it opened lasts.
+struct AcceptedToken {
     bearer: Bearer,
     headers: Headers,
     peer: Option<IpAddr>,
 }
 
-impl Held {
+impl AcceptedToken {
     /// Whether the token would be accepted again, apart from its times, which the gate looks
     /// at, and from its proof, which counts once.
     async fn verified_again(&self, now: Timestamp) -> Result<(), Refusal> {
@@ -399,7 +399,7 @@ impl Held {
     }
 }
 
-impl Vouch for Held {
+impl Vouch for AcceptedToken {
     fn check(&self, caller: &Caller, _: Timestamp) -> Result<(), Refusal> {
         let revoked = self.bearer.shared.revocations.check(caller);
         revoked.map_err(|fault| Obstacle::Genuine { fault, time: None }.into())

@@ -193,7 +193,8 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut voice = Voice::of_stranger(&parts, &self.routes);
+        // Until it is known what is asked.
+        let mut voice = Voice::http(&parts, Dialect::Problem, &[]);
         let mut attempt = self.gate.open(self.arrival(&parts));
         let mut share = None;
         let asking = self.ask(&mut attempt, &mut parts, body, &mut voice, &mut share);
@@ -243,13 +244,20 @@ impl Guard {
         B::Error: Into<BoxError>,
     {
         if self.exempt.iter().any(|exempt| exempt.is(parts)) {
+            *voice = Voice::of_stranger(parts, &self.routes);
             refuse_detours(parts, &[])?;
             return Ok((Asked::Pass(Count::Exempt), RequestBody::unread(body)));
         }
         let route = match self.routes.classify(parts) {
             Ok(route) => Some(route),
-            Err(Refusal::Route(_)) => None,
-            Err(refusal) => return Err(refusal),
+            Err(refusal) => {
+                // All routes are compared with the path, so this is not for every request.
+                *voice = Voice::of_stranger(parts, &self.routes);
+                match refusal {
+                    Refusal::Route(_) => None,
+                    refusal => return Err(refusal),
+                }
+            }
         };
         if let Some(route) = &route {
             *voice = Voice::of(parts, route);

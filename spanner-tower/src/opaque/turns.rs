@@ -27,7 +27,8 @@ pub(super) const STRANGERS: usize = 48;
 pub(super) const SHARE: usize = 24;
 /// How long one turn about a token that is no good takes at least.
 const LEAST: Duration = Duration::from_millis(250);
-/// How many wait, of one network and in all.
+/// How many wait: in one queue, and in all before a stranger is sent away. The bearers of known
+/// tokens have a queue of their own, so that no number of networks takes their places in it.
 const WAITING: usize = 128;
 const ALL_WAITING: usize = 1_024;
 /// How long is waited for a turn: less than a question may take, so that those who wait behind
@@ -218,7 +219,7 @@ impl State {
     }
 
     fn wait(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
-        if self.waiting >= ALL_WAITING {
+        if asker != Asker::Known && self.waiting >= ALL_WAITING {
             return None;
         }
         let queue = match asker {
@@ -418,6 +419,34 @@ mod tests {
         assert_eq!(turns.under_way(), 0);
         now(&turns, Asker::Known).await.unwrap().hold();
         assert_eq!(turns.under_way(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_of_many_networks_leave_the_known_their_queue() {
+        let turns = Turns::default();
+        let mut kept = Vec::new();
+        let known = QUESTIONS - STRANGERS;
+        for (asker, count) in [(Asker::Stranger(None), STRANGERS), (Asker::Known, known)] {
+            for _ in 0..count {
+                kept.push(now(&turns, asker).await.unwrap());
+            }
+        }
+        let wait = |asker| {
+            let turns = turns.clone();
+            tokio::spawn(async move { turns.turn(asker).await.is_some() })
+        };
+        let networks = (0..ALL_WAITING).map(|it| of(&format!("10.{}.{}.1", it >> 8, it & 255)));
+        let strangers: Vec<_> = networks.map(|it| wait(Asker::Stranger(it))).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let another = Asker::Stranger(of("192.0.2.1"));
+        assert!(!wait(another).await.unwrap());
+        let known = wait(Asker::Known);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(kept);
+        assert!(known.await.unwrap());
+        for stranger in strangers {
+            assert!(stranger.await.unwrap());
+        }
     }
 
     #[tokio::test(start_paused = true)]

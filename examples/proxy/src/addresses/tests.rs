@@ -164,6 +164,42 @@ fn headers_lead_back_below_the_prefix() {
 }
 
 #[test]
+fn headers_that_are_not_ascii_lead_back_as_well() {
+    let written = |value: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", HeaderValue::from_bytes(value).unwrap());
+        facing().headers(&mut headers).unwrap();
+        let value = headers.get("location");
+        value.map(|value| value.as_bytes().to_owned())
+    };
+    for (value, expected) in [
+        ("/é", "/hub/é"),
+        (
+            "http://127.0.0.1:9000/é",
+            "https://spanner.example.com/hub/é",
+        ),
+        ("https://cdn.example.com/é", "https://cdn.example.com/é"),
+    ] {
+        let found = written(value.as_bytes());
+        assert_eq!(found.as_deref(), Some(expected.as_bytes()), "{value}");
+    }
+    assert_eq!(written(b"http://127.0.0.1:9000/\xE9"), None);
+    let elsewhere = b"https://cdn.example.com/\xE9";
+    assert_eq!(written(elsewhere).as_deref(), Some(&elsewhere[..]));
+}
+
+#[test]
+fn the_path_of_a_cookie_is_taken_in_whole_segments() {
+    let mut facing = facing();
+    facing.base = "/v9".to_owned();
+    facing.prefix = String::new();
+    for (path, expected) in [("/v9/x", "/x"), ("/v99", "/v99"), ("/v9", "/")] {
+        let written = facing.cookie(&format!("a=1; Path={path}")).into_owned();
+        assert_eq!(written, format!("a=1; Path={expected}"));
+    }
+}
+
+#[test]
 fn several_values_of_a_header_stay_several() {
     let mut headers = HeaderMap::new();
     for value in ["</a>; rel=\"next\"", "<https://other/b>; rel=\"prev\""] {
