@@ -1,7 +1,7 @@
 """A small Hugging Face Hub: enough for huggingface_hub to create, upload, list and download.
 
-Objects are uploaded to an address that carries its own proof, as the Hub's storage does:
-clients send no token there.
+Objects are uploaded to another server, by an address that carries its own proof, as the Hub's
+storage does: clients send no token there.
 """
 
 import base64
@@ -9,6 +9,7 @@ import hashlib
 import json
 import secrets
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -84,7 +85,7 @@ class Hub(BaseHTTPRequestHandler):
                 for item in wanted["objects"]:
                     proof = secrets.token_urlsafe(16)
                     PROOFS[proof] = item["oid"]
-                    address = f"http://127.0.0.1:{self.server.server_port}/store/{proof}"
+                    address = f"http://127.0.0.1:{STORAGE.server_port}/store/{proof}"
                     objects.append({**item, "actions": {"upload": {"href": address}}})
                 self.reply(200, {"transfer": "basic", "objects": objects})
             case ["api", "models", owner, name, "commit", _]:
@@ -159,4 +160,6 @@ class Hub(BaseHTTPRequestHandler):
 
 
 STORE.mkdir(parents=True, exist_ok=True)
+STORAGE = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+threading.Thread(target=STORAGE.serve_forever, daemon=True).start()
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Hub).serve_forever()

@@ -5,7 +5,6 @@
 //! has used up its share is refused at once: letting it wait would take from others.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spanner_core::{Principal, Share};
@@ -18,51 +17,70 @@ pub(crate) struct Shares {
     per_caller: usize,
     bytes_per_caller: usize,
     budget: BodyBudget,
-    held: Mutex<HashMap<Arc<Principal>, Used>>,
+    /// The requests that each caller has in progress.
+    requests: Mutex<HashMap<Arc<Principal>, usize>>,
 }
 
-/// How many bytes of bodies may wait for a decision at a time, in all guards that share it.
-/// Cheap to clone.
+/// How many bytes of bodies may wait for a decision at a time, in all guards that share it: of
+/// all callers, and of each ([`Limits::bytes_per_caller`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BodyBudget(Arc<Budget>);
 
 #[derive(Debug)]
 struct Budget {
     limit: usize,
-    held: AtomicUsize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    all: usize,
+    callers: HashMap<Arc<Principal>, usize>,
 }
 
 impl BodyBudget {
     /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let held = AtomicUsize::new(0);
-        Self(Arc::new(Budget { limit, held }))
+        let kept = Mutex::default();
+        Self(Arc::new(Budget { limit, kept }))
     }
 
     /// How many bytes wait now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.0.held.load(Ordering::Relaxed)
+        self.kept().all
     }
 
-    fn take(&self, bytes: usize) -> Result<(), Share> {
-        let Budget { limit, held } = &*self.0;
-        let more = |held: usize| held.checked_add(bytes).filter(|held| held <= limit);
-        let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.map_or(Err(Share::Bytes), |_| Ok(()))
+    fn take(&self, caller: &Arc<Principal>, bytes: usize, per_caller: usize) -> Result<(), Share> {
+        let mut kept = self.kept();
+        let own = kept.callers.get(caller).copied().unwrap_or_default();
+        let (own, all) = (own.saturating_add(bytes), kept.all.saturating_add(bytes));
+        if own > per_caller {
+            return Err(Share::CallerBytes);
+        }
+        if all > self.0.limit {
+            return Err(Share::Bytes);
+        }
+        kept.all = all;
+        kept.callers.insert(Arc::clone(caller), own);
+        Ok(())
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.0.held.fetch_sub(bytes, Ordering::Relaxed);
+    fn give_back(&self, caller: &Arc<Principal>, bytes: usize) {
+        let mut kept = self.kept();
+        kept.all = kept.all.saturating_sub(bytes);
+        if let Some(own) = kept.callers.get_mut(caller) {
+            *own = own.saturating_sub(bytes);
+            if *own == 0 {
+                kept.callers.remove(caller);
+            }
+        }
     }
-}
 
-/// What one caller holds.
-#[derive(Debug, Default)]
-struct Used {
-    requests: usize,
-    bytes: usize,
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One request of a caller; over when it is dropped.
@@ -91,7 +109,7 @@ impl Shares {
             per_caller: limits.per_caller,
             bytes_per_caller: limits.bytes_per_caller,
             budget,
-            held: Mutex::default(),
+            requests: Mutex::default(),
         })
     }
 
@@ -100,49 +118,23 @@ impl Shares {
     /// # Errors
     /// [`Share::Caller`] if it has as many as it may.
     pub(crate) fn take(self: &Arc<Self>, caller: &Principal) -> Result<Taken, Share> {
-        let mut held = self.held();
-        let caller = match held.get_key_value(caller) {
+        let mut requests = self.requests();
+        let caller = match requests.get_key_value(caller) {
             Some((caller, _)) => Arc::clone(caller),
             None => Arc::new(caller.clone()),
         };
-        let used = held.entry(Arc::clone(&caller)).or_default();
-        if used.requests >= self.per_caller {
+        let own = requests.entry(Arc::clone(&caller)).or_default();
+        if *own >= self.per_caller {
             return Err(Share::Caller);
         }
-        used.requests += 1;
-        drop(held);
+        *own += 1;
+        drop(requests);
         let shares = Arc::clone(self);
         Ok(Taken { shares, caller })
     }
 
-    fn keep(&self, caller: &Principal, bytes: usize) -> Result<(), Share> {
-        let mut held = self.held();
-        let Some(used) = held.get_mut(caller) else {
-            return self.budget.take(bytes);
-        };
-        let own = used.bytes.saturating_add(bytes);
-        if own > self.bytes_per_caller {
-            return Err(Share::CallerBytes);
-        }
-        self.budget.take(bytes)?;
-        used.bytes = own;
-        Ok(())
-    }
-
-    fn give_back(&self, caller: &Arc<Principal>, requests: usize, bytes: usize) {
-        let mut held = self.held();
-        self.budget.give_back(bytes);
-        if let Some(used) = held.get_mut(caller) {
-            used.requests = used.requests.saturating_sub(requests);
-            used.bytes = used.bytes.saturating_sub(bytes);
-            if used.requests == 0 && used.bytes == 0 {
-                held.remove(caller);
-            }
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, HashMap<Arc<Principal>, Used>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn requests(&self) -> MutexGuard<'_, HashMap<Arc<Principal>, usize>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +150,13 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.shares.give_back(&self.caller, 1, 0);
+        let mut requests = self.shares.requests();
+        if let Some(own) = requests.get_mut(&self.caller) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                requests.remove(&self.caller);
+            }
+        }
     }
 }
 
@@ -174,7 +172,7 @@ impl Room {
         if let Some((shares, caller)) = &self.of
             && more > 0
         {
-            shares.keep(caller, more)?;
+            shares.budget.take(caller, more, shares.bytes_per_caller)?;
             self.kept += more;
         }
         Ok(())
@@ -186,7 +184,7 @@ impl Drop for Room {
         if let Some((shares, caller)) = &self.of
             && self.kept > 0
         {
-            shares.give_back(caller, 0, self.kept);
+            shares.budget.give_back(caller, self.kept);
         }
     }
 }
@@ -203,12 +201,16 @@ mod tests {
     }
 
     fn shares() -> Arc<Shares> {
+        sharing(BodyBudget::new(150))
+    }
+
+    fn sharing(budget: BodyBudget) -> Arc<Shares> {
         let limits = Limits {
             per_caller: 2,
             bytes_per_caller: 100,
             ..Limits::default()
         };
-        Shares::new(&limits, BodyBudget::new(150))
+        Shares::new(&limits, budget)
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
         drop(first);
         assert!(shares.take(&caller("a")).is_ok());
         drop(second);
-        assert!(shares.held().is_empty());
+        assert!(shares.requests().is_empty());
     }
 
     #[test]
@@ -238,7 +240,20 @@ mod tests {
         drop((room, taken));
         assert_eq!(other.room().keep(UNCOUNTED + 61), Ok(()));
         drop(other);
-        assert!(shares.held().is_empty());
+        assert!(shares.requests().is_empty());
         assert_eq!(shares.budget.held(), 0);
+    }
+    #[test]
+    fn the_bytes_of_one_caller_are_counted_over_all_guards_that_share_a_budget() {
+        let budget = BodyBudget::new(150);
+        let guards = [sharing(budget.clone()), sharing(budget.clone())];
+        let taken = guards.each_ref().map(|it| it.take(&caller("a")).unwrap());
+        let mut first = taken[0].room();
+        assert_eq!(first.keep(UNCOUNTED + 90), Ok(()));
+        let mut second = taken[1].room();
+        assert_eq!(second.keep(UNCOUNTED + 11), Err(Share::CallerBytes));
+        drop(first);
+        assert_eq!(taken[1].room().keep(UNCOUNTED + 100), Ok(()));
+        assert_eq!(budget.held(), 0);
     }
 }

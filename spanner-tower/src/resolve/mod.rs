@@ -98,7 +98,8 @@ pub struct Limits {
     /// the party that it acts for that counts.
     pub per_caller: usize,
     /// How many bytes of one caller's bodies may wait for a decision, beside the first 64 KiB
-    /// of each. Default: 128 MiB. One more is refused with 429.
+    /// of each. Default: 128 MiB. One more is refused with 429. Guards that share a
+    /// [`BodyBudget`](crate::BodyBudget) count together.
     pub bytes_per_caller: usize,
     /// How many bytes of all callers' bodies may wait for a decision, counted likewise.
     /// Default: 256 MiB. One more is refused with 503 and `Retry-After`. Guards that share a
