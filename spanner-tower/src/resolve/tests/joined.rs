@@ -1,5 +1,7 @@
 //! Surfaces that a server serves together, and frames of what is opened.
 
+use std::collections::BTreeSet;
+
 use spanner_core::Pair;
 
 use super::*;
@@ -234,4 +236,33 @@ fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
         said(&openai, "GET /v1/responses", stored),
         Err(RequestFault::Opaque)
     );
+}
+
+#[test]
+fn a_session_that_only_transcribes_names_its_model_there() {
+    let transcribes = r#"{"type":"session.update","session":{"type":"transcription","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    let older = r#"{"type":"transcription_session.update","session":{"input_audio_transcription":{"model":"w"}}}"#;
+    let both = r#"{"type":"session.update","session":{"type":"transcription","model":"a","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    let speaks = r#"{"type":"session.update","session":{"type":"realtime","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    for (surface, path) in [
+        ("openai", "/v1/realtime"),
+        ("azure-openai", "/openai/realtime"),
+        ("azure-openai", "/openai/v1/realtime"),
+        ("litellm", "/realtime"),
+        ("litellm", "/openai/v1/realtime"),
+    ] {
+        let routes = served(&[surface]);
+        let request = format!("GET {path}?intent=transcription");
+        for (frame, due) in [
+            (transcribes, Ok(&["generate on w"][..])),
+            (older, Ok(&["generate on w"])),
+            (both, Ok(&["generate on w", "generate on a"])),
+            (speaks, Err(RequestFault::NoModel)),
+        ] {
+            let due = due.map(|due| due.iter().map(ToString::to_string).collect());
+            let said = said(&routes, &request, frame);
+            let said: Result<BTreeSet<String>, _> = said.map(|pairs| pairs.into_iter().collect());
+            assert_eq!(said, due, "{surface} {path} {frame}");
+        }
+    }
 }
