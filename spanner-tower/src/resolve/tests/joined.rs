@@ -203,7 +203,7 @@ fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
         ),
         (
             "GET /v1/realtime?model=a",
-            format!(r#"{{"type":"response.create","response":{{"tools":{tools},"metadata":{{"model":"Golf"}}}}}}"#),
+            format!(r#"{{"type":"response.create","response":{{"tools":{tools},"metadata":{{"model":"Golf"}},"prompt":{{"id":"p","variables":{{"model":"Golf"}}}}}}}}"#),
             vec!["generate on a"],
         ),
         (
@@ -231,6 +231,16 @@ fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
         said(&azure, "GET /openai/realtime?deployment=a", frame),
         Ok(vec!["generate on a".to_owned()])
     );
+    let (_, frame, _) = &rows[2];
+    for (routes, request) in [
+        (&azure, "GET /openai/realtime?deployment=a"),
+        (&served(&["litellm"]), "GET /v1/realtime?model=a"),
+    ] {
+        assert_eq!(
+            said(routes, request, frame),
+            Ok(vec!["generate on a".to_owned()])
+        );
+    }
     let stored = r#"{"type":"response.create","model":"a","previous_response_id":"r"}"#;
     assert_eq!(
         said(&openai, "GET /v1/responses", stored),
