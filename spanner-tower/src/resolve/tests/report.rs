@@ -475,6 +475,34 @@ fn a_failure_within_a_good_status_is_one_in_every_dialect() {
             "data: {\"error\":{\"message\":\"x\",\"http_status_code\":422}}\n\n",
             failed(None),
         ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[{\"delta\":{},\"error\":{\"code\":502,\"message\":\"x\"}}]}\n\n",
+            failed(None),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\r\rdata: {\"error\":{\"type\":\"server_error\"}}\r\rdata: [DONE]\r\r",
+            failed(Some("server_error")),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\r\n\r\nevent: error\r\ndata: {\"error\":{\"type\":\"server_error\"}}\r\n\r\n",
+            failed(Some("server_error")),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "\u{FEFF}data: {\"error\":{\"type\":\"server_error\"}}\n\ndata: [DONE]\n\n",
+            failed(Some("server_error")),
+        ),
     ]
     .map(|(surface, path, media, body, due)| (surface, path, media, body.into(), due))
     .into();
@@ -493,6 +521,18 @@ fn what_only_looks_like_a_failure_is_none() {
         ("openai", "/v1/chat/completions", JSON, r#"{"error":false}"#),
         ("openai", "/v1/chat/completions", JSON, r#"{"error":""}"#),
         ("openai", "/v1/chat/completions", JSON, r#"{"error":{}}"#),
+        (
+            "openai",
+            "/v1/chat/completions",
+            JSON,
+            r#"{"choices":[{"error":null,"finish_reason":"stop"}]}"#,
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\n\n\u{FEFF}data: {\"error\":{\"type\":\"x\"}}\n\n",
+        ),
         (
             "openai",
             "/v1/responses",
