@@ -757,16 +757,26 @@ fn a_later_report_replaces_an_earlier_one_however_many_there_are() {
 
 #[test]
 fn an_encoded_response_is_decoded_to_be_read() {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let body = br#"{"usage":{"prompt_tokens":3,"completion_tokens":5}}"#;
-    encoder.write_all(body).unwrap();
-    let gzip = encoder.finish().unwrap();
+    let member = |content: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let gzip = member(body);
+    let (first, second) = body.split_at(20);
+    let gzips = [member(first), member(b""), member(second)].concat();
     // One metablock that is not compressed, and an empty last one (RFC 7932 §9.2): 51 bytes.
     assert_eq!(body.len(), 51);
     let brotli = [&[0x20, 0x03, 0x10][..], body, &[0x03]].concat();
     let reports = reports_of("openai", "/v1/chat/completions");
     let due = Usage::new(Some(3), Some(5));
-    for (name, encoded) in [("gzip", &gzip), ("br", &brotli), ("BR", &brotli)] {
+    for (name, encoded) in [
+        ("gzip", &gzip),
+        ("x-gzip", &gzips),
+        ("br", &brotli),
+        ("BR", &brotli),
+    ] {
         let mut headers = headers(JSON);
         headers.insert("content-encoding", HeaderValue::from_static(name));
         for piece in [1, 5, encoded.len()] {
