@@ -276,3 +276,44 @@ fn a_session_that_only_transcribes_names_its_model_there() {
         }
     }
 }
+
+#[test]
+fn a_null_in_a_frame_is_no_name_and_hides_none() {
+    let openai = served(&["openai"]);
+    for (request, frame, due) in [
+        (
+            "?model=a",
+            r#"{"session":{"model":null}}"#,
+            Ok("generate on a"),
+        ),
+        (
+            "",
+            r#"{"session":{"model":null}}"#,
+            Err(RequestFault::NoModel),
+        ),
+        (
+            "",
+            r#"{"model":"b","session":{"model":null}}"#,
+            Ok("generate on b"),
+        ),
+        (
+            "?model=a",
+            r#"{"model":"b","session":{"model":null}}"#,
+            Err(RequestFault::SelectorConflict),
+        ),
+        (
+            "?model=a",
+            r#"{"session":{"model":null,"model":"b"}}"#,
+            Err(RequestFault::DuplicateMember),
+        ),
+        (
+            "?model=a",
+            r#"{"session":{"model":1}}"#,
+            Err(RequestFault::Model),
+        ),
+    ] {
+        let due = due.map(|due| vec![due.to_owned()]);
+        let request = format!("GET /v1/realtime{request}");
+        assert_eq!(said(&openai, &request, frame), due, "{request} {frame}");
+    }
+}
