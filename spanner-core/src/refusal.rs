@@ -131,6 +131,8 @@ pub enum Obstacle {
     Missing,
     /// It is not transported as RFC 6750 §2.1 says, or there are several.
     Malformed,
+    /// Two headers carry credentials, and not the same.
+    Several(&'static str, &'static str),
     /// Another scheme than those accepted.
     UnsupportedScheme,
     /// A token that is not accepted, for a reason that only the auditor learns.
@@ -490,7 +492,7 @@ impl Refusal {
         match self {
             Self::Credential(obstacle) => match obstacle {
                 Obstacle::Missing => "auth.missing",
-                Obstacle::Malformed => "auth.malformed",
+                Obstacle::Malformed | Obstacle::Several(..) => "auth.malformed",
                 Obstacle::UnsupportedScheme => "auth.unsupported_scheme",
                 Obstacle::Token(fault) | Obstacle::Genuine { fault, .. } => fault.code(),
                 Obstacle::Unclassified => "auth.unclassified",
@@ -606,6 +608,13 @@ impl Obstacle {
                 "invalid_request",
                 "the credential is not transported as it must be",
                 "send exactly one `Authorization: Bearer <token>` header",
+                Some("invalid_request"),
+            ),
+            Self::Several(first, second) => notice(
+                Status::BadCredentials,
+                "invalid_request",
+                &format!("the headers `{first}` and `{second}` carry different credentials"),
+                "send the token in one of them only",
                 Some("invalid_request"),
             ),
             Self::Token(_) => notice(

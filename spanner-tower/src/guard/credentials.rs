@@ -21,29 +21,34 @@ const HF_PREFIX: &str = "hf_";
 /// Moves a token from where a client of this API puts it to `Authorization: Bearer`.
 ///
 /// # Errors
-/// [`Obstacle::Malformed`] if there are several that are not the same.
+/// [`Obstacle::Several`] or [`Obstacle::Malformed`] if there are several that are not the same.
 pub(super) fn present(headers: &mut HeaderMap, places: &[Credential]) -> Result<(), Refusal> {
-    let mut token: Option<HeaderValue> = None;
+    let mut token: Option<(&'static str, HeaderValue)> = None;
     for (place, name) in HEADERS.iter().filter(|(place, _)| places.contains(place)) {
         let mut values = headers.get_all(*name).iter();
         let Some(value) = values.next() else {
             continue;
         };
-        let again = token.as_ref().is_some_and(|token| token != value);
-        if again || values.next().is_some() {
+        let other = token.as_ref().filter(|(_, token)| token != value);
+        if let Some((other, _)) = other {
+            return Err(Obstacle::Several(other, name).into());
+        }
+        if values.next().is_some() {
             tracing::debug!(?place, "several tokens");
             return Err(Obstacle::Malformed.into());
         }
-        token = Some(value.clone());
+        token = Some((name, value.clone()));
     }
     if places.contains(&Credential::WebSocketProtocol) && token.is_none() {
-        token = in_protocol(headers);
+        token = in_protocol(headers).map(|token| ("sec-websocket-protocol", token));
     }
-    if let Some(token) = token {
+    if let Some((name, token)) = token {
         let bearer = bearer(token.as_bytes())?;
         // Some clients send the same token in both places.
         match headers.get(AUTHORIZATION) {
-            Some(sent) if *sent != bearer => return Err(Obstacle::Malformed.into()),
+            Some(sent) if *sent != bearer => {
+                return Err(Obstacle::Several("authorization", name).into());
+            }
             _ => headers.insert(AUTHORIZATION, bearer),
         };
     }
@@ -61,7 +66,7 @@ pub(super) fn present(headers: &mut HeaderMap, places: &[Credential]) -> Result<
 /// the same.
 ///
 /// # Errors
-/// [`Obstacle::Malformed`] if there are several and none is in `Authorization`.
+/// As [`present`], if there are several and none is in `Authorization`.
 pub(super) fn present_anywhere(headers: &mut HeaderMap) -> Result<(), Refusal> {
     match headers.contains_key(AUTHORIZATION) {
         true => present(headers, &[Credential::Basic, Credential::HfPrefix]),
@@ -222,6 +227,30 @@ mod tests {
         let protocols = "realtime, openai-insecure-api-key.a.b.c, openai-beta.realtime-v1";
         check(&all, &[("sec-websocket-protocol", protocols)], bearer);
         check(&[], &[], Ok(None));
+    }
+
+    #[test]
+    fn names_the_headers_that_carry_different_credentials() {
+        use Credential as C;
+        for (sent, due) in [
+            (
+                [("authorization", "Bearer a.b.c"), ("x-api-key", "dummy")],
+                "the headers `authorization` and `x-api-key` carry different credentials",
+            ),
+            (
+                [("x-api-key", "a.b.c"), ("api-key", "dummy")],
+                "the headers `x-api-key` and `api-key` carry different credentials",
+            ),
+        ] {
+            let sent = sent.map(|(name, value)| {
+                let name = HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            });
+            let mut headers = HeaderMap::from_iter(sent);
+            let refused = present(&mut headers, &[C::XApiKey, C::ApiKey]).unwrap_err();
+            assert_eq!(refused.notice().message, due);
+            assert_eq!(refused.code(), "auth.malformed");
+        }
     }
 
     #[test]

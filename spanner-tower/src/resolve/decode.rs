@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Write;
 
 use brotli_decompressor::DecompressorWriter;
-use flate2::write::{GzDecoder, ZlibDecoder};
+use flate2::write::{GzDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use spanner_core::RequestFault;
@@ -18,6 +18,9 @@ pub(super) enum Decoder {
     Gzip(Box<GzDecoder<Vec<u8>>>),
     Deflate(Box<ZlibDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
+    /// Of responses only, by which nothing is decided: several members (RFC 1952 §2.2) in a
+    /// row, of which some servers would read the first of a request and others all.
+    Gzips(Box<MultiGzDecoder<Vec<u8>>>),
     /// Of responses only: no model API takes requests so.
     Brotli(Box<DecompressorWriter<Bounded>>),
 }
@@ -60,7 +63,10 @@ impl Decoder {
                 let decoder = DecompressorWriter::new(Bounded::default(), BUFFER);
                 Ok(Self::Brotli(Box::new(decoder)))
             }
-            _ => Self::of(headers),
+            _ => Ok(match Self::of(headers)? {
+                Self::Gzip(_) => Self::Gzips(Box::new(MultiGzDecoder::new(Vec::new()))),
+                other => other,
+            }),
         }
     }
 
@@ -71,7 +77,7 @@ impl Decoder {
     pub(super) fn none(self) -> Result<(), RequestFault> {
         match self {
             Self::Identity => Ok(()),
-            Self::Gzip(_) | Self::Deflate(_) | Self::Zstd(_) | Self::Brotli(_) => {
+            Self::Gzip(_) | Self::Gzips(_) | Self::Deflate(_) | Self::Zstd(_) | Self::Brotli(_) => {
                 Err(RequestFault::Encoding)
             }
         }
@@ -97,6 +103,7 @@ impl Decoder {
             let written = match self {
                 Self::Identity => Ok(()),
                 Self::Gzip(decoder) => all(&mut **decoder, piece),
+                Self::Gzips(decoder) => all(&mut **decoder, piece),
                 Self::Deflate(decoder) => all(&mut **decoder, piece),
                 Self::Zstd(decoder) => decoder.write_all(piece).and_then(|()| decoder.flush()),
                 Self::Brotli(decoder) => all(&mut **decoder, piece),
@@ -105,6 +112,7 @@ impl Decoder {
             let decoded = match self {
                 Self::Identity => continue,
                 Self::Gzip(decoder) => decoder.get_mut(),
+                Self::Gzips(decoder) => decoder.get_mut(),
                 Self::Deflate(decoder) => decoder.get_mut(),
                 Self::Zstd(decoder) => decoder.get_mut(),
                 Self::Brotli(decoder) => &mut decoder.get_mut().0,
@@ -127,6 +135,7 @@ impl Decoder {
         let ended = match self {
             Self::Identity => return Ok(()),
             Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Gzips(decoder) => decoder.try_finish(),
             Self::Deflate(decoder) => decoder.try_finish(),
             Self::Zstd(decoder) => decoder.flush(),
             Self::Brotli(decoder) => decoder.close(),
@@ -135,6 +144,7 @@ impl Decoder {
         match self {
             Self::Identity => Ok(()),
             Self::Gzip(decoder) => take(decoder.get_ref()),
+            Self::Gzips(decoder) => take(decoder.get_ref()),
             Self::Deflate(decoder) => take(decoder.get_ref()),
             Self::Zstd(decoder) => take(decoder.get_ref()),
             Self::Brotli(decoder) => take(&decoder.get_ref().0),
@@ -177,7 +187,7 @@ impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Identity => "identity",
-            Self::Gzip(_) => "gzip",
+            Self::Gzip(_) | Self::Gzips(_) => "gzip",
             Self::Deflate(_) => "deflate",
             Self::Zstd(_) => "zstd",
             Self::Brotli(_) => "br",

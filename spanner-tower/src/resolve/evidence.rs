@@ -123,6 +123,8 @@ impl Evidence<'_> {
         match &condition.test {
             Test::Present => filled || !texts.is_empty(),
             Test::Absent => !self.body.partial && !filled && texts.is_empty(),
+            Test::Zero if texts.is_empty() => filled,
+            Test::Zero => texts.iter().any(|text| is_zero(text)),
             Test::Is(text) => texts.contains(text),
             Test::Begins(begin) => texts.iter().any(|text| text.starts_with(begin)),
             Test::AllBegin(begin) => {
@@ -324,4 +326,84 @@ impl Evidence<'_> {
 
 fn pair(touch: &Touch, (name, revision): Named) -> Pair {
     Pair::new(touch.action, Resource::Model { name, revision })
+}
+
+/// Whether a number of seconds, or a duration as Go reads it
+/// (<https://pkg.go.dev/time#ParseDuration>), is less than the nanosecond that Go counts in.
+fn is_zero(text: &str) -> bool {
+    let nanoseconds = |number: &str, unit: f64| Some((number.parse::<f64>().ok()? * unit).abs());
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if let Some(seconds) = nanoseconds(rest, 1e9) {
+        return seconds < 1.0;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let Some((number, behind)) = digits.and_then(|end| rest.split_at_checked(end)) else {
+            return false;
+        };
+        let unit = UNITS.iter().find_map(|(unit, nanoseconds)| {
+            let rest = behind.strip_prefix(unit)?;
+            Some((rest, *nanoseconds))
+        });
+        let Some((behind, unit)) = unit else {
+            return false;
+        };
+        if nanoseconds(number, unit).is_none_or(|part| part >= 1.0) {
+            return false;
+        }
+        rest = behind;
+    }
+    !text.is_empty()
+}
+
+/// Go's units of durations in nanoseconds, the longer before those that they begin with.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("\u{B5}s", 1e3),
+    ("\u{3BC}s", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 60e9),
+    ("h", 3600e9),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_zero_if_go_says_so() {
+        for (text, due) in [
+            ("0", true),
+            ("-0", true),
+            ("0.0", true),
+            ("0e9", true),
+            ("1e-10", true),
+            ("0s", true),
+            ("+0s", true),
+            ("-0h", true),
+            (".0s", true),
+            ("0.s", true),
+            ("0h0m0.00s", true),
+            ("00\u{B5}s", true),
+            ("0.9ns", true),
+            ("0.0000000009s", true),
+            ("0.5h", false),
+            ("0.5", false),
+            ("0h5m", false),
+            ("05m", false),
+            ("1ns", false),
+            ("1m", false),
+            ("5m0s", false),
+            ("-1", false),
+            ("-0.5h", false),
+            ("", false),
+            ("0x", false),
+            ("0 s", false),
+            ("s", false),
+        ] {
+            assert_eq!(is_zero(text), due, "{text}");
+        }
+    }
 }

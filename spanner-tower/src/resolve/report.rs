@@ -71,6 +71,10 @@ pub(super) struct Report {
 /// Where in an event stream.
 #[derive(Default)]
 struct Events {
+    /// A line has ended: a byte order mark may only stand before.
+    begun: bool,
+    /// The last byte was a CR, which has ended its line: an LF behind it belongs to it.
+    cr: bool,
     /// The line's field so far.
     name: Vec<u8>,
     field: Option<Field>,
@@ -267,16 +271,17 @@ impl Events {
     fn feed(&mut self, mut bytes: &[u8], reader: &mut Reader) {
         while let Some(first) = bytes.first() {
             let taken = match self.field {
+                _ if std::mem::take(&mut self.cr) && *first == b'\n' => 1,
                 None => {
                     self.name(*first, reader);
                     1
                 }
                 Some(field) => {
-                    let end = memchr::memchr(b'\n', bytes);
+                    let end = memchr::memchr2(b'\n', b'\r', bytes);
                     let value = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
                     self.value(field, value, reader);
-                    if end.is_some() {
-                        self.line_ends();
+                    if let Some(end) = end.and_then(|end| bytes.get(end)) {
+                        self.line_ends(*end);
                     }
                     value.len() + usize::from(end.is_some())
                 }
@@ -289,15 +294,16 @@ impl Events {
     fn name(&mut self, byte: u8, reader: &mut Reader) {
         /// The length of the longest name that matters.
         const LONGEST: usize = 5;
+        const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
         match byte {
-            b'\r' => {}
             // An empty line ends the event.
-            b'\n' if self.name.is_empty() => {
+            b'\n' | b'\r' if self.name.is_empty() => {
                 self.report(reader);
                 reader.restart();
                 *self = Self::default();
+                self.line_ends(byte);
             }
-            b'\n' => self.line_ends(),
+            b'\n' | b'\r' => self.line_ends(byte),
             b':' => {
                 self.field = Some(match self.name.as_slice() {
                     b"data" => Field::Data,
@@ -315,6 +321,9 @@ impl Events {
             _ if self.name.len() == LONGEST => self.field = Some(Field::Other),
             byte => self.name.push(byte),
         }
+        if !self.begun && self.name == BYTE_ORDER_MARK {
+            self.name.clear();
+        }
     }
 
     fn value(&mut self, field: Field, value: &[u8], reader: &mut Reader) {
@@ -330,7 +339,9 @@ impl Events {
         }
     }
 
-    fn line_ends(&mut self) {
+    fn line_ends(&mut self, end: u8) {
+        self.begun = true;
+        self.cr = end == b'\r';
         self.name.clear();
         self.field = None;
     }

@@ -382,6 +382,8 @@ impl<'f> Compiler<'f> {
                 Ok(Location::Refs)
             }
             Written::DeletedRefs => Err("it can only be a condition"),
+            // A frame of a conversation that says null leaves its model as it is.
+            Written::Frame(steps) if want == Want::Name => Ok(self.frame(steps, Want::Further)),
             Written::Frame(steps) => Ok(self.frame(steps, want)),
             Written::OpaqueFrame(steps) => Ok(self.frame(steps, Want::Nothing)),
             Written::OpaqueFileLine(steps) => self.line(steps, Want::Nothing, true),

@@ -102,6 +102,8 @@ pub(crate) enum Test {
     Present,
     /// It is not there, or empty.
     Absent,
+    /// It is a number or a duration that comes to nothing, or too long to tell.
+    Zero,
     /// It is this text.
     Is(String),
     /// It begins with this text.
@@ -183,13 +185,14 @@ impl<'t> Written<'t> {
 }
 
 impl Test {
-    /// Splits `place`, `!place`, `place=text` or `place=begin*`.
+    /// Splits `place`, `!place`, `place==0`, `place=text` or `place=begin*`.
     pub(super) fn split(text: &str) -> (&str, Self) {
         if let Some(place) = text.strip_prefix('!') {
             return (place, Self::Absent);
         }
         match text.split_once('=') {
             None => (text, Self::Present),
+            Some((place, "=0")) => (place, Self::Zero),
             Some((place, pattern)) => match pattern.strip_suffix('*') {
                 Some(begin) if place == "refs" => (place, Self::AllBegin(begin.to_owned())),
                 Some(begin) => (place, Self::Begins(begin.to_owned())),

@@ -94,9 +94,10 @@
 //!    with `when` (any of several) only where it holds; with `foreign = true` something that
 //!    is no model's name stands for the server as a whole.
 //! 8. `when`: several rows can have the same method and path; the first whose conditions hold
-//!    counts. A condition is a place (there and not empty), `!place`, `place=text` or
-//!    `place=begin*`, several joined by ` & `. A row without conditions stands last, and does
-//!    not take requests whose query says something else where a condition asks it.
+//!    counts. A condition is a place (there and not empty), `!place`, `place=text`,
+//!    `place=begin*` or `place==0` (a number or a duration of nothing), several joined by
+//!    ` & `. A row without conditions stands last, and does not take requests whose query says
+//!    something else where a condition asks it.
 //! 9. `on_missing`: what a request without a name means: `default` (the surface's default
 //!    model, otherwise refused), `refuse`, `first` (the model of the stream's first
 //!    message), `nothing`, or `server:ACTION` (that action on the server as a whole).

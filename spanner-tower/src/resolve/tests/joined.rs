@@ -1,5 +1,7 @@
 //! Surfaces that a server serves together, and frames of what is opened.
 
+use std::collections::BTreeSet;
+
 use spanner_core::Pair;
 
 use super::*;
@@ -201,7 +203,7 @@ fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
         ),
         (
             "GET /v1/realtime?model=a",
-            format!(r#"{{"type":"response.create","response":{{"tools":{tools},"metadata":{{"model":"Golf"}}}}}}"#),
+            format!(r#"{{"type":"response.create","response":{{"tools":{tools},"metadata":{{"model":"Golf"}},"prompt":{{"id":"p","variables":{{"model":"Golf"}}}}}}}}"#),
             vec!["generate on a"],
         ),
         (
@@ -229,9 +231,89 @@ fn tools_of_a_session_are_the_callers_own_and_models_of_a_session_are_not() {
         said(&azure, "GET /openai/realtime?deployment=a", frame),
         Ok(vec!["generate on a".to_owned()])
     );
+    let (_, frame, _) = &rows[2];
+    for (routes, request) in [
+        (&azure, "GET /openai/realtime?deployment=a"),
+        (&served(&["litellm"]), "GET /v1/realtime?model=a"),
+    ] {
+        assert_eq!(
+            said(routes, request, frame),
+            Ok(vec!["generate on a".to_owned()])
+        );
+    }
     let stored = r#"{"type":"response.create","model":"a","previous_response_id":"r"}"#;
     assert_eq!(
         said(&openai, "GET /v1/responses", stored),
         Err(RequestFault::Opaque)
     );
+}
+
+#[test]
+fn a_session_that_only_transcribes_names_its_model_there() {
+    let transcribes = r#"{"type":"session.update","session":{"type":"transcription","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    let older = r#"{"type":"transcription_session.update","session":{"input_audio_transcription":{"model":"w"}}}"#;
+    let both = r#"{"type":"session.update","session":{"type":"transcription","model":"a","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    let speaks = r#"{"type":"session.update","session":{"type":"realtime","audio":{"input":{"transcription":{"model":"w"}}}}}"#;
+    for (surface, path) in [
+        ("openai", "/v1/realtime"),
+        ("azure-openai", "/openai/realtime"),
+        ("azure-openai", "/openai/v1/realtime"),
+        ("litellm", "/realtime"),
+        ("litellm", "/openai/v1/realtime"),
+    ] {
+        let routes = served(&[surface]);
+        let request = format!("GET {path}?intent=transcription");
+        for (frame, due) in [
+            (transcribes, Ok(&["generate on w"][..])),
+            (older, Ok(&["generate on w"])),
+            (both, Ok(&["generate on w", "generate on a"])),
+            (speaks, Err(RequestFault::NoModel)),
+        ] {
+            let due = due.map(|due| due.iter().map(ToString::to_string).collect());
+            let said = said(&routes, &request, frame);
+            let said: Result<BTreeSet<String>, _> = said.map(|pairs| pairs.into_iter().collect());
+            assert_eq!(said, due, "{surface} {path} {frame}");
+        }
+    }
+}
+
+#[test]
+fn a_null_in_a_frame_is_no_name_and_hides_none() {
+    let openai = served(&["openai"]);
+    for (request, frame, due) in [
+        (
+            "?model=a",
+            r#"{"session":{"model":null}}"#,
+            Ok("generate on a"),
+        ),
+        (
+            "",
+            r#"{"session":{"model":null}}"#,
+            Err(RequestFault::NoModel),
+        ),
+        (
+            "",
+            r#"{"model":"b","session":{"model":null}}"#,
+            Ok("generate on b"),
+        ),
+        (
+            "?model=a",
+            r#"{"model":"b","session":{"model":null}}"#,
+            Err(RequestFault::SelectorConflict),
+        ),
+        (
+            "?model=a",
+            r#"{"session":{"model":null,"model":"b"}}"#,
+            Err(RequestFault::DuplicateMember),
+        ),
+        (
+            "?model=a",
+            r#"{"session":{"model":1}}"#,
+            Err(RequestFault::Model),
+        ),
+    ] {
+        let due = due.map(|due| vec![due.to_owned()]);
+        let request = format!("GET /v1/realtime{request}");
+        assert_eq!(said(&openai, &request, frame), due, "{request} {frame}");
+    }
 }

@@ -475,6 +475,34 @@ fn a_failure_within_a_good_status_is_one_in_every_dialect() {
             "data: {\"error\":{\"message\":\"x\",\"http_status_code\":422}}\n\n",
             failed(None),
         ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[{\"delta\":{},\"error\":{\"code\":502,\"message\":\"x\"}}]}\n\n",
+            failed(None),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\r\rdata: {\"error\":{\"type\":\"server_error\"}}\r\rdata: [DONE]\r\r",
+            failed(Some("server_error")),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\r\n\r\nevent: error\r\ndata: {\"error\":{\"type\":\"server_error\"}}\r\n\r\n",
+            failed(Some("server_error")),
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "\u{FEFF}data: {\"error\":{\"type\":\"server_error\"}}\n\ndata: [DONE]\n\n",
+            failed(Some("server_error")),
+        ),
     ]
     .map(|(surface, path, media, body, due)| (surface, path, media, body.into(), due))
     .into();
@@ -493,6 +521,18 @@ fn what_only_looks_like_a_failure_is_none() {
         ("openai", "/v1/chat/completions", JSON, r#"{"error":false}"#),
         ("openai", "/v1/chat/completions", JSON, r#"{"error":""}"#),
         ("openai", "/v1/chat/completions", JSON, r#"{"error":{}}"#),
+        (
+            "openai",
+            "/v1/chat/completions",
+            JSON,
+            r#"{"choices":[{"error":null,"finish_reason":"stop"}]}"#,
+        ),
+        (
+            "openai",
+            "/v1/chat/completions",
+            EVENTS,
+            "data: {\"choices\":[]}\n\n\u{FEFF}data: {\"error\":{\"type\":\"x\"}}\n\n",
+        ),
         (
             "openai",
             "/v1/responses",
@@ -717,16 +757,26 @@ fn a_later_report_replaces_an_earlier_one_however_many_there_are() {
 
 #[test]
 fn an_encoded_response_is_decoded_to_be_read() {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let body = br#"{"usage":{"prompt_tokens":3,"completion_tokens":5}}"#;
-    encoder.write_all(body).unwrap();
-    let gzip = encoder.finish().unwrap();
+    let member = |content: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let gzip = member(body);
+    let (first, second) = body.split_at(20);
+    let gzips = [member(first), member(b""), member(second)].concat();
     // One metablock that is not compressed, and an empty last one (RFC 7932 §9.2): 51 bytes.
     assert_eq!(body.len(), 51);
     let brotli = [&[0x20, 0x03, 0x10][..], body, &[0x03]].concat();
     let reports = reports_of("openai", "/v1/chat/completions");
     let due = Usage::new(Some(3), Some(5));
-    for (name, encoded) in [("gzip", &gzip), ("br", &brotli), ("BR", &brotli)] {
+    for (name, encoded) in [
+        ("gzip", &gzip),
+        ("x-gzip", &gzips),
+        ("br", &brotli),
+        ("BR", &brotli),
+    ] {
         let mut headers = headers(JSON);
         headers.insert("content-encoding", HeaderValue::from_static(name));
         for piece in [1, 5, encoded.len()] {
