@@ -1,5 +1,7 @@
 //! How an API spells a model's name, and what else the spelling says.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use spanner_core::{ModelName, NameError, RequestFault, Revision};
 
@@ -15,6 +17,8 @@ pub(super) struct NameFile {
     list: Option<String>,
     strip: Vec<String>,
     default: Vec<String>,
+    kinds: BTreeMap<String, usize>,
+    path_end: Option<String>,
 }
 
 /// The spelling of an API's names.
@@ -30,6 +34,10 @@ pub(crate) struct Names {
     strip: Vec<String>,
     /// What means the server's own model.
     default: Vec<String>,
+    /// What stands before a name in paths, and how many parts of the name follow at least.
+    kinds: BTreeMap<String, usize>,
+    /// What stands behind a name in paths.
+    path_end: Option<String>,
 }
 
 /// What stands behind a colon.
@@ -85,6 +93,8 @@ impl Names {
             list: sign(file.list)?,
             strip: file.strip,
             default: file.default,
+            kinds: file.kinds,
+            path_end: file.path_end,
         })
     }
 
@@ -98,8 +108,11 @@ impl Names {
         if self.is_default(name.as_str()) {
             return bound.cloned().into_iter().collect();
         }
-        let read = self.read(name.as_str()).unwrap_or_default();
-        read.into_iter().map(|(name, _)| name).collect()
+        let read = self.read(self.without_path(name.as_str()));
+        read.unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The models that a text names, each perhaps at a version. Nothing else is trimmed or
@@ -120,7 +133,22 @@ impl Names {
         }
     }
 
+    /// A name without what only paths put around it.
+    fn without_path<'t>(&self, text: &'t str) -> &'t str {
+        let end = self.path_end.as_deref();
+        let text = end.and_then(|end| text.strip_suffix(end)).unwrap_or(text);
+        let name = self.kinds.iter().find_map(|(kind, parts)| {
+            let name = text.strip_prefix(kind.as_str())?.strip_prefix('/')?;
+            (name.split('/').count() >= *parts).then_some(name)
+        });
+        name.unwrap_or(text)
+    }
+
     fn one(&self, text: &str) -> Result<Vec<(ModelName, Option<Revision>)>, RequestFault> {
+        // The routes have cut it where it belongs to the path; no name has it.
+        if self.without_path(text) != text {
+            return Err(RequestFault::Model);
+        }
         let begins = self
             .strip
             .iter()
@@ -334,6 +362,13 @@ mod tests {
             ["acme/m"]
         );
         assert_eq!(spelled("suffix = 'provider'", "a/b:c:d", None), none);
+        let paths = "kinds = { models = 2, datasets = 1 }\npath_end = '.git'";
+        assert_eq!(spelled(paths, "acme/m.git", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "datasets/acme/m.git", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "datasets/m", None), ["m"]);
+        assert_eq!(spelled(paths, "models/acme/m", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "models/m", None), ["models/m"]);
+        assert_eq!(spelled(paths, "acme/m.git.git", None), none);
     }
 
     #[test]
@@ -482,6 +517,10 @@ mod tests {
             ),
             ("normalizer = 'vertex'", "google/g", Some("google/g")),
             ("", "/models/x", Some("/models/x")),
+            ("path_end = '.git'", "acme/m.git", None),
+            ("path_end = '.git'", "acme/m", Some("acme/m")),
+            ("kinds = { datasets = 1 }", "datasets/acme/m", None),
+            ("kinds = { models = 2 }", "models/m", Some("models/m")),
         ];
         for (toml, text, expected) in rows {
             let read = names(toml).read(text).ok().map(|models| {
