@@ -41,9 +41,13 @@
 //!    behind a colon and is no part of the name) or `"adapter"` (a further model stands
 //!    there), `version_suffix = "@"`, `list = ","` (several names), `strip = ["models/"]`,
 //!    `default = ["tgi"]` (texts that mean the server's own), and `normalizer`: `"ollama"` (no
-//!    case, `:latest` and the library are the default), `"bedrock"` (an ARN of a foundation model
-//!    is its id; an inference profile names its model, too) or `"vertex"` (the path of a
-//!    resource). What a name is read as, [`Surface::spelling`] tells.
+//!    case, `:latest` and the library are the default, `:local` is no part of the name, a name
+//!    in the cloud names the model, too, and a digest is refused), `"bedrock"` (an ARN of a
+//!    foundation model is its id; an inference profile names its model, too) or `"vertex"` (the
+//!    path of a resource). `kinds = { datasets = 1 }` and `path_end = ".git"` are what only paths
+//!    put around a name (before one of at least so many parts, and behind it), and what the
+//!    routes cut: policies are told to leave it out, and a name that has it still is refused. What a
+//!    name is read as, [`Surface::spelling`] tells.
 //! 4. `one_model = true`: the server runs one model whatever a request names. Where a
 //!    [default model](Surface::default_model) is bound, it is decided too whenever one is
 //!    run.

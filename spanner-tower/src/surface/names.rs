@@ -1,5 +1,7 @@
 //! How an API spells a model's name, and what else the spelling says.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use spanner_core::{ModelName, NameError, RequestFault, Revision};
 
@@ -15,6 +17,8 @@ pub(super) struct NameFile {
     list: Option<String>,
     strip: Vec<String>,
     default: Vec<String>,
+    kinds: BTreeMap<String, usize>,
+    path_end: Option<String>,
 }
 
 /// The spelling of an API's names.
@@ -30,6 +34,10 @@ pub(crate) struct Names {
     strip: Vec<String>,
     /// What means the server's own model.
     default: Vec<String>,
+    /// What stands before a name in paths, and how many parts of the name follow at least.
+    kinds: BTreeMap<String, usize>,
+    /// What stands behind a name in paths.
+    path_end: Option<String>,
 }
 
 /// What stands behind a colon.
@@ -85,6 +93,8 @@ impl Names {
             list: sign(file.list)?,
             strip: file.strip,
             default: file.default,
+            kinds: file.kinds,
+            path_end: file.path_end,
         })
     }
 
@@ -98,8 +108,11 @@ impl Names {
         if self.is_default(name.as_str()) {
             return bound.cloned().into_iter().collect();
         }
-        let read = self.read(name.as_str()).unwrap_or_default();
-        read.into_iter().map(|(name, _)| name).collect()
+        let read = self.read(self.without_path(name.as_str()));
+        read.unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// The models that a text names, each perhaps at a version. Nothing else is trimmed or
@@ -120,7 +133,22 @@ impl Names {
         }
     }
 
+    /// A name without what only paths put around it.
+    fn without_path<'t>(&self, text: &'t str) -> &'t str {
+        let end = self.path_end.as_deref();
+        let text = end.and_then(|end| text.strip_suffix(end)).unwrap_or(text);
+        let name = self.kinds.iter().find_map(|(kind, parts)| {
+            let name = text.strip_prefix(kind.as_str())?.strip_prefix('/')?;
+            (name.split('/').count() >= *parts).then_some(name)
+        });
+        name.unwrap_or(text)
+    }
+
     fn one(&self, text: &str) -> Result<Vec<(ModelName, Option<Revision>)>, RequestFault> {
+        // The routes have cut it where it belongs to the path; no name has it.
+        if self.without_path(text) != text {
+            return Err(RequestFault::Model);
+        }
         let begins = self
             .strip
             .iter()
@@ -128,7 +156,10 @@ impl Names {
         let text = begins.unwrap_or(text);
         let text = match self.normalizer {
             Normalizer::None => text.to_owned(),
-            Normalizer::Ollama => return Ok(vec![(model(&ollama(text)?)?, None)]),
+            Normalizer::Ollama => {
+                let names = ollama(text)?.into_iter();
+                return names.map(|name| Ok((model(&name)?, None))).collect();
+            }
             Normalizer::Bedrock => {
                 let names = bedrock(text).into_iter();
                 return names.map(|name| Ok((model(name)?, None))).collect();
@@ -173,22 +204,73 @@ fn model(name: &str) -> Result<ModelName, RequestFault> {
 }
 
 /// Ollama ignores case, and reads a name without host, namespace and tag as
-/// `registry.ollama.ai/library/<name>:latest`. What it takes for the same is one name here:
-/// in small letters, without what is the default.
-fn ollama(text: &str) -> Result<String, RequestFault> {
-    let fold = |text: &str| {
-        let small = text.to_ascii_lowercase();
-        let name = small.strip_suffix(":latest").unwrap_or(&small);
-        let name = name.strip_prefix("registry.ollama.ai/").unwrap_or(name);
-        name.strip_prefix("library/").unwrap_or(name).to_owned()
-    };
-    let name = fold(text);
-    // What could be folded once more has a tag, a host or a namespace twice.
-    match text.contains("://") || fold(&name) != name {
-        true => Err(RequestFault::Model),
-        false => Ok(name),
+/// `registry.ollama.ai/library/<name>:latest`; `ollama.com` is the same host. What it takes for
+/// the same is one name here: in small letters, without what is the default.
+///
+/// Where the model runs is no part of its name: `:local` is cut. In the cloud it is the same
+/// model, too, but it is pulled under a name of its own, so both are named here.
+fn ollama(text: &str) -> Result<Vec<String>, RequestFault> {
+    let small = text.to_ascii_lowercase();
+    let (base, in_cloud) = ollama_source(&small).unwrap_or((&small, false));
+    let name = without_defaults(base);
+    let again = without_defaults(name) != name;
+    // What could be folded once more has a tag, a host, a namespace or a source twice.
+    let twice = again
+        || [base, name]
+            .into_iter()
+            .any(|it| ollama_source(it).is_some());
+    if text.contains("://") || twice || name.ends_with(':') {
+        return Err(RequestFault::Model);
+    }
+    if is_ollama_digest(name) {
+        return Err(RequestFault::Opaque);
+    }
+    let has_tag = name.rsplit('/').next().is_some_and(|it| it.contains(':'));
+    let own = name.to_owned();
+    Ok(match (in_cloud, has_tag) {
+        (false, _) => vec![own],
+        (true, true) => vec![format!("{name}-cloud"), own],
+        (true, false) => vec![format!("{name}:cloud"), own],
+    })
+}
+
+/// A name of Ollama without the tag, host and namespace that it would have anyway.
+fn without_defaults(name: &str) -> &str {
+    let name = name.strip_suffix(":latest").unwrap_or(name);
+    let hosts = ["registry.ollama.ai/", "ollama.com/"];
+    let path = hosts.iter().find_map(|host| name.strip_prefix(host));
+    let path = path.unwrap_or(name);
+    path.strip_prefix("library/").unwrap_or(path)
+}
+
+/// A name of Ollama without the end that says where the model runs, and whether that is the
+/// cloud.
+fn ollama_source(name: &str) -> Option<(&str, bool)> {
+    let (base, tag) = name.rsplit_once(':')?;
+    match tag {
+        "local" => Some((base, false)),
+        "cloud" => Some((base, true)),
+        // A port, not a tag.
+        _ if tag.contains('/') => None,
+        _ => name.strip_suffix("-cloud").map(|base| (base, true)),
     }
 }
+
+/// Whether Ollama takes a name for the digest of a manifest, which can be any model's:
+/// `sha256:…`, `sha256-…` or only its first digits, perhaps behind a runner.
+fn is_ollama_digest(name: &str) -> bool {
+    let runner = ["mlx:", "ollama:", "llamacpp:"];
+    let behind = runner.iter().find_map(|runner| name.strip_prefix(runner));
+    let name = behind.unwrap_or(name);
+    let marked = ["sha256:", "sha256-"];
+    let marked = marked.iter().find_map(|mark| name.strip_prefix(mark));
+    let digits = marked.unwrap_or(name);
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex && (marked.is_some() || digits.len() >= SHORTEST_DIGEST)
+}
+
+/// How many digits Ollama shows of a digest, and takes for one.
+const SHORTEST_DIGEST: usize = 12;
 
 /// A Bedrock model goes by its id, by the ARN of a foundation model, or by an inference profile,
 /// which is the id with a geography in front. To invoke a profile is to invoke its model, and
@@ -268,6 +350,9 @@ mod tests {
             read.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(spelled("normalizer = 'ollama'", "G:latest", None), ["g"]);
+        assert_eq!(spelled("normalizer = 'ollama'", "g:local", None), ["g"]);
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        assert!(spelled("normalizer = 'ollama'", &digest, None).is_empty());
         assert_eq!(spelled("suffix = 'adapter'", "b:a", None), ["b", "a"]);
         assert_eq!(spelled("version_suffix = '@'", "g/m@1", None), ["g/m"]);
         let none: [&str; 0] = [];
@@ -277,6 +362,13 @@ mod tests {
             ["acme/m"]
         );
         assert_eq!(spelled("suffix = 'provider'", "a/b:c:d", None), none);
+        let paths = "kinds = { models = 2, datasets = 1 }\npath_end = '.git'";
+        assert_eq!(spelled(paths, "acme/m.git", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "datasets/acme/m.git", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "datasets/m", None), ["m"]);
+        assert_eq!(spelled(paths, "models/acme/m", None), ["acme/m"]);
+        assert_eq!(spelled(paths, "models/m", None), ["models/m"]);
+        assert_eq!(spelled(paths, "acme/m.git.git", None), none);
     }
 
     #[test]
@@ -311,6 +403,66 @@ mod tests {
                 Some("hf.co/acme/m:q4"),
             ),
             ("normalizer = 'ollama'", "http://evil/library/x", None),
+            (
+                "normalizer = 'ollama'",
+                "Ollama.com/library/llama3",
+                Some("llama3"),
+            ),
+            ("normalizer = 'ollama'", "llama3:LOCAL", Some("llama3")),
+            (
+                "normalizer = 'ollama'",
+                "llama3:latest:local",
+                Some("llama3"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "llama3:Cloud",
+                Some("llama3:cloud llama3"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "llama3:latest-cloud",
+                Some("llama3:cloud llama3"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "llama3:8b-cloud",
+                Some("llama3:8b-cloud llama3:8b"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "llama3:8b:cloud",
+                Some("llama3:8b-cloud llama3:8b"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "host:5000/acme/m-cloud",
+                Some("host:5000/acme/m-cloud"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "llama3-cloud",
+                Some("llama3-cloud"),
+            ),
+            ("normalizer = 'ollama'", "llama3:cloud:local", None),
+            ("normalizer = 'ollama'", "llama3:local:latest", None),
+            ("normalizer = 'ollama'", "llama3:-cloud", None),
+            ("normalizer = 'ollama'", ":local", None),
+            ("normalizer = 'ollama'", "sha256:ABCDEF012345", None),
+            ("normalizer = 'ollama'", "sha256-abcdef012345", None),
+            ("normalizer = 'ollama'", "mlx:sha256:abcdef012345", None),
+            ("normalizer = 'ollama'", "library/abcdef012345:local", None),
+            (
+                "normalizer = 'ollama'",
+                "llama3:abcdef012345",
+                Some("llama3:abcdef012345"),
+            ),
+            (
+                "normalizer = 'ollama'",
+                "acme/abcdef012345",
+                Some("acme/abcdef012345"),
+            ),
+            ("normalizer = 'ollama'", "decade", Some("decade")),
             ("normalizer = 'ollama'", "llama3:latest:latest", None),
             ("normalizer = 'ollama'", "library/library/llama3", None),
             (
@@ -365,6 +517,10 @@ mod tests {
             ),
             ("normalizer = 'vertex'", "google/g", Some("google/g")),
             ("", "/models/x", Some("/models/x")),
+            ("path_end = '.git'", "acme/m.git", None),
+            ("path_end = '.git'", "acme/m", Some("acme/m")),
+            ("kinds = { datasets = 1 }", "datasets/acme/m", None),
+            ("kinds = { models = 2 }", "models/m", Some("models/m")),
         ];
         for (toml, text, expected) in rows {
             let read = names(toml).read(text).ok().map(|models| {

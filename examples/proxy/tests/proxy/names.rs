@@ -95,6 +95,11 @@ async fn the_model_of_an_upstream_is_spelled_as_its_surface_reads_it() {
         ("hf-router", "acme/m:together", "write `acme/m`"),
         ("vertex-ai", "google/g@001", "write `google/g`"),
         ("sglang", "base:lora", "write `base` or `lora`"),
+        ("ollama", "gemma3:local", "write `gemma3`"),
+        ("git-http", "acme/m.git", "write `acme/m`"),
+        ("git-http", "models/acme/m", "write `acme/m`"),
+        ("hf-hub", "datasets/acme/m", "write `acme/m`"),
+        ("hf-hub", "spaces/acme/m.git", "write `acme/m`"),
     ] {
         let lines = format!(
             "[[upstream]]\nsurface = \"{surface}\"\nurl = \"http://127.0.0.1:9\"\nmodel = \"{model}\"\n"
