@@ -138,13 +138,15 @@ impl Names {
             {
                 Self::Batch
             }
-            Some(Dialect::HuggingFace | Dialect::Git)
+            Some(Dialect::HuggingFace | Dialect::HuggingFaceCreate | Dialect::Git)
                 if !file.iter().any(|part| path.contains(part)) =>
             {
                 Self::Json
             }
             Some(Dialect::Mlflow) if !path.contains("artifacts/") => Self::Json,
-            Some(Dialect::OpenAi) if path.contains("/images/") => Self::Json,
+            Some(Dialect::OpenAi | Dialect::HuggingFaceRouter) if path.contains("/images/") => {
+                Self::Json
+            }
             _ => Self::Nothing,
         }
     }

@@ -235,6 +235,17 @@ fn a_reply_is_read_where_its_api_defines_addresses() {
             Names::Batch,
         ),
         (Dialect::HuggingFace, "/api/models", Names::Json),
+        (Dialect::HuggingFaceCreate, "/api/repos/create", Names::Json),
+        (
+            Dialect::HuggingFaceRouter,
+            "/v1/images/generations",
+            Names::Json,
+        ),
+        (
+            Dialect::HuggingFaceRouter,
+            "/v1/chat/completions",
+            Names::Nothing,
+        ),
         (
             Dialect::HuggingFace,
             "/o/n/resolve/main/config.json",
