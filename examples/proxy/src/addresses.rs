@@ -64,6 +64,7 @@ pub(crate) struct Facing {
     /// Of the upstream that replies.
     base: String,
     prefix: String,
+    host: Option<Authority>,
     https: bool,
 }
 
@@ -123,6 +124,7 @@ impl Addresses {
             addresses: self.clone(),
             base: config.origin.path.clone(),
             prefix: config.path_prefix.clone(),
+            host: config.host.clone(),
             https: config.origin.scheme == http::uri::Scheme::HTTPS,
         }
     }
@@ -138,13 +140,15 @@ impl Names {
             {
                 Self::Batch
             }
-            Some(Dialect::HuggingFace | Dialect::Git)
+            Some(Dialect::HuggingFace | Dialect::HuggingFaceCreate | Dialect::Git)
                 if !file.iter().any(|part| path.contains(part)) =>
             {
                 Self::Json
             }
             Some(Dialect::Mlflow) if !path.contains("artifacts/") => Self::Json,
-            Some(Dialect::OpenAi) if path.contains("/images/") => Self::Json,
+            Some(Dialect::OpenAi | Dialect::HuggingFaceRouter) if path.contains("/images/") => {
+                Self::Json
+            }
             _ => Self::Nothing,
         }
     }
@@ -240,13 +244,15 @@ impl Facing {
         if *name == SET_COOKIE {
             return Ok(Some(self.cookie(value)));
         }
-        let absolute = self.absolute(value)?;
-        let written = match HOLDING.contains(&name.as_str()) {
-            true => match self.relative(name, &absolute)? {
-                Cow::Borrowed(_) => absolute,
-                Cow::Owned(text) => Cow::Owned(text),
-            },
-            false => absolute,
+        // Relative addresses first: what an absolute one becomes is below its own prefix, which
+        // may be another's.
+        let held = match HOLDING.contains(&name.as_str()) {
+            true => self.relative(name, value)?,
+            false => Cow::Borrowed(value),
+        };
+        let written = match self.absolute(&held)? {
+            Cow::Borrowed(_) => held,
+            Cow::Owned(text) => Cow::Owned(text),
         };
         let names_one = self
             .addresses
@@ -329,7 +335,10 @@ impl Facing {
         }
         let rest = text.get(found.end..).unwrap_or_default();
         let below = at().filter_map(|known| Some((known, below(rest, &known.base)?)));
-        let Some((known, length)) = below.max_by_key(|(known, _)| known.base.len()) else {
+        // Of several upstreams with one address, the one that replies speaks of itself.
+        let replies = |known: &Known| known.prefix == self.prefix && known.host == self.host;
+        let rank = |known: &Known| (known.base.len(), replies(known));
+        let Some((known, length)) = below.max_by_key(|(known, _)| rank(known)) else {
             return Err(Stray);
         };
         let origin = self.origin.as_deref().ok_or(Stray)?;
@@ -401,6 +410,13 @@ impl Facing {
         let Some(origin) = self.origin.as_deref() else {
             return 0;
         };
+        let is_upstream = |found: Found<'_>| {
+            let mut all = self.addresses.upstreams.iter();
+            all.any(|known| known.is_at(found.authority, found.scheme == "https"))
+        };
+        if next_authority(origin, 0).is_some_and(is_upstream) {
+            return 0;
+        }
         let length = below(address, origin).unwrap_or_default();
         let path = address.get(length..).unwrap_or_default();
         match below(path, &self.prefix) {

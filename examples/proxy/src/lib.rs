@@ -43,6 +43,7 @@ mod talk;
 mod targets;
 mod trust;
 mod turn;
+mod unread;
 mod upstream;
 mod watched;
 mod words;

@@ -69,6 +69,9 @@ const REJECTIONS: [&str; 18] = [
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
     "IAM_PERMISSION_DENIED",
 ];
+/// What 403 is about the proxy's account with, where it has one, although the same word with
+/// another status is about the request.
+const FORBIDDEN_TO_ACCOUNT: [&str; 2] = ["insufficient_permissions", "model_not_found"];
 /// Where such words stand in a body.
 const MEMBERS: [&str; 4] = ["__type", "code", "reason", "type"];
 /// The longest body that is read for them, in bytes: an error has a few hundred.
@@ -101,7 +104,11 @@ where
     let read = read.map_err(|_| Failure::TimedOut)?;
     let read = read.map_err(|_| Failure::Broken)?.to_bytes();
     let said = serde_json::from_slice(&read).unwrap_or_default();
-    match is_rejection(&said) {
+    let more = match parts.status {
+        StatusCode::FORBIDDEN if configured => &FORBIDDEN_TO_ACCOUNT[..],
+        _ => &[],
+    };
+    match is_rejection(&said, more) {
         true => Err(failure(configured)),
         false => Ok(Response::from_parts(parts, Either::Right(Full::new(read)))),
     }
@@ -123,17 +130,19 @@ fn may_say_more(status: StatusCode, headers: &HeaderMap) -> bool {
         && !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// Whether an error in JSON has one of the words, where such words stand.
-fn is_rejection(said: &Value) -> bool {
+/// Whether an error in JSON has one of the words, or of these, where such words stand.
+fn is_rejection(said: &Value, more: &[&str]) -> bool {
     match said {
         Value::Object(members) => members.iter().any(|(name, value)| match value {
             Value::String(word) => {
                 MEMBERS.contains(&name.as_str())
-                    && (REJECTIONS.contains(&word.as_str()) || is_amzn_rejection(word))
+                    && (REJECTIONS.contains(&word.as_str())
+                        || more.contains(&word.as_str())
+                        || is_amzn_rejection(word))
             }
-            value => is_rejection(value),
+            value => is_rejection(value, more),
         }),
-        Value::Array(items) => items.iter().any(is_rejection),
+        Value::Array(items) => items.iter().any(|item| is_rejection(item, more)),
         _ => false,
     }
 }
@@ -145,6 +154,8 @@ fn look_at_head<B>(response: &mut Response<B>, configured: bool) -> Result<(), F
     let rejected = match status {
         StatusCode::UNAUTHORIZED => !missing,
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
+        // Whose account it is has to pay.
+        StatusCode::PAYMENT_REQUIRED => configured,
         StatusCode::FORBIDDEN => {
             headers.contains_key(WWW_AUTHENTICATE)
                 || code == Some(HUB_GATED)
@@ -219,6 +230,7 @@ mod tests {
             (401, &[], rejected),
             (401, &[bearer], rejected),
             (407, &[("proxy-authenticate", "Basic")], rejected),
+            (402, &[], rejected),
             (403, &[], Ok(403)),
             (403, &[bearer], rejected),
             (403, &[("x-error-code", "GatedRepo")], rejected),
@@ -244,6 +256,7 @@ mod tests {
         let mut response = answer(401, &[]);
         let found = look_at_head(&mut response, false);
         assert_eq!(found, Err(Failure::NoCredential));
+        assert_eq!(look_at_head(&mut answer(402, &[]), false), Ok(()));
     }
 
     #[tokio::test]
@@ -254,8 +267,12 @@ mod tests {
         let content =
             r#"{"error":{"code":"content_policy_violation","message":"invalid_api_key"}}"#;
         let bedrock = r#"{"__type":"com.amazon.coral#UnrecognizedClientException"}"#;
+        let no_access = r#"{"error":{"type":"invalid_request_error","code":"model_not_found"}}"#;
         for (status, media_type, body, due) in [
             (403, "application/json", anthropic, rejected),
+            (403, "application/json", no_access, rejected),
+            (400, "application/json", no_access, Ok(no_access)),
+            (404, "application/json", no_access, Ok(no_access)),
             (400, "application/json; charset=UTF-8", google, rejected),
             (403, "application/json", bedrock, rejected),
             (403, "application/json", content, Ok(content)),

@@ -37,6 +37,7 @@ use crate::meters::Connected;
 use crate::patience::Patience;
 use crate::targets::Targets;
 use crate::turn::Turn;
+use crate::unread::Arriving;
 
 /// What answers at one address. Cheap to clone.
 #[derive(Clone)]
@@ -79,6 +80,15 @@ const ADMINISTRATION: &str = "/spanner/v1";
 
 impl Front {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, line: &Line) -> Answer {
+        let (parts, body) = request.into_parts();
+        let (body, ending) = Arriving::new(&parts, body);
+        let request = Request::from_parts(parts, body);
+        let mut answer = self.respond(request, peer, line).await;
+        ending.say_in(answer.headers_mut());
+        answer
+    }
+
+    async fn respond(&self, request: Request<Arriving>, peer: SocketAddr, line: &Line) -> Answer {
         line.begin();
         if let Some(health) = &self.health {
             let page = health.page(request.method(), request.uri().path()).await;
@@ -96,7 +106,7 @@ impl Front {
 impl Callers {
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
         peer: SocketAddr,
         line: &Line,
     ) -> Response<Guarded> {

@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use spanner_tower::{BodyLate, BoxError};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::crowd::{Crowd, Seat};
+use crate::unread::Arriving;
 
 /// A request's turn, which it carries along. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pin_project! {
     /// others need the turn.
     pub(crate) struct CallerBody {
         #[pin]
-        body: Incoming,
+        body: Arriving,
         turn: Option<Turn>,
         #[pin]
         taken_back: WaitForCancellationFutureOwned,
@@ -37,7 +37,7 @@ pin_project! {
 impl Turn {
     /// Takes a turn for the request with this body. There is none if all are held by requests
     /// whose bodies arrived.
-    pub(crate) async fn take(turns: &Crowd, body: Incoming) -> (Option<Self>, CallerBody) {
+    pub(crate) async fn take(turns: &Crowd, body: Arriving) -> (Option<Self>, CallerBody) {
         let token = CancellationToken::new();
         let seat = turns.sit(token.clone()).await;
         let turn = seat.map(|seat| Self(Arc::new(Mutex::new(Some(seat)))));

@@ -12,7 +12,7 @@ use crate::rejection::Received;
 
 pin_project! {
     /// A JSON body, in whose strings addresses are rewritten. What could be the beginning of an
-    /// address is held back, and no more than [`HELD`] bytes.
+    /// address is held back, and no more than two times [`HELD`] bytes and a scheme.
     pub(crate) struct Rewriting {
         #[pin]
         body: Received,
@@ -25,6 +25,8 @@ pin_project! {
 
 /// Longer than an address with its base path is; text without any delimiter (an image) is not kept.
 const HELD: usize = 4096;
+/// Longer than the scheme of an address is.
+const MAX_SCHEME: usize = 64;
 
 /// Why a body is broken off.
 #[derive(Debug, thiserror::Error)]
@@ -91,11 +93,35 @@ impl Body for Rewriting {
     }
 }
 
-/// How much of what arrived cannot end within an address.
+/// How much of what arrived cannot end within the first [`HELD`] bytes of an address.
 fn complete(held: &[u8]) -> usize {
     let is_end = |byte: &u8| matches!(byte, b'"' | b',' | b' ' | b'\n' | b'}' | b']');
     let end = held.iter().rposition(is_end).map_or(0, |at| at);
-    end.max(held.len().saturating_sub(HELD))
+    let cut = held.len().saturating_sub(HELD);
+    if cut <= end {
+        return end;
+    }
+    // An address that began longer ago than this has its host and base path before the cut.
+    let from = end.max(cut.saturating_sub(HELD));
+    let begun = (from..held.len().min(cut + MAX_SCHEME + 1)).find_map(|at| {
+        let (before, after) = held.split_at_checked(at)?;
+        let slashes = after.starts_with(b"//") || after.starts_with(b"\\/\\/");
+        slashes.then(|| begin(before)).flatten()
+    });
+    begun.map_or(cut, |begun| begun.clamp(end, cut))
+}
+
+/// Where an address begins whose two slashes come next; `None` if they are within a path.
+fn begin(before: &[u8]) -> Option<usize> {
+    let is_scheme = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+.-".contains(byte);
+    match before.split_last() {
+        Some((b':', scheme)) => {
+            let letters = scheme.iter().rev().take(MAX_SCHEME);
+            Some(scheme.len() - letters.take_while(is_scheme).count())
+        }
+        Some((last, _)) => b" <\"'=,;(".contains(last).then_some(before.len()),
+        None => Some(0),
+    }
 }
 
 fn rewritten(piece: Bytes, facing: &Facing) -> Result<Bytes, Stray> {
@@ -138,5 +164,25 @@ mod tests {
             assert_eq!(complete(held.as_bytes()), expected, "{held}");
         }
         assert_eq!(complete(&vec![b'A'; HELD + 10]), 10);
+    }
+
+    #[test]
+    fn no_cut_is_within_an_address() {
+        for address in [
+            "http://127.0.0.1:9000/x",
+            r"http:\/\/127.0.0.1:9000\/x",
+            "//h/x",
+        ] {
+            let text = format!("\"{}<{address}", "A".repeat(10));
+            for cut in 1..text.len() {
+                let rest = "a".repeat(HELD + cut - text.len());
+                let held = format!("{text}{rest}");
+                let expected = cut.min("\"<".len() + 10);
+                assert_eq!(complete(held.as_bytes()), expected, "{address} {cut}");
+            }
+        }
+        // What is held is bounded, and a long address passes at last.
+        let long = format!("\"http://{}", "a".repeat(3 * HELD));
+        assert_eq!(complete(long.as_bytes()), long.len() - HELD);
     }
 }

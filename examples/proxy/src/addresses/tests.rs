@@ -22,6 +22,7 @@ fn facing() -> Facing {
         origin: Some("https://spanner.example.com".to_owned()),
         base: String::new(),
         prefix: "/hub".to_owned(),
+        host: None,
         https: false,
     }
 }
@@ -60,6 +61,64 @@ fn absolute_addresses_of_upstreams_lead_back() {
         ),
     ] {
         assert_eq!(facing().absolute(text).as_deref(), Ok(expected), "{text}");
+    }
+}
+
+/// One server below two prefixes, another server below a third, and a reply below one of them.
+fn among_several(prefix: &str) -> Facing {
+    let known = |authority: &str, prefix: &str| Known {
+        authority: authority.parse().unwrap(),
+        base: String::new(),
+        prefix: prefix.to_owned(),
+        host: None,
+        resolver: None,
+    };
+    let upstreams = [
+        known("127.0.0.1:9000", "/hub"),
+        known("127.0.0.1:9001", "/o"),
+        known("127.0.0.1:9000", "/v"),
+    ];
+    let mut facing = facing();
+    facing.addresses.upstreams = upstreams.into();
+    prefix.clone_into(&mut facing.prefix);
+    facing
+}
+
+#[test]
+fn an_address_leads_to_its_own_prefix_among_several() {
+    for (prefix, name, value, expected) in [
+        (
+            "/hub",
+            "location",
+            "http://127.0.0.1:9000/x",
+            "https://spanner.example.com/hub/x",
+        ),
+        (
+            "/v",
+            "location",
+            "http://127.0.0.1:9000/x",
+            "https://spanner.example.com/v/x",
+        ),
+        (
+            "/hub",
+            "location",
+            "http://127.0.0.1:9001/x",
+            "https://spanner.example.com/o/x",
+        ),
+        (
+            "/hub",
+            "link",
+            "</x>; rel=\"a\", <http://127.0.0.1:9001/y>; rel=\"b\"",
+            "</hub/x>; rel=\"a\", <https://spanner.example.com/o/y>; rel=\"b\"",
+        ),
+    ] {
+        let name: HeaderName = name.parse().unwrap();
+        let written = among_several(prefix).header(&name, value);
+        assert_eq!(
+            written.unwrap().as_deref(),
+            Some(expected),
+            "{prefix}: {value}"
+        );
     }
 }
 
@@ -235,6 +294,17 @@ fn a_reply_is_read_where_its_api_defines_addresses() {
             Names::Batch,
         ),
         (Dialect::HuggingFace, "/api/models", Names::Json),
+        (Dialect::HuggingFaceCreate, "/api/repos/create", Names::Json),
+        (
+            Dialect::HuggingFaceRouter,
+            "/v1/images/generations",
+            Names::Json,
+        ),
+        (
+            Dialect::HuggingFaceRouter,
+            "/v1/chat/completions",
+            Names::Nothing,
+        ),
         (
             Dialect::HuggingFace,
             "/o/n/resolve/main/config.json",

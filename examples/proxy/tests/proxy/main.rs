@@ -22,4 +22,5 @@ mod reload;
 mod routing;
 mod shipping;
 mod support;
+mod unread;
 mod witness;
