@@ -283,13 +283,15 @@ class Upstream:
 
     `answer` gets the handler of `http.server`, with the request's body in `handler.received`; without
     one, everything is answered with a small chat completion. `seen` keeps (method, path, headers, body).
+    With `idle`, a connection without a request is closed after so many seconds.
     """
 
-    def __init__(self, answer=None, port=0):
+    def __init__(self, answer=None, port=0, idle=None):
         seen = self.seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            timeout = idle
 
             def handle_any(self):
                 length = int(self.headers.get("content-length") or 0)

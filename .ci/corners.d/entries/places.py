@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import hashlib
-import http.server
 import os
 import socket
 import struct
@@ -749,44 +748,12 @@ def buffered():
     stage.stop()
 
 
-class Closing:
-    """An HTTP/1.1 server that closes a connection so long after its last answer."""
-
-    def __init__(self, after):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = after
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                body = b'{"choices": []}'
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 256
-
-            def handle_error(self, *_):
-                pass
-        server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        RUNNING.append(lambda: (server.shutdown(), server.server_close()))
-
-
 @entry("17", "calls at the moment in which servers close idle connections")
 def idle():
     for what, after, more, rounds in [("5 s, as Uvicorn and Node.js", 5, "", 2),
                                       ("2 s, as Gunicorn", 2, "", 3),
                                       ("0.5 s, as configured", 0.5, 'idle_timeout = "100ms"', 6)]:
-        stage = Stage(upstream=Closing(after).url, more_upstream=more).start()
+        stage = Stage(upstream=Upstream(idle=after).url, more_upstream=more).start()
         token = stage.key.token()
 
         def calls(at):
