@@ -142,7 +142,7 @@ def frames():
     check("the close code", 1008, code)
     check_in("the reason", "revoked", reason)
     stage.stop()
-    decided = [(pair["model"], row["decision"]["effect"], row["decision"]["reason"])
+    decided = [(pair.get("model"), row["decision"]["effect"], row["decision"]["reason"])
                for row in stage.rows() for pair in row["decision"].get("target", [])]
     check("what was decided", [("acme/m", "allow", "granted"), ("acme/m2", "deny", "token.revoked")],
           [it for it in decided if it[0]])
