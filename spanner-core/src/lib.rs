@@ -67,3 +67,8 @@ pub use vouch::{Vouch, Vouched};
 pub use jiff::Timestamp;
 /// The identifier of a record: a UUIDv7, unique per request.
 pub use uuid::Uuid as RecordId;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -88,3 +88,8 @@ pub use opaque::Introspection;
 pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
 pub use shares::BodyBudget;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
