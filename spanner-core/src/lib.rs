@@ -36,6 +36,7 @@ mod target;
 pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
+pub mod units;
 mod vouch;
 
 pub use access::{
