@@ -72,7 +72,7 @@ pub mod self_check;
 mod shares;
 pub mod surface;
 
-pub use authenticate::{Authenticate, BoxFuture, Peer};
+pub use authenticate::{Authenticate, Authentication, AuthenticationError, BoxFuture, Peer};
 #[cfg(feature = "jwks")]
 pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]

@@ -62,7 +62,7 @@ use crate::record::{Asserted, CandidateAnswer};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
-use crate::vouch::Vouched;
+use crate::vouch::Vouch;
 use crate::{RecordId, Timestamp};
 
 pub use attempt::Attempt;
@@ -173,10 +173,10 @@ impl Gate {
     }
 
     /// Whether a caller's credential still counts.
-    fn check(&self, caller: &Caller, vouched: Option<&Vouched>) -> Result<(), Refusal> {
+    fn check(&self, caller: &Caller, vouch: Option<&dyn Vouch>) -> Result<(), Refusal> {
         let now = self.now();
         caller.credential().check(now)?;
-        vouched.map_or(Ok(()), |Vouched(vouch)| vouch.check(caller, now))
+        vouch.map_or(Ok(()), |vouch| vouch.check(caller, now))
     }
 
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is

@@ -14,10 +14,9 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
-    Refused, Settlement, Target, UnknownRoute, Vouched,
+    Refused, Settlement, Target, UnknownRoute,
 };
 use tower_service::Service;
 use tracing::Instrument as _;
@@ -34,7 +33,7 @@ use super::resource::Published;
 use super::trace;
 use super::vigil::Vigil;
 use crate::BoxError;
-use crate::authenticate::{Authenticate, Peer};
+use crate::authenticate::{Authenticate, Authentication, Peer};
 use crate::resolve::{
     Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
     remove_ours, remove_rewriting,
@@ -285,17 +284,16 @@ impl Guard {
             Some(route) => credentials::present(&mut parts.headers, route.credentials())?,
             None => credentials::present_anywhere(&mut parts.headers)?,
         }
-        parts.extensions.remove::<CredentialEntry>();
-        parts.extensions.remove::<Vouched>();
-        let caller = self.callers.authenticate(parts, self.gate.now()).await;
-        if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
-            attempt.refused_credential(refused);
-        }
-        let vouched = parts.extensions.remove::<Vouched>();
-        let caller = caller?;
+        let authenticated = self.callers.authenticate(parts, self.gate.now()).await;
+        let Authentication { caller, vouch } = authenticated.map_err(|error| {
+            if let Some(credential) = error.credential {
+                attempt.refused_credential(credential);
+            }
+            error.refusal
+        })?;
         attempt.identify(&caller);
-        if let Some(vouched) = vouched {
-            attempt.vouched(vouched);
+        if let Some(vouch) = vouch {
+            attempt.vouch(vouch);
         }
         let taken = self.shares.take(&caller.subject().principal);
         let taken = share.insert(taken.map_err(Outage::Share)?);
