@@ -78,9 +78,9 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, Ending, Exhausted, FrameRefused, Frames, Further, FurtherRefused,
-    GuardBody, GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem,
-    ProtectedResource,
+    Access, BuildError, Conversation, Danger, Ending, Exhausted, GuardBody, GuardBuilder,
+    GuardLayer, GuardResponse, GuardService, MessageRefused, Permitted, Problem, ProtectedResource,
+    ReauthorizationRefused, Reauthorize,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]

@@ -24,11 +24,11 @@ use tracing::Instrument as _;
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::asserted::asserted;
 use super::body::{GuardBody, Head, Watching, grpc_status};
+use super::conversation::{self, Upgrade};
 use super::credentials;
 use super::exempt::Exempt;
-use super::frames::{self, Upgrade};
-use super::further::{Further, FurtherRefused, InGuardsName};
 use super::permitted::{Exhausted, Permitted};
+use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
 use super::resource::Published;
 use super::trace;
 use super::vigil::Vigil;
@@ -351,7 +351,7 @@ impl<B> Admitted<B> {
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
         parts.extensions.remove::<Permitted>();
-        parts.extensions.remove::<Further>();
+        parts.extensions.remove::<Reauthorize>();
         parts.extensions.insert(Guarded);
         parts.extensions.remove::<Dialect>();
         if let Voice::Http { dialect, .. } = voice {
@@ -361,11 +361,11 @@ impl<B> Admitted<B> {
             parts.extensions.insert(permitted);
         }
         if let Some(inquiry) = permit.inquiry() {
-            parts.extensions.insert(Further::new(inquiry));
+            parts.extensions.insert(Reauthorize::new(inquiry));
         }
         let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
             let inquiry = permit.inquiry();
-            frames::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
+            conversation::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
         });
         let method = parts.method.clone();
         let reports = parts.extensions.remove::<Arc<Reports>>();
@@ -421,7 +421,7 @@ where
         }
         Err(refusal) => return Ok(refuse(&refusal, Some(id), settlement, voice, realm)),
     };
-    if let Some(refused) = parts.extensions.remove::<FurtherRefused>() {
+    if let Some(refused) = parts.extensions.remove::<ReauthorizationRefused>() {
         let id = refused.decision();
         return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
     }
@@ -431,7 +431,7 @@ where
     }
     broken.answered();
     remove_ours(&mut parts.headers);
-    let ours = parts.extensions.remove::<InGuardsName>();
+    let ours = parts.extensions.remove::<GuardResponse>();
     if let Some(whose) = match &ours {
         Some(ours) => ours.fault,
         None => fault_of(parts.status, grpc_status(&parts.headers)),

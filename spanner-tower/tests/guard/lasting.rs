@@ -20,8 +20,8 @@ use spanner_core::{
 };
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Authenticate, Authentication, AuthenticationError, BodyError, BoxFuture, Frames, Further,
-    GuardLayer, Limits, RequestBody, surface,
+    Authenticate, Authentication, AuthenticationError, BodyError, BoxFuture, Conversation,
+    GuardLayer, Limits, Reauthorize, RequestBody, surface,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -349,7 +349,7 @@ async fn a_further_decision_looks_at_the_credential_again() {
         let inner = service_fn(move |request: Request<RequestBody<Body>>| {
             let (world, host) = lost.clone();
             async move {
-                let further = Further::of(request.extensions()).unwrap().clone();
+                let further = Reauthorize::of(request.extensions()).unwrap().clone();
                 let pair = |name: &str| {
                     Pair::new(Action::Generate, Resource::model(name.parse().unwrap()))
                 };
@@ -386,7 +386,7 @@ async fn a_socket_ends_though_nothing_is_said_and_decides_nothing_more() {
         let inner = service_fn(move |request: Request<RequestBody<Body>>| {
             let ((world, host), tell) = (lost.clone(), Arc::clone(&tell));
             let (mut parts, _) = request.into_parts();
-            let mut frames = Frames::take(&mut parts.extensions).unwrap();
+            let mut frames = Conversation::take(&mut parts.extensions).unwrap();
             tokio::spawn(async move {
                 let create = |model| format!(r#"{{"type":"response.create","model":"{model}"}}"#);
                 frames
