@@ -163,8 +163,12 @@ impl Open {
         let decision = self.decision(&answer);
         match self.gate.shared.sink.record(decision) {
             Ok(receipt) => {
-                let settlement =
-                    Settlement::new(self.gate.clone(), self.id, self.arrived, receipt.room);
+                let settlement = Settlement::new(
+                    self.gate.clone(),
+                    self.id,
+                    self.arrived,
+                    (receipt.room, self.arrival.enforcement),
+                );
                 Decided::new(self, receipt.acknowledged, settlement, answer.refusal)
             }
             Err(_) => {
@@ -190,6 +194,7 @@ impl Open {
         let refusal = answer.refusal.as_ref();
         Decision {
             id: self.id,
+            enforcement: self.arrival.enforcement,
             parent: self.parent,
             time: self.time,
             service: self.gate.shared.service.clone(),

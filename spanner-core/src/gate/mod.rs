@@ -15,6 +15,9 @@
 //! Routes that are public or exempted have no record; they are counted
 //! ([`Attempt::pass`]).
 //!
+//! A decision that another enforcement point asked for ([`Enforcement::External`]) owes no
+//! outcome: its settlement gives one only if it is told how the request ended.
+//!
 //! # Example
 //! ```
 //! use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
@@ -58,7 +61,7 @@ use crate::access::{Authorize, Context, Effect, Question, Verdicts};
 use crate::caller::{Caller, CallerKind, Party, Principal};
 use crate::host::Host;
 use crate::name::Environment;
-use crate::record::{Asserted, CandidateAnswer};
+use crate::record::{Asserted, CandidateAnswer, Enforcement};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
@@ -216,6 +219,8 @@ pub struct Arrival {
     pub trace_id: Option<String>,
     /// What the client merely claims.
     pub asserted: Asserted,
+    /// Who enforces the decision. Default: the guard, which owes an outcome.
+    pub enforcement: Enforcement,
 }
 
 impl Arrival {

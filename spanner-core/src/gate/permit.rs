@@ -10,6 +10,7 @@ use super::settlement::{Meter, Settlement};
 use super::{Arrival, Gate};
 use crate::caller::Caller;
 use crate::name::Environment;
+use crate::record::Enforcement;
 use crate::refusal::Refusal;
 use crate::target::{Pair, Target};
 use crate::vouch::Vouch;
@@ -72,6 +73,12 @@ impl Permit {
         self.open.gate.environment()
     }
 
+    /// Who enforces the decision.
+    #[must_use]
+    pub fn enforcement(&self) -> Enforcement {
+        self.open.arrival.enforcement
+    }
+
     /// Counts the bytes of the request's body as they pass.
     #[must_use]
     pub fn meter(&self) -> Meter {
@@ -93,7 +100,9 @@ impl Permit {
         })
     }
 
-    /// Spends the permit: the request is being forwarded. What comes back settles it.
+    /// Spends the permit: the request is being forwarded. What comes back settles it. Where
+    /// another point enforces the decision, this hands the decision over, and the settlement
+    /// may be dropped.
     pub fn forward(self) -> Settlement {
         let mut settlement = self.settlement;
         settlement.forwarded();
