@@ -43,7 +43,7 @@ struct Block {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src");
     let mut folders = vec![root];
     let mut pages = Vec::new();
     while let Some(folder) = folders.pop() {
