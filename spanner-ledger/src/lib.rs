@@ -56,6 +56,7 @@ mod files;
 mod frame;
 mod head;
 mod history;
+mod journal;
 mod ledger;
 mod log;
 mod lost;

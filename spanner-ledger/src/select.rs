@@ -4,9 +4,7 @@ use std::iter;
 
 use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
-use spanner_core::{Action, Effect, RecordId, Timestamp};
-
-use crate::words::quoted;
+use spanner_core::{Action, Effect, PromotionId, Timestamp};
 
 /// Conditions on requests and on what else happened; all of them must hold. Without any,
 /// everything is meant.
@@ -135,13 +133,13 @@ pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
 
 /// The promotion under which a model was served, if the request was allowed and used it under
 /// one.
-pub(crate) fn served_under(decision: &Decision, pair: &PairEntry) -> Option<RecordId> {
+pub(crate) fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
     let served = decision.effect == Effect::Allow && is_use(decision, pair);
     pair.promotion.filter(|_| served)
 }
 
 /// The promotions under which the models of a request were served, each once.
-pub(crate) fn promotions_of(decision: &Decision) -> Vec<RecordId> {
+pub(crate) fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     let mut promotions = Vec::new();
     for pair in &decision.target {
         let promotion = served_under(decision, pair);
@@ -165,25 +163,7 @@ fn is_called(party: &PrincipalEntry, name: &str) -> bool {
         || name == format!("{kind}:{issuer}/{subject}")
 }
 
-/// A principal as manifests write it: `user:corp/alice`. A subject with blanks in it stands
-/// in quotes, so that it cannot read as two.
-pub(crate) fn name(principal: &PrincipalEntry) -> String {
-    let PrincipalEntry {
-        issuer,
-        kind,
-        subject,
-        ..
-    } = principal;
-    match subject.contains(char::is_whitespace) {
-        true => format!("{kind}:{issuer}/{}", quoted(subject)),
-        false => format!("{kind}:{issuer}/{subject}"),
-    }
-}
-
 /// A subject with the actor that acts for it, if one does.
 pub(crate) fn acting(subject: &PrincipalEntry, actors: &[PrincipalEntry]) -> String {
-    match actors.first() {
-        Some(actor) => format!("{} for {}", name(actor), name(subject)),
-        None => name(subject),
-    }
+    subject.through(actors).to_string()
 }

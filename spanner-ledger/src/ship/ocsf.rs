@@ -390,7 +390,7 @@ fn actor(caller: Option<&CallerEntry>) -> Value {
 
 /// Whoever acts at the moment.
 fn agent(actors: &[PrincipalEntry]) -> String {
-    actors.first().map_or_else(String::new, crate::select::name)
+    actors.first().map_or_else(String::new, ToString::to_string)
 }
 
 fn user(principal: &PrincipalEntry) -> Value {
@@ -401,7 +401,7 @@ fn user(principal: &PrincipalEntry) -> Value {
     };
     json!({
         "uid": principal.subject,
-        "name": crate::select::name(principal),
+        "name": principal.to_string(),
         "domain": principal.issuer,
         "type": principal.kind.as_str(),
         "type_id": kind,
