@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -488,6 +489,48 @@ pub struct PairEntry {
     /// The promotion under which the model is served here: who approved this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<RecordId>,
+}
+
+/// As manifests write it: `user:corp/alice`. A subject with blanks is quoted, so that it cannot be
+/// read as two.
+impl fmt::Display for PrincipalEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            issuer,
+            kind,
+            subject,
+        } = self;
+        match subject.contains(char::is_whitespace) {
+            true => write!(f, "{kind}:{issuer}/\"{}\"", subject.replace('"', "'")),
+            false => write!(f, "{kind}:{issuer}/{subject}"),
+        }
+    }
+}
+
+/// The subject, and the actor that acts for it: `agent:corp/copilot for user:corp/alice`.
+impl fmt::Display for CallerEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&OnBehalf(&self.subject, &self.actors), f)
+    }
+}
+
+/// A subject with the actors that act for it, the current one first, formatted as
+/// `agent:corp/copilot for user:corp/alice`, or as the subject alone.
+#[derive(Debug, Clone, Copy)]
+pub struct OnBehalf<'e>(
+    /// The subject.
+    pub &'e PrincipalEntry,
+    /// The actors.
+    pub &'e [PrincipalEntry],
+);
+
+impl fmt::Display for OnBehalf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1.first() {
+            Some(actor) => write!(f, "{actor} for {}", self.0),
+            None => fmt::Display::fmt(self.0, f),
+        }
+    }
 }
 
 impl From<&Principal> for PrincipalEntry {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::candidate::{Candidate, Digest};
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
-use crate::record::PrincipalEntry;
+use crate::record::{OnBehalf, PrincipalEntry};
 use crate::{RecordId, Timestamp};
 
 /// One step of a promotion: who did what, when.
@@ -299,6 +299,13 @@ pub struct CandidateEntry {
     pub content: Option<String>,
     /// The digest of its manifest.
     pub manifest: String,
+}
+
+/// The subject, and the actor that acts for it: `agent:corp/copilot for user:corp/alice`.
+impl fmt::Display for SignatoryEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&OnBehalf(&self.subject, &self.actors), f)
+    }
 }
 
 impl SignatoryEntry {
