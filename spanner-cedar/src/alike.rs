@@ -2,20 +2,20 @@
 
 use std::borrow::Cow;
 
+use spanner_core::text::{Invisible, invisible};
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
 /// Whether a character is seen and leaves the order of what is read alone: it is no control, and
-/// not among what Unicode calls default-ignorable (UAX #44), but for the selectors of an emoji's
-/// form.
+/// not [`invisible`], but for the selectors of an emoji's form.
 pub(crate) fn is_seen(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
-            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
-            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
-            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+    let is_emoji_form = matches!(c, '\u{FE0E}' | '\u{FE0F}');
+    is_emoji_form
+        || c == BRAILLE_BLANK
+        || matches!(
+            invisible(c),
+            None | Some(Invisible::Mark | Invisible::Unassigned)
+        )
 }
 
 /// The first character of a text that is not seen, or changes how what follows is read, and its
@@ -36,7 +36,7 @@ pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
 
 /// Whether there is anything to read in a text.
 pub(crate) fn is_readable(text: &str) -> bool {
-    let blank = |c: char| c.is_whitespace() || !is_seen(c) || c == '\u{2800}';
+    let blank = |c: char| c.is_whitespace() || !is_seen(c) || c == BRAILLE_BLANK;
     !text.chars().all(blank)
 }
 
@@ -47,6 +47,9 @@ pub(crate) fn looks(text: &str) -> String {
         .filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}'))
         .collect()
 }
+
+/// A pattern of Braille like any other to those who read it, and nothing to anybody else.
+const BRAILLE_BLANK: char = '\u{2800}';
 
 /// The code point of a character, for people.
 pub(crate) fn code(c: char) -> String {

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{Entity, EntityUid};
 use spanner_core::{
-    Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, RecordId,
+    Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, PromotionId,
 };
 
 use crate::guardrail::Guardrail;
@@ -42,7 +42,7 @@ pub(crate) struct Access {
     /// What promotions keep in force, where the organization has a rule for them.
     pub(crate) kept: Arc<Kept>,
     /// The promotion under which a model is served, where promotions rule.
-    pub(crate) served: HashMap<Environment, HashMap<ModelName, RecordId>>,
+    pub(crate) served: HashMap<Environment, HashMap<ModelName, PromotionId>>,
     /// What promoted manifests say and the organization does not have any more.
     pub(crate) void: Vec<VoidGrant>,
     /// What the manifests in the files say, in force or not.
@@ -402,7 +402,7 @@ impl Access {
         &self,
         environment: &Environment,
         model: Option<&ModelName>,
-    ) -> Option<RecordId> {
+    ) -> Option<PromotionId> {
         self.served.get(environment)?.get(model?).copied()
     }
 

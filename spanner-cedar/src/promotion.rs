@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use spanner_core::promotion::History;
-use spanner_core::{Environment, ModelName, Party, RecordId};
+use spanner_core::{Environment, ModelName, Party, PromotionId};
 
 use crate::load::{Holder, Problem};
 
@@ -100,7 +100,7 @@ pub struct Kept {
 #[non_exhaustive]
 pub struct Promoted {
     /// The promotion, which records of requests name.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// The model.
     pub model: ModelName,
     /// Where it is in force.
@@ -156,7 +156,7 @@ impl Kept {
 #[non_exhaustive]
 pub struct VoidGrant {
     /// The promotion.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// The model.
     pub model: ModelName,
     /// Where the manifest is in force.
@@ -183,7 +183,7 @@ impl fmt::Display for VoidGrant {
 impl Promoted {
     /// A manifest that a promotion is to put in force.
     pub fn new(
-        promotion: RecordId,
+        promotion: PromotionId,
         model: ModelName,
         environment: Environment,
         manifest: impl Into<Arc<str>>,

@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Context, Effect};
 use crate::action::Action;
-use crate::caller::{Caller, CallerKind, Freshness, Principal};
+use crate::caller::{Acting, Caller, CallerKind, Freshness, Principal};
 use crate::refusal::Fault;
 use crate::target::{Pair, Resource};
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, RecordId, Timestamp};
 
 /// The first entry: who wanted what where, and whether they may. Stored before the inner
 /// service runs, or before the refusal is sent.
@@ -366,6 +366,40 @@ pub struct PrincipalEntry {
     pub subject: String,
 }
 
+impl PrincipalEntry {
+    /// Writes who acts, and for whom, given the actors, the current one first:
+    /// `agent:corp/copilot for user:corp/ann`, or the subject alone.
+    pub fn through<'a>(&'a self, actors: &'a [Self]) -> impl fmt::Display + 'a {
+        Acting {
+            actor: actors.first(),
+            subject: self,
+        }
+    }
+}
+
+/// `user:corp/ann`, as manifests write it. A subject with blanks is quoted, so that it cannot be
+/// read as the words around it.
+impl fmt::Display for PrincipalEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            issuer,
+            kind,
+            subject,
+        } = self;
+        match subject.contains(char::is_whitespace) {
+            true => write!(f, "{kind}:{issuer}/\"{}\"", subject.replace('"', "'")),
+            false => write!(f, "{kind}:{issuer}/{subject}"),
+        }
+    }
+}
+
+/// `agent:corp/copilot for user:corp/ann`.
+impl fmt::Display for CallerEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subject.through(&self.actors).fmt(f)
+    }
+}
+
 /// A caller as records keep it: enough to decide again, never enough to call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -488,49 +522,7 @@ pub struct PairEntry {
     pub revision: Option<String>,
     /// The promotion under which the model is served here: who approved this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promotion: Option<RecordId>,
-}
-
-/// As manifests write it: `user:corp/alice`. A subject with blanks is quoted, so that it cannot be
-/// read as two.
-impl fmt::Display for PrincipalEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            issuer,
-            kind,
-            subject,
-        } = self;
-        match subject.contains(char::is_whitespace) {
-            true => write!(f, "{kind}:{issuer}/\"{}\"", subject.replace('"', "'")),
-            false => write!(f, "{kind}:{issuer}/{subject}"),
-        }
-    }
-}
-
-/// The subject, and the actor that acts for it: `agent:corp/copilot for user:corp/alice`.
-impl fmt::Display for CallerEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&OnBehalf(&self.subject, &self.actors), f)
-    }
-}
-
-/// A subject with the actors that act for it, the current one first, formatted as
-/// `agent:corp/copilot for user:corp/alice`, or as the subject alone.
-#[derive(Debug, Clone, Copy)]
-pub struct OnBehalf<'e>(
-    /// The subject.
-    pub &'e PrincipalEntry,
-    /// The actors.
-    pub &'e [PrincipalEntry],
-);
-
-impl fmt::Display for OnBehalf<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1.first() {
-            Some(actor) => write!(f, "{actor} for {}", self.0),
-            None => fmt::Display::fmt(self.0, f),
-        }
-    }
+    pub promotion: Option<PromotionId>,
 }
 
 impl From<&Principal> for PrincipalEntry {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step, TermsEntry};
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_core::{RecordId, Timestamp};
+use spanner_core::{PromotionId, Timestamp};
 
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
@@ -65,7 +65,7 @@ pub struct Happening {
 #[non_exhaustive]
 pub struct Approval {
     /// The promotion.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// The model.
     pub model: String,
     /// The environment that it goes into.
@@ -191,10 +191,10 @@ impl Reader {
 pub(crate) struct Telling {
     selection: Selection,
     happenings: Vec<Happening>,
-    approvals: BTreeMap<RecordId, Kept>,
+    approvals: BTreeMap<PromotionId, Kept>,
     promotions: u64,
     /// What was put in force and not rolled back, the last one last.
-    in_force: HashMap<(String, String), Vec<RecordId>>,
+    in_force: HashMap<(String, String), Vec<PromotionId>>,
     replay: spanner_core::promotion::History,
     /// Whether the beginning is missing, so that nothing can be said of what follows it.
     is_partial: bool,

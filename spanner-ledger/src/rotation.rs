@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::SignedDuration;
 use serde::Serialize;
 use spanner_core::Timestamp;
-use spanner_core::record::{CallerEntry, Decision, OnBehalf, PrincipalEntry};
+use spanner_core::record::{CallerEntry, Decision, PrincipalEntry};
 
 use crate::entry::Entry;
 use crate::error::ReadError;
@@ -116,7 +116,7 @@ impl AgingCredential {
     /// Whose it is: the subject, and the actor that acts for it.
     #[must_use]
     pub fn who(&self) -> String {
-        OnBehalf(&self.subject, &self.actors).to_string()
+        self.subject.through(&self.actors).to_string()
     }
 
     fn identity(&self) -> Identity {

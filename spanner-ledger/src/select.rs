@@ -4,7 +4,7 @@ use std::iter;
 
 use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
-use spanner_core::{Action, Effect, RecordId, Timestamp};
+use spanner_core::{Action, Effect, PromotionId, Timestamp};
 
 /// Conditions on requests and on what else happened; all of them must hold. Without any,
 /// everything is meant.
@@ -136,14 +136,14 @@ pub fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
 /// The promotion under which a request was served a model; `None` if it was refused, or the pair is
 /// no [use](is_use) of a promoted model.
 #[must_use]
-pub fn served_under(decision: &Decision, pair: &PairEntry) -> Option<RecordId> {
+pub fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
     let served = decision.effect == Effect::Allow && is_use(decision, pair);
     pair.promotion.filter(|_| served)
 }
 
 /// The promotions under which a request was served its models, each once.
 #[must_use]
-pub fn promotions_of(decision: &Decision) -> Vec<RecordId> {
+pub fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     let mut promotions = Vec::new();
     for pair in &decision.target {
         let promotion = served_under(decision, pair);

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write};
 
 use spanner_core::record::{Decision, PairEntry};
-use spanner_core::{Effect, RecordId};
+use spanner_core::{Effect, PromotionId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
@@ -93,7 +93,7 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
 }
 
 /// The promotion under which the first of the models is served that has one.
-fn under(decision: &Decision) -> Option<RecordId> {
+fn under(decision: &Decision) -> Option<PromotionId> {
     promotions_of(decision).first().copied()
 }
 

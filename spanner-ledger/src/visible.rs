@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use spanner_core::text::invisible;
+
 /// JSON with the same meaning in which nothing is invisible: characters that a terminal does
 /// not show, or takes for a command or a change of direction, are written as `\u202e`. What a
 /// ledger stores is what was said, byte for byte; this is for what is printed of it.
@@ -55,13 +57,11 @@ pub fn visible_line(text: &str, most: usize) -> String {
     }
 }
 
-/// Whether a character cannot be seen where it stands alone. Of the letters, the fillers of
-/// Hangul are blank, and so is one pattern of Braille.
+/// Whether a character cannot be seen where it stands alone.
 pub(crate) fn is_hidden(character: char) -> bool {
     match character {
         '\'' | '"' | '\\' => false,
-        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
-        _ => character.escape_debug().len() > 1,
+        _ => invisible(character).is_some() || character.escape_debug().len() > 1,
     }
 }
 

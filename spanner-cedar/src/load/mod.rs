@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use spanner_core::{Environment, IssuerAlias, ModelName, RecordId, Timestamp};
+use spanner_core::{Environment, IssuerAlias, ModelName, PromotionId, Timestamp};
 
 pub(crate) use case::Case;
 pub(crate) use files::Document;
@@ -318,7 +318,7 @@ fn assemble(
         owners.insert(manifest.model, manifest.owner);
     }
     let kept = Arc::clone(&overlay.kept);
-    let mut served: HashMap<Environment, HashMap<ModelName, RecordId>> = HashMap::new();
+    let mut served: HashMap<Environment, HashMap<ModelName, PromotionId>> = HashMap::new();
     for (environment, promotion, manifest) in overlay.manifests {
         for grant in manifest.grants {
             if grant.environment == environment {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use spanner_core::promotion::Digest;
-use spanner_core::{Environment, RecordId};
+use spanner_core::{Environment, PromotionId};
 
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
@@ -17,7 +17,7 @@ use crate::promotion::{Kept, VoidGrant};
 pub(super) struct Overlay {
     pub(super) kept: Arc<Kept>,
     environments: BTreeSet<Environment>,
-    pub(super) manifests: Vec<(Environment, RecordId, Manifest)>,
+    pub(super) manifests: Vec<(Environment, PromotionId, Manifest)>,
     /// What the manifests name and the organization does not have any more.
     pub(super) void: Vec<VoidGrant>,
 }

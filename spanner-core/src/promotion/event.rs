@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::candidate::{Candidate, Digest};
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
-use crate::record::{OnBehalf, PrincipalEntry};
-use crate::{RecordId, Timestamp};
+use crate::record::PrincipalEntry;
+use crate::{PromotionId, Timestamp};
 
 /// One step of a promotion: who did what, when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
     /// The promotion.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// When.
     pub time: Timestamp,
     /// Who; absent where nobody asked: what was found in force was [adopted](Step::Adopted).
@@ -55,10 +55,10 @@ pub enum Step {
         approvals: u8,
         /// The promotion in whose place it is to come; absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        base: Option<RecordId>,
+        base: Option<PromotionId>,
         /// The earlier promotion that it restores; absent where the candidate comes from `from`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        restores: Option<RecordId>,
+        restores: Option<PromotionId>,
         /// What an approval covers besides the candidate; absent in ledgers from before it was
         /// recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,13 +301,6 @@ pub struct CandidateEntry {
     pub manifest: String,
 }
 
-/// The subject, and the actor that acts for it: `agent:corp/copilot for user:corp/alice`.
-impl fmt::Display for SignatoryEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&OnBehalf(&self.subject, &self.actors), f)
-    }
-}
-
 impl SignatoryEntry {
     /// A caller as events keep it.
     #[must_use]
@@ -318,6 +311,13 @@ impl SignatoryEntry {
             subject: PrincipalEntry::from(&caller.subject().principal),
             actors: actors.map(PrincipalEntry::from).collect(),
         }
+    }
+}
+
+/// `agent:corp/copilot for user:corp/ann`.
+impl fmt::Display for SignatoryEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subject.through(&self.actors).fmt(f)
     }
 }
 

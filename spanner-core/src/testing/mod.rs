@@ -120,7 +120,8 @@ impl Host for Fixed {
             .rev()
             .zip(count.iter().rev())
             .for_each(|(to, from)| *to = *from);
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        RecordId::from_u128(id.as_u128())
     }
 }
 
