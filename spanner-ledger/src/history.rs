@@ -20,7 +20,7 @@ use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
-use crate::select::{Selection, acting, promotions_of, signatories};
+use crate::select::{Selection, promotions_of, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
 /// that it is about.
@@ -272,7 +272,7 @@ impl Telling {
             return;
         }
         let by = taken.by.as_ref();
-        let who = by.map(|by| acting(&by.subject, &by.actors));
+        let who = by.map(ToString::to_string);
         let doubt = self.replay.take(taken.clone()).err();
         let Some(kept) = self.kept(sequence, taken) else {
             // The steps before it are gone, and with them what it is about.
@@ -397,7 +397,7 @@ impl Telling {
             kept.is_meant = true;
             kept.approval.served += 1;
             let caller = decision.caller.as_ref();
-            let caller = caller.map(|it| acting(&it.subject, &it.actors));
+            let caller = caller.map(ToString::to_string);
             let caller = caller.unwrap_or_default();
             *kept.approval.callers.entry(caller).or_default() += 1;
         }

@@ -113,6 +113,12 @@ impl AgingCredential {
         })
     }
 
+    /// Whose it is: the subject, and the actor that acts for it.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.subject.through(&self.actors).to_string()
+    }
+
     fn identity(&self) -> Identity {
         let PrincipalEntry {
             issuer, subject, ..
@@ -139,8 +145,7 @@ pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> Strin
     let mut report = String::new();
     for credential in credentials {
         let left = credential.refused_from.duration_since(now).as_secs();
-        let who = credential.subject.through(&credential.actors);
-        let who = cell(&who.to_string());
+        let who = cell(&credential.who());
         let token = [&credential.token_id, &credential.token_hash];
         let token = token.into_iter().flatten().next();
         let token = token.map_or_else(|| "-".to_owned(), |it| cell(it));

@@ -30,6 +30,33 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// A text in one line of at most `most` characters, in which nothing is invisible and nothing
+/// commands a terminal. Control and invisible characters, backslashes and `│`, which separates the
+/// columns of tables, appear as in Rust (`\u{202e}`). A longer text ends in `…`, and an empty one is
+/// `-`.
+#[must_use]
+pub fn visible_line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(most) {
+        match character {
+            '\'' | '"' => line.push(character),
+            SEPARATOR => line.extend(character.escape_unicode()),
+            _ if is_hidden(character) && !character.is_control() => {
+                line.extend(character.escape_unicode());
+            }
+            _ => line.extend(character.escape_debug()),
+        }
+    }
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    if line.is_empty() {
+        NOTHING.to_owned()
+    } else {
+        line
+    }
+}
+
 /// Whether a character cannot be seen where it stands alone.
 pub(crate) fn is_hidden(character: char) -> bool {
     match character {
@@ -37,6 +64,11 @@ pub(crate) fn is_hidden(character: char) -> bool {
         _ => invisible(character).is_some() || character.escape_debug().len() > 1,
     }
 }
+
+/// Separates the columns of tables.
+pub(crate) const SEPARATOR: char = '│';
+/// An empty text.
+pub(crate) const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use spanner_core::promotion::{History, Standing, Step};
-use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
@@ -180,7 +180,7 @@ impl Review {
                     by: event
                         .by
                         .as_ref()
-                        .map_or_else(String::new, |by| name(&by.subject)),
+                        .map_or_else(String::new, |by| by.subject.to_string()),
                     reason: reason.clone(),
                     in_force: current == Some(promotion.id()),
                 });
@@ -222,10 +222,6 @@ fn adoptable(access: &Access) -> Vec<String> {
 
 fn unapproved(environment: &Environment, model: &ModelName) -> String {
     format!("{environment} {model}")
-}
-
-fn name(it: &PrincipalEntry) -> String {
-    format!("{}:{}/{}", it.kind, it.issuer, it.subject)
 }
 
 fn jiff_days(days: i64) -> std::time::Duration {
