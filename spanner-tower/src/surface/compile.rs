@@ -9,7 +9,7 @@ use super::dialect::Dialect;
 use super::error::Problem;
 use super::file::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::location::{
-    Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want, Written,
+    Condition, Document, FieldPath, FieldStep, Free, Location, Place, Step, Test, Want, Written,
 };
 use super::reports::Reports;
 use super::route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
@@ -151,9 +151,7 @@ impl<'f> Compiler<'f> {
             rules.extend(self.touches(row, shared, at));
         }
         let mut wanted = std::mem::take(&mut self.wanted);
-        for free in &shared.free {
-            wanted.keep_out(free);
-        }
+        wanted.keep_out(&shared.free);
         wanted.seal();
         if !wanted.reads_in_one_way() {
             self.tell(Problem::Bodies);
@@ -424,19 +422,20 @@ impl<'f> Compiler<'f> {
 }
 
 impl Wanted {
-    /// Takes note of a place that is the users' own, where places of any depth could lead
-    /// into it.
-    fn keep_out(&mut self, free: &str) {
-        let (places, steps) = match Written::free(free) {
-            Ok(Written::Json(steps)) => (&mut self.json, steps),
-            Ok(Written::Frame(steps)) => (&mut self.frames, steps),
-            Ok(Written::Line(steps)) if !self.in_file => (&mut self.lines, steps),
-            Ok(Written::FileLine(steps)) if self.in_file => (&mut self.lines, steps),
-            _ => return,
-        };
-        if places.iter().any(|place| place.steps.contains(&Step::Any)) {
-            let want = Want::Free;
-            noted(places, Place { steps, want });
+    /// Ends places of any depth (`**`) before the places that the API leaves to its users.
+    fn keep_out(&mut self, free: &[Free]) {
+        for Free { document, steps } in free {
+            let places = match document {
+                Document::Body => &mut self.json,
+                Document::Frame => &mut self.frames,
+                Document::Line if !self.in_file => &mut self.lines,
+                Document::FileLine if self.in_file => &mut self.lines,
+                Document::Line | Document::FileLine => continue,
+            };
+            if places.iter().any(|place| place.steps.contains(&Step::Any)) {
+                let (steps, want) = (steps.clone(), Want::Free);
+                noted(places, Place { steps, want });
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::compile::Compiler;
 use super::error::{Problem, SurfaceError};
-use super::location::Written;
+use super::location::{Free, Written};
 use super::names::{NameFile, Names};
 use super::reports::{ApiFile, Reports};
 use super::route::Route;
@@ -102,7 +102,7 @@ impl OneOrMore {
 /// What a surface says once for all of its routes.
 pub(super) struct Shared {
     pub(super) secondary: Vec<String>,
-    pub(super) free: Vec<String>,
+    pub(super) free: Vec<Free>,
     pub(super) hold: usize,
 }
 
@@ -128,7 +128,8 @@ pub(super) struct Group<'f> {
 
 /// Reads a surface, or finds everything that is wrong with it.
 pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
-    let line = |at: usize| text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(1, |span| line(span.start));
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
@@ -161,8 +162,8 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     let mut free = Vec::new();
     for spanned in &file.free {
         for text in spelled(spanned.get_ref(), &file.paths) {
-            match Written::free(&text) {
-                Ok(_) => free.push(text),
+            match Free::parse(&text) {
+                Ok(place) => free.push(place),
                 Err(reason) => told(
                     spanned,
                     Problem::Location {

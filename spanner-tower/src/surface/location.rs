@@ -142,6 +142,26 @@ pub(super) enum Written<'t> {
     Server,
 }
 
+/// A place of JSON that the API leaves to its users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Free {
+    pub(super) document: Document,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Where a JSON document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Document {
+    /// The body.
+    Body,
+    /// Each line of the body.
+    Line,
+    /// Each line of an uploaded file.
+    FileLine,
+    /// Each text frame of a WebSocket.
+    Frame,
+}
+
 impl<'t> Written<'t> {
     /// Reads one alternative.
     pub(super) fn parse(text: &'t str) -> Result<Self, &'static str> {
@@ -175,12 +195,35 @@ impl<'t> Written<'t> {
         }
     }
 
-    /// Reads a place of JSON that is the users' own.
-    pub(super) fn free(text: &'t str) -> Result<Self, &'static str> {
-        match Self::parse(text)? {
-            free @ (Self::Json(_) | Self::Line(_) | Self::FileLine(_) | Self::Frame(_)) => Ok(free),
-            _ => Err("only places in JSON can be the users' own"),
-        }
+}
+
+impl Free {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (document, steps) = match Written::parse(text)? {
+            Written::Json(steps) => (Document::Body, steps),
+            Written::Line(steps) => (Document::Line, steps),
+            Written::FileLine(steps) => (Document::FileLine, steps),
+            Written::Frame(steps) => (Document::Frame, steps),
+            Written::OnlyModel
+            | Written::Server
+            | Written::Opaque
+            | Written::Path(_)
+            | Written::PathAfter(..)
+            | Written::Query(_)
+            | Written::Header(_)
+            | Written::Joined(..)
+            | Written::OpaqueJson(_)
+            | Written::OpaqueForm(_)
+            | Written::OpaqueQuery(_)
+            | Written::OpaqueFrame(_)
+            | Written::OpaqueFileLine(_)
+            | Written::Form(_)
+            | Written::Field(_)
+            | Written::StreamField(_)
+            | Written::Refs
+            | Written::DeletedRefs => return Err("only places in JSON can be the users' own"),
+        };
+        Ok(Self { document, steps })
     }
 }
 
