@@ -194,7 +194,6 @@ impl<'t> Written<'t> {
             _ => Err("there is no such kind of location"),
         }
     }
-
 }
 
 impl Free {

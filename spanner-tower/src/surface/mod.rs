@@ -244,7 +244,7 @@ impl Surface {
 
     /// The routes of several surfaces under one name; what else a surface says is the
     /// first's.
-    pub(crate) fn join(name: &str, first: &Self, others: &[&Self]) -> Self {
+    pub(crate) fn join(name: &str, first: &Self, others: &[Self]) -> Self {
         let others = others.iter().flat_map(|other| other.routes.iter());
         Self {
             name: name.into(),
