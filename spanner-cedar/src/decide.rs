@@ -28,6 +28,7 @@ use spanner_core::{
     Action, Advice, Environment, ModelName, PolicyIds, Question, Verdict, VerdictReason,
 };
 
+use crate::fact::Circumstances;
 use crate::guardrail::{Guardrail, Mode};
 use crate::index::{Access, Grant, Placed, Shelved};
 use crate::schema;
@@ -299,7 +300,12 @@ impl<'a> Asked<'a> {
         } = self.access;
         let action = schema.action(self.action)?;
         let party = &self.question.party.principal;
-        let context = schema::call(self.question.caller, party, self.question.context)?;
+        let circumstances = Circumstances {
+            caller: self.question.caller,
+            principal: party,
+            context: self.question.context,
+        };
+        let context = circumstances.context()?;
         let parents = policies
             .iter()
             .flat_map(|kept| guardrails.parents(self.principal, kept));

@@ -112,6 +112,7 @@ mod cedar;
 mod decide;
 mod diff;
 mod explain;
+mod fact;
 mod guardrail;
 mod index;
 mod load;

@@ -13,14 +13,25 @@ use cedar_policy::{
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use spanner_core::{
-    Action, Advice, Caller, Context, Effect, Environment, Party, Question, VerdictReason,
+    Action, Advice, Caller, Context, Effect, Environment, Party, Principal, Question, VerdictReason,
 };
 
 use super::{NOW, group, issued, principal, resource, role};
+use crate::fact::Circumstances;
 use crate::guardrail::{Guardrail, Mode};
 use crate::index::Access;
 use crate::load;
 use crate::schema::{self, Schema};
+
+/// The `context` of a request to Cedar.
+fn facts(caller: &Caller, principal: &Principal, context: &Context) -> cedar_policy::Context {
+    let circumstances = Circumstances {
+        caller,
+        principal,
+        context,
+    };
+    circumstances.context().unwrap()
+}
 
 pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
 pub(super) const MODELS: [&str; 3] = ["acme/a", "lab/b", "c"];
@@ -463,7 +474,7 @@ impl Asking {
         let question = Question::new(caller, party, self.action, &resource, &environment, context);
         let placed = access.place(party);
         let verdict = access.decide(&question, placed.as_ref());
-        let facts = schema::call(caller, &party.principal, context).unwrap();
+        let facts = facts(caller, &party.principal, context);
         let asked = access.ask(&question, placed.as_ref());
         let name = party.principal.to_string();
         assert_eq!(asked.is_some(), self.fits(&name, facts.clone()));
@@ -551,7 +562,7 @@ fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
             verdict.advice.reason.as_deref(),
             Some("a guardrail could not be evaluated")
         );
-        let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+        let facts = facts(&caller, &caller.subject().principal, &context);
         let asking = Asking {
             party: "service:corp/u",
             actor: None,
@@ -608,7 +619,7 @@ proptest! {
             let question = Question::new(&caller, caller.subject(), asking.action, &resource, &environment, &context);
             let verdict = access.decide(&question, access.place(caller.subject()).as_ref());
             if verdict.effect == Effect::Allow {
-                let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+                let facts = facts(&caller, &caller.subject().principal, &context);
                 let (decision, _, errors) = asking.plain(&set, facts);
                 assert_eq!(decision, Decision::Allow);
                 // A permit that is not known to be about the party cannot fail for it either.
