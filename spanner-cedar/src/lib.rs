@@ -132,9 +132,9 @@ mod tests;
 pub use cases::Cases;
 pub use cedar::{Builder, Cedar, Status, UnreachableName};
 pub use diff::{Change, Difference, RuleChange};
-pub use explain::{Deciding, Explanation, Remedy, Told, ToldPolicy};
+pub use explain::{Deciding, Explanation, ExplanationJson, PolicyJson, Remedy};
 pub use load::{BrokenManifests, LoadError, Problem};
-pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
+pub use promotion::{Existing, Promoted, PromotedManifests, PromotionRule, VoidGrant};
 #[cfg(feature = "prove")]
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};

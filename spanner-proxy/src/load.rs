@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use http::uri::Scheme;
 use spanner_admin::{Admin, Promotions, promotions_in};
-use spanner_cedar::{Cedar, Existing, Kept};
+use spanner_cedar::{Cedar, Existing, PromotedManifests};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
@@ -137,7 +137,7 @@ impl Loaded {
     pub fn promoted(&self) -> Vec<String> {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
-            true => Kept::default(),
+            true => PromotedManifests::default(),
             false => match promotions_in(&self.config.ledger) {
                 Ok((_, kept)) => kept,
                 // Why the ledger cannot be read is told where it is opened.

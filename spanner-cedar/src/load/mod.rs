@@ -30,8 +30,8 @@ pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Claim, Grants, Guardrails};
-use crate::promotion::Kept;
+use crate::index::{Claim, Grants, Guardrails, Policies};
+use crate::promotion::PromotedManifests;
 use crate::schema::{self, Schema};
 pub(crate) use files::Documents;
 use grants::Vocabulary;
@@ -53,7 +53,7 @@ pub(crate) struct Program<'p> {
     /// How the surfaces read names.
     pub(crate) spellings: Spellings,
     /// What is in force by now.
-    pub(crate) before: Option<Arc<Access>>,
+    pub(crate) before: Option<Arc<Policies>>,
 }
 
 /// What becomes of a manifest in a model's own folder that has a problem
@@ -75,8 +75,8 @@ pub enum BrokenManifests {
 pub(crate) fn from_dir(
     dir: &Path,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_dir(dir, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
@@ -86,8 +86,8 @@ pub(crate) fn from_dir(
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let mut problems = Problems::default();
     let documents = files::from_memory(files, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
@@ -95,10 +95,10 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
 
 /// The same files, with something else promoted.
 pub(crate) fn again(
-    access: &Access,
+    access: &Policies,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let documents = Arc::clone(&access.documents);
     compile(documents, false, program, kept, Problems::default())
 }
@@ -106,15 +106,15 @@ pub(crate) fn again(
 /// The same files as far as they are about one model, with something promoted of it, or nothing:
 /// what that comes to takes no time for the others.
 pub(crate) fn about(
-    access: &Access,
+    access: &Policies,
     program: &Program<'_>,
     model: &ModelName,
-    kept: Kept,
-) -> Result<Access, LoadError> {
+    kept: PromotedManifests,
+) -> Result<Policies, LoadError> {
     let claim = access.claims.get(model).map(|claim| claim.document);
     let documents = Arc::new(access.documents.about(claim));
     let about_it = kept.promoted.into_iter().filter(|it| it.model == *model);
-    let kept = Arc::new(Kept {
+    let kept = Arc::new(PromotedManifests {
         promoted: about_it.collect(),
         environments: kept.environments,
     });
@@ -140,11 +140,11 @@ pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
 /// Reads cases against an access, or tells everything that is wrong with them.
 pub(crate) fn cases(
     documents: &[Document],
-    access: &Access,
+    access: &Policies,
     now: Timestamp,
 ) -> Result<Vec<Case>, LoadError> {
     let mut problems = Problems::of("cases");
-    let reader = case::Reader::new(access, now);
+    let reader = case::CaseReader::new(access, now);
     let read = |document: &Document| reader.read(document.page(), &mut problems);
     let cases = documents.iter().flat_map(read).collect();
     problems.none_or(cases)
@@ -165,9 +165,9 @@ fn compile(
     mut documents: Arc<Documents>,
     fresh: bool,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
+    kept: &Arc<PromotedManifests>,
     mut problems: Problems,
-) -> Result<Access, LoadError> {
+) -> Result<Policies, LoadError> {
     let schema = Schema::shared();
     let issuers = program.issuers;
     let organization = documents
@@ -195,7 +195,7 @@ fn compile(
     let manifests = manifests(&documents.manifests, &vocabulary, refuse, &mut problems);
     let mut overlay = Overlay::new(kept, &organization);
     overlay.read(&vocabulary, &mut problems);
-    let mut reader = guardrail::Reader::new(&vocabulary);
+    let mut reader = guardrail::GuardrailReader::new(&vocabulary);
     for document in &documents.guardrails {
         reader.read(document.page(), &mut problems);
     }
@@ -285,7 +285,7 @@ fn assemble(
     organization: Organization,
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
-) -> Access {
+) -> Policies {
     let Source {
         digest,
         documents,
@@ -334,7 +334,7 @@ fn assemble(
     for guardrail in guardrails {
         index.add(guardrail);
     }
-    Access {
+    Policies {
         schema,
         digest: Arc::from(digest),
         documents,

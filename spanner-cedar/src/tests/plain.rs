@@ -19,7 +19,7 @@ use spanner_core::{
 use super::{NOW, group, issued, principal, resource, role};
 use crate::fact::Circumstances;
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load;
 use crate::schema::{self, Schema};
 
@@ -223,7 +223,7 @@ fn asking() -> impl Strategy<Value = Asking> {
 
 impl World {
     /// The grants through the loader, the guardrails past its gate: some of them fail.
-    pub(super) fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Policies {
         let mut files = vec![("organization.toml".to_owned(), self.file(None))];
         for model in MODELS {
             files.push((format!("models/{model}.toml"), self.file(Some(model))));
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// Everything as one set: a template for each role, a link for each grant.
-    fn plain(&self, access: &Access) -> PolicySet {
+    fn plain(&self, access: &Policies) -> PolicySet {
         let mut set = PolicySet::new();
         for role in ROLES {
             let (_, actions) = access.roles.find(role).unwrap();
@@ -450,7 +450,7 @@ impl Asking {
     }
 
     /// Asks about each party of the call, and about the subject as if it called directly.
-    fn check(&self, access: &Access, set: &PolicySet) {
+    fn check(&self, access: &Policies, set: &PolicySet) {
         let caller = self.caller(&self.groups, true);
         let context = Context::of(&caller, NOW.parse().unwrap());
         for party in caller.parties() {
@@ -466,7 +466,7 @@ impl Asking {
         caller: &Caller,
         party: &Party,
         context: &Context,
-        access: &Access,
+        access: &Policies,
         set: &PolicySet,
     ) {
         let environment = Environment::new(self.environment).unwrap();

@@ -149,13 +149,13 @@ use spanner_core::{ModelName, Spelling};
 pub(crate) use compile::is_run;
 pub use credential::Credential;
 pub use dialect::Dialect;
-pub use error::{Problem, SurfaceError};
-pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want};
+pub use error::{SurfaceError, SurfaceProblem};
+pub(crate) use location::{Condition, FieldPath, FieldStep, JsonPath, Location, Step, Test, Want};
 pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
 pub(crate) use reports::{Reports, Source, Topic};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
-pub(crate) use template::{Held, Overlap};
+pub(crate) use template::{Overlap, SlotValue};
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]
