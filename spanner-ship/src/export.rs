@@ -93,7 +93,7 @@ impl<'s> Part<'s> {
                 takes && self.open.insert(decision.id)
             }
             Some(Entry::Outcome(outcome)) => {
-                let reported = item.stored.decision.as_ref().is_some_and(|decision| {
+                let reported = item.decision.as_ref().is_some_and(|decision| {
                     decision.enforcement.is_external() && self.selection.takes(decision)
                 });
                 reported || self.open.remove(&outcome.id)

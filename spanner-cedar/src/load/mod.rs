@@ -285,7 +285,7 @@ fn assemble(
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
 ) -> Policies {
-    let Source {
+    let Parts {
         digest,
         documents,
         overlay,

@@ -66,7 +66,7 @@ use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
 use crate::vouch::Vouch;
-use crate::{PromotionId, RecordId, Timestamp};
+use crate::{PromotionId, Timestamp};
 
 pub use attempt::Attempt;
 pub use decided::{Decided, Refused};
