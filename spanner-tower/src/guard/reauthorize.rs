@@ -12,13 +12,12 @@ use spanner_core::{Environment, Fault, Inquiry, Notice, Pair, Permit, RecordId, 
 /// It is in the extensions of every request that was decided:
 ///
 /// ```
-/// # use spanner_core::testing::{MemorySink, Rules};
-/// # use spanner_tower::{Authenticate, BoxFuture, Further, GuardLayer, surface};
-/// # use spanner_core::{Action, Caller, Pair, Refusal, Resource};
+/// # use spanner_tower::Reauthorize;
+/// # use spanner_core::{Action, Pair, Resource};
 /// async fn fall_back(request: &http::Request<()>) -> Result<(), String> {
 ///     let larger = Pair::new(Action::Generate, Resource::model("acme/larger".parse().unwrap()));
-///     let further = Further::of(request.extensions()).ok_or("not guarded")?;
-///     further.ask([larger]).await.map_err(|refused| refused.to_string())
+///     let reauthorize = Reauthorize::of(request.extensions()).ok_or("not guarded")?;
+///     reauthorize.ask([larger]).await.map_err(|refused| refused.to_string())
 /// }
 /// ```
 ///
@@ -26,13 +25,13 @@ use spanner_core::{Environment, Fault, Inquiry, Notice, Pair, Permit, RecordId, 
 /// The guard decides what a request says. A service that dispatches to a model which the
 /// request did not name, and does not ask, lets its callers use models that nobody permitted.
 #[derive(Clone)]
-pub struct Further {
+pub struct Reauthorize {
     inquiry: Inquiry,
 }
 
 /// What the caller may not do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct FurtherRefused {
+pub struct ReauthorizationRefused {
     refusal: Refusal,
     notice: Notice,
     decision: Option<RecordId>,
@@ -45,7 +44,7 @@ pub struct FurtherRefused {
 /// what an inner service answers with 4xx or 5xx counts as the model's failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct InGuardsName {
+pub struct GuardResponse {
     /// What failed, if something did.
     pub fault: Option<Fault>,
     /// The decision that the response belongs to, where it is a further one.
@@ -54,7 +53,7 @@ pub struct InGuardsName {
     pub reason: Option<&'static str>,
 }
 
-impl InGuardsName {
+impl GuardResponse {
     /// A failure.
     #[must_use]
     pub const fn failed(fault: Fault) -> Self {
@@ -81,7 +80,7 @@ impl InGuardsName {
     }
 }
 
-impl Further {
+impl Reauthorize {
     pub(super) const fn new(inquiry: Inquiry) -> Self {
         Self { inquiry }
     }
@@ -97,8 +96,11 @@ impl Further {
     /// recorded.
     ///
     /// # Errors
-    /// [`FurtherRefused`]: do none of them, and tell the caller.
-    pub async fn ask(&self, pairs: impl IntoIterator<Item = Pair>) -> Result<(), FurtherRefused> {
+    /// [`ReauthorizationRefused`]: do none of them, and tell the caller.
+    pub async fn ask(
+        &self,
+        pairs: impl IntoIterator<Item = Pair>,
+    ) -> Result<(), ReauthorizationRefused> {
         let permit = permit(&self.inquiry, Target::of(pairs)).await?;
         Self::done(permit, 200);
         Ok(())
@@ -109,12 +111,12 @@ impl Further {
     /// [done](Self::done).
     ///
     /// # Errors
-    /// [`FurtherRefused`]: do not do it, and tell the caller.
+    /// [`ReauthorizationRefused`]: do not do it, and tell the caller.
     pub async fn permit(
         &self,
         environment: &Environment,
         pair: Pair,
-    ) -> Result<Permit, FurtherRefused> {
+    ) -> Result<Permit, ReauthorizationRefused> {
         permit(&self.inquiry.within(environment), Target::of([pair])).await
     }
 
@@ -154,7 +156,10 @@ impl Further {
     }
 }
 
-async fn permit(inquiry: &Inquiry, target: Option<Target>) -> Result<Permit, FurtherRefused> {
+async fn permit(
+    inquiry: &Inquiry,
+    target: Option<Target>,
+) -> Result<Permit, ReauthorizationRefused> {
     let decided = match target {
         Some(target) => inquiry.ask(target),
         None => inquiry.refuse(spanner_core::RequestFault::TooManyModels.into()),
@@ -165,7 +170,7 @@ async fn permit(inquiry: &Inquiry, target: Option<Target>) -> Result<Permit, Fur
             let (refusal, decision) = (refused.refusal().clone(), refused.id());
             let notice = refusal.notice();
             refused.settle(notice.status.http(), 0);
-            Err(FurtherRefused {
+            Err(ReauthorizationRefused {
                 refusal,
                 notice,
                 decision,
@@ -174,7 +179,7 @@ async fn permit(inquiry: &Inquiry, target: Option<Target>) -> Result<Permit, Fur
     }
 }
 
-impl FurtherRefused {
+impl ReauthorizationRefused {
     /// What the caller is to be told, and with which status.
     #[must_use]
     pub const fn notice(&self) -> &Notice {
@@ -200,16 +205,16 @@ impl FurtherRefused {
     }
 }
 
-impl fmt::Display for FurtherRefused {
+impl fmt::Display for ReauthorizationRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.notice.message, self.notice.advice)
     }
 }
 
-impl std::error::Error for FurtherRefused {}
+impl std::error::Error for ReauthorizationRefused {}
 
-impl fmt::Debug for Further {
+impl fmt::Debug for Reauthorize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Further")
+        f.write_str("Reauthorize")
     }
 }

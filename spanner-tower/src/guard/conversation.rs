@@ -22,7 +22,7 @@ use crate::shares::Taken;
 /// # Security
 /// What is not examined is not decided. A service that says that it inspects frames and
 /// forwards one that it has not examined lets its caller use any model.
-pub struct Frames {
+pub struct Conversation {
     talk: Talk,
     asking: Asking,
     broken: Broken,
@@ -44,7 +44,7 @@ pub struct Ending {
 
 impl Ending {
     /// Waits. It never returns where the conversation may go on for ever.
-    pub async fn wait(mut self) -> FrameRefused {
+    pub async fn wait(mut self) -> MessageRefused {
         let refusal = poll_fn(|cx| {
             if let Some(vigil) = &mut self.vigil {
                 vigil.watch(cx);
@@ -52,7 +52,7 @@ impl Ending {
             self.broken.poll_broken(cx)
         });
         let refusal = refusal.await;
-        FrameRefused::settled(&refusal, &self.settlement)
+        MessageRefused::settled(&refusal, &self.settlement)
     }
 }
 
@@ -73,16 +73,16 @@ struct Debt {
 
 /// In a request's extensions, where things must be cloned.
 #[derive(Clone)]
-struct Slot(Arc<Mutex<Option<Frames>>>);
+struct Slot(Arc<Mutex<Option<Conversation>>>);
 
 /// A frame that must not go on, nor any after it, or a conversation that must not: the socket
 /// is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FrameRefused {
+pub struct MessageRefused {
     notice: Notice,
 }
 
-impl Frames {
+impl Conversation {
     /// Takes it from a request's extensions; `None` if the request opens no WebSocket that
     /// the guard let through.
     #[must_use]
@@ -96,8 +96,8 @@ impl Frames {
     /// names nothing.
     ///
     /// # Errors
-    /// [`FrameRefused`]: close the socket and forward nothing more.
-    pub async fn examine(&mut self, message: &[u8], binary: bool) -> Result<(), FrameRefused> {
+    /// [`MessageRefused`]: close the socket and forward nothing more.
+    pub async fn examine(&mut self, message: &[u8], binary: bool) -> Result<(), MessageRefused> {
         let later = self.asking.knows_something();
         let first = message.iter().find(|byte| !byte.is_ascii_whitespace());
         let pairs = match binary && first != Some(&b'{') {
@@ -123,7 +123,7 @@ impl Frames {
             Ok(false) => poll_fn(|cx| self.broken.poll_broken(cx)).await,
             Err(refusal) => refusal,
         };
-        Err(FrameRefused::settled(&refusal, &self.settlement))
+        Err(MessageRefused::settled(&refusal, &self.settlement))
     }
 
     /// What tells when the conversation may not go on though nothing is said in it. Without
@@ -210,7 +210,7 @@ pub(super) fn offer(
     let mut asking = Asking::about(allowed.to_vec());
     asking.attach(inquiry.clone(), broken.clone());
     let settlement = Owed::default();
-    let frames = Frames {
+    let frames = Conversation {
         reports: ReportScan::of_conversation(talk.reports()),
         talk,
         asking,
@@ -238,7 +238,7 @@ impl Upgrade {
     }
 }
 
-impl FrameRefused {
+impl MessageRefused {
     /// The code to close with (RFC 6455 §7.4.1): 1008, policy violation.
     pub const CLOSE_CODE: u16 = 1008;
 
@@ -269,17 +269,17 @@ impl FrameRefused {
     }
 }
 
-impl fmt::Display for FrameRefused {
+impl fmt::Display for MessageRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.notice.message, self.notice.advice)
     }
 }
 
-impl std::error::Error for FrameRefused {}
+impl std::error::Error for MessageRefused {}
 
-impl fmt::Debug for Frames {
+impl fmt::Debug for Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frames")
+        f.debug_struct("Conversation")
             .field("asking", &self.asking)
             .finish_non_exhaustive()
     }
