@@ -299,6 +299,8 @@ pub enum RequestFault {
     Incomplete,
     /// The body did not arrive in time.
     Slow,
+    /// The gateway that asks did not pass on the whole body, in which the model is named.
+    Cut,
 }
 
 /// No surface knows this method and path.
@@ -519,6 +521,7 @@ impl Refusal {
                 RequestFault::Push => "request.bad_push",
                 RequestFault::Incomplete => "request.incomplete",
                 RequestFault::Slow => "request.slow",
+                RequestFault::Cut => "request.cut",
             },
             Self::Route(UnknownRoute) => "route.unmapped",
             Self::Permission(denial) => match denial.reason {
@@ -851,6 +854,11 @@ impl RequestFault {
                 Status::RequestTimeout,
                 "the body did not arrive in time".into(),
                 "send the body without pauses",
+            ),
+            Self::Cut => (
+                Status::TooLarge,
+                "the gateway in front passed on only a part of the body, and the model is named in the body".into(),
+                "send a smaller body, or ask whoever runs the gateway to pass on whole bodies",
             ),
         };
         let code = match self.fault() {

@@ -16,7 +16,7 @@ use super::head::clean;
 use super::held::Held;
 use super::pace::Pace;
 use super::{stream, watch};
-use crate::shares::Room;
+use crate::shares::BodyReservation;
 
 /// The body of a request that the guard lets through.
 ///
@@ -32,7 +32,7 @@ pub struct RequestBody<B> {
     stopped: bool,
     pace: Pace,
     /// Given back with what was read.
-    room: Room,
+    room: BodyReservation,
 }
 
 enum Rest<B> {
@@ -154,12 +154,12 @@ impl<B> RequestBody<B> {
             broken: Broken::default(),
             stopped: false,
             pace: Pace::none(),
-            room: Room::default(),
+            room: BodyReservation::default(),
         }
     }
 
     /// The same, whose beginning is counted here.
-    pub(super) fn holding(self, room: Room) -> Self {
+    pub(super) fn holding(self, room: BodyReservation) -> Self {
         Self { room, ..self }
     }
 
@@ -283,6 +283,21 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Reads and keeps, up to `most` bytes, what is examined only as it is read; whether that
+    /// was all. What is not examined is left where it is.
+    ///
+    /// # Errors
+    /// [`BodyError`] as from reading it.
+    pub(crate) async fn examine(&mut self, most: usize) -> Result<bool, BodyError> {
+        match self.rest {
+            Rest::Read { .. } | Rest::Open { .. } => Ok(true),
+            Rest::OneMessage { .. } | Rest::Stream { .. } | Rest::Scanned { .. } => {
+                self.gather(most.saturating_add(1)).await?;
+                Ok(self.rest_is_over() && self.replay.len() <= most)
+            }
+        }
     }
 
     /// What comes behind what was read, in time.

@@ -12,8 +12,8 @@ use spanner_core::{Outage, Refusal, RequestFault};
 use tokio::time::Sleep;
 
 use super::body::BodyLate;
-use super::{BoxError, Limits};
-use crate::shares::Room;
+use super::{BodyCut, BoxError, Limits};
+use crate::shares::BodyReservation;
 
 /// Bytes that have arrived. As long as they came in one piece, they are not copied.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Gathered {
 pub(super) struct Reading<B> {
     pub(super) body: Pin<Box<B>>,
     /// What of it is kept.
-    pub(super) room: Room,
+    pub(super) room: BodyReservation,
     patience: Patience,
 }
 
@@ -76,7 +76,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(body: B, limits: &Limits, room: Room) -> Self {
+    pub(super) fn new(body: B, limits: &Limits, room: BodyReservation) -> Self {
         Self {
             body: Box::pin(body),
             room,
@@ -105,9 +105,10 @@ where
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
             Poll::Ready(Some(Err(error))) => {
                 let error: BoxError = error.into();
-                Poll::Ready(Err(match error.is::<BodyLate>() {
-                    true => RequestFault::Slow,
-                    false => RequestFault::Incomplete,
+                Poll::Ready(Err(match error {
+                    error if error.is::<BodyLate>() => RequestFault::Slow,
+                    error if error.is::<BodyCut>() => RequestFault::Cut,
+                    _ => RequestFault::Incomplete,
                 }))
             }
             Poll::Pending => self.patience.poll_end(cx).map(|()| Err(RequestFault::Slow)),

@@ -16,6 +16,7 @@
 mod asking;
 mod body;
 mod broken;
+mod check_body;
 mod decode;
 mod eventstream;
 mod evidence;
@@ -46,10 +47,11 @@ use std::time::Duration;
 pub(crate) use asking::Asking;
 pub use body::{BodyError, BodyLate, RequestBody};
 pub(crate) use broken::Broken;
+pub use check_body::{BodyCut, CheckBody};
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
 pub(crate) use pace::Pace;
 pub(crate) use report::ReportScan;
-pub(crate) use routes::{Match, RouteClass, Routes, Talk};
+pub(crate) use routes::{Match, MessageResolver, RouteClass, Routes};
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;

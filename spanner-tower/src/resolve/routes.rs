@@ -22,7 +22,7 @@ use super::held::Held;
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
-use crate::shares::Room;
+use crate::shares::BodyReservation;
 use crate::surface::Held as Slot;
 use crate::surface::{
     self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
@@ -391,7 +391,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
-        room: Room,
+        room: BodyReservation,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -453,31 +453,40 @@ impl Match {
         request.scanned(reading, reader, kept).await
     }
 
-    /// What opens a WebSocket whose frames name models, and what it touches before the first
-    /// one; `None` for any other request.
+    /// Whether a request opens a WebSocket whose messages name models.
+    pub(crate) fn opens_conversation(&self, parts: &Parts) -> bool {
+        match &self.row.route.rule {
+            Rule::Guarded(guarded) => {
+                !guarded.wanted.frames.is_empty() && head::is_websocket(parts)
+            }
+            Rule::Public | Rule::Whoami => false,
+        }
+    }
+
+    /// What reads the messages of a WebSocket, and what is touched before the first one.
     ///
     /// # Errors
     /// As [`target`](Self::target).
-    pub(crate) fn talk(&self, parts: &Parts) -> Result<Option<(Talk, Option<Target>)>, Refusal> {
+    pub(crate) fn conversation(
+        &self,
+        parts: &Parts,
+    ) -> Result<(MessageResolver, Option<Target>), Refusal> {
         let Rule::Guarded(guarded) = &self.row.route.rule else {
-            return Ok(None);
+            return Err(UnknownRoute.into());
         };
         let wanted = &guarded.wanted;
-        if wanted.frames.is_empty() || !head::is_websocket(parts) {
-            return Ok(None);
-        }
         head::refuse_retargeting(parts, &wanted.headers)?;
-        let talk = Talk(Known {
+        let messages = MessageResolver(Known {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query: Query::read(parts.uri.query(), &wanted.query)?,
             headers: kept(&parts.headers, wanted),
         });
-        let target = match talk.0.target(&Content::default()) {
+        let target = match messages.0.target(&Content::default()) {
             Err(RequestFault::NoModel) => None,
             target => Some(target?),
         };
-        Ok(Some((talk, target)))
+        Ok((messages, target))
     }
 
     /// The target of a call whose first message decides it.
@@ -523,11 +532,11 @@ impl Match {
     }
 }
 
-/// Tells what the frames of one WebSocket touch.
+/// Tells what the messages of one WebSocket touch.
 #[derive(Clone)]
-pub(crate) struct Talk(Known);
+pub(crate) struct MessageResolver(Known);
 
-impl Talk {
+impl MessageResolver {
     /// What the other side's frames report.
     pub(crate) fn reports(&self) -> &Arc<Reports> {
         &self.0.row.route.reports
