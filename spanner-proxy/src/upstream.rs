@@ -27,7 +27,6 @@ use tower_service::Service;
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::answered::UpstreamBody;
 use crate::client::{Client, ClientError, is_callers};
-use crate::command::chain;
 use crate::config::{LimitsConfig, UpstreamConfig};
 use crate::connections::Line;
 use crate::crowd::Crowd;
@@ -39,6 +38,7 @@ use crate::places::{NoPlace, Place, Places};
 use crate::rejection;
 use crate::talk::{self, Patience, Talk, Talks};
 use crate::turn::{CallerBody, Turn};
+use crate::words::chain;
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
