@@ -10,7 +10,7 @@ use http::Extensions;
 use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
 
 use super::vigil::Vigil;
-use crate::resolve::{Asking, Broken, MessageResolver, ReportScan};
+use crate::resolve::{Broken, LaterDecisions, MessageResolver, ReportScan};
 use crate::shares::CallerSlot;
 
 /// Decides the frames of one WebSocket: each message from the client must be
@@ -24,7 +24,7 @@ use crate::shares::CallerSlot;
 /// forwards one that it has not examined lets its caller use any model.
 pub struct Conversation {
     messages: MessageResolver,
-    asking: Asking,
+    asking: LaterDecisions,
     broken: Broken,
     reports: ReportScan,
     settlement: Owed,
@@ -207,7 +207,7 @@ pub(super) fn offer(
     outlive: Duration,
 ) -> Upgrade {
     let broken = Broken::default();
-    let mut asking = Asking::about(allowed.to_vec());
+    let mut asking = LaterDecisions::about(allowed.to_vec());
     asking.attach(inquiry.clone(), broken.clone());
     let settlement = Owed::default();
     let conversation = Conversation {

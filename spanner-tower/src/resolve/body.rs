@@ -12,8 +12,8 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 
 use super::BoxError;
 use super::broken::Broken;
+use super::buffer::Pieces;
 use super::head::clean;
-use super::held::Held;
 use super::pace::Pace;
 use super::{stream, watch};
 use crate::shares::BodyReservation;
@@ -24,7 +24,7 @@ use crate::shares::BodyReservation;
 /// messages name models, each message is held back until it is decided; one that is refused
 /// ends the body with [`BodyError::Refused`], and the inner service never sees it.
 pub struct RequestBody<B> {
-    replay: Held,
+    replay: Pieces,
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
@@ -120,7 +120,7 @@ impl<B> RequestBody<B> {
     }
 
     /// A body that was read to its end.
-    pub(super) fn read(bytes: Held, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn read(bytes: Pieces, trailers: Option<HeaderMap>) -> Self {
         Self::new(bytes, Rest::Read { trailers })
     }
 
@@ -136,17 +136,17 @@ impl<B> RequestBody<B> {
     }
 
     /// A body whose beginning was read and decided.
-    pub(super) fn scanned(beginning: Held, watch: watch::Watch<B>) -> Self {
+    pub(super) fn scanned(beginning: Pieces, watch: watch::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(beginning, Rest::Scanned { watch })
     }
 
     /// A body of which all that matters was read.
-    pub(super) fn decided(beginning: Held, body: Pin<Box<B>>) -> Self {
+    pub(super) fn decided(beginning: Pieces, body: Pin<Box<B>>) -> Self {
         Self::new(beginning, Rest::Open { body })
     }
 
-    fn new(replay: impl Into<Held>, rest: Rest<B>) -> Self {
+    fn new(replay: impl Into<Pieces>, rest: Rest<B>) -> Self {
         Self {
             replay: replay.into(),
             rest,

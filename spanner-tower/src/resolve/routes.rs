@@ -13,19 +13,19 @@ use http_body::Body;
 use spanner_core::{Pair, Refusal, RequestFault, Target, UnknownRoute};
 
 use super::body::RequestBody;
+use super::buffer::{Contiguous, Pieces};
 use super::decode::Decoder;
 use super::evidence::{Content, Evidence};
-use super::gather::{Gathered, Reading};
+use super::gather::Reading;
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
-use super::held::Held;
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::shares::BodyReservation;
-use crate::surface::Held as Slot;
 use crate::surface::{
-    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
+    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, SlotValue, Surface,
+    Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -225,7 +225,7 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |(slot, held): (usize, &Slot<'_>)| {
+        let hidden = |(slot, held): (usize, &SlotValue<'_>)| {
             let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
             let parts = held.raw.split('/').skip(1);
             begins
@@ -261,7 +261,7 @@ impl Routes {
         form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Slot<'p>>)> {
+    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<SlotValue<'p>>)> {
         let rows = self.methods.get(method)?;
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));
@@ -439,7 +439,7 @@ impl Match {
             let mut reading = Reading::new(body, limits, room);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
-            return Ok((target, RequestBody::read(Held::default(), trailers)));
+            return Ok((target, RequestBody::read(Pieces::default(), trailers)));
         }
         // Nobody finds a form where none is announced, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
@@ -500,7 +500,7 @@ impl Match {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut arrived = Gathered::default();
+        let mut arrived = Contiguous::default();
         let length = loop {
             match framing.frame_length(arrived.as_slice())? {
                 Some(length) if length <= arrived.len() => break length,
@@ -604,7 +604,7 @@ impl Known {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut held = Held::default();
+        let mut held = Pieces::default();
         let mut trailers = None;
         let mut tried = None;
         while let Some(frame) = reading.frame().await? {

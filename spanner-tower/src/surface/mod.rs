@@ -155,7 +155,7 @@ pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
 pub(crate) use reports::{Reports, Source, Topic};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
-pub(crate) use template::{Held, Overlap};
+pub(crate) use template::{Overlap, SlotValue};
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]
