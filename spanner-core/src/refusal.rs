@@ -39,7 +39,9 @@ pub enum Fault {
     Model,
     /// The model's server did not answer in time.
     ModelTimeout,
-    /// The guard could not decide or could not record.
+    /// The guard could not decide or could not record, or refuses more than a share. Neither the
+    /// model nor the permissions are the cause, and waiting helps. Where the caller itself holds
+    /// the share, the status is 429 and the code `too_many_requests`.
     GuardUnavailable,
 }
 
@@ -731,7 +733,28 @@ impl RequestFault {
         match self {
             Self::UnknownName { .. } => Fault::Permission,
             Self::Rpc => Fault::UnknownRoute,
-            _ => Fault::AmbiguousRequest,
+            Self::Path
+            | Self::Target
+            | Self::Json
+            | Self::DuplicateMember
+            | Self::SelectorConflict
+            | Self::Model
+            | Self::Name(_)
+            | Self::NoModel
+            | Self::Opaque
+            | Self::TooManyModels
+            | Self::ContentType
+            | Self::Charset
+            | Self::Encoding
+            | Self::TooLarge { .. }
+            | Self::Message
+            | Self::DuplicateField
+            | Self::MessageEncoding
+            | Self::Form
+            | Self::Push
+            | Self::Incomplete
+            | Self::Slow
+            | Self::Cut => Fault::AmbiguousRequest,
         }
     }
 
@@ -996,7 +1019,10 @@ impl Outage {
         Notice {
             status,
             fault: Fault::GuardUnavailable,
-            code: "guard_unavailable",
+            code: match status {
+                Status::TooMany => "too_many_requests",
+                _ => "guard_unavailable",
+            },
             message: message.into(),
             advice: advice.into(),
             challenge: None,
