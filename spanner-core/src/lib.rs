@@ -36,6 +36,7 @@ mod target;
 pub mod testing;
 #[cfg(feature = "jwt")]
 pub mod token;
+pub mod units;
 mod vouch;
 
 pub use access::{
@@ -67,3 +68,8 @@ pub use vouch::Vouch;
 pub use jiff::Timestamp;
 /// The identifier of a record: a UUIDv7, unique per request.
 pub use uuid::Uuid as RecordId;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -463,7 +463,9 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
 fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
     let file = file_of(dir, &config.models, &problem.file);
     let mut place = Place::WHOLE;
-    (place.line, place.column) = (problem.line, problem.column);
+    if let Some(position) = problem.position {
+        (place.line, place.column) = (position.line, position.column);
+    }
     problems.add(file, place, &problem.what, &problem.advice);
 }
 

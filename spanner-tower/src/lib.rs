@@ -90,3 +90,8 @@ pub use opaque::Introspection;
 pub use resolve::{BodyCut, BodyError, BodyLate, BoxError, CheckBody, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
 pub use shares::BodyBudget;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -197,12 +197,9 @@ fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
         .problems()
         .iter()
         .map(|it| {
-            let file = file_of(dir, models, &it.file);
-            let place = match it.line {
-                0 => String::new(),
-                line => format!(":{line}:{}", it.column),
-            };
-            format!("{file}{place}: {}; {}", it.what, it.advice)
+            let mut located = it.clone();
+            located.file = file_of(dir, models, &it.file);
+            located.to_string()
         })
         .collect();
     if error.more() > 0 {

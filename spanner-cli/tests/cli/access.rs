@@ -215,7 +215,7 @@ async fn explain_says_who_may_what_and_what_would_help() {
             "`group:qa` is no party",
             "did you mean `qa`?",
             "did you mean `generate`?",
-            "`x` is no span of time",
+            "`x` is not a duration",
         ],
     );
 }

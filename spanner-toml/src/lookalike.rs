@@ -1,14 +1,14 @@
-//! Names that look like others, and characters that are not seen at all.
+//! Names that look like others, and invisible characters.
 
 use std::borrow::Cow;
 
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
-/// Whether a character is seen and leaves the order of what is read alone: it is no control, and
-/// not among what Unicode calls default-ignorable (UAX #44), but for the selectors of an emoji's
-/// form.
-pub(crate) fn is_seen(c: char) -> bool {
+/// Whether a character is visible and does not reorder the text around it: it is no control
+/// character and not default-ignorable (UAX #44). Variation selectors 15 and 16 count as visible.
+#[must_use]
+pub fn is_visible(c: char) -> bool {
     !c.is_control()
         && !matches!(c,
             '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
@@ -18,15 +18,15 @@ pub(crate) fn is_seen(c: char) -> bool {
             | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// The first character of a text that is not seen, or changes how what follows is read, and its
-/// byte offset. Line ends and tabs are; a byte order mark in front is; what joins or separates
-/// the letters of a script, or the parts of an emoji, is behind one of them.
-pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
+/// The first invisible character of a text, with its byte offset. Line ends, tabs, a leading byte
+/// order mark, and joiners after a letter or an emoji are allowed.
+#[must_use]
+pub fn hidden(text: &str) -> Option<(usize, char)> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {
         let joins = matches!(c, '\u{200C}' | '\u{200D}') && !before.is_ascii();
         let layout = matches!(c, '\n' | '\r' | '\t') || (at == 0 && c == '\u{FEFF}');
-        if !is_seen(c) && !joins && !layout {
+        if !is_visible(c) && !joins && !layout {
             return Some((at, c));
         }
         before = c;
@@ -34,28 +34,31 @@ pub(crate) fn hidden(text: &str) -> Option<(usize, char)> {
     None
 }
 
-/// Whether there is anything to read in a text.
-pub(crate) fn is_readable(text: &str) -> bool {
-    let blank = |c: char| c.is_whitespace() || !is_seen(c) || c == '\u{2800}';
+/// Whether a text has a visible character.
+#[must_use]
+pub fn is_readable(text: &str) -> bool {
+    let blank = |c: char| c.is_whitespace() || !is_visible(c) || c == '\u{2800}';
     !text.chars().all(blank)
 }
 
-/// What a name looks like, if it could look like another one: the same for both. Names of ASCII
-/// letters alone differ enough for those who write them.
-pub(crate) fn looks(text: &str) -> String {
+/// The skeleton of a name (UTS #39 §4): names that look alike have the same one.
+#[must_use]
+pub fn skeleton_of(text: &str) -> String {
     skeleton(text)
         .filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}'))
         .collect()
 }
 
-/// The code point of a character, for people.
-pub(crate) fn code(c: char) -> String {
+/// The code point of a character: `U+0440`.
+#[must_use]
+pub fn code(c: char) -> String {
     format!("U+{:04X}", u32::from(c))
 }
 
-/// A text in which words that look like others are followed by the code points that tell them
-/// apart: `group:corp/nl\u{440}` is `group:corp/nl\u{440}(U+0440)`.
-pub(crate) fn marked(text: &str) -> Cow<'_, str> {
+/// A text in which each word that could be mistaken for another is followed by its code points:
+/// `group:corp/nl\u{440}` becomes `group:corp/nl\u{440}(U+0440)`.
+#[must_use]
+pub fn marked(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
@@ -91,7 +94,7 @@ fn close(word: &mut String, marked: &mut String) {
 
 /// Whether a word mixes scripts that are not written together, or looks like one in ASCII.
 fn is_strange(word: &str) -> bool {
-    !word.is_ascii() && (!word.is_single_script() || looks(word).is_ascii())
+    !word.is_ascii() && (!word.is_single_script() || skeleton_of(word).is_ascii())
 }
 
 /// Marks that combine with the letter before them.
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_is_not_seen() {
+    fn finds_invisible_characters() {
         for (text, expected) in [
             ("plain\ttext\r\n", None),
             ("\u{feff}x", None),
