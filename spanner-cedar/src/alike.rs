@@ -58,7 +58,8 @@ pub(crate) fn code(c: char) -> String {
 
 /// A text in which words that look like others are followed by the code points that tell them
 /// apart: `group:corp/nl\u{440}` is `group:corp/nl\u{440}(U+0440)`.
-pub(crate) fn marked(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn mark_confusables(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
@@ -123,8 +124,11 @@ mod tests {
             ("ml\u{a0}ops", "ml\u{a0}(U+00A0)ops"),
             ("nlp\u{fe0f}", "nlp\u{fe0f}(U+FE0F)"),
         ] {
-            assert_eq!(marked(text), expected);
-            assert_eq!(marked(text).contains("U+"), expected.contains("U+"));
+            assert_eq!(mark_confusables(text), expected);
+            assert_eq!(
+                mark_confusables(text).contains("U+"),
+                expected.contains("U+")
+            );
         }
     }
 

@@ -160,7 +160,12 @@ impl Change {
         } = self;
         let entry = ChangeEntry::new(holder.as_str(), gains.clone(), loses.clone());
         let entry = entry.only(self.kind).to_string();
-        write!(f, "{} {place} {}", self.environment, alike::marked(&entry))
+        write!(
+            f,
+            "{} {place} {}",
+            self.environment,
+            alike::mark_confusables(&entry)
+        )
     }
 }
 

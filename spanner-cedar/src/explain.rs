@@ -372,7 +372,7 @@ impl fmt::Display for Explanation {
         };
         f.write_str(answer)?;
         for policy in &self.policies {
-            write!(f, "\n  by {}", alike::marked(&policy.id))?;
+            write!(f, "\n  by {}", alike::mark_confusables(&policy.id))?;
             if let Some(reason) = &policy.reason {
                 write!(f, ": {reason}")?;
             }
@@ -385,7 +385,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  the role {} would allow it", remedy.role)?;
             if !remedy.holders.is_empty() {
                 let holders = remedy.holders.join(", ");
-                write!(f, "; held by {}", alike::marked(&holders))?;
+                write!(f, "; held by {}", alike::mark_confusables(&holders))?;
             }
         }
         for shadow in &self.verdict.shadows {
@@ -395,7 +395,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  {note}")?;
         }
         if let (Some(owner), Effect::Deny) = (&self.owner, self.verdict.effect) {
-            write!(f, "\n  ask {}", alike::marked(owner))?;
+            write!(f, "\n  ask {}", alike::mark_confusables(owner))?;
         }
         Ok(())
     }

@@ -128,6 +128,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use alike::mark_confusables;
 pub use cases::Cases;
 pub use cedar::{Builder, Cedar, Status, UnreachableName};
 pub use diff::{Change, Difference, RuleChange};

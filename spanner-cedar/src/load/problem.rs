@@ -230,7 +230,7 @@ impl std::error::Error for LoadError {}
 /// A word of the author's in backticks, cut to what fits a line.
 pub(crate) fn quoted(word: &str) -> String {
     let cut: String = word.chars().take(MAX_QUOTED).collect();
-    let shown = alike::marked(&cut);
+    let shown = alike::mark_confusables(&cut);
     if cut.len() < word.len() {
         format!("`{shown}…`")
     } else {

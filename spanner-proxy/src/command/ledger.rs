@@ -22,8 +22,10 @@ use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
     AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
     Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
-    VerifierKey, table, visible_json,
+    VerifierKey, visible_json,
 };
+
+use spanner_report::table;
 
 use super::{Configured, Stop, chain};
 use crate::config::Config;
