@@ -21,7 +21,6 @@ use spanner_core::{
     Principal, Question, Resource, SubjectId, Timestamp,
 };
 
-use crate::alike;
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
 use crate::index::Access;
@@ -29,6 +28,7 @@ use crate::load::Holder;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 use crate::schema::Schema;
+use spanner_toml::lookalike;
 
 /// The difference between two accesses.
 ///
@@ -164,7 +164,7 @@ impl Change {
             f,
             "{} {place} {}",
             self.environment,
-            alike::mark_confusables(&entry)
+            lookalike::marked(&entry)
         )
     }
 }

@@ -48,16 +48,15 @@ fn cells(row: &Row) -> Vec<Cell> {
         Effect::Allow => "allow",
         _ => "deny",
     };
-    let became = outcome.as_ref().map(|outcome| {
-        let mut became = outcome.class.as_str().to_owned();
+    let mut became = row.became().to_owned();
+    if let Some(outcome) = outcome {
         if let Some(status) = outcome.status {
             became.push_str(&format!(" {status}"));
         }
         if let Some(reason) = &outcome.reason {
             became.push_str(&format!(" {reason}"));
         }
-        became
-    });
+    }
     let millis = row.duration_us().map(|micros| {
         let tenths = micros / 100;
         format!("{}.{}", tenths / 10, tenths % 10)
@@ -70,7 +69,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::new(&*decision.environment),
         Cell::new(effect),
         Cell::new(&*decision.reason),
-        Cell::new(became.unwrap_or_else(|| "open".to_owned())),
+        Cell::new(became),
         Cell::new(millis.unwrap_or_default()),
         Cell::new(decision.id.to_string()),
     ]

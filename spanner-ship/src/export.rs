@@ -85,11 +85,19 @@ impl<'s> Part<'s> {
 
     fn selects(&mut self, item: &Item) -> bool {
         match &item.stored.entry {
+            Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
+                self.selection.takes(decision)
+            }
             Some(Entry::Decision(decision)) => {
                 let takes = self.selection.takes(decision);
                 takes && self.open.insert(decision.id)
             }
-            Some(Entry::Outcome(outcome)) => self.open.remove(&outcome.id),
+            Some(Entry::Outcome(outcome)) => {
+                let reported = item.decision.as_ref().is_some_and(|decision| {
+                    decision.enforcement.is_external() && self.selection.takes(decision)
+                });
+                reported || self.open.remove(&outcome.id)
+            }
             Some(Entry::Count(counts)) => {
                 self.selection.takes_general() && self.selection.takes_time(counts.time)
             }

@@ -5,8 +5,9 @@ mod matrix;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use spanner_cedar::{Emergency, Granted, Guarding, Hygiene, Review, mark_confusables};
+use spanner_cedar::{Emergency, Granted, Guarding, Hygiene, Review};
 use spanner_core::Effect;
+use spanner_toml::lookalike;
 
 use crate::page::{
     Block, Cell, Figure, List, NameKind, Page, Precision, Section, Span, Table, Text,
@@ -264,7 +265,7 @@ fn id(policy: &str) -> Text {
 
 /// A name in which what looks like another one is marked.
 fn marked(name: &str) -> Cow<'_, str> {
-    mark_confusables(name)
+    lookalike::marked(name)
 }
 
 const TITLE: &str = "Who may do what";
