@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use spanner_core::text::{Invisible, invisible};
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
