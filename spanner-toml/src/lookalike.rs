@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use spanner_core::text::{Invisible, invisible};
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
