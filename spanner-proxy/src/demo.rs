@@ -14,7 +14,9 @@ use spanner_examples::model;
 use tokio::net::TcpListener;
 
 use crate::command::Stop;
-use crate::config::{Config, Problems};
+use spanner_toml::Problems;
+
+use crate::config::Config;
 use crate::load::Loaded;
 use crate::service::Service;
 use crate::signals;
@@ -33,7 +35,7 @@ pub(crate) async fn serve(mut config: Config, problems: Problems) -> Result<(), 
     let issuer = issuer.ok_or("the configuration has no `[[issuer]]` to stand in for")?;
     let audience = issuer.audience().unwrap_or("models").to_owned();
     let idp = Idp::start(&audience, accounts(), vec!["triage-copilot"]).await?;
-    issuer.relocate(idp.issuer());
+    issuer.move_to_loopback(idp.issuer());
     config.issuers.truncate(1);
     let model = start_model().await?;
     for upstream in &mut config.upstreams {

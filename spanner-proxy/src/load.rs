@@ -8,7 +8,8 @@ use spanner_cedar::{Cedar, Existing, Kept};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
-use spanner_tower::bearer::Revocations;
+use spanner_toml::{Problem, Problems};
+use spanner_tower::bearer::{RevocationError, Revocations};
 use spanner_tower::surface::Surface;
 use spanner_tower::{
     Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem,
@@ -18,7 +19,7 @@ use tower_layer::Layer;
 
 use crate::addresses::Addresses;
 use crate::command::chain;
-use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
+use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
 use crate::restart::{self, Fixed};
@@ -120,9 +121,14 @@ impl Loaded {
         }
     }
 
-    /// What is worth knowing of what the ledger would put in force: manifests that nobody
-    /// approved, and what promoted ones name that is gone. It keeps nothing from starting.
-    pub(crate) fn promoted(&self) -> Vec<String> {
+    /// What does not keep the proxy from starting: old spellings in the configuration, and what
+    /// the ledger would put in force that nobody approved or that names something gone.
+    pub fn notes(&self) -> Vec<String> {
+        let hints = self.config.hints.iter().map(ToString::to_string);
+        hints.chain(self.promoted()).collect()
+    }
+
+    fn promoted(&self) -> Vec<String> {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
             true => Kept::default(),
@@ -245,7 +251,8 @@ impl Loaded {
         );
         let upstream = upstream.map_err(|error| {
             let advice = "install the system's certificates (`ca-certificates`)";
-            self.config.problem(problems, config.place, error, advice);
+            self.config
+                .problem(problems, config.position, error, advice);
         });
         upstream.ok()
     }
@@ -295,7 +302,12 @@ impl Loaded {
         for issuer in issuers {
             resource = resource.authorization_server(issuer);
         }
-        match self.config.issuers.iter().any(|it| it.is_on_loopback()) {
+        match self
+            .config
+            .issuers
+            .iter()
+            .any(|it| it.allows_http_loopback())
+        {
             true => Some(resource.danger_allow_http_loopback()),
             false => Some(resource),
         }
@@ -310,10 +322,10 @@ impl Loaded {
                     "give each an upstream of its own, apart by `host` or `path_prefix`",
                 ),
                 GuardProblem::ProtectedResource(_) => (
-                    self.config.places.public_origin,
+                    self.config.positions.public_origin,
                     "write the `https` address that callers know the proxy by",
                 ),
-                _ => (config.place, "correct the upstream"),
+                _ => (config.position, "correct the upstream"),
             };
             self.config.problem(problems, place, problem, advice);
         }
@@ -323,12 +335,8 @@ impl Loaded {
 fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -> Option<Bearer> {
     let mut good = Vec::new();
     for issuer in &config.issuers {
-        // Once alone, so that its problems stand where it does.
-        problems.extend(issuer.problems());
-        match issuer.issuer() {
-            Ok(one) => good.push(one),
-            Err(found) => problems.extend(found),
-        }
+        // Each alone, so that its problems have its position.
+        good.extend(issuer.check(problems));
     }
     if good.is_empty() || good.len() < config.issuers.len() {
         return None;
@@ -344,7 +352,7 @@ fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -
     let noted = built.map_err(|error| {
         for problem in error.problems() {
             let advice = "the issuers must be told apart by `url` and `name`";
-            config.problem(problems, first.place, problem, advice);
+            config.problem(problems, first.position(), problem, advice);
         }
     });
     noted.ok()
@@ -358,23 +366,27 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     let text = match read_text(file) {
         Ok(text) => text,
         Err(Unread { what, advice, .. }) => {
-            config.problem(problems, config.places.revocations, what, advice);
+            config.problem(problems, config.positions.revocations, what, advice);
             return;
         }
     };
     if let Err(error) = revocations.replace_toml(&text) {
-        let advice = "correct the list; an empty file revokes nothing";
-        match words::parsed(&error.to_string()) {
-            (Some((line, column)), what) => {
-                let mut place = Place::WHOLE;
-                (place.line, place.column) = (line, column);
-                problems.add(file.display().to_string(), place, what, advice);
-            }
-            (None, what) => {
-                let what = format!("`{}`: {what}", file.display());
-                config.problem(problems, config.places.revocations, what, advice);
-            }
+        for problem in revocation_problems(file, &error) {
+            problems.push(problem);
         }
+    }
+}
+
+/// The problems of a list of revocations with the name of its file.
+pub(crate) fn revocation_problems(file: &Path, error: &RevocationError) -> Vec<Problem> {
+    let file = file.display().to_string();
+    match error {
+        RevocationError::File(problems) => {
+            let problems = problems.all().iter();
+            let named = |it: &Problem| Problem::new(&file, it.position, &it.what, &it.advice);
+            problems.map(named).collect()
+        }
+        other => vec![Problem::new(&file, None, other, "correct the list")],
     }
 }
 
@@ -388,10 +400,10 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
         missing.is_none()
     };
     let advice = "name the access directory with `[access]` and `dir`";
-    let is_access = is_there(&config.access, config.places.access, advice);
+    let is_access = is_there(&config.access, config.positions.access, advice);
     let advice = "name the access directory to try out, or leave `shadow` out";
     let shadow = config.shadow.as_deref();
-    let shadow = shadow.filter(|dir| is_there(dir, config.places.shadow, advice));
+    let shadow = shadow.filter(|dir| is_there(dir, config.positions.shadow, advice));
     let access = match is_access {
         true => access_in(config, &config.access, problems),
         false => None,
@@ -435,7 +447,7 @@ pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
 
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
     let aliases = config.issuers.iter();
-    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
+    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(issuer.alias()).ok());
     let mut builder = Cedar::builder()
         .issuers(aliases)
         .broken_manifests(config.broken_manifests);
@@ -454,13 +466,10 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
 }
 
 /// Notes a problem of the access with the whole name of its file.
-fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
+fn note(config: &Config, dir: &Path, problem: &Problem, problems: &mut Problems) {
     let file = file_of(dir, &config.models, &problem.file);
-    let mut place = Place::WHOLE;
-    if let Some(position) = problem.position {
-        (place.line, place.column) = (position.line, position.column);
-    }
-    problems.add(file, place, &problem.what, &problem.advice);
+    let (what, advice) = (&problem.what, &problem.advice);
+    problems.push(Problem::new(&file, problem.position, what, advice));
 }
 
 /// An environment that the access does not know would refuse everybody.
@@ -492,10 +501,10 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
         };
         for other in earlier.iter().filter(beside) {
             if let Some(error) = Resolver::common(&other.surfaces, &upstream.surfaces) {
-                let line = other.place.line;
+                let line = other.position.line;
                 let what = format!("it cannot be told from the upstream of line {line}: {error}");
                 let advice = "give one of them a `host` or a `path_prefix`";
-                config.problem(problems, upstream.place, what, advice);
+                config.problem(problems, upstream.position, what, advice);
             }
         }
         earlier.push(upstream);
@@ -506,7 +515,7 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
 fn check_ledger(config: &Config, problems: &mut Problems) {
     if let Err(error) = Ledger::check(&config.ledger) {
         let (what, advice) = ledger_words(&error);
-        config.problem(problems, config.places.ledger, what, advice);
+        config.problem(problems, config.positions.ledger, what, advice);
     }
 }
 

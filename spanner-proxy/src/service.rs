@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde_json::json;
 use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
+use spanner_toml::Problems;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
-use crate::config::Problems;
 use crate::crowd::Crowd;
 use crate::health::{Detail, Health, ReadList};
 use crate::load::{Loaded, ledger_words};

@@ -13,11 +13,12 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 use spanner_core::{Environment, Spelling};
+use spanner_toml::Problems;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Config, Problems};
+use crate::config::Config;
 use crate::load::Loaded;
 use crate::{demo, service, words};
 
@@ -106,7 +107,7 @@ fn run(cli: Cli) -> Result<ExitCode, Stop> {
         Some(Command::Check) => {
             let file = &configured.file;
             let loaded = Loaded::check(file)?;
-            for note in loaded.promoted() {
+            for note in loaded.notes() {
                 say(&mut io::stderr(), &format!("note: {note}"));
             }
             let file = words::line(&file.display().to_string());

@@ -109,7 +109,7 @@ impl Folder {
             return Err(format!("{problems}\nor name the access directory itself").into());
         };
         let issuers = config.issuers.iter();
-        let issuers = issuers.filter_map(|it| IssuerAlias::new(&it.name).ok());
+        let issuers = issuers.filter_map(|it| IssuerAlias::new(it.alias()).ok());
         let mut besides = Besides {
             models: config.models.clone(),
             issuer: issuers.collect(),
