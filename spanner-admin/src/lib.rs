@@ -89,3 +89,8 @@ pub use api::{Admin, OPENAPI, surface};
 pub use error::{OpenError, StepError};
 pub use journal::promotions_in;
 pub use promotions::{Claimed, Preview, Promotions, Proposed};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

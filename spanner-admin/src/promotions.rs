@@ -12,7 +12,7 @@ use spanner_core::promotion::{
 use spanner_core::record::PrincipalEntry;
 use spanner_core::{Environment, Host, ModelName, Permit, RecordId, Revision, SinkFault};
 use spanner_ledger::{Ledger, MAX_ENTRY_BYTES};
-use spanner_tower::{Further, SystemHost};
+use spanner_tower::{Reauthorize, SystemHost};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
@@ -459,7 +459,7 @@ impl Shared {
         };
         match taken {
             Ok(promotion) => {
-                Further::done(permit, 200);
+                Reauthorize::done(permit, 200);
                 let place = (
                     promotion.candidate().model.clone(),
                     promotion.plan().into.clone(),
@@ -914,7 +914,7 @@ fn check_size(event: &Event) -> Result<(), StepError> {
 
 /// Ends the record of a step that is not taken.
 fn decline(permit: Permit, error: StepError) -> StepError {
-    Further::declined(permit, error.status(), error.code());
+    Reauthorize::declined(permit, error.status(), error.code());
     error
 }
 

@@ -137,3 +137,8 @@ pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};
 pub use review::{Emergency, Governed, Granted, Guarding, Hygiene, Review, Usage};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

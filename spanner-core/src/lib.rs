@@ -62,9 +62,14 @@ pub use refusal::{
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
-pub use vouch::{Vouch, Vouched};
+pub use vouch::Vouch;
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;
 /// The identifier of a record: a UUIDv7, unique per request.
 pub use uuid::Uuid as RecordId;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -18,14 +18,14 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
-use crate::command::chain;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
-use crate::dispatch::{Dispatch, Door};
+use crate::dispatch::{Dispatch, Guarded, Route};
 use crate::reload::Seen;
 use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 use crate::words;
+use crate::words::chain;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
 /// Nothing listens and nothing is written yet.
@@ -80,8 +80,11 @@ impl Loaded {
         }
     }
 
-    /// Loads what a configuration names, in which these problems were found already.
-    pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
+    /// Loads what a configuration names. `problems` are those that were found when it was read.
+    ///
+    /// # Errors
+    /// [`Problems`], all of them.
+    pub fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
         let models = config.models.iter();
         let models = models.map(|dir| Seen::before_reading_models(dir));
@@ -121,8 +124,10 @@ impl Loaded {
         }
     }
 
-    /// What does not keep the proxy from starting: old spellings in the configuration, and what
-    /// the ledger would put in force that nobody approved or that names something gone.
+    /// Notes that do not prevent a start: old spellings in the configuration, manifests that nobody
+    /// approved and that the ledger would put in force, and names in promoted manifests that no
+    /// longer exist.
+    #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let hints = self.config.hints.iter().map(ToString::to_string);
         hints.chain(self.promoted()).collect()
@@ -168,13 +173,13 @@ impl Loaded {
         S: AuditSink + Clone,
     {
         let mut problems = Problems::default();
-        let doors: Vec<Door> = self
+        let doors: Vec<(Route, Guarded)> = self
             .config
             .upstreams
             .iter()
             .filter_map(|config| self.door(config, sink, &mut problems))
             .collect();
-        let otherwise = doors.first().map(|door| door.guarded.clone());
+        let otherwise = doors.first().map(|(_, guarded)| guarded.clone());
         let otherwise = self.otherwise(sink, &mut problems).or(otherwise);
         match otherwise {
             Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
@@ -205,7 +210,12 @@ impl Loaded {
         })
     }
 
-    fn door<S>(&self, config: &UpstreamConfig, sink: &S, problems: &mut Problems) -> Option<Door>
+    fn door<S>(
+        &self,
+        config: &UpstreamConfig,
+        sink: &S,
+        problems: &mut Problems,
+    ) -> Option<(Route, Guarded)>
     where
         S: AuditSink + Clone,
     {
@@ -217,16 +227,12 @@ impl Loaded {
             .guard(&config.environment, &config.surfaces, sink)
             .map_err(|error| self.note(&error, config, problems));
         let upstream = self.upstream(config, problems)?;
-        Some(Door {
-            host: config.host.clone(),
-            prefix: config.path_prefix.clone(),
-            resolver: Resolver::new(config.surfaces.clone()).ok()?,
-            guarded: guard.ok()?.layer(upstream),
-        })
+        let route = Route::of(config).ok()?;
+        Some((route, guard.ok()?.layer(upstream)))
     }
 
     /// A guard that knows no route: nothing comes through it.
-    fn otherwise<S>(&self, sink: &S, problems: &mut Problems) -> Option<crate::dispatch::Guarded>
+    fn otherwise<S>(&self, sink: &S, problems: &mut Problems) -> Option<Guarded>
     where
         S: AuditSink + Clone,
     {
@@ -418,7 +424,8 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
 }
 
 /// Why there is no directory at a path, if there is none.
-pub(crate) fn no_directory(path: &Path) -> Option<String> {
+#[must_use]
+pub fn no_directory(path: &Path) -> Option<String> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => None,
@@ -432,7 +439,8 @@ pub(crate) fn no_directory(path: &Path) -> Option<String> {
 
 /// The file of a problem with an access, as whoever corrects it finds it: those in folders of
 /// models carry that folder's name already.
-pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
+#[must_use]
+pub fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
     let is_whole = file == "."
         || Path::new(file) == dir
         || models
@@ -491,7 +499,7 @@ fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Pr
 
 /// Upstreams with the same host and prefix are told apart by their routes, so none may be of
 /// two.
-fn check_neighbours(config: &Config, problems: &mut Problems) {
+pub(crate) fn check_neighbours(config: &Config, problems: &mut Problems) {
     let mut earlier: Vec<&UpstreamConfig> = Vec::new();
     for upstream in &config.upstreams {
         let beside = |other: &&&UpstreamConfig| {
@@ -530,7 +538,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
             );
             let dir = words::line(&dir.display().to_string());
             let advice = format!(
-                "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"
+                "look at it with `spanner ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner ledger acknowledge {dir} --reason …`"
             );
             return (what, advice);
         }

@@ -12,7 +12,7 @@ use spanner_core::{
     Action, Authorize, Context, Effect, Environment, Fault, ModelName, Pair, Permit, Question,
     RecordId, Resource, Revision, Timestamp,
 };
-use spanner_tower::{Further, Permitted};
+use spanner_tower::{Permitted, Reauthorize};
 
 use super::explain::{self, Asked};
 use super::path::{Route, Step};
@@ -31,7 +31,7 @@ pub(super) struct Call<'c> {
 /// Who asks, as the guard knows them.
 #[derive(Clone)]
 struct Asker {
-    further: Further,
+    reauthorize: Reauthorize,
     /// The guard's own environment: what a request means that names none.
     here: Environment,
 }
@@ -107,9 +107,9 @@ impl<'c> Call<'c> {
     }
 
     fn asker(&self) -> Result<Asker, Reply> {
-        let further = Further::of(&self.parts.extensions);
+        let reauthorize = Reauthorize::of(&self.parts.extensions);
         let permitted = self.parts.extensions.get::<Permitted>();
-        let (Some(further), Some(Permitted(access))) = (further, permitted) else {
+        let (Some(reauthorize), Some(Permitted(access))) = (reauthorize, permitted) else {
             let what = "no guard stands before the administration";
             let advice = "put it behind one that has its surface";
             let unguarded =
@@ -117,7 +117,7 @@ impl<'c> Call<'c> {
             return Err(unguarded);
         };
         Ok(Asker {
-            further: further.clone(),
+            reauthorize: reauthorize.clone(),
             here: access.environment.clone(),
         })
     }
@@ -220,14 +220,17 @@ impl<'c> Call<'c> {
         let full = match &question.about {
             Some(_) => {
                 let pair = Pair::new(Action::Administer, resource);
-                let permit = asker.further.permit(&question.environment, pair).await?;
-                decision = Some(Further::done(permit, 200));
+                let permit = asker
+                    .reauthorize
+                    .permit(&question.environment, pair)
+                    .await?;
+                decision = Some(Reauthorize::done(permit, 200));
                 true
             }
             None => asker.answers_for(&question.model, &question.environment),
         };
         let knows = full || asker.knows(&question.model, &question.environment);
-        let caller = asker.further.caller();
+        let caller = asker.reauthorize.caller();
         let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
         Ok(Reply::good(told, decision))
     }
@@ -310,8 +313,8 @@ impl<'c> Call<'c> {
             Ok(rule) => rule,
             Err(error) => {
                 // Whoever may not promote anything learns nothing of the rules.
-                let permit = asker.further.permit(&asker.here, pair).await?;
-                let decision = Further::declined(permit, error.status(), error.code());
+                let permit = asker.reauthorize.permit(&asker.here, pair).await?;
+                let decision = Reauthorize::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
@@ -325,7 +328,7 @@ impl<'c> Call<'c> {
                 from: rule.from,
                 asked,
             };
-            let decision = Further::declined(permit, error.status(), error.code());
+            let decision = Reauthorize::declined(permit, error.status(), error.code());
             return Err(Reply::step(&error, Some(decision)));
         }
         let decision = permit.id();
@@ -461,7 +464,7 @@ impl<'c> Call<'c> {
                 tokio::spawn(async move {
                     let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
                     if let Ok(permit) = asker.permit(into, action, model).await {
-                        Further::declined(permit, 404, StepError::Unknown(id).code());
+                        Reauthorize::declined(permit, 404, StepError::Unknown(id).code());
                     }
                 });
                 StepError::Unknown(id)
@@ -579,7 +582,7 @@ impl Asker {
         model: &ModelName,
     ) -> Result<Permit, Reply> {
         let pair = Pair::new(action, Resource::model(model.clone()));
-        Ok(self.further.permit(environment, pair).await?)
+        Ok(self.reauthorize.permit(environment, pair).await?)
     }
 
     /// Asks where the answer is yes, if it is at one end of the way; otherwise where the model is
@@ -598,12 +601,12 @@ impl Asker {
 
     async fn read(&self, environment: &Environment, model: &ModelName) -> Result<RecordId, Reply> {
         let permit = self.permit(environment, Action::Read, model).await?;
-        Ok(Further::done(permit, 200))
+        Ok(Reauthorize::done(permit, 200))
     }
 
     fn would(&self, action: Action, model: &ModelName, environment: &Environment) -> bool {
         let pair = Pair::new(action, Resource::model(model.clone()));
-        self.further.would_permit(environment, pair)
+        self.reauthorize.would_permit(environment, pair)
     }
 
     fn knows(&self, model: &ModelName, environment: &Environment) -> bool {
@@ -623,7 +626,7 @@ impl Asker {
     /// Where an agent acts for somebody, both must be allowed to.
     fn sees(&self, promotion: &Promotion) -> bool {
         let (plan, model) = (promotion.plan(), &promotion.candidate().model);
-        let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
+        let asks = PrincipalEntry::from(&self.reauthorize.caller().subject().principal);
         promotion.proposer() == Some(&asks)
             || [&plan.into, &plan.from]
                 .into_iter()
@@ -633,7 +636,7 @@ impl Asker {
     /// Whether the one for whom an agent acts may read the model, or signs for it: they are told
     /// why their agent may not.
     fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
-        let caller = self.further.caller();
+        let caller = self.reauthorize.caller();
         let context = Context::of(caller, Timestamp::now());
         let resource = Resource::model(promotion.candidate().model.clone());
         let plan = promotion.plan();

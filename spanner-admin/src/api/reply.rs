@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use spanner_core::{Fault, RecordId};
-use spanner_tower::{FurtherRefused, InGuardsName};
+use spanner_tower::{GuardResponse, ReauthorizationRefused};
 
 use crate::error::StepError;
 
@@ -18,7 +18,7 @@ pub(super) enum Reply {
     /// What was asked for, or why it is not to be had.
     Told(Box<Told>),
     /// A refusal: the guard tells the caller.
-    Refused(Box<FurtherRefused>),
+    Refused(Box<ReauthorizationRefused>),
 }
 
 /// An answer in words of the API's own.
@@ -127,8 +127,8 @@ impl Told {
         let status = StatusCode::from_u16(self.status);
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let (ours, media_type) = match self.fault {
-            Some(fault) => (InGuardsName::failed(fault), "application/problem+json"),
-            None => (InGuardsName::default(), "application/json"),
+            Some(fault) => (GuardResponse::failed(fault), "application/problem+json"),
+            None => (GuardResponse::default(), "application/json"),
         };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -149,8 +149,8 @@ impl Told {
     }
 }
 
-impl From<FurtherRefused> for Reply {
-    fn from(refused: FurtherRefused) -> Self {
+impl From<ReauthorizationRefused> for Reply {
+    fn from(refused: ReauthorizationRefused) -> Self {
         Self::Refused(Box::new(refused))
     }
 }
@@ -160,6 +160,6 @@ pub(super) fn document(text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.extensions_mut().insert(InGuardsName::default());
+    response.extensions_mut().insert(GuardResponse::default());
     response
 }

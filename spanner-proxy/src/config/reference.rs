@@ -183,3 +183,154 @@ access, manifests, revocations, and files with keys, secrets and credentials are
 ## Top level
 
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// A value of a key as TOML, with every key of its own.
+    fn sample(key: &Key, extra: &str) -> String {
+        match key.kind {
+            Kind::Choice(words) => format!("{:?}", words[0]),
+            Kind::Flag => "true".to_owned(),
+            Kind::Number { min, .. } => min.to_string(),
+            Kind::Duration | Kind::DurationOrNone => "\"2h\"".to_owned(),
+            Kind::Size => "\"2 MiB\"".to_owned(),
+            Kind::Table(keys) => inline(keys, extra),
+            Kind::Tables(keys) | Kind::Items(_, keys) => format!("[{}]", inline(keys, extra)),
+            _ => "\"x\"".to_owned(),
+        }
+    }
+
+    fn inline(keys: &[Key], extra: &str) -> String {
+        let members = keys.iter();
+        let members = members.map(|key| format!("{} = {}", key.name, sample(key, extra)));
+        let members: Vec<String> = members.collect();
+        format!("{{ {}{extra} }}", members.join(", "))
+    }
+
+    fn read(text: &str) -> (Option<Config>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spanner.toml");
+        std::fs::write(&file, text).unwrap();
+        let (config, problems) = Config::read_without_secrets(&file);
+        let problems = problems.all().iter().map(ToString::to_string).collect();
+        (config, problems)
+    }
+
+    fn tables(keys: &[Key]) -> usize {
+        let within = keys.iter().filter_map(inner).map(tables);
+        1 + within.sum::<usize>()
+    }
+
+    #[test]
+    fn the_reader_knows_every_key_and_no_other() {
+        let lines = |extra: &str| {
+            let lines = KEYS.iter();
+            let lines = lines.map(|key| format!("{} = {}", key.name, sample(key, extra)));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (_, problems) = read(&lines(""));
+        for problem in &problems {
+            assert!(!problem.contains("unknown key"), "{problem}");
+            let of_mapping = problem.contains("wrong type");
+            assert!(
+                of_mapping || !problem.contains("a value of type"),
+                "{problem}"
+            );
+        }
+        let (_, problems) = read(&format!("nonsense = 1\n{}", lines(", nonsense = 1")));
+        let unknown = problems
+            .iter()
+            .filter(|it| it.contains("unknown key `nonsense`"));
+        assert_eq!(unknown.count(), tables(KEYS), "{problems:#?}");
+    }
+
+    #[test]
+    fn the_schema_knows_every_key_and_no_other() {
+        fn closed(schema: &Value, tables: &mut usize) {
+            if let Some(properties) = schema["properties"].as_object() {
+                *tables += 1;
+                assert_eq!(schema["additionalProperties"], false);
+                for (name, property) in properties {
+                    assert!(property["description"].is_string(), "{name}");
+                }
+            }
+            let inner = schema.as_object().into_iter().flat_map(|it| it.values());
+            let items = schema.as_array().into_iter().flatten();
+            inner.chain(items).for_each(|it| closed(it, tables));
+        }
+        let schema: Value = serde_json::from_str(&super::schema()).unwrap();
+        let mut found = 0;
+        closed(&schema, &mut found);
+        assert!(found >= tables(KEYS), "{found}");
+        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        let known = schema["properties"].as_object().unwrap().keys();
+        assert!(
+            known.eq(names
+                .iter()
+                .copied()
+                .collect::<std::collections::BTreeSet<_>>())
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_left_out_means_its_default() {
+        let required = |key: &str| match key {
+            "name" => "\"corp\"",
+            "surface" => "\"openai\"",
+            _ => "\"https://id.example.com\"",
+        };
+        let text = |keys: &[Key], defaults: bool| {
+            let lines = keys
+                .iter()
+                .filter_map(|key| match (inner(key), key.required) {
+                    (Some(_), _) => None,
+                    (None, true) => Some(format!("{} = {}\n", key.name, required(key.name))),
+                    // What is said in words is no value.
+                    (None, false) if key.default.is_empty() || !defaults => None,
+                    (None, false) => Some(format!("{} = {}\n", key.name, key.default)),
+                });
+            lines.collect::<String>()
+        };
+        let whole = |defaults| {
+            let mut whole = format!("environment = \"e\"\n{}", text(KEYS, defaults));
+            for key in KEYS {
+                whole += &match key.kind {
+                    Kind::Tables(_) if key.name == "ship" => String::new(),
+                    Kind::Table(_) if key.name == "revocations" => String::new(),
+                    Kind::Table(keys) => format!("[{}]\n{}", key.name, text(keys, defaults)),
+                    Kind::Tables(keys) => format!("[[{}]]\n{}", key.name, text(keys, defaults)),
+                    _ => String::new(),
+                };
+            }
+            whole
+        };
+        let shown = |defaults: bool| {
+            let (config, problems) = read(&whole(defaults));
+            assert_eq!(problems, [""; 0], "{}", whole(defaults));
+            let mut config = config.unwrap();
+            let base = config.file.parent().unwrap().display().to_string();
+            let upstream = config.upstreams.remove(0);
+            let mut notes = Vec::new();
+            let mut add =
+                |value: &dyn std::fmt::Debug| notes.push(format!("{value:?}").replace(&base, ""));
+            add(&config.listen);
+            add(&config.public_probes);
+            add(&config.max_connections);
+            add(&config.max_requests);
+            add(&config.limits);
+            add(&config.access);
+            add(&config.broken_manifests);
+            add(&config.ledger);
+            add(&config.durability);
+            add(&upstream.connect_timeout);
+            add(&upstream.response_timeout);
+            add(&upstream.idle_timeout);
+            add(&upstream.max_requests);
+            notes
+        };
+        assert_eq!(shown(true), shown(false));
+    }
+}
