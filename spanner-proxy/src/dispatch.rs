@@ -15,7 +15,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use spanner_toml::Problems;
-use spanner_tower::{GuardService, Resolver, ResolverError};
+use spanner_tower::{GuardService, Resolver};
 
 use crate::config::{Config, UpstreamConfig};
 use crate::upstream::Upstream;
@@ -67,7 +67,8 @@ impl Routes {
     /// problem.
     pub(crate) fn of(config: &Config, problems: &mut Problems) -> Self {
         let route = |upstream: &UpstreamConfig| {
-            Route::of(upstream)
+            Resolver::new(upstream.surfaces.clone())
+                .map(|resolver| Route::new(upstream, resolver))
                 .map_err(|error| {
                     let advice =
                         "give each an upstream of its own, apart by `host` or `path_prefix`";
@@ -98,12 +99,12 @@ impl Routes {
 }
 
 impl Route {
-    pub(crate) fn of(config: &UpstreamConfig) -> Result<Self, ResolverError> {
-        Ok(Self {
+    pub(crate) fn new(config: &UpstreamConfig, resolver: Resolver) -> Self {
+        Self {
             host: config.host.clone(),
             prefix: config.path_prefix.clone(),
-            resolver: Resolver::new(config.surfaces.clone())?,
-        })
+            resolver,
+        }
     }
 
     fn takes(&self, host: Option<&Authority>) -> bool {

@@ -112,6 +112,9 @@ impl Service {
         // Before anybody can know that it runs: until then SIGHUP ends the process.
         let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
+        for hint in &config.hints {
+            tracing::warn!("{hint}");
+        }
         let listener = listen("listen", config.listen).await?;
         let admin = match config.admin_listen {
             Some(address) => Some(listen("admin_listen", address).await?),

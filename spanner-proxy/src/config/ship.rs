@@ -22,7 +22,7 @@
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
+use spanner_ship::{Format, SyslogReceiver, is_name};
 use spanner_toml::{Key, Kind, Position, Problems, Table, Text, hide_userinfo, listed, quoted};
 
 use super::credential::{self, Credential, credential};

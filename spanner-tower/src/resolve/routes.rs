@@ -23,9 +23,10 @@ use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
 use crate::shares::Room;
-use crate::surface::Held as Slot;
+
 use crate::surface::{
-    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
+    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, SlotValue, Surface,
+    Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -160,8 +161,9 @@ impl Routes {
             Some(first) => rows.slotted.entry(first.to_owned()).or_default(),
             None => &mut rows.open,
         };
-        slotted.push(row);
-        slotted.sort_by_key(|row| row.route.template.inexactness());
+        let key = row.route.template.inexactness();
+        let at = slotted.partition_point(|known| known.route.template.inexactness() <= key);
+        slotted.insert(at, row);
         Ok(())
     }
 
@@ -225,7 +227,7 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |(slot, held): (usize, &Slot<'_>)| {
+        let hidden = |(slot, held): (usize, &SlotValue<'_>)| {
             let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
             let parts = held.raw.split('/').skip(1);
             begins
@@ -261,7 +263,7 @@ impl Routes {
         form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Slot<'p>>)> {
+    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<SlotValue<'p>>)> {
         let rows = self.methods.get(method)?;
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));

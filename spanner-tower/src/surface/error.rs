@@ -9,13 +9,13 @@ use spanner_toml::{Position, Problems, Source};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurfaceError {
     surface: Arc<str>,
-    problems: Vec<(Position, Problem)>,
+    problems: Vec<(Position, SurfaceProblem)>,
 }
 
 /// One problem of a surface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum SurfaceProblem {
     /// Not TOML, or not of the shape of a surface.
     #[error("{0}")]
     Shape(String),
@@ -93,7 +93,7 @@ pub enum Problem {
 
 impl SurfaceError {
     /// Problems with their byte offsets.
-    pub(super) fn new(source: Source<'_>, mut problems: Vec<(usize, Problem)>) -> Self {
+    pub(super) fn new(source: Source<'_>, mut problems: Vec<(usize, SurfaceProblem)>) -> Self {
         problems.sort_by_key(|(at, _)| *at);
         problems.dedup();
         let problems = problems.into_iter();
@@ -110,7 +110,7 @@ impl SurfaceError {
         let problems = problems.map(|problem| {
             let position = problem.position.unwrap_or_else(|| source.position(0));
             let text = format!("{}; {}", problem.what, problem.advice);
-            (position, Problem::Shape(text))
+            (position, SurfaceProblem::Shape(text))
         });
         Self {
             surface: source.name.into(),
@@ -126,7 +126,7 @@ impl SurfaceError {
 
     /// The problems in the order of the text, each with its position.
     #[must_use]
-    pub fn problems(&self) -> &[(Position, Problem)] {
+    pub fn problems(&self) -> &[(Position, SurfaceProblem)] {
         &self.problems
     }
 }
