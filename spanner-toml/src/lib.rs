@@ -35,7 +35,7 @@ mod table;
 mod value;
 
 pub use escape::{hide_userinfo, line, lines};
-pub use key::{Key, Kind, Known};
+pub use key::{DURATION_PATTERN, Key, Kind, Known, SIZE_PATTERN};
 pub use problem::{Position, Problem, Problems, Source};
 pub use suggest::{listed, quoted, suggestion};
 pub use table::{Item, Number, Table, Text, TextList, Toml};
