@@ -2,7 +2,6 @@
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use spanner_core::record::PrincipalEntry;
 use spanner_demo::model::SENTIMENT;
 use spanner_ledger::Row;
 
@@ -265,14 +264,8 @@ impl Scene {
 }
 
 fn who(row: &Row) -> String {
-    let name = |it: &PrincipalEntry| format!("{}:{}/{}", it.kind, it.issuer, it.subject);
-    let Some(caller) = &row.decision.caller else {
-        return String::new();
-    };
-    match caller.actors.first() {
-        Some(actor) => format!("{} for {}", name(actor), name(&caller.subject)),
-        None => name(&caller.subject),
-    }
+    let caller = row.decision.caller.as_ref();
+    caller.map_or_else(String::new, ToString::to_string)
 }
 
 impl Reply {

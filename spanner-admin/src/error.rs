@@ -2,7 +2,7 @@
 
 use spanner_cedar::LoadError;
 use spanner_core::promotion::{Fault, Standing};
-use spanner_core::{Environment, ModelName, RecordId, Revision, SinkFault};
+use spanner_core::{Environment, ModelName, PromotionId, Revision, SinkFault};
 use spanner_ledger::ReadError;
 
 /// Why promotions cannot be kept.
@@ -59,7 +59,7 @@ pub enum OpenError {
 pub enum StepError {
     /// Nobody knows the promotion.
     #[error("there is no promotion `{0}`")]
-    Unknown(RecordId),
+    Unknown(PromotionId),
     /// Nothing is promoted into the environment.
     #[error(
         "nothing is promoted into `{0}`: the access has no `[promotion.{0}]`, so what its files say is in force"
@@ -138,11 +138,11 @@ pub enum StepError {
         /// Who would gain something.
         gainers: String,
         /// What would be in force again.
-        before: Option<RecordId>,
+        before: Option<PromotionId>,
     },
     /// It cannot be restored.
     #[error("`{0}` was not in force there before")]
-    NotRestorable(RecordId),
+    NotRestorable(PromotionId),
     /// The rule does not list whoever would sign.
     #[error("you are none of the approvers of `{0}`; its rule lists others")]
     NotListed(Environment),

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 
-use spanner_cedar::{Cedar, Existing, Kept, LoadError, Promoted, PromotionRule};
+use spanner_cedar::{Cedar, Existing, LoadError, Promoted, PromotedManifests, PromotionRule};
 use spanner_core::promotion::{
     Candidate, ChangeEntry, Digest, Event, Fault, History, Plan, Promotion, Proposal, Shown,
     Standing, TermsEntry, Undo,
 };
 use spanner_core::record::PrincipalEntry;
-use spanner_core::{Environment, Host, ModelName, Permit, RecordId, Revision, SinkFault};
+use spanner_core::{Environment, Host, ModelName, Permit, PromotionId, Revision, SinkFault};
 use spanner_ledger::{Ledger, MAX_ENTRY_BYTES};
 use spanner_tower::{Reauthorize, SystemHost};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -37,7 +37,7 @@ struct Shared {
     /// How many models are in force that nobody approved, by environment.
     unapproved: Lock<BTreeMap<Environment, usize>>,
     /// What open promotions would change, each with the digest of the access that it is of.
-    previews: Lock<HashMap<RecordId, (Arc<str>, Preview)>>,
+    previews: Lock<HashMap<PromotionId, (Arc<str>, Preview)>>,
 }
 
 /// What was told so far.
@@ -71,7 +71,7 @@ pub struct Proposed {
     pub content: Option<Digest>,
     /// The earlier promotion that is to be in force again, instead of what the environment
     /// before has.
-    pub restores: Option<RecordId>,
+    pub restores: Option<PromotionId>,
 }
 
 /// What somebody who approves says was shown. What is left out is taken as it stands.
@@ -103,7 +103,7 @@ impl Proposed {
 
     /// What was in force before, by the promotion that put it there.
     #[must_use]
-    pub fn restoring(self, promotion: RecordId) -> Self {
+    pub fn restoring(self, promotion: PromotionId) -> Self {
         Self {
             restores: Some(promotion),
             ..self
@@ -226,7 +226,7 @@ impl Promotions {
     ///
     /// # Errors
     /// [`StepError::Unknown`], [`StepError::Unavailable`].
-    pub async fn promotion(&self, id: RecordId) -> Result<Promotion, StepError> {
+    pub async fn promotion(&self, id: PromotionId) -> Result<Promotion, StepError> {
         let found = self.look(|history| history.promotion(id).cloned()).await?;
         found.ok_or(StepError::Unknown(id))
     }
@@ -252,7 +252,7 @@ impl Promotions {
             let into = &what.environment;
             let rule = shared.rule(into)?;
             let (candidate, manifest) = shared.candidate(history, &what, &rule.from)?;
-            let id = shared.host.record_id();
+            let id = shared.host.promotion_id();
             let base = history.current(&what.model, into).map(Promotion::id);
             let plan = Plan::new(rule.from, into.clone(), rule.approvals)
                 .instead_of(base)
@@ -277,7 +277,7 @@ impl Promotions {
     /// [`StepError`].
     pub async fn approve(
         &self,
-        id: RecordId,
+        id: PromotionId,
         claimed: Claimed,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
@@ -312,7 +312,7 @@ impl Promotions {
     /// [`StepError`].
     pub async fn reject(
         &self,
-        id: RecordId,
+        id: PromotionId,
         reason: String,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
@@ -329,7 +329,7 @@ impl Promotions {
     ///
     /// # Errors
     /// [`StepError`].
-    pub async fn withdraw(&self, id: RecordId, permit: Permit) -> Result<Promotion, StepError> {
+    pub async fn withdraw(&self, id: PromotionId, permit: Permit) -> Result<Promotion, StepError> {
         self.take(None, permit, move |shared, history, permit| {
             let promotion = known(history, id)?;
             Ok(promotion.withdraw(permit, shared.host.now())?)
@@ -343,7 +343,7 @@ impl Promotions {
     /// [`StepError`].
     pub async fn promote(
         &self,
-        id: RecordId,
+        id: PromotionId,
         emergency: Option<String>,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
@@ -419,7 +419,7 @@ impl Promotions {
     /// approvals of the promotion that it counts on are looked at first.
     async fn take(
         &self,
-        counts_on: Option<RecordId>,
+        counts_on: Option<PromotionId>,
         permit: Permit,
         step: impl FnOnce(&Shared, &History, &Permit) -> Result<Event, StepError> + Send + 'static,
     ) -> Result<Promotion, StepError> {
@@ -432,7 +432,7 @@ impl Promotions {
 impl Shared {
     async fn take(
         self: Arc<Self>,
-        counts_on: Option<RecordId>,
+        counts_on: Option<PromotionId>,
         permit: Permit,
         step: impl FnOnce(&Self, &History, &Permit) -> Result<Event, StepError> + Send + 'static,
     ) -> Result<Promotion, StepError> {
@@ -486,7 +486,7 @@ impl Shared {
     ) -> Result<(), OpenError> {
         let open = book.told.history.open();
         let approved = open.filter(|it| !it.approvals().is_empty() && which(it));
-        let ids: Vec<RecordId> = approved.map(Promotion::id).collect();
+        let ids: Vec<PromotionId> = approved.map(Promotion::id).collect();
         for id in ids {
             let history = &book.told.history;
             let Some(promotion) = history.promotion(id) else {
@@ -614,7 +614,7 @@ impl Shared {
             if history.current(&model, into).is_some() {
                 continue;
             }
-            let (id, now) = (self.host.record_id(), self.host.now());
+            let (id, now) = (self.host.promotion_id(), self.host.now());
             let event = Promotion::adopt(id, model.clone(), &manifest, into, now);
             if let Err(StepError::TooLarge { bytes, limit }) = check_size(&event) {
                 return Err(OpenError::TooLarge {
@@ -642,7 +642,7 @@ impl Shared {
         *counted.unwrap_or_else(PoisonError::into_inner) = unapproved;
         let (cedar, kept) = (
             self.cedar.clone(),
-            Kept::of(&told.history, told.kept.clone()),
+            PromotedManifests::of(&told.history, told.kept.clone()),
         );
         if *cedar.kept() == kept {
             return Ok(());
@@ -929,7 +929,7 @@ impl Claimed {
     }
 }
 
-fn known(history: &History, id: RecordId) -> Result<&Promotion, StepError> {
+fn known(history: &History, id: PromotionId) -> Result<&Promotion, StepError> {
     history.promotion(id).ok_or(StepError::Unknown(id))
 }
 

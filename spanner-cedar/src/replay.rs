@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Serialize;
-use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
+use spanner_core::record::{Decision, PairEntry};
 use spanner_core::{Answered, Authorize, Effect, NotAgain, Questions, RecordId, Timestamp};
 
 use crate::cedar::Cedar;
@@ -140,7 +140,7 @@ impl Changed {
         Self {
             id: decision.id,
             time: decision.time,
-            caller: caller.map(who).unwrap_or_default(),
+            caller: caller.map(ToString::to_string).unwrap_or_default(),
             groups: caller.map(|it| it.groups.clone()).unwrap_or_default(),
             target: decision.target.iter().map(what).collect(),
             environment: decision.environment.clone(),
@@ -155,14 +155,6 @@ impl Changed {
                 policies: after.policies,
             },
         }
-    }
-}
-
-fn who(caller: &CallerEntry) -> String {
-    let name = |it: &PrincipalEntry| format!("{}:{}/{}", it.kind, it.issuer, it.subject);
-    match caller.actors.first() {
-        Some(actor) => format!("{} for {}", name(actor), name(&caller.subject)),
-        None => name(&caller.subject),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::few::Few;
 use crate::name::Environment;
 use crate::spelling::Spelling;
 use crate::target::Resource;
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, Timestamp};
 
 /// What a policy may read of a request besides who, what and where. Flat, and computed
 /// before any policy is asked: policies do no arithmetic.
@@ -237,7 +237,7 @@ pub struct Verdict {
     pub advice: Advice,
     /// The promotion under which the model is served in the environment, where promotions
     /// decide what is in force there.
-    pub promotion: Option<RecordId>,
+    pub promotion: Option<PromotionId>,
 }
 
 impl Verdict {

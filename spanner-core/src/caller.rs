@@ -427,10 +427,24 @@ impl fmt::Debug for Caller {
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.actor() {
-            Some(actor) => write!(f, "{} for {}", actor.principal, self.subject().principal),
-            None => write!(f, "{}", self.subject().principal),
+        let actor = self.actor().map(|party| &party.principal);
+        let subject = &self.subject().principal;
+        Acting { actor, subject }.fmt(f)
+    }
+}
+
+/// Who acts, and for whom: `agent:corp/copilot for user:corp/ann`, or the subject alone.
+pub(crate) struct Acting<'a, N> {
+    pub(crate) actor: Option<&'a N>,
+    pub(crate) subject: &'a N,
+}
+
+impl<N: fmt::Display> fmt::Display for Acting<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(actor) = self.actor {
+            write!(f, "{actor} for ")?;
         }
+        self.subject.fmt(f)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, RecordId, Timestamp};
 
 /// Tells the time and makes identifiers, so that this crate need not.
 ///
@@ -26,6 +26,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// A fresh identifier: a UUIDv7 (RFC 9562 §5.7), never given before.
     fn record_id(&self) -> RecordId;
+
+    /// A fresh identifier of a promotion. Default: made as a record's is.
+    fn promotion_id(&self) -> PromotionId {
+        PromotionId::from_u128(self.record_id().as_u128())
+    }
 }
 
 impl<T: Host + ?Sized> Host for Arc<T> {
@@ -39,5 +44,9 @@ impl<T: Host + ?Sized> Host for Arc<T> {
 
     fn record_id(&self) -> RecordId {
         (**self).record_id()
+    }
+
+    fn promotion_id(&self) -> PromotionId {
+        (**self).promotion_id()
     }
 }

@@ -24,6 +24,8 @@ mod caller;
 pub mod few;
 mod gate;
 mod host;
+mod id;
+pub mod journal;
 mod name;
 pub mod promotion;
 mod questions;
@@ -34,6 +36,7 @@ mod spelling;
 mod target;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+pub mod text;
 #[cfg(feature = "jwt")]
 pub mod token;
 pub mod units;
@@ -52,6 +55,7 @@ pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
 };
 pub use host::Host;
+pub use id::{IdError, PromotionId, RecordId};
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
@@ -66,8 +70,6 @@ pub use vouch::Vouch;
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;
-/// The identifier of a record: a UUIDv7, unique per request.
-pub use uuid::Uuid as RecordId;
 
 /// The README's example compiles.
 #[cfg(doctest)]

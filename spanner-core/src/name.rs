@@ -1,5 +1,6 @@
 //! Names that cannot be wrong: each is checked once, where it enters.
 
+use crate::text::is_displayable;
 use std::fmt;
 use std::sync::Arc;
 
@@ -183,16 +184,6 @@ fn refuse_characters(
         }),
         None => Ok(()),
     }
-}
-
-/// Whether a character can be shown without forging a line, a terminal sequence or the
-/// order of what is read (Unicode UAX #9 controls, line and paragraph separators, and
-/// zero-width characters).
-pub(crate) fn is_displayable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 #[cfg(test)]

@@ -17,16 +17,17 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::access::{Context, Effect};
 use crate::action::Action;
-use crate::caller::{Caller, CallerKind, Freshness, Principal};
+use crate::caller::{Acting, Caller, CallerKind, Freshness, Principal};
 use crate::refusal::Fault;
 use crate::target::{Pair, Resource};
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, RecordId, Timestamp};
 
 /// The first entry: who wanted what where, and whether they may. Stored before the inner
 /// service runs, or before the refusal is sent.
@@ -402,6 +403,40 @@ pub struct PrincipalEntry {
     pub subject: String,
 }
 
+impl PrincipalEntry {
+    /// Writes who acts, and for whom, given the actors, the current one first:
+    /// `agent:corp/copilot for user:corp/ann`, or the subject alone.
+    pub fn through<'a>(&'a self, actors: &'a [Self]) -> impl fmt::Display + 'a {
+        Acting {
+            actor: actors.first(),
+            subject: self,
+        }
+    }
+}
+
+/// `user:corp/ann`, as manifests write it. A subject with blanks is quoted, so that it cannot be
+/// read as the words around it.
+impl fmt::Display for PrincipalEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            issuer,
+            kind,
+            subject,
+        } = self;
+        match subject.contains(char::is_whitespace) {
+            true => write!(f, "{kind}:{issuer}/\"{}\"", subject.replace('"', "'")),
+            false => write!(f, "{kind}:{issuer}/{subject}"),
+        }
+    }
+}
+
+/// `agent:corp/copilot for user:corp/ann`.
+impl fmt::Display for CallerEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subject.through(&self.actors).fmt(f)
+    }
+}
+
 /// A caller as records keep it: enough to decide again, never enough to call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -524,7 +559,7 @@ pub struct PairEntry {
     pub revision: Option<String>,
     /// The promotion under which the model is served here: who approved this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promotion: Option<RecordId>,
+    pub promotion: Option<PromotionId>,
 }
 
 impl From<&Principal> for PrincipalEntry {

@@ -1,23 +1,48 @@
 //! Requests as comma-separated values (RFC 4180), for spreadsheets.
 
-use crate::reader::Row;
-use crate::select::{acting, served_under};
-use crate::table::plain;
+use std::io::Write;
+
+use crate::error::ReadError;
+use crate::notes::Notes;
+use crate::reader::{Reader, Row};
+use crate::select::{Selection, served_under};
+use crate::visible::visible_line as plain;
 
 /// Renders rows as CSV with a head. A cell that a spreadsheet would take for a formula
 /// begins with an apostrophe; what is invisible is escaped as in [`table`](crate::table()).
-/// [`Reader::csv_lines`](crate::Reader::csv_lines) keeps no rows.
+/// [`write_csv`] keeps no rows.
 #[must_use]
 pub fn csv(rows: &[Row]) -> String {
     head() + &rows.iter().map(line).collect::<String>()
 }
 
-pub(crate) fn head() -> String {
+/// Writes the selected requests as [`csv`] renders them, one after the other. Returns their number
+/// and what was left out.
+///
+/// # Errors
+/// [`ReadError`] if something is damaged, cannot be read, or cannot be written.
+pub fn write_csv(
+    reader: &Reader,
+    selection: &Selection,
+    out: &mut dyn Write,
+) -> Result<(u64, Notes), ReadError> {
+    let failed = |source| ReadError::Export { source };
+    let (mut rows, mut lines) = (reader.rows(selection)?, 0);
+    out.write_all(head().as_bytes()).map_err(failed)?;
+    for row in rows.by_ref() {
+        out.write_all(line(&row?).as_bytes()).map_err(failed)?;
+        lines += 1;
+    }
+    out.flush().map_err(failed)?;
+    Ok((lines, rows.notes()))
+}
+
+fn head() -> String {
     format!("{}\r\n", HEAD.join(","))
 }
 
 /// One row, with its line's end.
-pub(crate) fn line(row: &Row) -> String {
+fn line(row: &Row) -> String {
     let cells: Vec<String> = cells(row).iter().map(|cell| quoted(cell)).collect();
     format!("{}\r\n", cells.join(","))
 }
@@ -33,7 +58,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         decision.time.to_string(),
         decision.service.clone(),
         decision.environment.clone(),
-        caller.map_or_else(String::new, |it| acting(&it.subject, &it.actors)),
+        caller.map_or_else(String::new, ToString::to_string),
         pair.map_or_else(String::new, |it| it.action.to_string()),
         pair.and_then(|it| it.model.clone()).unwrap_or_default(),
         match decision.effect {

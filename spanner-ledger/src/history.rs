@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step, TermsEntry};
 use spanner_core::record::{Decision, PrincipalEntry};
-use spanner_core::{RecordId, Timestamp};
+use spanner_core::{PromotionId, Timestamp};
 
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
-use crate::select::{Selection, acting, promotions_of, signatories};
+use crate::select::{Selection, promotions_of, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
 /// that it is about.
@@ -65,7 +65,7 @@ pub struct Happening {
 #[non_exhaustive]
 pub struct Approval {
     /// The promotion.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// The model.
     pub model: String,
     /// The environment that it goes into.
@@ -191,10 +191,10 @@ impl Reader {
 pub(crate) struct Telling {
     selection: Selection,
     happenings: Vec<Happening>,
-    approvals: BTreeMap<RecordId, Kept>,
+    approvals: BTreeMap<PromotionId, Kept>,
     promotions: u64,
     /// What was put in force and not rolled back, the last one last.
-    in_force: HashMap<(String, String), Vec<RecordId>>,
+    in_force: HashMap<(String, String), Vec<PromotionId>>,
     replay: spanner_core::promotion::History,
     /// Whether the beginning is missing, so that nothing can be said of what follows it.
     is_partial: bool,
@@ -272,7 +272,7 @@ impl Telling {
             return;
         }
         let by = taken.by.as_ref();
-        let who = by.map(|by| acting(&by.subject, &by.actors));
+        let who = by.map(ToString::to_string);
         let doubt = self.replay.take(taken.clone()).err();
         let Some(kept) = self.kept(sequence, taken) else {
             // The steps before it are gone, and with them what it is about.
@@ -397,7 +397,7 @@ impl Telling {
             kept.is_meant = true;
             kept.approval.served += 1;
             let caller = decision.caller.as_ref();
-            let caller = caller.map(|it| acting(&it.subject, &it.actors));
+            let caller = caller.map(ToString::to_string);
             let caller = caller.unwrap_or_default();
             *kept.approval.callers.entry(caller).or_default() += 1;
         }

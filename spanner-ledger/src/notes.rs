@@ -8,7 +8,7 @@ use crate::entry::{Entry, Event};
 use crate::history::taken;
 use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
-use crate::table::plain;
+use crate::visible::visible_line as plain;
 use crate::words::MAX_LINE;
 
 /// What whoever reads a [`Selection`] should know besides what is selected.

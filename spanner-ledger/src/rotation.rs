@@ -113,6 +113,12 @@ impl AgingCredential {
         })
     }
 
+    /// Whose it is: the subject, and the actor that acts for it.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.subject.through(&self.actors).to_string()
+    }
+
     fn identity(&self) -> Identity {
         let PrincipalEntry {
             issuer, subject, ..
@@ -139,11 +145,7 @@ pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> Strin
     let mut report = String::new();
     for credential in credentials {
         let left = credential.refused_from.duration_since(now).as_secs();
-        let name = |it: &PrincipalEntry| cell(&format!("{}:{}/{}", it.kind, it.issuer, it.subject));
-        let who = match credential.actors.first() {
-            Some(actor) => format!("{} for {}", name(actor), name(&credential.subject)),
-            None => name(&credential.subject),
-        };
+        let who = cell(&credential.who());
         let token = [&credential.token_id, &credential.token_hash];
         let token = token.into_iter().flatten().next();
         let token = token.map_or_else(|| "-".to_owned(), |it| cell(it));

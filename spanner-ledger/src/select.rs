@@ -4,9 +4,7 @@ use std::iter;
 
 use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
-use spanner_core::{Action, Effect, RecordId, Timestamp};
-
-use crate::words::quoted;
+use spanner_core::{Action, Effect, PromotionId, Timestamp};
 
 /// Conditions on requests and on what else happened; all of them must hold. Without any,
 /// everything is meant.
@@ -81,7 +79,9 @@ impl Selection {
             && self.takes_one_of(parties)
     }
 
-    pub(crate) fn takes_time(&self, time: Timestamp) -> bool {
+    /// Whether a time is within the selected span.
+    #[must_use]
+    pub fn takes_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 
@@ -94,16 +94,16 @@ impl Selection {
         is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
     }
 
-    pub(crate) fn takes_one_of<'p>(
-        &self,
-        parties: impl IntoIterator<Item = &'p PrincipalEntry>,
-    ) -> bool {
+    /// Whether the selected caller is one of these parties, or no caller is selected.
+    pub fn takes_one_of<'p>(&self, parties: impl IntoIterator<Item = &'p PrincipalEntry>) -> bool {
         let wanted = self.caller.as_deref();
         wanted.is_none_or(|name| parties.into_iter().any(|party| is_called(party, name)))
     }
 
-    /// Whether what concerns no model, environment or caller is meant.
-    pub(crate) const fn takes_general(&self) -> bool {
+    /// Whether entries that concern no model, environment or caller are selected: those of the
+    /// service as a whole.
+    #[must_use]
+    pub const fn takes_general(&self) -> bool {
         self.model.is_none() && self.environment.is_none() && self.caller.is_none()
     }
 }
@@ -121,10 +121,10 @@ pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &Principa
     iter::once(&by.subject).chain(&by.actors)
 }
 
-/// Whether a model is used: run, read, changed. To take a step of a promotion, or to
-/// administer, is not to be served, and neither is to look at a promotion, at the history of a
-/// model or at who may do what with it.
-pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
+/// Whether a pair of a request is a use of its model: running, reading or changing it. Steps of
+/// promotions and requests to the administration API are none.
+#[must_use]
+pub fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     let is_step = matches!(
         pair.action,
         Action::Promote | Action::Approve | Action::Administer
@@ -133,15 +133,17 @@ pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     pair.model.is_some() && !is_step && !looks
 }
 
-/// The promotion under which a model was served, if the request was allowed and used it under
-/// one.
-pub(crate) fn served_under(decision: &Decision, pair: &PairEntry) -> Option<RecordId> {
+/// The promotion under which a request was served a model; `None` if it was refused, or the pair is
+/// no [use](is_use) of a promoted model.
+#[must_use]
+pub fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
     let served = decision.effect == Effect::Allow && is_use(decision, pair);
     pair.promotion.filter(|_| served)
 }
 
-/// The promotions under which the models of a request were served, each once.
-pub(crate) fn promotions_of(decision: &Decision) -> Vec<RecordId> {
+/// The promotions under which a request was served its models, each once.
+#[must_use]
+pub fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     let mut promotions = Vec::new();
     for pair in &decision.target {
         let promotion = served_under(decision, pair);
@@ -163,27 +165,4 @@ fn is_called(party: &PrincipalEntry, name: &str) -> bool {
     name == subject
         || name == format!("{issuer}/{subject}")
         || name == format!("{kind}:{issuer}/{subject}")
-}
-
-/// A principal as manifests write it: `user:corp/alice`. A subject with blanks in it stands
-/// in quotes, so that it cannot read as two.
-pub(crate) fn name(principal: &PrincipalEntry) -> String {
-    let PrincipalEntry {
-        issuer,
-        kind,
-        subject,
-        ..
-    } = principal;
-    match subject.contains(char::is_whitespace) {
-        true => format!("{kind}:{issuer}/{}", quoted(subject)),
-        false => format!("{kind}:{issuer}/{subject}"),
-    }
-}
-
-/// A subject with the actor that acts for it, if one does.
-pub(crate) fn acting(subject: &PrincipalEntry, actors: &[PrincipalEntry]) -> String {
-    match actors.first() {
-        Some(actor) => format!("{} for {}", name(actor), name(subject)),
-        None => name(subject),
-    }
 }

@@ -4,12 +4,12 @@
 use std::fmt::{self, Write};
 
 use spanner_core::record::{Decision, PairEntry};
-use spanner_core::{Effect, RecordId};
+use spanner_core::{Effect, PromotionId};
 use unicode_width::UnicodeWidthStr;
 
 use crate::reader::Row;
-use crate::select::{acting, promotions_of};
-use crate::visible::is_hidden;
+use crate::select::promotions_of;
+use crate::visible::visible_line as plain;
 
 /// Renders rows as a table with the columns time, who, what, where, decision, why, outcome,
 /// ms and record; and *under*, the promotion under which the model was served, if any was
@@ -92,13 +92,13 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
 }
 
 /// The promotion under which the first of the models is served that has one.
-fn under(decision: &Decision) -> Option<RecordId> {
+fn under(decision: &Decision) -> Option<PromotionId> {
     promotions_of(decision).first().copied()
 }
 
 fn who(decision: &Decision) -> String {
     let caller = decision.caller.as_ref();
-    let name = caller.map(|caller| acting(&caller.subject, &caller.actors));
+    let name = caller.map(ToString::to_string);
     name.map_or_else(|| NOTHING.to_owned(), |name| plain(&name, MAX_WHO))
 }
 
@@ -125,30 +125,6 @@ pub(crate) fn cell(text: &str) -> String {
     plain(text, MAX_CELL)
 }
 
-/// A text in one line of at most so many characters, in which nothing is invisible and
-/// nothing commands a terminal.
-pub(crate) fn plain(text: &str, most: usize) -> String {
-    let mut line = String::new();
-    for character in text.chars().take(most) {
-        match character {
-            '\'' | '"' => line.push(character),
-            SEPARATOR => line.extend(character.escape_unicode()),
-            _ if is_hidden(character) && !character.is_control() => {
-                line.extend(character.escape_unicode());
-            }
-            _ => line.extend(character.escape_debug()),
-        }
-    }
-    if text.chars().nth(most).is_some() {
-        line.push('…');
-    }
-    if line.is_empty() {
-        NOTHING.to_owned()
-    } else {
-        line
-    }
-}
-
 fn write_line(table: &mut String, line: &[String], widths: &[usize], numbers: Option<usize>) {
     let mut text = String::new();
     for (index, (cell, width)) in line.iter().zip(widths).enumerate() {
@@ -173,8 +149,8 @@ const HEAD: [&str; 10] = [
 /// Numbers are read from the right.
 const NUMBERS: &str = "ms";
 const UNDER: &str = "under";
-const SEPARATOR: char = '│';
-pub(crate) const NOTHING: &str = "-";
+pub(crate) use crate::visible::NOTHING;
+use crate::visible::SEPARATOR;
 /// Enough for a name; a longer one must not push the other columns off the screen.
 const MAX_CELL: usize = 48;
 /// Enough for an actor and whom it acts for.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use spanner_core::text::invisible;
+
 /// JSON with the same meaning in which nothing is invisible: characters that a terminal does
 /// not show, or takes for a command or a change of direction, are written as `\u202e`. What a
 /// ledger stores is what was said, byte for byte; this is for what is printed of it.
@@ -28,15 +30,45 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a character cannot be seen where it stands alone. Of the letters, the fillers of
-/// Hangul are blank, and so is one pattern of Braille.
+/// A text in one line of at most `most` characters, in which nothing is invisible and nothing
+/// commands a terminal. Control and invisible characters, backslashes and `│`, which separates the
+/// columns of tables, appear as in Rust (`\u{202e}`). A longer text ends in `…`, and an empty one is
+/// `-`.
+#[must_use]
+pub fn visible_line(text: &str, most: usize) -> String {
+    let mut line = String::new();
+    for character in text.chars().take(most) {
+        match character {
+            '\'' | '"' => line.push(character),
+            SEPARATOR => line.extend(character.escape_unicode()),
+            _ if is_hidden(character) && !character.is_control() => {
+                line.extend(character.escape_unicode());
+            }
+            _ => line.extend(character.escape_debug()),
+        }
+    }
+    if text.chars().nth(most).is_some() {
+        line.push('…');
+    }
+    if line.is_empty() {
+        NOTHING.to_owned()
+    } else {
+        line
+    }
+}
+
+/// Whether a character cannot be seen where it stands alone.
 pub(crate) fn is_hidden(character: char) -> bool {
     match character {
         '\'' | '"' | '\\' => false,
-        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
-        _ => character.escape_debug().len() > 1,
+        _ => invisible(character).is_some() || character.escape_debug().len() > 1,
     }
 }
+
+/// Separates the columns of tables.
+pub(crate) const SEPARATOR: char = '│';
+/// An empty text.
+pub(crate) const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {

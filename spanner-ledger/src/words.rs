@@ -8,7 +8,8 @@ use crate::clock::CLOCK_STEP;
 use crate::history::{Approval, Happening, History, Signed};
 use crate::retention::PRUNED;
 use crate::select::Selection;
-use crate::table::{NOTHING, cell, plain, render};
+use crate::table::{NOTHING, cell, render};
+use crate::visible::visible_line as plain;
 
 impl History {
     /// For people: each promotion with its steps, then a table of what happened. No name can

@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::answered::UpstreamBody;
-use crate::client::{Client, ClientError, is_callers};
+use crate::client::{Client, Trust, is_callers};
 use crate::config::{LimitsConfig, UpstreamConfig};
 use crate::connections::Line;
 use crate::crowd::Crowd;
@@ -83,14 +83,16 @@ impl Upstream {
         limits: &LimitsConfig,
         talks: Talks,
         addresses: Addresses,
-    ) -> Result<Self, ClientError> {
+        trust: &Trust,
+    ) -> Self {
         let requests = config.max_requests;
         let public = (requests / 16).max(4);
-        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
-        Ok(Self {
+        let (connect, idle) = (config.connect_timeout, config.idle_timeout);
+        let client = |requests| Client::new(trust, connect, idle, requests);
+        Self {
             shared: Arc::new(Shared {
-                client: client(requests)?,
-                public_client: client(public)?,
+                client: client(requests),
+                public_client: client(public),
                 places: Places::new(requests),
                 sockets: Places::new((requests / 4).max(1)),
                 public: Crowd::new(public),
@@ -106,7 +108,7 @@ impl Upstream {
                 complaints: Complaints::default(),
                 config,
             }),
-        })
+        }
     }
 
     /// An answer that had begun broke off.

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use spanner_core::text::{Invisible, invisible};
+
 /// A text in one line.
 #[must_use]
 pub fn line(text: &str) -> String {
@@ -120,7 +122,7 @@ fn shown(text: &str, keep_lines: bool) -> String {
         match c {
             '\n' if keep_lines => out.push('\n'),
             '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() || is_invisible(c) => {
+            c if is_escaped(c) => {
                 // Writing to a text cannot fail.
                 let _ = write!(out, "{}", c.escape_unicode());
             }
@@ -130,10 +132,13 @@ fn shown(text: &str, keep_lines: bool) -> String {
     out
 }
 
-/// Marks that turn the direction of text around, or are not seen.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
-        | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+/// Whether a character is escaped: it is not seen, or changes how the text around it is read.
+/// Selectors and marks belong to the character before them.
+const fn is_escaped(c: char) -> bool {
+    !matches!(
+        invisible(c),
+        None | Some(Invisible::Selector | Invisible::Mark | Invisible::Unassigned)
+    )
 }
 
 /// Takes user, password and query out of every address in a text: `https://user:pass@host/a?key=1`

@@ -20,6 +20,6 @@ impl Host for SystemHost {
     }
 
     fn record_id(&self) -> RecordId {
-        RecordId::now_v7()
+        RecordId::from_u128(uuid::Uuid::now_v7().as_u128())
     }
 }

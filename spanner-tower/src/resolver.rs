@@ -17,7 +17,8 @@ use crate::surface::Surface;
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
 /// would find it.
 ///
-/// For whoever routes before the guard, and for people who ask what Spanner sees in a call.
+/// For code that routes requests before the guard, and for people who ask what Spanner sees in
+/// a call. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,8 +40,9 @@ use crate::surface::Surface;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Resolver {
-    routes: Routes,
+    routes: Arc<Routes>,
     limits: Limits,
 }
 
@@ -70,8 +72,10 @@ impl Resolver {
     /// [`ResolverError`] if two of them do things with a path that do not go together.
     pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
         let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
-        let limits = Limits::default();
-        Ok(Self { routes, limits })
+        Ok(Self {
+            routes: Arc::new(routes),
+            limits: Limits::default(),
+        })
     }
 
     /// Why requests to some surfaces cannot be told from requests to others by their method

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use spanner_cedar::Cedar;
-use spanner_core::promotion::{Fault as PromotionFault, History, Promotion, Standing, can_be_seen};
+use spanner_core::promotion::{Fault as PromotionFault, History, Promotion, Standing};
 use spanner_core::record::PrincipalEntry;
+use spanner_core::text::{Invisible, can_be_seen, invisible};
 use spanner_core::{
-    Action, Authorize, Context, Effect, Environment, Fault, ModelName, Pair, Permit, Question,
-    RecordId, Resource, Revision, Timestamp,
+    Action, Authorize, Context, Effect, Environment, Fault, ModelName, Pair, Permit, PromotionId,
+    Question, RecordId, Resource, Revision, Timestamp,
 };
 use spanner_tower::{Permitted, Reauthorize};
 
@@ -264,7 +265,7 @@ impl<'c> Call<'c> {
         Ok(Reply::good(lost(told.await)?, None))
     }
 
-    async fn promotion(&self, asker: &Asker, id: RecordId) -> Answer {
+    async fn promotion(&self, asker: &Asker, id: PromotionId) -> Answer {
         self.query(&[])?;
         let promotion = self.seen(asker, id, Action::Read).await?;
         let model = &promotion.candidate().model;
@@ -338,7 +339,7 @@ impl<'c> Call<'c> {
         Ok(Reply::created(view, promotion.id(), decision))
     }
 
-    async fn step(&self, asker: &Asker, id: RecordId, step: Step) -> Answer {
+    async fn step(&self, asker: &Asker, id: PromotionId, step: Step) -> Answer {
         let action = match step {
             Step::Approve | Step::Reject => Action::Approve,
             Step::Withdraw => Action::Read,
@@ -452,7 +453,12 @@ impl<'c> Call<'c> {
     /// A promotion that whoever asks may know of. One that is hidden from them is answered as one
     /// that is none: as unknown, or to whoever answers for no model at all, as nothing that they
     /// may see. What was tried with a hidden one is on record.
-    async fn seen(&self, asker: &Asker, id: RecordId, action: Action) -> Result<Promotion, Reply> {
+    async fn seen(
+        &self,
+        asker: &Asker,
+        id: PromotionId,
+        action: Action,
+    ) -> Result<Promotion, Reply> {
         let access = self.promotions.access();
         let unknown = match self.promotions.promotion(id).await {
             Ok(promotion) if asker.sees(&promotion) || asker.subject_sees(&promotion, access) => {
@@ -692,8 +698,13 @@ fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
     if !can_be_seen(text) {
         return Err(Reply::step(&PromotionFault::NoReason.into(), None));
     }
-    let forges =
-        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let forges = |c: char| {
+        let class = invisible(c);
+        matches!(
+            class,
+            Some(Invisible::Control | Invisible::Separator | Invisible::Direction)
+        )
+    };
     match text.chars().find(|c| forges(*c)) {
         Some(c) => {
             let wrong = format!(

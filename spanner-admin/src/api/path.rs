@@ -2,7 +2,7 @@
 
 use http::Method;
 use percent_encoding::percent_decode_str;
-use spanner_core::{Fault, ModelName, RecordId};
+use spanner_core::{Fault, ModelName, PromotionId};
 
 use super::reply::Reply;
 
@@ -16,8 +16,8 @@ pub(super) enum Route {
     Explain,
     Promotions,
     Propose,
-    Promotion(RecordId),
-    Step(RecordId, Step),
+    Promotion(PromotionId),
+    Step(PromotionId, Step),
 }
 
 /// A step of a promotion.
@@ -80,7 +80,7 @@ fn model(text: &str) -> Result<ModelName, Reply> {
 }
 
 /// A promotion that is none is unknown, however it is spelled.
-fn id(text: &str) -> Result<RecordId, Reply> {
+fn id(text: &str) -> Result<PromotionId, Reply> {
     text.parse().map_err(|_| {
         let what = "this is no promotion's identifier";
         let advice = "look for it in `GET /spanner/v1/promotions`";

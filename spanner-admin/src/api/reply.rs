@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use spanner_core::{Fault, RecordId};
+use spanner_core::{Fault, PromotionId, RecordId};
 use spanner_tower::{GuardResponse, ReauthorizationRefused};
 
 use crate::error::StepError;
@@ -39,7 +39,7 @@ impl Reply {
         Self::told(200, None, body, decision)
     }
 
-    pub(super) fn created(body: Value, id: RecordId, decision: RecordId) -> Self {
+    pub(super) fn created(body: Value, id: PromotionId, decision: RecordId) -> Self {
         Self::Told(Box::new(Told {
             status: 201,
             body,

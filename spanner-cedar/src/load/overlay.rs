@@ -5,26 +5,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use spanner_core::promotion::Digest;
-use spanner_core::{Environment, RecordId};
+use spanner_core::{Environment, PromotionId};
 
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::organization::Organization;
 use super::problem::{Problems, Source, no_problems, quoted};
-use crate::promotion::{Kept, VoidGrant};
+use crate::promotion::{PromotedManifests, VoidGrant};
 
 /// What is promoted, where the organization has promotions.
 pub(super) struct Overlay {
-    pub(super) kept: Arc<Kept>,
+    pub(super) kept: Arc<PromotedManifests>,
     environments: BTreeSet<Environment>,
-    pub(super) manifests: Vec<(Environment, RecordId, Manifest)>,
+    pub(super) manifests: Vec<(Environment, PromotionId, Manifest)>,
     /// What the manifests name and the organization does not have any more.
     pub(super) void: Vec<VoidGrant>,
 }
 
 impl Overlay {
     /// Promotions rule where they are kept and the organization has a rule for them.
-    pub(super) fn new(kept: &Arc<Kept>, organization: &Organization) -> Self {
+    pub(super) fn new(kept: &Arc<PromotedManifests>, organization: &Organization) -> Self {
         let ruled = |environment: &&Environment| organization.promotions.contains_key(*environment);
         let environments = kept.environments.iter().filter(ruled).cloned().collect();
         Self {

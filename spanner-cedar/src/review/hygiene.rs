@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use spanner_core::promotion::{History, Standing, Step};
-use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::{Holder, suggestion};
 use crate::promotion::Existing;
 
@@ -75,7 +75,7 @@ pub struct Usage {
 }
 
 impl Hygiene {
-    pub(super) fn of(access: &Access) -> Self {
+    pub(super) fn of(access: &Policies) -> Self {
         let (mut used, mut strangers) = (BTreeSet::new(), BTreeSet::new());
         used.extend(access.grants.iter().map(|given| given.holder));
         used.extend(access.owners.values().flatten().cloned());
@@ -180,7 +180,7 @@ impl Review {
                     by: event
                         .by
                         .as_ref()
-                        .map_or_else(String::new, |by| name(&by.subject)),
+                        .map_or_else(String::new, |by| by.subject.to_string()),
                     reason: reason.clone(),
                     in_force: current == Some(promotion.id()),
                 });
@@ -207,7 +207,7 @@ impl Review {
 
 /// The models that a service would adopt with this ledger: the files have them where promotions
 /// are asked for, and it has no promotions there.
-fn adoptable(access: &Access) -> Vec<String> {
+fn adoptable(access: &Policies) -> Vec<String> {
     let rules = access.promotions.values();
     let new = rules.filter(|rule| {
         rule.existing == Existing::Adopt && !access.kept.environments.contains(&rule.environment)
@@ -222,10 +222,6 @@ fn adoptable(access: &Access) -> Vec<String> {
 
 fn unapproved(environment: &Environment, model: &ModelName) -> String {
     format!("{environment} {model}")
-}
-
-fn name(it: &PrincipalEntry) -> String {
-    format!("{}:{}/{}", it.kind, it.issuer, it.subject)
 }
 
 fn jiff_days(days: i64) -> std::time::Duration {

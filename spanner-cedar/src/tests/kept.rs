@@ -1,9 +1,9 @@
 //! What is in force where promotions are kept.
 
-use spanner_core::{Effect, RecordId};
+use spanner_core::{Effect, PromotionId};
 
 use super::*;
-use crate::{Kept, Promoted};
+use crate::{Promoted, PromotedManifests};
 
 const ORGANIZATION: &str = r#"
     environments = ["staging", "production"]
@@ -37,20 +37,20 @@ fn environment(name: &str) -> Environment {
     name.parse().unwrap()
 }
 
-fn kept(promoted: impl IntoIterator<Item = Promoted>) -> Kept {
-    Kept {
+fn kept(promoted: impl IntoIterator<Item = Promoted>) -> PromotedManifests {
+    PromotedManifests {
         environments: [environment("production")].into(),
         promoted: promoted.into_iter().collect(),
     }
 }
 
 fn promoted(number: u128, group: &str) -> Promoted {
-    let id = RecordId::from_u128(number);
+    let id = PromotionId::from_u128(number);
     Promoted::new(id, model(), environment("production"), manifest(group))
 }
 
 /// Whether somebody of a group may generate, and under which promotion the model is served.
-fn ask(cedar: &Cedar, group: &str, here: &str) -> (Effect, Option<RecordId>) {
+fn ask(cedar: &Cedar, group: &str, here: &str) -> (Effect, Option<PromotionId>) {
     let issuer: IssuerAlias = "corp".parse().unwrap();
     let ann = Principal::new(issuer.clone(), CallerKind::User, "ann".parse().unwrap());
     let group = Group::new(issuer, group.parse().unwrap());
@@ -77,7 +77,7 @@ fn what_was_promoted_is_in_force_whatever_the_file_says() {
     assert_eq!(ask(&cedar, "support", "production"), (Effect::Deny, None));
     assert_eq!(cedar.manifest(&model(), &environment("production")), None);
 
-    let seven = RecordId::from_u128(7);
+    let seven = PromotionId::from_u128(7);
     cedar.keep(kept([promoted(7, "support")])).unwrap();
     assert_eq!(
         ask(&cedar, "support", "production"),
@@ -139,7 +139,7 @@ fn what_a_promoted_manifest_names_and_is_gone_grants_nothing_and_the_rest_stays(
     assert_eq!(cedar.status().void, []);
 
     let other = Promoted::new(
-        RecordId::from_u128(8),
+        PromotionId::from_u128(8),
         "acme/other".parse().unwrap(),
         environment("production"),
         manifest("support"),

@@ -234,7 +234,7 @@ fn a_review_tells_what_else_deserves_a_look() {
 fn a_review_names_promotions_that_waited_for_nobody() {
     use spanner_core::promotion::{Candidate, Digest, History, Plan, Promotion, Proposal, Shown};
     use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
-    use spanner_core::{Arrival, Caller, Gate, RecordId, Target};
+    use spanner_core::{Arrival, Caller, Gate, PromotionId, Target};
     let permit = |action| {
         let gate = Gate::new(
             "s",
@@ -256,7 +256,7 @@ fn a_review_names_promotions_that_waited_for_nobody() {
     let plan = Plan::new("staging".parse().unwrap(), "production".parse().unwrap(), 2);
     let proposal = Proposal::new(candidate.clone(), plan, "m", vec![]);
     let proposed = Promotion::propose(
-        RecordId::from_u128(7),
+        PromotionId::from_u128(7),
         &proposal,
         &permit(Action::Promote),
         now,

@@ -769,7 +769,7 @@ fn nothing(notes: &Notes) {
 
 impl Filter {
     fn takes(&self, row: &Row) -> bool {
-        let id = || row.decision.id.simple().to_string();
+        let id = || format!("{:032x}", row.decision.id.as_u128());
         let digits = self.record.as_deref();
         digits.is_none_or(|digits| id().starts_with(digits))
     }

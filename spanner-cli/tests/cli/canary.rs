@@ -7,8 +7,8 @@ use std::path::Path;
 use axum::Router;
 use http::Request;
 use serde_json::json;
-use spanner_ledger::ship::Format;
 use spanner_ledger::{Ledger, Selection, csv, table};
+use spanner_ship::{Format, export};
 
 use crate::process::{signal, start_logging};
 use crate::support::{Stage, ask, openai, serve};
@@ -174,18 +174,18 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
     let all = Selection::new();
     let rows = reader.select(&all).unwrap();
     let summary = reader.summary(&all, jiff::Timestamp::now()).unwrap();
-    let export = |format| {
+    let exported = |format| {
         let mut out = Vec::new();
-        reader.export(format, &Selection::new(), &mut out).unwrap();
+        export(&reader, format, &Selection::new(), &mut out).unwrap();
         String::from_utf8_lossy(&out).into_owned()
     };
     vec![
         ("ledger", contents(&stage.path("ledger"))),
         ("what was shipped", contents(&stage.path("out"))),
-        ("json lines", export(Format::JsonLines)),
-        ("ocsf", export(Format::Ocsf)),
-        ("syslog", export(Format::Syslog)),
-        ("otlp", export(Format::Otlp)),
+        ("json lines", exported(Format::JsonLines)),
+        ("ocsf", exported(Format::Ocsf)),
+        ("syslog", exported(Format::Syslog)),
+        ("otlp", exported(Format::Otlp)),
         ("csv", csv(&rows)),
         ("the table", table(&rows)),
         ("the history", reader.history(&all).unwrap().text()),

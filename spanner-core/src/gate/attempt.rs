@@ -70,7 +70,7 @@ impl Attempt {
     /// The record's identifier; nil only after the attempt has ended.
     #[must_use]
     pub fn id(&self) -> RecordId {
-        self.open.as_ref().map_or(RecordId::nil(), |open| open.id)
+        self.open.as_ref().map_or(RecordId::NIL, |open| open.id)
     }
 
     /// Notes which API and route it is, for the record.

@@ -66,7 +66,7 @@ use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
 use crate::vouch::Vouch;
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, Timestamp};
 
 pub use attempt::Attempt;
 pub use decided::{Decided, Refused};
@@ -271,7 +271,7 @@ pub(crate) struct Answer {
     /// What the access that is tried out would answer, where that is otherwise.
     candidate: Option<CandidateAnswer>,
     /// The promotions under which models are served.
-    promotions: Vec<(Resource, RecordId)>,
+    promotions: Vec<(Resource, PromotionId)>,
 }
 
 impl Answer {
@@ -364,7 +364,7 @@ impl Answer {
         answer
     }
 
-    fn promotion(&self, resource: &Resource) -> Option<RecordId> {
+    fn promotion(&self, resource: &Resource) -> Option<PromotionId> {
         let served = self.promotions.iter().find(|(other, _)| other == resource);
         served.map(|(_, promotion)| *promotion)
     }

@@ -647,7 +647,7 @@ impl Host for SetBack {
         Duration::from_millis(self.passed.fetch_add(7, ordering))
     }
 
-    fn record_id(&self) -> RecordId {
+    fn record_id(&self) -> crate::RecordId {
         self.fixed.record_id()
     }
 }

@@ -10,14 +10,14 @@ use super::candidate::{Candidate, Digest};
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
 use crate::record::PrincipalEntry;
-use crate::{RecordId, Timestamp};
+use crate::{PromotionId, Timestamp};
 
 /// One step of a promotion: who did what, when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
     /// The promotion.
-    pub promotion: RecordId,
+    pub promotion: PromotionId,
     /// When.
     pub time: Timestamp,
     /// Who; absent where nobody asked: what was found in force was [adopted](Step::Adopted).
@@ -55,10 +55,10 @@ pub enum Step {
         approvals: u8,
         /// The promotion in whose place it is to come; absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        base: Option<RecordId>,
+        base: Option<PromotionId>,
         /// The earlier promotion that it restores; absent where the candidate comes from `from`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        restores: Option<RecordId>,
+        restores: Option<PromotionId>,
         /// What an approval covers besides the candidate; absent in ledgers from before it was
         /// recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -311,6 +311,13 @@ impl SignatoryEntry {
             subject: PrincipalEntry::from(&caller.subject().principal),
             actors: actors.map(PrincipalEntry::from).collect(),
         }
+    }
+}
+
+/// `agent:corp/copilot for user:corp/ann`.
+impl fmt::Display for SignatoryEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subject.through(&self.actors).fmt(f)
     }
 }
 

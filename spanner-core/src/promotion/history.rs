@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use super::event::{ChangeEntry, Event, Step};
 use super::life::{Fault, Promotion, Standing};
-use crate::RecordId;
+use crate::PromotionId;
 use crate::name::{Environment, ModelName};
 
 /// All promotions, as their events tell.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    promotions: BTreeMap<RecordId, Promotion>,
+    promotions: BTreeMap<PromotionId, Promotion>,
     events: Vec<Event>,
     /// Which of the events are a promotion's.
-    steps: HashMap<RecordId, Vec<usize>>,
+    steps: HashMap<PromotionId, Vec<usize>>,
     /// What was put in force in an environment and not rolled back, the last one last.
-    in_force: HashMap<(ModelName, Environment), Vec<RecordId>>,
+    in_force: HashMap<(ModelName, Environment), Vec<PromotionId>>,
     /// Those that wait for approvals, or to be promoted.
-    open: BTreeSet<RecordId>,
+    open: BTreeSet<PromotionId>,
     /// The manifest and the difference that were told of last, which are often the same again.
     recent: HashMap<(ModelName, Environment), Recent>,
 }
@@ -128,7 +128,7 @@ impl History {
     }
 
     /// Lets go of the text of a manifest that cannot come into force again.
-    fn forget_manifest(&mut self, id: RecordId) {
+    fn forget_manifest(&mut self, id: PromotionId) {
         let first = self.steps.get(&id).and_then(|steps| steps.first());
         if let Some(event) = first.and_then(|first| self.events.get_mut(*first))
             && let Step::Adopted { manifest, .. } | Step::Proposed { manifest, .. } =
@@ -139,7 +139,7 @@ impl History {
     }
 
     /// Whether a promotion had in force, in the same place, what another one proposes.
-    fn was_in_force(&self, restores: RecordId, proposed: &Promotion) -> bool {
+    fn was_in_force(&self, restores: PromotionId, proposed: &Promotion) -> bool {
         let (candidate, into) = (proposed.candidate(), &proposed.plan().into);
         let mut earlier = self.stack(&candidate.model, into);
         earlier.any(|it| it.id() == restores && it.candidate() == candidate)
@@ -147,7 +147,7 @@ impl History {
 
     /// A promotion.
     #[must_use]
-    pub fn promotion(&self, id: RecordId) -> Option<&Promotion> {
+    pub fn promotion(&self, id: PromotionId) -> Option<&Promotion> {
         self.promotions.get(&id)
     }
 
@@ -195,7 +195,7 @@ impl History {
     }
 
     /// The steps of one promotion, in order. The manifest of one that is over is left out.
-    pub fn steps(&self, id: RecordId) -> impl Iterator<Item = &Event> {
+    pub fn steps(&self, id: PromotionId) -> impl Iterator<Item = &Event> {
         let places = self.steps.get(&id).into_iter().flatten();
         places.filter_map(|place| self.events.get(*place))
     }

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use super::candidate::{Candidate, Digest};
 use super::event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
-use super::words::can_be_seen;
 use crate::action::Action;
 use crate::caller::{Caller, CallerKind};
 use crate::gate::Permit;
 use crate::name::{Environment, ModelName};
 use crate::record::PrincipalEntry;
 use crate::target::{Pair, Target};
-use crate::{RecordId, Timestamp};
+use crate::text::can_be_seen;
+use crate::{PromotionId, Timestamp};
 
 /// A promotion as its events left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Promotion {
-    id: RecordId,
+    id: PromotionId,
     candidate: Candidate,
     plan: Plan,
     manifest: Option<Arc<str>>,
@@ -52,10 +52,10 @@ pub struct Plan {
     pub approvals: u8,
     /// The promotion in whose place it is to come. Once another one is there, the difference
     /// that approvers were shown is not what would happen.
-    pub base: Option<RecordId>,
+    pub base: Option<PromotionId>,
     /// The earlier promotion that it restores, where the candidate is what was in force before
     /// and does not come from `from`.
-    pub restores: Option<RecordId>,
+    pub restores: Option<PromotionId>,
 }
 
 /// What is proposed.
@@ -200,13 +200,13 @@ impl Plan {
 
     /// To restore what an earlier promotion had in force.
     #[must_use]
-    pub fn restoring(self, restores: Option<RecordId>) -> Self {
+    pub fn restoring(self, restores: Option<PromotionId>) -> Self {
         Self { restores, ..self }
     }
 
     /// In the place of another promotion.
     #[must_use]
-    pub fn instead_of(self, base: Option<RecordId>) -> Self {
+    pub fn instead_of(self, base: Option<PromotionId>) -> Self {
         Self { base, ..self }
     }
 
@@ -314,7 +314,7 @@ impl Promotion {
     /// [`Fault::NotPermitted`], [`Fault::SameEnvironment`], and [`Fault::Event`] if the
     /// manifest is not the one whose digest the candidate has.
     pub fn propose(
-        id: RecordId,
+        id: PromotionId,
         proposal: &Proposal,
         permit: &Permit,
         now: Timestamp,
@@ -349,7 +349,7 @@ impl Promotion {
     /// There is nobody to ask, and nobody has approved it.
     #[must_use]
     pub fn adopt(
-        id: RecordId,
+        id: PromotionId,
         model: ModelName,
         manifest: &str,
         into: &Environment,
@@ -669,7 +669,7 @@ impl Promotion {
 
     /// Its identifier.
     #[must_use]
-    pub const fn id(&self) -> RecordId {
+    pub const fn id(&self) -> PromotionId {
         self.id
     }
 
@@ -856,7 +856,7 @@ const CHANGED: &str = "what they covered changed";
 const NO_NAMES: Fault = Fault::Event("its names are none");
 const NOBODY: Fault = Fault::Event("it does not say who took the step");
 
-fn event(promotion: RecordId, by: &Caller, step: Step, time: Timestamp) -> Event {
+fn event(promotion: PromotionId, by: &Caller, step: Step, time: Timestamp) -> Event {
     Event {
         promotion,
         time,

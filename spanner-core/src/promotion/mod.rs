@@ -27,7 +27,7 @@
 //! ```
 //! use spanner_core::promotion::{Candidate, Digest, Fault, Plan, Promotion, Proposal, Shown};
 //! use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
-//! use spanner_core::{Action, Arrival, Caller, Gate, Permit, RecordId, Resource, Target, Timestamp};
+//! use spanner_core::{Action, Arrival, Caller, Gate, Permit, PromotionId, Resource, Target, Timestamp};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let host = Fixed::at("2026-11-23T12:00:00Z");
@@ -42,7 +42,7 @@
 //! let candidate = Candidate::new("acme/sentiment".parse()?, Digest::of(manifest.as_bytes()))
 //!     .revision("v2".parse()?, Some(Digest::of(b"the weights")));
 //! let plan = Plan::new("staging".parse()?, "production".parse()?, 1);
-//! let (now, id) = (Timestamp::now(), RecordId::from_u128(7));
+//! let (now, id) = (Timestamp::now(), PromotionId::from_u128(7));
 //!
 //! let proposal = Proposal::new(candidate.clone(), plan, manifest, vec![]);
 //! let proposed = Promotion::propose(id, &proposal, &permit("nina", Action::Promote), now)?;
@@ -68,10 +68,8 @@ mod history;
 mod life;
 #[cfg(test)]
 mod tests;
-mod words;
 
 pub use candidate::{Candidate, Digest, DigestError};
 pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 pub use history::History;
 pub use life::{Fault, Plan, Promotion, Proposal, Shown, Standing, Undo, Void};
-pub use words::can_be_seen;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::caller::{Caller, CallerKind, Principal};
 use crate::testing::{Fixed, MemorySink, Rules, wait};
-use crate::{Action, Arrival, Gate, Permit, RecordId, Resource, Target, Timestamp};
+use crate::{Action, Arrival, Gate, Permit, PromotionId, Resource, Target, Timestamp};
 
 fn caller(kind: CallerKind, name: &str) -> Caller {
     let principal = Principal::new("corp".parse().unwrap(), kind, name.parse().unwrap());
@@ -69,7 +69,7 @@ fn now() -> Timestamp {
 
 fn proposed(approvals: u8) -> Promotion {
     let nina = caller(CallerKind::User, "nina");
-    let id = RecordId::from_u128(7);
+    let id = PromotionId::from_u128(7);
     let event = Promotion::propose(
         id,
         &proposal(0, plan(approvals)),
@@ -281,7 +281,7 @@ fn what_is_proposed_again_is_kept_once_and_let_go_when_it_is_over() {
         let text = String::from(MANIFEST);
         let change = ChangeEntry::new("group:corp/support", vec![Action::Read], vec![]);
         let proposal = Proposal::new(candidate(0), plan(1), text, vec![change]);
-        let id = RecordId::from_u128(id);
+        let id = PromotionId::from_u128(id);
         let event = Promotion::propose(id, &proposal, &may(&nina, Action::Promote), now());
         history.take(event.unwrap()).unwrap().clone()
     };
@@ -302,9 +302,9 @@ fn what_is_proposed_again_is_kept_once_and_let_go_when_it_is_over() {
 fn only_what_was_in_force_is_restored() {
     let nina = caller(CallerKind::User, "nina");
     let mut history = History::new();
-    let plan = plan(1).restoring(Some(RecordId::from_u128(9)));
+    let plan = plan(1).restoring(Some(PromotionId::from_u128(9)));
     let event = Promotion::propose(
-        RecordId::from_u128(7),
+        PromotionId::from_u128(7),
         &proposal(0, plan),
         &may(&nina, Action::Promote),
         now(),
@@ -334,7 +334,7 @@ fn a_rollback_puts_in_force_what_was_before() {
     let mut history = History::new();
     let (model, production) = (candidate(0).model, plan(1).into);
     for n in [1, 2] {
-        let id = RecordId::from_u128(u128::from(n));
+        let id = PromotionId::from_u128(u128::from(n));
         let base = history.current(&model, &production).map(Promotion::id);
         let proposal = proposal(n, plan(1).instead_of(base));
         let event = Promotion::propose(id, &proposal, &may(&nina, Action::Promote), now());
@@ -349,7 +349,7 @@ fn a_rollback_puts_in_force_what_was_before() {
         history.take(promoted).unwrap();
         assert_eq!(history.current(&model, &production).unwrap().id(), id);
     }
-    let first = history.promotion(RecordId::from_u128(1)).unwrap();
+    let first = history.promotion(PromotionId::from_u128(1)).unwrap();
     let out_of_turn = first
         .roll_back("bad", vec![], &may(&nina, Action::Promote), now())
         .unwrap();
@@ -361,7 +361,7 @@ fn a_rollback_puts_in_force_what_was_before() {
             .unwrap();
         history.take(event).unwrap();
         let now_current = history.current(&model, &production).map(Promotion::id);
-        assert_eq!(now_current, left.map(RecordId::from_u128));
+        assert_eq!(now_current, left.map(PromotionId::from_u128));
     }
     let steps = history.of(&model, Some(&production)).count();
     assert_eq!(steps, 8);
@@ -375,7 +375,7 @@ fn what_would_come_in_another_place_than_was_shown_is_not_promoted() {
         caller(CallerKind::User, "omar"),
     );
     let mut history = History::new();
-    let ids = [1, 2].map(RecordId::from_u128);
+    let ids = [1, 2].map(PromotionId::from_u128);
     for id in ids {
         let event = Promotion::propose(
             id,
@@ -406,7 +406,7 @@ fn what_was_adopted_is_in_force_and_approved_by_nobody() {
     let mut history = History::new();
     let (model, production) = (candidate(0).model, plan(1).into);
     let adopt = |id| {
-        let id = RecordId::from_u128(id);
+        let id = PromotionId::from_u128(id);
         Promotion::adopt(id, model.clone(), MANIFEST, &production, now())
     };
     let adopted = history.take(adopt(1)).unwrap().clone();
@@ -426,7 +426,7 @@ fn a_manifest_with_another_digest_is_not_proposed() {
     let mut proposal = proposal(0, plan(1));
     proposal.manifest = "model = \"acme/other\"".into();
     let event = Promotion::propose(
-        RecordId::from_u128(7),
+        PromotionId::from_u128(7),
         &proposal,
         &may(&nina, Action::Promote),
         now(),

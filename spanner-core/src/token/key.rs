@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
-use crate::name::is_displayable;
 use crate::refusal::TokenFault;
+use crate::text::is_displayable;
 use crate::token::algorithm::{Algorithm, KeyKind};
 use crate::token::json::{Json, Members};
 use crate::token::weak;

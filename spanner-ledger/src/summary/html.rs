@@ -2,7 +2,7 @@
 
 use super::markdown::MAX_CELL;
 use super::page::{Cell, Page, Section, Tone};
-use crate::table::plain;
+use crate::visible::visible_line as plain;
 
 pub(super) fn write(page: &Page) -> String {
     let title = text(&page.title);

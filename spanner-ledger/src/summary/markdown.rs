@@ -2,7 +2,7 @@
 //! heading, link, tag, row or column.
 
 use super::page::{Page, Section, Tone};
-use crate::table::plain;
+use crate::visible::visible_line as plain;
 
 pub(super) fn write(page: &Page) -> String {
     let mut out = format!("# {}\n\n{}\n\n", text(&page.title), text(&page.about));

@@ -28,7 +28,7 @@ use crate::history::{Approval, Telling};
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
 use crate::rotation::AgingCredential;
-use crate::select::{Selection, acting, is_use};
+use crate::select::{Selection, is_use};
 
 /// What a ledger says of a span of time; see [`Reader::summary`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -275,7 +275,7 @@ impl<'s> Summing<'s> {
 
     fn decided(&mut self, sequence: u64, decision: &Decision) {
         let caller = decision.caller.as_ref();
-        let caller = caller.map(|it| acting(&it.subject, &it.actors));
+        let caller = caller.map(ToString::to_string);
         let keys = match (&caller, decision.effect) {
             (Some(caller), _) => self.used(caller, decision),
             (None, _) => Vec::new(),

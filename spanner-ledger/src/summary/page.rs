@@ -5,7 +5,6 @@ use spanner_core::Timestamp;
 
 use super::{AccessChange, Summary, Use};
 use crate::history::{Approval, ApprovalStanding, Signed};
-use crate::select::acting;
 use crate::words::{changed, count, quoted, time};
 
 /// The whole of it.
@@ -336,7 +335,7 @@ fn aging(summary: &Summary) -> Section {
         let token = it.token_id.as_deref().or(it.token_hash.as_deref());
         let from: Timestamp = it.refused_from;
         vec![
-            plain(acting(&it.subject, &it.actors)),
+            plain(it.who()),
             plain(it.client.as_deref().unwrap_or_default()),
             plain(token.unwrap_or_default()),
             plain(time(it.issued)),

@@ -144,7 +144,7 @@ fn an_entry_that_is_too_great_is_not_taken() {
 
 #[test]
 fn the_longest_outcome_fits_into_its_room() {
-    let id = spanner_core::RecordId::max();
+    let id = spanner_core::RecordId::from_u128(u128::MAX);
     let outcome = Outcome::crashed(id, jiff::Timestamp::MIN);
     let mut longest = serde_json::to_value(Entry::Outcome(Box::new(outcome))).unwrap();
     for (name, value) in [

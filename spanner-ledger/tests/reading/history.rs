@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use spanner_ledger::ApprovalStanding::{InForce, Replaced};
-use spanner_ledger::ship::Format;
+
 use spanner_ledger::{ApprovalStanding, Reader, Selection, csv, table};
+use spanner_ship::{Format, export};
 
 use crate::{STORY, promotion, told, told_of};
 
@@ -277,13 +278,13 @@ fn selects_by_model_place_person_and_time() {
 
 fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
     let mut out = Vec::new();
-    let exported = reader.export(Format::JsonLines, selection, &mut out);
+    let exported = export(reader, Format::JsonLines, selection, &mut out);
     let lines: Vec<Value> = std::str::from_utf8(&out)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(exported.unwrap().lines, lines.len() as u64);
+    assert_eq!(exported.unwrap().0, lines.len() as u64);
     lines
 }
 
@@ -294,9 +295,7 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
     let (tag, escaped) = ('\u{e0041}', r"sam\udb40\udc41");
     for format in [Format::JsonLines, Format::Ocsf] {
         let mut out = Vec::new();
-        told.reader
-            .export(format, &Selection::new(), &mut out)
-            .unwrap();
+        export(&told.reader, format, &Selection::new(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains([tag, '\u{202e}']), "{text}");
         assert!(text.contains(escaped), "{text}");

@@ -16,13 +16,13 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
 use spanner_core::record::{Decision, Outcome};
-use spanner_core::{AuditSink, RecordId, Room};
+use spanner_core::{AuditSink, PromotionId, RecordId, Room};
 use spanner_ledger::{Durability, Ledger, Reader};
 use tempfile::TempDir;
 
 /// A promotion of the story.
-const fn promotion(number: u128) -> RecordId {
-    RecordId::from_u128(0x019a_3c5e_0000_7000_8000_0000_0000_0000 + number)
+const fn promotion(number: u128) -> PromotionId {
+    PromotionId::from_u128(0x019a_3c5e_0000_7000_8000_0000_0000_0000 + number)
 }
 
 /// A ledger in which the story was recorded, and its reader.

@@ -160,8 +160,9 @@ impl Routes {
             Some(first) => rows.slotted.entry(first.to_owned()).or_default(),
             None => &mut rows.open,
         };
-        slotted.push(row);
-        slotted.sort_by_key(|row| row.route.template.inexactness());
+        let key = row.route.template.inexactness();
+        let at = slotted.partition_point(|known| known.route.template.inexactness() <= key);
+        slotted.insert(at, row);
         Ok(())
     }
 

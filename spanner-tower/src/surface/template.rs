@@ -206,13 +206,19 @@ impl Template {
 
     /// How this template relates to another one.
     pub(crate) fn overlap(&self, other: &Self) -> Overlap {
+        let longer = self.head.len().cmp(&other.head.len());
+        if self.rest.is_none() && other.rest.is_none() && longer.is_ne() {
+            return Overlap::None;
+        }
         let mut relation = Relation::default();
         for (a, b) in self.head.iter().zip(&other.head) {
             relation.add(a.overlap(b));
+            // Most pairs of templates differ early.
+            if relation.apart {
+                return Overlap::None;
+            }
         }
-        let longer = self.head.len().cmp(&other.head.len());
         match (&self.rest, &other.rest) {
-            (None, None) if longer.is_ne() => return Overlap::None,
             (None, None) => {}
             (Some(rest), None) => relation.add(rest.against(&self.head, &other.head).reversed()),
             (None, Some(rest)) => relation.add(rest.against(&other.head, &self.head)),

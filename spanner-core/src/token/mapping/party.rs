@@ -196,7 +196,7 @@ impl ActorMapping {
 pub(in crate::token) fn shown(text: &str) -> Result<&str, TokenFault> {
     match text.len() {
         0 => Err(TokenFault::ClaimValue),
-        1..=MAX_TEXT if text.chars().all(crate::name::is_displayable) => Ok(text),
+        1..=MAX_TEXT if text.chars().all(crate::text::is_displayable) => Ok(text),
         1..=MAX_TEXT => Err(TokenFault::ClaimValue),
         _ => Err(TokenFault::ClaimLimit),
     }

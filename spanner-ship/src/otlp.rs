@@ -19,21 +19,20 @@ use reqwest::blocking::Response;
 use spanner_core::record::Decision;
 use spanner_core::{Effect, Timestamp};
 
-use super::item::Item;
-use super::receiver::{Parcel, Undelivered};
-use crate::entry::Entry;
-use crate::select::{acting, served_under};
+use crate::item::Item;
+use crate::receiver::{Parcel, Undelivered};
+use spanner_ledger::{Entry, served_under};
 
 /// One entry; `None` if a newer version wrote it.
-pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
-    let entry = item.entry.as_ref()?;
+pub(crate) fn record(item: &Item) -> Option<Vec<u8>> {
+    let entry = item.stored.entry.as_ref()?;
     let decision = match entry {
         Entry::Decision(decision) => Some(&**decision),
         _ => item.decision.as_deref(),
     };
     let mut attributes = Attributes::default();
     attributes.text("log.record.uid", &item.key);
-    attributes.number("spanner.sequence", item.sequence);
+    attributes.number("spanner.sequence", item.stored.sequence);
     if let Some(decision) = decision {
         attributes.decision(decision);
     }
@@ -78,7 +77,7 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
         observed_time_unix_nano: nanos(Timestamp::now()),
         severity_number: severity,
         severity_text: text.to_owned(),
-        body: Some(value(&String::from_utf8_lossy(&item.stored))),
+        body: Some(value(&String::from_utf8_lossy(&item.stored.json))),
         attributes: attributes.0,
         trace_id: trace.and_then(trace_id).unwrap_or_default(),
         event_name: name(entry),
@@ -88,7 +87,7 @@ pub(super) fn record(item: &Item) -> Option<Vec<u8>> {
 }
 
 /// A batch.
-pub(super) fn request(parcels: &[Parcel]) -> Vec<u8> {
+pub(crate) fn request(parcels: &[Parcel]) -> Vec<u8> {
     let records = parcels
         .iter()
         .filter_map(|it| LogRecord::decode(&*it.bytes).ok());
@@ -117,7 +116,7 @@ pub(super) fn request(parcels: &[Parcel]) -> Vec<u8> {
 }
 
 /// What a collector says that answered 200: it may have rejected some.
-pub(super) fn accepted(answer: Response) -> Result<(), Undelivered> {
+pub(crate) fn accepted(answer: Response) -> Result<(), Undelivered> {
     let mut body = Vec::new();
     let read = answer.take(MAX_ANSWER).read_to_end(&mut body);
     read.map_err(Undelivered::later)?;
@@ -188,7 +187,7 @@ impl Attributes {
             self.text("http.route", route);
         }
         if let Some(caller) = &decision.caller {
-            self.text("spanner.caller", &acting(&caller.subject, &caller.actors));
+            self.text("spanner.caller", &caller.to_string());
         }
         let Some(pair) = decision.target.first() else {
             return;
@@ -228,7 +227,7 @@ const fn severity(entry: &Entry) -> (i32, &'static str) {
             _ => (13, "WARN"),
         },
         Entry::Gap(_) => (17, "ERROR"),
-        Entry::Outcome(_) | Entry::Count(_) | Entry::Event(_) => (9, "INFO"),
+        _ => (9, "INFO"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use spanner_ledger::ship::{Format, HttpReceiver, Receive, Shipment};
+use spanner_ship::{Format, HttpReceiver, Receive, Shipment};
 
 use super::{PATIENCE, Stock, check_whole};
 

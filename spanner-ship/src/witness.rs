@@ -9,9 +9,8 @@ use reqwest::blocking::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use super::notes::Notes;
-use super::{Checkpoint, CheckpointError, CheckpointSink, MAX_NOTE_BYTES};
 use crate::web::{Server, refused};
+use spanner_ledger::{Checkpoint, CheckpointError, CheckpointSink};
 
 /// Sends each checkpoint to a server, which somebody else keeps: a witness.
 ///
@@ -91,7 +90,11 @@ impl CheckpointHttp {
         let answer = answer.map_err(io::Error::other)?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-            status if status.is_success() => note(&text(answer, until)?),
+            status if status.is_success() => Checkpoint::last_unverified(&text(answer, until)?)
+                .map_err(|error| match error {
+                    CheckpointError::Malformed => io::Error::other("the answer is no checkpoint"),
+                    error => io::Error::other(error),
+                }),
             status => Err(io::Error::other(refused(status))),
         }
     }
@@ -151,7 +154,7 @@ fn text(mut answer: Response, until: Instant) -> io::Result<String> {
             break;
         }
         bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
-        if bytes.len() as u64 > MAX_NOTE_BYTES {
+        if bytes.len() as u64 > Checkpoint::MAX_BYTES {
             return Err(io::Error::other(
                 "the answer is larger than a checkpoint can be",
             ));
@@ -161,18 +164,6 @@ fn text(mut answer: Response, until: Instant) -> io::Result<String> {
         }
     }
     String::from_utf8(bytes).map_err(io::Error::other)
-}
-
-/// The last note in a text; what is no checkpoint at all is no answer.
-fn note(text: &str) -> io::Result<Option<String>> {
-    let note = Notes::of(text.as_bytes()).last().transpose();
-    let note = note.map_err(io::Error::other)?;
-    match &note {
-        Some(note) if Checkpoint::verify(note, &[]) == Err(CheckpointError::Malformed) => {
-            Err(io::Error::other("the answer is no checkpoint"))
-        }
-        _ => Ok(note),
-    }
 }
 
 /// A service that starts waits for it; a server that takes longer is no better than one that is

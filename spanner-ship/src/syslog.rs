@@ -8,15 +8,14 @@ use std::fmt::Write as _;
 
 use spanner_core::Effect;
 
-use super::item::Item;
-use crate::entry::Entry;
-use crate::select::{acting, served_under};
+use crate::item::Item;
+use spanner_ledger::{Entry, served_under};
 
 /// The message; `None` if a newer version wrote the entry.
-pub(super) fn message(item: &Item) -> Option<String> {
-    let entry = item.entry.as_ref()?;
+pub(crate) fn message(item: &Item) -> Option<String> {
+    let entry = item.stored.entry.as_ref()?;
     let time = item.time()?;
-    let (severity, id) = kind(entry);
+    let (severity, id) = kind(entry)?;
     let mut text = format!(
         "<{}>1 {} {} spanner - {id} [{SD_ID}",
         FACILITY * 8 + severity,
@@ -28,7 +27,7 @@ pub(super) fn message(item: &Item) -> Option<String> {
         let _ = write!(text, " {name}=\"{}\"", escaped(&value));
     }
     text.push_str("] ");
-    let json = ascii(&String::from_utf8_lossy(&item.stored));
+    let json = ascii(&String::from_utf8_lossy(&item.stored.json));
     match json.len() > MAX_JSON {
         // The structured data says what it was, and the key where all of it is.
         true => text.push_str("{\"truncated\":true}"),
@@ -38,8 +37,8 @@ pub(super) fn message(item: &Item) -> Option<String> {
 }
 
 /// Severity and MSGID.
-const fn kind(entry: &Entry) -> (u32, &'static str) {
-    match entry {
+const fn kind(entry: &Entry) -> Option<(u32, &'static str)> {
+    Some(match entry {
         Entry::Decision(decision) => match decision.effect {
             Effect::Allow => (INFORMATIONAL, "decision.allow"),
             _ => (WARNING, "decision.deny"),
@@ -48,7 +47,8 @@ const fn kind(entry: &Entry) -> (u32, &'static str) {
         Entry::Gap(_) => (ERROR, "gap"),
         Entry::Count(_) => (NOTICE, "count"),
         Entry::Event(_) => (NOTICE, "event"),
-    }
+        _ => return None,
+    })
 }
 
 /// HOSTNAME: printable ASCII, or the nil value.
@@ -66,7 +66,7 @@ fn host(entry: &Entry) -> String {
 fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
     let mut data = vec![
         ("key", item.key.clone()),
-        ("sequence", item.sequence.to_string()),
+        ("sequence", item.stored.sequence.to_string()),
     ];
     let decision = match entry {
         Entry::Decision(decision) => Some(&**decision),
@@ -77,7 +77,7 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
         data.push(("service", decision.service.clone()));
         data.push(("environment", decision.environment.clone()));
         if let Some(caller) = &decision.caller {
-            data.push(("caller", acting(&caller.subject, &caller.actors)));
+            data.push(("caller", caller.to_string()));
         }
         if let Some(pair) = decision.target.first() {
             data.push(("action", pair.action.to_string()));
@@ -103,7 +103,7 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
             data.extend(reason);
         }
         Entry::Event(event) => data.push(("event", event.event.clone())),
-        Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) => {}
+        _ => {}
     }
     data
 }

@@ -28,7 +28,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let (dir, out) = (folder.path().join("ledger"), folder.path().join("out.jsonl"));
 //! use spanner_ledger::Ledger;
-//! use spanner_ledger::ship::{FileReceiver, Format, Shipment};
+//! use spanner_ship::{FileReceiver, Format, Shipment};
 //!
 //! let ledger = Ledger::open(&dir)?;
 //! let shipping = Shipment::new(&dir, "siem", Format::Ocsf, FileReceiver::new(&out)).start()?;
@@ -41,7 +41,7 @@
 //! ```
 
 mod cursor;
-mod follow;
+mod export;
 mod format;
 #[cfg(feature = "http")]
 mod http;
@@ -49,35 +49,39 @@ mod item;
 mod ocsf;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod priority;
 mod receiver;
 mod run;
 mod syslog;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "http")]
+mod web;
+#[cfg(feature = "http")]
+mod witness;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use spanner_core::Timestamp;
 
-use crate::evidence::{keys_in, newest};
-use crate::files::Files;
-use crate::files::disk::Disk;
-use crate::waiter::lock;
 use cursor::Cursor;
-pub(crate) use cursor::undelivered;
 use run::Run;
+use spanner_ledger::Reader;
 
+pub use export::export;
 pub use format::{Format, Unsayable};
 #[cfg(feature = "http")]
 pub use http::HttpReceiver;
 pub use item::Item;
-pub(crate) use item::Joiner;
+use item::Joiner;
 pub use receiver::{FileReceiver, Parcel, Receive, StdoutReceiver, SyslogReceiver, Undelivered};
+#[cfg(feature = "http")]
+pub use witness::CheckpointHttp;
 
 /// What is to be shipped where; see the [module](self).
 #[must_use = "a shipment goes nowhere until it is started"]
@@ -132,7 +136,7 @@ pub struct Standing {
 /// What the thread and those who watch it share.
 #[derive(Debug)]
 struct Shared {
-    files: Arc<dyn Files>,
+    ledger: PathBuf,
     standing: Mutex<Standing>,
     wish: Mutex<Wish>,
     changed: Condvar,
@@ -205,19 +209,17 @@ impl Shipment {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let cursor = Cursor::open(&self.folder, &self.name)?;
-        let files: Arc<dyn Files> = Arc::new(Disk::reading(&self.ledger));
         let standing = Standing {
             next: cursor.place.next,
             ..Standing::default()
         };
         let shared = Arc::new(Shared {
-            files: Arc::clone(&files),
+            ledger: self.ledger,
             standing: Mutex::new(standing),
             wish: Mutex::default(),
             changed: Condvar::new(),
         });
         let run = Run {
-            files,
             aside: self.folder.join(format!("{}.dead.jsonl", self.name)),
             name: self.name,
             format: self.format,
@@ -338,8 +340,8 @@ impl Shared {
     /// Where it stands, and how much there is to be delivered: asked of the ledger's checkpoint,
     /// which costs the same however long the ledger is.
     fn standing(&self) -> Standing {
-        let signed = keys_in(&*self.files).and_then(|keys| newest(&*self.files, &keys));
-        let signed = signed.ok().flatten().map_or(0, |newest| newest.size());
+        let newest = Reader::open(&self.ledger).and_then(|reader| reader.checkpoint());
+        let signed = newest.ok().flatten().map_or(0, |newest| newest.size());
         let mut standing = lock(&self.standing).clone();
         let rest = signed.saturating_sub(standing.next);
         standing.undelivered = standing.undelivered.max(rest);
@@ -350,6 +352,17 @@ impl Shared {
         *lock(&self.wish) = wish;
         self.changed.notify_all();
     }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Takes a lock, also after a thread panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Shipment {

@@ -12,18 +12,18 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::receiver::until_closed;
+use crate::receiver::until_closed;
 
 /// Whom to believe, and who it must be.
 #[derive(Debug, Clone)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
 impl Tls {
     /// A server whose certificate the platform's roots vouch for.
-    pub(super) fn platform(address: &str) -> io::Result<Self> {
+    pub(crate) fn platform(address: &str) -> io::Result<Self> {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions();
         let builder = builder.and_then(BuilderVerifierExt::with_platform_verifier);
@@ -33,7 +33,7 @@ impl Tls {
 
     /// A server whose certificate one of the authorities in a PEM file vouches for, and
     /// nobody else.
-    pub(super) fn authorities(address: &str, file: &Path) -> io::Result<Self> {
+    pub(crate) fn authorities(address: &str, file: &Path) -> io::Result<Self> {
         let wrong = |what: &dyn std::fmt::Display| {
             let what = format!("`{}`: {what}", file.display());
             io::Error::new(io::ErrorKind::InvalidData, what)
@@ -66,7 +66,7 @@ impl Tls {
 
     /// Sends bytes and waits until the receiver has closed in good order. TLS says who closed,
     /// so a connection that somebody else cut is not taken for a delivery.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         mut stream: TcpStream,
         bytes: &[u8],

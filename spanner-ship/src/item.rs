@@ -6,40 +6,26 @@ use std::sync::Arc;
 use spanner_core::record::Decision;
 use spanner_core::{RecordId, Timestamp};
 
-use crate::entry::Entry;
+use spanner_ledger::{Entry, StoredEntry};
 
 /// An entry as formats see it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Item {
-    /// What tells it from every other: the ledger's origin, the sequence and a checksum.
-    /// Whoever receives the same key twice has received the same entry twice.
+    /// Identifies the entry everywhere: the ledger's origin, the sequence and a checksum. A
+    /// receiver that gets the same key twice has received the same entry twice.
     pub key: String,
-    /// Its place in the ledger.
-    pub sequence: u64,
-    /// As it is stored: one JSON object.
-    pub stored: Vec<u8>,
-    /// What it is; `None` if a newer version wrote it.
-    pub entry: Option<Entry>,
-    /// For an outcome: the decision, if it is not long past.
+    /// The entry.
+    pub stored: StoredEntry,
+    /// For an outcome: its decision, if it is among the last 10,000.
     pub decision: Option<Arc<Decision>>,
 }
 
 impl Item {
-    /// When it happened.
+    /// When it happened; `None` if a newer version wrote it.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        Some(match self.entry.as_ref()? {
-            Entry::Decision(decision) => decision.time,
-            Entry::Outcome(outcome) => outcome.time,
-            Entry::Gap(gap) => gap.time,
-            Entry::Count(counts) => counts.time,
-            Entry::Event(event) => event.time,
-        })
-    }
-
-    pub(super) fn checksum(&self) -> u32 {
-        crc32c::crc32c(&self.stored)
+        self.stored.entry.as_ref().map(Entry::time)
     }
 }
 
@@ -51,9 +37,8 @@ pub(crate) struct Joiner {
 }
 
 impl Joiner {
-    pub(crate) fn item(&mut self, origin: &str, sequence: u64, payload: Vec<u8>) -> Item {
-        let entry: Option<Entry> = serde_json::from_slice(&payload).ok();
-        let decision = match &entry {
+    pub(crate) fn item(&mut self, origin: &str, stored: StoredEntry) -> Item {
+        let decision = match &stored.entry {
             Some(Entry::Decision(decision)) => {
                 self.keep(decision);
                 None
@@ -61,12 +46,9 @@ impl Joiner {
             Some(Entry::Outcome(outcome)) => self.decisions.get(&outcome.id).cloned(),
             _ => None,
         };
-        let checksum = crc32c::crc32c(&payload);
         Item {
-            key: format!("{origin}/{sequence}/{checksum:08x}"),
-            sequence,
-            stored: payload,
-            entry,
+            key: format!("{origin}/{}/{:08x}", stored.sequence, stored.checksum()),
+            stored,
             decision,
         }
     }
@@ -97,9 +79,13 @@ mod tests {
 
     use super::*;
 
+    fn stored(sequence: u64, entry: &Entry) -> StoredEntry {
+        StoredEntry::new(sequence, serde_json::to_vec(entry).unwrap())
+    }
+
     #[test]
     fn an_outcome_that_is_read_again_still_has_its_decision() {
-        let decision = include_str!("../../tests/data/entries.jsonl")
+        let decision = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
             .lines()
             .next()
             .unwrap();
@@ -111,9 +97,9 @@ mod tests {
         let outcome = Entry::Outcome(Box::new(outcome));
         let mut joiner = Joiner::default();
         for _ in 0..3 {
-            joiner.item("o", 0, decision.payload().unwrap());
+            joiner.item("o", stored(0, &decision));
             for _ in 0..2 {
-                let item = joiner.item("o", 1, outcome.payload().unwrap());
+                let item = joiner.item("o", stored(1, &outcome));
                 assert_eq!(item.decision.as_deref(), Some(&**decided));
             }
         }

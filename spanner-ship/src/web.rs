@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 
-use crate::error::chain;
+use crate::chain;
 
 /// A server that the operator named. Its client is made with the first request, and goes
 /// nowhere that an answer says.

@@ -1,26 +1,37 @@
 //! Reads a ledger to its end, and goes on when there is more.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::entry::StoredEntry;
 use crate::error::ReadError;
 use crate::files::Files;
+use crate::files::disk::Disk;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
-/// A reader that never ends.
+/// Reads the entries of a ledger in order, and goes on when more are written.
+///
+/// It takes no lock and waits for nobody: [`step`](Self::step) returns `None` at the end of what
+/// is stored, and the next entry once there is one.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub struct EntryFollower {
     files: Arc<dyn Files>,
     walk: Walk,
     /// What was read and not taken yet.
-    ahead: Option<Stored>,
+    ahead: Option<StoredEntry>,
     /// How the ledger ended when nothing more was there, and its last segment at that time.
     end: Option<(Tail, String)>,
 }
 
-impl Follow {
-    /// From an entry on, or from the first one after it that is there.
-    pub(super) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
+impl EntryFollower {
+    /// Reads the ledger in a directory, from a sequence on. If retention removed that entry, it
+    /// begins with the first one after it that is stored.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory, or what it holds up to there, cannot be read.
+    pub fn from(dir: impl AsRef<Path>, sequence: u64) -> Result<Self, ReadError> {
+        let files: Arc<dyn Files> = Arc::new(Disk::reading(dir.as_ref()));
         let mut walk = Walk::from(Arc::clone(&files), sequence)?;
         let mut ahead = walk.step()?;
         while ahead.as_ref().is_some_and(|it| it.sequence < sequence) {
@@ -29,18 +40,22 @@ impl Follow {
         Ok(Self {
             files,
             walk,
-            ahead,
+            ahead: ahead.map(stored),
             end: None,
         })
     }
 
-    /// What is next, if it was there when this began and is not taken yet.
-    pub(super) const fn first(&self) -> Option<&Stored> {
+    /// The next entry, if it was stored when this was opened and is not taken yet.
+    #[must_use]
+    pub const fn first(&self) -> Option<&StoredEntry> {
         self.ahead.as_ref()
     }
 
-    /// The next entry, if it is there already.
-    pub(super) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
+    /// The next entry, if it is stored already.
+    ///
+    /// # Errors
+    /// [`ReadError`] if it is damaged or cannot be read. The same entry is tried again next time.
+    pub fn step(&mut self) -> Result<Option<StoredEntry>, ReadError> {
         if let Some(ahead) = self.ahead.take() {
             return Ok(Some(ahead));
         }
@@ -51,18 +66,18 @@ impl Follow {
             }
             self.walk.refresh()?;
         }
-        if let Some(stored) = self.walk.step()? {
-            return Ok(Some(stored));
+        if let Some(next) = self.walk.step()? {
+            return Ok(Some(stored(next)));
         }
         // A segment may have been begun since the walk last looked: once more, and what comes
         // after this look is seen by the next one.
         let last = self.last_segment();
         self.walk.refresh()?;
-        let stored = self.walk.step()?;
-        if stored.is_none() {
+        let next = self.walk.step()?;
+        if next.is_none() {
             self.end = self.walk.tail().map(|tail| (tail, last));
         }
-        Ok(stored)
+        Ok(next.map(stored))
     }
 
     /// Whether something was written since, at the price of a look: what is allocated ahead
@@ -84,4 +99,8 @@ impl Follow {
         let segments = names.into_iter().filter(|name| name.ends_with(".seg"));
         segments.max().unwrap_or_default()
     }
+}
+
+fn stored(read: Stored) -> StoredEntry {
+    StoredEntry::new(read.sequence, read.payload)
 }

@@ -15,18 +15,18 @@ use spanner_core::record::{
 };
 use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
-use super::item::Item;
-use crate::entry::{Counts, Entry, Event, Gap};
-use crate::select::promotions_of;
+use crate::item::Item;
+use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
 /// The event; `None` if a newer version wrote the entry.
-pub(super) fn event(item: &Item) -> Option<Value> {
-    let said = match item.entry.as_ref()? {
+pub(crate) fn event(item: &Item) -> Option<Value> {
+    let said = match item.stored.entry.as_ref()? {
         Entry::Decision(decision) => decided(decision),
         Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
         Entry::Gap(gap) => gap_said(gap),
         Entry::Count(counts) => counted(counts),
         Entry::Event(event) => happened(event),
+        _ => return None,
     };
     Some(said.event(item))
 }
@@ -82,7 +82,7 @@ impl Said {
             "product": {"name": "Spanner", "version": env!("CARGO_PKG_VERSION")},
             "log_name": "spanner.ledger",
             "uid": item.key,
-            "sequence": item.sequence,
+            "sequence": item.stored.sequence,
         });
         if let Some(correlation) = self.correlation {
             put(&mut metadata, "correlation_uid", json!(correlation));
@@ -390,7 +390,7 @@ fn actor(caller: Option<&CallerEntry>) -> Value {
 
 /// Whoever acts at the moment.
 fn agent(actors: &[PrincipalEntry]) -> String {
-    actors.first().map_or_else(String::new, crate::select::name)
+    actors.first().map_or_else(String::new, ToString::to_string)
 }
 
 fn user(principal: &PrincipalEntry) -> Value {
@@ -401,7 +401,7 @@ fn user(principal: &PrincipalEntry) -> Value {
     };
     json!({
         "uid": principal.subject,
-        "name": crate::select::name(principal),
+        "name": principal.to_string(),
         "domain": principal.issuer,
         "type": principal.kind.as_str(),
         "type_id": kind,
@@ -452,14 +452,15 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::ship::item::Joiner;
-    use crate::ship::{Format, Unsayable};
+    use crate::item::Joiner;
+    use crate::{Format, Unsayable};
+    use spanner_ledger::StoredEntry;
 
     /// The entries of both files of examples, in every kind that there is.
     fn items() -> Vec<Item> {
         let lines = [
-            include_str!("../../tests/data/story.jsonl"),
-            include_str!("../../tests/data/entries.jsonl"),
+            include_str!("../../spanner-ledger/tests/data/story.jsonl"),
+            include_str!("../../spanner-ledger/tests/data/entries.jsonl"),
         ];
         let mut joiner = Joiner::default();
         let lines = lines.iter().flat_map(|text| text.lines()).zip(0..);
@@ -470,7 +471,8 @@ mod tests {
                 if value["time"].is_null() {
                     value["time"] = json!("2026-11-24T10:00:00Z");
                 }
-                joiner.item("0123456789abcdef", sequence, value.to_string().into_bytes())
+                let stored = StoredEntry::new(sequence, value.to_string().into_bytes());
+                joiner.item("0123456789abcdef", stored)
             })
             .collect()
     }
@@ -503,7 +505,7 @@ mod tests {
         let mut by_sequence = HashMap::new();
         for item in items() {
             let Some(event) = event(&item) else {
-                assert_eq!(item.entry, None);
+                assert_eq!(item.stored.entry, None);
                 continue;
             };
             assert_eq!(event["class_uid"], 6003);
@@ -512,7 +514,7 @@ mod tests {
             assert_eq!(event["type_uid"], 600_300 + activity);
             assert!(event["time"].as_i64().unwrap() > 1_700_000_000_000);
             out.push_str(&format!("{event}\n"));
-            by_sequence.insert(item.sequence, event);
+            by_sequence.insert(item.stored.sequence, event);
         }
         assert_eq!(by_sequence.len(), items().len() - 1);
         if let Some(path) = std::env::var_os("SPANNER_OCSF_OUT") {
@@ -525,7 +527,7 @@ mod tests {
         let of = |id: &str, kind: &str| {
             let items = items();
             let is = |it: &&Item| {
-                let text = String::from_utf8_lossy(&it.stored);
+                let text = String::from_utf8_lossy(&it.stored.json);
                 text.contains(id) && text.contains(kind)
             };
             event(items.iter().find(is).unwrap()).unwrap()

@@ -32,10 +32,8 @@ use futures_executor::block_on;
 use serde_json::{Value, json};
 use spanner_core::record::{Decision, Outcome};
 use spanner_core::{AuditSink, RecordId};
-use spanner_ledger::ship::{
-    FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered,
-};
 use spanner_ledger::{Ledger, Retention};
+use spanner_ship::{FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered};
 use tempfile::TempDir;
 
 /// Longer than anything takes that goes well.
@@ -331,11 +329,14 @@ fn what_was_written_before_the_end_is_sent_before_it() {
 fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
     let stock = Stock::of(1);
     let (release, held) = mpsc::channel::<()>();
+    let (call, called) = mpsc::channel();
     let (receiver, _seen) = Told::new(move |_| {
+        call.send(()).unwrap();
         let _released = held.recv();
         Answer::Take
     });
     let shipping = stock.ship(receiver);
+    called.recv_timeout(PATIENCE).unwrap();
     let standing = shipping.finish(Duration::from_millis(20));
     assert_eq!(standing.delivered, 0);
     assert!(standing.failing.is_some(), "{standing:?}");
@@ -487,7 +488,10 @@ fn what_is_still_to_be_delivered_is_counted() {
 impl Stock {
     /// Requests, of which retention keeps nothing once they have ended.
     fn request(&self, numbers: std::ops::Range<u128>) {
-        let example = include_str!("data/entries.jsonl").lines().next().unwrap();
+        let example = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
+            .lines()
+            .next()
+            .unwrap();
         let example: Decision = serde_json::from_str(example).unwrap();
         for number in numbers {
             let id = RecordId::from_u128(number);

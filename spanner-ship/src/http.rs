@@ -6,7 +6,7 @@ use reqwest::blocking::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 
-use super::receiver::{Parcel, Receive, Undelivered, lines};
+use crate::receiver::{Parcel, Receive, Undelivered, lines};
 use crate::web::{Server, refused};
 
 /// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
@@ -76,7 +76,7 @@ impl HttpReceiver {
         let (media, body) = match self.body {
             Body::Lines => ("application/x-ndjson", lines(parcels)),
             #[cfg(feature = "otlp")]
-            Body::Otlp => ("application/x-protobuf", super::otlp::request(parcels)),
+            Body::Otlp => ("application/x-protobuf", crate::otlp::request(parcels)),
         };
         self.server.send(Method::POST, |request| {
             let request = request.header(CONTENT_TYPE, media).body(body);
@@ -96,7 +96,7 @@ impl Receive for HttpReceiver {
             _ if status.is_success() => match self.body {
                 Body::Lines => Ok(()),
                 #[cfg(feature = "otlp")]
-                Body::Otlp => super::otlp::accepted(answer),
+                Body::Otlp => crate::otlp::accepted(answer),
             },
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::item::Item;
-use super::{ocsf, syslog};
+use crate::item::Item;
+use crate::{ocsf, syslog};
 
 /// A format for entries: one entry, one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Format {
                 .map(String::into_bytes)
                 .ok_or(Unsayable),
             #[cfg(feature = "otlp")]
-            Self::Otlp => super::otlp::record(item).ok_or(Unsayable),
+            Self::Otlp => crate::otlp::record(item).ok_or(Unsayable),
         }
     }
 
@@ -65,9 +65,12 @@ impl fmt::Display for Unsayable {
 impl std::error::Error for Unsayable {}
 
 fn json_line(item: &Item) -> Vec<u8> {
-    let members = item.stored.strip_prefix(b"{").unwrap_or_default();
+    let members = item.stored.json.strip_prefix(b"{").unwrap_or_default();
     // The key is hexadecimal digits, decimal digits and slashes.
-    let head = format!("{{\"key\":\"{}\",\"sequence\":{},", item.key, item.sequence);
+    let head = format!(
+        "{{\"key\":\"{}\",\"sequence\":{},",
+        item.key, item.stored.sequence
+    );
     let mut line = head.into_bytes();
     line.extend_from_slice(members);
     line

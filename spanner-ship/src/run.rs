@@ -7,34 +7,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::cursor::{Cursor, Place, private};
-use super::follow::Follow;
-use super::item::{Item, Joiner};
-use super::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
-use super::{Format, Pace, Shared, Wish};
-use crate::error::{ReadError, chain};
-use crate::files::Files;
+use crate::cursor::{Cursor, Place, private};
+use crate::item::{Item, Joiner};
 use crate::priority::make_way;
-use crate::waiter::lock;
+use crate::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
+use crate::{Format, Pace, Shared, Wish, chain, lock};
+use spanner_ledger::{EntryFollower, ReadError};
 
-pub(super) struct Run {
-    pub(super) files: Arc<dyn Files>,
+pub(crate) struct Run {
     /// Where what is rejected goes.
-    pub(super) aside: PathBuf,
-    pub(super) name: String,
-    pub(super) format: Format,
-    pub(super) receiver: Box<dyn Receive>,
-    pub(super) pace: Pace,
-    pub(super) cursor: Cursor,
-    pub(super) shared: Arc<Shared>,
-    pub(super) joiner: Joiner,
+    pub(crate) aside: PathBuf,
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) receiver: Box<dyn Receive>,
+    pub(crate) pace: Pace,
+    pub(crate) cursor: Cursor,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) joiner: Joiner,
     /// How often the batch was doubled, since all of it is rejected: what comes behind it may
     /// not be.
-    pub(super) stretch: u32,
+    pub(crate) stretch: u32,
     /// When the cursor was saved last, or that was tried.
-    pub(super) saved: Instant,
+    pub(crate) saved: Instant,
     /// Whether that was in vain.
-    pub(super) unsavable: bool,
+    pub(crate) unsavable: bool,
 }
 
 /// It was asked to end.
@@ -75,7 +71,7 @@ struct Lost {
 }
 
 impl Run {
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let _over = Over(Arc::clone(&self.shared));
         make_way();
         self.go_on();
@@ -103,8 +99,8 @@ impl Run {
             if let Some(last) = items.last() {
                 let place = Place {
                     origin: self.cursor.place.origin.clone(),
-                    next: last.sequence + 1,
-                    last: Some(last.checksum()),
+                    next: last.stored.sequence + 1,
+                    last: Some(last.stored.checksum()),
                 };
                 let refused = self.hand_over(&items).map_err(|Ended| None)?;
                 if refused.is_some() {
@@ -130,16 +126,14 @@ impl Run {
 
     /// A reader at the cursor. A ledger that is not the one that the cursor knows is shipped
     /// from its beginning, under another origin.
-    fn follow(&mut self) -> Result<Follow, Option<String>> {
+    fn follow(&mut self) -> Result<EntryFollower, Option<String>> {
         let Place { next, last, .. } = self.cursor.place;
         let Some(last) = last.filter(|_| next > 0) else {
-            return Follow::from(Arc::clone(&self.files), next).map_err(unread);
+            return EntryFollower::from(&self.shared.ledger, next).map_err(unread);
         };
-        let mut follow = Follow::from(Arc::clone(&self.files), next - 1).map_err(unread)?;
+        let mut follow = EntryFollower::from(&self.shared.ledger, next - 1).map_err(unread)?;
         match follow.first() {
-            Some(stored)
-                if stored.sequence + 1 == next && crc32c::crc32c(&stored.payload) == last =>
-            {
+            Some(stored) if stored.sequence + 1 == next && stored.checksum() == last => {
                 follow.step().map_err(unread)?;
                 return Ok(follow);
             }
@@ -153,7 +147,7 @@ impl Run {
         );
         // Before anything goes out under its origin.
         self.begin_again().map_err(|Ended| None)?;
-        Follow::from(Arc::clone(&self.files), 0).map_err(unread)
+        EntryFollower::from(&self.shared.ledger, 0).map_err(unread)
     }
 
     /// Counts what was removed before it was shipped, once what comes after it is delivered:
@@ -172,7 +166,7 @@ impl Run {
     }
 
     /// What is there, up to the bounds.
-    fn batch(&mut self, follow: &mut Follow) -> Batch {
+    fn batch(&mut self, follow: &mut EntryFollower) -> Batch {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         let Place { origin, next, .. } = self.cursor.place.clone();
         let mut due = next;
@@ -189,8 +183,8 @@ impl Run {
             };
             batch.lost.count(due, stored.sequence);
             due = stored.sequence + 1;
-            bytes += stored.payload.len();
-            let item = self.joiner.item(&origin, stored.sequence, stored.payload);
+            bytes += stored.json.len();
+            let item = self.joiner.item(&origin, stored);
             batch.items.push(item);
         }
         let mut standing = lock(&self.shared.standing);
@@ -210,7 +204,7 @@ impl Run {
             match self.format.encode(item) {
                 Ok(bytes) => parcels.push(Parcel { key, bytes }),
                 Err(fault) => {
-                    let bytes = item.stored.clone();
+                    let bytes = item.stored.json.clone();
                     unsayable.push((Parcel { key, bytes }, fault.to_string()));
                 }
             }

@@ -7,9 +7,9 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::cursor::{create_folder, private};
+use crate::cursor::{create_folder, private};
 #[cfg(feature = "tls")]
-use super::tls::Tls;
+use crate::tls::Tls;
 
 /// One entry, ready to be sent.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub enum Undelivered {
 
 /// Takes batches of entries to where they are wanted.
 ///
-/// Called by the thread of a [`Shipment`](super::Shipment), one batch at a time; it may block
+/// Called by the thread of a [`Shipment`](crate::Shipment), one batch at a time; it may block
 /// for some seconds.
 ///
 /// # Security
@@ -107,7 +107,7 @@ impl Receive for FileReceiver {
 }
 
 /// Takes away half a line that a crash left; its entry is sent again.
-pub(super) fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
+pub(crate) fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut end = length;
     let mut chunk = [0; 4096];
@@ -151,7 +151,7 @@ impl Receive for StdoutReceiver {
 }
 
 /// Parcels as lines.
-pub(super) fn lines(parcels: &[Parcel]) -> Vec<u8> {
+pub(crate) fn lines(parcels: &[Parcel]) -> Vec<u8> {
     let mut lines = Vec::new();
     for parcel in parcels {
         lines.extend_from_slice(&parcel.bytes);
@@ -255,7 +255,7 @@ impl Receive for SyslogReceiver {
 
 /// Waits until the other side closes. Whatever it says is no part of syslog; its end is what
 /// counts.
-pub(super) fn until_closed(stream: &mut impl Read) -> io::Result<()> {
+pub(crate) fn until_closed(stream: &mut impl Read) -> io::Result<()> {
     let mut rest = [0; 64];
     for _ in 0..MAX_SMALL_TALK {
         if stream.read(&mut rest)? == 0 {

@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Tells this ledger's entries from any other's.
-    pub(super) origin: String,
+    pub(crate) origin: String,
     /// The entry that is next.
-    pub(super) next: u64,
+    pub(crate) next: u64,
     /// The checksum of the one before, by which a ledger that lost its end is known.
     #[serde(default)]
-    pub(super) last: Option<u32>,
+    pub(crate) last: Option<u32>,
 }
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     path: PathBuf,
-    pub(super) place: Place,
+    pub(crate) place: Place,
     /// Whether the file says something older than the place.
-    pub(super) unsaved: bool,
+    pub(crate) unsaved: bool,
 }
 
 impl Cursor {
     /// Reads the cursor of a shipment, or begins one.
-    pub(super) fn open(folder: &Path, name: &str) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, name: &str) -> io::Result<Self> {
         create_folder(folder)?;
         let path = folder.join(format!("{name}.cursor"));
         let place: Option<Place> = match fs::read(&path) {
@@ -58,7 +58,7 @@ impl Cursor {
     }
 
     /// Goes to a place, durably: after a crash the file says this or what it said before.
-    pub(super) fn save(&mut self, place: Place) -> io::Result<()> {
+    pub(crate) fn save(&mut self, place: Place) -> io::Result<()> {
         self.write(&place)?;
         if let Some(folder) = self.path.parent() {
             fs::File::open(folder)?.sync_all()?;
@@ -70,14 +70,14 @@ impl Cursor {
 
     /// Goes to a place, and does not write that down yet. Until then the file says an earlier
     /// one, from which some entries go twice and none is left out.
-    pub(super) fn go(&mut self, place: Place) {
+    pub(crate) fn go(&mut self, place: Place) {
         self.place = place;
         self.unsaved = true;
     }
 
     /// Writes down where it is, unless that is done. After a failure of the power the file may
     /// still say an earlier place.
-    pub(super) fn catch_up(&mut self) -> io::Result<()> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         if self.unsaved {
             self.write(&self.place)?;
             self.unsaved = false;
@@ -96,31 +96,9 @@ impl Cursor {
     }
 }
 
-/// The shipment of a ledger that has delivered least, and what it is to deliver next. One whose
-/// cursor cannot be read has delivered nothing, and so have all if they cannot be listed.
-pub(crate) fn undelivered(ledger: &Path) -> Option<(String, u64)> {
-    let nothing = |name: &str| (name.to_owned(), 0);
-    let folder = match fs::read_dir(ledger.join("ship")) {
-        Ok(folder) => folder,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(_) => return Some(nothing("?")),
-    };
-    let cursors = folder.filter_map(|file| {
-        let Ok(file) = file else {
-            return Some(nothing("?"));
-        };
-        let name = file.file_name();
-        let name = name.to_str()?.strip_suffix(".cursor")?;
-        let text = fs::read(file.path()).ok();
-        let place = text.and_then(|text| serde_json::from_slice::<Place>(&text).ok());
-        Some((name.to_owned(), place.map_or(0, |place| place.next)))
-    });
-    cursors.min_by_key(|(_, next)| *next)
-}
-
 impl Place {
     /// The beginning of a ledger that is not known yet.
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self {
             origin: new_origin(),
             next: 0,
@@ -139,7 +117,7 @@ fn new_origin() -> String {
     format!("{number:016x}")
 }
 
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -149,7 +127,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// A file that only this user reads: new, or to be written on at its end or from its
 /// beginning.
-pub(super) fn private(path: &Path, append: bool) -> io::Result<fs::File> {
+pub(crate) fn private(path: &Path, append: bool) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.read(append).create(true);
     match append {

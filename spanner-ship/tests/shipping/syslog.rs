@@ -6,7 +6,7 @@ use std::thread;
 
 use spanner_core::AuditSink;
 use spanner_core::record::Decision;
-use spanner_ledger::ship::{Format, Shipment, SyslogReceiver};
+use spanner_ship::{Format, Shipment, SyslogReceiver};
 
 use super::Stock;
 
@@ -104,7 +104,7 @@ fn listen(broken: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
 /// The first decision of the examples: its subject has blanks, quotes, a bracket, a backslash
 /// and a mark that turns the direction of writing.
 fn record_a_hostile_caller(stock: &Stock) -> String {
-    let line = include_str!("../data/entries.jsonl")
+    let line = include_str!("../../../spanner-ledger/tests/data/entries.jsonl")
         .lines()
         .next()
         .unwrap();

@@ -12,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream};
-use spanner_ledger::ship::{Format, Shipment, SyslogReceiver};
+use spanner_ship::{Format, Shipment, SyslogReceiver};
 
 use super::syslog::parse;
 use super::{PATIENCE, Stock};

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use spanner_ledger::{Checkpoint, CheckpointHttp, Ledger, OpenError};
+use spanner_ledger::{Checkpoint, Ledger, OpenError};
+use spanner_ship::CheckpointHttp;
 
 use super::http::serve_each;
 use super::{PATIENCE, block_on};
