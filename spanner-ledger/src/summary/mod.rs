@@ -24,7 +24,7 @@ use spanner_core::{Effect, Fault, RecordId, Timestamp};
 use crate::clock::CLOCK_STEP;
 use crate::entry::{Counts, Entry, Event};
 use crate::error::ReadError;
-use crate::history::{Approval, Telling};
+use crate::history::{Approval, HistoryBuilder};
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
 use crate::rotation::AgingCredential;
@@ -196,7 +196,7 @@ type Key = (String, Option<String>, String, &'static str);
 struct Summing<'s> {
     selection: &'s Selection,
     summary: Summary,
-    telling: Telling,
+    telling: HistoryBuilder,
     uses: HashMap<Key, Use>,
     refusals: HashMap<String, RefusalCount>,
     /// Decisions whose outcome has not come, with what they are counted under.
@@ -217,7 +217,7 @@ impl<'s> Summing<'s> {
         Self {
             selection,
             summary,
-            telling: Telling::new(selection.clone()),
+            telling: HistoryBuilder::new(selection.clone()),
             uses: HashMap::new(),
             refusals: HashMap::new(),
             open: HashMap::new(),
