@@ -180,7 +180,7 @@ url = "{upstream}"
         """Starts the proxy; its log is `self.log()`."""
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
-            [PROXY, "--config", self.folder / "spanner.toml"], stdout=log, stderr=log,
+            [PROXY, "serve", "--config", self.folder / "spanner.toml"], stdout=log, stderr=log,
             stdin=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1", **environment})
         if wait:
             def listening():

@@ -140,7 +140,7 @@ def start_all():
     checked = subprocess.run([PROXY, "check", "--config", RUN / "spanner.toml"],
                              capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stderr
-    proxy = start("proxy", PROXY, "--config", RUN / "spanner.toml")
+    proxy = start("proxy", PROXY, "serve", "--config", RUN / "spanner.toml")
     wait("llama", f"http://127.0.0.1:{PORT['llama']}/health", 120)
     wait("e5", f"http://127.0.0.1:{PORT['e5']}/v1/models")
     wait("mls", f"http://127.0.0.1:{PORT['mls']}/v2/health/ready", 120)

@@ -7,7 +7,7 @@ use axum::extract::Json;
 use axum::routing::post;
 use serde_json::{Value, json};
 use spanner_cedar::Cedar;
-use spanner_examples::idp::{Account, Idp, SECRET};
+use spanner_demo::idp::{Account, Idp, SECRET};
 use spanner_ledger::Ledger;
 use spanner_tower::{Bearer, GuardLayer, Issuer, Permitted, surface};
 

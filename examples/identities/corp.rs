@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use spanner_examples::idp::{Account, Idp, SECRET};
-use spanner_examples::signer::Signer;
+use spanner_demo::idp::{Account, Idp, SECRET};
+use spanner_demo::signer::Signer;
 
 use crate::Stop;
 

@@ -2,7 +2,7 @@
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use spanner_examples::model::SENTIMENT;
+use spanner_demo::model::SENTIMENT;
 use spanner_ledger::Row;
 
 use crate::Stop;

@@ -2,7 +2,7 @@
 
 use anstream::println;
 use serde_json::{Value, json};
-use spanner_examples::model::SENTIMENT;
+use spanner_demo::model::SENTIMENT;
 use spanner_examples::telling::{DIM, TITLE};
 
 use crate::Stop;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use spanner_examples::model::{SENTIMENT, TRANSLATOR};
+use spanner_demo::model::{SENTIMENT, TRANSLATOR};
 use spanner_ledger::Row;
 
 use crate::Stop;

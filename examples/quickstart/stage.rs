@@ -1,8 +1,9 @@
 //! The parts of the story: a provider, two guarded servers, a ledger.
 
 use spanner_cedar::Cedar;
-use spanner_examples::idp::{Account, Idp, SECRET};
-use spanner_examples::{model, telling};
+use spanner_demo::idp::{Account, Idp, SECRET};
+use spanner_demo::model;
+use spanner_examples::telling;
 use spanner_ledger::{Ledger, Row};
 use spanner_tower::{Bearer, GuardLayer, Issuer, surface};
 use tokio::net::TcpListener;
@@ -139,7 +140,7 @@ impl Stage {
         }
         println!(
             "\nWhat the ledger says of them:\n\
-             cargo run --release -p spanner-proxy -- ledger show {}\n\nCtrl-C ends it.",
+             cargo run -p spanner-cli -- ledger show {}\n\nCtrl-C ends it.",
             self.ledger.dir().display()
         );
         tokio::signal::ctrl_c().await?;

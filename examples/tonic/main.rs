@@ -8,8 +8,8 @@
 use std::pin::Pin;
 
 use spanner_cedar::Cedar;
-use spanner_examples::idp::{Account, Idp, SECRET};
-use spanner_examples::model::{SENTIMENT, Sentiment};
+use spanner_demo::idp::{Account, Idp, SECRET};
+use spanner_demo::model::{SENTIMENT, Sentiment};
 use spanner_ledger::Ledger;
 use spanner_tower::{Bearer, GuardLayer, Issuer, Permitted, surface};
 use tokio::net::TcpListener;

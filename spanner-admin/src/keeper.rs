@@ -8,7 +8,7 @@ use spanner_cedar::{Cedar, Existing, LoadError, PromotionRule};
 use spanner_core::journal::{Journal, JournalError};
 use spanner_core::promotion::{Event, HistoryState, Promotion, Standing, TermsEntry};
 use spanner_core::{Environment, Host, Permit, PromotionId};
-use spanner_tower::{Further, SystemHost};
+use spanner_tower::{Reauthorize, SystemHost};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
@@ -108,7 +108,7 @@ impl Keeper {
                 Err(error) => return Err(decline(permit, error)),
             }
         };
-        Further::done(permit, 200);
+        Reauthorize::done(permit, 200);
         let place = (
             promotion.candidate().model.clone(),
             promotion.plan().into.clone(),
@@ -326,7 +326,7 @@ impl Keeper {
 
 /// Ends the record of a step that is not taken.
 fn decline(permit: Permit, error: StepError) -> StepError {
-    Further::declined(permit, error.status(), error.code());
+    Reauthorize::declined(permit, error.status(), error.code());
     error
 }
 

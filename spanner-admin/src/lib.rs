@@ -95,3 +95,8 @@ pub use effect::Preview;
 pub use error::{OpenError, StepError};
 pub use promotions::Promotions;
 pub use proposal::{Preconditions, ProposalRequest};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

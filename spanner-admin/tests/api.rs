@@ -14,11 +14,11 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use spanner_admin::{Admin, Promotions, openapi};
 use spanner_cedar::Cedar;
-use spanner_core::{
-    Caller, CallerKind, Group, IssuerAlias, Obstacle, Principal, Refusal, Timestamp,
-};
+use spanner_core::{Caller, CallerKind, Group, IssuerAlias, Obstacle, Principal, Timestamp};
 use spanner_ledger::{Durability, Entry, Ledger};
-use spanner_tower::{Authenticate, BoxFuture, GuardLayer, GuardService};
+use spanner_tower::{
+    Authenticate, Authentication, AuthenticationError, BoxFuture, GuardLayer, GuardService,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -30,11 +30,11 @@ impl Authenticate for Names {
         &'a self,
         parts: &'a mut Parts,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
+    ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>> {
         let header = parts.headers.get("authorization");
         let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let answer = token.map(who).ok_or_else(|| Obstacle::Missing.into());
-        Box::pin(async move { answer })
+        let caller = token.map(who).ok_or(Obstacle::Missing);
+        Box::pin(async move { Ok(caller?.into()) })
     }
 }
 

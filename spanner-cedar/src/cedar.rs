@@ -12,9 +12,7 @@ use spanner_core::{
 
 use crate::explain::Explanation;
 use crate::index::{Access, Placed};
-use crate::load::{
-    self, BrokenManifests, LoadError, Problem, Problems, Program, Served, Spellings,
-};
+use crate::load::{self, BrokenManifests, LoadError, Problem, Program, Served, Spellings};
 use crate::promotion::{Kept, Promoted, PromotionRule, VoidGrant};
 use crate::review::Review;
 
@@ -525,7 +523,7 @@ impl Authorize for Cedar {
         if served.len() == access.spellings.known().len() {
             return Ok(());
         }
-        let mut problems = Problems::default();
+        let mut problems = load::no_problems();
         access.mentions.check(&served, &mut problems);
         match problems.is_empty() {
             true => {
@@ -533,7 +531,7 @@ impl Authorize for Cedar {
                 Ok(())
             }
             false => {
-                let found = problems.into_found();
+                let found = problems.all().to_vec();
                 Err(found.iter().map(ToString::to_string).collect())
             }
         }

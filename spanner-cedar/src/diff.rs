@@ -21,7 +21,6 @@ use spanner_core::{
     Principal, Question, Resource, SubjectId, Timestamp,
 };
 
-use crate::alike;
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
 use crate::index::Access;
@@ -29,6 +28,7 @@ use crate::load::Holder;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 use crate::schema::Schema;
+use spanner_toml::lookalike;
 
 /// The difference between two accesses.
 ///
@@ -160,7 +160,12 @@ impl Change {
         } = self;
         let entry = ChangeEntry::new(holder.as_str(), gains.clone(), loses.clone());
         let entry = entry.only(self.kind).to_string();
-        write!(f, "{} {place} {}", self.environment, alike::marked(&entry))
+        write!(
+            f,
+            "{} {place} {}",
+            self.environment,
+            lookalike::marked(&entry)
+        )
     }
 }
 

@@ -8,10 +8,10 @@ use spanner_core::{
     Action, CallerKind, Effect, Environment, Question, StepUp, Verdict, VerdictReason,
 };
 
-use crate::alike;
 use crate::guardrail::Guardrail;
 use crate::index::Access;
 use crate::load::{listed, quoted, suggestion};
+use spanner_toml::lookalike;
 
 /// The whole story of one answer, for those who run the service and for auditors; a caller
 /// is told less.
@@ -372,7 +372,7 @@ impl fmt::Display for Explanation {
         };
         f.write_str(answer)?;
         for policy in &self.policies {
-            write!(f, "\n  by {}", alike::marked(&policy.id))?;
+            write!(f, "\n  by {}", lookalike::marked(&policy.id))?;
             if let Some(reason) = &policy.reason {
                 write!(f, ": {reason}")?;
             }
@@ -385,7 +385,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  the role {} would allow it", remedy.role)?;
             if !remedy.holders.is_empty() {
                 let holders = remedy.holders.join(", ");
-                write!(f, "; held by {}", alike::marked(&holders))?;
+                write!(f, "; held by {}", lookalike::marked(&holders))?;
             }
         }
         for shadow in &self.verdict.shadows {
@@ -395,7 +395,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  {note}")?;
         }
         if let (Some(owner), Effect::Deny) = (&self.owner, self.verdict.effect) {
-            write!(f, "\n  ask {}", alike::marked(owner))?;
+            write!(f, "\n  ask {}", lookalike::marked(owner))?;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@
 //!    every model.
 //! 7. A name means what the surfaces of the guards read ([`Builder::spelling`]). One that no
 //!    request is about is a problem that names the spelling that is.
-//! 8. No two groups look alike, and no text has a character that is not seen. Reviews and
+//! 8. No two groups look alike, and no text has an invisible character. Reviews and
 //!    explanations write the code points of what could be taken for another name.
 //! 9. The answer is exactly plain Cedar's over all grants (as links of templates) and
 //!    guardrails, but what is looked at for one question does not grow with the models.
@@ -106,7 +106,6 @@
 //! Who can write the directory decides who may do what. An [`Explanation`] names models,
 //! owners and holders: it is for those who run the service, not for callers.
 
-mod alike;
 pub mod cases;
 mod cedar;
 mod decide;
@@ -138,3 +137,8 @@ pub use promotion::{Existing, Kept, Promoted, PromotionRule, VoidGrant};
 pub use prove::{Counterexample, Proof, ProveError, Solver, Unproved, prove};
 pub use replay::{Again, Changed, Judged, Replay};
 pub use review::{Emergency, Governed, Granted, Guarding, Hygiene, Review, Usage};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -39,6 +39,7 @@ pub mod testing;
 pub mod text;
 #[cfg(feature = "jwt")]
 pub mod token;
+pub mod units;
 mod vouch;
 
 pub use access::{
@@ -65,7 +66,12 @@ pub use refusal::{
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
-pub use vouch::{Vouch, Vouched};
+pub use vouch::Vouch;
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.
 pub use jiff::Timestamp;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

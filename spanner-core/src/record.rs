@@ -1,5 +1,8 @@
 //! What became of a request: two entries, a [`Decision`] and an [`Outcome`], with one id.
 //!
+//! A decision that another enforcement point asked for ([`Enforcement::External`]) is a
+//! complete record by itself: what became of the request is seen there.
+//!
 //! These types are what a ledger stores and an auditor reads, so they are part of the
 //! compatibility promise: fields are added, never changed or removed.
 //!
@@ -33,6 +36,10 @@ use crate::{PromotionId, RecordId, Timestamp};
 pub struct Decision {
     /// The record's identifier; the reply carries it as `spanner-decision`.
     pub id: RecordId,
+    /// Who enforces it; absent in JSON where the guard does, so that an outcome is owed.
+    /// Serialized right behind the identifier, where a ledger finds it without parsing.
+    #[serde(default, skip_serializing_if = "Enforcement::is_inline")]
+    pub enforcement: Enforcement,
     /// For a further model on a stream: the record of the request it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RecordId>,
@@ -99,6 +106,35 @@ pub struct Decision {
     /// What the client merely claims. Nothing was decided by it.
     #[serde(default, skip_serializing_if = "Asserted::is_empty")]
     pub asserted: Asserted,
+}
+
+/// Who enforces a decision, and so who learns what becomes of the request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Enforcement {
+    /// The guard: it forwards or refuses the request itself. The record gets exactly one
+    /// outcome.
+    #[default]
+    Inline,
+    /// Another policy enforcement point, such as a gateway, which asked the guard for the
+    /// decision. The record has no outcome unless that point reports one, and is complete
+    /// without.
+    External,
+}
+
+impl Enforcement {
+    /// Whether the guard enforces it.
+    #[must_use]
+    pub const fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline)
+    }
+
+    /// Whether another enforcement point asked.
+    #[must_use]
+    pub const fn is_external(&self) -> bool {
+        matches!(self, Self::External)
+    }
 }
 
 /// What a client says and nobody verified, apart from everything that was. Never who calls,

@@ -79,7 +79,9 @@ pub enum Count {
     ShedRefusal,
 }
 
-/// Takes the two entries of each request: the decision and the outcome.
+/// Takes the two entries of each request: the decision and the outcome. Room that is dropped
+/// without being filled is room of a decision that another point
+/// [enforces](crate::record::Enforcement::External): no outcome follows.
 ///
 /// # Security
 /// A sink that acknowledges before it has stored opens the door to calls that nobody can

@@ -1,9 +1,7 @@
 //! Whether a credential still counts while what it began goes on.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use crate::Timestamp;
 use crate::caller::Caller;
@@ -34,15 +32,5 @@ pub trait Vouch: Send + Sync + 'static {
         now: Timestamp,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>> {
         Box::pin(std::future::ready(self.check(caller, now)))
-    }
-}
-
-/// A [`Vouch`] that several share.
-#[derive(Clone)]
-pub struct Vouched(pub Arc<dyn Vouch>);
-
-impl fmt::Debug for Vouched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Vouched")
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps a ledger of 70,000 entries and ships its checkpoints to a file.
 //!
 //! `cargo run -p spanner-ledger --example keep -- DIR FILE`; then
-//! `spanner-proxy ledger verify DIR --checkpoint FILE`.
+//! `spanner ledger verify DIR --checkpoint FILE`.
 
 use std::error::Error;
 

@@ -43,7 +43,10 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         decision.reason.clone(),
         pair.and_then(|pair| served_under(decision, pair))
             .map_or_else(String::new, |it| it.to_string()),
-        outcome.map_or_else(String::new, |it| it.class.as_str().to_owned()),
+        match outcome {
+            None if decision.enforcement.is_inline() => String::new(),
+            _ => row.became().to_owned(),
+        },
         number(outcome.and_then(|it| it.status).map(u64::from)),
         number(row.duration_us()),
         number(outcome.and_then(|it| it.tokens_in)),

@@ -6,11 +6,14 @@
 
 use serde::Deserialize;
 use spanner_core::RecordId;
+use spanner_core::record::Enforcement;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head {
     Decision(RecordId),
+    /// A decision that another point enforces, which owes no outcome.
+    External(RecordId),
     Outcome(RecordId),
     Gap,
     Count,
@@ -36,7 +39,11 @@ fn quick(payload: &[u8]) -> Option<Head> {
         .strip_prefix(br#"","id":""#)?
         .split_first_chunk::<ID>()?;
     let id = str::from_utf8(id).ok()?.parse().ok()?;
-    rest.starts_with(b"\"").then(|| of(id))
+    let rest = rest.strip_prefix(b"\"")?;
+    Some(match of(id) {
+        Head::Decision(id) if rest.starts_with(EXTERNAL) => Head::External(id),
+        head => head,
+    })
 }
 
 fn read(payload: &[u8]) -> Head {
@@ -45,9 +52,16 @@ fn read(payload: &[u8]) -> Head {
         #[serde(borrow)]
         kind: &'a str,
         id: Option<RecordId>,
+        #[serde(default)]
+        enforcement: Enforcement,
     }
     match serde_json::from_slice::<Members<'_>>(payload) {
-        Ok(Members { kind, id }) => match (kind, id) {
+        Ok(Members {
+            kind,
+            id,
+            enforcement,
+        }) => match (kind, id) {
+            ("decision", Some(id)) if enforcement.is_external() => Head::External(id),
             ("decision", Some(id)) => Head::Decision(id),
             ("outcome", Some(id)) => Head::Outcome(id),
             ("gap", _) => Head::Gap,
@@ -58,6 +72,9 @@ fn read(payload: &[u8]) -> Head {
         Err(_) => Head::Unknown,
     }
 }
+
+/// What follows the identifier of a decision that another point enforces.
+const EXTERNAL: &[u8] = br#","enforcement":"external""#;
 
 /// A UUID in text (RFC 9562 §4).
 const ID: usize = 36;
@@ -82,6 +99,9 @@ mod tests {
         let decision = format!(r#"{{"kind":"decision","id":"{ID}","time":"x"}}"#);
         assert_eq!(quick(decision.as_bytes()), Some(Head::Decision(id)));
         assert_eq!(read(decision.as_bytes()), Head::Decision(id));
+        let external = format!(r#"{{"kind":"decision","id":"{ID}","enforcement":"external"}}"#);
+        assert_eq!(quick(external.as_bytes()), Some(Head::External(id)));
+        assert_eq!(read(external.as_bytes()), Head::External(id));
     }
 
     #[test]

@@ -115,3 +115,8 @@ pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
 
 /// What framing adds to an entry, in bytes.
 const OVERHEAD: usize = 24;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -47,7 +47,8 @@ pub struct Row {
     pub sequence: u64,
     /// Who wanted what where, and whether they may.
     pub decision: Decision,
-    /// What became of it; absent while the request is open.
+    /// What became of it; absent while the request is open, and where another point
+    /// [enforces](spanner_core::record::Enforcement::External) the decision and reports nothing.
     pub outcome: Option<Outcome>,
 }
 
@@ -62,7 +63,18 @@ pub struct Exported {
 }
 
 impl Row {
-    /// From arrival to the end, in microseconds; `None` while the request is open, or if its
+    /// What became of it, in one word: the outcome's class; `open` while the request is under
+    /// way; `external` where another point enforces the decision and reported no outcome.
+    #[must_use]
+    pub fn became(&self) -> &'static str {
+        match &self.outcome {
+            Some(outcome) => outcome.class.as_str(),
+            None if self.decision.enforcement.is_external() => "external",
+            None => "open",
+        }
+    }
+
+    /// From arrival to the end, in microseconds; `None` where there is no outcome, or if its
     /// process ended first, since then nobody measured it.
     #[must_use]
     pub fn duration_us(&self) -> Option<u64> {
@@ -331,11 +343,19 @@ impl<'s> Part<'s> {
 
     fn takes(&mut self, item: &Item) -> bool {
         match &item.entry {
+            Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
+                self.selection.takes(decision)
+            }
             Some(Entry::Decision(decision)) => {
                 let takes = self.selection.takes(decision);
                 takes && self.open.insert(decision.id)
             }
-            Some(Entry::Outcome(outcome)) => self.open.remove(&outcome.id),
+            Some(Entry::Outcome(outcome)) => {
+                let reported = item.decision.as_ref().is_some_and(|decision| {
+                    decision.enforcement.is_external() && self.selection.takes(decision)
+                });
+                reported || self.open.remove(&outcome.id)
+            }
             Some(Entry::Count(counts)) => {
                 self.selection.takes_general() && self.selection.takes_time(counts.time)
             }

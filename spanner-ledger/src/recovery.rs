@@ -198,7 +198,7 @@ impl Found {
                 self.open.remove(&id);
             }
             // An entry that a newer version wrote is whole, and that is enough.
-            Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
+            Head::External(_) | Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
         }
     }
 }

@@ -383,7 +383,7 @@ impl Plan {
                 Head::Outcome(id) => {
                     unsettled.remove(&id);
                 }
-                Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
+                Head::External(_) | Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
             }
         }
         Ok(unsettled)
@@ -418,7 +418,7 @@ pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
 fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
     match Head::of(&stored.payload) {
         Head::Decision(id) => unsettled.contains(&id),
-        Head::Outcome(_) | Head::Gap | Head::Count => false,
+        Head::External(_) | Head::Outcome(_) | Head::Gap | Head::Count => false,
         Head::Event => !matches!(
             word(stored).as_deref(),
             Some("ledger.opened" | "ledger.closed")

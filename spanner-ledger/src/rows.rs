@@ -22,6 +22,8 @@ pub struct Rows {
     waiting: VecDeque<(Row, bool)>,
     /// Those of which an outcome is expected, each by how many were given out before it.
     places: HashMap<RecordId, usize>,
+    /// How many of these owe one: those that another point enforces may get none.
+    owed: usize,
     given: usize,
     /// The sequence after the last entry read.
     next: u64,
@@ -37,7 +39,9 @@ impl Reader {
     ///
     /// At most 10,000 rows wait for an outcome that is late. Then those outcomes are looked for
     /// further on in the ledger, so that memory is bounded and no request that ended is said to
-    /// be open; a ledger in which many stay open for long is read several times.
+    /// be open; a ledger in which many stay open for long is read several times. A decision that
+    /// another point enforces waits as long for an outcome that this point may report, and
+    /// is given out without one then.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read. What a newer
@@ -49,6 +53,7 @@ impl Reader {
             known: self.known(selection)?,
             waiting: VecDeque::new(),
             places: HashMap::new(),
+            owed: 0,
             given: 0,
             next: 0,
             is_over: false,
@@ -77,6 +82,7 @@ impl Rows {
             Entry::Decision(decision) if self.selection.takes(&decision) => {
                 let place = self.given + self.waiting.len();
                 self.places.insert(decision.id, place);
+                self.owed += usize::from(decision.enforcement.is_inline());
                 let row = Row {
                     sequence,
                     decision: *decision,
@@ -93,6 +99,7 @@ impl Rows {
         let place = self.places.remove(&outcome.id);
         let at = place.and_then(|place| place.checked_sub(self.given));
         if let Some((row, is_expected)) = at.and_then(|at| self.waiting.get_mut(at)) {
+            self.owed -= usize::from(row.decision.enforcement.is_inline());
             row.outcome = Some(outcome);
             *is_expected = false;
         }
@@ -107,6 +114,7 @@ impl Rows {
             (self.is_over, self.fault) = (true, Some(fault));
         }
         self.places.clear();
+        self.owed = 0;
         for (_, is_expected) in &mut self.waiting {
             *is_expected = false;
         }
@@ -127,7 +135,7 @@ impl Rows {
                 // Damage is met, and told, once the rows before it were given out.
                 Err(_) => break,
             }
-            if self.places.is_empty() {
+            if self.owed == 0 {
                 break;
             }
         }
@@ -151,7 +159,13 @@ impl Iterator for Rows {
                 return self.fault.take().map(Err);
             }
             if self.waiting.len() >= self.most {
-                self.look_ahead();
+                match self.waiting.front_mut() {
+                    Some((row, is_expected)) if row.decision.enforcement.is_external() => {
+                        *is_expected = false;
+                        self.places.remove(&row.decision.id);
+                    }
+                    _ => self.look_ahead(),
+                }
                 continue;
             }
             match self.known.next() {

@@ -60,16 +60,15 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
         Effect::Allow => "allow",
         _ => "deny",
     };
-    let became = outcome.as_ref().map(|outcome| {
-        let mut became = outcome.class.as_str().to_owned();
+    let mut became = row.became().to_owned();
+    if let Some(outcome) = outcome {
         if let Some(status) = outcome.status {
             became.push_str(&format!(" {status}"));
         }
         if let Some(reason) = &outcome.reason {
             became.push_str(&format!(" {}", cell(reason)));
         }
-        became
-    });
+    }
     let millis = row.duration_us().map(|micros| {
         let tenths = micros / 100;
         format!("{}.{}", tenths / 10, tenths % 10)
@@ -81,7 +80,7 @@ fn cells(row: &Row, is_promoted: bool) -> Vec<String> {
         cell(&decision.environment),
         effect.to_owned(),
         cell(&decision.reason),
-        became.unwrap_or_else(|| "open".to_owned()),
+        became,
         millis.unwrap_or_else(|| NOTHING.to_owned()),
         decision.id.to_string(),
     ];

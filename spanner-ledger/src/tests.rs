@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_executor::block_on;
-use spanner_core::record::{Decision, OutcomeClass};
+use spanner_core::record::{Decision, Enforcement, OutcomeClass};
 use spanner_core::testing::{Fixed, Rules};
 use spanner_core::{
     Action, Arrival, AuditSink, Caller, Count, Gate, Permit, Receipt, RecordId, Refused, Resource,
@@ -109,9 +109,20 @@ impl Service {
         id.is_some_and(|id| lock(&self.witness.acknowledged).contains(&id))
     }
 
+    /// A request that a gateway asks about, and that is allowed.
+    fn external(&self) -> Permit {
+        let mut arrival = Arrival::new();
+        arrival.enforcement = Enforcement::External;
+        self.decide(arrival, Action::Generate).unwrap()
+    }
+
     fn ask(&self, action: Action) -> Result<Permit, Refused> {
+        self.decide(Arrival::new(), action)
+    }
+
+    fn decide(&self, arrival: Arrival, action: Action) -> Result<Permit, Refused> {
         let model = Resource::model("acme/sentiment".parse().unwrap());
-        let attempt = self.gate.open(Arrival::new());
+        let attempt = self.gate.open(arrival);
         let caller = Caller::for_test("alice");
         block_on(
             attempt

@@ -583,7 +583,7 @@ impl<'a> Check<'a> {
                 self.open.remove(&id);
             }
             Head::Gap => self.found.gaps += 1,
-            Head::Count => {}
+            Head::External(_) | Head::Count => {}
             Head::Event => self.note_event(&stored.payload),
             Head::Unknown => self.found.unknown += 1,
         }

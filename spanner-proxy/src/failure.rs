@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
 use spanner_core::{Fault, Share};
 use spanner_tower::surface::Dialect;
-use spanner_tower::{Exhausted, InGuardsName};
+use spanner_tower::{Exhausted, GuardResponse};
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl Failure {
         match self {
             Self::Share(share) => response.extensions_mut().insert(Exhausted(share)).map(drop),
             Self::CallerLate => {
-                let callers = InGuardsName::failed(Fault::AmbiguousRequest);
+                let callers = GuardResponse::failed(Fault::AmbiguousRequest);
                 response.extensions_mut().insert(callers).map(drop)
             }
             _ => None,

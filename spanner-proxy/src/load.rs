@@ -17,7 +17,6 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
-use crate::command::chain;
 use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
@@ -25,6 +24,7 @@ use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 use crate::words;
+use crate::words::chain;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
 /// Nothing listens and nothing is written yet.
@@ -79,8 +79,11 @@ impl Loaded {
         }
     }
 
-    /// Loads what a configuration names, in which these problems were found already.
-    pub(crate) fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
+    /// Loads what a configuration names. `problems` are those that were found when it was read.
+    ///
+    /// # Errors
+    /// [`Problems`], all of them.
+    pub fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
         let models = config.models.iter();
         let models = models.map(|dir| Seen::before_reading_models(dir));
@@ -120,9 +123,10 @@ impl Loaded {
         }
     }
 
-    /// What is worth knowing of what the ledger would put in force: manifests that nobody
-    /// approved, and what promoted ones name that is gone. It keeps nothing from starting.
-    pub(crate) fn promoted(&self) -> Vec<String> {
+    /// Notes about what the ledger would put in force: manifests that nobody approved, and
+    /// names in promoted manifests that no longer exist. None of them prevents a start.
+    #[must_use]
+    pub fn promoted(&self) -> Vec<String> {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
             true => Kept::default(),
@@ -406,7 +410,8 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
 }
 
 /// Why there is no directory at a path, if there is none.
-pub(crate) fn no_directory(path: &Path) -> Option<String> {
+#[must_use]
+pub fn no_directory(path: &Path) -> Option<String> {
     let shown = path.display();
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => None,
@@ -420,7 +425,8 @@ pub(crate) fn no_directory(path: &Path) -> Option<String> {
 
 /// The file of a problem with an access, as whoever corrects it finds it: those in folders of
 /// models carry that folder's name already.
-pub(crate) fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
+#[must_use]
+pub fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
     let is_whole = file == "."
         || Path::new(file) == dir
         || models
@@ -457,7 +463,9 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
 fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
     let file = file_of(dir, &config.models, &problem.file);
     let mut place = Place::WHOLE;
-    (place.line, place.column) = (problem.line, problem.column);
+    if let Some(position) = problem.position {
+        (place.line, place.column) = (position.line, position.column);
+    }
     problems.add(file, place, &problem.what, &problem.advice);
 }
 
@@ -527,7 +535,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
             );
             let dir = words::line(&dir.display().to_string());
             let advice = format!(
-                "look at it with `spanner-proxy ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner-proxy ledger acknowledge {dir} --reason …`"
+                "look at it with `spanner ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner ledger acknowledge {dir} --reason …`"
             );
             return (what, advice);
         }

@@ -209,12 +209,9 @@ fn broken(access: &Cedar) -> Vec<String> {
 }
 
 fn located(file: &Path, problem: &spanner_cedar::Problem) -> String {
-    let place = match problem.line {
-        0 => String::new(),
-        line => format!(":{line}:{}", problem.column),
-    };
-    let (file, what, advice) = (file.display(), &problem.what, &problem.advice);
-    format!("{file}{place}: {what}; {advice}")
+    let mut located = problem.clone();
+    located.file = words::line(&file.display().to_string());
+    located.to_string()
 }
 
 async fn revoke(path: &Path, revocations: &ReadList) {

@@ -88,7 +88,7 @@ impl Fixed {
             true => {}
             false if problems > 0 => tracing::warn!(
                 %file, problems,
-                "{what} changed, and is read at start only: what was read then is in force, and with these problems the proxy would not start again; see `spanner-proxy check`"
+                "{what} changed, and is read at start only: what was read then is in force, and with these problems the proxy would not start again; see `spanner check`"
             ),
             false => tracing::warn!(
                 %file,

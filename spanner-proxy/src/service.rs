@@ -277,11 +277,12 @@ impl Service {
     }
 }
 
-/// Serves until the operating system says to stop.
+/// Serves until the operating system says to stop: SIGTERM, or SIGINT as from Ctrl-C. Calls
+/// `started` once the proxy accepts connections.
 ///
 /// # Errors
-/// [`ServiceError`] if it does not begin, or does not end well.
-pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
+/// [`ServiceError`] if it does not start, or if something could not be stored at the end.
+pub async fn serve(loaded: Loaded, started: impl FnOnce(&Service)) -> Result<(), ServiceError> {
     let mut stops = signals::stops().map_err(ServiceError::Signals)?;
     let upstreams = loaded.config.upstreams.len();
     let service = Service::start(loaded).await?;
@@ -289,6 +290,7 @@ pub(crate) async fn serve(loaded: Loaded) -> Result<(), ServiceError> {
     if let Some(admin) = service.admin_address() {
         tracing::info!(address = %admin, "probes and metrics");
     }
+    started(&service);
     stops.recv().await;
     tracing::info!("stopping: no more connections, open requests may end");
     service.stop().await?;

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use spanner_tower::{FrameRefused, Frames};
+use spanner_tower::{Conversation, MessageRefused};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -37,7 +37,7 @@ pub(crate) struct Talks {
 
 /// One conversation that is about to begin.
 pub(crate) struct Talk {
-    pub(crate) frames: Frames,
+    pub(crate) frames: Conversation,
     pub(crate) caller: OnUpgrade,
     pub(crate) model: OnUpgrade,
     /// The upstream's place, for as long as it lasts.
@@ -121,7 +121,7 @@ enum Turn {
     On,
     /// One side closed it, perhaps with a reason.
     Closed(Option<CloseFrame>),
-    Refused(FrameRefused),
+    Refused(MessageRefused),
     CallerLeft,
     ModelFailed,
     Stopped,
@@ -132,7 +132,7 @@ enum Turn {
 }
 
 async fn converse(
-    mut frames: Frames,
+    mut frames: Conversation,
     (mut caller, inbox): (CallerSocket, Inbox),
     mut model: Socket,
     patience: Patience,
@@ -199,7 +199,7 @@ async fn converse(
     let close = match &end {
         Turn::Closed(close) => close.clone(),
         Turn::Refused(refused) => {
-            let code = CloseCode::from(FrameRefused::CLOSE_CODE);
+            let code = CloseCode::from(MessageRefused::CLOSE_CODE);
             frame(code, refused.reason())
         }
         Turn::ModelFailed => frame(CloseCode::Error, "the model's server broke off".to_owned()),
@@ -263,7 +263,7 @@ async fn within(stall: Duration, turn: impl Future<Output = Turn>, otherwise: Tu
 
 /// Passes on what the caller said, if it may say it.
 async fn heard(
-    frames: &mut Frames,
+    frames: &mut Conversation,
     said: Option<Result<Message, Error>>,
     model: &mut Socket,
 ) -> Turn {
@@ -289,7 +289,7 @@ async fn heard(
 
 /// Passes on what the model said.
 async fn passed(
-    frames: &mut Frames,
+    frames: &mut Conversation,
     said: Option<Result<Message, Error>>,
     caller: &mut CallerSocket,
 ) -> Turn {

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
-use spanner_tower::{Frames, Permitted, RequestBody};
+use spanner_tower::{Conversation, Permitted, RequestBody};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -27,7 +27,6 @@ use tower_service::Service;
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::answered::UpstreamBody;
 use crate::client::{Client, ClientError, is_callers};
-use crate::command::chain;
 use crate::config::{LimitsConfig, UpstreamConfig};
 use crate::connections::Line;
 use crate::crowd::Crowd;
@@ -39,6 +38,7 @@ use crate::places::{NoPlace, Place, Places};
 use crate::rejection;
 use crate::talk::{self, Patience, Talk, Talks};
 use crate::turn::{CallerBody, Turn};
+use crate::words::chain;
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ impl Shared {
     ) -> Result<Answer, Failure> {
         let line = request.extensions().get::<Line>().cloned();
         // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
-        let conversation = Frames::take(request.extensions_mut())
+        let conversation = Conversation::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
         let caller = request
             .extensions()
@@ -286,7 +286,7 @@ impl Shared {
     fn opened(
         &self,
         mut response: Response<Incoming>,
-        conversation: Option<(Frames, OnUpgrade)>,
+        conversation: Option<(Conversation, OnUpgrade)>,
         place: Held,
     ) -> Result<Answer, Failure> {
         let (frames, caller) = conversation.ok_or(Failure::Broken)?;

@@ -11,7 +11,7 @@ use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
 use spanner_ledger::Ledger;
 use tokio::task::spawn_blocking;
 
-use crate::command::chain;
+use crate::words::chain;
 
 /// A ledger that remembers whether the last decision became durable. Clones are the same.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ impl Watched {
         match (&found, &*gone) {
             (Some(reason), before) if before.as_ref() != Some(reason) => tracing::error!(
                 reason,
-                "the ledger is no longer whole: put its files back, or stop, look at it with `spanner-proxy ledger verify`, and acknowledge the loss"
+                "the ledger is no longer whole: put its files back, or stop, look at it with `spanner ledger verify`, and acknowledge the loss"
             ),
             (None, Some(_)) => tracing::info!("the ledger's files are there again"),
             _ => {}

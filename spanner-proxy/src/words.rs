@@ -7,13 +7,31 @@ use std::fmt::Write as _;
 use spanner_core::text::{Invisible, invisible};
 
 /// A text in one line.
-pub(crate) fn line(text: &str) -> String {
+#[must_use]
+pub fn line(text: &str) -> String {
     shown(text, false)
 }
 
 /// A text of several lines, whose ends stay.
-pub(crate) fn lines(text: &str) -> String {
+#[must_use]
+pub fn lines(text: &str) -> String {
     shown(text, true)
+}
+
+/// The message of an error with its causes. A cause that the text already contains is left out.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let says = error.to_string();
+        if !text.contains(&says) {
+            text.push_str(": ");
+            text.push_str(&says);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// A text from which an address is to be made, and cannot be: whatever stands before an `@` may

@@ -72,15 +72,15 @@ pub mod self_check;
 mod shares;
 pub mod surface;
 
-pub use authenticate::{Authenticate, BoxFuture, Peer};
+pub use authenticate::{Authenticate, Authentication, AuthenticationError, BoxFuture, Peer};
 #[cfg(feature = "jwks")]
 pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Danger, Ending, Exhausted, FrameRefused, Frames, Further, FurtherRefused,
-    GuardBody, GuardBuilder, GuardLayer, GuardService, InGuardsName, Permitted, Problem,
-    ProtectedResource,
+    Access, BuildError, Conversation, Danger, Ending, Exhausted, GuardBody, GuardBuilder,
+    GuardLayer, GuardResponse, GuardService, MessageRefused, Permitted, Problem, ProtectedResource,
+    ReauthorizationRefused, Reauthorize,
 };
 pub use host::SystemHost;
 #[cfg(feature = "jwks")]
@@ -88,3 +88,8 @@ pub use opaque::Introspection;
 pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
 pub use shares::BodyBudget;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

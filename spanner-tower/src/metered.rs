@@ -13,7 +13,7 @@
 //! | `spanner_record_failures_total` | counter | service, environment, reason | decisions that were not recorded, so not served |
 //! | `spanner_outcomes_total` | counter | service, environment, surface, class | how requests ended |
 //! | `spanner_request_seconds` | histogram | service, environment, surface, class | from arrival to the end |
-//! | `spanner_requests_in_flight` | gauge | service, environment | requests without an outcome |
+//! | `spanner_requests_in_flight` | gauge | service, environment | requests without an outcome, of those that the guard itself forwards |
 //! | `spanner_rotate_soon_total` | counter | issuer | requests with a credential past 80 % of its permitted age |
 //! | `spanner_unrecorded_total` | counter | what | requests that are counted and not recorded |
 //! | `spanner_token_cache_total` | counter | result | look-ups of verified tokens: `hit`, `miss` |
@@ -148,7 +148,6 @@ impl Labels {
     }
 
     fn ended(self, outcome: &Outcome) {
-        self.in_flight().decrement(1.0);
         let class = outcome.class.as_str();
         let Self {
             service,
@@ -171,12 +170,15 @@ impl AuditSink for Metered {
     fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
         let labels = Labels::of(&decision);
         labels.decided(&decision, self.models.label(&decision));
+        let is_inline = decision.enforcement.is_inline();
         let began = Instant::now();
         let Receipt { acknowledged, room } = self
             .inner
             .record(decision)
             .inspect_err(|fault| labels.failed(fault))?;
-        labels.in_flight().increment(1.0);
+        if is_inline {
+            labels.in_flight().increment(1.0);
+        }
         let ended = labels.clone();
         Ok(Receipt {
             acknowledged: Box::pin(async move {
@@ -194,6 +196,9 @@ impl AuditSink for Metered {
                 Ok(())
             }),
             room: Room::new(move |outcome| {
+                if is_inline {
+                    ended.in_flight().decrement(1.0);
+                }
                 ended.ended(&outcome);
                 room.fill(outcome);
             }),

@@ -26,7 +26,7 @@ def started(times=1, **options):
 
 def refused(stage):
     """What the proxy says that does not start."""
-    code, out, said = stage.run("--config", "spanner.toml")
+    code, out, said = stage.run("serve", "--config", "spanner.toml")
     return code, out + said
 
 
@@ -45,7 +45,7 @@ def second_writer():
         harm(stage.folder / "ledger")
         text = (stage.folder / "spanner.toml").read_text()
         stage.write("second.toml", text.replace(str(stage.port), str(free_port())))
-        code, _, said = stage.run("--config", "second.toml")
+        code, _, said = stage.run("serve", "--config", "second.toml")
         check(f"{name}: exit of the second", 1, code)
         check_in(f"{name}: it says", "written by somebody else", said)
         stage.stop()
@@ -108,7 +108,7 @@ def lost_segment():
         check(f"{name}: exit of show", 1, code)
         code, said = refused(stage)
         check(f"{name}: it does not start", 1, code)
-        check_in(f"{name}: it names the command", "spanner-proxy ledger acknowledge", said)
+        check_in(f"{name}: it names the command", "spanner ledger acknowledge", said)
         code, out, said = stage.run("ledger", "acknowledge", "ledger", "--reason", "a disk failed")
         check(f"{name}: acknowledged", 0, code)
         stage.start()

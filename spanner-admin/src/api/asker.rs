@@ -7,21 +7,21 @@ use spanner_core::{
     Action, Authorize, Context, Effect, Environment, ModelName, Pair, Permit, Question, RecordId,
     Resource, Timestamp,
 };
-use spanner_tower::Further;
+use spanner_tower::Reauthorize;
 
 use super::reply::Reply;
 
 /// Who asks, as the guard knows them.
 #[derive(Clone)]
 pub(super) struct Asker {
-    pub(super) further: Further,
+    pub(super) reauthorize: Reauthorize,
     /// The guard's own environment: what a request means that names none.
     pub(super) here: Environment,
 }
 
 impl Asker {
-    pub(super) const fn new(further: Further, here: Environment) -> Self {
-        Self { further, here }
+    pub(super) const fn new(reauthorize: Reauthorize, here: Environment) -> Self {
+        Self { reauthorize, here }
     }
 
     /// Asks, and is on record with it.
@@ -32,7 +32,7 @@ impl Asker {
         model: &ModelName,
     ) -> Result<Permit, Reply> {
         let pair = Pair::new(action, Resource::model(model.clone()));
-        Ok(self.further.permit(environment, pair).await?)
+        Ok(self.reauthorize.permit(environment, pair).await?)
     }
 
     /// Asks where the answer is yes, if it is at one end of the way; otherwise where the model is
@@ -55,7 +55,7 @@ impl Asker {
         model: &ModelName,
     ) -> Result<RecordId, Reply> {
         let permit = self.permit(environment, Action::Read, model).await?;
-        Ok(Further::done(permit, 200))
+        Ok(Reauthorize::done(permit, 200))
     }
 
     pub(super) fn would(
@@ -65,7 +65,7 @@ impl Asker {
         environment: &Environment,
     ) -> bool {
         let pair = Pair::new(action, Resource::model(model.clone()));
-        self.further.would_permit(environment, pair)
+        self.reauthorize.would_permit(environment, pair)
     }
 
     pub(super) fn knows(&self, model: &ModelName, environment: &Environment) -> bool {
@@ -85,7 +85,7 @@ impl Asker {
     /// Where an agent acts for somebody, both must be allowed to.
     pub(super) fn sees(&self, promotion: &Promotion) -> bool {
         let model = &promotion.candidate().model;
-        let asks = PrincipalEntry::from(&self.further.caller().subject().principal);
+        let asks = PrincipalEntry::from(&self.reauthorize.caller().subject().principal);
         promotion.proposer() == Some(&asks)
             || concerns(promotion, |action, end| self.would(action, model, end))
     }
@@ -93,7 +93,7 @@ impl Asker {
     /// The same of the subject alone: whoever may know of a promotion is told why their agent may
     /// not.
     pub(super) fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
-        let caller = self.further.caller();
+        let caller = self.reauthorize.caller();
         let context = Context::of(caller, Timestamp::now());
         let resource = Resource::model(promotion.candidate().model.clone());
         concerns(promotion, |action, end| {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spanner_cedar::Cedar;
 use spanner_core::promotion::{HistoryState, Promotion};
 use spanner_core::{Action, Environment, ModelName, Pair, Resource};
-use spanner_tower::Further;
+use spanner_tower::Reauthorize;
 
 use super::asker::Asker;
 use super::explain::{self, ExplainRequest};
@@ -112,14 +112,17 @@ impl Call<'_> {
         let full = match &question.about {
             Some(_) => {
                 let pair = Pair::new(Action::Administer, resource);
-                let permit = asker.further.permit(&question.environment, pair).await?;
-                decision = Some(Further::done(permit, 200));
+                let permit = asker
+                    .reauthorize
+                    .permit(&question.environment, pair)
+                    .await?;
+                decision = Some(Reauthorize::done(permit, 200));
                 true
             }
             None => asker.answers_for(&question.model, &question.environment),
         };
         let knows = full || asker.knows(&question.model, &question.environment);
-        let caller = asker.further.caller();
+        let caller = asker.reauthorize.caller();
         let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
         Ok(Reply::good(told, decision))
     }

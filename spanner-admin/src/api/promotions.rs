@@ -6,7 +6,7 @@ use spanner_core::promotion::{Promotion, Standing, Urgency};
 use spanner_core::{
     Action, Environment, Fault, ModelName, Pair, PromotionId, RecordId, Resource, Revision,
 };
-use spanner_tower::Further;
+use spanner_tower::Reauthorize;
 
 use super::asker::Asker;
 use super::reply::Reply;
@@ -132,8 +132,8 @@ impl Call<'_> {
             Ok(rule) => rule,
             Err(error) => {
                 // Whoever may not promote anything learns nothing of the rules.
-                let permit = asker.further.permit(&asker.here, pair).await?;
-                let decision = Further::declined(permit, error.status(), error.code());
+                let permit = asker.reauthorize.permit(&asker.here, pair).await?;
+                let decision = Reauthorize::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
@@ -147,7 +147,7 @@ impl Call<'_> {
                 from: rule.from,
                 asked,
             };
-            let decision = Further::declined(permit, error.status(), error.code());
+            let decision = Reauthorize::declined(permit, error.status(), error.code());
             return Err(Reply::step(&error, Some(decision)));
         }
         let decision = permit.id();
@@ -286,7 +286,7 @@ impl Call<'_> {
                 tokio::spawn(async move {
                     let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
                     if let Ok(permit) = asker.permit(into, action, model).await {
-                        Further::declined(permit, 404, StepError::Unknown(id).code());
+                        Reauthorize::declined(permit, 404, StepError::Unknown(id).code());
                     }
                 });
                 StepError::Unknown(id)

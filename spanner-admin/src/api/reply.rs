@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use spanner_core::{Fault, PromotionId, RecordId};
-use spanner_tower::{FurtherRefused, InGuardsName};
+use spanner_tower::{GuardResponse, ReauthorizationRefused};
 
 use crate::error::StepError;
 
@@ -18,7 +18,7 @@ pub(super) enum Reply {
     /// What was asked for, or why it is not to be had.
     Own(Box<OwnReply>),
     /// A refusal: the guard tells the caller.
-    Refused(Box<FurtherRefused>),
+    Refused(Box<ReauthorizationRefused>),
     /// A document that is the same for everybody.
     Document(&'static str),
 }
@@ -134,8 +134,8 @@ impl OwnReply {
         let status = StatusCode::from_u16(self.status);
         *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let (ours, media_type) = match self.fault {
-            Some(fault) => (InGuardsName::failed(fault), "application/problem+json"),
-            None => (InGuardsName::default(), "application/json"),
+            Some(fault) => (GuardResponse::failed(fault), "application/problem+json"),
+            None => (GuardResponse::default(), "application/json"),
         };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -156,8 +156,8 @@ impl OwnReply {
     }
 }
 
-impl From<FurtherRefused> for Reply {
-    fn from(refused: FurtherRefused) -> Self {
+impl From<ReauthorizationRefused> for Reply {
+    fn from(refused: ReauthorizationRefused) -> Self {
         Self::Refused(Box::new(refused))
     }
 }
@@ -166,6 +166,6 @@ fn document(text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.extensions_mut().insert(InGuardsName::default());
+    response.extensions_mut().insert(GuardResponse::default());
     response
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use spanner_core::promotion::{HistoryState, StepFault};
 use spanner_core::text::{Invisible, can_be_seen, invisible};
 use spanner_core::{Environment, Fault, ModelName};
-use spanner_tower::{Further, Permitted};
+use spanner_tower::{Permitted, Reauthorize};
 
 use super::asker::Asker;
 use super::openapi::openapi;
@@ -63,16 +63,16 @@ impl<'c> Call<'c> {
     }
 
     fn asker(&self) -> Result<Asker, Reply> {
-        let further = Further::of(&self.parts.extensions);
+        let reauthorize = Reauthorize::of(&self.parts.extensions);
         let permitted = self.parts.extensions.get::<Permitted>();
-        let (Some(further), Some(Permitted(access))) = (further, permitted) else {
+        let (Some(reauthorize), Some(Permitted(access))) = (reauthorize, permitted) else {
             let what = "no guard stands before the administration";
             let advice = "put it behind one that has its surface";
             let unguarded =
                 Reply::failure(500, Fault::GuardUnavailable, "not_guarded", &what, advice);
             return Err(unguarded);
         };
-        Ok(Asker::new(further.clone(), access.environment.clone()))
+        Ok(Asker::new(reauthorize.clone(), access.environment.clone()))
     }
 
     /// A name that no surface has is refused with the spelling that it has, unless something was

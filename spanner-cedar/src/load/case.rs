@@ -7,12 +7,12 @@ use spanner_core::{
     Resource, Role, Target, Timestamp,
 };
 
-use super::fields::{self, Fields, Text};
 use super::principal::{Directory, Holder};
-use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::spelling::unreachable;
 use crate::index::Access;
 use crate::role::actions_of;
+use spanner_toml::{Number, Table, Text, Toml};
 
 /// One case, ready to be asked.
 #[derive(Debug)]
@@ -48,23 +48,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a file of cases.
-    pub(crate) fn read(&self, page: Page<'_>, problems: &mut Problems) -> Vec<Case> {
-        let Some(table) = fields::parse(page, problems) else {
+    pub(crate) fn read(&self, source: Source<'_>, problems: &mut Problems) -> Vec<Case> {
+        let Some(toml) = Toml::parse(source, problems) else {
             return Vec::new();
         };
-        let fields = Fields::of(page, &table, &["case"], problems);
+        let fields = toml.table(["case"].as_slice(), problems);
         if !fields.has("case") {
             let advice = "add `[[case]]` with `caller`, `action`, `environment` and `expect`";
             fields.whole("there is no case in this file", advice, problems);
         }
         let tables = fields.tables("case", problems).into_iter();
         tables
-            .filter_map(|table| self.case(page, table, problems))
+            .filter_map(|table| self.case(source, table, problems))
             .collect()
     }
 
-    fn case(&self, page: Page<'_>, case: Fields<'_>, problems: &mut Problems) -> Option<Case> {
-        case.refuse_unknown(KEYS, problems);
+    fn case(&self, source: Source<'_>, case: Table<'_>, problems: &mut Problems) -> Option<Case> {
+        let case = case.with(KEYS, problems);
         let name = case.text("name", problems);
         let caller = self.caller(case, problems);
         let actions = actions(case, problems);
@@ -92,8 +92,8 @@ impl<'a> Reader<'a> {
         };
         Some(Case {
             name: name.map(|text| text.value.to_owned()),
-            file: page.name.to_owned(),
-            line: page.position(case.at()).0,
+            file: source.name.to_owned(),
+            line: source.position(case.at()).line,
             asked: actions.into_iter().filter_map(ask).collect(),
             allow: allow?,
             reason,
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     /// The caller; what its credential is depends on the time.
     fn caller<'f>(
         &self,
-        case: Fields<'f>,
+        case: Table<'f>,
         problems: &mut Problems,
     ) -> Option<impl FnOnce(Timestamp, &mut Problems) -> Option<Caller> + use<'f>> {
         let what_for = "who asks, for instance `caller = \"user:corp/ann\"`";
@@ -125,8 +125,8 @@ impl<'a> Reader<'a> {
         let scopes = case.one_or_more("scopes", problems).into_iter();
         let scopes: Vec<String> = scopes.map(|text| text.value.to_owned()).collect();
         let assurance = assurance(case, problems);
-        let age = span(case, "token_age", problems);
-        let signed_in = span(case, "signed_in", problems);
+        let age = ago(case, "token_age", problems);
+        let signed_in = ago(case, "signed_in", problems);
         let tenant = case.text("tenant", problems);
         let origin = case.text("origin", problems);
         let complete = case.flag("groups_complete", problems).unwrap_or(true);
@@ -162,12 +162,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn party(
-        &self,
-        case: Fields<'_>,
-        text: Text<'_>,
-        problems: &mut Problems,
-    ) -> Option<Principal> {
+    fn party(&self, case: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Principal> {
         let (what, advice) = match self.directory.holder(text.value) {
             Ok(Holder::Party(principal)) => return Some(principal),
             Ok(_) => (
@@ -181,7 +176,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A group of the directory, with `group:` before it or without.
-    fn group(&self, case: Fields<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Group> {
+    fn group(&self, case: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Group> {
         let bare = text.value.strip_prefix("group:").unwrap_or(text.value);
         match self.directory.holder(&format!("group:{bare}")) {
             Ok(Holder::Group(group)) => Some(group),
@@ -194,7 +189,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A role of an issuer, with `role:` before it or without.
-    fn role(&self, case: Fields<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Role> {
+    fn role(&self, case: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Role> {
         let bare = text.value.strip_prefix("role:").unwrap_or(text.value);
         match self.directory.holder(&format!("role:{bare}")) {
             Ok(Holder::Role(role)) => Some(role),
@@ -209,7 +204,7 @@ impl<'a> Reader<'a> {
     /// A case about a name that no request has would ask what nobody asks.
     fn reach(
         &self,
-        case: Fields<'_>,
+        case: Table<'_>,
         model: &ModelName,
         environment: &Environment,
         problems: &mut Problems,
@@ -222,7 +217,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn environment(&self, case: Fields<'_>, problems: &mut Problems) -> Option<Environment> {
+    fn environment(&self, case: Table<'_>, problems: &mut Problems) -> Option<Environment> {
         let what_for = "where, for instance `environment = \"production\"`";
         let text = case.required_text("environment", what_for, problems)?;
         let known = self.access.environments.iter();
@@ -239,7 +234,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The actions, also by the names of their groups.
-fn actions(case: Fields<'_>, problems: &mut Problems) -> Vec<Action> {
+fn actions(case: Table<'_>, problems: &mut Problems) -> Vec<Action> {
     if !case.has("action") {
         let advice = "add what is to be done, for instance `action = \"generate\"`";
         case.whole("the key `action` is missing", advice, problems);
@@ -260,7 +255,7 @@ fn actions(case: Fields<'_>, problems: &mut Problems) -> Vec<Action> {
 }
 
 /// The model; without one, the server.
-fn resource(case: Fields<'_>, problems: &mut Problems) -> Option<Resource> {
+fn resource(case: Table<'_>, problems: &mut Problems) -> Option<Resource> {
     if !case.has("model") {
         return Some(Resource::Server);
     }
@@ -275,7 +270,7 @@ fn resource(case: Fields<'_>, problems: &mut Problems) -> Option<Resource> {
     }
 }
 
-fn expect(case: Fields<'_>, problems: &mut Problems) -> Option<bool> {
+fn expect(case: Table<'_>, problems: &mut Problems) -> Option<bool> {
     let what_for = "the answer, `expect = \"allow\"` or `expect = \"deny\"`";
     let text = case.required_text("expect", what_for, problems)?;
     match text.value {
@@ -290,7 +285,7 @@ fn expect(case: Fields<'_>, problems: &mut Problems) -> Option<bool> {
 }
 
 /// The code of a record, with `authz.` before it or without.
-fn reason(case: Fields<'_>, problems: &mut Problems) -> Option<String> {
+fn reason(case: Table<'_>, problems: &mut Problems) -> Option<String> {
     let text = case.text("reason", problems)?;
     let bare = text.value.strip_prefix("authz.").unwrap_or(text.value);
     if !REASONS.contains(&bare) {
@@ -306,8 +301,8 @@ fn reason(case: Fields<'_>, problems: &mut Problems) -> Option<String> {
     })
 }
 
-fn assurance(case: Fields<'_>, problems: &mut Problems) -> u8 {
-    let Some((number, at)) = case.integer("assurance", problems) else {
+fn assurance(case: Table<'_>, problems: &mut Problems) -> u8 {
+    let Some(Number { value: number, at }) = case.integer("assurance", problems) else {
         return 0;
     };
     match u8::try_from(number) {
@@ -320,27 +315,17 @@ fn assurance(case: Fields<'_>, problems: &mut Problems) -> u8 {
     }
 }
 
-fn span(case: Fields<'_>, key: &str, problems: &mut Problems) -> Option<Duration> {
-    let text = case.text(key, problems)?;
-    let read = || {
-        let unit = text.value.chars().next_back()?;
-        let number: u64 = text.value.strip_suffix(unit)?.parse().ok()?;
-        let (_, seconds) = UNITS.into_iter().find(|(word, _)| *word == unit)?;
-        number
-            .checked_mul(seconds)
-            .filter(|seconds| *seconds <= MAX_SPAN)
-            .map(Duration::from_secs)
-    };
-    let found = read();
-    if found.is_none() {
-        let what = format!("{} is no span of time", quoted(text.value));
-        let advice = "write one such as `30s`, `5m`, `8h` or `30d`, at most `36500d`";
-        case.problem(text.at, what, advice, problems);
+fn ago(case: Table<'_>, key: &str, problems: &mut Problems) -> Option<Duration> {
+    let ago = case.duration(key, problems)?;
+    if ago.value > MAX_AGO {
+        let what = format!("{} is too long ago", quoted(key));
+        case.problem(ago.at, what, "write `36500d` at most", problems);
+        return None;
     }
-    found
+    Some(ago.value)
 }
 
-fn moment(case: Fields<'_>, problems: &mut Problems) -> Option<Timestamp> {
+fn moment(case: Table<'_>, problems: &mut Problems) -> Option<Timestamp> {
     let text = case.text("at", problems)?;
     let found = text.value.parse().ok();
     if found.is_none() {
@@ -385,7 +370,5 @@ pub(crate) const REASONS: &[&str] = &[
     "request_invalid",
 ];
 
-const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
-
-/// A hundred years: what is older cannot be told as a point in time at all times.
-const MAX_SPAN: u64 = 36_500 * 86_400;
+/// A hundred years. A much longer time ago cannot be told as a point in time.
+const MAX_AGO: Duration = Duration::from_secs(36_500 * 86_400);

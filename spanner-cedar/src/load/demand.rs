@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cedar_policy::{Effect, Policy};
+use spanner_core::units::parse_duration;
 use spanner_core::{Advice, StepUp};
 
 use super::principal::Complaint;
@@ -11,7 +12,7 @@ use super::problem::quoted;
 /// The sign-in's `acr`, the preferred first: `@step_up_acr("urn:a urn:b")`.
 pub(super) const STEP_UP_ACR: &str = "step_up_acr";
 
-/// How many seconds ago the sign-in may have been: `@step_up_max_age("300")`.
+/// How long ago the sign-in may have been: `@step_up_max_age("5m")`.
 pub(super) const STEP_UP_MAX_AGE: &str = "step_up_max_age";
 
 /// The OAuth scopes: `@scope("models.infer models.read")`.
@@ -71,16 +72,26 @@ fn words(key: &str, text: &str) -> Result<Vec<String>, Complaint> {
     Ok(text.split(' ').map(ToOwned::to_owned).collect())
 }
 
+/// A duration. A challenge carries it in whole seconds (RFC 9470 §3), so a bare number is one of
+/// seconds here.
 fn seconds(text: &str) -> Result<Duration, Complaint> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    match text.parse::<u32>() {
-        Ok(seconds @ 1..) if digits => Ok(Duration::from_secs(seconds.into())),
-        _ => Err((
+    let age = match digits {
+        true => text
+            .parse::<u32>()
+            .ok()
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        false => parse_duration(text).ok(),
+    };
+    let longest = Duration::from_secs(u32::MAX.into());
+    let whole = |age: &Duration| !age.is_zero() && *age <= longest && age.subsec_nanos() == 0;
+    age.filter(whole).ok_or_else(|| {
+        (
             format!("`@{STEP_UP_MAX_AGE}` cannot be {}", quoted(text)),
-            "write a positive number of seconds, for instance `@step_up_max_age(\"300\")`"
+            "write a positive duration, for instance `@step_up_max_age(\"5m\")`, or a number of seconds"
                 .to_owned(),
-        )),
-    }
+        )
+    })
 }
 
 /// They stand in a header of each such refusal; servers take 8 KiB of headers at least.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use walkdir::{DirEntry, WalkDir};
 
-use super::problem::{Page, Problem, Problems, quoted, suggestion};
+use super::problem::{Problem, Problems, Source, no_problems, quoted, suggestion};
 
 /// One file: its name within the access, with `/` between parts, and its text.
 #[derive(Debug, Clone)]
@@ -187,11 +187,8 @@ impl Document {
         self.text.is_empty() && !self.fault.is_empty()
     }
 
-    pub(crate) fn page(&self) -> Page<'_> {
-        Page {
-            name: &self.name,
-            text: &self.text,
-        }
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::new(&self.name, &self.text).visible_only()
     }
 }
 
@@ -322,12 +319,12 @@ impl Intake {
             );
             return false;
         }
-        let mut alone = Problems::default();
+        let mut alone = no_problems();
         let text = text(name, bytes(MAX_FILE_BYTES), &mut alone);
         let fault = match own {
-            true => alone.into_found(),
+            true => alone.all().to_vec(),
             false => {
-                problems.append(alone);
+                problems.extend(alone);
                 Vec::new()
             }
         };
@@ -511,11 +508,12 @@ fn text(name: &str, bytes: io::Result<Vec<u8>>, problems: &mut Problems) -> Opti
             let valid = error.utf8_error().valid_up_to();
             let bytes = error.as_bytes();
             let before = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
-            let page = Page {
-                name,
-                text: &before,
-            };
-            problems.at(page, valid, "the file is not UTF-8", "save it as UTF-8");
+            problems.at(
+                Source::new(name, &before),
+                valid,
+                "the file is not UTF-8",
+                "save it as UTF-8",
+            );
             None
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, Environment};
 
-use super::fields::{Fields, Text};
 use super::principal::{Directory, Holder};
 use super::problem::{Problems, listed, quoted, suggestion};
 use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
+use spanner_toml::{Table, Text};
 
 /// A role given to somebody in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Vocabulary<'_> {
     /// Reads a `grants` table.
     pub(crate) fn grants(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         individuals: Individuals,
         problems: &mut Problems,
     ) -> Vec<RawGrant> {
@@ -79,7 +79,7 @@ impl Vocabulary<'_> {
     /// Reads whom a role is given to, each once.
     fn holders<'f>(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         texts: Vec<Text<'f>>,
         individuals: Individuals,
         problems: &mut Problems,
@@ -103,7 +103,7 @@ impl Vocabulary<'_> {
     /// Finds an environment by its name.
     pub(crate) fn environment(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         name: Text<'_>,
         problems: &mut Problems,
     ) -> Option<Environment> {
@@ -126,7 +126,7 @@ impl Vocabulary<'_> {
 
     fn role(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         name: Text<'_>,
         problems: &mut Problems,
     ) -> Option<(Arc<str>, ActionSet)> {
@@ -145,7 +145,7 @@ impl Vocabulary<'_> {
 
     fn holder(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         text: Text<'_>,
         individuals: Individuals,
         problems: &mut Problems,
@@ -169,7 +169,7 @@ impl Vocabulary<'_> {
     /// Reads a principal.
     pub(crate) fn party(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         text: Text<'_>,
         problems: &mut Problems,
     ) -> Option<Holder> {
@@ -187,7 +187,7 @@ impl Vocabulary<'_> {
 
     fn refuse_useless(
         &self,
-        table: Fields<'_>,
+        table: Table<'_>,
         text: Text<'_>,
         role: &str,
         actions: ActionSet,

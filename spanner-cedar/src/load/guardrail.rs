@@ -9,6 +9,7 @@
 //!    can carry.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
@@ -20,10 +21,10 @@ use spanner_core::{Advice, Environment, IssuerAlias, ModelName};
 use super::demand::{self, SCOPE, STEP_UP_ACR, STEP_UP_MAX_AGE};
 use super::grants::Vocabulary;
 use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
-use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::spelling::Ruled;
-use crate::alike;
 use crate::guardrail::{Guardrail, Mode};
+use spanner_toml::lookalike;
 
 /// Reads the guardrails of all files, one after the other.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub(crate) struct Reader<'v> {
 
 /// One policy and where it stands.
 struct Place<'p> {
-    page: Page<'p>,
+    source: Source<'p>,
     at: usize,
     policy: &'p Policy,
 }
@@ -55,8 +56,8 @@ impl<'v> Reader<'v> {
     }
 
     /// Reads one file.
-    pub(crate) fn read(&mut self, page: Page<'_>, problems: &mut Problems) {
-        if let Err(too_deep) = lexer::bounded(page.text) {
+    pub(crate) fn read(&mut self, source: Source<'_>, problems: &mut Problems) {
+        if let Err(too_deep) = lexer::bounded(source.text) {
             let (at, what) = match too_deep {
                 TooDeep::Nesting(at) => (
                     at,
@@ -67,19 +68,19 @@ impl<'v> Reader<'v> {
                     format!("the policy has more than {MAX_OPERATORS} operators"),
                 ),
             };
-            problems.at(page, at, what, "split it into several policies");
+            problems.at(source, at, what, "split it into several policies");
             return;
         }
-        if let Some((at, c)) = alike::hidden(page.text) {
-            problems.hidden(page, at, c);
+        if let Some((at, c)) = lookalike::hidden(source.text) {
+            problems.invisible(source, at, c);
             return;
         }
-        let policies = match PolicySet::from_str(page.text) {
+        let policies = match PolicySet::from_str(source.text) {
             Ok(policies) => policies,
             Err(errors) => {
                 for error in errors.iter() {
                     problems.at(
-                        page,
+                        source,
                         offset(error).unwrap_or(0),
                         cedar(error),
                         "correct the Cedar",
@@ -90,9 +91,9 @@ impl<'v> Reader<'v> {
         };
         for template in policies.templates() {
             let text = template.to_cedar();
-            let at = page.text.find(&text).unwrap_or(0);
+            let at = source.text.find(&text).unwrap_or(0);
             problems.at(
-                page,
+                source,
                 at,
                 "the policy has a slot",
                 "name the principal or resource; grants stand in manifests",
@@ -102,15 +103,15 @@ impl<'v> Reader<'v> {
         for policy in in_order(&policies) {
             if self.count == MAX_GUARDRAILS {
                 let what = format!("there are more than {MAX_GUARDRAILS} guardrails");
-                problems.at(page, from, what, "join some of them");
+                problems.at(source, from, what, "join some of them");
                 return;
             }
             self.count += 1;
             let text = policy.to_cedar().unwrap_or_default();
-            let found = page.text.get(from..).and_then(|rest| rest.find(&text));
+            let found = source.text.get(from..).and_then(|rest| rest.find(&text));
             let at = found.map_or(from, |found| from + found);
             from = found.map_or(from, |_| at + text.len());
-            self.policy(&Place { page, at, policy }, problems);
+            self.policy(&Place { source, at, policy }, problems);
         }
     }
 
@@ -145,7 +146,7 @@ impl<'v> Reader<'v> {
         };
         self.validate(place, &alone, problems);
         self.ruled
-            .extend(Ruled::of(place.page, place.at, &policy, mode));
+            .extend(Ruled::of(place.source, place.at, &policy, mode));
         self.guardrails.push(Guardrail::new(
             Arc::from(id),
             mode,
@@ -173,8 +174,8 @@ impl<'v> Reader<'v> {
             place.problem(what, advice, problems);
             return None;
         }
-        let (line, _) = place.page.position(place.at);
-        let here = format!("{}:{line}", place.page.name);
+        let line = place.source.position(place.at).line;
+        let here = format!("{}:{line}", place.source.name);
         if let Some(first) = self.seen.get(&id) {
             let what = format!("the id {} is already taken at {first}", quoted(&id));
             place.problem(what, "choose another id", problems);
@@ -196,7 +197,7 @@ impl<'v> Reader<'v> {
             (errors, ERROR_ADVICE)
         };
         for (at, what) in complaints {
-            problems.at(place.page, at.unwrap_or(place.at), what, advice);
+            problems.at(place.source, at.unwrap_or(place.at), what, advice);
         }
     }
 
@@ -208,7 +209,7 @@ impl<'v> Reader<'v> {
         for uid in &literals {
             if let Err((what, advice)) = self.known(uid) {
                 let at = place.find(uid);
-                problems.at(place.page, at, what, advice);
+                problems.at(place.source, at, what, advice);
             }
         }
     }
@@ -294,7 +295,7 @@ impl Place<'_> {
     fn annotation(&self, key: &str) -> Option<String> {
         self.policy
             .annotation(key)
-            .filter(|text| alike::is_readable(text))
+            .filter(|text| lookalike::is_readable(text))
             .map(ToOwned::to_owned)
     }
 
@@ -315,10 +316,10 @@ impl Place<'_> {
         let mut annotations: Vec<_> = self.policy.annotations().collect();
         annotations.sort_unstable();
         for (key, text) in annotations {
-            if let Some((_, c)) = alike::hidden(text) {
+            if let Some((_, c)) = lookalike::hidden(text) {
                 let what = format!(
-                    "there is a character that is not seen in `@{key}`, {}",
-                    alike::code(c)
+                    "there is an invisible character in `@{key}`, {}",
+                    lookalike::code(c)
                 );
                 self.problem(what, "remove it", problems);
             }
@@ -368,12 +369,12 @@ impl Place<'_> {
 
     /// Where an entity is named, as far as it is written in the usual way.
     fn find(&self, uid: &EntityUid) -> usize {
-        let text = self.page.text.get(self.at..).unwrap_or_default();
+        let text = self.source.text.get(self.at..).unwrap_or_default();
         self.at + text.find(&uid.to_string()).unwrap_or(0)
     }
 
-    fn problem(&self, what: impl Into<String>, advice: impl Into<String>, problems: &mut Problems) {
-        problems.at(self.page, self.at, what, advice);
+    fn problem(&self, what: impl Display, advice: impl Display, problems: &mut Problems) {
+        problems.at(self.source, self.at, what, advice);
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, ModelName};
 
-use super::fields::{self, Fields};
 use super::grants::{Individuals, RawGrant, Vocabulary};
 use super::principal::Holder;
-use super::problem::{Page, Problems, quoted};
+use super::problem::{Problems, Source, quoted};
 use super::spelling::Titled;
-use crate::alike;
+use spanner_toml::lookalike;
+use spanner_toml::{Table, Toml};
 
 /// One model's manifest.
 #[derive(Debug)]
@@ -27,20 +27,20 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// Its model, as it is mentioned.
-    pub(crate) fn titled(&self, page: Page<'_>) -> Titled {
+    pub(crate) fn titled(&self, source: Source<'_>) -> Titled {
         let places = self.grants.iter().map(|grant| grant.environment.clone());
-        Titled::new(page, self.at, self.model.clone(), places.collect())
+        Titled::new(source, self.at, self.model.clone(), places.collect())
     }
 }
 
 /// Reads a manifest. `None` if it does not even name a model.
 pub(crate) fn read(
-    page: Page<'_>,
+    source: Source<'_>,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
 ) -> Option<Manifest> {
-    let table = fields::parse(page, problems)?;
-    let fields = Fields::of(page, &table, KEYS, problems);
+    let toml = Toml::parse(source, problems)?;
+    let fields = toml.table(KEYS, problems);
     let model = model(fields, problems);
     let owner = owner(fields, vocabulary, problems);
     let (individuals, reason) = individuals(fields, problems);
@@ -59,7 +59,7 @@ pub(crate) fn read(
     })
 }
 
-fn model(fields: Fields<'_>, problems: &mut Problems) -> Option<(ModelName, usize)> {
+fn model(fields: Table<'_>, problems: &mut Problems) -> Option<(ModelName, usize)> {
     let text = fields.required_text("model", "the model's name as its API spells it", problems)?;
     match ModelName::new(text.value) {
         Ok(model) => Some((model, text.at)),
@@ -72,7 +72,7 @@ fn model(fields: Fields<'_>, problems: &mut Problems) -> Option<(ModelName, usiz
 }
 
 fn owner(
-    fields: Fields<'_>,
+    fields: Table<'_>,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
 ) -> Option<Holder> {
@@ -97,7 +97,7 @@ fn owner(
     }
 }
 
-fn individuals(fields: Fields<'_>, problems: &mut Problems) -> (Individuals, Option<Arc<str>>) {
+fn individuals(fields: Table<'_>, problems: &mut Problems) -> (Individuals, Option<Arc<str>>) {
     let reason = fields.text("individuals_reason", problems);
     let Some(word) = fields.text("individuals", problems) else {
         if let Some(reason) = reason
@@ -111,7 +111,7 @@ fn individuals(fields: Fields<'_>, problems: &mut Problems) -> (Individuals, Opt
     };
     match word.value {
         "allowed" => {
-            if reason.is_none_or(|reason| !alike::is_readable(reason.value)) {
+            if reason.is_none_or(|reason| !lookalike::is_readable(reason.value)) {
                 let what = "individuals are allowed without a reason";
                 let advice = "say why as `individuals_reason`; access reviews list it";
                 fields.problem(word.at, what, advice, problems);

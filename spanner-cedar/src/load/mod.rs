@@ -2,7 +2,6 @@
 
 mod case;
 mod demand;
-mod fields;
 mod files;
 mod grants;
 mod guardrail;
@@ -38,7 +37,7 @@ use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
-pub(crate) use problem::Problems;
+pub(crate) use problem::{Problems, no_problems};
 pub(crate) use spelling::{Mentions, Served, Spellings, unreachable};
 
 /// What the program brings to the files of an access.
@@ -77,7 +76,7 @@ pub(crate) fn from_dir(
     program: &Program<'_>,
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
-    let mut problems = Problems::default();
+    let mut problems = no_problems();
     let documents = files::from_dir(dir, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
 }
@@ -88,7 +87,7 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     program: &Program<'_>,
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
-    let mut problems = Problems::default();
+    let mut problems = no_problems();
     let documents = files::from_memory(files, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
 }
@@ -100,7 +99,7 @@ pub(crate) fn again(
     kept: &Arc<Kept>,
 ) -> Result<Access, LoadError> {
     let documents = Arc::clone(&access.documents);
-    compile(documents, false, program, kept, Problems::default())
+    compile(documents, false, program, kept, no_problems())
 }
 
 /// The same files as far as they are about one model, with something promoted of it, or nothing:
@@ -118,23 +117,23 @@ pub(crate) fn about(
         promoted: about_it.collect(),
         environments: kept.environments,
     });
-    compile(documents, false, program, &kept, Problems::default())
+    compile(documents, false, program, &kept, no_problems())
 }
 
 /// Reads the files of the cases in a directory.
 pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
-    let mut problems = Problems::default();
+    let mut problems = no_problems();
     let documents = files::cases_from_dir(dir, &mut problems);
-    problems.none_or(documents)
+    problems.none_or(documents).map_err(LoadError::new)
 }
 
 /// Takes files of cases from memory.
 pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
 ) -> Result<Vec<Document>, LoadError> {
-    let mut problems = Problems::default();
+    let mut problems = no_problems();
     let documents = files::cases_from_memory(files, &mut problems);
-    problems.none_or(documents)
+    problems.none_or(documents).map_err(LoadError::new)
 }
 
 /// Reads cases against an access, or tells everything that is wrong with them.
@@ -143,11 +142,11 @@ pub(crate) fn cases(
     access: &Access,
     now: Timestamp,
 ) -> Result<Vec<Case>, LoadError> {
-    let mut problems = Problems::of("cases");
+    let mut problems = Problems::new("the cases have");
     let reader = case::Reader::new(access, now);
-    let read = |document: &Document| reader.read(document.page(), &mut problems);
+    let read = |document: &Document| reader.read(document.source(), &mut problems);
     let cases = documents.iter().flat_map(read).collect();
-    problems.none_or(cases)
+    problems.none_or(cases).map_err(LoadError::new)
 }
 
 /// There is no directory to read again.
@@ -173,9 +172,9 @@ fn compile(
     let organization = documents
         .organization
         .as_ref()
-        .and_then(|document| organization::read(document.page(), issuers, schema, &mut problems));
+        .and_then(|document| organization::read(document.source(), issuers, schema, &mut problems));
     let Some(organization) = organization else {
-        return Err(problems.into_error());
+        return Err(LoadError::new(problems));
     };
     let vocabulary = Vocabulary {
         only: None,
@@ -197,7 +196,7 @@ fn compile(
     overlay.read(&vocabulary, &mut problems);
     let mut reader = guardrail::Reader::new(&vocabulary);
     for document in &documents.guardrails {
-        reader.read(document.page(), &mut problems);
+        reader.read(document.source(), &mut problems);
     }
     let guardrails = reader.guardrails;
     let mut mentions = Mentions {
@@ -207,30 +206,30 @@ fn compile(
     for manifest in &manifests {
         let document = documents.manifests.get(manifest.document);
         if let Some(document) = document.filter(|it| it.fault.is_empty()) {
-            mentions.manifests.push(manifest.titled(document.page()));
+            mentions.manifests.push(manifest.titled(document.source()));
         }
     }
     mentions.check(&served, &mut problems);
     if !problems.is_empty() {
-        return Err(problems.into_error());
+        return Err(LoadError::new(problems));
     }
     let mut digested: Vec<&str> = issuers.iter().map(IssuerAlias::as_str).collect();
     digested.push(schema::TEXT);
-    let parts = overlay.parts();
-    digested.extend(parts.iter().map(AsRef::as_ref));
+    let promoted = overlay.parts();
+    digested.extend(promoted.iter().map(AsRef::as_ref));
     let digest = documents.digest(&digested);
-    let source = Source {
+    let parts = Parts {
         digest,
         documents,
         overlay,
         mentions,
         spellings: program.spellings.clone(),
     };
-    Ok(assemble(source, organization, manifests, guardrails))
+    Ok(assemble(parts, organization, manifests, guardrails))
 }
 
-/// What an access is made of, besides what its files say.
-struct Source {
+/// The parts of an access besides the content of its files.
+struct Parts {
     digest: String,
     documents: Arc<Documents>,
     overlay: Overlay,
@@ -256,12 +255,12 @@ fn manifests(
             continue;
         }
         // What is in force of a broken one, is as far as it fits.
-        let mut aside = Problems::default();
+        let mut aside = no_problems();
         let problems = match document.fault.is_empty() {
             true => &mut *problems,
             false => &mut aside,
         };
-        let Some(mut manifest) = manifest::read(document.page(), vocabulary, problems) else {
+        let Some(mut manifest) = manifest::read(document.source(), vocabulary, problems) else {
             continue;
         };
         manifest.document = number;
@@ -270,7 +269,7 @@ fn manifests(
                 "{} already has a manifest, {other}",
                 quoted(manifest.model.as_str())
             );
-            problems.at(document.page(), manifest.at, what, "join the two");
+            problems.at(document.source(), manifest.at, what, "join the two");
             continue;
         }
         first.insert(manifest.model.clone(), &document.name);
@@ -281,18 +280,18 @@ fn manifests(
 
 /// Puts together what was found to be right.
 fn assemble(
-    source: Source,
+    parts: Parts,
     organization: Organization,
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
 ) -> Access {
-    let Source {
+    let Parts {
         digest,
         documents,
         overlay,
         mentions,
         spellings,
-    } = source;
+    } = parts;
     let schema = Schema::shared();
     let mut grants = Grants::default();
     for grant in organization.grants {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
 
-use super::fields::{self, Fields, Text};
 use super::grants::{Individuals, RawGrant, Vocabulary};
 use super::principal::{Directory, Holder};
-use super::problem::{Page, Problems, listed, quoted, suggestion};
+use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::roles::roles;
-use crate::alike;
 use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
 use crate::schema::Schema;
+use spanner_toml::lookalike;
+use spanner_toml::{Number, Table, Text, Toml};
 
 /// What the organization says; usable for reading the manifests even where it is at fault.
 #[derive(Debug)]
@@ -27,13 +27,13 @@ pub(crate) struct Organization {
 
 /// Reads the organization's file.
 pub(crate) fn read(
-    page: Page<'_>,
+    source: Source<'_>,
     issuers: &[IssuerAlias],
     schema: &Schema,
     problems: &mut Problems,
 ) -> Option<Organization> {
-    let table = fields::parse(page, problems)?;
-    let fields = Fields::of(page, &table, KEYS, problems);
+    let toml = Toml::parse(source, problems)?;
+    let fields = toml.table(KEYS, problems);
     let environments = environments(fields, problems);
     let mut directory = Directory {
         issuers: self::issuers(fields, issuers, problems),
@@ -68,7 +68,7 @@ pub(crate) fn read(
     })
 }
 
-fn environments(fields: Fields<'_>, problems: &mut Problems) -> Vec<Environment> {
+fn environments(fields: Table<'_>, problems: &mut Problems) -> Vec<Environment> {
     let Some(list) = fields.texts("environments", problems) else {
         if !fields.has("environments") {
             fields.whole(
@@ -97,7 +97,7 @@ fn environments(fields: Fields<'_>, problems: &mut Problems) -> Vec<Environment>
 }
 
 fn issuers(
-    fields: Fields<'_>,
+    fields: Table<'_>,
     configured: &[IssuerAlias],
     problems: &mut Problems,
 ) -> Vec<IssuerAlias> {
@@ -131,7 +131,7 @@ fn issuers(
     names(fields, list.items, IssuerAlias::new, problems)
 }
 
-fn groups(fields: Fields<'_>, directory: &mut Directory, problems: &mut Problems) {
+fn groups(fields: Table<'_>, directory: &mut Directory, problems: &mut Problems) {
     let Some(list) = fields.texts("groups", problems) else {
         return;
     };
@@ -142,7 +142,10 @@ fn groups(fields: Fields<'_>, directory: &mut Directory, problems: &mut Problems
     for text in list.items {
         match directory.group(text.value) {
             Ok(group) => {
-                let look = (group.issuer.clone(), alike::looks(group.name.as_str()));
+                let look = (
+                    group.issuer.clone(),
+                    lookalike::skeleton_of(group.name.as_str()),
+                );
                 if directory.groups.contains(&group) {
                     twice(fields, text, problems);
                 } else if let Some(other) = looks.insert(look, text)
@@ -158,16 +161,16 @@ fn groups(fields: Fields<'_>, directory: &mut Directory, problems: &mut Problems
 }
 
 /// Two groups that look alike: a review shows whoever reads it the one for the other.
-fn resembles(fields: Fields<'_>, text: Text<'_>, other: Text<'_>, problems: &mut Problems) {
+fn resembles(fields: Table<'_>, text: Text<'_>, other: Text<'_>, problems: &mut Problems) {
     let points = |text: Text<'_>| {
         let beyond = text.value.chars().filter(|c| !c.is_ascii());
-        let points: Vec<String> = beyond.map(alike::code).collect();
+        let points: Vec<String> = beyond.map(lookalike::code).collect();
         match points.is_empty() {
             true => "in ASCII".to_owned(),
             false => format!("with {}", points.join(" ")),
         }
     };
-    let (line, _) = fields.page.position(other.at);
+    let line = fields.source().position(other.at).line;
     let what = format!(
         "{}, written {}, looks like the group of line {line}, written {}",
         quoted(text.value),
@@ -178,7 +181,7 @@ fn resembles(fields: Fields<'_>, text: Text<'_>, other: Text<'_>, problems: &mut
 }
 
 fn promotions(
-    fields: Fields<'_>,
+    fields: Table<'_>,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
 ) -> BTreeMap<Environment, PromotionRule> {
@@ -187,7 +190,7 @@ fn promotions(
         return rules;
     };
     for (name, rule) in table.all_tables(problems) {
-        rule.refuse_unknown(PROMOTION_KEYS, problems);
+        let rule = rule.with(PROMOTION_KEYS, problems);
         let environment = vocabulary.environment(rule, name, problems);
         let from = origin(rule, environment.as_ref(), vocabulary, problems);
         let approvals = approvals(rule, problems);
@@ -208,7 +211,7 @@ fn promotions(
 }
 
 fn origin(
-    rule: Fields<'_>,
+    rule: Table<'_>,
     to: Option<&Environment>,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
@@ -230,8 +233,8 @@ fn origin(
     Some(from)
 }
 
-fn approvals(rule: Fields<'_>, problems: &mut Problems) -> u8 {
-    let Some((number, at)) = rule.integer("approvals", problems) else {
+fn approvals(rule: Table<'_>, problems: &mut Problems) -> u8 {
+    let Some(Number { value: number, at }) = rule.integer("approvals", problems) else {
         return DEFAULT_APPROVALS;
     };
     match u8::try_from(number) {
@@ -246,7 +249,7 @@ fn approvals(rule: Fields<'_>, problems: &mut Problems) -> u8 {
 }
 
 fn approvers(
-    rule: Fields<'_>,
+    rule: Table<'_>,
     approvals: u8,
     vocabulary: &Vocabulary<'_>,
     problems: &mut Problems,
@@ -291,7 +294,7 @@ fn approvers(
     approvers
 }
 
-fn existing(rule: Fields<'_>, problems: &mut Problems) -> Existing {
+fn existing(rule: Table<'_>, problems: &mut Problems) -> Existing {
     let Some(text) = rule.text("existing", problems) else {
         return Existing::default();
     };
@@ -321,7 +324,7 @@ fn conferred(rule: &PromotionRule, roles: &Roles) -> Vec<RawGrant> {
 
 /// Reads a list of names, each once.
 fn names<N: PartialEq>(
-    fields: Fields<'_>,
+    fields: Table<'_>,
     texts: Vec<Text<'_>>,
     read: impl Fn(&str) -> Result<N, NameError>,
     problems: &mut Problems,
@@ -339,7 +342,7 @@ fn names<N: PartialEq>(
     found
 }
 
-fn twice(fields: Fields<'_>, text: Text<'_>, problems: &mut Problems) {
+fn twice(fields: Table<'_>, text: Text<'_>, problems: &mut Problems) {
     let what = format!("{} stands twice in this list", quoted(text.value));
     fields.problem(text.at, what, "remove one", problems);
 }

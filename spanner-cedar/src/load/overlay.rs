@@ -10,7 +10,7 @@ use spanner_core::{Environment, PromotionId};
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::organization::Organization;
-use super::problem::{Page, Problems, quoted};
+use super::problem::{Problems, Source, no_problems, quoted};
 use crate::promotion::{Kept, VoidGrant};
 
 /// What is promoted, where the organization has promotions.
@@ -50,18 +50,15 @@ impl Overlay {
                 continue;
             }
             let name = format!("(promotion {})", promoted.promotion);
-            let page = Page {
-                name: &name,
-                text: &promoted.manifest,
-            };
+            let source = Source::new(&name, &promoted.manifest).visible_only();
             let here = Vocabulary {
                 only: Some(&promoted.environment),
                 ..*vocabulary
             };
-            let mut gone = Problems::default();
-            let manifest = manifest::read(page, &here, &mut gone);
-            if let Err(error) = gone.none_or(()) {
-                let void = error.problems().iter().map(|problem| VoidGrant {
+            let mut gone = no_problems();
+            let manifest = manifest::read(source, &here, &mut gone);
+            if !gone.is_empty() {
+                let void = gone.all().iter().map(|problem| VoidGrant {
                     promotion: promoted.promotion,
                     model: promoted.model.clone(),
                     environment: promoted.environment.clone(),
@@ -79,7 +76,7 @@ impl Overlay {
                     quoted(promoted.model.as_str())
                 );
                 let advice = "promote the model with its own manifest";
-                problems.at(page, manifest.at, what, advice);
+                problems.at(source, manifest.at, what, advice);
                 continue;
             }
             let place = (promoted.environment.clone(), promoted.promotion, manifest);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::fields::{Fields, Text};
 use super::problem::{Problems, quoted, suggestion};
 use crate::role::{ActionSet, DEFAULT_ROLES, Roles, action_words, actions_of};
+use spanner_toml::{Table, Text};
 
 /// What each role is made of, by its own words.
 struct Definitions<'f> {
@@ -13,7 +13,7 @@ struct Definitions<'f> {
 }
 
 /// Reads the roles: the defaults, with what the organization defines put over them.
-pub(crate) fn roles(fields: Fields<'_>, problems: &mut Problems) -> Roles {
+pub(crate) fn roles(fields: Table<'_>, problems: &mut Problems) -> Roles {
     let mut definitions = Definitions {
         words: default_words(),
     };
@@ -43,7 +43,7 @@ pub(crate) fn roles(fields: Fields<'_>, problems: &mut Problems) -> Roles {
 
 impl<'f> Definitions<'f> {
     /// Refuses words that mean nothing, and roles that are made of themselves.
-    fn check(&self, name: &str, fields: Fields<'_>, problems: &mut Problems) {
+    fn check(&self, name: &str, fields: Table<'_>, problems: &mut Problems) {
         for word in self.words_of(name) {
             if actions_of(word.value).is_some() {
                 continue;
@@ -108,7 +108,7 @@ fn default_words<'f>() -> BTreeMap<&'f str, Vec<Text<'f>>> {
         .collect()
 }
 
-fn refuse_bad_name(fields: Fields<'_>, name: Text<'_>, problems: &mut Problems) {
+fn refuse_bad_name(fields: Table<'_>, name: Text<'_>, problems: &mut Problems) {
     if actions_of(name.value).is_some() {
         let what = format!("{} is an action or a group of actions", quoted(name.value));
         fields.problem(name.at, what, "give the role another name", problems);

@@ -12,7 +12,7 @@ use spanner_core::ModelName;
 use super::files::{Document, Documents};
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
-use super::problem::{Page, Problem, Problems, quoted};
+use super::problem::{Problem, Source, no_problems, quoted};
 use super::spelling::Served;
 use super::{BrokenManifests, Program};
 use crate::index::Access;
@@ -26,13 +26,13 @@ pub(super) fn sift(
 ) {
     let before = program.before.as_deref();
     let keeps = program.broken == BrokenManifests::KeepLast;
-    let read = |page: Page<'_>| read(page, vocabulary, served);
+    let read = |source: Source<'_>| read(source, vocabulary, served);
     let mut claims: HashMap<ModelName, Vec<usize>> = HashMap::new();
     for (number, document) in documents.manifests.iter_mut().enumerate() {
         if !document.own {
             // What is wrong with it is told with the rest.
             if let Some(manifest) =
-                manifest::read(document.page(), vocabulary, &mut Problems::default())
+                manifest::read(document.source(), vocabulary, &mut no_problems())
             {
                 claims.entry(manifest.model).or_default().push(number);
             }
@@ -40,7 +40,7 @@ pub(super) fn sift(
         }
         let found = match document.is_void() {
             true => Err(std::mem::take(&mut document.fault)),
-            false => read(document.page()),
+            false => read(document.source()),
         };
         let found = found.or_else(|fault| {
             document.fault = fault;
@@ -50,7 +50,7 @@ pub(super) fn sift(
                 .and_then(|it| last(it, &document.name));
             document.text.push_str(last.map_or("", |last| &last.text));
             // Whatever of it the organization does not know any more grants nothing.
-            let last = manifest::read(document.page(), vocabulary, &mut Problems::default());
+            let last = manifest::read(document.source(), vocabulary, &mut no_problems());
             last.ok_or_else(|| document.text.clear())
         });
         if let Ok(manifest) = found {
@@ -97,9 +97,9 @@ fn settle(documents: &mut Documents, model: &ModelName, claims: &[usize], before
                 quoted(model.as_str()),
                 names.join(", ")
             );
-            let mut problems = Problems::default();
-            problems.at(document.page(), 0, what, "join the two");
-            document.fault = problems.into_found();
+            let mut problems = no_problems();
+            problems.at(document.source(), 0, what, "join the two");
+            document.fault = problems.all().to_vec();
             document.text.clear();
         }
     }
@@ -107,18 +107,18 @@ fn settle(documents: &mut Documents, model: &ModelName, claims: &[usize], before
 
 /// A manifest without a problem, or what is wrong with it.
 fn read(
-    page: Page<'_>,
+    source: Source<'_>,
     vocabulary: &Vocabulary<'_>,
     served: &[Served],
 ) -> Result<Manifest, Vec<Problem>> {
-    let mut problems = Problems::default();
-    let manifest = manifest::read(page, vocabulary, &mut problems);
+    let mut problems = no_problems();
+    let manifest = manifest::read(source, vocabulary, &mut problems);
     if let Some(manifest) = &manifest {
-        manifest.titled(page).check(served, &mut problems);
+        manifest.titled(source).check(served, &mut problems);
     }
     match manifest {
         Some(manifest) if problems.is_empty() => Ok(manifest),
-        _ => Err(problems.into_found()),
+        _ => Err(problems.all().to_vec()),
     }
 }
 

@@ -14,7 +14,7 @@ use cedar_policy::{Effect, Policy};
 use serde_json::Value;
 use spanner_core::{Environment, ModelName, Spelling};
 
-use super::problem::{Page, Problem, Problems, quoted};
+use super::problem::{Problem, Problems, Source, quoted};
 use crate::guardrail::Mode;
 
 /// The spellings of surfaces, by the environment that they serve. Clones share them.
@@ -34,7 +34,7 @@ pub(crate) struct Mentions {
 /// A manifest's model.
 #[derive(Debug)]
 pub(crate) struct Titled {
-    place: Position,
+    place: FilePosition,
     model: ModelName,
     /// Where it grants something.
     environments: BTreeSet<Environment>,
@@ -53,7 +53,7 @@ pub(crate) struct Ruled {
 /// A name in a guardrail.
 #[derive(Debug)]
 struct Named {
-    place: Position,
+    place: FilePosition,
     name: Pattern,
     environment: Option<Environment>,
     /// Whether more may be done if it does not apply.
@@ -67,12 +67,11 @@ enum Pattern {
     Like(Vec<Option<String>>),
 }
 
-/// Where something stands.
+/// A position in one of the access's files.
 #[derive(Debug, Clone)]
-struct Position {
+struct FilePosition {
     file: String,
-    line: usize,
-    column: usize,
+    position: spanner_toml::Position,
 }
 
 impl Spellings {
@@ -160,13 +159,13 @@ impl Mentions {
 
 impl Titled {
     pub(crate) fn new(
-        page: Page<'_>,
+        source: Source<'_>,
         at: usize,
         model: ModelName,
         environments: BTreeSet<Environment>,
     ) -> Self {
         Self {
-            place: Position::of(page, at),
+            place: FilePosition::of(source, at),
             model,
             environments,
         }
@@ -187,7 +186,7 @@ impl Titled {
 
 impl Ruled {
     /// The names in a policy; `None` if there are none.
-    pub(crate) fn of(page: Page<'_>, at: usize, policy: &Policy, mode: Mode) -> Option<Self> {
+    pub(crate) fn of(source: Source<'_>, at: usize, policy: &Policy, mode: Mode) -> Option<Self> {
         let mut body = policy.to_json().ok()?;
         body.as_object_mut()?.remove("annotations");
         let mut found = Vec::new();
@@ -196,7 +195,7 @@ impl Ruled {
             collect(part, !scope, &mut found);
         }
         let forbids = policy.effect() == Effect::Forbid;
-        let own = page.text.get(at..).unwrap_or_default();
+        let own = source.text.get(at..).unwrap_or_default();
         let place = |text: &str| {
             own.find(&format!("{text:?}"))
                 .map_or(at, |found| at + found)
@@ -205,7 +204,7 @@ impl Ruled {
             .into_iter()
             .filter_map(|found| {
                 Some(Named {
-                    place: Position::of(page, place(&found.text)),
+                    place: FilePosition::of(source, place(&found.text)),
                     name: found.pattern?,
                     environment: found.environment,
                     binds: forbids || found.in_condition,
@@ -353,24 +352,16 @@ impl Pattern {
     }
 }
 
-impl Position {
-    fn of(page: Page<'_>, at: usize) -> Self {
-        let (line, column) = page.position(at);
+impl FilePosition {
+    fn of(source: Source<'_>, at: usize) -> Self {
         Self {
-            file: page.name.to_owned(),
-            line,
-            column,
+            file: source.name.to_owned(),
+            position: source.position(at),
         }
     }
 
     fn problem(&self, what: String, advice: String) -> Problem {
-        Problem {
-            file: self.file.clone(),
-            line: self.line,
-            column: self.column,
-            what,
-            advice,
-        }
+        Problem::new(&self.file, Some(self.position), what, advice)
     }
 }
 

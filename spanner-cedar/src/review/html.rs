@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::text::sections;
 use super::{Granted, Review};
-use crate::alike;
+use spanner_toml::lookalike;
 
 /// A row of the matrix: what is granted on one model, or on every one.
 type Row<'r> = BTreeMap<&'r str, Vec<&'r Granted>>;
@@ -235,7 +235,7 @@ fn key(model: &str) -> (&str, &str) {
 
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in alike::marked(text).chars() {
+    for c in lookalike::marked(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

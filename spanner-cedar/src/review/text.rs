@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::hygiene::{Hygiene, UNUSED_DAYS};
 use super::{Granted, Review};
-use crate::alike;
+use spanner_toml::lookalike;
 
 const COLUMNS: [&str; 9] = [
     "environment",
@@ -141,10 +141,10 @@ fn cells(grant: &Granted) -> [String; 9] {
     [
         grant.environment.to_string(),
         grant.model(),
-        alike::marked(&grant.holder).into_owned(),
+        lookalike::marked(&grant.holder).into_owned(),
         grant.role.to_string(),
         grant.actions(),
-        alike::marked(grant.owner.as_deref().unwrap_or_default()).into_owned(),
+        lookalike::marked(grant.owner.as_deref().unwrap_or_default()).into_owned(),
         grant.reason.as_deref().unwrap_or_default().to_owned(),
         last.unwrap_or_default(),
         grant.policy.to_string(),
@@ -153,7 +153,7 @@ fn cells(grant: &Granted) -> [String; 9] {
 
 /// One line, in which nothing is an element of HTML or a terminal's command.
 fn plain(text: &str) -> String {
-    let line = alike::marked(text).replace(char::is_control, " ");
+    let line = lookalike::marked(text).replace(char::is_control, " ");
     line.replace('&', "&amp;").replace('<', "&lt;")
 }
 

@@ -228,8 +228,8 @@ cases/c.toml:3:11: `group:qq` is not in the directory; did you mean `qa`?
 cases/c.toml:6:11: `generat` is no action; did you mean `generate`?
 cases/c.toml:7:9: a model name must not have an empty, `.` or `..` part between its slashes; write the name as the model's API spells it
 cases/c.toml:8:15: unknown environment `prod`; the environments are `development`, `staging`, `production`
-cases/c.toml:9:13: `5` is no span of time; write one such as `30s`, `5m`, `8h` or `30d`, at most `36500d`
-cases/c.toml:10:13: `99999999d` is no span of time; write one such as `30s`, `5m`, `8h` or `30d`, at most `36500d`
+cases/c.toml:9:13: `token_age`: `5` is not a duration; write one such as `500ms`, `30s`, `5m`, `1h30m`, `12h` or `30d`
+cases/c.toml:10:13: `signed_in`: `99999999d` is not a duration; write one such as `500ms`, `30s`, `5m`, `1h30m`, `12h` or `30d`
 cases/c.toml:11:13: 4 is no assurance; write a number from 0 to 3
 cases/c.toml:12:19: `groups_complete` must be `true` or `false`, not a value of type string; write `true` or `false`
 cases/c.toml:13:6: `yesterday` is no point in time; write one such as `2026-11-24T12:00:00Z`

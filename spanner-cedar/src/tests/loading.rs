@@ -244,7 +244,7 @@ fn tells_everything_that_is_wrong_with_a_guardrail() {
 @id("c") permit (principal is Spanner::Agent, action == Spanner::Action::"promote", resource);
 @id("d") permit (principal == ?principal, action, resource);
 @id("grant/x") permit (principal in Spanner::Group::"nlp", action, resource in Spanner::Model::"a//b");
-@id("e") @step_up_acr("a  b") @step_up_max_age("5m") @scope("x\\y") @reason("r") forbid (principal, action, resource);
+@id("e") @step_up_acr("a  b") @step_up_max_age("soon") @scope("x\\y") @reason("r") forbid (principal, action, resource);
 @id("f") @step_up_acr("") @step_up_max_age("0") @scope @scopes("x") @reason("r") forbid (principal, action, resource);
 @id("g") @step_up_acr("a") @step_up_max_age("5") @scope("b") permit (principal in Spanner::Role::"nowhere/x", action, resource);
 @id("h") permit (principal, action, resource) when { context.tenant == "t" };
@@ -266,10 +266,10 @@ policies/g.cedar:8:37: `nlp` does not begin with the alias of an issuer; write o
 policies/g.cedar:8:80: a model name must not have an empty, `.` or `..` part between its slashes; write the name as the model's API spells it
 policies/g.cedar:9:1: `@scope` cannot be `x\y`; write words with one space between two, without quotes and backslashes, at most 512 bytes
 policies/g.cedar:9:1: `@step_up_acr` cannot be `a  b`; write words with one space between two, without quotes and backslashes, at most 512 bytes
-policies/g.cedar:9:1: `@step_up_max_age` cannot be `5m`; write a positive number of seconds, for instance `@step_up_max_age("300")`
+policies/g.cedar:9:1: `@step_up_max_age` cannot be `soon`; write a positive duration, for instance `@step_up_max_age("5m")`, or a number of seconds
 policies/g.cedar:10:1: `@scope` cannot be ``; write words with one space between two, without quotes and backslashes, at most 512 bytes
 policies/g.cedar:10:1: `@step_up_acr` cannot be ``; write words with one space between two, without quotes and backslashes, at most 512 bytes
-policies/g.cedar:10:1: `@step_up_max_age` cannot be `0`; write a positive number of seconds, for instance `@step_up_max_age("300")`
+policies/g.cedar:10:1: `@step_up_max_age` cannot be `0`; write a positive duration, for instance `@step_up_max_age("5m")`, or a number of seconds
 policies/g.cedar:10:1: unknown annotation `scopes`; did you mean `scope`?
 policies/g.cedar:11:1: a permit cannot have `@scope`: nothing is refused by it; annotate the forbid that another credential would satisfy
 policies/g.cedar:11:1: a permit cannot have `@step_up_acr`: nothing is refused by it; annotate the forbid that another credential would satisfy
@@ -434,7 +434,7 @@ fn an_unknown_group_that_looks_like_a_known_one_is_told_by_its_code_points() {
 #[test]
 fn a_character_that_is_not_seen_is_a_problem_wherever_it_stands() {
     let seen = |text: &str| text.replace("HIDDEN", "\u{202e}");
-    let what = "there is a character that is not seen, U+202E; remove it";
+    let what = "there is an invisible character, U+202E; remove it";
     let manifest = SENTIMENT.replace(
         "owner =",
         "individuals = \"allowed\"\nindividuals_reason = \"a HIDDEN b\"\nowner =",
@@ -461,9 +461,7 @@ fn a_character_that_is_not_seen_is_a_problem_wherever_it_stands() {
     let escaped = policy.replace("HIDDEN", "x\\u{202e}");
     assert_eq!(
         wrong(ORGANIZATION, SENTIMENT, &escaped),
-        [
-            "policies/g.cedar:1:1: there is a character that is not seen in `@reason`, U+202E; remove it"
-        ]
+        ["policies/g.cedar:1:1: there is an invisible character in `@reason`, U+202E; remove it"]
     );
     // A reason that nobody can read is none.
     let blank = manifest.replace("a HIDDEN b", "\u{2800}");

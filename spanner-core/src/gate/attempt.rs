@@ -12,7 +12,7 @@ use crate::record::{CallerEntry, CredentialEntry, Decision, PairEntry, Principal
 use crate::refusal::{Outage, Refusal};
 use crate::sink::Count;
 use crate::target::Target;
-use crate::vouch::Vouched;
+use crate::vouch::Vouch;
 use crate::{RecordId, Timestamp};
 
 /// A request for which a record is owed and nothing is decided.
@@ -34,7 +34,7 @@ pub(super) struct Open {
     pub(super) arrival: Arc<Arrival>,
     pub(super) caller: Option<Caller>,
     pub(super) credential: Option<CredentialEntry>,
-    pub(super) vouched: Option<Vouched>,
+    pub(super) vouch: Option<Arc<dyn Vouch>>,
     pub(super) target: Option<Target>,
     pub(super) surface: Option<Arc<str>>,
     pub(super) route: Option<Arc<str>>,
@@ -59,7 +59,7 @@ impl Attempt {
                 arrival,
                 caller: None,
                 credential: None,
-                vouched: None,
+                vouch: None,
                 target: None,
                 surface: None,
                 route: None,
@@ -90,9 +90,9 @@ impl Attempt {
 
     /// Notes who knows whether the caller's credential still counts. Without it, only its
     /// times are looked at again.
-    pub fn vouched(&mut self, by: Vouched) {
+    pub fn vouch(&mut self, vouch: Arc<dyn Vouch>) {
         if let Some(open) = &mut self.open {
-            open.vouched = Some(by);
+            open.vouch = Some(vouch);
         }
     }
 
@@ -112,7 +112,7 @@ impl Attempt {
         };
         let caller = open.caller.insert(caller);
         let target = open.target.insert(target);
-        let answer = match open.gate.check(caller, open.vouched.as_ref()) {
+        let answer = match open.gate.check(caller, open.vouch.as_deref()) {
             Ok(()) => open.gate.answer(caller, target, open.time),
             Err(refusal) => Answer::refused(refusal),
         };
@@ -163,8 +163,12 @@ impl Open {
         let decision = self.decision(&answer);
         match self.gate.shared.sink.record(decision) {
             Ok(receipt) => {
-                let settlement =
-                    Settlement::new(self.gate.clone(), self.id, self.arrived, receipt.room);
+                let settlement = Settlement::new(
+                    self.gate.clone(),
+                    self.id,
+                    self.arrived,
+                    (receipt.room, self.arrival.enforcement),
+                );
                 Decided::new(self, receipt.acknowledged, settlement, answer.refusal)
             }
             Err(_) => {
@@ -190,6 +194,7 @@ impl Open {
         let refusal = answer.refusal.as_ref();
         Decision {
             id: self.id,
+            enforcement: self.arrival.enforcement,
             parent: self.parent,
             time: self.time,
             service: self.gate.shared.service.clone(),

@@ -134,9 +134,12 @@ impl Refused {
         self.id
     }
 
-    /// Gives the outcome: the reply with this status and a body of this length is sent.
+    /// Gives the outcome: the reply with this status and a body of this length is sent. Where
+    /// another enforcement point sends it, the decision says all that is known.
     pub fn settle(mut self, status: u16, body_bytes: u64) {
-        if let Some(settlement) = &mut self.settlement {
+        if let Some(settlement) = &mut self.settlement
+            && settlement.is_owed()
+        {
             settlement.head(status);
             settlement.sent(body_bytes);
             settlement.finish();

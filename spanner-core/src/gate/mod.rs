@@ -15,6 +15,9 @@
 //! Routes that are public or exempted have no record; they are counted
 //! ([`Attempt::pass`]).
 //!
+//! A decision that another enforcement point asked for ([`Enforcement::External`]) owes no
+//! outcome: its settlement gives one only if it is told how the request ended.
+//!
 //! # Example
 //! ```
 //! use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
@@ -58,11 +61,11 @@ use crate::access::{Authorize, Context, Effect, Question, Verdicts};
 use crate::caller::{Caller, CallerKind, Party, Principal};
 use crate::host::Host;
 use crate::name::Environment;
-use crate::record::{Asserted, CandidateAnswer};
+use crate::record::{Asserted, CandidateAnswer, Enforcement};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
-use crate::vouch::Vouched;
+use crate::vouch::Vouch;
 use crate::{PromotionId, Timestamp};
 
 pub use attempt::Attempt;
@@ -173,10 +176,10 @@ impl Gate {
     }
 
     /// Whether a caller's credential still counts.
-    fn check(&self, caller: &Caller, vouched: Option<&Vouched>) -> Result<(), Refusal> {
+    fn check(&self, caller: &Caller, vouch: Option<&dyn Vouch>) -> Result<(), Refusal> {
         let now = self.now();
         caller.credential().check(now)?;
-        vouched.map_or(Ok(()), |Vouched(vouch)| vouch.check(caller, now))
+        vouch.map_or(Ok(()), |vouch| vouch.check(caller, now))
     }
 
     /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
@@ -216,6 +219,8 @@ pub struct Arrival {
     pub trace_id: Option<String>,
     /// What the client merely claims.
     pub asserted: Asserted,
+    /// Who enforces the decision. Default: the guard, which owes an outcome.
+    pub enforcement: Enforcement,
 }
 
 impl Arrival {

@@ -10,9 +10,10 @@ use super::settlement::{Meter, Settlement};
 use super::{Arrival, Gate};
 use crate::caller::Caller;
 use crate::name::Environment;
+use crate::record::Enforcement;
 use crate::refusal::Refusal;
 use crate::target::{Pair, Target};
-use crate::vouch::Vouched;
+use crate::vouch::Vouch;
 use crate::{RecordId, Timestamp};
 
 /// The proof that a request was allowed and that this stands in the record. Whoever calls
@@ -72,6 +73,12 @@ impl Permit {
         self.open.gate.environment()
     }
 
+    /// Who enforces the decision.
+    #[must_use]
+    pub fn enforcement(&self) -> Enforcement {
+        self.open.arrival.enforcement
+    }
+
     /// Counts the bytes of the request's body as they pass.
     #[must_use]
     pub fn meter(&self) -> Meter {
@@ -85,7 +92,7 @@ impl Permit {
         self.open.caller.clone().map(|caller| Inquiry {
             gate: self.open.gate.clone(),
             caller,
-            vouched: self.open.vouched.clone(),
+            vouch: self.open.vouch.clone(),
             parent: self.open.id,
             arrival: Arc::clone(&self.open.arrival),
             surface: self.open.surface.clone(),
@@ -93,7 +100,9 @@ impl Permit {
         })
     }
 
-    /// Spends the permit: the request is being forwarded. What comes back settles it.
+    /// Spends the permit: the request is being forwarded. What comes back settles it. Where
+    /// another point enforces the decision, this hands the decision over, and the settlement
+    /// may be dropped.
     pub fn forward(self) -> Settlement {
         let mut settlement = self.settlement;
         settlement.forwarded();
@@ -113,7 +122,7 @@ impl fmt::Debug for Permit {
 pub struct Inquiry {
     gate: Gate,
     caller: Caller,
-    vouched: Option<Vouched>,
+    vouch: Option<Arc<dyn Vouch>>,
     parent: RecordId,
     arrival: Arc<Arrival>,
     surface: Option<Arc<str>>,
@@ -130,7 +139,7 @@ impl Inquiry {
     /// done on the strength of it.
     #[must_use]
     pub fn would_allow(&self, target: &Target) -> bool {
-        let standing = self.gate.check(&self.caller, self.vouched.as_ref());
+        let standing = self.gate.check(&self.caller, self.vouch.as_deref());
         standing.is_ok() && self.refusal(target).is_none()
     }
 
@@ -145,7 +154,7 @@ impl Inquiry {
         if self.ends(outlive).is_some_and(|end| now >= end) {
             self.caller.credential().check(now)?;
         }
-        if let Some(Vouched(vouch)) = &self.vouched {
+        if let Some(vouch) = &self.vouch {
             match vouch.check_again(&self.caller, now).await {
                 Ok(()) | Err(Refusal::Unavailable(_)) => {}
                 Err(refusal) => return Err(refusal),
@@ -210,8 +219,8 @@ impl Inquiry {
         if let (Some(surface), Some(route)) = (&self.surface, &self.route) {
             attempt.route(Arc::clone(surface), Arc::clone(route));
         }
-        if let Some(vouched) = &self.vouched {
-            attempt.vouched(vouched.clone());
+        if let Some(vouch) = &self.vouch {
+            attempt.vouch(Arc::clone(vouch));
         }
         attempt
     }

@@ -8,20 +8,23 @@ use std::time::Duration;
 use super::Gate;
 use crate::RecordId;
 use crate::name::ModelName;
-use crate::record::{Finish, Outcome, OutcomeClass};
+use crate::record::{Enforcement, Finish, Outcome, OutcomeClass};
 use crate::refusal::{Fault, Refusal};
 use crate::sink::Room;
 
 /// Collects what becomes of a request, and gives it to the sink when dropped.
 ///
 /// Until [`Settlement::finish`] or [`Settlement::broke`] says otherwise, the end is taken
-/// for a client that left.
+/// for a client that left. Where another point [enforces](Enforcement::External) the
+/// decision, nothing is given until one of these, or [`Settlement::refused`], tells the end.
 #[must_use = "dropping a settlement ends the record"]
 pub struct Settlement {
     gate: Gate,
     id: RecordId,
     arrived: Duration,
     room: Option<Room>,
+    /// Whether the outcome must be given, whatever is known of the end.
+    owed: bool,
     forwarded: bool,
     class: Option<OutcomeClass>,
     finish: Finish,
@@ -114,9 +117,15 @@ impl Meter {
 }
 
 impl Settlement {
-    pub(super) fn new(gate: Gate, id: RecordId, arrived: Duration, room: Room) -> Self {
+    pub(super) fn new(
+        gate: Gate,
+        id: RecordId,
+        arrived: Duration,
+        (room, enforcement): (Room, Enforcement),
+    ) -> Self {
         let mut settlement = Self::unrecorded(gate, id, arrived);
         settlement.room = Some(room);
+        settlement.owed = enforcement.is_inline();
         settlement
     }
 
@@ -126,6 +135,7 @@ impl Settlement {
             id,
             arrived,
             room: None,
+            owed: false,
             forwarded: false,
             class: None,
             finish: Finish::ClientLeft,
@@ -146,6 +156,11 @@ impl Settlement {
     /// Whether an outcome is owed; not where the request was counted only.
     pub(super) const fn is_recorded(&self) -> bool {
         self.room.is_some()
+    }
+
+    /// Whether an outcome is given even if nobody tells the end.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.owed
     }
 
     /// The record's identifier.
@@ -225,17 +240,17 @@ impl Settlement {
 
     /// The response came to its end, well or badly: its status says which.
     pub fn finish(&mut self) {
-        self.finish = Finish::Complete;
+        self.end(Finish::Complete);
     }
 
     /// The response broke off: the model's server failed in the middle of it.
     pub fn broke(&mut self) {
-        self.finish = Finish::ModelFailed;
+        self.end(Finish::ModelFailed);
     }
 
     /// The guard broke it off: a later message was refused, or the caller may not go on.
     pub fn refused(&mut self, why: &Refusal) {
-        self.finish = Finish::Refused;
+        self.end(Finish::Refused);
         self.reason = Some(why.code());
     }
 
@@ -247,6 +262,11 @@ impl Settlement {
             500.. => OutcomeClass::GuardFailed,
             _ => OutcomeClass::Refused,
         });
+    }
+
+    const fn end(&mut self, finish: Finish) {
+        self.finish = finish;
+        self.owed = true;
     }
 
     pub(super) fn classify(&mut self, class: OutcomeClass) {
@@ -329,7 +349,9 @@ const fn class_of_grpc(code: u8) -> OutcomeClass {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        if let Some(room) = self.room.take() {
+        if let Some(room) = self.room.take()
+            && self.owed
+        {
             let outcome = self.outcome();
             room.fill(outcome);
         }

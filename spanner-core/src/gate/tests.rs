@@ -300,6 +300,45 @@ fn says_whose_failure_it_was() {
     }
 }
 
+/// What another point enforces has an outcome only if that point tells how it ended.
+#[test]
+fn owes_no_outcome_of_a_decision_that_another_point_enforces() {
+    type Told = fn(&mut Settlement);
+    let rows: [(Told, Option<OutcomeClass>); 4] = [
+        (|_| {}, None),
+        (|it| it.head(200), None),
+        (
+            |it| {
+                it.head(503);
+                it.finish();
+            },
+            Some(OutcomeClass::ModelFailed),
+        ),
+        (
+            |it| it.refused(&RequestFault::Incomplete.into()),
+            Some(OutcomeClass::Refused),
+        ),
+    ];
+    let mut arrival = Arrival::new();
+    arrival.enforcement = Enforcement::External;
+    for (tell, class) in rows {
+        let sink = MemorySink::new();
+        let attempt = gate(&sink, Rules::allow(|_| true)).open(arrival.clone());
+        let decided = attempt.decide(Caller::for_test("alice"), generate());
+        tell(&mut wait(decided.recorded()).unwrap().forward());
+        let classes: Vec<_> = sink.outcomes().iter().map(|it| it.class).collect();
+        assert_eq!(classes, Vec::from_iter(class));
+        assert!(sink.decisions()[0].enforcement.is_external());
+    }
+    let sink = MemorySink::new();
+    let attempt = gate(&sink, Rules::allow(|_| false)).open(arrival);
+    let decided = attempt.decide(Caller::for_test("alice"), generate());
+    wait(decided.recorded()).unwrap_err().settle(403, 10);
+    let json = serde_json::to_value(&sink.decisions()[0]).unwrap();
+    assert_eq!(json["enforcement"], "external");
+    assert!(sink.outcomes().is_empty());
+}
+
 #[test]
 fn serves_nothing_that_cannot_be_recorded_and_counts_it() {
     let sink = MemorySink::new();

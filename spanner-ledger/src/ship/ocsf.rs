@@ -191,6 +191,9 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
         said.also("http_request", json!({"x_forwarded_for": forwarded}));
     }
     said.unmapped("environment", json!(decision.environment));
+    if decision.enforcement.is_external() {
+        said.unmapped("enforcement", json!(decision.enforcement));
+    }
     for (key, value) in [
         ("surface", json!(decision.surface)),
         ("route", json!(decision.route)),

@@ -178,6 +178,9 @@ impl Attributes {
         };
         self.text("spanner.effect", effect);
         self.text("spanner.reason", &decision.reason);
+        if decision.enforcement.is_external() {
+            self.text("spanner.enforcement", "external");
+        }
         if let Some(instance) = &decision.instance {
             self.text("service.instance.id", instance);
         }

@@ -87,6 +87,9 @@ fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
             data.extend(promotion);
         }
         data.push(("reason", decision.reason.clone()));
+        if decision.enforcement.is_external() {
+            data.push(("enforcement", "external".to_owned()));
+        }
     }
     match entry {
         Entry::Outcome(outcome) => {

@@ -15,7 +15,7 @@ mod html;
 mod markdown;
 mod page;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::Serialize;
 use spanner_core::record::{Decision, OutcomeClass};
@@ -65,6 +65,9 @@ pub struct Summary {
     pub outcomes: BTreeMap<String, u64>,
     /// Decisions without an outcome: under way, or lost with a process that never came back.
     pub open: Vec<OpenDecision>,
+    /// Decisions that another point enforces, such as a gateway: they need no outcome. One that
+    /// is reported counts in `outcomes`.
+    pub external: u64,
     /// Requests whose outcome is unknown, since the process ended before they did.
     pub unknown_outcomes: u64,
     /// How often storage failed.
@@ -201,6 +204,9 @@ struct Summing<'s> {
     refusals: HashMap<String, RefusalCount>,
     /// Decisions whose outcome has not come, with what they are counted under.
     open: HashMap<RecordId, (OpenDecision, Vec<Key>)>,
+    /// The last decisions that another point enforces, whose outcomes may be reported.
+    external: HashMap<RecordId, Vec<Key>>,
+    external_order: VecDeque<RecordId>,
 }
 
 impl<'s> Summing<'s> {
@@ -221,6 +227,8 @@ impl<'s> Summing<'s> {
             uses: HashMap::new(),
             refusals: HashMap::new(),
             open: HashMap::new(),
+            external: HashMap::new(),
+            external_order: VecDeque::new(),
         }
     }
 
@@ -234,7 +242,8 @@ impl<'s> Summing<'s> {
                 self.decided(sequence, decision);
             }
             Entry::Outcome(outcome) => {
-                let Some((_, keys)) = self.open.remove(&outcome.id) else {
+                let open = self.open.remove(&outcome.id).map(|(_, keys)| keys);
+                let Some(keys) = open.or_else(|| self.external.remove(&outcome.id)) else {
                     return;
                 };
                 let class = outcome.class.as_str().to_owned();
@@ -275,6 +284,9 @@ impl<'s> Summing<'s> {
             Effect::Allow => self.summary.allowed += 1,
             _ => self.refused(decision),
         }
+        if decision.enforcement.is_external() {
+            return self.handed_over(decision.id, keys);
+        }
         let open = OpenDecision {
             id: decision.id,
             sequence,
@@ -282,6 +294,18 @@ impl<'s> Summing<'s> {
             caller,
         };
         self.open.insert(decision.id, (open, keys));
+    }
+
+    /// Counts a decision that another point enforces.
+    fn handed_over(&mut self, id: RecordId, keys: Vec<Key>) {
+        self.summary.external += 1;
+        if self.external_order.len() >= MAX_EXTERNAL
+            && let Some(oldest) = self.external_order.pop_front()
+        {
+            self.external.remove(&oldest);
+        }
+        self.external_order.push_back(id);
+        self.external.insert(id, keys);
     }
 
     /// Counts what a caller did or tried; returns under which keys.
@@ -408,3 +432,7 @@ impl Summary {
         html::write(&page::Page::of(self))
     }
 }
+
+/// Decisions whose reported outcomes are still joined with them, which bounds memory: a report
+/// comes within seconds.
+const MAX_EXTERNAL: usize = 10_000;

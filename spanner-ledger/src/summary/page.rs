@@ -418,6 +418,13 @@ fn record(summary: &Summary) -> Section {
             plain(""),
         ],
     ];
+    if summary.external > 0 {
+        rows.push(vec![
+            plain("decisions enforced elsewhere"),
+            number(summary.external),
+            plain("a gateway asked for them; they need no outcome"),
+        ]);
+    }
     for (class, count) in &summary.outcomes {
         rows.push(vec![
             plain(format!("outcome {class}")),

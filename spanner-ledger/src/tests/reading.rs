@@ -8,7 +8,7 @@ use super::{Service, edit, options, reader, until};
 use crate::files::sim::Sim;
 use crate::log::{Log, SegmentSize};
 use crate::ship::Format;
-use crate::{Durability, Reader, Retention, Row, Selection, csv, table};
+use crate::{Durability, Reader, Retention, Row, Selection, Verdict, csv, table};
 
 /// Rows of which at most so many wait for an outcome.
 fn rows(reader: &Reader, most: usize) -> Vec<Row> {
@@ -55,6 +55,37 @@ fn rows_come_in_order_each_with_its_outcome_however_late() {
         assert_eq!(rows(&reader(&sim), most), expected, "{most}");
     }
     drop(left);
+}
+
+#[test]
+fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
+    let sim = Sim::default();
+    let service = Service::open(&sim).unwrap();
+    let mut settlements: Vec<_> = (0..6).map(|_| service.external().forward()).collect();
+    settlements[1].head(200);
+    settlements[1].finish();
+    settlements.clear();
+    drop(service.allow().unwrap());
+    service.ledger.close().unwrap();
+    let verified = reader(&sim).verify();
+    assert_eq!((verified.verdict, verified.open), (Verdict::Clean, 0));
+    let became = |rows: &[Row]| rows.iter().map(Row::became).collect::<Vec<_>>();
+    let mut due = ["external"; 6].to_vec();
+    due[1] = "ok";
+    due.push("client_left");
+    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    let bounded = rows(&reader(&sim), 6);
+    assert_eq!(bounded.len(), 7);
+    let summary = reader(&sim).summary(&Selection::new(), Timestamp::now());
+    let summary = summary.unwrap();
+    assert_eq!((summary.external, summary.open.len()), (6, 0));
+    assert_eq!(summary.outcomes["ok"], 1);
+    // Reopening closes what was left open, and these were not.
+    let again = Service::open(&sim).unwrap();
+    again.ledger.close().unwrap();
+    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    let exported = reader(&sim).csv_lines(&Selection::new(), &mut Vec::new());
+    assert_eq!(exported.unwrap().lines, 7);
 }
 
 #[test]

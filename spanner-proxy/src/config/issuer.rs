@@ -63,8 +63,9 @@ impl IssuerConfig {
         })
     }
 
-    /// Says instead where the provider is: for one that is started together with the proxy.
-    pub(crate) fn relocate(&mut self, url: &str) {
+    /// Takes the tokens of the provider at `url` instead, which may be `http` on the loopback
+    /// interface. For a provider that is started together with the proxy.
+    pub fn relocate(&mut self, url: &str) {
         for key in ["jwks", "jwks_file", "jwks_url", "preset", "tenants"] {
             self.members.remove(key);
         }
@@ -79,8 +80,9 @@ impl IssuerConfig {
         self.members.get(LOOPBACK) == Some(&Value::Boolean(true))
     }
 
-    /// The first audience, for who makes tokens for it.
-    pub(crate) fn audience(&self) -> Option<&str> {
+    /// The first audience that tokens of this issuer must name.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
         match self.members.get("audience")? {
             Value::Array(items) => items.first()?.as_str(),
             one => one.as_str(),

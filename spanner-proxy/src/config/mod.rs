@@ -25,6 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::uri::Authority;
 use spanner_cedar::BrokenManifests;
 use spanner_core::{Environment, Spelling};
 use spanner_ledger::{Builder, CheckpointNote, Durability};
@@ -203,8 +204,32 @@ impl Config {
         }
     }
 
+    /// Replaces everything outside this process by stand-ins, for a demonstration: the
+    /// server at `upstream` stands in for every upstream, and records go to `ledger` and
+    /// nowhere else. Returns the only issuer that is left, the first one; the caller points it
+    /// at a provider of its own with [`IssuerConfig::relocate`].
+    ///
+    /// # Errors
+    /// A message if the configuration has no issuer to stand in for.
+    pub fn demonstrate(
+        &mut self,
+        upstream: &Authority,
+        ledger: PathBuf,
+    ) -> Result<&mut IssuerConfig, &'static str> {
+        self.ledger = ledger;
+        self.note = None;
+        self.checkpoints.clear();
+        self.ship.clear();
+        for config in &mut self.upstreams {
+            config.origin.relocate(upstream.clone());
+        }
+        self.issuers.truncate(1);
+        let issuer = self.issuers.first_mut();
+        issuer.ok_or("the configuration has no `[[issuer]]` to stand in for")
+    }
+
     /// How the upstreams' surfaces read models' names, each with its environment.
-    pub(crate) fn spellings(&self) -> impl Iterator<Item = (Environment, Spelling)> {
+    pub fn spellings(&self) -> impl Iterator<Item = (Environment, Spelling)> {
         self.upstreams.iter().flat_map(|upstream| {
             let spellings = upstream.surfaces.iter().filter_map(Surface::spelling);
             spellings.map(|spelling| (upstream.environment.clone(), spelling))

@@ -3,21 +3,16 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::response::IntoResponse;
-use axum::routing::post as route;
-use bytes::Bytes;
 use http::Request;
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use spanner_core::record::{Finish, OutcomeClass};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::support::{
-    Model, PATIENCE, Stage, ask, chat, openai, post, prompt, send, serve, until, whole,
+    Model, PATIENCE, Stage, ask, chat, openai, post, prompt, send, serve, serve_pieces, until,
+    whole,
 };
 
 /// What a call is answered with, and whether the model server heard of it.
@@ -300,28 +295,6 @@ async fn a_caller_who_leaves_ends_the_call_of_the_model_server() {
     let outcome = stage.rows().pop().unwrap().outcome.unwrap();
     assert_eq!(outcome.class, OutcomeClass::ClientLeft);
     assert_eq!(outcome.finish, Finish::ClientLeft);
-}
-
-/// A server that streams what it is given.
-pub(crate) async fn serve_pieces() -> (String, mpsc::UnboundedSender<&'static str>) {
-    let (sender, receiver) = mpsc::unbounded_channel::<&'static str>();
-    let receiver = std::sync::Mutex::new(Some(receiver));
-    let handler = async move || {
-        let receiver = receiver.lock().unwrap().take().unwrap();
-        let stream = UnboundedReceiverStream::new(receiver);
-        let frame = |piece| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(piece)));
-        let body = StreamBody::new(futures_util::StreamExt::map(stream, frame));
-        ([("content-type", "text/event-stream")], Body::new(body)).into_response()
-    };
-    let handler = std::sync::Arc::new(handler);
-    let router = Router::new().route(
-        "/v1/chat/completions",
-        route(move || {
-            let handler = std::sync::Arc::clone(&handler);
-            async move { handler().await }
-        }),
-    );
-    (serve(router).await, sender)
 }
 
 #[tokio::test]

@@ -6,18 +6,11 @@
     reason = "tests fail loudly"
 )]
 
-mod access;
 mod calls;
-mod canary;
-mod commands;
 mod config;
 mod grpc;
-mod kills;
-mod names;
-mod operators;
 mod places;
 mod probes;
-mod process;
 mod reload;
 mod routing;
 mod shipping;

@@ -1,17 +1,20 @@
 //! A proxy between a provider, a model server and a client, all over loopback sockets.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response as Answer;
+use axum::response::{IntoResponse, Response as Answer};
+use axum::routing::post as route;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -22,7 +25,9 @@ use spanner_proxy::{Loaded, Service};
 use spanner_tower::mock_idp::{MockIdp, Serving};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
 /// Longer than anything takes that goes well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -261,6 +266,24 @@ pub(crate) async fn until<T>(mut asked: impl AsyncFnMut() -> Option<T>) -> T {
     timeout(PATIENCE, asking).await.expect("it comes in time")
 }
 
-pub(crate) fn binary() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_spanner-proxy"))
+/// A server that streams what it is given.
+pub(crate) async fn serve_pieces() -> (String, mpsc::UnboundedSender<&'static str>) {
+    let (sender, receiver) = mpsc::unbounded_channel::<&'static str>();
+    let receiver = Mutex::new(Some(receiver));
+    let handler = async move || {
+        let receiver = receiver.lock().unwrap().take().unwrap();
+        let stream = UnboundedReceiverStream::new(receiver);
+        let frame = |piece| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(piece)));
+        let body = StreamBody::new(futures_util::StreamExt::map(stream, frame));
+        ([("content-type", "text/event-stream")], Body::new(body)).into_response()
+    };
+    let handler = Arc::new(handler);
+    let router = Router::new().route(
+        "/v1/chat/completions",
+        route(move || {
+            let handler = Arc::clone(&handler);
+            async move { handler().await }
+        }),
+    );
+    (serve(router).await, sender)
 }

@@ -47,9 +47,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::request::Parts;
 use spanner_core::token::{DpopProof, GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};
-use spanner_core::{Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch, Vouched};
+use spanner_core::{Caller, IssuerAlias, Obstacle, Refusal, Timestamp, TokenFault, Vouch};
 
-use crate::authenticate::{Authenticate, BoxFuture, Peer};
+use crate::authenticate::{Authenticate, Authentication, AuthenticationError, BoxFuture, Peer};
 use crate::keys::{KeyCache, KeyState, KeyStatus};
 use crate::opaque::{OpaqueStatus, OpaqueTokens};
 
@@ -211,7 +211,11 @@ impl Bearer {
         self.shared.tokens.len()
     }
 
-    async fn caller(&self, parts: &mut Parts, now: Timestamp) -> Result<Caller, Refusal> {
+    async fn identify(
+        &self,
+        parts: &mut Parts,
+        now: Timestamp,
+    ) -> Result<Authentication, AuthenticationError> {
         let headers = credential::take(parts)?;
         let proofs = self.shared.proofs.as_ref();
         let credentials = headers.credentials(proofs.is_some())?;
@@ -226,10 +230,9 @@ impl Bearer {
                     Some(genuine) => (genuine.obstacle, genuine.entry),
                     None => (obstacle, TokenVerifier::refused(credentials.token)),
                 };
-                parts.extensions.insert(entry);
-                return Err(obstacle.into());
+                return Err(AuthenticationError::of(obstacle, entry));
             }
-            Err(refusal) => return Err(refusal),
+            Err(refusal) => return Err(refusal.into()),
         };
         let caller = proof::caller(&token, &credentials, parts, proofs, now);
         let judged = caller.and_then(|caller| {
@@ -238,20 +241,19 @@ impl Bearer {
         });
         match judged {
             Ok(caller) => {
-                let vouched = AcceptedToken {
+                let token = AcceptedToken {
                     bearer: self.clone(),
                     headers,
                     peer,
                 };
-                parts.extensions.insert(Vouched(Arc::new(vouched)));
-                Ok(caller)
+                Ok(Authentication::vouched(caller, Arc::new(token)))
             }
             Err(refusal) => {
-                parts.extensions.insert(token.refused());
-                Err(match refusal {
+                let refusal = match refusal {
                     Refusal::Credential(Obstacle::Token(fault)) => token.obstacle(fault).into(),
                     refusal => refusal,
-                })
+                };
+                Err(AuthenticationError::of(refusal, token.refused()))
             }
         }
     }
@@ -422,8 +424,8 @@ impl Authenticate for Bearer {
         &'a self,
         parts: &'a mut Parts,
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
-        Box::pin(self.caller(parts, now))
+    ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>> {
+        Box::pin(self.identify(parts, now))
     }
 
     fn proof_algorithms(&self) -> Option<&str> {

@@ -137,7 +137,7 @@ impl GuardBuilder {
     }
 
     /// Lets WebSockets be opened on routes whose frames name models, because the service
-    /// behind has each message [examined](crate::Frames::examine). Default: every upgrade is
+    /// behind has each message [examined](crate::Conversation::examine). Default: every upgrade is
     /// refused, since what follows it passes no guard.
     ///
     /// # Security

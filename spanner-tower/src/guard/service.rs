@@ -14,10 +14,9 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use spanner_core::record::CredentialEntry;
 use spanner_core::{
     Arrival, Attempt, Caller, Count, Fault, Freshness, Gate, Outage, Permit, RecordId, Refusal,
-    Refused, Settlement, Target, UnknownRoute, Vouched,
+    Refused, Settlement, Target, UnknownRoute,
 };
 use tower_service::Service;
 use tracing::Instrument as _;
@@ -25,16 +24,16 @@ use tracing::Instrument as _;
 use super::answer::{DECISION, FAULT, ORIGIN, Realm, Voice, WARNING, answer, fault, set};
 use super::asserted::asserted;
 use super::body::{GuardBody, Head, Watching, grpc_status};
+use super::conversation::{self, Upgrade};
 use super::credentials;
 use super::exempt::Exempt;
-use super::frames::{self, Upgrade};
-use super::further::{Further, FurtherRefused, InGuardsName};
 use super::permitted::{Exhausted, Permitted};
+use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
 use super::resource::Published;
 use super::trace;
 use super::vigil::Vigil;
 use crate::BoxError;
-use crate::authenticate::{Authenticate, Peer};
+use crate::authenticate::{Authenticate, Authentication, Peer};
 use crate::resolve::{
     Broken, Limits, Match, Pace, RequestBody, RouteClass, Routes, Talk, refuse_detours,
     remove_ours, remove_rewriting,
@@ -285,17 +284,16 @@ impl Guard {
             Some(route) => credentials::present(&mut parts.headers, route.credentials())?,
             None => credentials::present_anywhere(&mut parts.headers)?,
         }
-        parts.extensions.remove::<CredentialEntry>();
-        parts.extensions.remove::<Vouched>();
-        let caller = self.callers.authenticate(parts, self.gate.now()).await;
-        if let Some(refused) = parts.extensions.remove::<CredentialEntry>() {
-            attempt.refused_credential(refused);
-        }
-        let vouched = parts.extensions.remove::<Vouched>();
-        let caller = caller?;
+        let authenticated = self.callers.authenticate(parts, self.gate.now()).await;
+        let Authentication { caller, vouch } = authenticated.map_err(|error| {
+            if let Some(credential) = error.credential {
+                attempt.refused_credential(credential);
+            }
+            error.refusal
+        })?;
         attempt.identify(&caller);
-        if let Some(vouched) = vouched {
-            attempt.vouched(vouched);
+        if let Some(vouch) = vouch {
+            attempt.vouch(vouch);
         }
         let taken = self.shares.take(&caller.subject().principal);
         let taken = share.insert(taken.map_err(Outage::Share)?);
@@ -353,7 +351,7 @@ impl<B> Admitted<B> {
         remove_ours(&mut parts.headers);
         remove_rewriting(&mut parts.headers);
         parts.extensions.remove::<Permitted>();
-        parts.extensions.remove::<Further>();
+        parts.extensions.remove::<Reauthorize>();
         parts.extensions.insert(Guarded);
         parts.extensions.remove::<Dialect>();
         if let Voice::Http { dialect, .. } = voice {
@@ -363,11 +361,11 @@ impl<B> Admitted<B> {
             parts.extensions.insert(permitted);
         }
         if let Some(inquiry) = permit.inquiry() {
-            parts.extensions.insert(Further::new(inquiry));
+            parts.extensions.insert(Reauthorize::new(inquiry));
         }
         let upgrade = parts.extensions.remove::<Talk>().map(|talk| {
             let inquiry = permit.inquiry();
-            frames::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
+            conversation::offer(&mut parts.extensions, talk, allowed, inquiry, outlive)
         });
         let method = parts.method.clone();
         let reports = parts.extensions.remove::<Arc<Reports>>();
@@ -423,7 +421,7 @@ where
         }
         Err(refusal) => return Ok(refuse(&refusal, Some(id), settlement, voice, realm)),
     };
-    if let Some(refused) = parts.extensions.remove::<FurtherRefused>() {
+    if let Some(refused) = parts.extensions.remove::<ReauthorizationRefused>() {
         let id = refused.decision();
         return Ok(refuse(refused.refusal(), id, settlement, voice, realm));
     }
@@ -433,7 +431,7 @@ where
     }
     broken.answered();
     remove_ours(&mut parts.headers);
-    let ours = parts.extensions.remove::<InGuardsName>();
+    let ours = parts.extensions.remove::<GuardResponse>();
     if let Some(whose) = match &ours {
         Some(ours) => ours.fault,
         None => fault_of(parts.status, grpc_status(&parts.headers)),

@@ -15,8 +15,8 @@
 //!
 //! let request = http::Request::builder().header("authorization", format!("Bearer {token}"));
 //! let (mut parts, ()) = request.body(()).unwrap().into_parts();
-//! let caller = callers.authenticate(&mut parts, idp.now()).await.unwrap();
-//! assert_eq!(caller.to_string(), "user:mock/alice");
+//! let accepted = callers.authenticate(&mut parts, idp.now()).await.unwrap();
+//! assert_eq!(accepted.caller.to_string(), "user:mock/alice");
 //! assert_eq!(idp.fetch_count(), 1);
 //! # }
 //! ```

@@ -4,7 +4,7 @@
 //! # Caveats
 //! `http` drops a fragment (`/a#b`) before any service sees it, so that what is decided and
 //! forwarded is the rest. A server that wants it refused looks at what it reads, as
-//! `spanner-proxy` does.
+//! `spanner serve` does.
 
 use std::str::FromStr;
 

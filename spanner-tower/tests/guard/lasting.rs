@@ -16,11 +16,12 @@ use spanner_core::record::{Finish, OutcomeClass};
 use spanner_core::testing::{Fixed, MemorySink};
 use spanner_core::{
     Action, Authorize, Caller, Credential, Obstacle, Pair, Question, Refusal, Resource, Timestamp,
-    TokenFault, Verdict, VerdictReason, Verdicts, Vouch, Vouched,
+    TokenFault, Verdict, VerdictReason, Verdicts, Vouch,
 };
 use spanner_tower::surface::Surface;
 use spanner_tower::{
-    Authenticate, BodyError, BoxFuture, Frames, Further, GuardLayer, Limits, RequestBody, surface,
+    Authenticate, Authentication, AuthenticationError, BodyError, BoxFuture, Conversation,
+    GuardLayer, Limits, Reauthorize, RequestBody, surface,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -81,15 +82,15 @@ impl Loss {
 impl Authenticate for World {
     fn authenticate<'a>(
         &'a self,
-        parts: &'a mut Parts,
+        _: &'a mut Parts,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
-        parts.extensions.insert(Vouched(Arc::new(self.clone())));
+    ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>> {
         let mut credential = Credential::unknown();
         credential.expires_at = Some(EXPIRES.parse().unwrap());
         let alice = Caller::for_test("alice").subject().principal.clone();
         let caller = Caller::assertion(alice).credential(credential).caller();
-        Box::pin(async move { Ok(caller.unwrap()) })
+        let world = Arc::new(self.clone());
+        Box::pin(async move { Ok(Authentication::vouched(caller.unwrap(), world)) })
     }
 }
 
@@ -348,7 +349,7 @@ async fn a_further_decision_looks_at_the_credential_again() {
         let inner = service_fn(move |request: Request<RequestBody<Body>>| {
             let (world, host) = lost.clone();
             async move {
-                let further = Further::of(request.extensions()).unwrap().clone();
+                let further = Reauthorize::of(request.extensions()).unwrap().clone();
                 let pair = |name: &str| {
                     Pair::new(Action::Generate, Resource::model(name.parse().unwrap()))
                 };
@@ -385,7 +386,7 @@ async fn a_socket_ends_though_nothing_is_said_and_decides_nothing_more() {
         let inner = service_fn(move |request: Request<RequestBody<Body>>| {
             let ((world, host), tell) = (lost.clone(), Arc::clone(&tell));
             let (mut parts, _) = request.into_parts();
-            let mut frames = Frames::take(&mut parts.extensions).unwrap();
+            let mut frames = Conversation::take(&mut parts.extensions).unwrap();
             tokio::spawn(async move {
                 let create = |model| format!(r#"{{"type":"response.create","model":"{model}"}}"#);
                 frames
@@ -456,9 +457,9 @@ async fn what_cannot_be_asked_again_goes_on() {
     impl Authenticate for Callers {
         fn authenticate<'a>(
             &'a self,
-            parts: &'a mut Parts,
+            _: &'a mut Parts,
             _: Timestamp,
-        ) -> BoxFuture<'a, Result<Caller, Refusal>> {
+        ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>> {
             // Asked before each decision, it would refuse; so it is told after the first.
             struct Later(AtomicBool);
             impl Vouch for Later {
@@ -470,8 +471,7 @@ async fn what_cannot_be_asked_again_goes_on() {
                 }
             }
             let later = Arc::new(Later(AtomicBool::new(false)));
-            parts.extensions.insert(Vouched(later));
-            Box::pin(async { Ok(Caller::for_test("alice")) })
+            Box::pin(async { Ok(Authentication::vouched(Caller::for_test("alice"), later)) })
         }
     }
     let sink = MemorySink::new();

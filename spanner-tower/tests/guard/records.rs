@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use spanner_core::record::{Decision, Finish, Outcome, OutcomeClass};
 use spanner_core::testing::{Fixed, MemorySink};
 use spanner_core::{Action, Count, Pair, Resource, Share, SinkFault};
-use spanner_tower::{Exhausted, Further, GuardLayer, Limits, RequestBody, surface};
+use spanner_tower::{Exhausted, GuardLayer, Limits, Reauthorize, RequestBody, surface};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Behind, Book, Names, chat, guarded, layer, layer_at, send};
@@ -486,7 +486,7 @@ async fn trailers_carry_neither_credentials_nor_words_of_the_guard() {
 async fn a_model_that_the_request_did_not_name_is_decided_when_the_service_asks() {
     let sink = MemorySink::new();
     let inner = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
-        let further = Further::of(request.extensions()).unwrap().clone();
+        let further = Reauthorize::of(request.extensions()).unwrap().clone();
         let pair = |name: &str| Pair::new(Action::Generate, Resource::model(name.parse().unwrap()));
         let allowed = further.ask([pair("acme/larger")]).await;
         let refused = further.ask([pair("secret/x")]).await.unwrap_err();

@@ -18,8 +18,8 @@ use spanner_core::{
     Verdict, VerdictReason, Verdicts,
 };
 use spanner_tower::{
-    Authenticate, BoxFuture, GuardBody, GuardLayer, GuardService, Limits, Permitted, RequestBody,
-    surface,
+    Authenticate, Authentication, AuthenticationError, BoxFuture, GuardBody, GuardLayer,
+    GuardService, Limits, Permitted, RequestBody, surface,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -33,14 +33,14 @@ impl Authenticate for Names {
         &'a self,
         parts: &'a mut Parts,
         _: Timestamp,
-    ) -> BoxFuture<'a, Result<Caller, Refusal>> {
+    ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>> {
         let header = parts.headers.get("authorization");
         let token = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let answer = token
+        let caller = token
             .map(str::to_owned)
             .ok_or_else(|| Obstacle::Missing.into())
             .and_then(|t| who(&t));
-        Box::pin(async move { answer })
+        Box::pin(async move { Ok(caller?.into()) })
     }
 }
 

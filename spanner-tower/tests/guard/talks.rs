@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use spanner_core::record::OutcomeClass;
 use spanner_core::testing::MemorySink;
-use spanner_tower::{Frames, GuardLayer, RequestBody, surface};
+use spanner_tower::{Conversation, GuardLayer, RequestBody, surface};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{Book, Names};
@@ -30,7 +30,7 @@ async fn talk(
 }
 
 /// What the model says.
-type Answer = fn(&mut Frames);
+type Answer = fn(&mut Conversation);
 
 /// The same, with what the model says at the end.
 async fn talk_with(
@@ -53,7 +53,7 @@ async fn talk_with(
         let told = Arc::clone(&told);
         async move {
             let (mut parts, _) = request.into_parts();
-            let talk = Frames::take(&mut parts.extensions);
+            let talk = Conversation::take(&mut parts.extensions);
             // As the pump of an upgraded connection: it goes on when the response is sent.
             tokio::spawn(async move {
                 let mut talk = talk.unwrap();
@@ -208,7 +208,7 @@ async fn nobody_opens_a_socket_without_a_token_or_on_a_route_without_frames() {
 async fn what_the_model_reports_in_a_conversation_is_recorded() {
     let target = "/v1/realtime?model=acme/a";
     let frames: Said = &[(r#"{"type":"response.create"}"#, false)];
-    let done = |talk: &mut Frames| {
+    let done = |talk: &mut Conversation| {
         for _ in 0..2 {
             talk.heard(br#"{"type":"response.done","response":{"status":"completed","usage":{"input_tokens":20,"output_tokens":10,"total_tokens":30}}}"#);
         }

@@ -141,7 +141,8 @@ async fn a_token_that_is_kept_grows_old() {
     let request = http::Request::builder().header("authorization", header);
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
     let old = spanner_tower::Authenticate::authenticate(&bearer, &mut parts, later(80)).await;
-    assert_eq!(old.unwrap().credential().freshness, Freshness::RotateSoon);
+    let old = old.unwrap().caller;
+    assert_eq!(old.credential().freshness, Freshness::RotateSoon);
     assert_eq!(send(&bearer, &signed, later(101)).await, "token.lifetime");
 }
 

@@ -42,7 +42,8 @@ async fn caller(bearer: &Bearer, token: MockToken) -> Result<Caller, Refusal> {
     let header = format!("Bearer {}", token.sign());
     let request = Request::builder().header("authorization", header);
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    bearer.authenticate(&mut parts, now()).await
+    let authenticated = bearer.authenticate(&mut parts, now()).await;
+    authenticated.map(|it| it.caller).map_err(|it| it.refusal)
 }
 
 /// The caller, or the code of the refusal.
@@ -59,7 +60,7 @@ async fn send(bearer: &Bearer, token: &str, now: Timestamp) -> String {
     let request = Request::builder().header("authorization", header);
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
     match bearer.authenticate(&mut parts, now).await {
-        Ok(caller) => caller.to_string(),
-        Err(refusal) => refusal.code().to_owned(),
+        Ok(accepted) => accepted.caller.to_string(),
+        Err(error) => error.refusal.code().to_owned(),
     }
 }

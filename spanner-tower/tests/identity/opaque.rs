@@ -11,7 +11,6 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
-use spanner_core::Refusal;
 use spanner_tower::bearer::{IssuerProblem, Revocation};
 use spanner_tower::keys::FetchError;
 use spanner_tower::opaque::{Answer, AskIssuer, ClientSecret};
@@ -580,7 +579,7 @@ async fn an_issuer_that_asks_for_patience_gets_it() {
         .unwrap()
         .into_parts();
     let refused = spanner_tower::Authenticate::authenticate(&bearer, &mut parts, now()).await;
-    let refused: Refusal = refused.unwrap_err();
+    let refused = refused.unwrap_err().refusal;
     assert_eq!(refused.notice().retry_after, Some(20));
     asks.set(|script| script.outage = false);
     advance(Duration::from_secs(19)).await;
@@ -632,8 +631,8 @@ async fn send_from(bearer: &Bearer, peer: &str, token: &str) -> String {
         .extension(Peer(peer.parse().unwrap()));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
     match spanner_tower::Authenticate::authenticate(bearer, &mut parts, now()).await {
-        Ok(caller) => caller.to_string(),
-        Err(refusal) => refusal.code().to_owned(),
+        Ok(accepted) => accepted.caller.to_string(),
+        Err(error) => error.refusal.code().to_owned(),
     }
 }
 

@@ -34,8 +34,8 @@ fn request(authorization: &str, proofs: &[&str]) -> Parts {
 
 async fn outcome(bearer: &Bearer, mut parts: Parts) -> String {
     match bearer.authenticate(&mut parts, now()).await {
-        Ok(caller) => caller.to_string(),
-        Err(refusal) => refusal.code().to_owned(),
+        Ok(accepted) => accepted.caller.to_string(),
+        Err(error) => error.refusal.code().to_owned(),
     }
 }
 

@@ -7,29 +7,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use serde_json::json;
-use spanner_core::{Caller, Refusal, Vouched};
+use spanner_core::Refusal;
 use spanner_tower::bearer::Revocation;
 use spanner_tower::keys::FetchError;
 use spanner_tower::mock_idp::MockHolder;
 use spanner_tower::opaque::{Answer, AskIssuer};
-use spanner_tower::{Authenticate, Bearer, BoxFuture, Issuer};
+use spanner_tower::{Authenticate, Authentication, Bearer, BoxFuture, Issuer};
 use tokio::time::advance;
 
 use crate::{idp, now, token};
 
 /// A caller, and who knows whether the token still counts.
-async fn accepted(
-    bearer: &Bearer,
-    authorization: &str,
-    proof: Option<String>,
-) -> (Caller, Vouched) {
+async fn accepted(bearer: &Bearer, authorization: &str, proof: Option<String>) -> Authentication {
     let mut request = Request::builder().header("authorization", authorization);
     if let Some(proof) = proof {
         request = request.header("dpop", proof);
     }
     let (mut parts, ()) = request.uri("/v1/x").body(()).unwrap().into_parts();
-    let caller = bearer.authenticate(&mut parts, now()).await.unwrap();
-    (caller, parts.extensions.remove().unwrap())
+    bearer.authenticate(&mut parts, now()).await.unwrap()
 }
 
 fn code(found: Result<(), Refusal>) -> &'static str {
@@ -37,7 +32,9 @@ fn code(found: Result<(), Refusal>) -> &'static str {
 }
 
 /// What is known at once, and what asking again tells.
-async fn asked((caller, Vouched(vouch)): &(Caller, Vouched)) -> (&'static str, &'static str) {
+async fn asked(accepted: &Authentication) -> (&'static str, &'static str) {
+    let caller = &accepted.caller;
+    let vouch = accepted.vouch.as_ref().unwrap();
     let known = code(vouch.check(caller, now()));
     (known, code(vouch.check_again(caller, now()).await))
 }
@@ -86,8 +83,8 @@ async fn past_its_times_asking_again_tells_nothing_new() {
     let issuer = idp.issuer_config().audience("models");
     let bearer = Bearer::builder().issuer(issuer).build().unwrap();
     let short = token(&idp).sub("alice").expires_in(Duration::from_secs(60));
-    let (caller, Vouched(vouch)) =
-        accepted(&bearer, &format!("Bearer {}", short.sign()), None).await;
+    let accepted = accepted(&bearer, &format!("Bearer {}", short.sign()), None).await;
+    let (caller, vouch) = (accepted.caller, accepted.vouch.unwrap());
     advance(Duration::from_secs(120)).await;
     let late = now() + Duration::from_secs(600);
     // The gate looks at the times by itself, and knows how long they may be outlived.

@@ -59,7 +59,7 @@ async fn the_holder_is_who_hugging_face_says_in_the_listed_organizations() {
     let bearer = bearer(&url, &["acme"]);
     let request = http::Request::builder().header("authorization", format!("Bearer {TOKEN}"));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    let caller = bearer.authenticate(&mut parts, now()).await.unwrap();
+    let caller = bearer.authenticate(&mut parts, now()).await.unwrap().caller;
     assert_eq!(caller.to_string(), "user:hf/61c1a9d0");
     let subject = caller.subject();
     let groups: Vec<_> = subject.groups.iter().map(|it| it.name.as_str()).collect();

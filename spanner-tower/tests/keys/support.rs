@@ -35,8 +35,9 @@ pub(crate) fn token(idp: &MockIdp) -> MockToken {
 pub(crate) async fn call(bearer: &Bearer, token: &str) -> Result<String, Refusal> {
     let request = Request::builder().header("authorization", format!("Bearer {token}"));
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    let caller = bearer.authenticate(&mut parts, now()).await?;
-    Ok(caller.to_string())
+    let authenticated = bearer.authenticate(&mut parts, now()).await;
+    let authenticated = authenticated.map_err(|error| error.refusal)?;
+    Ok(authenticated.caller.to_string())
 }
 
 pub(crate) async fn code(bearer: &Bearer, token: &str) -> &'static str {

@@ -1,0 +1,210 @@
+//! `spanner access`: who may do what, and what a change of it would mean.
+
+mod diff;
+mod explain;
+#[cfg(feature = "prove")]
+mod prove;
+mod replay;
+mod review;
+mod schema;
+mod test;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use spanner_cedar::{Cedar, LoadError};
+use spanner_core::IssuerAlias;
+use spanner_proxy::config::Config;
+use spanner_proxy::{file_of, no_directory};
+
+use crate::configuration::Configuration;
+use crate::print::{Stop, say};
+
+/// What to do with an access directory.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Access {
+    /// Print who may do what, on which model, in which environment, and why
+    Review(review::Review),
+    /// Print who gains and loses what from one access to another
+    Diff(diff::Diff),
+    /// Prove that a change lets nobody do more than `diff` shows, or print who can; exit 1 then
+    #[cfg(feature = "prove")]
+    Prove(prove::Prove),
+    /// Ask the access the cases in its folder `cases`; exit 1 if one is not as expected
+    Test(test::Test),
+    /// Decide again what a ledger recorded, and print what would be decided otherwise
+    Replay(replay::Replay),
+    /// Print why somebody may do something or not, and what would change that
+    Explain(Box<explain::Explain>),
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema(schema::Schema),
+}
+
+/// An access directory.
+#[derive(Debug, Args)]
+struct Folder {
+    /// The access directory; what the configuration names, if left out
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    besides: Besides,
+}
+
+/// What an access is read with besides its directory.
+#[derive(Debug, Args)]
+struct Besides {
+    /// A folder of models' own folders, each with its manifest as `access.toml`
+    #[arg(long, value_name = "DIR")]
+    models: Vec<PathBuf>,
+    /// The alias of an issuer, where organization.toml lists none
+    #[arg(long, value_name = "ALIAS")]
+    issuer: Vec<IssuerAlias>,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+/// What makes a command that finds differences exit 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Somebody gains something, or could
+    Widen,
+    /// Anything differs
+    Any,
+    /// Nothing
+    Never,
+}
+
+impl Access {
+    /// The option `--config` of a command that has it.
+    pub(crate) const fn configuration(&mut self) -> Option<&mut Configuration> {
+        let besides = match self {
+            Self::Review(it) => &mut it.folder.besides,
+            Self::Diff(it) => &mut it.besides,
+            #[cfg(feature = "prove")]
+            Self::Prove(it) => &mut it.besides,
+            Self::Test(it) => &mut it.folder.besides,
+            Self::Replay(it) => &mut it.besides,
+            Self::Explain(it) => &mut it.folder.besides,
+            Self::Schema(_) => return None,
+        };
+        Some(&mut besides.configuration)
+    }
+
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        match self {
+            Self::Review(it) => it.run(out),
+            Self::Diff(it) => it.run(out),
+            #[cfg(feature = "prove")]
+            Self::Prove(it) => it.run(out),
+            Self::Test(it) => it.run(out),
+            Self::Replay(it) => it.run(out),
+            Self::Explain(it) => it.run(out),
+            Self::Schema(it) => it.run(out),
+        }
+    }
+}
+
+impl Folder {
+    /// The same as [`load`](Self::load), with a note if names are not, or not all, compared with
+    /// what the surfaces read.
+    fn load_and_tell(&self) -> Result<Cedar, Stop> {
+        let configuration = &self.besides.configuration;
+        let (_, note) = configuration.spellings();
+        let known = self.dir.is_none() && !configuration.is_named();
+        if let Some(note) = note.filter(|_| !known) {
+            say(&format!("spanner: {note}"));
+        }
+        self.load()
+    }
+
+    /// Loads the directory, or the one that the configuration names with what else it says of it.
+    fn load(&self) -> Result<Cedar, Stop> {
+        if let Some(dir) = &self.dir {
+            return self.besides.load(dir);
+        }
+        let mut configuration = self.besides.configuration.clone();
+        let (config, problems) = Config::read(configuration.file());
+        let Some(config) = config else {
+            return Err(format!("{problems}\nor name the access directory itself").into());
+        };
+        configuration.or(config.file.clone());
+        let issuers = config.issuers.iter();
+        let issuers = issuers.filter_map(|it| IssuerAlias::new(&it.name).ok());
+        let mut besides = Besides {
+            models: config.models.clone(),
+            issuer: issuers.collect(),
+            configuration,
+        };
+        besides.models.extend(self.besides.models.iter().cloned());
+        besides.load(&config.access)
+    }
+}
+
+impl Besides {
+    /// Loads one access.
+    fn load(&self, dir: &Path) -> Result<Cedar, Stop> {
+        self.load_all([dir]).map(|[access]| access)
+    }
+
+    fn load_all<const N: usize>(&self, dirs: [&Path; N]) -> Result<[Cedar; N], Stop> {
+        let (spellings, _) = self.configuration.spellings();
+        let mut before = Cedar::builder().issuers(self.issuer.iter().cloned());
+        for models in &self.models {
+            before = before.models_dir(models);
+        }
+        let mut builder = before.clone();
+        for (environment, spelling) in spellings {
+            builder = builder.spelling(environment, spelling);
+        }
+        // What is to be replaced may have the names that the last one puts right.
+        let load = |(number, dir): (usize, &Path)| {
+            if let Some(what) = no_directory(dir) {
+                return Err(format!("{what}; name the access directory").into());
+            }
+            let builder = match number + 1 < N {
+                true => before.clone(),
+                false => builder.clone(),
+            };
+            builder
+                .from_dir(dir)
+                .map_err(|error| located(dir, &self.models, &error))
+        };
+        let loaded: Result<Vec<Cedar>, Stop> = dirs.into_iter().enumerate().map(load).collect();
+        loaded?
+            .try_into()
+            .map_err(|_| "each directory is one access".into())
+    }
+}
+
+impl FailOn {
+    fn code(self, differs: bool, widens: bool) -> ExitCode {
+        let fails = match self {
+            Self::Widen => widens,
+            Self::Any => differs,
+            Self::Never => false,
+        };
+        match fails {
+            true => ExitCode::FAILURE,
+            false => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Problems with the whole names of their files.
+fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
+    let mut lines: Vec<String> = error
+        .problems()
+        .iter()
+        .map(|it| {
+            let mut located = it.clone();
+            located.file = file_of(dir, models, &it.file);
+            located.to_string()
+        })
+        .collect();
+    if error.more() > 0 {
+        lines.push(format!("and {} more", error.more()));
+    }
+    lines.insert(0, "the access is not right:".to_owned());
+    lines.join("\n").into()
+}

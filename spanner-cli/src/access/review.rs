@@ -1,0 +1,68 @@
+//! `spanner access review`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use futures_executor::block_on;
+use spanner_admin::promotions_in;
+use spanner_core::Timestamp;
+use spanner_ledger::rotation_report;
+
+use super::Folder;
+use crate::ledger::{decisions, open, remark};
+use crate::print::Stop;
+
+/// Which access, in which form.
+#[derive(Debug, Args)]
+pub(crate) struct Review {
+    #[command(flatten)]
+    pub(super) folder: Folder,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Markdown)]
+    format: Format,
+    /// A ledger, which tells what is in force as promoted, and of emergencies, grants that nobody
+    /// uses and credentials that grow old
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+}
+
+/// A form of a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a page
+    Markdown,
+    /// One line for each grant, for a spreadsheet
+    Csv,
+    /// One file for a browser
+    Html,
+    /// For programs
+    Json,
+}
+
+impl Review {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let access = self.folder.load()?;
+        let mut review = access.review();
+        if let Some(dir) = &self.ledger {
+            let (reader, now) = (open(dir)?, Timestamp::now());
+            let (history, kept) = block_on(promotions_in(reader.clone()))?;
+            access.keep(kept)?;
+            review = access.review().with_history(&history);
+            let mut found = decisions(&reader)?;
+            review = review.with_decisions(&mut found, now);
+            found.end()?;
+            remark(&found.notes(), true, out)?;
+            let report = rotation_report(&reader.aging_credentials(now)?, now);
+            review = review.with_credentials(report.lines());
+        }
+        match self.format {
+            Format::Markdown => write!(out, "{}", review.markdown())?,
+            Format::Csv => write!(out, "{}", review.csv())?,
+            Format::Html => write!(out, "{}", review.html())?,
+            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&review)?)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,30 @@
+//! `spanner check`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Args;
+use spanner_proxy::{Loaded, words};
+
+use crate::configuration::Configuration;
+use crate::print::{Stop, say};
+
+/// Which configuration is checked.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+}
+
+impl Check {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let file = self.configuration.file();
+        let loaded = Loaded::check(file)?;
+        for note in loaded.promoted() {
+            say(&format!("note: {note}"));
+        }
+        let file = words::line(&file.display().to_string());
+        writeln!(out, "{file}: no problems")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

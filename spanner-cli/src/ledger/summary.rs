@@ -1,0 +1,51 @@
+//! `spanner ledger summary`: what an auditor asks of a span of time.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use spanner_ledger::visible_json;
+
+use super::{Part, code, nothing, open, remark};
+use crate::print::Stop;
+
+/// Of what, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct Summary {
+    /// The ledger's directory
+    dir: PathBuf,
+    #[command(flatten)]
+    pub(super) part: Part,
+    /// In which form; HTML is one file that needs nothing else
+    #[arg(long, value_enum, default_value_t = Format::Markdown)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Markdown,
+    Html,
+    Json,
+}
+
+impl Summary {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let summary = open(&self.dir)?.summary(&self.part.selection(), Timestamp::now())?;
+        match self.format {
+            Format::Markdown => write!(out, "{}", summary.markdown())?,
+            Format::Html => write!(out, "{}", summary.html())?,
+            Format::Json => {
+                let json = format!("{:#}", summary.json());
+                writeln!(out, "{}", visible_json(&json))?;
+                remark(&summary.notes, true, out)?;
+            }
+        }
+        let is_empty = summary.allowed + summary.refused == 0 && summary.approvals.is_empty();
+        if is_empty {
+            nothing(&summary.notes);
+        }
+        Ok(code(&summary.notes))
+    }
+}

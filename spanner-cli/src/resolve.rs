@@ -1,0 +1,36 @@
+//! `spanner resolve`: what does Spanner see in this call?
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use spanner_proxy::Loaded;
+
+use crate::configuration::Configuration;
+use crate::print::Stop;
+
+/// Which configuration answers.
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+}
+
+/// How much of the standard input is read, in bytes: more than any body that a guard keeps.
+const MAX_REQUEST: u64 = 64 << 20;
+
+impl Resolve {
+    /// Reads a request and prints what it touches, or why it is refused, as one line of JSON.
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+        let loaded = Loaded::read(self.configuration.file())?;
+        let mut request = Vec::new();
+        let mut input = io::stdin().lock().take(MAX_REQUEST);
+        input.read_to_end(&mut request)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let seen = runtime.block_on(loaded.resolve(request))?;
+        writeln!(out, "{seen}")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

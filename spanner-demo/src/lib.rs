@@ -1,0 +1,9 @@
+//! An OpenID provider and a model server, both small and real, for demonstrations.
+//!
+//! The provider ([`idp`]) signs with a key made at start and serves discovery, JWKS and a token
+//! endpoint over loopback HTTP. The model ([`model`]) is trained at start and computes every
+//! answer. Neither is fit for production.
+
+pub mod idp;
+pub mod model;
+pub mod signer;

@@ -1,0 +1,118 @@
+//! What a guard sees in a request, without a guard.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use spanner_core::record::PairEntry;
+use spanner_core::{Refusal, UnknownRoute};
+use spanner_tower::Resolved;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+use crate::config::Problems;
+use crate::dispatch::Dispatch;
+use crate::headers;
+use crate::load::Loaded;
+
+impl Loaded {
+    /// Reads one raw HTTP/1.1 request as the server would, and returns what a guard sees in it:
+    /// the pairs of action and model, the surface and the route, or why it is refused. Nothing
+    /// is sent and nothing is recorded.
+    ///
+    /// # Errors
+    /// [`Problems`] if the configuration has any.
+    pub async fn resolve(&self, request: Vec<u8>) -> Result<Value, Problems> {
+        Ok(see(self.unwritten()?, request).await)
+    }
+}
+
+/// What is seen in a raw request, which the server's own parser reads.
+async fn see(dispatch: Dispatch, request: Vec<u8>) -> Value {
+    let seen: Arc<Mutex<Option<Value>>> = Arc::default();
+    let told = Arc::clone(&seen);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (dispatch, told) = (dispatch.clone(), Arc::clone(&told));
+        async move {
+            let answer = look(&dispatch, request).await;
+            // A second request on the connection is not asked about.
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.get_or_insert(answer);
+            Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+        }
+    });
+    let (client, server) = duplex(64 * 1024);
+    let (mut from, mut to) = tokio::io::split(client);
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).half_close(true);
+    let served = http.serve_connection(TokioIo::new(server), service);
+    let send = async move {
+        // A server that answers at once may not read all.
+        let _: io::Result<()> = to.write_all(&request).await;
+        let _: io::Result<()> = to.shutdown().await;
+    };
+    let drain = async move {
+        let mut answer = Vec::new();
+        let _: io::Result<usize> = from.read_to_end(&mut answer).await;
+        answer
+    };
+    let (_, (), answer) = tokio::join!(served, send, drain);
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    seen.unwrap_or_else(|| {
+        // What is no request is refused by the server, before any guard.
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+        json!({"refused": "ambiguous_request", "reason": "no HTTP/1.1 request", "status": status.unwrap_or(400)})
+    })
+}
+
+async fn look(dispatch: &Dispatch, request: Request<Incoming>) -> Value {
+    let (mut parts, body) = request.into_parts();
+    // What is written by hand may leave `Host` out; then it is for an upstream without one.
+    headers::remove_nominated(&mut parts.headers);
+    let resolved = match dispatch.door(&mut parts) {
+        Some(door) => {
+            door.resolver
+                .resolve(Request::from_parts(parts, body))
+                .await
+        }
+        None => Err(Refusal::from(UnknownRoute)),
+    };
+    match resolved {
+        Ok(resolved) => found(&resolved),
+        Err(refusal) => {
+            let notice = refusal.notice();
+            json!({
+                "refused": notice.fault.as_str(),
+                "reason": refusal.code(),
+                "status": notice.status.http(),
+            })
+        }
+    }
+}
+
+fn found(resolved: &Resolved) -> Value {
+    let pairs = resolved
+        .target
+        .as_ref()
+        .map_or(&[][..], |target| target.pairs());
+    let pair = |entry: PairEntry| json!({"action": entry.action, "model": entry.model, "revision": entry.revision});
+    let pairs: Vec<Value> = pairs.iter().map(PairEntry::from).map(pair).collect();
+    let mut found = json!({
+        "pairs": pairs,
+        "surface": &*resolved.surface,
+        "route": &*resolved.route,
+    });
+    if resolved.target.is_none()
+        && let Some(found) = found.as_object_mut()
+    {
+        found.insert("decided".to_owned(), false.into());
+    }
+    found
+}

@@ -1,0 +1,286 @@
+//! WebSockets whose frames name models.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::Extensions;
+use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
+
+use super::vigil::Vigil;
+use crate::resolve::{Asking, Broken, ReportScan, Talk};
+use crate::shares::Taken;
+
+/// Decides the frames of one WebSocket: each message from the client must be
+/// [examined](Self::examine) before it goes on.
+///
+/// Whoever takes the upgrade finds it in the request's extensions, if the guard was built
+/// [with WebSockets](crate::GuardBuilder::websockets).
+///
+/// # Security
+/// What is not examined is not decided. A service that says that it inspects frames and
+/// forwards one that it has not examined lets its caller use any model.
+pub struct Conversation {
+    talk: Talk,
+    asking: Asking,
+    broken: Broken,
+    reports: ReportScan,
+    settlement: Owed,
+    /// Until it is taken to be waited for.
+    vigil: Option<Vigil>,
+}
+
+/// Waits until a WebSocket may not go on, since the caller's credential ended or was revoked,
+/// or the access does not allow any more what was allowed
+/// ([`Limits::outlive`](crate::Limits)). It ends the record.
+#[must_use = "nobody ends the socket unless it is waited for"]
+pub struct Ending {
+    vigil: Option<Vigil>,
+    broken: Broken,
+    settlement: Owed,
+}
+
+impl Ending {
+    /// Waits. It never returns where the conversation may go on for ever.
+    pub async fn wait(mut self) -> MessageRefused {
+        let refusal = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            self.broken.poll_broken(cx)
+        });
+        let refusal = refusal.await;
+        MessageRefused::settled(&refusal, &self.settlement)
+    }
+}
+
+impl fmt::Debug for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ending")
+    }
+}
+
+/// The outcome that is owed once the response is an upgrade.
+type Owed = Arc<Mutex<Option<Debt>>>;
+
+/// What the end of the conversation settles and gives back.
+struct Debt {
+    settlement: Settlement,
+    _share: Option<Taken>,
+}
+
+/// In a request's extensions, where things must be cloned.
+#[derive(Clone)]
+struct Slot(Arc<Mutex<Option<Conversation>>>);
+
+/// A frame that must not go on, nor any after it, or a conversation that must not: the socket
+/// is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRefused {
+    notice: Notice,
+}
+
+impl Conversation {
+    /// Takes it from a request's extensions; `None` if the request opens no WebSocket that
+    /// the guard let through.
+    #[must_use]
+    pub fn take(extensions: &mut Extensions) -> Option<Self> {
+        let slot = extensions.remove::<Slot>()?;
+        slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Examines one whole message from the client, and waits until what it asks for is
+    /// decided and recorded. A binary message that is no JSON object (sound, for instance)
+    /// names nothing.
+    ///
+    /// # Errors
+    /// [`MessageRefused`]: close the socket and forward nothing more.
+    pub async fn examine(&mut self, message: &[u8], binary: bool) -> Result<(), MessageRefused> {
+        let later = self.asking.knows_something();
+        let first = message.iter().find(|byte| !byte.is_ascii_whitespace());
+        let pairs = match binary && first != Some(&b'{') {
+            true if later => Ok(Vec::new()),
+            true => Err(RequestFault::NoModel),
+            false => self.talk.pairs(message, later),
+        };
+        match pairs {
+            Ok(pairs) => self.asking.ask(pairs),
+            Err(fault) => self.asking.refuse(fault.into()),
+        }
+        let decided = poll_fn(|cx| {
+            if let Some(vigil) = &mut self.vigil {
+                vigil.watch(cx);
+            }
+            match self.broken.refusal() {
+                Some(refusal) => Poll::Ready(Err(refusal.clone())),
+                None => self.asking.poll(cx).map(Ok),
+            }
+        });
+        let refusal = match decided.await {
+            Ok(true) => return Ok(()),
+            Ok(false) => poll_fn(|cx| self.broken.poll_broken(cx)).await,
+            Err(refusal) => refusal,
+        };
+        Err(MessageRefused::settled(&refusal, &self.settlement))
+    }
+
+    /// What tells when the conversation may not go on though nothing is said in it. Without
+    /// it, that is found out when the next message is examined.
+    pub fn ending(&mut self) -> Ending {
+        Ending {
+            vigil: self.vigil.take(),
+            broken: self.broken.clone(),
+            settlement: Arc::clone(&self.settlement),
+        }
+    }
+
+    /// Whether a model was named and allowed so far, by the address of the socket or by a
+    /// frame. Until then a caller that may do nothing holds the socket, so that little
+    /// patience is due.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        self.asking.knows_something()
+    }
+
+    /// Counts bytes that were sent to the client.
+    pub fn sent(&mut self, bytes: u64) {
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.sent(bytes);
+        }
+    }
+
+    /// Counts a whole message that goes to the client, and reads what it reports: what was
+    /// used, and that the model failed.
+    pub fn heard(&mut self, message: &[u8]) {
+        self.reports.message(message);
+        self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
+        if let Some(debt) = &mut *owed(&self.settlement) {
+            self.reports.tell(&mut debt.settlement, false);
+        }
+    }
+
+    /// The model's side closes with this code (RFC 6455 §7.4.1). All but an orderly end, and
+    /// codes that only an application can explain, report a failure of its own.
+    pub fn closing(&mut self, code: u16) {
+        if matches!(code, 1002..=1004 | 1007..=1015)
+            && let Some(debt) = &mut *self.owed()
+        {
+            debt.settlement.failed();
+            debt.settlement.error_type(&format!("close:{code}"));
+        }
+    }
+
+    /// The conversation came to its end, closed by either side.
+    pub fn finish(mut self) {
+        self.asking.finish();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.finish();
+        }
+    }
+
+    /// The model's side broke it off.
+    pub fn broke(mut self) {
+        self.asking.finish();
+        if let Some(debt) = &mut *self.owed() {
+            debt.settlement.broke();
+        }
+    }
+
+    fn owed(&self) -> MutexGuard<'_, Option<Debt>> {
+        owed(&self.settlement)
+    }
+}
+
+fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Debt>> {
+    settlement.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts what decides frames into a request's extensions; what comes back takes the outcome
+/// that is owed.
+pub(super) fn offer(
+    extensions: &mut Extensions,
+    talk: Talk,
+    allowed: &[Pair],
+    inquiry: Option<Inquiry>,
+    outlive: Duration,
+) -> Upgrade {
+    let broken = Broken::default();
+    let mut asking = Asking::about(allowed.to_vec());
+    asking.attach(inquiry.clone(), broken.clone());
+    let settlement = Owed::default();
+    let frames = Conversation {
+        reports: ReportScan::of_conversation(talk.reports()),
+        talk,
+        asking,
+        vigil: Some(Vigil::over(inquiry, allowed, broken.clone(), outlive)),
+        broken,
+        settlement: Arc::clone(&settlement),
+    };
+    extensions.insert(Slot(Arc::new(Mutex::new(Some(frames)))));
+    Upgrade(settlement)
+}
+
+/// Waits for the answer to a request that opens a WebSocket.
+pub(super) struct Upgrade(Owed);
+
+impl Upgrade {
+    /// The socket is open: its end settles the record. Where nobody has it any more, it
+    /// ended already.
+    pub(super) fn opened(self, mut settlement: Settlement, share: Option<Taken>) {
+        settlement.head(101);
+        let debt = Debt {
+            settlement,
+            _share: share,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
+    }
+}
+
+impl MessageRefused {
+    /// The code to close with (RFC 6455 §7.4.1): 1008, policy violation.
+    pub const CLOSE_CODE: u16 = 1008;
+
+    fn settled(refusal: &Refusal, settlement: &Owed) -> Self {
+        if let Some(debt) = &mut *owed(settlement) {
+            debt.settlement.refused(refusal);
+        }
+        let notice = refusal.notice();
+        Self { notice }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub const fn notice(&self) -> &Notice {
+        &self.notice
+    }
+
+    /// The same in what a close frame can hold: 123 bytes.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        const MAX_BYTES: usize = 123;
+        let text = &self.notice.message;
+        let mut end = text.len().min(MAX_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.get(..end).unwrap_or_default().to_owned()
+    }
+}
+
+impl fmt::Display for MessageRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.notice.message, self.notice.advice)
+    }
+}
+
+impl std::error::Error for MessageRefused {}
+
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation")
+            .field("asking", &self.asking)
+            .finish_non_exhaustive()
+    }
+}
