@@ -145,8 +145,8 @@ impl Loaded {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
             true => PromotedManifests::default(),
-            false => match promotions_in(&self.config.ledger) {
-                Ok((_, kept)) => kept,
+            false => match promotions_read(&self.config.ledger) {
+                Ok(kept) => kept,
                 // Why the ledger cannot be read is told where it is opened.
                 Err(error) => return vec![format!("the promotions cannot be read: {error}")],
             },
@@ -558,6 +558,14 @@ fn check_ledger(config: &Config, problems: &mut Problems) {
         let (what, advice) = ledger_words(&error);
         config.problem(problems, config.positions.ledger, what, advice);
     }
+}
+
+/// What the promotions of a ledger keep in force. Blocks.
+fn promotions_read(dir: &Path) -> Result<PromotedManifests, String> {
+    let reader = Ledger::read(dir).map_err(|error| error.to_string())?;
+    let read = futures_executor::block_on(promotions_in(reader));
+    read.map(|(_, kept)| kept)
+        .map_err(|error| error.to_string())
 }
 
 /// What keeps a ledger from being opened, and what to do.
