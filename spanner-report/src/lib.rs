@@ -45,3 +45,8 @@ pub use page::{
 pub use requests::{requests, table};
 pub use rotation::rotation_report;
 pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -374,3 +374,8 @@ impl fmt::Debug for Shipment {
             .finish_non_exhaustive()
     }
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
