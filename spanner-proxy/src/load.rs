@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use http::uri::Scheme;
 use spanner_admin::{Admin, Promotions, promotions_in};
@@ -47,6 +48,8 @@ pub struct Loaded {
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
     bodies: BodyBudget,
+    /// One for each upstream whose surfaces go together, made when a dispatch is first built.
+    resolvers: OnceLock<Vec<Option<Resolver>>>,
 }
 
 /// What all upstreams share.
@@ -121,6 +124,7 @@ impl Loaded {
             revocations_seen,
             fixed,
             talks: Talks::default(),
+            resolvers: OnceLock::new(),
         };
         if let Err(found) = loaded.unwritten() {
             problems.extend(found);
@@ -181,10 +185,13 @@ impl Loaded {
         S: AuditSink + Clone,
     {
         let mut problems = Problems::default();
-        let upstreams = self.config.upstreams.iter();
-        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams
-            .map(|config| (config, Resolver::new(config.surfaces.clone()).ok()))
-            .collect();
+        let resolvers = self.resolvers.get_or_init(|| {
+            let upstreams = self.config.upstreams.iter();
+            let resolvers = upstreams.map(|config| Resolver::new(config.surfaces.clone()).ok());
+            resolvers.collect()
+        });
+        let upstreams = self.config.upstreams.iter().zip(resolvers.iter().cloned());
+        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams.collect();
         let Some(outside) = self.outside(&upstreams, &mut problems) else {
             return Err(problems);
         };
