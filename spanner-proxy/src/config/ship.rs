@@ -8,11 +8,13 @@
 //! # stdout = true                  # or the standard output
 //! # credential = { env = "SIEM_TOKEN" }   # sent as `Authorization: Bearer …`
 //! # name = "siem"                  # of the cursor, in metrics and in readiness
+//! # vendor = "Example Corp"        # OCSF's `metadata.product.vendor_name`, instead of `Spanner`
 //!
 //! [[ship]]
 //! to = "syslog"                    # RFC 5424, octet counting
 //! address = "127.0.0.1:601"        # over TCP, or over TLS: `tls://siem.example.com:6514`
 //! # ca = "ca.pem"                  # who must vouch for it, instead of the platform's roots
+//! # enterprise_number = 12345      # IANA's for your organization, in `spanner@12345`
 //!
 //! [[ship]]
 //! to = "otlp"                      # logs, as protobuf over HTTP
@@ -23,7 +25,7 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use spanner_ship::{Format, SyslogReceiver, is_name};
+use spanner_ship::{Format, Producer, SyslogReceiver, is_name};
 
 use super::credential::{Credential, credential};
 use super::fields::{At, Fields, listed};
@@ -49,6 +51,8 @@ pub struct ShipConfig {
     pub ca: Option<PathBuf>,
     /// How many entries at once.
     pub batch: Option<usize>,
+    /// Who is said to have produced the events, in OCSF and syslog.
+    pub producer: Producer,
 }
 
 /// Where entries go.
@@ -110,6 +114,7 @@ impl ShipConfig {
         };
         let batch = fields.count("batch");
         let format = format?;
+        let producer = producer(fields, format);
         let destination = match format {
             Format::Syslog => syslog(fields, base),
             _ => elsewhere(fields, format, base),
@@ -122,6 +127,7 @@ impl ShipConfig {
             format,
             destination: destination?,
             batch,
+            producer: producer?,
         })
     }
 }
@@ -137,6 +143,43 @@ fn format(fields: Fields<'_>, to: At<&str>) -> Option<Format> {
         );
     }
     known.copied()
+}
+
+/// `vendor` and `enterprise_number`, each where its format has a place for it.
+fn producer(fields: Fields<'_>, format: Format) -> Option<Producer> {
+    let (mut producer, mut good) = (Producer::default(), true);
+    let mut problem = |at, what: &str, advice: &str| {
+        fields.page.problem(at, what.to_owned(), advice.to_owned());
+        good = false;
+    };
+    if let Some(vendor) = fields.text("vendor") {
+        match (format, vendor.value.trim()) {
+            (Format::Ocsf, "") => problem(
+                vendor.at,
+                "`vendor` is empty",
+                "name your organization, or leave it out",
+            ),
+            (Format::Ocsf, name) => producer = producer.vendor(name),
+            _ => problem(vendor.at, "`vendor` is for `to = \"ocsf\"`", "leave it out"),
+        }
+    }
+    if let Some(number) = fields.count("enterprise_number") {
+        let at = fields.at("enterprise_number");
+        match (format, u32::try_from(number)) {
+            (Format::Syslog, Ok(number)) => producer = producer.enterprise_number(number),
+            (Format::Syslog, Err(_)) => problem(
+                at,
+                "`enterprise_number` is no private enterprise number",
+                "write the number that IANA assigned to your organization, or leave it out",
+            ),
+            _ => problem(
+                at,
+                "`enterprise_number` is for `to = \"syslog\"`",
+                "leave it out",
+            ),
+        }
+    }
+    good.then_some(producer)
 }
 
 fn named(fields: Fields<'_>, name: At<&str>) -> Option<String> {
@@ -274,4 +317,6 @@ const KEYS: &[&str] = &[
     "ca",
     "credential",
     "batch",
+    "vendor",
+    "enterprise_number",
 ];
