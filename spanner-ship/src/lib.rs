@@ -387,3 +387,8 @@ impl fmt::Debug for Shipment {
             .finish_non_exhaustive()
     }
 }
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

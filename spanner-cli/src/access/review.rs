@@ -10,7 +10,7 @@ use spanner_core::Timestamp;
 use spanner_report::{review as report, rotation_report};
 
 use super::Folder;
-use crate::ledger::{decisions, open, remark};
+use crate::ledger::{open, remark};
 use crate::print::Stop;
 
 /// Which access, in which form.
@@ -49,7 +49,7 @@ impl Review {
             let (history, kept) = promotions_in(dir)?;
             access.keep(kept)?;
             review = access.review().with_history(&history);
-            let mut found = decisions(&reader)?;
+            let mut found = reader.decisions()?;
             review = review.with_decisions(&mut found, now);
             found.end()?;
             remark(&found.notes(), true, out)?;
