@@ -41,9 +41,11 @@ const PREFIX: &str = "promotion.";
 ///
 /// # Errors
 /// [`OpenError`] if the ledger cannot be read, or has an event that no promotion can have had.
-pub fn promotions_in(dir: impl AsRef<Path>) -> Result<(History, spanner_cedar::Kept), OpenError> {
+pub fn promotions_in(
+    dir: impl AsRef<Path>,
+) -> Result<(History, spanner_cedar::PromotedManifests), OpenError> {
     let Told { history, kept } = read(dir.as_ref())?;
-    let kept = spanner_cedar::Kept::of(&history, kept);
+    let kept = spanner_cedar::PromotedManifests::of(&history, kept);
     Ok((history, kept))
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 
-use spanner_cedar::{Cedar, Existing, Kept, LoadError, Promoted, PromotionRule};
+use spanner_cedar::{Cedar, Existing, LoadError, Promoted, PromotedManifests, PromotionRule};
 use spanner_core::promotion::{
     Candidate, ChangeEntry, Digest, Event, Fault, History, Plan, Promotion, Proposal, Shown,
     Standing, TermsEntry, Undo,
@@ -642,7 +642,7 @@ impl Shared {
         *counted.unwrap_or_else(PoisonError::into_inner) = unapproved;
         let (cedar, kept) = (
             self.cedar.clone(),
-            Kept::of(&told.history, told.kept.clone()),
+            PromotedManifests::of(&told.history, told.kept.clone()),
         );
         if *cedar.kept() == kept {
             return Ok(());

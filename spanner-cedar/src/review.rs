@@ -8,7 +8,7 @@ use serde::Serialize;
 use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
 use crate::guardrail::{Mode, Site};
-use crate::index::{Access, Given};
+use crate::index::{Given, Policies};
 use crate::load::Holder;
 
 pub use hygiene::{Emergency, Hygiene, Usage};
@@ -104,7 +104,7 @@ impl Guarding {
     }
 }
 
-impl Access {
+impl Policies {
     pub(crate) fn review(&self) -> Review {
         let place = |wanted: &Environment| self.environments.iter().position(|it| it == wanted);
         let mut grants: Vec<Granted> = self.grants.iter().map(|it| self.granted(&it)).collect();

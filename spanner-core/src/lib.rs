@@ -25,6 +25,7 @@ pub mod few;
 mod gate;
 mod host;
 mod id;
+pub mod journal;
 mod name;
 pub mod promotion;
 mod questions;

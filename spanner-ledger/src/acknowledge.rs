@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Event};
 use crate::error::{OpenError, ReadError};
 use crate::evidence::{CHECKPOINT, Evidence, VKEY};
 use crate::files::Files;
@@ -282,6 +282,11 @@ pub(crate) fn spans(payload: &[u8]) -> Vec<Span> {
     let Ok(Entry::Event(event)) = serde_json::from_slice(payload) else {
         return Vec::new();
     };
+    spans_of(&event)
+}
+
+/// The entries that an event says are lost.
+pub(crate) fn spans_of(event: &Event) -> Vec<Span> {
     if event.event != ACKNOWLEDGED {
         return Vec::new();
     }

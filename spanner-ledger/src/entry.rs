@@ -117,6 +117,9 @@ pub struct Event {
     /// What there is to know about it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub body: serde_json::Value,
+    /// The idempotency key of the life-cycle event, if it was appended with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Entry {
@@ -157,6 +160,7 @@ impl Entry {
             time: Timestamp::now(),
             event: event.to_owned(),
             body,
+            key: None,
         })
     }
 }

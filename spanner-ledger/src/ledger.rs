@@ -15,7 +15,7 @@ use spanner_core::{
 
 use crate::MAX_ENTRY_BYTES;
 use crate::clock::Clock;
-use crate::entry::Entry;
+use crate::entry::{Entry, Event};
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
     Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress,
@@ -24,8 +24,9 @@ use crate::evidence::{
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::files::kind::Doubt;
+use crate::journal::Index;
 use crate::log::{Log, SegmentSize};
-use crate::queue::{Admission, Limits, Queue, Share, SharedQueue};
+use crate::queue::{Admission, Limits, Place, Queue, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, Opened, Recovery, recover};
 use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
@@ -103,6 +104,8 @@ struct Shared {
     /// The segments that were there when they were looked at last.
     seen: Mutex<Seen>,
     threads: Mutex<Option<Threads>>,
+    index: Index,
+    wait: Duration,
 }
 
 struct Threads {
@@ -211,7 +214,8 @@ impl Ledger {
 
     /// Records something that happened, apart from requests: access reloaded or refused, a
     /// model promoted. `event` is one stable word such as `access.reloaded`; `body` is what
-    /// there is to know about it, without secrets.
+    /// there is to know about it, without secrets. Life-cycle events are appended through
+    /// [`Journal`](spanner_core::journal::Journal).
     ///
     /// The event is stored whether the acknowledgement is awaited or not; await it where
     /// nothing may go on before.
@@ -227,7 +231,23 @@ impl Ledger {
     ) -> Result<Acknowledgement, SinkFault> {
         let payload = payload(&Entry::event(event, body))?;
         let acknowledged = self.shared.queue.push(payload, Admission::Event)?;
+        self.shared.index.pass(event);
         Ok(acknowledgement(acknowledged))
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.shared.index
+    }
+
+    /// Records a life-cycle event whose sequence is wanted.
+    pub(crate) fn push_placed(&self, event: &Event) -> Result<(Acknowledged, Place), SinkFault> {
+        let payload = payload(&Entry::Event(event.clone()))?;
+        let place = Place::default();
+        let pushed = self
+            .shared
+            .queue
+            .push_placed(payload, &place, self.shared.wait)?;
+        Ok((pushed, place))
     }
 
     /// How many entries are written: the sequence of the next one.
@@ -458,6 +478,8 @@ impl Builder {
                 recovery,
                 seen: Mutex::new(seen),
                 threads: Mutex::new(Some(threads)),
+                index: Index::default(),
+                wait: self.wait,
             }),
         })
     }

@@ -57,6 +57,7 @@ mod follow;
 mod frame;
 mod head;
 mod history;
+mod journal;
 mod ledger;
 mod log;
 mod lost;

@@ -2,7 +2,7 @@
 //! that is still owed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -73,7 +73,13 @@ pub(crate) struct Item {
     pub(crate) waiter: Option<Waiter>,
     /// What is given back once it is written.
     pub(crate) share: Share,
+    /// Where whoever pushed it learns its sequence.
+    pub(crate) place: Option<Place>,
 }
+
+/// The sequence of an entry, once it is written. Its other half is dropped when the entry is
+/// written or given up, so that whoever holds the last one knows that the queue has it no more.
+pub(crate) type Place = Arc<OnceLock<u64>>;
 
 /// A part of the queue's room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,12 +128,25 @@ impl Queue {
         payload: Vec<u8>,
         admission: Admission,
     ) -> Result<Option<Acknowledged>, SinkFault> {
-        self.push_for(payload, admission, self.limits.wait)
+        self.push_for(payload, admission, self.limits.wait, None)
+    }
+
+    /// Takes an event whose sequence is wanted. Whoever pushed it always waits, whatever the
+    /// durability is.
+    pub(crate) fn push_placed(
+        &self,
+        payload: Vec<u8>,
+        place: &Place,
+        wait: Duration,
+    ) -> Result<Acknowledged, SinkFault> {
+        let place = Some(Arc::clone(place));
+        let pushed = self.push_for(payload, Admission::Event, Some(wait), place)?;
+        pushed.ok_or(SinkFault::Closed)
     }
 
     /// Takes an event, and blocks until it is stored.
     pub(crate) fn push_event(&self, payload: Vec<u8>, wait: Duration) -> Result<(), SinkFault> {
-        let acknowledged = self.push_for(payload, Admission::Event, Some(wait))?;
+        let acknowledged = self.push_for(payload, Admission::Event, Some(wait), None)?;
         acknowledged.map_or(Ok(()), Acknowledged::wait)
     }
 
@@ -136,6 +155,7 @@ impl Queue {
         payload: Vec<u8>,
         admission: Admission,
         wait: Option<Duration>,
+        place: Option<Place>,
     ) -> Result<Option<Acknowledged>, SinkFault> {
         let now = Instant::now();
         let share = Share::of(&payload);
@@ -152,6 +172,7 @@ impl Queue {
             payload,
             waiter,
             share,
+            place,
         });
         if state.watchdog_sleeps {
             self.alarm.notify_one();
@@ -174,6 +195,7 @@ impl Queue {
                 payload,
                 waiter: None,
                 share: Share::OUTCOME,
+                place: None,
             }),
             _ => state.release(Share::OUTCOME),
         }

@@ -145,6 +145,11 @@ impl Reader {
         self.entries_of(EVENT)
     }
 
+    /// The events from an entry on, with a few from before it.
+    pub(crate) fn events_from(&self, from: u64) -> Result<Entries, ReadError> {
+        self.entries_from(from, EVENT)
+    }
+
     /// Writes all entries as JSON lines, each as it is stored, with its `sequence` first.
     /// Returns how many.
     ///
@@ -213,6 +218,10 @@ impl Reader {
 
     /// The outcomes from an entry on, with a few from before it.
     pub(crate) fn outcomes(&self, from: u64) -> Result<Entries, ReadError> {
+        self.entries_from(from, OUTCOME)
+    }
+
+    fn entries_from(&self, from: u64, only: &'static [u8]) -> Result<Entries, ReadError> {
         let files = Arc::clone(&self.files);
         let walk = match self.partial {
             true => Walk::partial_from(files, from)?,
@@ -220,7 +229,7 @@ impl Reader {
         };
         Ok(Entries {
             walk: Some(walk),
-            only: OUTCOME,
+            only,
             signed: 0,
             missing: Vec::new(),
         })

@@ -154,6 +154,7 @@ impl Writer {
                 payload,
                 waiter: None,
                 share: Share::default(),
+                place: None,
             });
         }
     }
@@ -186,8 +187,13 @@ impl Writer {
         match &stored {
             Ok(()) => {
                 self.progress.written(self.log.next(), self.log.durable());
-                for item in self.backlog.drain(..count) {
+                let first = self.log.next() - count as u64;
+                for (sequence, item) in (first..).zip(self.backlog.drain(..count)) {
                     self.queue.release(item.share);
+                    if let Some(place) = item.place {
+                        // Nobody else sets it.
+                        let _ = place.set(sequence);
+                    }
                     if let Some(waiter) = item.waiter {
                         waiter.resolve(Ok(()));
                     }

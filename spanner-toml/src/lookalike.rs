@@ -2,20 +2,21 @@
 
 use std::borrow::Cow;
 
+use spanner_core::text::{Invisible, invisible};
 use unicode_security::MixedScript as _;
 use unicode_security::confusable_detection::skeleton;
 
 /// Whether a character is visible and does not reorder the text around it: it is no control
-/// character and not default-ignorable (UAX #44). Variation selectors 15 and 16 count as visible.
+/// character and not [`invisible`]. Variation selectors 15 and 16 count as visible.
 #[must_use]
 pub fn is_visible(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
-            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0D}' | '\u{FEFF}'
-            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
-            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+    let is_emoji_form = matches!(c, '\u{FE0E}' | '\u{FE0F}');
+    is_emoji_form
+        || c == BRAILLE_BLANK
+        || matches!(
+            invisible(c),
+            None | Some(Invisible::Mark | Invisible::Unassigned)
+        )
 }
 
 /// The first invisible character of a text, with its byte offset. Line ends, tabs, a leading byte
@@ -37,7 +38,7 @@ pub fn hidden(text: &str) -> Option<(usize, char)> {
 /// Whether a text has a visible character.
 #[must_use]
 pub fn is_readable(text: &str) -> bool {
-    let blank = |c: char| c.is_whitespace() || !is_visible(c) || c == '\u{2800}';
+    let blank = |c: char| c.is_whitespace() || !is_visible(c) || c == BRAILLE_BLANK;
     !text.chars().all(blank)
 }
 
@@ -48,6 +49,9 @@ pub fn skeleton_of(text: &str) -> String {
         .filter(|c| !matches!(c, '\u{FE0E}' | '\u{FE0F}'))
         .collect()
 }
+
+/// A braille pattern without dots: a space to those who cannot read braille.
+const BRAILLE_BLANK: char = '\u{2800}';
 
 /// The code point of a character: `U+0440`.
 #[must_use]

@@ -9,7 +9,7 @@ use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::{Holder, suggestion};
 use crate::promotion::Existing;
 
@@ -79,7 +79,7 @@ impl Hygiene {
     /// a caller that calls only at its end is seen once.
     pub const UNUSED_DAYS: i64 = 90;
 
-    pub(super) fn of(access: &Access) -> Self {
+    pub(super) fn of(access: &Policies) -> Self {
         let (mut used, mut strangers) = (BTreeSet::new(), BTreeSet::new());
         used.extend(access.grants.iter().map(|given| given.holder));
         used.extend(access.owners.values().flatten().cloned());
@@ -211,7 +211,7 @@ impl Review {
 
 /// The models that a service would adopt with this ledger: the files have them where promotions
 /// are asked for, and it has no promotions there.
-fn adoptable(access: &Access) -> Vec<String> {
+fn adoptable(access: &Policies) -> Vec<String> {
     let rules = access.promotions.values();
     let new = rules.filter(|rule| {
         rule.existing == Existing::Adopt && !access.kept.environments.contains(&rule.environment)

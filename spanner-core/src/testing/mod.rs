@@ -1,12 +1,17 @@
-//! Parts for tests: a sink in memory, a clock that stands still, rules in one closure
+//! Parts for tests: a sink and a journal in memory, a clock that stands still, rules in one closure
 //! (feature `test-util`).
+
+mod journal;
+
+pub use journal::{MemoryJournal, check_journal};
 
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::access::{Authorize, Question, Verdict, VerdictReason, Verdicts};
@@ -66,6 +71,27 @@ pub fn wait<F: Future>(future: F) -> F::Output {
         }
     }
     panic!("the future is still pending");
+}
+
+/// Runs a future that other threads wake, on this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = TaskContext::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
 }
 
 /// A host whose clock moves only when told to, and whose identifiers count up.
