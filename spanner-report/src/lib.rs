@@ -27,6 +27,7 @@
 mod csv;
 mod history;
 mod html;
+mod json;
 mod markdown;
 mod page;
 mod requests;
@@ -38,6 +39,7 @@ mod text;
 
 pub use csv::{csv, write_csv};
 pub use history::{describe, history};
+pub use json::{request_json, write_history_json};
 pub use page::{
     Block, Cell, Column, Figure, Group, List, NameKind, Page, Precision, Section, Span, Table,
     Text, Tone,
