@@ -5,19 +5,36 @@ use std::fmt;
 use crate::item::Item;
 use crate::{ocsf, syslog};
 
-/// A format for entries: one entry, one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// Each entry as the ledger has it, with its key first; for programs of your own.
-    JsonLines,
+macro_rules! formats {
+    ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $format:ident => $word:literal,)*) => {
+        /// A format for entries: one entry, one message.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Format { $($(#[doc = $doc])* $(#[cfg($feature)])? $format,)* }
+
+        impl Format {
+            /// Every format, with the features that are on.
+            pub const ALL: &'static [Self] = &[$($(#[cfg($feature)])? Self::$format,)*];
+
+            /// Its word in configurations.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $($(#[cfg($feature)])? Self::$format => $word,)* }
+            }
+        }
+    };
+}
+
+formats! {
     /// OCSF 1.8 API Activity (class 6003), one JSON object on a line; for a SIEM.
-    Ocsf,
+    Ocsf => "ocsf",
+    /// Each entry as the ledger has it, with its key first; for programs of your own.
+    JsonLines => "jsonl",
     /// RFC 5424 syslog, with the entry as JSON behind the structured data.
-    Syslog,
+    Syslog => "syslog",
     /// OpenTelemetry log records (protobuf).
     #[cfg(feature = "otlp")]
-    Otlp,
+    Otlp => "otlp",
 }
 
 /// An entry cannot be said in a format: a newer version wrote it.
@@ -40,18 +57,6 @@ impl Format {
                 .ok_or(Unsayable),
             #[cfg(feature = "otlp")]
             Self::Otlp => crate::otlp::record(item).ok_or(Unsayable),
-        }
-    }
-
-    /// The word of it in configurations.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::JsonLines => "jsonl",
-            Self::Ocsf => "ocsf",
-            Self::Syslog => "syslog",
-            #[cfg(feature = "otlp")]
-            Self::Otlp => "otlp",
         }
     }
 }

@@ -127,9 +127,10 @@ impl ShipConfig {
 }
 
 fn format(fields: Fields<'_>, to: At<&str>) -> Option<Format> {
-    let known = FORMATS.iter().find(|format| format.as_str() == to.value);
+    let mut known = Format::ALL.iter();
+    let known = known.find(|format| format.as_str() == to.value);
     if known.is_none() {
-        let words = FORMATS.map(Format::as_str);
+        let words: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
         fields.page.problem(
             to.at,
             format!("`{}` is no form that entries are sent in", to.value),
@@ -257,12 +258,6 @@ fn only(fields: Fields<'_>, allowed: &[&str], what: &str) {
     }
 }
 
-const FORMATS: [Format; 4] = [
-    Format::Ocsf,
-    Format::JsonLines,
-    Format::Syslog,
-    Format::Otlp,
-];
 const PLACES: [&str; 4] = ["file", "stdout", "url", "address"];
 const KEYS: &[&str] = &[
     "to",
