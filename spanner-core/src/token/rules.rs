@@ -362,7 +362,7 @@ impl IssuerRulesBuilder {
     /// # Security
     /// Right only where something in front verifies the binding (mutual TLS, `DPoP`).
     /// Otherwise a stolen token can be used, which the binding was meant to prevent.
-    pub fn allow_unverified_binding(mut self) -> Self {
+    pub fn danger_allow_unverified_binding(mut self) -> Self {
         self.unverified_binding = true;
         self
     }
