@@ -111,11 +111,12 @@ impl ShipConfig {
             Some(name) => named(table, name, problems),
             None => format.map(|format| format.as_str().to_owned()),
         };
+        let credential = credential(table, context, problems);
         let batch = table.count("batch", problems).map(|batch| batch.value);
         let format = format?;
         let destination = match format {
             Format::Syslog => syslog(table, context, problems),
-            _ => elsewhere(table, format, context, problems),
+            _ => elsewhere(table, format, context, credential, problems),
         };
         let ca = table.text("ca", problems);
         Some(Self {
@@ -206,6 +207,7 @@ fn elsewhere(
     table: Table<'_>,
     format: Format,
     context: Context<'_>,
+    credential: Option<Credential>,
     problems: &mut Problems,
 ) -> Option<Destination> {
     if format == Format::Otlp {
@@ -230,7 +232,6 @@ fn elsewhere(
         return Some(Destination::Stdout);
     }
     let url = table.text("url", problems)?;
-    let credential = credential(table, context, problems);
     let url = server(table, url, problems)?;
     Some(Destination::Http { url, credential })
 }
