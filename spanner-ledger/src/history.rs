@@ -132,6 +132,13 @@ pub struct Signed {
     pub emergency: bool,
 }
 
+impl History {
+    /// What is selected.
+    pub const fn selection(&self) -> &Selection {
+        &self.selection
+    }
+}
+
 impl ApprovalStanding {
     /// The words of it.
     #[must_use]
@@ -177,7 +184,7 @@ impl Reader {
     /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
     /// left out.
     pub fn history(&self, selection: &Selection) -> Result<History, ReadError> {
-        let mut telling = Telling::new(selection.clone());
+        let mut telling = HistoryBuilder::new(selection.clone());
         let mut known = self.known(selection)?;
         for numbered in known.by_ref() {
             telling.take(&numbered?);
@@ -186,9 +193,10 @@ impl Reader {
     }
 }
 
-/// A history while it is read.
+/// Builds a [`History`] from the entries of a ledger, for a reader that needs them for something
+/// else as well.
 #[derive(Debug)]
-pub(crate) struct Telling {
+pub struct HistoryBuilder {
     selection: Selection,
     happenings: Vec<Happening>,
     approvals: BTreeMap<PromotionId, Kept>,
@@ -212,8 +220,10 @@ struct Kept {
     place: u64,
 }
 
-impl Telling {
-    pub(crate) fn new(selection: Selection) -> Self {
+impl HistoryBuilder {
+    /// A history of what is selected, before the first entry.
+    #[must_use]
+    pub fn new(selection: Selection) -> Self {
         Self {
             selection,
             happenings: Vec::new(),
@@ -226,7 +236,8 @@ impl Telling {
         }
     }
 
-    pub(crate) fn take(&mut self, numbered: &Numbered) {
+    /// Takes the next entry. All entries must come in order, whether they are selected or not.
+    pub fn take(&mut self, numbered: &Numbered) {
         let sequence = numbered.sequence;
         self.is_partial |= self.next == 0 && sequence > 0;
         self.next = sequence + 1;
@@ -403,7 +414,9 @@ impl Telling {
         }
     }
 
-    pub(crate) fn history(self, notes: Notes) -> History {
+    /// The history of the entries so far, with what was left out of them.
+    #[must_use]
+    pub fn history(self, notes: Notes) -> History {
         let mut meant: Vec<Kept> = self.approvals.into_values().collect();
         meant.retain(|kept| {
             let is_in_force = kept.approval.standing == ApprovalStanding::InForce;

@@ -61,6 +61,36 @@ impl Selection {
         self
     }
 
+    /// The model, if one is selected.
+    #[must_use]
+    pub fn selected_model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// The environment, if one is selected.
+    #[must_use]
+    pub fn selected_environment(&self) -> Option<&str> {
+        self.environment.as_deref()
+    }
+
+    /// The caller, if one is selected.
+    #[must_use]
+    pub fn selected_caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
+    /// The start of the selected span; `None` if it starts with the ledger.
+    #[must_use]
+    pub const fn start(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// The end of the selected span, itself not in it; `None` if it ends with the ledger.
+    #[must_use]
+    pub const fn end(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     /// Whether a request is meant.
     #[must_use]
     pub fn takes(&self, decision: &Decision) -> bool {

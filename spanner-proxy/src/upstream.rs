@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
-use spanner_tower::{Conversation, Permitted, RequestBody};
+use spanner_tower::{Conversation, Permitted, RequestBody, is_grpc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -119,7 +119,8 @@ impl Upstream {
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
         let name = &self.shared.name;
-        let grpc = is_grpc(&request);
+        // A gRPC call needs HTTP/2.
+        let grpc = is_grpc(request.headers());
         let dialect = request.extensions().get::<Dialect>().copied();
         let method = request.method().clone();
         let began = Instant::now();
@@ -386,7 +387,7 @@ impl Shared {
         let (mut headers, extensions) = (parts.headers, parts.extensions);
         headers::to_upstream(&mut headers, extensions.get::<Hop>(), grpc);
         if let Some(Permitted(access)) = extensions.get() {
-            headers::identify(&mut headers, access);
+            access.set_headers(&mut headers);
         }
         if let Some(credential) = &self.config.credential {
             headers.insert(AUTHORIZATION, credential.header());
@@ -421,11 +422,3 @@ async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<()
 const MAX_PUBLIC: usize = 64 * 1024;
 /// How long to wait for that.
 const PUBLIC_WAIT: Duration = Duration::from_secs(10);
-
-/// Whether a request is a gRPC call, which needs HTTP/2.
-fn is_grpc(request: &Request<PermittedBody>) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let media_type = request.headers().get(CONTENT_TYPE);
-    let start = media_type.and_then(|value| value.as_bytes().get(..GRPC.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-}

@@ -11,7 +11,7 @@ use http_body::Body;
 use spanner_core::{Refusal, Target};
 
 use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
-use crate::shares::Room;
+use crate::shares::BodyReservation;
 use crate::surface::Surface;
 
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
@@ -113,16 +113,14 @@ impl Resolver {
     {
         let (parts, body) = request.into_parts();
         let route = self.routes.classify(&parts)?;
-        // What opens a WebSocket touches what its address names; the frames come later.
-        let talk = match route.class() {
-            RouteClass::Guarded => route.talk(&parts)?,
-            RouteClass::Public | RouteClass::Whoami => None,
-        };
         let target = match route.class() {
-            RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
+            // The address may name a model; the messages come later.
+            RouteClass::Guarded if route.opens_conversation(&parts) => {
+                route.conversation(&parts)?.1
+            }
             RouteClass::Guarded => Some(
                 route
-                    .target(&parts, body, &self.limits, Room::default())
+                    .target(&parts, body, &self.limits, BodyReservation::default())
                     .await?
                     .0,
             ),

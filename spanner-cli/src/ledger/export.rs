@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use spanner_ledger::write_csv;
+use spanner_report::write_csv;
 use spanner_ship::{Format, export};
 
 use super::{Part, code, nothing, open, remark};

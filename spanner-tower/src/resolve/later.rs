@@ -10,7 +10,7 @@ use spanner_core::{Inquiry, Pair, Permit, Refusal, Refused, RequestFault, Settle
 use super::broken::Broken;
 
 /// What was allowed so far, and the question that is being asked.
-pub(crate) struct Asking {
+pub(crate) struct LaterDecisions {
     allowed: Vec<Pair>,
     children: Vec<Settlement>,
     inquiry: Option<Inquiry>,
@@ -24,7 +24,7 @@ struct Question {
     decision: Pin<Box<dyn Future<Output = Result<Permit, Refused>> + Send>>,
 }
 
-impl Asking {
+impl LaterDecisions {
     pub(super) fn new(first: &Target) -> Self {
         Self::about(first.pairs().to_vec())
     }
@@ -142,7 +142,7 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for LaterDecisions {
     fn drop(&mut self) {
         if let Some(refusal) = self.broken.refusal() {
             let children = self.children.drain(..);
@@ -151,9 +151,9 @@ impl Drop for Asking {
     }
 }
 
-impl fmt::Debug for Asking {
+impl fmt::Debug for LaterDecisions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asking")
+        f.debug_struct("LaterDecisions")
             .field("allowed", &self.allowed)
             .finish_non_exhaustive()
     }

@@ -1,126 +1,77 @@
-//! A summary as sections of sentences and tables, before any form. Texts here are not yet
-//! escaped.
+//! A summary as a page.
 
-use spanner_core::Timestamp;
+use spanner_ledger::{Approval, ApprovalStanding, Signed};
 
 use super::{AccessChange, Summary, Use};
-use crate::history::{Approval, ApprovalStanding, Signed};
-use crate::words::{changed, count, quoted, time};
+use crate::history::{candidate, changed, count, quoted, served};
+use crate::page::{Cell, Figure, Page, Section, Table, Text, Tone};
 
-/// The whole of it.
-pub(super) struct Page {
-    pub(super) title: String,
-    /// What it is about, and of what.
-    pub(super) about: String,
-    /// The figures at a glance.
-    pub(super) figures: Vec<(String, &'static str, Tone)>,
-    pub(super) sections: Vec<Section>,
-}
-
-/// One question and its answer.
-pub(super) struct Section {
-    pub(super) title: &'static str,
-    pub(super) note: String,
-    pub(super) head: &'static [&'static str],
-    pub(super) rows: Vec<Vec<Cell>>,
-}
-
-/// One place in a table.
-pub(super) struct Cell {
-    /// One text, or several of a list. No text in it can look like another one of the list.
-    pub(super) texts: Vec<String>,
-    pub(super) tone: Tone,
-}
-
-/// How much a reader should notice it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    Plain,
-    /// A number, read from the right.
-    Number,
-    Good,
-    Alarm,
-    /// A number to be noticed.
-    AlarmNumber,
-}
-
-impl Page {
-    pub(super) fn of(summary: &Summary) -> Self {
-        Self {
-            title: "Who used and approved which models".to_owned(),
-            about: about(summary),
-            figures: figures(summary),
-            sections: vec![
-                emergencies(summary),
-                approvals(summary),
-                uses(summary),
-                refusals(summary),
-                access(summary),
-                aging(summary),
-                record(summary),
-                open(summary),
-            ],
-        }
+pub(super) fn page(summary: &Summary) -> Page {
+    Page {
+        title: "Who used and approved which models".to_owned(),
+        about: about(summary),
+        figures: figures(summary),
+        sections: vec![
+            emergencies(summary),
+            approvals(summary),
+            uses(summary),
+            refusals(summary),
+            access(summary),
+            aging(summary),
+            record(summary),
+            open(summary),
+        ],
+        notes: Vec::new(),
     }
 }
 
-fn about(summary: &Summary) -> String {
-    let from = summary
-        .since
-        .map_or_else(|| "the beginning".to_owned(), time);
-    let until = summary.until.map_or_else(|| "now".to_owned(), time);
-    let mut text = format!("From {from} until {until}");
+fn about(summary: &Summary) -> Text {
+    let bound = |text: Text, bound: Option<_>, words: &str| match bound {
+        Some(time) => text.time(time),
+        None => text.and(words),
+    };
+    let mut text = bound(Text::from("From "), summary.since, "the beginning");
+    text = bound(text.and(" until "), summary.until, "now");
     for (what, limit) in [
         ("environment", &summary.environment),
         ("model", &summary.model),
         ("caller", &summary.caller),
     ] {
         if let Some(limit) = limit {
-            text.push_str(&format!(", {what} {limit}"));
+            text = text.and(format!(", {what} {limit}"));
         }
     }
     if let Some((first, last)) = summary.sequences {
-        text.push_str(&format!("; read from entries {first} to {last}"));
+        text = text.and(format!("; read from entries {first} to {last}"));
     }
     for note in summary.notes.sentences().iter().chain(&summary.notes.unmet) {
-        text.push_str(&format!("; {note}"));
+        text = text.and(format!("; {note}"));
     }
-    text.push_str(&format!("; made {}.", time(summary.made)));
-    text
+    text.and("; made ").time(summary.made).and(".")
 }
 
-fn figures(summary: &Summary) -> Vec<(String, &'static str, Tone)> {
+fn figures(summary: &Summary) -> Vec<Figure> {
     let callers: std::collections::HashSet<&str> =
         summary.uses.iter().map(|it| it.caller.as_str()).collect();
     let is_in_force = |it: &&Approval| it.standing == ApprovalStanding::InForce;
     let in_force = summary.approvals.iter().filter(is_in_force).count();
     let reloads = summary.access.iter().filter(|it| it.problems.is_some());
-    let figure = |number: u64, one: &'static str, several: &'static str| {
-        let what = if number == 1 { one } else { several };
-        (number.to_string(), what, Tone::Plain)
-    };
-    let alarm = |number: u64, one: &'static str, several: &'static str| {
-        let (figure, what, tone) = figure(number, one, several);
-        (figure, what, if number == 0 { tone } else { Tone::Alarm })
-    };
+    let emergencies = summary.emergencies().count();
     let many = |number: usize| number as u64;
     vec![
-        figure(summary.allowed, "request allowed", "requests allowed"),
-        figure(summary.refused, "request refused", "requests refused"),
-        figure(many(callers.len()), "caller", "callers"),
-        figure(many(in_force), "promotion in force", "promotions in force"),
-        alarm(
-            many(summary.emergencies().count()),
-            "emergency",
-            "emergencies",
-        ),
-        alarm(
+        Figure::new(summary.allowed, "request allowed", "requests allowed"),
+        Figure::new(summary.refused, "request refused", "requests refused"),
+        Figure::new(many(callers.len()), "caller", "callers"),
+        Figure::new(many(in_force), "promotion in force", "promotions in force"),
+        Figure::new(many(emergencies), "emergency", "emergencies").alarm(),
+        Figure::new(
             many(reloads.count()),
             "access reload refused",
             "access reloads refused",
-        ),
-        alarm(summary.gaps, "gap", "gaps"),
-        figure(many(summary.open.len()), "open decision", "open decisions"),
+        )
+        .alarm(),
+        Figure::new(summary.gaps, "gap", "gaps").alarm(),
+        Figure::new(many(summary.open.len()), "open decision", "open decisions"),
     ]
 }
 
@@ -131,20 +82,20 @@ fn emergencies(summary: &Summary) -> Section {
     });
     let rows = steps.map(|(it, step)| {
         vec![
-            plain(time(step.time)),
-            plain(it.what()),
+            plain(step.time),
+            plain(candidate(it)),
             plain(&*it.environment),
             plain(step.step.replace('_', " ")),
             plain(step.by.clone().unwrap_or_default()),
             alarm(quoted(step.reason.as_deref().unwrap_or_default())),
         ]
     });
-    Section {
-        title: "Emergencies",
-        note: "Promotions and rollbacks that did not wait for the approvals that they needed; also older ones that were in force at the end.".to_owned(),
-        head: &["when", "what", "into", "step", "by", "why"],
-        rows: rows.collect(),
-    }
+    let table = Table::new(["when", "what", "into", "step", "by", "why"]).rows(rows);
+    Section::table(
+        "Emergencies",
+        "Promotions and rollbacks that did not wait for the approvals that they needed; also older ones that were in force at the end.",
+        table,
+    )
 }
 
 fn approvals(summary: &Summary) -> Section {
@@ -152,7 +103,7 @@ fn approvals(summary: &Summary) -> Section {
         let steps = |word: &str| -> Vec<&Signed> {
             it.steps.iter().filter(|step| step.step == word).collect()
         };
-        let signed = |word: &str| list(steps(word).into_iter().map(sign));
+        let signed = |word: &str| list(steps(word).into_iter().map(|it| sign(it, "")));
         let is_adopted = it.from.is_none();
         let proposed = match is_adopted {
             true => plain("adopted: in force before promotions were kept"),
@@ -162,19 +113,19 @@ fn approvals(summary: &Summary) -> Section {
             .into_iter()
             .flat_map(steps)
             .map(|step| match step.step.as_str() {
-                "voided" => format!(
-                    "earlier approvals void on {}, since {}",
-                    time(step.time),
-                    step.reason
-                        .as_deref()
-                        .unwrap_or("what they covered changed")
-                ),
-                word => format!("{} by {}", word.replace('_', " "), sign(step)),
+                "voided" => {
+                    let why = step.reason.as_deref();
+                    let why = why.unwrap_or("what they covered changed");
+                    Text::from("earlier approvals void on ")
+                        .time(step.time)
+                        .and(format!(", since {why}"))
+                }
+                word => sign(step, &format!("{} by ", word.replace('_', " "))),
             });
         let valid: Vec<&Signed> = it.valid().collect();
         let approvals = valid.len();
         vec![
-            plain(it.what()),
+            plain(candidate(it)),
             plain(&*it.environment),
             standing(it),
             proposed,
@@ -182,13 +133,13 @@ fn approvals(summary: &Summary) -> Section {
                 (true, true) => alarm(format!("{approvals} of {}", it.needed)),
                 (true, false) => plain(format!("{approvals} of {}", it.needed)),
                 (false, _) if is_adopted => plain("nobody"),
-                (false, _) => list(valid.into_iter().map(sign)),
+                (false, _) => list(valid.into_iter().map(|it| sign(it, ""))),
             },
             list(ended),
-            list(it.difference.iter().map(changed)),
+            list(it.difference.iter().map(|it| changed(it).into())),
             plain(match it.served {
                 0 => "0 calls".to_owned(),
-                _ => it.served(),
+                _ => served(it),
             }),
             plain(it.promotion.to_string()),
         ]
@@ -207,31 +158,29 @@ fn approvals(summary: &Summary) -> Section {
             count(doubtful, "step", "steps")
         ));
     }
-    Section {
-        title: "Who approved what",
-        note,
-        head: &[
-            "model",
-            "environment",
-            "standing",
-            "proposed by",
-            "approved by",
-            "then",
-            "changes",
-            "served",
-            "promotion",
-        ],
-        rows: rows.collect(),
-    }
+    let table = Table::new([
+        "model",
+        "environment",
+        "standing",
+        "proposed by",
+        "approved by",
+        "then",
+        "changes",
+        "served",
+        "promotion",
+    ])
+    .rows(rows);
+    Section::table("Who approved what", note, table)
 }
 
-fn sign(signed: &Signed) -> String {
+/// Who took a step, when and why, behind some words.
+fn sign(signed: &Signed, words: &str) -> Text {
     let who = signed.by.as_deref().unwrap_or("nobody");
-    let mut text = format!("{who} on {}", time(signed.time));
-    if let Some(reason) = &signed.reason {
-        text.push_str(&format!(" {}", quoted(reason)));
+    let text = Text::from(format!("{words}{who} on ")).time(signed.time);
+    match &signed.reason {
+        Some(reason) => text.and(format!(" {}", quoted(reason))),
+        None => text,
     }
-    text
 }
 
 fn standing(approval: &Approval) -> Cell {
@@ -240,7 +189,7 @@ fn standing(approval: &Approval) -> Cell {
         ApprovalStanding::InForce if approval.emergency.is_some() => {
             alarm(format!("{text}, emergency"))
         }
-        ApprovalStanding::InForce => toned(text, Tone::Good),
+        ApprovalStanding::InForce => plain(text).tone(Tone::Good),
         _ => plain(text),
     }
 }
@@ -258,32 +207,39 @@ fn uses(summary: &Summary) -> Section {
             number(it.tokens_in),
             number(it.tokens_out),
             match any_promoted && it.unpromoted > 0 {
-                true => toned(it.unpromoted.to_string(), Tone::AlarmNumber),
+                true => number(it.unpromoted).tone(Tone::Alarm),
                 false => number(it.unpromoted),
             },
-            plain(time(it.first)),
-            plain(time(it.last)),
+            plain(it.first),
+            plain(it.last),
         ]
     };
-    Section {
-        title: "Who used what",
-        note: "Every caller with what they did or tried. Tokens are what the API reported."
-            .to_owned(),
-        head: &[
-            "caller",
-            "model",
-            "environment",
-            "action",
-            "allowed",
-            "refused",
-            "tokens in",
-            "tokens out",
-            "under no promotion",
-            "first",
-            "last",
-        ],
-        rows: summary.uses.iter().map(row).collect(),
-    }
+    let table = Table::new([
+        "caller",
+        "model",
+        "environment",
+        "action",
+        "allowed",
+        "refused",
+        "tokens in",
+        "tokens out",
+        "under no promotion",
+        "first",
+        "last",
+    ])
+    .numbers(&[
+        "allowed",
+        "refused",
+        "tokens in",
+        "tokens out",
+        "under no promotion",
+    ])
+    .rows(summary.uses.iter().map(row));
+    Section::table(
+        "Who used what",
+        "Every caller with what they did or tried. Tokens are what the API reported.",
+        table,
+    )
 }
 
 fn refusals(summary: &Summary) -> Section {
@@ -293,18 +249,20 @@ fn refusals(summary: &Summary) -> Section {
             plain(it.fault.map_or("", |fault| fault.as_str())),
             number(it.count),
             number(it.unidentified),
-            plain(time(it.last)),
+            plain(it.last),
         ]
     });
-    Section {
-        title: "What was refused",
-        note: format!(
+    let table = Table::new(["reason", "fault", "count", "nobody identified", "last"])
+        .numbers(&["count", "nobody identified"])
+        .rows(rows);
+    Section::table(
+        "What was refused",
+        format!(
             "Recorded one by one: {}. Besides, under a flood or for want of room, only counted: {}.",
             summary.refused, summary.shed
         ),
-        head: &["reason", "fault", "count", "nobody identified", "last"],
-        rows: rows.collect(),
-    }
+        table,
+    )
 }
 
 fn access(summary: &Summary) -> Section {
@@ -316,48 +274,50 @@ fn access(summary: &Summary) -> Section {
             _ => plain(""),
         };
         vec![
-            plain(time(it.time)),
+            plain(it.time),
             plain(&*it.event),
             plain(it.digest.as_deref().unwrap_or_default()),
             what,
         ]
     };
-    Section {
-        title: "What changed in the access",
-        note: "Digests of the access directory in force, and reloads that were refused: what was in force before stayed.".to_owned(),
-        head: &["when", "what", "in force from then on", "problems"],
-        rows: summary.access.iter().map(row).collect(),
-    }
+    let table = Table::new(["when", "what", "in force from then on", "problems"])
+        .rows(summary.access.iter().map(row));
+    Section::table(
+        "What changed in the access",
+        "Digests of the access directory in force, and reloads that were refused: what was in force before stayed.",
+        table,
+    )
 }
 
 fn aging(summary: &Summary) -> Section {
     let rows = summary.aging.iter().map(|it| {
         let token = it.token_id.as_deref().or(it.token_hash.as_deref());
-        let from: Timestamp = it.refused_from;
         vec![
             plain(it.who()),
             plain(it.client.as_deref().unwrap_or_default()),
             plain(token.unwrap_or_default()),
-            plain(time(it.issued)),
-            alarm(time(from)),
+            plain(it.issued),
+            alarm(it.refused_from),
             number(it.uses),
-            plain(time(it.last_used)),
+            plain(it.last_used),
         ]
     });
-    Section {
-        title: "Credentials to replace soon",
-        note: "Credentials past 80 % of their permitted age that were used.".to_owned(),
-        head: &[
-            "whose",
-            "client",
-            "token",
-            "issued",
-            "refused from",
-            "uses",
-            "last used",
-        ],
-        rows: rows.collect(),
-    }
+    let table = Table::new([
+        "whose",
+        "client",
+        "token",
+        "issued",
+        "refused from",
+        "uses",
+        "last used",
+    ])
+    .numbers(&["uses"])
+    .rows(rows);
+    Section::table(
+        "Credentials to replace soon",
+        "Credentials past 80 % of their permitted age that were used.",
+        table,
+    )
 }
 
 fn record(summary: &Summary) -> Section {
@@ -431,18 +391,20 @@ fn record(summary: &Summary) -> Section {
             plain(""),
         ]);
     }
-    Section {
-        title: "What the record says of itself",
-        note: "Whether it is whole is another question, which verifying it answers.".to_owned(),
-        head: &["what", "count", "meaning"],
-        rows,
-    }
+    let table = Table::new(["what", "count", "meaning"])
+        .numbers(&["count"])
+        .rows(rows);
+    Section::table(
+        "What the record says of itself",
+        "Whether it is whole is another question, which verifying it answers.",
+        table,
+    )
 }
 
 fn open(summary: &Summary) -> Section {
     let rows = summary.open.iter().take(MAX_OPEN).map(|it| {
         vec![
-            plain(time(it.time)),
+            plain(it.time),
             plain(it.caller.as_deref().unwrap_or("nobody identified")),
             plain(it.id.to_string()),
         ]
@@ -452,40 +414,30 @@ fn open(summary: &Summary) -> Section {
         0 => String::new(),
         more => format!(" {more} more are in the JSON."),
     };
-    Section {
-        title: "Decisions without an outcome",
-        note: format!(
+    let table = Table::new(["arrived", "caller", "record"]).rows(rows);
+    Section::table(
+        "Decisions without an outcome",
+        format!(
             "Under way when this was read; after a crash, until the service opens its ledger again.{more}"
         ),
-        head: &["arrived", "caller", "record"],
-        rows: rows.collect(),
-    }
+        table,
+    )
 }
 
-fn plain(text: impl Into<String>) -> Cell {
-    toned(text, Tone::Plain)
+fn plain(text: impl Into<Text>) -> Cell {
+    Cell::new(text)
 }
 
 fn number(number: u64) -> Cell {
-    toned(number.to_string(), Tone::Number)
+    Cell::from(number)
 }
 
-fn alarm(text: impl Into<String>) -> Cell {
-    toned(text, Tone::Alarm)
+fn alarm(text: impl Into<Text>) -> Cell {
+    plain(text).tone(Tone::Alarm)
 }
 
-fn toned(text: impl Into<String>, tone: Tone) -> Cell {
-    Cell {
-        texts: vec![text.into()],
-        tone,
-    }
-}
-
-fn list(texts: impl Iterator<Item = String>) -> Cell {
-    Cell {
-        texts: texts.collect(),
-        tone: Tone::Plain,
-    }
+fn list(lines: impl Iterator<Item = Text>) -> Cell {
+    Cell::list(lines)
 }
 
 /// More are a list that nobody reads.

@@ -6,9 +6,9 @@
 //! 1. At most [`QUESTIONS`] are under way. Tokens that nobody has seen good before get
 //!    [`STRANGERS`] of them, so that the others are kept for those that were.
 //! 2. Where the peers of requests are known, the unknown tokens of one peer's network (a /24,
-//!    or a /56 of IPv6) get [`SHARE`] at most. Who must wait, waits in its network's queue,
-//!    and the networks take turns.
-//! 3. A question about an unknown token that turns out to be no good keeps its turn for a
+//!    or a /56 of IPv6) get [`PER_NETWORK`] at most. Who must wait, waits in its network's queue,
+//!    and the networks take queue.
+//! 3. A question about an unknown token that turns out to be no good keeps its ticket for a
 //!    quarter of a second, so that an issuer that answers fast is not asked at any rate.
 
 use std::collections::{HashMap, VecDeque};
@@ -24,16 +24,16 @@ pub(super) const QUESTIONS: usize = 64;
 /// How many of them are about tokens that were not seen good before.
 pub(super) const STRANGERS: usize = 48;
 /// How many of those come from one network.
-pub(super) const SHARE: usize = 24;
-/// How long one turn about a token that is no good takes at least.
+pub(super) const PER_NETWORK: usize = 24;
+/// How long a ticket for a token that is no good is held at least.
 const LEAST: Duration = Duration::from_millis(250);
 /// How many wait: in one queue, and in all before a stranger is sent away. The bearers of known
 /// tokens have a queue of their own, so that no number of networks takes their places in it.
 const WAITING: usize = 128;
 const ALL_WAITING: usize = 1_024;
-/// How long is waited for a turn: less than a question may take, so that those who wait behind
+/// How long a question waits for a ticket: less than a question may take, so that those who wait behind
 /// questions that hang do not put theirs after them.
-pub(super) const PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// The network of a peer; `None` where the service does not say who its peers are.
 pub(super) type Network = Option<IpAddr>;
@@ -52,29 +52,29 @@ pub(super) fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// The turns at one issuer. Clones are the same.
+/// The questions to one issuer. Clones share one queue.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<Mutex<State>>);
+pub(super) struct FairQueue(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     under_way: usize,
     strangers: usize,
     waiting: usize,
-    known: VecDeque<oneshot::Sender<Turn>>,
-    networks: HashMap<Network, Share>,
-    /// Networks with somebody who waits, in the order of their turns.
+    known: VecDeque<oneshot::Sender<Ticket>>,
+    networks: HashMap<Network, NetworkLoad>,
+    /// Networks with somebody who waits, in the order of their queue.
     order: VecDeque<Network>,
 }
 
 #[derive(Default)]
-struct Share {
+struct NetworkLoad {
     under_way: usize,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
+    waiting: VecDeque<oneshot::Sender<Ticket>>,
     not_before: Option<Instant>,
 }
 
-/// Whose turn it is.
+/// Whose question it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
     /// The bearer of a token that was good before.
@@ -84,21 +84,21 @@ pub(super) enum Asker {
 }
 
 /// A question under way; ends when it is dropped.
-pub(super) struct Turn {
-    turns: Turns,
+pub(super) struct Ticket {
+    queue: FairQueue,
     asker: Asker,
     since: Instant,
-    /// Set where the turn is not to end before its time.
+    /// Set where the ticket is held for its least time.
     holds: bool,
 }
 
-impl Turns {
+impl FairQueue {
     pub(super) fn under_way(&self) -> usize {
         self.lock().under_way
     }
 
-    /// A turn, perhaps after waiting; `None` if too many wait, or it takes too long.
-    pub(super) async fn turn(&self, asker: Asker) -> Option<Turn> {
+    /// A ticket, perhaps after waiting; `None` if too many wait, or it takes too long.
+    pub(super) async fn ticket(&self, asker: Asker) -> Option<Ticket> {
         let waits = {
             let mut state = self.lock();
             // Whoever left does not count, so that this is asked first.
@@ -109,7 +109,7 @@ impl Turns {
             }
             state.wait(asker)?
         };
-        timeout(PATIENCE, waits).await.ok()?.ok()
+        timeout(MAX_WAIT, waits).await.ok()?.ok()
     }
 
     /// Until when a network's unknown tokens are not asked about.
@@ -122,18 +122,18 @@ impl Turns {
         let mut state = self.lock();
         if state.networks.len() >= ALL_WAITING {
             let now = Instant::now();
-            let live = |it: &Share| {
+            let live = |it: &NetworkLoad| {
                 let paused = it.not_before.is_some_and(|time| time > now);
                 it.under_way > 0 || !it.waiting.is_empty() || paused
             };
-            state.networks.retain(|_, share| live(share));
+            state.networks.retain(|_, load| live(load));
         }
         state.networks.entry(network).or_default().not_before = Some(until);
     }
 
-    fn begun(&self, asker: Asker) -> Turn {
-        Turn {
-            turns: self.clone(),
+    fn begun(&self, asker: Asker) -> Ticket {
+        Ticket {
+            queue: self.clone(),
             asker,
             since: Instant::now(),
             holds: false,
@@ -147,8 +147,8 @@ impl Turns {
             state.next()
         };
         if let Some((asker, waits)) = next {
-            // Who went away meanwhile gives the turn on when it is dropped.
-            let _: Result<(), Turn> = waits.send(self.begun(asker));
+            // Who went away meanwhile passes the ticket on when it is dropped.
+            let _: Result<(), Ticket> = waits.send(self.begun(asker));
         }
     }
 
@@ -166,22 +166,22 @@ impl State {
         let Asker::Stranger(network) = asker else {
             return true;
         };
-        let share = match network {
-            Some(_) => SHARE,
+        let most = match network {
+            Some(_) => PER_NETWORK,
             None => STRANGERS,
         };
-        let shares = self.networks.get(&network);
-        self.strangers < STRANGERS && shares.is_none_or(|it| it.under_way < share)
+        let load = self.networks.get(&network);
+        self.strangers < STRANGERS && load.is_none_or(|it| it.under_way < most)
     }
 
-    /// Whether nobody has waited longer, of those whose turn it could be.
+    /// Whether nobody has waited longer, of those who could be next.
     fn is_next(&mut self, asker: Asker) -> bool {
         self.forget_gone(asker);
         match asker {
             Asker::Known => self.known.is_empty(),
             Asker::Stranger(network) => {
-                let shares = self.networks.get(&network);
-                shares.is_none_or(|it| it.waiting.is_empty())
+                let load = self.networks.get(&network);
+                load.is_none_or(|it| it.waiting.is_empty())
             }
         }
     }
@@ -200,8 +200,8 @@ impl State {
             return;
         };
         self.strangers = self.strangers.saturating_sub(1);
-        if let Some(share) = self.networks.get_mut(&network) {
-            share.under_way = share.under_way.saturating_sub(1);
+        if let Some(load) = self.networks.get_mut(&network) {
+            load.under_way = load.under_way.saturating_sub(1);
         }
         self.tidy(network);
     }
@@ -218,18 +218,18 @@ impl State {
         }
     }
 
-    fn wait(&mut self, asker: Asker) -> Option<oneshot::Receiver<Turn>> {
+    fn wait(&mut self, asker: Asker) -> Option<oneshot::Receiver<Ticket>> {
         if asker != Asker::Known && self.waiting >= ALL_WAITING {
             return None;
         }
         let queue = match asker {
             Asker::Known => &mut self.known,
             Asker::Stranger(network) => {
-                let share = self.networks.entry(network).or_default();
-                if share.waiting.is_empty() {
+                let load = self.networks.entry(network).or_default();
+                if load.waiting.is_empty() {
                     self.order.push_back(network);
                 }
-                &mut share.waiting
+                &mut load.waiting
             }
         };
         if queue.len() >= WAITING {
@@ -245,7 +245,7 @@ impl State {
         let queue = match asker {
             Asker::Known => &mut self.known,
             Asker::Stranger(network) => match self.networks.get_mut(&network) {
-                Some(share) => &mut share.waiting,
+                Some(load) => &mut load.waiting,
                 None => return,
             },
         };
@@ -260,8 +260,8 @@ impl State {
         }
     }
 
-    /// Begins the turn of whoever is next.
-    fn next(&mut self) -> Option<(Asker, oneshot::Sender<Turn>)> {
+    /// Begins the next question.
+    fn next(&mut self) -> Option<(Asker, oneshot::Sender<Ticket>)> {
         while self.may(Asker::Known)
             && let Some(waits) = self.known.pop_front()
         {
@@ -278,7 +278,7 @@ impl State {
                 true => self.first_of(network),
                 false => None,
             };
-            let waiting = |it: &Share| !it.waiting.is_empty();
+            let waiting = |it: &NetworkLoad| !it.waiting.is_empty();
             if self.networks.get(&network).is_some_and(waiting) {
                 self.order.push_back(network);
             }
@@ -292,9 +292,9 @@ impl State {
     }
 
     /// The first of a network who still waits.
-    fn first_of(&mut self, network: Network) -> Option<oneshot::Sender<Turn>> {
-        let share = self.networks.get_mut(&network)?;
-        while let Some(waits) = share.waiting.pop_front() {
+    fn first_of(&mut self, network: Network) -> Option<oneshot::Sender<Ticket>> {
+        let load = self.networks.get_mut(&network)?;
+        while let Some(waits) = load.waiting.pop_front() {
             self.waiting = self.waiting.saturating_sub(1);
             if !waits.is_closed() {
                 return Some(waits);
@@ -304,24 +304,24 @@ impl State {
     }
 }
 
-impl Turn {
-    /// Keeps the turn for its least time: what was asked was not worth it.
+impl Ticket {
+    /// Holds the ticket for its least time: what was asked was not worth it.
     pub(super) fn hold(mut self) {
         self.holds = matches!(self.asker, Asker::Stranger(_));
     }
 }
 
-impl Drop for Turn {
+impl Drop for Ticket {
     fn drop(&mut self) {
-        let (turns, asker, until) = (self.turns.clone(), self.asker, self.since + LEAST);
+        let (queue, asker, until) = (self.queue.clone(), self.asker, self.since + LEAST);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if self.holds && Instant::now() < until => {
                 runtime.spawn(async move {
                     sleep_until(until).await;
-                    turns.end(asker);
+                    queue.end(asker);
                 });
             }
-            _ => turns.end(asker),
+            _ => queue.end(asker),
         }
     }
 }
@@ -347,57 +347,57 @@ mod tests {
         }
     }
 
-    async fn now(turns: &Turns, asker: Asker) -> Option<Turn> {
-        timeout(Duration::from_millis(1), turns.turn(asker))
+    async fn now(queue: &FairQueue, asker: Asker) -> Option<Ticket> {
+        timeout(Duration::from_millis(1), queue.ticket(asker))
             .await
             .ok()?
     }
 
     #[tokio::test(start_paused = true)]
     async fn strangers_get_their_shares_and_the_known_the_rest() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let mut kept = Vec::new();
         for (address, due) in [
-            ("192.0.2.1", SHARE),
-            ("198.51.100.1", SHARE),
+            ("192.0.2.1", PER_NETWORK),
+            ("198.51.100.1", PER_NETWORK),
             ("203.0.113.1", 0),
         ] {
             let asker = Asker::Stranger(of(address));
             for _ in 0..due {
-                kept.push(now(&turns, asker).await.expect(address));
+                kept.push(now(&queue, asker).await.expect(address));
             }
-            assert!(now(&turns, asker).await.is_none(), "{address}");
+            assert!(now(&queue, asker).await.is_none(), "{address}");
         }
         for _ in 0..QUESTIONS - STRANGERS {
-            kept.push(now(&turns, Asker::Known).await.unwrap());
+            kept.push(now(&queue, Asker::Known).await.unwrap());
         }
-        assert!(now(&turns, Asker::Known).await.is_none());
-        assert_eq!(turns.under_way(), QUESTIONS);
+        assert!(now(&queue, Asker::Known).await.is_none());
+        assert_eq!(queue.under_way(), QUESTIONS);
         drop(kept);
-        assert_eq!(turns.under_way(), 0);
-        assert!(turns.lock().networks.is_empty());
+        assert_eq!(queue.under_way(), 0);
+        assert!(queue.lock().networks.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn networks_take_turns_whoever_has_more_that_wait() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let (crowd, other) = (of("192.0.2.1"), of("198.51.100.1"));
         let mut kept = Vec::new();
-        for _ in 0..SHARE {
-            kept.push(now(&turns, Asker::Stranger(crowd)).await.unwrap());
+        for _ in 0..PER_NETWORK {
+            kept.push(now(&queue, Asker::Stranger(crowd)).await.unwrap());
         }
         let third = Asker::Stranger(of("203.0.113.1"));
-        for _ in 0..STRANGERS - SHARE {
-            kept.push(now(&turns, third).await.unwrap());
+        for _ in 0..STRANGERS - PER_NETWORK {
+            kept.push(now(&queue, third).await.unwrap());
         }
         let (heard, mut order) = tokio::sync::mpsc::unbounded_channel();
         for (network, count) in [(crowd, 100), (other, 1)] {
             for _ in 0..count {
-                let (turns, heard) = (turns.clone(), heard.clone());
+                let (queue, heard) = (queue.clone(), heard.clone());
                 tokio::spawn(async move {
-                    let turn = turns.turn(Asker::Stranger(network)).await;
+                    let ticket = queue.ticket(Asker::Stranger(network)).await;
                     heard.send(network).unwrap();
-                    drop(turn);
+                    drop(ticket);
                 });
             }
         }
@@ -409,31 +409,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_for_nothing_is_kept_for_a_while() {
-        let turns = Turns::default();
+    async fn a_ticket_for_nothing_is_held_for_a_while() {
+        let queue = FairQueue::default();
         let stranger = Asker::Stranger(of("192.0.2.1"));
-        now(&turns, stranger).await.unwrap().hold();
-        assert_eq!(turns.under_way(), 1);
+        now(&queue, stranger).await.unwrap().hold();
+        assert_eq!(queue.under_way(), 1);
         tokio::time::sleep(LEAST).await;
         tokio::task::yield_now().await;
-        assert_eq!(turns.under_way(), 0);
-        now(&turns, Asker::Known).await.unwrap().hold();
-        assert_eq!(turns.under_way(), 0);
+        assert_eq!(queue.under_way(), 0);
+        now(&queue, Asker::Known).await.unwrap().hold();
+        assert_eq!(queue.under_way(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn strangers_of_many_networks_leave_the_known_their_queue() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let mut kept = Vec::new();
         let known = QUESTIONS - STRANGERS;
         for (asker, count) in [(Asker::Stranger(None), STRANGERS), (Asker::Known, known)] {
             for _ in 0..count {
-                kept.push(now(&turns, asker).await.unwrap());
+                kept.push(now(&queue, asker).await.unwrap());
             }
         }
         let wait = |asker| {
-            let turns = turns.clone();
-            tokio::spawn(async move { turns.turn(asker).await.is_some() })
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.ticket(asker).await.is_some() })
         };
         let networks = (0..ALL_WAITING).map(|it| of(&format!("10.{}.{}.1", it >> 8, it & 255)));
         let strangers: Vec<_> = networks.map(|it| wait(Asker::Stranger(it))).collect();
@@ -451,28 +451,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_queues_are_bounded_and_forget_who_left() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let stranger = Asker::Stranger(None);
         let mut kept = Vec::new();
         for _ in 0..STRANGERS {
-            kept.push(now(&turns, stranger).await.unwrap());
+            kept.push(now(&queue, stranger).await.unwrap());
         }
         let waiting: Vec<_> = (0..WAITING)
             .map(|_| {
-                let turns = turns.clone();
-                tokio::spawn(async move { turns.turn(stranger).await.is_some() })
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.ticket(stranger).await.is_some() })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let at_once = timeout(Duration::ZERO, turns.turn(stranger)).await;
-        assert!(at_once.is_ok_and(|turn| turn.is_none()));
+        let at_once = timeout(Duration::ZERO, queue.ticket(stranger)).await;
+        assert!(at_once.is_ok_and(|ticket| ticket.is_none()));
         for task in waiting {
             task.abort();
             assert!(task.await.is_err());
         }
-        assert!(now(&turns, stranger).await.is_none());
+        assert!(now(&queue, stranger).await.is_none());
         drop(kept);
-        assert!(now(&turns, stranger).await.is_some());
-        assert_eq!(turns.lock().waiting, 0);
+        assert!(now(&queue, stranger).await.is_some());
+        assert_eq!(queue.lock().waiting, 0);
     }
 }

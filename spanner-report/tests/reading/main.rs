@@ -1,4 +1,4 @@
-//! What people and programs read of a ledger, from one story: `../data/story.jsonl`.
+//! What people and programs read of a ledger, from one story: `spanner-ledger/tests/data/story.jsonl`.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 )]
 
 mod history;
+mod requests;
 mod summary;
 
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ struct Told {
     _folder: TempDir,
 }
 
-const STORY: &str = include_str!("../data/story.jsonl");
+const STORY: &str = include_str!("../../../spanner-ledger/tests/data/story.jsonl");
 
 fn told() -> Told {
     told_of(STORY)

@@ -1,8 +1,7 @@
 //! What an auditor asks of a span of time: who used what, who approved what, what changed,
 //! what was refused, and what the record itself lacks.
 //!
-//! 1. It is a value; [`Summary::markdown`], [`Summary::html`] and [`Summary::json`] say the
-//!    same in three forms.
+//! 1. It is a value; [`Summary::page`] and [`Summary::json`] say the same.
 //! 2. Requests and happenings count that the [`Selection`] means. Promotions before its time
 //!    count where something was served under them, or where they are in force at its end.
 //! 3. No name can forge a line, a column, a link, a tag or a terminal's command in any form.
@@ -11,9 +10,7 @@
 //! It keeps one line for each caller, model, environment and action that were seen together,
 //! and every decision that is open; not every request.
 
-mod html;
-mod markdown;
-mod page;
+mod pages;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -21,16 +18,14 @@ use serde::Serialize;
 use spanner_core::record::{Decision, OutcomeClass};
 use spanner_core::{Effect, Fault, RecordId, Timestamp};
 
-use crate::clock::CLOCK_STEP;
-use crate::entry::{Counts, Entry, Event};
-use crate::error::ReadError;
-use crate::history::{Approval, Telling};
-use crate::notes::Notes;
-use crate::reader::{Numbered, Reader};
-use crate::rotation::AgingCredential;
-use crate::select::{Selection, is_use};
+use spanner_ledger::{
+    AgingCredential, Approval, Counts, Entry, Event, HistoryBuilder, Notes, Numbered, ReadError,
+    Reader, Selection, is_use,
+};
 
-/// What a ledger says of a span of time; see [`Reader::summary`].
+use crate::page::Page;
+
+/// What a ledger says of a span of time; see [`Summary::read`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
@@ -168,26 +163,28 @@ pub struct AccessChange {
     pub problem: Option<String>,
 }
 
-impl Reader {
-    /// What the ledger says of a selection, for an auditor. `now` is the time for which
-    /// credentials near their age are told if the selection has no end.
+impl Summary {
+    /// Summarizes the selected part of a ledger. `now` decides which credentials grow old, if the
+    /// selection has no end.
     ///
     /// # Errors
     /// [`ReadError`] if something is damaged or cannot be read.
-    pub fn summary(&self, selection: &Selection, now: Timestamp) -> Result<Summary, ReadError> {
-        let mut summing = Summing::new(selection, now);
-        let mut known = self.known(selection)?;
-        for numbered in known.by_ref() {
-            summing.take(&numbered?);
+    pub fn read(reader: &Reader, selection: &Selection, now: Timestamp) -> Result<Self, ReadError> {
+        let mut tally = Tally::new(selection, now);
+        let mut entries = reader.stored_entries(selection)?;
+        for stored in entries.by_ref() {
+            if let Some(numbered) = stored?.numbered() {
+                tally.take(&numbered);
+            }
         }
-        let mut aging = self.aging_credentials(selection.until.unwrap_or(now))?;
+        let mut aging = reader.aging_credentials(selection.end().unwrap_or(now))?;
         aging.retain(|it| {
-            let mut parties = std::iter::once(&it.subject).chain(&it.actors);
-            selection.takes_one_of(&mut parties)
+            let parties = std::iter::once(&it.subject).chain(&it.actors);
+            selection.takes_one_of(parties)
         });
-        Ok(Summary {
+        Ok(Self {
             aging,
-            ..summing.summary(known.notes())
+            ..tally.summary(entries.notes())
         })
     }
 }
@@ -196,10 +193,10 @@ impl Reader {
 type Key = (String, Option<String>, String, &'static str);
 
 /// A summary while the ledger is read.
-struct Summing<'s> {
+struct Tally<'s> {
     selection: &'s Selection,
     summary: Summary,
-    telling: Telling,
+    history: HistoryBuilder,
     uses: HashMap<Key, Use>,
     refusals: HashMap<String, RefusalCount>,
     /// Decisions whose outcome has not come, with what they are counted under.
@@ -209,21 +206,21 @@ struct Summing<'s> {
     external_order: VecDeque<RecordId>,
 }
 
-impl<'s> Summing<'s> {
+impl<'s> Tally<'s> {
     fn new(selection: &'s Selection, now: Timestamp) -> Self {
         let summary = Summary {
-            since: selection.since,
-            until: selection.until,
-            environment: selection.environment.clone(),
-            model: selection.model.clone(),
-            caller: selection.caller.clone(),
+            since: selection.start(),
+            until: selection.end(),
+            environment: selection.selected_environment().map(str::to_owned),
+            model: selection.selected_model().map(str::to_owned),
+            caller: selection.selected_caller().map(str::to_owned),
             made: now,
             ..Summary::default()
         };
         Self {
             selection,
             summary,
-            telling: Telling::new(selection.clone()),
+            history: HistoryBuilder::new(selection.clone()),
             uses: HashMap::new(),
             refusals: HashMap::new(),
             open: HashMap::new(),
@@ -236,7 +233,7 @@ impl<'s> Summing<'s> {
         let sequence = numbered.sequence;
         let first = self.summary.sequences.map_or(sequence, |it| it.0);
         self.summary.sequences = Some((first, sequence));
-        self.telling.take(numbered);
+        self.history.take(numbered);
         match &numbered.entry {
             Entry::Decision(decision) if self.selection.takes(decision) => {
                 self.decided(sequence, decision);
@@ -269,7 +266,7 @@ impl<'s> Summing<'s> {
             Entry::Event(event) if self.selection.takes_time(event.time) => {
                 self.happened(sequence, event);
             }
-            Entry::Decision(_) | Entry::Gap(_) | Entry::Count(_) | Entry::Event(_) => {}
+            _ => {}
         }
     }
 
@@ -367,7 +364,7 @@ impl<'s> Summing<'s> {
     fn happened(&mut self, sequence: u64, event: &Event) {
         let word = event.event.as_str();
         self.summary.starts += u64::from(word == "ledger.opened");
-        self.summary.clock_steps += u64::from(word == CLOCK_STEP);
+        self.summary.clock_steps += u64::from(word == "ledger.clock_step");
         if !word.starts_with("access.") {
             return;
         }
@@ -399,7 +396,7 @@ impl<'s> Summing<'s> {
         summary.refusals.sort_by_key(order);
         summary.open = self.open.into_values().map(|(open, _)| open).collect();
         summary.open.sort_by_key(|open| open.sequence);
-        let history = self.telling.history(notes);
+        let history = self.history.history(notes);
         (summary.approvals, summary.notes) = (history.approvals, history.notes);
         summary
     }
@@ -420,16 +417,10 @@ impl Summary {
         serde_json::json!(self)
     }
 
-    /// As Markdown, for a report or an issue.
+    /// As a page.
     #[must_use]
-    pub fn markdown(&self) -> String {
-        markdown::write(&page::Page::of(self))
-    }
-
-    /// As one HTML file that needs nothing else and runs nothing.
-    #[must_use]
-    pub fn html(&self) -> String {
-        html::write(&page::Page::of(self))
+    pub fn page(&self) -> Page {
+        pages::page(self)
     }
 }
 

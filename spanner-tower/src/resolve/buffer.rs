@@ -1,4 +1,5 @@
-//! What is kept of a body until it is decided, in the pieces in which it came.
+//! What is kept of a body until it is decided: in the pieces in which it came, where it is only
+//! forwarded later, or in one, where messages are cut out of it.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 /// Bytes in pieces. Nothing large is copied.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct Pieces {
     pieces: VecDeque<Bytes>,
     /// Small pieces behind the others, put together so that none keeps a buffer of its own.
     tail: BytesMut,
@@ -19,7 +20,7 @@ const SMALL: usize = 4096;
 /// What small pieces are put together to.
 const TOGETHER: usize = 64 * 1024;
 
-impl Held {
+impl Pieces {
     /// Keeps a piece.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.length += bytes.len();
@@ -65,10 +66,58 @@ impl Held {
     }
 }
 
-impl From<Bytes> for Held {
+impl From<Bytes> for Pieces {
     fn from(bytes: Bytes) -> Self {
         let mut held = Self::default();
         held.push(bytes);
         held
+    }
+}
+
+/// Bytes that have arrived. As long as they came in one piece, they are not copied.
+#[derive(Debug)]
+pub(super) enum Contiguous {
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Default for Contiguous {
+    fn default() -> Self {
+        Self::One(Bytes::new())
+    }
+}
+
+impl Contiguous {
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        match self {
+            Self::One(first) if first.is_empty() => *first = bytes,
+            Self::One(first) => {
+                let mut many = BytesMut::with_capacity(first.len() + bytes.len());
+                many.extend_from_slice(first);
+                many.extend_from_slice(&bytes);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => many.extend_from_slice(&bytes),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Many(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Takes the first bytes away; all of them, if there are fewer.
+    pub(super) fn split_to(&mut self, length: usize) -> Bytes {
+        let length = length.min(self.len());
+        match self {
+            Self::One(bytes) => bytes.split_to(length),
+            Self::Many(bytes) => bytes.split_to(length).freeze(),
+        }
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use spanner_ledger::ApprovalStanding::{InForce, Replaced};
 
-use spanner_ledger::{ApprovalStanding, Reader, Selection, csv, table};
+use spanner_ledger::{ApprovalStanding, Reader, Selection};
+use spanner_report::{Summary, csv, describe, history as page, table};
 use spanner_ship::{Format, export};
 
 use crate::{STORY, promotion, told, told_of};
@@ -85,14 +86,14 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
         assert_eq!(found, expected, "{selection:?}");
         assert_eq!(history.promotions, 2);
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
-        let summary = told.reader.summary(&selection, now).unwrap();
+        let summary = Summary::read(&told.reader, &selection, now).unwrap();
         assert_eq!(summary.approvals, history.approvals);
         let in_force = expected.iter().filter(|it| it.1 == InForce).count();
         let figure = match in_force {
             1 => "**1** promotion in force".to_owned(),
             many => format!("**{many}** promotions in force"),
         };
-        assert!(summary.markdown().contains(&figure), "{selection:?}");
+        assert!(summary.page().markdown().contains(&figure), "{selection:?}");
     }
 }
 
@@ -134,7 +135,7 @@ fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
         ),
     ];
     for (selection, said) in rows {
-        let text = told.reader.history(&selection).unwrap().text();
+        let text = page(&told.reader.history(&selection).unwrap()).text();
         assert!(
             text.lines().any(|it| it == said),
             "{said}\nis not in\n{text}"
@@ -144,7 +145,7 @@ fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
 
 #[test]
 fn each_step_names_the_model_and_where_it_goes() {
-    let text = told().reader.history(&Selection::new()).unwrap().text();
+    let text = page(&told().reader.history(&Selection::new()).unwrap()).text();
     for (event, said) in [
         ("promotion.approved", "acme/sentiment at v1 in production; "),
         ("promotion.promoted", "acme/sentiment in production; group:"),
@@ -205,7 +206,7 @@ fn what_happened_is_said_in_words() {
     let mut happening = history.happenings[0].clone();
     for (event, body, said) in rows {
         (happening.event, happening.body) = (event.to_owned(), body);
-        assert_eq!(happening.words(), said, "{event}");
+        assert_eq!(describe(&happening), said, "{event}");
     }
 }
 
@@ -239,8 +240,8 @@ fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
             .join("\n")
             .as_str(),
     );
-    let summary = told.reader.summary(&Selection::new(), now).unwrap();
-    let of = |it: &spanner_ledger::Use| (it.action.clone(), it.unpromoted);
+    let summary = Summary::read(&told.reader, &Selection::new(), now).unwrap();
+    let of = |it: &spanner_report::Use| (it.action.clone(), it.unpromoted);
     let mut uses: Vec<_> = summary.uses.iter().map(of).collect();
     uses.retain(|(_, unpromoted)| *unpromoted > 0);
     assert_eq!(uses, [("deploy".to_owned(), 1), ("read".to_owned(), 1)]);
@@ -309,7 +310,7 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
 #[test]
 fn reads_well_and_lets_nobody_forge_a_line() {
     let told = told();
-    let text = told.reader.history(&Selection::new()).unwrap().text();
+    let text = page(&told.reader.history(&Selection::new()).unwrap()).text();
     for line in [
         "acme/sentiment at v1 in production",
         "  in force    promotion 019a3c5e-0000-7000-8000-000000000001",
@@ -352,5 +353,5 @@ fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
     let doubts = &history.approvals[0].doubts;
     assert_eq!(doubts.len(), 1, "{doubts:?}");
     assert!(doubts[0].contains("0 of the 1 approvals"), "{doubts:?}");
-    assert!(history.text().contains("DOUBTFUL"));
+    assert!(page(&history).text().contains("DOUBTFUL"));
 }
