@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use http::uri::Scheme;
 use spanner_admin::{Admin, Promotions, promotions_in};
@@ -47,6 +48,8 @@ pub struct Loaded {
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
     bodies: BodyBudget,
+    /// One for each upstream whose surfaces go together, made when a dispatch is first built.
+    resolvers: OnceLock<Vec<Option<Resolver>>>,
 }
 
 /// What all upstreams share.
@@ -121,6 +124,7 @@ impl Loaded {
             revocations_seen,
             fixed,
             talks: Talks::default(),
+            resolvers: OnceLock::new(),
         };
         if let Err(found) = loaded.unwritten() {
             problems.extend(found);
@@ -145,8 +149,8 @@ impl Loaded {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
             true => PromotedManifests::default(),
-            false => match promotions_in(&self.config.ledger) {
-                Ok((_, kept)) => kept,
+            false => match promotions_read(&self.config.ledger) {
+                Ok(kept) => kept,
                 // Why the ledger cannot be read is told where it is opened.
                 Err(error) => return vec![format!("the promotions cannot be read: {error}")],
             },
@@ -181,10 +185,13 @@ impl Loaded {
         S: AuditSink + Clone,
     {
         let mut problems = Problems::default();
-        let upstreams = self.config.upstreams.iter();
-        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams
-            .map(|config| (config, Resolver::new(config.surfaces.clone()).ok()))
-            .collect();
+        let resolvers = self.resolvers.get_or_init(|| {
+            let upstreams = self.config.upstreams.iter();
+            let resolvers = upstreams.map(|config| Resolver::new(config.surfaces.clone()).ok());
+            resolvers.collect()
+        });
+        let upstreams = self.config.upstreams.iter().zip(resolvers.iter().cloned());
+        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams.collect();
         let Some(outside) = self.outside(&upstreams, &mut problems) else {
             return Err(problems);
         };
@@ -554,6 +561,14 @@ fn check_ledger(config: &Config, problems: &mut Problems) {
         let (what, advice) = ledger_words(&error);
         config.problem(problems, config.positions.ledger, what, advice);
     }
+}
+
+/// What the promotions of a ledger keep in force. Blocks.
+fn promotions_read(dir: &Path) -> Result<PromotedManifests, String> {
+    let reader = Ledger::read(dir).map_err(|error| error.to_string())?;
+    let read = futures_executor::block_on(promotions_in(reader));
+    read.map(|(_, kept)| kept)
+        .map_err(|error| error.to_string())
 }
 
 /// What keeps a ledger from being opened, and what to do.

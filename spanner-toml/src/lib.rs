@@ -6,7 +6,7 @@
 //!    becomes a [`Problem`] with its [`Position`], and reading continues.
 //! 3. A key that was renamed is read under its old name too. That is a hint and no problem
 //!    ([`Problems::hints`]).
-//! 4. Text from a file is escaped before it is shown: see [`line`].
+//! 4. Text from a file is escaped before it is shown: see [`line()`].
 //! 5. [`Key`] describes a key once, for the reader, the reference and the JSON Schema.
 //!
 //! ```

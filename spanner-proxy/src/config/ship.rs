@@ -8,11 +8,13 @@
 //! # stdout = true                  # or the standard output
 //! # credential = { env = "SIEM_TOKEN" }   # sent as `Authorization: Bearer …`
 //! # name = "siem"                  # of the cursor, in metrics and in readiness
+//! # vendor = "Example Corp"        # OCSF's `metadata.product.vendor_name`, instead of `Spanner`
 //!
 //! [[ship]]
 //! to = "syslog"                    # RFC 5424, octet counting
 //! address = "127.0.0.1:601"        # over TCP, or over TLS: `tls://siem.example.com:6514`
 //! # ca = "ca.pem"                  # who must vouch for it, instead of the platform's roots
+//! # enterprise_number = 12345      # IANA's for your organization, in `spanner@12345`
 //!
 //! [[ship]]
 //! to = "otlp"                      # logs, as protobuf over HTTP
@@ -22,7 +24,7 @@
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use spanner_ship::{Format, SyslogReceiver, is_name};
+use spanner_ship::{Format, Producer, SyslogReceiver, is_name};
 use spanner_toml::{Key, Kind, Position, Problems, Table, Text, hide_userinfo, listed, quoted};
 
 use super::credential::{self, Credential, credential};
@@ -48,6 +50,8 @@ pub struct ShipConfig {
     pub ca: Option<PathBuf>,
     /// How many entries at once.
     pub batch: Option<usize>,
+    /// Who is said to have produced the events, in OCSF and syslog.
+    pub producer: Producer,
 }
 
 /// Where entries go.
@@ -114,6 +118,7 @@ impl ShipConfig {
         let credential = credential(table, context, problems);
         let batch = table.count("batch", problems).map(|batch| batch.value);
         let format = format?;
+        let producer = producer(table, format, problems);
         let destination = match format {
             Format::Syslog => syslog(table, context, problems),
             _ => elsewhere(table, format, context, credential, problems),
@@ -126,8 +131,49 @@ impl ShipConfig {
             format,
             destination: destination?,
             batch,
+            producer: producer?,
         })
     }
+}
+
+/// `vendor` and `enterprise_number`, each where its format has a place for it.
+fn producer(table: Table<'_>, format: Format, problems: &mut Problems) -> Option<Producer> {
+    let (mut producer, mut good) = (Producer::default(), true);
+    let (vendor, number) = (
+        table.text("vendor", problems),
+        table.count("enterprise_number", problems),
+    );
+    let mut problem = |at, what: &str, advice: &str| {
+        table.problem(at, what, advice, problems);
+        good = false;
+    };
+    if let Some(vendor) = vendor {
+        match (format, vendor.value.trim()) {
+            (Format::Ocsf, "") => problem(
+                vendor.at,
+                "`vendor` is empty",
+                "name your organization, or leave it out",
+            ),
+            (Format::Ocsf, name) => producer = producer.vendor(name),
+            _ => problem(vendor.at, "`vendor` is for `to = \"ocsf\"`", "leave it out"),
+        }
+    }
+    if let Some(number) = number {
+        match (format, u32::try_from(number.value)) {
+            (Format::Syslog, Ok(number)) => producer = producer.enterprise_number(number),
+            (Format::Syslog, Err(_)) => problem(
+                number.at,
+                "`enterprise_number` is no private enterprise number",
+                "write the number that IANA assigned to your organization, or leave it out",
+            ),
+            _ => problem(
+                number.at,
+                "`enterprise_number` is for `to = \"syslog\"`",
+                "leave it out",
+            ),
+        }
+    }
+    good.then_some(producer)
 }
 
 fn named(table: Table<'_>, name: Text<'_>, problems: &mut Problems) -> Option<String> {
@@ -294,4 +340,14 @@ pub(super) const KEYS: &[Key] = &[
         "How many entries are sent at once; a batch has at most 1 MiB.",
     )
     .default("500"),
+    Key::new(
+        "vendor",
+        Kind::Text("name"),
+        "With `ocsf`: `metadata.product.vendor_name`. Default: `Spanner`.",
+    ),
+    Key::new(
+        "enterprise_number",
+        COUNT,
+        "With `syslog`: your IANA private enterprise number, for the identifier of structured data. Default: 32473, reserved for documentation (RFC 5612).",
+    ),
 ];

@@ -293,6 +293,7 @@ impl Lists {
 
     /// Forgets what has expired anyway, an hour after, whatever clocks say.
     fn forget(&mut self, now: Timestamp) {
+        // More than clocks and their permitted skew differ.
         const MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
         let needed = |until: &Option<Timestamp>| {
             until.is_none_or(|until| until.saturating_add(MARGIN).is_ok_and(|until| until >= now))

@@ -396,15 +396,20 @@ impl<'f> Compiler<'f> {
         }
     }
 
-    fn json(&mut self, steps: Vec<Step>, want: Want) -> usize {
+    fn json(&mut self, steps: Arc<[Step]>, want: Want) -> usize {
         noted(&mut self.wanted.json, JsonPath { steps, want })
     }
 
-    fn frame(&mut self, steps: Vec<Step>, want: Want) -> Location {
+    fn frame(&mut self, steps: Arc<[Step]>, want: Want) -> Location {
         Location::Frame(noted(&mut self.wanted.frames, JsonPath { steps, want }))
     }
 
-    fn line(&mut self, steps: Vec<Step>, want: Want, file: bool) -> Result<Location, &'static str> {
+    fn line(
+        &mut self,
+        steps: Arc<[Step]>,
+        want: Want,
+        file: bool,
+    ) -> Result<Location, &'static str> {
         if !self.wanted.lines.is_empty() && self.wanted.in_file != file {
             return Err("a route reads lines of its body or of a file, not both");
         }
@@ -441,8 +446,8 @@ impl Wanted {
                 Document::Line | Document::FileLine => continue,
             };
             if places.iter().any(|place| place.steps.contains(&Step::Any)) {
-                let (steps, want) = (steps.clone(), Want::Free);
-                noted(places, JsonPath { steps, want });
+                let (steps, want) = (Arc::clone(steps), Want::Free);
+                places.push(JsonPath { want, steps });
             }
         }
     }

@@ -154,6 +154,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     for spanned in &file.free {
         for text in spelled(spanned.get_ref(), &file.paths) {
             match Free::parse(&text) {
+                Ok(place) if free.contains(&place) => {}
                 Ok(place) => free.push(place),
                 Err(reason) => told(
                     spanned,
@@ -322,9 +323,10 @@ fn overlaps<'r>(
     earlier: &'r [(usize, Arc<Route>)],
     route: &'r Route,
 ) -> impl Iterator<Item = SurfaceProblem> + 'r {
+    // A path without slots is always more exact than one with slots.
+    let earlier = earlier.iter().filter(|_| !route.template.is_literal());
     earlier
-        .iter()
-        .filter(|(_, other)| other.method == route.method)
+        .filter(|(_, other)| other.method == route.method && !other.template.is_literal())
         .filter(|(_, other)| other.template.overlap(&route.template) == Overlap::Both)
         .map(move |(at, other)| SurfaceProblem::Overlap {
             path: route.template.to_string(),
