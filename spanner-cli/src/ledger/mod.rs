@@ -13,10 +13,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use spanner_core::units::{DURATION_ADVICE, SIZE_ADVICE, parse_duration, parse_size};
 use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
     AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Notes, Proof, ReadError, Reader,
@@ -57,14 +58,14 @@ pub(crate) enum Ledger {
     Prune {
         /// The ledger's directory
         dir: PathBuf,
-        /// Segments whose entries are all older
-        #[arg(long, value_name = "DAYS")]
-        older_than: Option<u32>,
+        /// Segments whose entries are all older: `400d`; a number alone is one of days
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        older_than: Option<Duration>,
         /// As long as there are more segments
         #[arg(long, value_name = "COUNT")]
         segments: Option<u64>,
-        /// As long as they take more bytes
-        #[arg(long, value_name = "COUNT")]
+        /// As long as they take more than this: `10 GiB`; a number alone is one of bytes
+        #[arg(long, value_name = "SIZE", value_parser = size)]
         bytes: Option<u64>,
         /// Also what a shipment has not delivered
         #[arg(long)]
@@ -231,25 +232,30 @@ fn time(text: &str) -> Result<Timestamp, String> {
     if text.starts_with('-') {
         return Err("how long ago is written without a minus: `7d`".to_owned());
     }
-    let units = [('w', 7 * 24 * 60), ('d', 24 * 60), ('h', 60), ('m', 1)];
-    let ago = units.into_iter().find_map(|(unit, minutes)| {
-        let count = text.strip_suffix(unit)?.parse::<i64>().ok()?;
-        count.checked_mul(minutes)
-    });
-    // Minutes past what a span of time can be are none.
-    let ago = ago.filter(|minutes| (0..=MAX_MINUTES).contains(minutes));
-    let then = ago.and_then(|minutes| {
-        Timestamp::now()
-            .checked_sub(SignedDuration::from_mins(minutes))
-            .ok()
+    let then = parse_duration(text).ok().and_then(|ago| {
+        let now = Timestamp::now();
+        now.checked_sub(ago).ok()
     });
     then.ok_or_else(|| {
         "write `2026-11-24T08:30:00Z`, `2026-11-24`, `2w`, `7d`, `12h` or `30m`".to_owned()
     })
 }
 
-/// A thousand years.
-const MAX_MINUTES: i64 = 60 * 24 * 366 * 1000;
+/// An age: a duration, or a number of days.
+fn age(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+        Err(_) => parse_duration(text).map_err(|_| DURATION_ADVICE.to_owned()),
+    }
+}
+
+/// A size: a number of bytes, or one with a unit.
+fn size(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(bytes) => Ok(bytes),
+        Err(_) => parse_size(text).map_err(|_| SIZE_ADVICE.to_owned()),
+    }
+}
 
 impl Ledger {
     /// The part that is asked for, where one is.
@@ -542,15 +548,14 @@ fn prove(
 
 /// What may go; something must be said.
 fn retention(
-    older_than: Option<u32>,
+    older_than: Option<Duration>,
     segments: Option<u64>,
     bytes: Option<u64>,
 ) -> Result<Retention, Stop> {
     let mut retention = Retention::new();
-    if let Some(days) = older_than {
-        let age = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    if let Some(age) = older_than {
         let before = Timestamp::now().checked_sub(age);
-        let before = before.map_err(|_| format!("nothing is older than {days} days"))?;
+        let before = before.map_err(|_| "nothing is that old".to_owned())?;
         retention = retention.before(before);
     }
     if let Some(segments) = segments {
