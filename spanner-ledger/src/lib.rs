@@ -26,8 +26,7 @@
 //! # Reading
 //! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
 //! who approved what is served, [`Reader::rows`] which requests there were, each with the
-//! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
-//! of time; each says what it leaves out ([`Notes`]). [`EntryFollower`] reads on as
+//! promotion under which it was served; each says what it leaves out ([`Notes`]). [`EntryFollower`] reads on as
 //! entries are written; the crate `spanner-ship` sends them elsewhere with it, and `spanner-report`
 //! renders what is read for people.
 //!
@@ -49,7 +48,6 @@
 
 mod acknowledge;
 mod clock;
-mod csv;
 mod cursors;
 mod entry;
 mod error;
@@ -73,18 +71,14 @@ mod rows;
 mod scan;
 mod seen;
 mod select;
-mod summary;
-mod table;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod visible;
 mod waiter;
-mod words;
 mod writer;
 
 pub use acknowledge::{AcknowledgeError, Acknowledgment};
-pub use csv::{csv, write_csv};
 pub use entry::{Counts, Entry, Event, Gap, StoredEntry};
 pub use error::{CloseError, OpenError, ReadError};
 pub use evidence::{
@@ -92,18 +86,16 @@ pub use evidence::{
     Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use follow::EntryFollower;
-pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
+pub use history::{Approval, ApprovalStanding, Happening, History, HistoryBuilder, Signed};
 pub use ledger::{Builder, Durability, Ledger};
 pub use lost::Missing;
 pub use notes::Notes;
 pub use reader::{Decisions, Entries, Numbered, Reader, Row, StoredEntries};
 pub use recovery::Recovery;
 pub use retention::{PruneError, Pruned, Retention};
-pub use rotation::{AgingCredential, rotation_report};
+pub use rotation::AgingCredential;
 pub use rows::Rows;
-pub use select::{Selection, is_use, promotions_of, served_under};
-pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
-pub use table::table;
+pub use select::{RecordPrefix, RecordPrefixError, Selection, is_use, promotions_of, served_under};
 pub use verify::{Verdict, Verification};
 pub use visible::{visible_json, visible_line};
 

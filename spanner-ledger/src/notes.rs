@@ -5,11 +5,10 @@ use spanner_core::promotion::Step;
 use spanner_core::record::{Decision, PrincipalEntry};
 
 use crate::entry::{Entry, Event};
-use crate::history::taken;
+use crate::history::promotion_event;
 use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
-use crate::visible::visible_line as plain;
-use crate::words::MAX_LINE;
+use crate::visible::visible_line;
 
 /// What whoever reads a [`Selection`] should know besides what is selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -60,7 +59,10 @@ impl Notes {
         let nothing = "nothing in this ledger is what was selected";
         match self.unmet.is_empty() {
             true => nothing.to_owned(),
-            false => format!("{nothing}: {}", plain(&self.unmet.join("; "), MAX_LINE)),
+            false => format!(
+                "{nothing}: {}",
+                visible_line(&self.unmet.join("; "), MAX_LINE)
+            ),
         }
     }
 }
@@ -108,7 +110,7 @@ impl Noting {
     }
 
     fn meet_step(&mut self, event: &Event) {
-        let Some(taken) = taken(event) else {
+        let Some(taken) = promotion_event(event) else {
             return;
         };
         self.meet_caller(taken.by.iter().flat_map(signatories));
@@ -177,3 +179,6 @@ impl Noting {
         }
     }
 }
+
+/// A sentence with a few names in it.
+const MAX_LINE: usize = 400;

@@ -1,7 +1,6 @@
 //! Which credentials must be replaced soon, from what the ledger saw of them.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -12,7 +11,6 @@ use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::select::Selection;
-use crate::table::cell;
 
 /// A credential that will be refused soon, for its age or past its expiry, and was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -136,34 +134,4 @@ impl AgingCredential {
             issued,
         )
     }
-}
-
-/// Renders credentials for people, one line each, with whom to tell. No name can forge a
-/// line or a terminal's command.
-#[must_use]
-pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> String {
-    let mut report = String::new();
-    for credential in credentials {
-        let left = credential.refused_from.duration_since(now).as_secs();
-        let who = cell(&credential.who());
-        let token = [&credential.token_id, &credential.token_hash];
-        let token = token.into_iter().flatten().next();
-        let token = token.map_or_else(|| "-".to_owned(), |it| cell(it));
-        let client = credential
-            .client
-            .as_deref()
-            .map_or_else(|| "-".to_owned(), cell);
-        // Writing to a text cannot fail.
-        let _ = writeln!(
-            report,
-            "{who}: token {token}, client {client}, issued {}, refused from {} ({} d {} h left), used {} times, last {}",
-            credential.issued.strftime("%Y-%m-%d"),
-            credential.refused_from.strftime("%Y-%m-%dT%H:%MZ"),
-            left / 86_400,
-            left % 86_400 / 3_600,
-            credential.uses,
-            credential.last_used.strftime("%Y-%m-%dT%H:%MZ"),
-        );
-    }
-    report
 }

@@ -66,14 +66,13 @@ pub(crate) fn is_hidden(character: char) -> bool {
 }
 
 /// Separates the columns of tables.
-pub(crate) const SEPARATOR: char = '│';
+const SEPARATOR: char = '│';
 /// An empty text.
-pub(crate) const NOTHING: &str = "-";
+const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::cell;
 
     /// Unicode's `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt).
     const IGNORABLE: [(u32, u32); 17] = [
@@ -102,7 +101,10 @@ mod tests {
         let commands = (0x7f..=0x9f).chain([0x2028, 0x2029, 0x2800]);
         for character in all.chain(commands).filter_map(char::from_u32) {
             let name = format!("a{character}b");
-            assert!(!cell(&name).contains(character), "{character:?}");
+            assert!(
+                !visible_line(&name, 48).contains(character),
+                "{character:?}"
+            );
             let json = serde_json::to_string(&name).unwrap();
             let shown = visible_json(&json);
             assert!(shown.is_ascii() && shown.contains("\\u"), "{shown:?}");

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use spanner_core::promotion::{History, Standing, Step};
+use spanner_core::promotion::{HistoryState, Standing, Step};
 use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
@@ -75,6 +75,10 @@ pub struct Usage {
 }
 
 impl Hygiene {
+    /// A grant that allowed nothing for so many days counts as unused: a quarter of a year, so that
+    /// a caller that calls only at its end is seen once.
+    pub const UNUSED_DAYS: i64 = 90;
+
     pub(super) fn of(access: &Policies) -> Self {
         let (mut used, mut strangers) = (BTreeSet::new(), BTreeSet::new());
         used.extend(access.grants.iter().map(|given| given.holder));
@@ -116,7 +120,7 @@ impl Review {
         decisions: impl IntoIterator<Item = D>,
         now: Timestamp,
     ) -> Self {
-        let window = jiff_days(UNUSED_DAYS);
+        let window = jiff_days(Hygiene::UNUSED_DAYS);
         let from = now.checked_sub(window).unwrap_or(Timestamp::MIN);
         let mut since = None;
         let mut used: HashMap<String, Usage> = HashMap::new();
@@ -152,7 +156,7 @@ impl Review {
 
     /// Adds the promotions that waited for no approvals, and the models that nobody approved.
     #[must_use]
-    pub fn with_history(mut self, history: &History) -> Self {
+    pub fn with_history(mut self, history: &HistoryState) -> Self {
         let models: BTreeSet<_> = history
             .promotions()
             .map(|promotion| promotion.candidate().model.clone())
@@ -227,6 +231,3 @@ fn unapproved(environment: &Environment, model: &ModelName) -> String {
 fn jiff_days(days: i64) -> std::time::Duration {
     std::time::Duration::from_secs(days.unsigned_abs() * 86_400)
 }
-
-/// A quarter of a year: who calls only at its end is seen once.
-pub(super) const UNUSED_DAYS: i64 = 90;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use futures_executor::block_on;
 use spanner_admin::promotions_in;
 use spanner_core::Timestamp;
-use spanner_ledger::rotation_report;
+use spanner_report::{review as report, rotation_report};
 
 use super::Folder;
-use crate::ledger::{decisions, open, remark};
+use crate::ledger::{open, remark};
 use crate::print::Stop;
 
 /// Which access, in which form.
@@ -46,10 +47,10 @@ impl Review {
         let mut review = access.review();
         if let Some(dir) = &self.ledger {
             let (reader, now) = (open(dir)?, Timestamp::now());
-            let (history, kept) = promotions_in(dir)?;
+            let (history, kept) = block_on(promotions_in(reader.clone()))?;
             access.keep(kept)?;
             review = access.review().with_history(&history);
-            let mut found = decisions(&reader)?;
+            let mut found = reader.decisions()?;
             review = review.with_decisions(&mut found, now);
             found.end()?;
             remark(&found.notes(), true, out)?;
@@ -57,9 +58,9 @@ impl Review {
             review = review.with_credentials(report.lines());
         }
         match self.format {
-            Format::Markdown => write!(out, "{}", review.markdown())?,
-            Format::Csv => write!(out, "{}", review.csv())?,
-            Format::Html => write!(out, "{}", review.html())?,
+            Format::Markdown => write!(out, "{}", report::listing(&review).markdown())?,
+            Format::Csv => write!(out, "{}", report::grants(&review).csv())?,
+            Format::Html => write!(out, "{}", report::page(&review).html())?,
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&review)?)?,
         }
         Ok(ExitCode::SUCCESS)

@@ -7,8 +7,9 @@ use std::path::Path;
 use axum::Router;
 use http::Request;
 use serde_json::json;
-use spanner_ledger::{Ledger, Selection, csv, table};
-use spanner_ship::{Format, export};
+use spanner_ledger::{Ledger, Selection};
+use spanner_report::{Summary, csv, history, table};
+use spanner_ship::{Format, Producer, export};
 
 use crate::process::{signal, start_logging};
 use crate::support::{Stage, ask, openai, serve};
@@ -173,10 +174,17 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
     let reader = Ledger::read(stage.path("ledger")).unwrap();
     let all = Selection::new();
     let rows = reader.select(&all).unwrap();
-    let summary = reader.summary(&all, jiff::Timestamp::now()).unwrap();
+    let summary = Summary::read(&reader, &all, jiff::Timestamp::now()).unwrap();
     let exported = |format| {
         let mut out = Vec::new();
-        export(&reader, format, &Selection::new(), &mut out).unwrap();
+        export(
+            &reader,
+            format,
+            &Producer::default(),
+            &Selection::new(),
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8_lossy(&out).into_owned()
     };
     vec![
@@ -188,9 +196,12 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
         ("otlp", exported(Format::Otlp)),
         ("csv", csv(&rows)),
         ("the table", table(&rows)),
-        ("the history", reader.history(&all).unwrap().text()),
-        ("the summary", summary.markdown()),
-        ("the summary's page", summary.html()),
+        (
+            "the history",
+            history(&reader.history(&all).unwrap()).text(),
+        ),
+        ("the summary", summary.page().markdown()),
+        ("the summary's page", summary.page().html()),
         ("the summary's JSON", summary.json().to_string()),
     ]
 }
