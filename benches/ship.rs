@@ -18,9 +18,7 @@ use std::time::{Duration, Instant};
 use futures_executor::block_on;
 use spanner_core::AuditSink;
 use spanner_ledger::Ledger;
-use spanner_ledger::ship::{
-    FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered,
-};
+use spanner_ship::{FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered};
 
 mod sample;
 

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use anstream::{eprintln, println};
 use spanner_examples::telling::{BAD, DIM, GOOD, TITLE};
-use spanner_ledger::table;
+use spanner_report::table;
 
 use stage::Stage;
 

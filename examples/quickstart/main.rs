@@ -17,7 +17,7 @@ use anstream::{eprintln, println};
 
 use scenes::{Reply, Scene};
 use spanner_examples::telling::{BAD, DIM, GOOD, TITLE};
-use spanner_ledger::table;
+use spanner_report::table;
 use stage::Stage;
 
 /// Anything that stops the story from being told.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spanner_cedar::{Kept, PromotionRule};
+use spanner_cedar::{PromotedManifests, PromotionRule};
 use spanner_core::journal::{
     Append, Condition, Cursor, EventKind, Item, Journal, JournalError, Recorded, Scope,
 };
@@ -52,7 +52,9 @@ pub(crate) enum AppendFault {
 ///
 /// # Errors
 /// [`OpenError`] if the journal cannot be read, or has an event that no promotion can have had.
-pub async fn promotions_in(journal: impl Journal) -> Result<(HistoryState, Kept), OpenError> {
+pub async fn promotions_in(
+    journal: impl Journal,
+) -> Result<(HistoryState, PromotedManifests), OpenError> {
     let book = Book::open(Arc::new(journal)).await?;
     let kept = book.kept();
     Ok((book.history, kept))
@@ -78,8 +80,8 @@ impl Book {
     }
 
     /// What promotions keep in force.
-    pub(crate) fn kept(&self) -> Kept {
-        Kept::of(&self.history, self.environments.clone())
+    pub(crate) fn kept(&self) -> PromotedManifests {
+        PromotedManifests::of(&self.history, self.environments.clone())
     }
 
     /// Where it was read up to.

@@ -35,7 +35,7 @@ use spanner_core::{Effect, Questions, Timestamp};
 
 use crate::cedar::Cedar;
 use crate::explain::Explanation;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::{self, Case, Document, LoadError};
 
 /// The cases of an access directory.
@@ -162,7 +162,7 @@ impl Report {
 }
 
 impl Outcome {
-    fn of(case: &Case, access: &Access) -> Self {
+    fn of(case: &Case, access: &Policies) -> Self {
         let asked = case.asked.first().map(asked).unwrap_or_default();
         let each = case.asked.iter();
         let failures = each.filter_map(|questions| Failure::of(case, questions, access));
@@ -176,7 +176,7 @@ impl Outcome {
 }
 
 impl Failure {
-    fn of(case: &Case, questions: &Questions, access: &Access) -> Option<Self> {
+    fn of(case: &Case, questions: &Questions, access: &Policies) -> Option<Self> {
         let answer = questions.put_to(access);
         let allow = answer.effect == Effect::Allow;
         let policies = &case.policies;

@@ -11,9 +11,9 @@ use spanner_core::{
 };
 
 use crate::explain::Explanation;
-use crate::index::{Access, Placed};
+use crate::index::{PartyNames, Policies};
 use crate::load::{self, BrokenManifests, LoadError, Problem, Program, Served, Spellings};
-use crate::promotion::{Kept, Promoted, PromotionRule, VoidGrant};
+use crate::promotion::{Promoted, PromotedManifests, PromotionRule, VoidGrant};
 use crate::review::Review;
 
 /// Decides by an access directory: the grants of its manifests and the organization's
@@ -80,7 +80,7 @@ impl std::error::Error for UnreachableName {}
 struct Shared {
     builder: Builder,
     source: Option<PathBuf>,
-    current: ArcSwap<Access>,
+    current: ArcSwap<Policies>,
     last_error: ArcSwapOption<LoadError>,
     candidate: ArcSwapOption<Cedar>,
     changing: Mutex<()>,
@@ -151,7 +151,7 @@ impl Cedar {
     ///
     /// # Errors
     /// [`LoadError`] if a manifest is another model's; what was in force stays.
-    pub fn keep(&self, kept: Kept) -> Result<(), LoadError> {
+    pub fn keep(&self, kept: PromotedManifests) -> Result<(), LoadError> {
         let shared = &*self.shared;
         let kept = Arc::new(kept);
         shared.change(|| load::again(&shared.current.load(), &shared.program(), &kept))
@@ -159,7 +159,7 @@ impl Cedar {
 
     /// What is kept in force.
     #[must_use]
-    pub fn kept(&self) -> Arc<Kept> {
+    pub fn kept(&self) -> Arc<PromotedManifests> {
         self.shared.kept()
     }
 
@@ -167,7 +167,7 @@ impl Cedar {
     ///
     /// # Errors
     /// As [`Cedar::keep`].
-    pub fn preview(&self, kept: Kept) -> Result<Self, LoadError> {
+    pub fn preview(&self, kept: PromotedManifests) -> Result<Self, LoadError> {
         let builder = self.shared.builder.clone();
         let current = self.shared.current.load();
         let access = load::again(&current, &self.shared.program(), &Arc::new(kept))?;
@@ -223,7 +223,7 @@ impl Cedar {
 
     /// An access that no file says.
     #[cfg(test)]
-    pub(crate) fn of(access: Access) -> Self {
+    pub(crate) fn of(access: Policies) -> Self {
         Self::builder().with(access, None)
     }
 
@@ -347,7 +347,7 @@ impl Cedar {
         }
     }
 
-    pub(crate) fn current(&self) -> Arc<Access> {
+    pub(crate) fn current(&self) -> Arc<Policies> {
         self.shared.current.load_full()
     }
 
@@ -443,7 +443,7 @@ impl Builder {
         }
     }
 
-    fn with(self, access: Access, source: Option<PathBuf>) -> Cedar {
+    fn with(self, access: Policies, source: Option<PathBuf>) -> Cedar {
         Cedar {
             shared: Arc::new(Shared {
                 builder: self,
@@ -468,13 +468,13 @@ impl Shared {
         }
     }
 
-    fn kept(&self) -> Arc<Kept> {
+    fn kept(&self) -> Arc<PromotedManifests> {
         Arc::clone(&self.current.load().kept)
     }
 
     /// Puts another access in force if it loads. One change at a time, so that the last one
     /// asked for is the one that stays.
-    fn change(&self, load: impl FnOnce() -> Result<Access, LoadError>) -> Result<(), LoadError> {
+    fn change(&self, load: impl FnOnce() -> Result<Policies, LoadError>) -> Result<(), LoadError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match load() {
             Ok(access) => {
@@ -538,7 +538,7 @@ impl Authorize for Cedar {
     }
 }
 
-impl Access {
+impl Policies {
     /// Says which own manifests are not in force as they are.
     fn tell_broken(&self) {
         for problem in self.broken() {
@@ -547,10 +547,10 @@ impl Access {
     }
 }
 
-impl Authorize for Access {
+impl Authorize for Policies {
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts {
         let access = self;
-        let mut parties: SmallVec<[(&Party, Option<Placed>); 2]> = SmallVec::new();
+        let mut parties: SmallVec<[(&Party, Option<PartyNames>); 2]> = SmallVec::new();
         for question in questions {
             if !parties
                 .iter()

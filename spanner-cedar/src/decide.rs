@@ -28,18 +28,19 @@ use spanner_core::{
     Action, Advice, Environment, ModelName, PolicyIds, Question, Verdict, VerdictReason,
 };
 
+use crate::fact::Circumstances;
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::{Access, Grant, Placed, Shelved};
+use crate::index::{Grant, IndexedGuardrail, PartyNames, Policies};
 use crate::schema;
 
 /// A question in the terms of the schema.
-pub(crate) struct Asked<'a> {
-    access: &'a Access,
+pub(crate) struct PolicyQuestion<'a> {
+    access: &'a Policies,
     question: &'a Question<'a>,
     action: Action,
     environment: &'a Environment,
     model: Option<&'a ModelName>,
-    principal: &'a Placed,
+    principal: &'a PartyNames,
     groups_complete: bool,
 }
 
@@ -68,9 +69,13 @@ pub(crate) enum Finding {
     Uncertain,
 }
 
-impl Access {
-    /// Answers a question, of whose party [`Access::place`] has told what matters.
-    pub(crate) fn decide(&self, question: &Question<'_>, principal: Option<&Placed>) -> Verdict {
+impl Policies {
+    /// Answers a question, of whose party [`Policies::place`] has told what matters.
+    pub(crate) fn decide(
+        &self,
+        question: &Question<'_>,
+        principal: Option<&PartyNames>,
+    ) -> Verdict {
         match self.ask(question, principal) {
             Some(asked) => asked.verdict(&asked.find()),
             None => Verdict::deny(VerdictReason::NotApplicable),
@@ -81,8 +86,8 @@ impl Access {
     pub(crate) fn ask<'a>(
         &'a self,
         question: &'a Question<'a>,
-        principal: Option<&'a Placed>,
-    ) -> Option<Asked<'a>> {
+        principal: Option<&'a PartyNames>,
+    ) -> Option<PolicyQuestion<'a>> {
         let principal = principal?;
         let model = question.resource.name();
         let applicable = match model {
@@ -92,7 +97,7 @@ impl Access {
         let fits = self.environments.contains(question.environment)
             && applicable.contains(question.action);
         let is_subject = question.party.principal == question.caller.subject().principal;
-        fits.then(|| Asked {
+        fits.then(|| PolicyQuestion {
             access: self,
             question,
             action: question.action,
@@ -104,10 +109,10 @@ impl Access {
     }
 }
 
-impl<'a> Asked<'a> {
+impl<'a> PolicyQuestion<'a> {
     /// Asks every policy that can matter.
     pub(crate) fn find(&self) -> Findings<'a> {
-        let Access {
+        let Policies {
             grants, guardrails, ..
         } = self.access;
         let mut findings = Findings {
@@ -124,7 +129,7 @@ impl<'a> Asked<'a> {
             self.environment,
             self.model,
         );
-        let mut for_cedar: SmallVec<[&Shelved; 8]> = SmallVec::new();
+        let mut for_cedar: SmallVec<[&IndexedGuardrail; 8]> = SmallVec::new();
         for kept in near {
             match self.look_up(kept) {
                 Some(finding) => findings.add(&kept.guardrail, finding),
@@ -244,7 +249,7 @@ impl<'a> Asked<'a> {
 
     /// The roles that would allow it, the narrowest first, each with its holders.
     pub(crate) fn remedies(&self) -> Vec<(Arc<str>, Vec<String>)> {
-        let Access { roles, grants, .. } = self.access;
+        let Policies { roles, grants, .. } = self.access;
         roles
             .holding(self.action)
             .into_iter()
@@ -276,7 +281,7 @@ impl<'a> Asked<'a> {
     }
 
     /// What a guardrail says, as far as its scope tells; `None` where Cedar must be asked.
-    fn look_up(&self, kept: &Shelved) -> Option<Finding> {
+    fn look_up(&self, kept: &IndexedGuardrail) -> Option<Finding> {
         let guardrail = &kept.guardrail;
         if !self.groups_complete && !kept.mentions_only_groups_of(self.principal) {
             let about = kept.could_be_about(self.principal);
@@ -293,13 +298,18 @@ impl<'a> Asked<'a> {
 
     /// The question as Cedar takes it, with the three entities that policies may look at. The
     /// party is in those groups and roles that one of these policies mentions.
-    fn request(&self, policies: &[&Shelved]) -> Option<(Request, Entities)> {
-        let Access {
+    fn request(&self, policies: &[&IndexedGuardrail]) -> Option<(Request, Entities)> {
+        let Policies {
             schema, guardrails, ..
         } = self.access;
         let action = schema.action(self.action)?;
         let party = &self.question.party.principal;
-        let context = schema::call(self.question.caller, party, self.question.context)?;
+        let circumstances = Circumstances {
+            caller: self.question.caller,
+            principal: party,
+            context: self.question.context,
+        };
+        let context = circumstances.context()?;
         let parents = policies
             .iter()
             .flat_map(|kept| guardrails.parents(self.principal, kept));

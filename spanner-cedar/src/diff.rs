@@ -23,7 +23,7 @@ use spanner_core::{
 
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::Holder;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
@@ -232,7 +232,7 @@ enum Row {
 
 /// Two accesses, and everything that either of them names.
 struct Comparison<'c> {
-    both: [&'c Access; 2],
+    both: [&'c Policies; 2],
     environments: Vec<&'c Environment>,
     models: BTreeSet<ModelName>,
     rows: BTreeSet<Row>,
@@ -253,7 +253,7 @@ type Given = BTreeMap<Holder, ActionSet>;
 type Delta = (ActionSet, ActionSet);
 
 impl<'c> Comparison<'c> {
-    fn of(before: &'c Access, after: &'c Access) -> Self {
+    fn of(before: &'c Policies, after: &'c Policies) -> Self {
         let both = [before, after];
         let mut environments: Vec<&Environment> = Vec::new();
         for environment in both.iter().flat_map(|access| &access.environments) {
@@ -452,7 +452,7 @@ fn nonempty(kind: Option<CallerKind>, delta: Delta) -> Option<(Option<CallerKind
     (!gains.is_empty() || !loses.is_empty()).then_some((kind, delta))
 }
 
-fn granted(access: &Access) -> HashMap<(&Environment, Option<&ModelName>), Given> {
+fn granted(access: &Policies) -> HashMap<(&Environment, Option<&ModelName>), Given> {
     let mut all: HashMap<_, Given> = HashMap::new();
     for given in access.grants.iter() {
         let place = all.entry((given.environment, given.model)).or_default();
@@ -523,7 +523,7 @@ fn in_good_standing(row: &Row, kind: CallerKind, somebody: &SubjectId) -> Option
 
 /// The guardrails that are not the same, and for each access the live ones that the other has
 /// not.
-fn guardrails(both: [&Access; 2]) -> (Vec<RuleChange>, [Vec<&Guardrail>; 2]) {
+fn guardrails(both: [&Policies; 2]) -> (Vec<RuleChange>, [Vec<&Guardrail>; 2]) {
     let [before, after] = both.map(|access| {
         let each = access.guardrails.iter();
         each.map(|it| (&it.id, it)).collect::<BTreeMap<_, _>>()
@@ -574,7 +574,7 @@ fn told(old: Option<&Guardrail>, new: Option<&Guardrail>) -> Option<String> {
 }
 
 /// The rules of promotion that are not the same.
-fn promotions(before: &Access, after: &Access) -> Vec<RuleChange> {
+fn promotions(before: &Policies, after: &Policies) -> Vec<RuleChange> {
     let into: BTreeSet<_> = before
         .promotions
         .keys()

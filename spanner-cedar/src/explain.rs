@@ -9,14 +9,14 @@ use spanner_core::{
 };
 
 use crate::guardrail::Guardrail;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::{listed, quoted, suggestion};
 use spanner_toml::lookalike;
 
 /// The whole story of one answer, for those who run the service and for auditors; a caller
 /// is told less.
 ///
-/// `Display` tells it in lines; serialized, it has the members of [`Explanation::told`].
+/// `Display` tells it in lines; serialized, it has the members of [`Explanation::json`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -40,7 +40,7 @@ pub struct Explanation {
 /// An explanation for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Told<'e> {
+pub struct ExplanationJson<'e> {
     /// The digest of the access that answered.
     pub access: &'e str,
     /// What was asked, in words.
@@ -50,7 +50,7 @@ pub struct Told<'e> {
     /// Why: `granted`, `no_grant`, `forbidden`, `policy_error`, `not_applicable`.
     pub reason: &'static str,
     /// The policies that match or failed.
-    pub policies: Vec<ToldPolicy<'e>>,
+    pub policies: Vec<PolicyJson<'e>>,
     /// The guardrails in shadow mode that would have decided otherwise.
     pub shadows: Vec<&'e str>,
     /// The roles that would allow it.
@@ -64,7 +64,7 @@ pub struct Told<'e> {
 /// A policy of an explanation, for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct ToldPolicy<'e> {
+pub struct PolicyJson<'e> {
     /// Its id.
     pub id: &'e str,
     /// What it asks for.
@@ -112,7 +112,7 @@ pub struct Remedy {
     pub holders: Vec<String>,
 }
 
-impl Access {
+impl Policies {
     pub(crate) fn explain(&self, question: &Question<'_>) -> Explanation {
         let principal = self.place(question.party);
         let Some(asked) = self.ask(question, principal.as_ref()) else {
@@ -268,8 +268,8 @@ fn in_words(question: &Question<'_>) -> String {
 impl Explanation {
     /// The explanation for programs.
     #[must_use]
-    pub fn told(&self) -> Told<'_> {
-        let policies = self.policies.iter().map(|policy| ToldPolicy {
+    pub fn json(&self) -> ExplanationJson<'_> {
+        let policies = self.policies.iter().map(|policy| PolicyJson {
             id: &policy.id,
             effect: policy.effect,
             failed: self.verdict.errors.contains(&policy.id),
@@ -282,7 +282,7 @@ impl Explanation {
                 .and_then(|it| Some(it.max_age?.as_secs())),
             scopes: &policy.scopes,
         });
-        Told {
+        ExplanationJson {
             access: &self.digest,
             asked: &self.asked,
             effect: self.verdict.effect,
@@ -304,7 +304,7 @@ impl Explanation {
 
 impl Serialize for Explanation {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.told().serialize(serializer)
+        self.json().serialize(serializer)
     }
 }
 

@@ -23,14 +23,14 @@ use spanner_core::{
 
 use crate::guardrail::Guardrail;
 use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
-use crate::names::{KINDS, Map, NameId, Names, Standing};
-use crate::promotion::{Kept, PromotionRule, VoidGrant};
+use crate::names::{KINDS, Map, NameId, NameIds, Names};
+use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
 
 /// Everything that decides, at one moment.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(crate) struct Policies {
     pub(crate) schema: &'static Schema,
     pub(crate) digest: Arc<str>,
     /// The files it was made of.
@@ -40,7 +40,7 @@ pub(crate) struct Access {
     /// How surfaces read names.
     pub(crate) spellings: Spellings,
     /// What promotions keep in force, where the organization has a rule for them.
-    pub(crate) kept: Arc<Kept>,
+    pub(crate) kept: Arc<PromotedManifests>,
     /// The promotion under which a model is served, where promotions rule.
     pub(crate) served: HashMap<Environment, HashMap<ModelName, PromotionId>>,
     /// What promoted manifests say and the organization does not have any more.
@@ -115,7 +115,7 @@ pub(crate) struct Guardrails {
     names: Names,
     /// The names as entities.
     uids: Vec<Option<EntityUid>>,
-    all: Vec<Shelved>,
+    all: Vec<IndexedGuardrail>,
     anywhere: Shelves,
     environments: Map<Environment, Shelves>,
     models: Map<ModelName, Shelves>,
@@ -123,7 +123,7 @@ pub(crate) struct Guardrails {
 
 /// A guardrail with its names as numbers.
 #[derive(Debug)]
-pub(crate) struct Shelved {
+pub(crate) struct IndexedGuardrail {
     pub(crate) guardrail: Guardrail,
     /// Whom its scope names.
     name: Option<NameId>,
@@ -147,10 +147,10 @@ struct Shelf {
 
 /// A party with what matters of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Placed {
+pub(crate) struct PartyNames {
     pub(crate) kind: CallerKind,
-    grants: Standing,
-    pub(crate) guardrails: Standing,
+    grants: NameIds,
+    pub(crate) guardrails: NameIds,
 }
 
 impl Grants {
@@ -214,7 +214,7 @@ impl Grants {
     /// The grants that name this party or a group or role of it, on this model or on all.
     pub(crate) fn of<'g>(
         &'g self,
-        party: &'g Placed,
+        party: &'g PartyNames,
         environment: &Environment,
         model: Option<&ModelName>,
     ) -> impl Iterator<Item = &'g Grant> {
@@ -296,12 +296,12 @@ impl Guardrails {
         self.all.push(kept);
     }
 
-    fn shelve(&mut self, guardrail: Guardrail) -> Shelved {
+    fn shelve(&mut self, guardrail: Guardrail) -> IndexedGuardrail {
         let name = guardrail.who.name.clone();
         let groups = self.numbers(&guardrail.groups);
         let mut parents = self.numbers(&guardrail.roles);
         parents.extend(&groups);
-        Shelved {
+        IndexedGuardrail {
             name: name.as_ref().map(|holder| self.number(holder)),
             names_a_group: matches!(name, Some(Holder::Group(_))),
             guardrail,
@@ -328,12 +328,12 @@ impl Guardrails {
     /// of its groups are known, those too that name a group.
     pub(crate) fn near<'g>(
         &'g self,
-        party: &'g Placed,
+        party: &'g PartyNames,
         all_groups: bool,
         action: Action,
         environment: &'g Environment,
         model: Option<&'g ModelName>,
-    ) -> impl Iterator<Item = &'g Shelved> {
+    ) -> impl Iterator<Item = &'g IndexedGuardrail> {
         let model_s = model.and_then(|model| self.models.get(model));
         let environment_s = self.environments.get(environment);
         let shelves = model_s.into_iter().chain(environment_s);
@@ -354,8 +354,8 @@ impl Guardrails {
     /// The entities of those names that the party bears.
     pub(crate) fn parents<'g>(
         &'g self,
-        party: &'g Placed,
-        kept: &'g Shelved,
+        party: &'g PartyNames,
+        kept: &'g IndexedGuardrail,
     ) -> impl Iterator<Item = &'g EntityUid> {
         let borne = kept
             .parents
@@ -369,31 +369,31 @@ impl Guardrails {
     }
 }
 
-impl Shelved {
+impl IndexedGuardrail {
     /// Whether its scope takes in a party of whom all groups are known.
-    pub(crate) fn is_about(&self, party: &Placed) -> bool {
+    pub(crate) fn is_about(&self, party: &PartyNames) -> bool {
         self.name.is_none_or(|name| party.guardrails.bears(name))
     }
 
     /// Whether it could be about a party some of whose groups are not known.
-    pub(crate) fn could_be_about(&self, party: &Placed) -> bool {
+    pub(crate) fn could_be_about(&self, party: &PartyNames) -> bool {
         self.names_a_group || self.is_about(party)
     }
 
     /// Whether the party is in every group that it mentions.
-    pub(crate) fn mentions_only_groups_of(&self, party: &Placed) -> bool {
+    pub(crate) fn mentions_only_groups_of(&self, party: &PartyNames) -> bool {
         self.groups.iter().all(|name| party.guardrails.bears(*name))
     }
 }
 
-impl Access {
+impl Policies {
     /// What grants and guardrails must know of a party: which of their names it bears.
-    pub(crate) fn place(&self, party: &Party) -> Option<Placed> {
+    pub(crate) fn place(&self, party: &Party) -> Option<PartyNames> {
         let kind = party.principal.kind;
-        KINDS.contains(&kind).then(|| Placed {
+        KINDS.contains(&kind).then(|| PartyNames {
             kind,
-            grants: self.grants.names.standing(party),
-            guardrails: self.guardrails.names.standing(party),
+            grants: self.grants.names.ids_of(party),
+            guardrails: self.guardrails.names.ids_of(party),
         })
     }
 

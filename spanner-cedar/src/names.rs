@@ -30,7 +30,7 @@ pub(crate) struct Names {
 
 /// Which names a party bears: its own and those of its groups and roles, each once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Standing(SmallVec<[NameId; 16]>);
+pub(crate) struct NameIds(SmallVec<[NameId; 16]>);
 
 impl Names {
     /// The number of a name, a new one if it has none yet.
@@ -68,7 +68,7 @@ impl Names {
     }
 
     /// The names that a party bears.
-    pub(crate) fn standing(&self, party: &Party) -> Standing {
+    pub(crate) fn ids_of(&self, party: &Party) -> NameIds {
         let mut names = SmallVec::new();
         if !self.parties.is_empty() {
             names.extend(self.parties.get(&party.principal).copied());
@@ -91,11 +91,11 @@ impl Names {
         }
         names.sort_unstable();
         names.dedup();
-        Standing(names)
+        NameIds(names)
     }
 }
 
-impl Standing {
+impl NameIds {
     /// Whether the party bears a name.
     pub(crate) fn bears(&self, name: NameId) -> bool {
         self.0.binary_search(&name).is_ok()

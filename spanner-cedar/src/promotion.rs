@@ -10,7 +10,7 @@ use spanner_core::{Environment, ModelName, Party, PromotionId};
 use crate::load::{Holder, Problem};
 
 /// The rule of one `[promotion.<environment>]` table. Decisions do not read it; whoever keeps
-/// promotions does ([`Kept`]).
+/// promotions does ([`PromotedManifests`]).
 ///
 /// Whoever it lists as an approver holds the role `approver` in the environment on every
 /// model. Whoever it does not list signs nothing, whatever a manifest grants: ask
@@ -88,7 +88,7 @@ impl fmt::Display for Existing {
 /// `organization.toml`, and guardrails are not of a model, and count as they stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct PromotedManifests {
     /// Where only promoted manifests count.
     pub environments: BTreeSet<Environment>,
     /// What was promoted there.
@@ -109,7 +109,7 @@ pub struct Promoted {
     pub manifest: Arc<str>,
 }
 
-impl Kept {
+impl PromotedManifests {
     /// What a history says is in force, in these environments.
     #[must_use]
     pub fn of(history: &HistoryState, environments: BTreeSet<Environment>) -> Self {

@@ -1,8 +1,6 @@
 //! The whole matrix: who may do what, on which model, in which environment, and why.
 
-mod html;
 mod hygiene;
-mod text;
 
 use std::sync::Arc;
 
@@ -10,12 +8,13 @@ use serde::Serialize;
 use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
 use crate::guardrail::{Mode, Site};
-use crate::index::{Access, Given};
+use crate::index::{Given, Policies};
 use crate::load::Holder;
 
 pub use hygiene::{Emergency, Hygiene, Usage};
 
-/// Everything that an access grants, for people to read: by environment, model and holder.
+/// Everything that an access grants, by environment, model and holder. The crate `spanner-report`
+/// renders it for people.
 ///
 /// It lists grants and guardrails, not answers: a guardrail may forbid what a grant gives, and
 /// depends on the circumstances of a call. What the ledger knows is added by
@@ -105,7 +104,7 @@ impl Guarding {
     }
 }
 
-impl Access {
+impl Policies {
     pub(crate) fn review(&self) -> Review {
         let place = |wanted: &Environment| self.environments.iter().position(|it| it == wanted);
         let mut grants: Vec<Granted> = self.grants.iter().map(|it| self.granted(&it)).collect();
@@ -182,57 +181,6 @@ impl Review {
     /// The grants to individual people, which an access review looks at first.
     pub fn individuals(&self) -> impl Iterator<Item = &Granted> {
         self.grants.iter().filter(|grant| grant.individual)
-    }
-
-    /// As Markdown, for a page that people read.
-    #[must_use]
-    pub fn markdown(&self) -> String {
-        text::markdown(self)
-    }
-
-    /// As comma-separated values (RFC 4180) with a line of names, for spreadsheets: the
-    /// grants, one a line.
-    #[must_use]
-    pub fn csv(&self) -> String {
-        text::csv(self)
-    }
-
-    /// As one HTML file that needs nothing else: the matrix of models and environments, what
-    /// deserves a look before it, roles, guardrails and every grant's id after it.
-    #[must_use]
-    pub fn html(&self) -> String {
-        html::page(self)
-    }
-}
-
-impl Granted {
-    /// What the model's column says.
-    fn model(&self) -> String {
-        self.model
-            .as_ref()
-            .map_or_else(|| "(every model)".to_owned(), ToString::to_string)
-    }
-
-    fn actions(&self) -> String {
-        let actions: Vec<&str> = self.actions.iter().map(|action| action.as_str()).collect();
-        actions.join(", ")
-    }
-}
-
-impl Guarding {
-    fn line(&self) -> String {
-        let effect = if self.effect == Effect::Allow {
-            "permits"
-        } else {
-            "forbids"
-        };
-        let shadow = if self.shadow { " (shadow)" } else { "" };
-        let reason = self.reason.as_deref().map(|reason| format!(": {reason}"));
-        format!(
-            "{} {effect}{shadow}{}",
-            self.policy,
-            reason.unwrap_or_default()
-        )
     }
 }
 

@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use cedar_policy::{
-    Context, Entity, EntityId, EntityTypeName, EntityUid, RequestEnv, RestrictedExpression,
-    Validator,
+    Entity, EntityId, EntityTypeName, EntityUid, RequestEnv, RestrictedExpression, Validator,
 };
 use spanner_core::{
-    Action, ActionGroup, Caller, CallerKind, Environment, Group, GroupName, IssuerAlias, ModelName,
-    Principal, Role, SubjectId, Timestamp,
+    Action, ActionGroup, CallerKind, Environment, Group, GroupName, IssuerAlias, ModelName,
+    Principal, Role, SubjectId,
 };
 
 use crate::load::Holder;
@@ -267,50 +266,6 @@ pub(crate) fn server(types: &Types, environment: &Environment) -> Entity {
     let parents = HashSet::from([types.environment(environment)]);
     Entity::new_no_attrs(types.server(environment), parents)
 }
-
-/// The facts about one party's request. `None` where one of them is a text that is longer than
-/// policies may be made to compare with.
-pub(crate) fn call(
-    caller: &Caller,
-    principal: &Principal,
-    facts: &spanner_core::Context,
-) -> Option<Context> {
-    let long = RestrictedExpression::new_long;
-    let count = |number: u64| long(i64::try_from(number).unwrap_or(i64::MAX));
-    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
-    let flag = RestrictedExpression::new_bool;
-    let texts = caller.scopes().iter().map(String::as_str);
-    let mut texts = texts.chain(caller.tenant());
-    if texts.any(|text| text.len() > MAX_TEXT_BYTES) {
-        return None;
-    }
-    let scopes = caller.scopes().iter().map(|scope| text(scope));
-    let credential = caller.credential();
-    let always = [
-        ("now", long(Timestamp::as_second(facts.now))),
-        ("tokenAgeSeconds", count(facts.token_age.as_secs())),
-        ("tokenAgeKnown", flag(credential.issued_at.is_some())),
-        ("assurance", count(facts.assurance.into())),
-        (
-            "authAgeSeconds",
-            count(facts.auth_age.map_or(u64::MAX, |age| age.as_secs())),
-        ),
-        ("authAgeKnown", flag(facts.auth_age.is_some())),
-        ("scopes", RestrictedExpression::new_set(scopes)),
-        ("issuer", text(principal.issuer.as_str())),
-        ("delegationDepth", count(facts.delegation_depth as u64)),
-        ("groupsComplete", flag(facts.groups_complete)),
-    ];
-    let known = [("tenant", caller.tenant()), ("origin", caller.origin())]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, text(value?))));
-    let pairs = always.into_iter().chain(known);
-    Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value))).ok()
-}
-
-/// What a token brings into policies, whose patterns (`like`) cost with the length of a text.
-/// Scopes and tenants were not seen to be longer than a hundred.
-const MAX_TEXT_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use spanner_core::{Environment, ModelName};
 
 use crate::cedar::Cedar;
 use crate::guardrail::Mode;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 
@@ -49,7 +49,7 @@ impl Cedar {
     #[must_use]
     pub fn grants_more(&self, after: &Self, model: &ModelName, environment: &Environment) -> bool {
         let (before, after) = (self.current(), after.current());
-        let actions = |access: &Access, holder| {
+        let actions = |access: &Policies, holder| {
             let own = access.grants.given(environment, model);
             let own = own.filter(|(other, _)| *other == holder);
             own.fold(ActionSet::EMPTY, |all, (_, grant)| all.with(grant.actions))
@@ -76,7 +76,7 @@ fn words_of(rule: &PromotionRule) -> Vec<String> {
 }
 
 /// To whom what is granted on the model by its manifest, with what the role allows.
-fn granted(access: &Access, model: &ModelName, environment: &Environment) -> Vec<String> {
+fn granted(access: &Policies, model: &ModelName, environment: &Environment) -> Vec<String> {
     let given = access.grants.given(environment, model);
     let mut words: Vec<String> = given
         .map(|(holder, grant)| {
@@ -90,7 +90,7 @@ fn granted(access: &Access, model: &ModelName, environment: &Environment) -> Vec
 }
 
 /// The guardrails that decide and can apply to the model there.
-fn guardrails(access: &Access, model: &ModelName, environment: &Environment) -> Vec<String> {
+fn guardrails(access: &Policies, model: &ModelName, environment: &Environment) -> Vec<String> {
     let all = access.guardrails.iter();
     let live = all.filter(|it| it.mode == Mode::Live && it.site.takes(environment, Some(model)));
     let mut words: Vec<String> = live

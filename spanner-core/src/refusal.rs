@@ -39,7 +39,9 @@ pub enum Fault {
     Model,
     /// The model's server did not answer in time.
     ModelTimeout,
-    /// The guard could not decide or could not record.
+    /// The guard could not decide or could not record, or refuses more than a share. Neither the
+    /// model nor the permissions are the cause, and waiting helps. Where the caller itself holds
+    /// the share, the status is 429 and the code `too_many_requests`.
     GuardUnavailable,
 }
 
@@ -299,6 +301,8 @@ pub enum RequestFault {
     Incomplete,
     /// The body did not arrive in time.
     Slow,
+    /// The gateway that asks did not pass on the whole body, in which the model is named.
+    Cut,
 }
 
 /// No surface knows this method and path.
@@ -519,6 +523,7 @@ impl Refusal {
                 RequestFault::Push => "request.bad_push",
                 RequestFault::Incomplete => "request.incomplete",
                 RequestFault::Slow => "request.slow",
+                RequestFault::Cut => "request.cut",
             },
             Self::Route(UnknownRoute) => "route.unmapped",
             Self::Permission(denial) => match denial.reason {
@@ -728,7 +733,28 @@ impl RequestFault {
         match self {
             Self::UnknownName { .. } => Fault::Permission,
             Self::Rpc => Fault::UnknownRoute,
-            _ => Fault::AmbiguousRequest,
+            Self::Path
+            | Self::Target
+            | Self::Json
+            | Self::DuplicateMember
+            | Self::SelectorConflict
+            | Self::Model
+            | Self::Name(_)
+            | Self::NoModel
+            | Self::Opaque
+            | Self::TooManyModels
+            | Self::ContentType
+            | Self::Charset
+            | Self::Encoding
+            | Self::TooLarge { .. }
+            | Self::Message
+            | Self::DuplicateField
+            | Self::MessageEncoding
+            | Self::Form
+            | Self::Push
+            | Self::Incomplete
+            | Self::Slow
+            | Self::Cut => Fault::AmbiguousRequest,
         }
     }
 
@@ -851,6 +877,11 @@ impl RequestFault {
                 Status::RequestTimeout,
                 "the body did not arrive in time".into(),
                 "send the body without pauses",
+            ),
+            Self::Cut => (
+                Status::TooLarge,
+                "the gateway in front passed on only a part of the body, and the model is named in the body".into(),
+                "send a smaller body, or ask whoever runs the gateway to pass on whole bodies",
             ),
         };
         let code = match self.fault() {
@@ -988,7 +1019,10 @@ impl Outage {
         Notice {
             status,
             fault: Fault::GuardUnavailable,
-            code: "guard_unavailable",
+            code: match status {
+                Status::TooMany => "too_many_requests",
+                _ => "guard_unavailable",
+            },
             message: message.into(),
             advice: advice.into(),
             challenge: None,

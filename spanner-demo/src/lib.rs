@@ -7,3 +7,8 @@
 pub mod idp;
 pub mod model;
 pub mod signer;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

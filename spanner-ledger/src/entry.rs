@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use spanner_core::Timestamp;
 use spanner_core::record::{Decision, Outcome};
 
+use crate::reader::Numbered;
+
 /// One entry of a ledger: a JSON object whose `kind` is one of these.
 ///
 /// This is part of the compatibility promise: fields and kinds are added, never changed or
@@ -22,6 +24,46 @@ pub enum Entry {
     Count(Counts),
     /// Something that happened to the service or to the ledger itself.
     Event(Event),
+}
+
+/// One entry as the ledger stores it, and parsed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct StoredEntry {
+    /// Its place in the ledger, counted from 0.
+    pub sequence: u64,
+    /// The stored bytes: one JSON object. They are a leaf of the ledger's tree.
+    pub json: Vec<u8>,
+    /// The parsed entry; `None` if a newer version wrote it.
+    pub entry: Option<Entry>,
+}
+
+impl StoredEntry {
+    /// Parses stored bytes.
+    #[must_use]
+    pub fn new(sequence: u64, json: Vec<u8>) -> Self {
+        let entry = serde_json::from_slice(&json).ok();
+        Self {
+            sequence,
+            json,
+            entry,
+        }
+    }
+
+    /// CRC-32C of the stored bytes.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        crc32c::crc32c(&self.json)
+    }
+
+    /// The sequence and the parsed entry; `None` if a newer version wrote it.
+    #[must_use]
+    pub fn numbered(self) -> Option<Numbered> {
+        let Self {
+            sequence, entry, ..
+        } = self;
+        entry.map(|entry| Numbered { sequence, entry })
+    }
 }
 
 /// A note that storage failed, at the head of the segment that was begun after it.
@@ -81,6 +123,18 @@ pub struct Event {
 }
 
 impl Entry {
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Decision(decision) => decision.time,
+            Self::Outcome(outcome) => outcome.time,
+            Self::Gap(gap) => gap.time,
+            Self::Count(counts) => counts.time,
+            Self::Event(event) => event.time,
+        }
+    }
+
     /// The word that stands in `kind`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

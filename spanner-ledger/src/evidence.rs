@@ -26,8 +26,6 @@
 mod checkpoint;
 mod courier;
 mod follower;
-#[cfg(feature = "http")]
-mod http;
 mod keeper;
 mod key;
 mod notes;
@@ -40,8 +38,6 @@ mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use follower::{Expected, Follower, Leaves, empty_leaf, leaf};
-#[cfg(feature = "http")]
-pub use http::CheckpointHttp;
 pub(crate) use keeper::Keeper;
 pub use key::{KeyError, SigningKey, VerifierKey};
 pub use notes::Checkpoints;

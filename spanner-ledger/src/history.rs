@@ -24,7 +24,7 @@ use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
 use crate::reader::{Numbered, Reader};
-use crate::select::{Selection, acting, promotions_of, signatories};
+use crate::select::{Selection, promotions_of, signatories};
 
 /// What happened to models, to the access in force and to the service, and the promotions
 /// that it is about.
@@ -139,6 +139,13 @@ pub struct Signed {
     pub emergency: bool,
 }
 
+impl History {
+    /// What is selected.
+    pub const fn selection(&self) -> &Selection {
+        &self.selection
+    }
+}
+
 impl ApprovalStanding {
     /// The words of it.
     #[must_use]
@@ -186,9 +193,10 @@ impl Reader {
     }
 }
 
-/// A history while it is read.
+/// Builds a [`History`] from the entries of a ledger, for a reader that needs them for something
+/// else as well.
 #[derive(Debug)]
-pub(crate) struct HistoryBuilder {
+pub struct HistoryBuilder {
     selection: Selection,
     happenings: Vec<Happening>,
     approvals: BTreeMap<PromotionId, Draft>,
@@ -211,7 +219,9 @@ struct Draft {
 }
 
 impl HistoryBuilder {
-    pub(crate) fn new(selection: Selection) -> Self {
+    /// A history of what is selected, before the first entry.
+    #[must_use]
+    pub fn new(selection: Selection) -> Self {
         Self {
             selection,
             happenings: Vec::new(),
@@ -223,7 +233,8 @@ impl HistoryBuilder {
         }
     }
 
-    pub(crate) fn take(&mut self, numbered: &Numbered) {
+    /// Takes the next entry. All entries must come in order, whether they are selected or not.
+    pub fn take(&mut self, numbered: &Numbered) {
         let sequence = numbered.sequence;
         self.is_partial |= self.next == 0 && sequence > 0;
         self.next = sequence + 1;
@@ -269,7 +280,7 @@ impl HistoryBuilder {
             return;
         }
         let by = taken.by.as_ref();
-        let who = by.map(|by| acting(&by.subject, &by.actors));
+        let who = by.map(ToString::to_string);
         let doubt = self.state.take_doubtful(taken.clone());
         let Some(kept) = self.draft(sequence, taken) else {
             // The steps before it are gone, and with them what it is about.
@@ -394,13 +405,15 @@ impl HistoryBuilder {
             kept.is_meant = true;
             kept.approval.served += 1;
             let caller = decision.caller.as_ref();
-            let caller = caller.map(|it| acting(&it.subject, &it.actors));
+            let caller = caller.map(ToString::to_string);
             let caller = caller.unwrap_or_default();
             *kept.approval.callers.entry(caller).or_default() += 1;
         }
     }
 
-    pub(crate) fn history(mut self, notes: Notes) -> History {
+    /// The history of the entries so far, with what was left out of them.
+    #[must_use]
+    pub fn history(mut self, notes: Notes) -> History {
         let mut approvals = std::mem::take(&mut self.approvals);
         for (id, draft) in &mut approvals {
             if let Some(promotion) = self.state.promotion(*id) {

@@ -26,9 +26,9 @@
 //! # Reading
 //! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
 //! who approved what is served, [`Reader::rows`] which requests there were, each with the
-//! promotion under which it was served, and [`Reader::summary`] what an auditor asks of a span
-//! of time; each says what it leaves out ([`Notes`]). [`ship`] sends entries elsewhere, at least
-//! once.
+//! promotion under which it was served; each says what it leaves out ([`Notes`]). [`EntryFollower`] reads on as
+//! entries are written; the crate `spanner-ship` sends them elsewhere with it, and `spanner-report`
+//! renders what is read for people.
 //!
 //! # Caveats
 //! "Durable" means durable to what the operating system reports as stable storage; a virtual
@@ -48,11 +48,12 @@
 
 mod acknowledge;
 mod clock;
-mod csv;
+mod cursors;
 mod entry;
 mod error;
 mod evidence;
 mod files;
+mod follow;
 mod frame;
 mod head;
 mod history;
@@ -61,7 +62,6 @@ mod ledger;
 mod log;
 mod lost;
 mod notes;
-mod priority;
 mod queue;
 mod reader;
 mod recovery;
@@ -71,43 +71,33 @@ mod rows;
 mod scan;
 mod seen;
 mod select;
-pub mod ship;
-mod summary;
-mod table;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod visible;
 mod waiter;
-#[cfg(feature = "http")]
-mod web;
-mod words;
 mod writer;
 
 pub use acknowledge::{AcknowledgeError, Acknowledgment};
-pub use csv::csv;
-pub use entry::{Counts, Entry, Event, Gap};
+pub use entry::{Counts, Entry, Event, Gap, StoredEntry};
 pub use error::{CloseError, OpenError, ReadError};
-#[cfg(feature = "http")]
-pub use evidence::CheckpointHttp;
 pub use evidence::{
     Checkpoint, CheckpointError, CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout,
     Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
-pub use history::{Approval, ApprovalStanding, Happening, History, Signed};
+pub use follow::EntryFollower;
+pub use history::{Approval, ApprovalStanding, Happening, History, HistoryBuilder, Signed};
 pub use ledger::{Builder, Durability, Ledger};
 pub use lost::Missing;
 pub use notes::Notes;
-pub use reader::{Entries, Exported, Numbered, Reader, Row};
+pub use reader::{Decisions, Entries, Numbered, Reader, Row, StoredEntries};
 pub use recovery::Recovery;
 pub use retention::{PruneError, Pruned, Retention};
-pub use rotation::{AgingCredential, rotation_report};
+pub use rotation::AgingCredential;
 pub use rows::Rows;
-pub use select::Selection;
-pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
-pub use table::table;
+pub use select::{Selection, is_use, promotions_of, served_under};
 pub use verify::{Verdict, Verification};
-pub use visible::visible_json;
+pub use visible::{visible_json, visible_line};
 
 /// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
 /// thousand groups of 256 bytes takes a quarter of it.

@@ -8,8 +8,7 @@ use crate::entry::{Entry, Event};
 use crate::history::promotion_event;
 use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
-use crate::table::plain;
-use crate::words::MAX_LINE;
+use crate::visible::visible_line;
 
 /// What whoever reads a [`Selection`] should know besides what is selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -60,7 +59,10 @@ impl Notes {
         let nothing = "nothing in this ledger is what was selected";
         match self.unmet.is_empty() {
             true => nothing.to_owned(),
-            false => format!("{nothing}: {}", plain(&self.unmet.join("; "), MAX_LINE)),
+            false => format!(
+                "{nothing}: {}",
+                visible_line(&self.unmet.join("; "), MAX_LINE)
+            ),
         }
     }
 }
@@ -177,3 +179,6 @@ impl Noting {
         }
     }
 }
+
+/// A sentence with a few names in it.
+const MAX_LINE: usize = 400;

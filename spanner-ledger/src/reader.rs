@@ -1,16 +1,12 @@
 //! Reading a ledger, also while it is written.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use spanner_core::RecordId;
 use spanner_core::record::{Decision, Finish, Outcome};
 
-use crate::csv;
-use crate::entry::Entry;
+use crate::entry::{Entry, StoredEntry};
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
@@ -18,8 +14,6 @@ use crate::lost::Missing;
 use crate::notes::{Notes, Noting};
 use crate::scan::Walk;
 use crate::select::Selection;
-use crate::ship::{Format, Item, Joiner};
-use crate::visible::visible_json;
 
 /// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
 /// there when each reading began, and perhaps more.
@@ -50,16 +44,6 @@ pub struct Row {
     /// What became of it; absent while the request is open, and where another point
     /// [enforces](spanner_core::record::Enforcement::External) the decision and reports nothing.
     pub outcome: Option<Outcome>,
-}
-
-/// What was written out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Exported {
-    /// How many lines, but for a head.
-    pub lines: u64,
-    /// What is not among them.
-    pub notes: Notes,
 }
 
 impl Row {
@@ -190,81 +174,37 @@ impl Reader {
         &self.files
     }
 
-    /// Writes the entries that are meant in a format, each on a line, as a
-    /// [`Shipment`](crate::ship::Shipment) would: decisions with their outcomes, and what else
-    /// happened as [`Reader::history`] tells it. What a newer version wrote is left out where
-    /// the format has no word for it, or where only a part is meant.
-    ///
-    /// What is invisible in JSON lines and OCSF is escaped ([`visible_json`]), with the same
-    /// meaning; [`Reader::json_lines`] gives out the bytes of which the tree is made.
+    /// All entries in order, as they are stored. `selection` decides only what the
+    /// [notes](StoredEntries::notes) say; nothing is left out.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
-    pub fn export(
-        &self,
-        format: Format,
-        selection: &Selection,
-        out: &mut dyn Write,
-    ) -> Result<Exported, ReadError> {
-        let export = |source| ReadError::Export { source };
-        let mut part = match *selection == Selection::new() {
-            true => None,
-            false => Some(Part::of(self, selection)?),
-        };
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
+    pub fn stored_entries(&self, selection: &Selection) -> Result<StoredEntries, ReadError> {
+        // Before the entries, of which there may be more in a moment.
         let signed = self.signed();
-        let (mut walk, mut joiner, mut lines) = (self.walk()?, Joiner::default(), 0);
-        let mut noting = Noting::new(selection, walk.pruned());
-        while let Some(stored) = walk.step()? {
-            let item = joiner.item("export", stored.sequence, stored.payload);
-            if let Some(entry) = &item.entry {
-                noting.meet(entry);
-            }
-            let is_meant = part.as_mut().is_none_or(|part| part.takes(&item));
-            let line = is_meant.then(|| format.encode(&item));
-            let Some(Ok(line)) = line else {
-                if item.entry.is_none() {
-                    noting.leave_out();
-                }
-                continue;
-            };
-            out.write_all(&visible(format, line)).map_err(export)?;
-            out.write_all(b"\n").map_err(export)?;
-            lines += 1;
-        }
-        out.flush().map_err(export)?;
-        let mut notes = noting.notes();
-        notes.missing = walk.missing_of(signed);
-        Ok(Exported { lines, notes })
+        let walk = self.walk()?;
+        let noting = Noting::new(selection, walk.pruned());
+        Ok(StoredEntries {
+            walk: Some(walk),
+            noting,
+            signed,
+            missing: Vec::new(),
+        })
     }
 
-    /// Writes the requests that are meant as [`csv`](crate::csv()) renders them, one after the
-    /// other.
+    /// Every recorded decision, in order.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
-    pub fn csv_lines(
-        &self,
-        selection: &Selection,
-        out: &mut dyn Write,
-    ) -> Result<Exported, ReadError> {
-        let export = |source| ReadError::Export { source };
-        let (mut rows, mut lines) = (self.rows(selection)?, 0);
-        out.write_all(csv::head().as_bytes()).map_err(export)?;
-        for row in rows.by_ref() {
-            out.write_all(csv::line(&row?).as_bytes()).map_err(export)?;
-            lines += 1;
-        }
-        out.flush().map_err(export)?;
-        let notes = rows.notes();
-        Ok(Exported { lines, notes })
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
+    pub fn decisions(&self) -> Result<Decisions, ReadError> {
+        Ok(Decisions {
+            known: self.known(&Selection::new())?,
+        })
     }
 
     /// All entries that this version understands.
     pub(crate) fn known(&self, selection: &Selection) -> Result<Known, ReadError> {
-        let entries = self.entries_of(b"")?;
-        let pruned = entries.walk.as_ref().map_or(0, Walk::pruned);
-        let noting = Noting::new(selection, pruned);
-        Ok(Known { entries, noting })
+        self.stored_entries(selection).map(Known)
     }
 
     /// The outcomes from an entry on, with a few from before it.
@@ -307,60 +247,6 @@ impl Reader {
         match self.partial {
             true => Walk::partial(&self.files),
             false => Walk::new(&self.files),
-        }
-    }
-}
-
-/// A line in which nothing is invisible.
-fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
-    match (format, str::from_utf8(&line)) {
-        (Format::JsonLines | Format::Ocsf, Ok(text)) => match visible_json(text) {
-            Cow::Borrowed(_) => line,
-            Cow::Owned(text) => text.into_bytes(),
-        },
-        _ => line,
-    }
-}
-
-/// A part of a ledger, while it is read.
-struct Part<'s> {
-    selection: &'s Selection,
-    /// The sequences of what is meant apart from requests.
-    happened: HashSet<u64>,
-    /// Requests that are meant and have not ended.
-    open: HashSet<RecordId>,
-}
-
-impl<'s> Part<'s> {
-    fn of(reader: &Reader, selection: &'s Selection) -> Result<Self, ReadError> {
-        let happenings = reader.history(selection)?.happenings;
-        Ok(Self {
-            selection,
-            happened: happenings.iter().map(|it| it.sequence).collect(),
-            open: HashSet::new(),
-        })
-    }
-
-    fn takes(&mut self, item: &Item) -> bool {
-        match &item.entry {
-            Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
-                self.selection.takes(decision)
-            }
-            Some(Entry::Decision(decision)) => {
-                let takes = self.selection.takes(decision);
-                takes && self.open.insert(decision.id)
-            }
-            Some(Entry::Outcome(outcome)) => {
-                let reported = item.decision.as_ref().is_some_and(|decision| {
-                    decision.enforcement.is_external() && self.selection.takes(decision)
-                });
-                reported || self.open.remove(&outcome.id)
-            }
-            Some(Entry::Count(counts)) => {
-                self.selection.takes_general() && self.selection.takes_time(counts.time)
-            }
-            Some(Entry::Gap(_) | Entry::Event(_)) => self.happened.contains(&item.sequence),
-            None => false,
         }
     }
 }
@@ -425,19 +311,92 @@ impl Iterator for Entries {
     }
 }
 
+/// An iterator over the entries of a ledger as they are stored; see [`Reader::stored_entries`]. Ends after
+/// damage.
+#[derive(Debug)]
+pub struct StoredEntries {
+    walk: Option<Walk>,
+    noting: Noting,
+    signed: u64,
+    missing: Vec<Missing>,
+}
+
+impl StoredEntries {
+    /// What was left out, and why nothing may be selected. Complete once the entries have ended.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        let mut notes = self.noting.notes();
+        notes.missing = self.missing.clone();
+        notes
+    }
+}
+
+impl Iterator for StoredEntries {
+    type Item = Result<StoredEntry, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let walk = self.walk.as_mut()?;
+        match walk.step() {
+            Ok(Some(stored)) => {
+                let stored = StoredEntry::new(stored.sequence, stored.payload);
+                match &stored.entry {
+                    Some(entry) => self.noting.meet(entry),
+                    None => self.noting.leave_out(),
+                }
+                Some(Ok(stored))
+            }
+            Ok(None) => {
+                self.missing = walk.missing_of(self.signed);
+                self.walk = None;
+                None
+            }
+            Err(fault) => {
+                self.walk = None;
+                Some(Err(fault))
+            }
+        }
+    }
+}
+
+/// An iterator over all decisions of a ledger; see [`Reader::decisions`]. Ends after damage.
+#[derive(Debug)]
+pub struct Decisions {
+    known: Known,
+}
+
+impl Decisions {
+    /// What was left out. Complete once the decisions have ended.
+    #[must_use]
+    pub fn notes(&self) -> Notes {
+        self.known.notes()
+    }
+}
+
+impl Iterator for Decisions {
+    type Item = Result<Decision, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.known.next()? {
+                Ok(Numbered {
+                    entry: Entry::Decision(decision),
+                    ..
+                }) => return Some(Ok(*decision)),
+                Ok(_) => {}
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+    }
+}
+
 /// The entries that this version understands, and notes of the others.
 #[derive(Debug)]
-pub(crate) struct Known {
-    entries: Entries,
-    noting: Noting,
-}
+pub(crate) struct Known(StoredEntries);
 
 impl Known {
     /// What there is to say of all that was read so far.
     pub(crate) fn notes(&self) -> Notes {
-        let mut notes = self.noting.notes();
-        notes.missing = self.entries.missing().to_vec();
-        notes
+        self.0.notes()
     }
 }
 
@@ -446,14 +405,13 @@ impl Iterator for Known {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let read = self.entries.next()?;
-            match &read {
-                Err(ReadError::Unknown { .. }) => self.noting.leave_out(),
-                Err(_) => return Some(read),
-                Ok(numbered) => {
-                    self.noting.meet(&numbered.entry);
-                    return Some(read);
+            match self.0.next()? {
+                Ok(stored) => {
+                    if let Some(numbered) = stored.numbered() {
+                        return Some(Ok(numbered));
+                    }
                 }
+                Err(fault) => return Some(Err(fault)),
             }
         }
     }

@@ -25,6 +25,7 @@ use serde::Deserialize;
 use spanner_core::{RecordId, SinkFault};
 
 use crate::clock::Clock;
+use crate::cursors::undelivered;
 use crate::entry::Entry;
 use crate::error::{ReadError, chain};
 use crate::evidence::{SharedProgress, Tree, leaf};
@@ -34,7 +35,6 @@ use crate::head::Head;
 use crate::log::salt;
 use crate::queue::SharedQueue;
 use crate::scan::{Stored, Walk, kept_name, segment_name};
-use crate::ship::undelivered;
 use crate::waiter::lock;
 
 /// How much of a ledger is kept. Without any limit, all of it; with several, a segment goes if

@@ -1,7 +1,6 @@
 //! Which credentials must be replaced soon, from what the ledger saw of them.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -12,7 +11,6 @@ use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::select::Selection;
-use crate::table::cell;
 
 /// A credential that will be refused soon, for its age or past its expiry, and was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,6 +111,12 @@ impl AgingCredential {
         })
     }
 
+    /// Whose it is: the subject, and the actor that acts for it.
+    #[must_use]
+    pub fn who(&self) -> String {
+        self.subject.through(&self.actors).to_string()
+    }
+
     fn identity(&self) -> Identity {
         let PrincipalEntry {
             issuer, subject, ..
@@ -130,35 +134,4 @@ impl AgingCredential {
             issued,
         )
     }
-}
-
-/// Renders credentials for people, one line each, with whom to tell. No name can forge a
-/// line or a terminal's command.
-#[must_use]
-pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> String {
-    let mut report = String::new();
-    for credential in credentials {
-        let left = credential.refused_from.duration_since(now).as_secs();
-        let who = credential.subject.through(&credential.actors);
-        let who = cell(&who.to_string());
-        let token = [&credential.token_id, &credential.token_hash];
-        let token = token.into_iter().flatten().next();
-        let token = token.map_or_else(|| "-".to_owned(), |it| cell(it));
-        let client = credential
-            .client
-            .as_deref()
-            .map_or_else(|| "-".to_owned(), cell);
-        // Writing to a text cannot fail.
-        let _ = writeln!(
-            report,
-            "{who}: token {token}, client {client}, issued {}, refused from {} ({} d {} h left), used {} times, last {}",
-            credential.issued.strftime("%Y-%m-%d"),
-            credential.refused_from.strftime("%Y-%m-%dT%H:%MZ"),
-            left / 86_400,
-            left % 86_400 / 3_600,
-            credential.uses,
-            credential.last_used.strftime("%Y-%m-%dT%H:%MZ"),
-        );
-    }
-    report
 }

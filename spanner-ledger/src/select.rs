@@ -61,6 +61,36 @@ impl Selection {
         self
     }
 
+    /// The model, if one is selected.
+    #[must_use]
+    pub fn selected_model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// The environment, if one is selected.
+    #[must_use]
+    pub fn selected_environment(&self) -> Option<&str> {
+        self.environment.as_deref()
+    }
+
+    /// The caller, if one is selected.
+    #[must_use]
+    pub fn selected_caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
+    /// The start of the selected span; `None` if it starts with the ledger.
+    #[must_use]
+    pub const fn start(&self) -> Option<Timestamp> {
+        self.since
+    }
+
+    /// The end of the selected span, itself not in it; `None` if it ends with the ledger.
+    #[must_use]
+    pub const fn end(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     /// Whether a request is meant.
     #[must_use]
     pub fn takes(&self, decision: &Decision) -> bool {
@@ -79,7 +109,9 @@ impl Selection {
             && self.takes_one_of(parties)
     }
 
-    pub(crate) fn takes_time(&self, time: Timestamp) -> bool {
+    /// Whether a time is within the selected span.
+    #[must_use]
+    pub fn takes_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 
@@ -92,16 +124,16 @@ impl Selection {
         is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
     }
 
-    pub(crate) fn takes_one_of<'p>(
-        &self,
-        parties: impl IntoIterator<Item = &'p PrincipalEntry>,
-    ) -> bool {
+    /// Whether the selected caller is one of these parties, or no caller is selected.
+    pub fn takes_one_of<'p>(&self, parties: impl IntoIterator<Item = &'p PrincipalEntry>) -> bool {
         let wanted = self.caller.as_deref();
         wanted.is_none_or(|name| parties.into_iter().any(|party| is_called(party, name)))
     }
 
-    /// Whether what concerns no model, environment or caller is meant.
-    pub(crate) const fn takes_general(&self) -> bool {
+    /// Whether entries that concern no model, environment or caller are selected: those of the
+    /// service as a whole.
+    #[must_use]
+    pub const fn takes_general(&self) -> bool {
         self.model.is_none() && self.environment.is_none() && self.caller.is_none()
     }
 }
@@ -119,10 +151,10 @@ pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &Principa
     iter::once(&by.subject).chain(&by.actors)
 }
 
-/// Whether a model is used: run, read, changed. To take a step of a promotion, or to
-/// administer, is not to be served, and neither is to look at a promotion, at the history of a
-/// model or at who may do what with it.
-pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
+/// Whether a pair of a request is a use of its model: running, reading or changing it. Steps of
+/// promotions and requests to the administration API are none.
+#[must_use]
+pub fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     let is_step = matches!(
         pair.action,
         Action::Promote | Action::Approve | Action::Administer
@@ -131,15 +163,17 @@ pub(crate) fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     pair.model.is_some() && !is_step && !looks
 }
 
-/// The promotion under which a model was served, if the request was allowed and used it under
-/// one.
-pub(crate) fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
+/// The promotion under which a request was served a model; `None` if it was refused, or the pair is
+/// no [use](is_use) of a promoted model.
+#[must_use]
+pub fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
     let served = decision.effect == Effect::Allow && is_use(decision, pair);
     pair.promotion.filter(|_| served)
 }
 
-/// The promotions under which the models of a request were served, each once.
-pub(crate) fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
+/// The promotions under which a request was served its models, each once.
+#[must_use]
+pub fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     let mut promotions = Vec::new();
     for pair in &decision.target {
         let promotion = served_under(decision, pair);
@@ -161,9 +195,4 @@ fn is_called(party: &PrincipalEntry, name: &str) -> bool {
     name == subject
         || name == format!("{issuer}/{subject}")
         || name == format!("{kind}:{issuer}/{subject}")
-}
-
-/// A subject with the actor that acts for it, if one does.
-pub(crate) fn acting(subject: &PrincipalEntry, actors: &[PrincipalEntry]) -> String {
-    subject.through(actors).to_string()
 }

@@ -97,13 +97,18 @@ const HOLDING: [&str; 6] = [
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
 impl Addresses {
-    pub(crate) fn new(upstreams: &[UpstreamConfig], public_origin: Option<&str>) -> Self {
-        let known = upstreams.iter().map(|config| Known {
+    /// The addresses of these upstreams, each with what tells its routes if its surfaces go
+    /// together.
+    pub(crate) fn new(
+        upstreams: &[(&UpstreamConfig, Option<Resolver>)],
+        public_origin: Option<&str>,
+    ) -> Self {
+        let known = upstreams.iter().map(|(config, resolver)| Known {
             authority: config.origin.authority.clone(),
             base: config.origin.path.clone(),
             prefix: config.path_prefix.clone(),
             host: config.host.clone(),
-            resolver: Resolver::new(config.surfaces.clone()).ok(),
+            resolver: resolver.clone(),
         });
         let public = public_origin.map(|origin| origin.trim_end_matches('/').into());
         Self {

@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 
 use metrics::gauge;
-use spanner_ledger::{
-    Builder, Checkpoint, CheckpointFile, CheckpointHttp, CheckpointSink, CheckpointStdout,
-};
+use spanner_ledger::{Builder, Checkpoint, CheckpointFile, CheckpointSink, CheckpointStdout};
+use spanner_ship::CheckpointHttp;
 
 use crate::config::{Checkpoints, SendMethod};
 use crate::service::ServiceError;

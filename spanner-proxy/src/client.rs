@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Version};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client as Pool, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use spanner_tower::RequestBody;
 
 use crate::turn::CallerBody;
@@ -40,10 +41,14 @@ pub(crate) struct OnLane {
     at: usize,
 }
 
-/// Why there can be no connections.
+/// Which servers' certificates are trusted. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Trust(ClientConfig);
+
+/// Why the platform's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the system's roots of trust cannot be used: {0}")]
-pub(crate) struct ClientError(String);
+pub(crate) struct TrustError(String);
 
 /// Idle connections that are kept to one upstream: more is rarely asked at once.
 const MAX_IDLE: usize = 64;
@@ -61,26 +66,42 @@ const WINDOW: u32 = 128 * 1024;
 const PER_LANE: usize = 64;
 const MAX_LANES: usize = 64;
 
+impl Trust {
+    /// The roots of the platform, read now: some 150 certificates, once for all upstreams.
+    pub(crate) fn platform() -> Result<Self, TrustError> {
+        ClientConfig::builder()
+            .try_with_platform_verifier()
+            .map(|builder| Self(builder.with_no_client_auth()))
+            .map_err(|error| TrustError(error.to_string()))
+    }
+
+    /// No roots, where every upstream is reached without TLS.
+    pub(crate) fn nobody() -> Self {
+        let builder = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        Self(builder.with_no_client_auth())
+    }
+}
+
 impl Client {
     /// Connections that take at most this long to make, are kept so long unused, and have so
     /// many requests at once.
     pub(crate) fn new(
+        trust: &Trust,
         connect_timeout: Duration,
         idle_timeout: Duration,
         max_requests: usize,
-    ) -> Result<Self, ClientError> {
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         let tls = || {
             HttpsConnectorBuilder::new()
-                .try_with_platform_verifier()
-                .map(|builder| builder.https_or_http())
-                .map_err(|error| ClientError(error.to_string()))
+                .with_tls_config(trust.0.clone())
+                .https_or_http()
         };
-        let http1 = tls()?.enable_http1().wrap_connector(tcp.clone());
-        let http2 = tls()?.enable_http2().wrap_connector(tcp);
+        let http1 = tls().enable_http1().wrap_connector(tcp.clone());
+        let http2 = tls().enable_http2().wrap_connector(tcp);
         let mut builder = Pool::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -103,7 +124,7 @@ impl Client {
             requests: AtomicUsize::new(0),
         };
         let http2 = iter::repeat_with(lane).take(lanes).collect();
-        Ok(Self { http1, http2 })
+        Self { http1, http2 }
     }
 
     /// Sends a request: over HTTP/2 if it is one of gRPC, otherwise over HTTP/1.1. What comes

@@ -16,8 +16,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use spanner_tower::Access;
+use percent_encoding::percent_decode_str;
 
 /// What a connection says of itself, besides what `Connection` names.
 const HOP_BY_HOP: [&str; 8] = [
@@ -60,9 +59,6 @@ const TOKEN_COOKIE: &str = "token";
 
 /// The encodings in which the guard reads what an answer reports.
 const READABLE: [&str; 6] = ["gzip", "x-gzip", "deflate", "zstd", "br", "identity"];
-
-/// What is no visible character of ASCII, and `%`, so that it can be decoded.
-const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// The connection that a request came in on.
 #[derive(Debug, Clone)]
@@ -113,18 +109,6 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool
 pub(crate) fn to_caller(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove_all(headers, &HOP_BY_HOP);
-}
-
-/// Says who is calling, as the guard found out.
-pub(crate) fn identify(headers: &mut HeaderMap, access: &Access) {
-    let subject = &access.caller.subject().principal;
-    let actor = access.caller.actor().map(|actor| &actor.principal);
-    set(headers, "spanner-subject", &subject.to_string());
-    set(headers, "spanner-kind", subject.kind.as_str());
-    set(headers, "spanner-decision", &access.decision.to_string());
-    if let Some(actor) = actor {
-        set(headers, "spanner-actor", &actor.to_string());
-    }
 }
 
 /// A path and query without the parameters in which callers send keys.
@@ -221,18 +205,12 @@ fn replace_forwarded(headers: &mut HeaderMap, hop: Option<&Hop>) {
         headers.remove(name);
     }
     let Some(hop) = hop else { return };
-    set(headers, "x-forwarded-for", &hop.peer.to_string());
-    set(headers, "x-forwarded-proto", hop.scheme);
+    if let Ok(peer) = HeaderValue::try_from(hop.peer.to_string()) {
+        headers.insert("x-forwarded-for", peer);
+    }
+    headers.insert("x-forwarded-proto", HeaderValue::from_static(hop.scheme));
     if let Some(host) = &hop.host {
         headers.insert("x-forwarded-host", host.clone());
-    }
-}
-
-/// Sets a header to a text, whose characters that cannot stand there are escaped.
-fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
-    let escaped = utf8_percent_encode(text, ESCAPED).to_string();
-    if let Ok(value) = HeaderValue::try_from(escaped) {
-        headers.insert(name, value);
     }
 }
 
@@ -376,12 +354,5 @@ mod tests {
             let got = map.get("accept-encoding").map(HeaderValue::as_bytes);
             assert_eq!(got, due, "{offered:?}");
         }
-    }
-
-    #[test]
-    fn names_that_no_header_can_hold_are_escaped() {
-        let mut map = HeaderMap::new();
-        set(&mut map, "spanner-subject", "user:corp/zoë 100%\r\n");
-        assert_eq!(map["spanner-subject"], "user:corp/zo%C3%AB%20100%25%0D%0A");
     }
 }

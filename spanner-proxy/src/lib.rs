@@ -49,3 +49,8 @@ pub mod words;
 
 pub use load::{Loaded, file_of, no_directory};
 pub use service::{Service, ServiceError, serve};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use http::uri::Scheme;
 use spanner_admin::{Admin, Promotions, promotions_in};
-use spanner_cedar::{Cedar, Existing, Kept};
+use spanner_cedar::{Cedar, Existing, PromotedManifests};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
@@ -17,6 +18,7 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
+use crate::client::Trust;
 use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Door};
 use crate::reload::Seen;
@@ -44,6 +46,12 @@ pub struct Loaded {
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
     bodies: BodyBudget,
+}
+
+/// What all upstreams share.
+struct Outside {
+    addresses: Addresses,
+    trust: Trust,
 }
 
 /// The service's name in records.
@@ -129,7 +137,7 @@ impl Loaded {
     pub fn promoted(&self) -> Vec<String> {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
-            true => Kept::default(),
+            true => PromotedManifests::default(),
             false => match promotions_read(&self.config.ledger) {
                 Ok(kept) => kept,
                 // Why the ledger cannot be read is told where it is opened.
@@ -166,14 +174,21 @@ impl Loaded {
         S: AuditSink + Clone,
     {
         let mut problems = Problems::default();
-        let doors: Vec<Door> = self
-            .config
-            .upstreams
-            .iter()
-            .filter_map(|config| self.door(config, sink, &mut problems))
+        let upstreams = self.config.upstreams.iter();
+        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams
+            .map(|config| (config, Resolver::new(config.surfaces.clone()).ok()))
+            .collect();
+        let Some(outside) = self.outside(&upstreams, &mut problems) else {
+            return Err(problems);
+        };
+        let doors: Vec<Door> = upstreams
+            .into_iter()
+            .filter_map(|(config, resolver)| {
+                self.door(config, resolver, &outside, sink, &mut problems)
+            })
             .collect();
         let otherwise = doors.first().map(|door| door.guarded.clone());
-        let otherwise = self.otherwise(sink, &mut problems).or(otherwise);
+        let otherwise = self.otherwise(&outside, sink, &mut problems).or(otherwise);
         match otherwise {
             Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
             _ => Err(problems),
@@ -203,7 +218,33 @@ impl Loaded {
         })
     }
 
-    fn door<S>(&self, config: &UpstreamConfig, sink: &S, problems: &mut Problems) -> Option<Door>
+    /// What all upstreams share.
+    fn outside(
+        &self,
+        upstreams: &[(&UpstreamConfig, Option<Resolver>)],
+        problems: &mut Problems,
+    ) -> Option<Outside> {
+        let addresses = Addresses::new(upstreams, self.config.public_origin.as_deref());
+        let over_tls = |config: &&UpstreamConfig| config.origin.scheme == Scheme::HTTPS;
+        let trust = match self.config.upstreams.iter().find(over_tls) {
+            Some(config) => Trust::platform().map_err(|error| {
+                let advice = "install the system's certificates (`ca-certificates`)";
+                self.config.problem(problems, config.place, error, advice);
+            }),
+            None => Ok(Trust::nobody()),
+        };
+        let trust = trust.ok()?;
+        Some(Outside { addresses, trust })
+    }
+
+    fn door<S>(
+        &self,
+        config: &UpstreamConfig,
+        resolver: Option<Resolver>,
+        outside: &Outside,
+        sink: &S,
+        problems: &mut Problems,
+    ) -> Option<Door>
     where
         S: AuditSink + Clone,
     {
@@ -214,17 +255,21 @@ impl Loaded {
         let guard = self
             .guard(&config.environment, &config.surfaces, sink)
             .map_err(|error| self.note(&error, config, problems));
-        let upstream = self.upstream(config, problems)?;
         Some(Door {
             host: config.host.clone(),
             prefix: config.path_prefix.clone(),
-            resolver: Resolver::new(config.surfaces.clone()).ok()?,
-            guarded: guard.ok()?.layer(upstream),
+            resolver: resolver?,
+            guarded: guard.ok()?.layer(self.upstream(config, outside)),
         })
     }
 
     /// A guard that knows no route: nothing comes through it.
-    fn otherwise<S>(&self, sink: &S, problems: &mut Problems) -> Option<crate::dispatch::Guarded>
+    fn otherwise<S>(
+        &self,
+        outside: &Outside,
+        sink: &S,
+        problems: &mut Problems,
+    ) -> Option<crate::dispatch::Guarded>
     where
         S: AuditSink + Clone,
     {
@@ -235,23 +280,17 @@ impl Loaded {
         let guard = self
             .guard(environment, &[nothing], sink)
             .map_err(|error| self.note(&error, config, problems));
-        Some(guard.ok()?.layer(self.upstream(config, problems)?))
+        Some(guard.ok()?.layer(self.upstream(config, outside)))
     }
 
-    fn upstream(&self, config: &UpstreamConfig, problems: &mut Problems) -> Option<Upstream> {
-        let addresses =
-            Addresses::new(&self.config.upstreams, self.config.public_origin.as_deref());
-        let upstream = Upstream::new(
+    fn upstream(&self, config: &UpstreamConfig, outside: &Outside) -> Upstream {
+        Upstream::new(
             config.clone(),
             &self.config.limits,
             self.talks.clone(),
-            addresses,
-        );
-        let upstream = upstream.map_err(|error| {
-            let advice = "install the system's certificates (`ca-certificates`)";
-            self.config.problem(problems, config.place, error, advice);
-        });
-        upstream.ok()
+            outside.addresses.clone(),
+            &outside.trust,
+        )
     }
 
     fn guard<S>(
@@ -517,7 +556,7 @@ fn check_ledger(config: &Config, problems: &mut Problems) {
 }
 
 /// What the promotions of a ledger keep in force. Blocks.
-fn promotions_read(dir: &Path) -> Result<Kept, String> {
+fn promotions_read(dir: &Path) -> Result<PromotedManifests, String> {
     let reader = Ledger::read(dir).map_err(|error| error.to_string())?;
     let read = futures_executor::block_on(promotions_in(reader));
     read.map(|(_, kept)| kept)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use metrics::gauge;
 use serde_json::{Value, json};
-use spanner_ledger::ship::{
+use spanner_ship::{
     FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver, Watch,
 };
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_EXTENSIONS};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -19,14 +19,14 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
-use spanner_tower::{Conversation, Permitted, RequestBody};
+use spanner_tower::{Conversation, Permitted, RequestBody, is_grpc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
 use crate::answered::UpstreamBody;
-use crate::client::{Client, ClientError, is_callers};
+use crate::client::{Client, Trust, is_callers};
 use crate::config::{LimitsConfig, UpstreamConfig};
 use crate::connections::Line;
 use crate::crowd::Crowd;
@@ -83,14 +83,16 @@ impl Upstream {
         limits: &LimitsConfig,
         talks: Talks,
         addresses: Addresses,
-    ) -> Result<Self, ClientError> {
+        trust: &Trust,
+    ) -> Self {
         let requests = config.max_requests;
         let public = (requests / 16).max(4);
-        let client = |requests| Client::new(config.connect_timeout, config.idle_timeout, requests);
-        Ok(Self {
+        let (connect, idle) = (config.connect_timeout, config.idle_timeout);
+        let client = |requests| Client::new(trust, connect, idle, requests);
+        Self {
             shared: Arc::new(Shared {
-                client: client(requests)?,
-                public_client: client(public)?,
+                client: client(requests),
+                public_client: client(public),
                 places: Places::new(requests),
                 sockets: Places::new((requests / 4).max(1)),
                 public: Crowd::new(public),
@@ -106,7 +108,7 @@ impl Upstream {
                 complaints: Complaints::default(),
                 config,
             }),
-        })
+        }
     }
 
     /// An answer that had begun broke off.
@@ -117,7 +119,8 @@ impl Upstream {
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
         let name = &self.shared.name;
-        let grpc = is_grpc(&request);
+        // A gRPC call needs HTTP/2.
+        let grpc = is_grpc(request.headers());
         let dialect = request.extensions().get::<Dialect>().copied();
         let method = request.method().clone();
         let began = Instant::now();
@@ -384,7 +387,7 @@ impl Shared {
         let (mut headers, extensions) = (parts.headers, parts.extensions);
         headers::to_upstream(&mut headers, extensions.get::<Hop>(), grpc);
         if let Some(Permitted(access)) = extensions.get() {
-            headers::identify(&mut headers, access);
+            access.set_headers(&mut headers);
         }
         if let Some(credential) = &self.config.credential {
             headers.insert(AUTHORIZATION, credential.header());
@@ -419,11 +422,3 @@ async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<()
 const MAX_PUBLIC: usize = 64 * 1024;
 /// How long to wait for that.
 const PUBLIC_WAIT: Duration = Duration::from_secs(10);
-
-/// Whether a request is a gRPC call, which needs HTTP/2.
-fn is_grpc(request: &Request<PermittedBody>) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let media_type = request.headers().get(CONTENT_TYPE);
-    let start = media_type.and_then(|value| value.as_bytes().get(..GRPC.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-}

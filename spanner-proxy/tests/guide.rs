@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use spanner_cedar::Cedar;
+use spanner_core::token::Preset;
 use spanner_proxy::config::Config;
 use spanner_tower::surface::Surface;
 use spanner_tower::{Bearer, Issuer};
@@ -264,3 +265,127 @@ fn every_page_is_in_the_summary() {
         assert!(listed, "`{name}` is in no chapter");
     }
 }
+
+/// A page of the guide.
+fn page(name: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs/src")
+        .join(name);
+    fs::read_to_string(page).unwrap()
+}
+
+/// What of some words a text does not have in backticks.
+fn unnamed<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> Vec<&'w str> {
+    let words = words.into_iter();
+    words
+        .filter(|word| !text.contains(&format!("`{word}`")))
+        .collect()
+}
+
+#[test]
+fn names_every_surface_and_every_preset() {
+    let surfaces = unnamed(spanner_tower::surface::built_in(), &page("surfaces.md"));
+    assert!(
+        surfaces.is_empty(),
+        "name these in the table of docs/src/surfaces.md: {surfaces:?}"
+    );
+    let presets = Preset::ALL.iter().map(|preset| preset.as_str());
+    let identity: Vec<String> = pages()
+        .iter()
+        .filter(|page| page.to_string_lossy().contains("identity"))
+        .map(|page| fs::read_to_string(page).unwrap())
+        .collect();
+    let identity = identity.concat().replace(['"', '\''], "`");
+    let presets = unnamed(presets, &identity);
+    assert!(
+        presets.is_empty(),
+        "name these presets in a page of docs/src/identity/: {presets:?}"
+    );
+}
+
+#[test]
+fn says_of_every_reason_what_to_do() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spanner-core/src");
+    let mut reasons: Vec<String> = Vec::new();
+    for file in files(&source, ".rs") {
+        if file.ends_with("tests.rs") || file.components().any(|it| it.as_os_str() == "tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for word in text.split("=> \"").skip(1) {
+            let word = word.split('"').next().unwrap();
+            if let Some((class, rest)) = word.split_once('.')
+                && CLASSES.contains(&class)
+                && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            {
+                reasons.push(word.to_owned());
+            }
+        }
+    }
+    assert!(reasons.len() > 70, "{}", reasons.len());
+    let missing = unnamed(reasons.iter().map(String::as_str), &page("errors.md"));
+    assert!(
+        missing.is_empty(),
+        "say in the table of docs/src/errors.md what to do about {missing:?}"
+    );
+    // What a stranger can cause has a test that causes it.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let rows: Vec<String> = [
+        "spanner-core/tests",
+        "spanner-tower/tests",
+        "spanner-tower/src",
+        "spanner-tower/surfaces",
+    ]
+    .iter()
+    .flat_map(|folder| ["rs", "toml", "jsonl", "json"].map(|end| (folder, end)))
+    .flat_map(|(folder, end)| files(&root.join(folder), &format!(".{end}")))
+    .map(|file| fs::read_to_string(file).unwrap())
+    .collect();
+    let caused = |reason: &&String| {
+        let class = reason.split('.').next().unwrap();
+        ["auth", "token", "request", "route"].contains(&class)
+    };
+    let untested: Vec<&String> = reasons
+        .iter()
+        .filter(caused)
+        .filter(|reason| {
+            !rows
+                .iter()
+                .any(|text| text.contains(&format!("\"{reason}\"")))
+        })
+        .collect();
+    assert!(
+        untested.is_empty(),
+        "add a row to spanner-tower/tests/data/attacks.toml (or spanner-core/tests/data/token.toml) that is refused with {untested:?}"
+    );
+}
+
+/// The files below a folder whose names end so.
+fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(self::files(&path, end)),
+            false if path.to_string_lossy().ends_with(end) => files.push(path),
+            false => {}
+        }
+    }
+    files
+}
+
+/// What the reasons in records begin with.
+const CLASSES: [&str; 12] = [
+    "audit",
+    "auth",
+    "authz",
+    "guard",
+    "introspection",
+    "keys",
+    "policy",
+    "proofs",
+    "request",
+    "route",
+    "share",
+    "token",
+];

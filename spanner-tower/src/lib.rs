@@ -59,6 +59,7 @@ mod guard;
 mod host;
 #[cfg(feature = "jwks")]
 pub mod keys;
+mod media;
 #[cfg(feature = "metrics")]
 pub mod metered;
 #[cfg(feature = "test-util")]
@@ -78,14 +79,15 @@ pub use bearer::{Bearer, BearerError, Issuer, PeerCertificate};
 #[cfg(feature = "axum")]
 pub use guard::NotGuarded;
 pub use guard::{
-    Access, BuildError, Conversation, Danger, Ending, Exhausted, GuardBody, GuardBuilder,
-    GuardLayer, GuardResponse, GuardService, MessageRefused, Permitted, Problem, ProtectedResource,
-    ReauthorizationRefused, Reauthorize,
+    Access, Admission, BuildError, Conversation, Danger, Ending, Exhausted, Guard, GuardBody,
+    GuardBuilder, GuardLayer, GuardResponse, GuardService, HeaderChanges, MessageRefused,
+    Permitted, Problem, ProtectedResource, ReauthorizationRefused, Reauthorize, Reply,
 };
 pub use host::SystemHost;
+pub use media::is_grpc;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
-pub use resolve::{BodyError, BodyLate, BoxError, Limits, RequestBody};
+pub use resolve::{BodyCut, BodyError, BodyLate, BoxError, CheckBody, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
 pub use shares::BodyBudget;
 

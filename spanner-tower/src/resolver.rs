@@ -11,13 +11,14 @@ use http_body::Body;
 use spanner_core::{Refusal, Target};
 
 use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
-use crate::shares::Room;
+use crate::shares::BodyReservation;
 use crate::surface::Surface;
 
 /// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
 /// would find it.
 ///
-/// For whoever routes before the guard, and for people who ask what Spanner sees in a call.
+/// For code that routes requests before the guard, and for people who ask what Spanner sees in
+/// a call. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,8 +40,9 @@ use crate::surface::Surface;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Resolver {
-    routes: Routes,
+    routes: Arc<Routes>,
     limits: Limits,
 }
 
@@ -70,8 +72,10 @@ impl Resolver {
     /// [`ResolverError`] if two of them do things with a path that do not go together.
     pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
         let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
-        let limits = Limits::default();
-        Ok(Self { routes, limits })
+        Ok(Self {
+            routes: Arc::new(routes),
+            limits: Limits::default(),
+        })
     }
 
     /// Why requests to some surfaces cannot be told from requests to others by their method
@@ -109,16 +113,14 @@ impl Resolver {
     {
         let (parts, body) = request.into_parts();
         let route = self.routes.classify(&parts)?;
-        // What opens a WebSocket touches what its address names; the frames come later.
-        let talk = match route.class() {
-            RouteClass::Guarded => route.talk(&parts)?,
-            RouteClass::Public | RouteClass::Whoami => None,
-        };
         let target = match route.class() {
-            RouteClass::Guarded if talk.is_some() => talk.and_then(|(_, target)| target),
+            // The address may name a model; the messages come later.
+            RouteClass::Guarded if route.opens_conversation(&parts) => {
+                route.conversation(&parts)?.1
+            }
             RouteClass::Guarded => Some(
                 route
-                    .target(&parts, body, &self.limits, Room::default())
+                    .target(&parts, body, &self.limits, BodyReservation::default())
                     .await?
                     .0,
             ),

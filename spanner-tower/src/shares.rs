@@ -24,16 +24,16 @@ pub(crate) struct Shares {
 /// How many bytes of bodies may wait for a decision at a time, in all guards that share it: of
 /// all callers, and of each ([`Limits::bytes_per_caller`]). Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct BodyBudget(Arc<Budget>);
+pub struct BodyBudget(Arc<BudgetState>);
 
 #[derive(Debug)]
-struct Budget {
+struct BudgetState {
     limit: usize,
-    kept: Mutex<Kept>,
+    in_use: Mutex<BytesInUse>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct BytesInUse {
     all: usize,
     callers: HashMap<Arc<Principal>, usize>,
 }
@@ -42,57 +42,57 @@ impl BodyBudget {
     /// A budget of this many bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let kept = Mutex::default();
-        Self(Arc::new(Budget { limit, kept }))
+        let in_use = Mutex::default();
+        Self(Arc::new(BudgetState { limit, in_use }))
     }
 
     /// How many bytes wait now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.kept().all
+        self.in_use().all
     }
 
     fn take(&self, caller: &Arc<Principal>, bytes: usize, per_caller: usize) -> Result<(), Share> {
-        let mut kept = self.kept();
-        let own = kept.callers.get(caller).copied().unwrap_or_default();
-        let (own, all) = (own.saturating_add(bytes), kept.all.saturating_add(bytes));
+        let mut in_use = self.in_use();
+        let own = in_use.callers.get(caller).copied().unwrap_or_default();
+        let (own, all) = (own.saturating_add(bytes), in_use.all.saturating_add(bytes));
         if own > per_caller {
             return Err(Share::CallerBytes);
         }
         if all > self.0.limit {
             return Err(Share::Bytes);
         }
-        kept.all = all;
-        kept.callers.insert(Arc::clone(caller), own);
+        in_use.all = all;
+        in_use.callers.insert(Arc::clone(caller), own);
         Ok(())
     }
 
     fn give_back(&self, caller: &Arc<Principal>, bytes: usize) {
-        let mut kept = self.kept();
-        kept.all = kept.all.saturating_sub(bytes);
-        if let Some(own) = kept.callers.get_mut(caller) {
+        let mut in_use = self.in_use();
+        in_use.all = in_use.all.saturating_sub(bytes);
+        if let Some(own) = in_use.callers.get_mut(caller) {
             *own = own.saturating_sub(bytes);
             if *own == 0 {
-                kept.callers.remove(caller);
+                in_use.callers.remove(caller);
             }
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_use(&self) -> MutexGuard<'_, BytesInUse> {
+        self.0.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request of a caller; over when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct CallerSlot {
     shares: Arc<Shares>,
     caller: Arc<Principal>,
 }
 
 /// The bytes that are kept of one body; given back when it is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Room {
+pub(crate) struct BodyReservation {
     /// Absent where nobody counts.
     of: Option<(Arc<Shares>, Arc<Principal>)>,
     arrived: usize,
@@ -117,7 +117,7 @@ impl Shares {
     ///
     /// # Errors
     /// [`Share::Caller`] if it has as many as it may.
-    pub(crate) fn take(self: &Arc<Self>, caller: &Principal) -> Result<Taken, Share> {
+    pub(crate) fn take(self: &Arc<Self>, caller: &Principal) -> Result<CallerSlot, Share> {
         let mut requests = self.requests();
         let caller = match requests.get_key_value(caller) {
             Some((caller, _)) => Arc::clone(caller),
@@ -130,7 +130,7 @@ impl Shares {
         *own += 1;
         drop(requests);
         let shares = Arc::clone(self);
-        Ok(Taken { shares, caller })
+        Ok(CallerSlot { shares, caller })
     }
 
     fn requests(&self) -> MutexGuard<'_, HashMap<Arc<Principal>, usize>> {
@@ -138,17 +138,17 @@ impl Shares {
     }
 }
 
-impl Taken {
+impl CallerSlot {
     /// Where the bytes of the request's body are counted.
-    pub(crate) fn room(&self) -> Room {
-        Room {
+    pub(crate) fn room(&self) -> BodyReservation {
+        BodyReservation {
             of: Some((Arc::clone(&self.shares), Arc::clone(&self.caller))),
-            ..Room::default()
+            ..BodyReservation::default()
         }
     }
 }
 
-impl Drop for Taken {
+impl Drop for CallerSlot {
     fn drop(&mut self) {
         let mut requests = self.shares.requests();
         if let Some(own) = requests.get_mut(&self.caller) {
@@ -160,7 +160,7 @@ impl Drop for Taken {
     }
 }
 
-impl Room {
+impl BodyReservation {
     /// Counts bytes that have arrived and are kept.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for BodyReservation {
     fn drop(&mut self) {
         if let Some((shares, caller)) = &self.of
             && self.kept > 0

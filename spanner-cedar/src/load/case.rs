@@ -10,7 +10,7 @@ use spanner_core::{
 use super::principal::{Directory, Holder};
 use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::spelling::unreachable;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::role::actions_of;
 use spanner_toml::{Number, Table, Text, Toml};
 
@@ -28,14 +28,14 @@ pub(crate) struct Case {
 }
 
 /// What cases are read against.
-pub(crate) struct Reader<'a> {
-    access: &'a Access,
+pub(crate) struct CaseReader<'a> {
+    access: &'a Policies,
     directory: Directory,
     now: Timestamp,
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(access: &'a Access, now: Timestamp) -> Self {
+impl<'a> CaseReader<'a> {
+    pub(crate) fn new(access: &'a Policies, now: Timestamp) -> Self {
         let directory = Directory {
             issuers: access.issuers.clone(),
             groups: access.directory.clone(),

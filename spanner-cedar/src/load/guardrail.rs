@@ -28,7 +28,7 @@ use spanner_toml::lookalike;
 
 /// Reads the guardrails of all files, one after the other.
 #[derive(Debug)]
-pub(crate) struct Reader<'v> {
+pub(crate) struct GuardrailReader<'v> {
     vocabulary: &'v Vocabulary<'v>,
     seen: HashMap<String, String>,
     count: usize,
@@ -38,13 +38,13 @@ pub(crate) struct Reader<'v> {
 }
 
 /// One policy and where it stands.
-struct Place<'p> {
+struct PolicyText<'p> {
     source: Source<'p>,
     at: usize,
     policy: &'p Policy,
 }
 
-impl<'v> Reader<'v> {
+impl<'v> GuardrailReader<'v> {
     pub(crate) fn new(vocabulary: &'v Vocabulary<'v>) -> Self {
         Self {
             vocabulary,
@@ -111,11 +111,11 @@ impl<'v> Reader<'v> {
             let found = source.text.get(from..).and_then(|rest| rest.find(&text));
             let at = found.map_or(from, |found| from + found);
             from = found.map_or(from, |_| at + text.len());
-            self.policy(&Place { source, at, policy }, problems);
+            self.policy(&PolicyText { source, at, policy }, problems);
         }
     }
 
-    fn policy(&mut self, place: &Place<'_>, problems: &mut Problems) {
+    fn policy(&mut self, place: &PolicyText<'_>, problems: &mut Problems) {
         let id = self.id(place, problems);
         let reason = place.annotation("reason");
         if reason.is_none() && place.policy.effect() == Effect::Forbid {
@@ -158,7 +158,7 @@ impl<'v> Reader<'v> {
     }
 
     /// The policy's id, if it has one of its own.
-    fn id(&mut self, place: &Place<'_>, problems: &mut Problems) -> Option<String> {
+    fn id(&mut self, place: &PolicyText<'_>, problems: &mut Problems) -> Option<String> {
         let Some(id) = place.annotation("id") else {
             place.problem(
                 "the policy has no `@id`",
@@ -186,7 +186,7 @@ impl<'v> Reader<'v> {
     }
 
     /// Asks Cedar's validator; its warnings count where there is no error.
-    fn validate(&self, place: &Place<'_>, alone: &PolicySet, problems: &mut Problems) {
+    fn validate(&self, place: &PolicyText<'_>, alone: &PolicySet, problems: &mut Problems) {
         let validator = &self.vocabulary.schema.validator;
         let result = validator.validate_with_level(alone, ValidationMode::Strict, LEVEL);
         let errors = first_of_each(result.validation_errors());
@@ -202,7 +202,7 @@ impl<'v> Reader<'v> {
     }
 
     /// Refuses names that exist nowhere: a guardrail about them would never apply.
-    fn refuse_unknown_entities(&self, place: &Place<'_>, problems: &mut Problems) {
+    fn refuse_unknown_entities(&self, place: &PolicyText<'_>, problems: &mut Problems) {
         let mut literals = place.policy.entity_literals();
         literals.sort();
         literals.dedup();
@@ -291,7 +291,7 @@ impl<'v> Reader<'v> {
     }
 }
 
-impl Place<'_> {
+impl PolicyText<'_> {
     fn annotation(&self, key: &str) -> Option<String> {
         self.policy
             .annotation(key)
@@ -379,7 +379,7 @@ impl Place<'_> {
 }
 
 /// What the annotations say to whoever is refused.
-fn advice(place: &Place<'_>, problems: &mut Problems) -> Advice {
+fn advice(place: &PolicyText<'_>, problems: &mut Problems) -> Advice {
     let (mut advice, complaints) = demand::read(place.policy);
     for (what, what_to_do) in complaints {
         place.problem(what, what_to_do, problems);

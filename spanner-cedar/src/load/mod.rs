@@ -29,8 +29,8 @@ pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 
 use crate::guardrail::Guardrail;
-use crate::index::{Access, Claim, Grants, Guardrails};
-use crate::promotion::Kept;
+use crate::index::{Claim, Grants, Guardrails, Policies};
+use crate::promotion::PromotedManifests;
 use crate::schema::{self, Schema};
 pub(crate) use files::Documents;
 use grants::Vocabulary;
@@ -52,7 +52,7 @@ pub(crate) struct Program<'p> {
     /// How the surfaces read names.
     pub(crate) spellings: Spellings,
     /// What is in force by now.
-    pub(crate) before: Option<Arc<Access>>,
+    pub(crate) before: Option<Arc<Policies>>,
 }
 
 /// What becomes of a manifest in a model's own folder that has a problem
@@ -74,8 +74,8 @@ pub enum BrokenManifests {
 pub(crate) fn from_dir(
     dir: &Path,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let mut problems = no_problems();
     let documents = files::from_dir(dir, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
@@ -85,8 +85,8 @@ pub(crate) fn from_dir(
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let mut problems = no_problems();
     let documents = files::from_memory(files, program.models, &mut problems);
     compile(documents.into(), true, program, kept, problems)
@@ -94,10 +94,10 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
 
 /// The same files, with something else promoted.
 pub(crate) fn again(
-    access: &Access,
+    access: &Policies,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
-) -> Result<Access, LoadError> {
+    kept: &Arc<PromotedManifests>,
+) -> Result<Policies, LoadError> {
     let documents = Arc::clone(&access.documents);
     compile(documents, false, program, kept, no_problems())
 }
@@ -105,15 +105,15 @@ pub(crate) fn again(
 /// The same files as far as they are about one model, with something promoted of it, or nothing:
 /// what that comes to takes no time for the others.
 pub(crate) fn about(
-    access: &Access,
+    access: &Policies,
     program: &Program<'_>,
     model: &ModelName,
-    kept: Kept,
-) -> Result<Access, LoadError> {
+    kept: PromotedManifests,
+) -> Result<Policies, LoadError> {
     let claim = access.claims.get(model).map(|claim| claim.document);
     let documents = Arc::new(access.documents.about(claim));
     let about_it = kept.promoted.into_iter().filter(|it| it.model == *model);
-    let kept = Arc::new(Kept {
+    let kept = Arc::new(PromotedManifests {
         promoted: about_it.collect(),
         environments: kept.environments,
     });
@@ -139,11 +139,11 @@ pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
 /// Reads cases against an access, or tells everything that is wrong with them.
 pub(crate) fn cases(
     documents: &[Document],
-    access: &Access,
+    access: &Policies,
     now: Timestamp,
 ) -> Result<Vec<Case>, LoadError> {
     let mut problems = Problems::new("the cases have");
-    let reader = case::Reader::new(access, now);
+    let reader = case::CaseReader::new(access, now);
     let read = |document: &Document| reader.read(document.source(), &mut problems);
     let cases = documents.iter().flat_map(read).collect();
     problems.none_or(cases).map_err(LoadError::new)
@@ -164,9 +164,9 @@ fn compile(
     mut documents: Arc<Documents>,
     fresh: bool,
     program: &Program<'_>,
-    kept: &Arc<Kept>,
+    kept: &Arc<PromotedManifests>,
     mut problems: Problems,
-) -> Result<Access, LoadError> {
+) -> Result<Policies, LoadError> {
     let schema = Schema::shared();
     let issuers = program.issuers;
     let organization = documents
@@ -194,7 +194,7 @@ fn compile(
     let manifests = manifests(&documents.manifests, &vocabulary, refuse, &mut problems);
     let mut overlay = Overlay::new(kept, &organization);
     overlay.read(&vocabulary, &mut problems);
-    let mut reader = guardrail::Reader::new(&vocabulary);
+    let mut reader = guardrail::GuardrailReader::new(&vocabulary);
     for document in &documents.guardrails {
         reader.read(document.source(), &mut problems);
     }
@@ -284,7 +284,7 @@ fn assemble(
     organization: Organization,
     manifests: Vec<Manifest>,
     guardrails: Vec<Guardrail>,
-) -> Access {
+) -> Policies {
     let Parts {
         digest,
         documents,
@@ -333,7 +333,7 @@ fn assemble(
     for guardrail in guardrails {
         index.add(guardrail);
     }
-    Access {
+    Policies {
         schema,
         digest: Arc::from(digest),
         documents,

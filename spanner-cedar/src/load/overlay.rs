@@ -11,11 +11,11 @@ use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::organization::Organization;
 use super::problem::{Problems, Source, no_problems, quoted};
-use crate::promotion::{Kept, VoidGrant};
+use crate::promotion::{PromotedManifests, VoidGrant};
 
 /// What is promoted, where the organization has promotions.
 pub(super) struct Overlay {
-    pub(super) kept: Arc<Kept>,
+    pub(super) kept: Arc<PromotedManifests>,
     environments: BTreeSet<Environment>,
     pub(super) manifests: Vec<(Environment, PromotionId, Manifest)>,
     /// What the manifests name and the organization does not have any more.
@@ -24,7 +24,7 @@ pub(super) struct Overlay {
 
 impl Overlay {
     /// Promotions rule where they are kept and the organization has a rule for them.
-    pub(super) fn new(kept: &Arc<Kept>, organization: &Organization) -> Self {
+    pub(super) fn new(kept: &Arc<PromotedManifests>, organization: &Organization) -> Self {
         let ruled = |environment: &&Environment| organization.promotions.contains_key(*environment);
         let environments = kept.environments.iter().filter(ruled).cloned().collect();
         Self {

@@ -15,7 +15,7 @@ use super::manifest::{self, Manifest};
 use super::problem::{Problem, Source, no_problems, quoted};
 use super::spelling::Served;
 use super::{BrokenManifests, Program};
-use crate::index::Access;
+use crate::index::Policies;
 
 /// Puts aside what is wrong with own manifests, and what was in force in its place.
 pub(super) fn sift(
@@ -66,7 +66,12 @@ pub(super) fn sift(
 
 /// Several manifests are about one model: the one of the organization rules, then the one that was
 /// in force. Where there is neither, none of them grants anything.
-fn settle(documents: &mut Documents, model: &ModelName, claims: &[usize], before: Option<&Access>) {
+fn settle(
+    documents: &mut Documents,
+    model: &ModelName,
+    claims: &[usize],
+    before: Option<&Policies>,
+) {
     let rules = |number: &&usize| {
         let document = documents.manifests.get(**number);
         document.is_some_and(|it| !it.own)
@@ -123,7 +128,7 @@ fn read(
 }
 
 /// A manifest as it is in force.
-fn last<'a>(access: &'a Access, name: &str) -> Option<&'a Document> {
+fn last<'a>(access: &'a Policies, name: &str) -> Option<&'a Document> {
     let mut documents = access.documents.manifests.iter();
     documents.find(|it| it.name == name && !it.text.is_empty())
 }

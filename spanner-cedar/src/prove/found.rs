@@ -12,6 +12,7 @@ use spanner_core::{
 
 use super::query::Kindred;
 use crate::cedar::Cedar;
+use crate::fact::Fact;
 use crate::load::Holder;
 use crate::schema::Schema;
 
@@ -182,35 +183,57 @@ fn caller(
         let then = now.as_second().saturating_sub(long(facts, name)?);
         Timestamp::from_second(then).map_err(|error| error.to_string())
     };
-    let mut assertion = Caller::assertion(principal)
-        .groups(groups)
-        .roles(roles)
-        .assurance(u8::try_from(long(facts, "assurance")?).unwrap_or(3));
+    let mut assertion = Caller::assertion(principal).groups(groups).roles(roles);
     let mut besides = Vec::new();
-    if flag(facts, "tokenAgeKnown") {
-        let mut credential = Credential::unknown();
-        credential.issued_at = Some(ago("tokenAgeSeconds")?);
-        assertion = assertion.credential(credential);
-    } else {
-        besides.push(("token age".to_owned(), "unknown".to_owned()));
-    }
-    if flag(facts, "authAgeKnown") {
-        assertion = assertion.authenticated_at(ago("authAgeSeconds")?);
-    }
-    let scopes = texts(facts, "scopes");
-    if !scopes.is_empty() {
-        besides.push(("scopes".to_owned(), format!("{scopes:?}")));
-        assertion = assertion.scopes(scopes);
-    }
-    if let Some(tenant) = text(facts, "tenant") {
-        besides.push(("tenant".to_owned(), format!("{tenant:?}")));
-        assertion = assertion.tenant(tenant);
-    }
-    if let Some(origin) = text(facts, "origin") {
-        let known = ORIGINS.into_iter().find(|known| *known == origin);
-        let known = known.ok_or_else(|| format!("no provider tells the origin {origin:?}"))?;
-        besides.push(("origin".to_owned(), format!("{known:?}")));
-        assertion = assertion.origin(known);
+    for fact in Fact::ALL {
+        let name = fact.name();
+        match fact {
+            // These are not the caller's, or go with another one.
+            Fact::Now
+            | Fact::Issuer
+            | Fact::TokenAgeSeconds
+            | Fact::AuthAgeSeconds
+            | Fact::DelegationDepth
+            | Fact::GroupsComplete => {}
+            Fact::Assurance => {
+                let assurance = u8::try_from(long(facts, name)?).unwrap_or(3);
+                assertion = assertion.assurance(assurance);
+            }
+            Fact::TokenAgeKnown if flag(facts, name) => {
+                let mut credential = Credential::unknown();
+                credential.issued_at = Some(ago(Fact::TokenAgeSeconds.name())?);
+                assertion = assertion.credential(credential);
+            }
+            Fact::TokenAgeKnown => besides.push(("token age".to_owned(), "unknown".to_owned())),
+            Fact::AuthAgeKnown => {
+                if flag(facts, name) {
+                    let time = ago(Fact::AuthAgeSeconds.name())?;
+                    assertion = assertion.authenticated_at(time);
+                }
+            }
+            Fact::Scopes => {
+                let scopes = texts(facts, name);
+                if !scopes.is_empty() {
+                    besides.push((name.to_owned(), format!("{scopes:?}")));
+                    assertion = assertion.scopes(scopes);
+                }
+            }
+            Fact::Tenant => {
+                if let Some(tenant) = text(facts, name) {
+                    besides.push((name.to_owned(), format!("{tenant:?}")));
+                    assertion = assertion.tenant(tenant);
+                }
+            }
+            Fact::Origin => {
+                if let Some(origin) = text(facts, name) {
+                    let known = ORIGINS.into_iter().find(|known| *known == origin);
+                    let known =
+                        known.ok_or_else(|| format!("no provider tells the origin {origin:?}"))?;
+                    besides.push((name.to_owned(), format!("{known:?}")));
+                    assertion = assertion.origin(known);
+                }
+            }
+        }
     }
     let caller = assertion.caller().map_err(|error| error.to_string())?;
     let mut context = Context::of(&caller, now);

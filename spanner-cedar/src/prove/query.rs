@@ -7,6 +7,7 @@ use spanner_core::{Action, CallerKind};
 
 use super::statement::{Statement, Statements, read};
 use super::{ProveError, Unproved};
+use crate::fact::Fact;
 use crate::names::KINDS;
 use crate::schema::{Schema, Types};
 
@@ -149,7 +150,7 @@ fn facts(
     let types = &Schema::shared().types;
     let literals = one.iter().chain(two).flat_map(Policy::entity_literals);
     let literals: BTreeSet<EntityUid> = literals.collect();
-    let mut texts = vec![CIRCUMSTANCES.to_owned()];
+    let mut texts = vec![circumstances()];
     for uid in &literals {
         texts.extend(issuers(types, kindred, uid));
         if kindred.on_models {
@@ -247,18 +248,12 @@ fn set(policies: Vec<Policy>) -> Result<PolicySet, ProveError> {
     PolicySet::from_policies(numbered).map_err(|error| ProveError::Solver(error.to_string()))
 }
 
-/// What the context of a request can be: see the schema.
-const CIRCUMSTANCES: &str = "forbid (principal, action, resource) unless {
-  context.now >= 0 && context.now <= 253402207200
-  && context.tokenAgeSeconds >= 0 && context.tokenAgeSeconds <= 9223372036
-  && (context.tokenAgeKnown || context.tokenAgeSeconds == 0)
-  && context.assurance >= 0 && context.assurance <= 3
-  && context.authAgeSeconds >= 0
-  && (if context.authAgeKnown then context.authAgeSeconds <= 9223372036
-      else context.authAgeSeconds == 9223372036854775807)
-  && context.delegationDepth >= 0 && context.delegationDepth <= 4
-  && context.groupsComplete
-};";
+/// What the facts of a request can be.
+fn circumstances() -> String {
+    let ranges: Vec<&str> = Fact::ALL.iter().filter_map(|fact| fact.range()).collect();
+    let ranges = ranges.join("\n  && ");
+    format!("forbid (principal, action, resource) unless {{\n  {ranges}\n}};")
+}
 
 /// The circumstances in which a counterexample reads best, the plainest first: a direct call
 /// with a credential of this moment, on the first day of 2026; any call on that day.

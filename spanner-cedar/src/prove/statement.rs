@@ -9,7 +9,7 @@ use super::ProveError;
 use super::query::Kindred;
 use crate::diff::{Change, Difference};
 use crate::guardrail::{Mode, Site};
-use crate::index::Access;
+use crate::index::Policies;
 use crate::role::ActionSet;
 use crate::schema::Schema;
 
@@ -32,7 +32,7 @@ pub(super) struct Statement {
 }
 
 impl Statements {
-    pub(super) fn of(access: &Access) -> Result<Self, ProveError> {
+    pub(super) fn of(access: &Policies) -> Result<Self, ProveError> {
         let types = &Schema::shared().types;
         let mut all = Vec::new();
         for given in access.grants.iter() {
@@ -99,7 +99,7 @@ fn endpoint(site: &Site) -> Option<EntityUid> {
 }
 
 /// Every model that one of these names.
-pub(super) fn models(accesses: &[&Access]) -> BTreeSet<ModelName> {
+pub(super) fn models(accesses: &[&Policies]) -> BTreeSet<ModelName> {
     let mut models = BTreeSet::new();
     for access in accesses {
         models.extend(access.owners.keys().cloned());

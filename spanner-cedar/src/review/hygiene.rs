@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use spanner_core::promotion::{HistoryState, Standing, Step};
-use spanner_core::record::{Decision, PrincipalEntry};
+use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load::{Holder, suggestion};
 use crate::promotion::Existing;
 
@@ -75,7 +75,11 @@ pub struct Usage {
 }
 
 impl Hygiene {
-    pub(super) fn of(access: &Access) -> Self {
+    /// A grant that allowed nothing for so many days counts as unused: a quarter of a year, so that
+    /// a caller that calls only at its end is seen once.
+    pub const UNUSED_DAYS: i64 = 90;
+
+    pub(super) fn of(access: &Policies) -> Self {
         let (mut used, mut strangers) = (BTreeSet::new(), BTreeSet::new());
         used.extend(access.grants.iter().map(|given| given.holder));
         used.extend(access.owners.values().flatten().cloned());
@@ -116,7 +120,7 @@ impl Review {
         decisions: impl IntoIterator<Item = D>,
         now: Timestamp,
     ) -> Self {
-        let window = jiff_days(UNUSED_DAYS);
+        let window = jiff_days(Hygiene::UNUSED_DAYS);
         let from = now.checked_sub(window).unwrap_or(Timestamp::MIN);
         let mut since = None;
         let mut used: HashMap<String, Usage> = HashMap::new();
@@ -180,7 +184,7 @@ impl Review {
                     by: event
                         .by
                         .as_ref()
-                        .map_or_else(String::new, |by| name(&by.subject)),
+                        .map_or_else(String::new, |by| by.subject.to_string()),
                     reason: reason.clone(),
                     in_force: current == Some(promotion.id()),
                 });
@@ -207,7 +211,7 @@ impl Review {
 
 /// The models that a service would adopt with this ledger: the files have them where promotions
 /// are asked for, and it has no promotions there.
-fn adoptable(access: &Access) -> Vec<String> {
+fn adoptable(access: &Policies) -> Vec<String> {
     let rules = access.promotions.values();
     let new = rules.filter(|rule| {
         rule.existing == Existing::Adopt && !access.kept.environments.contains(&rule.environment)
@@ -224,13 +228,6 @@ fn unapproved(environment: &Environment, model: &ModelName) -> String {
     format!("{environment} {model}")
 }
 
-fn name(it: &PrincipalEntry) -> String {
-    format!("{}:{}/{}", it.kind, it.issuer, it.subject)
-}
-
 fn jiff_days(days: i64) -> std::time::Duration {
     std::time::Duration::from_secs(days.unsigned_abs() * 86_400)
 }
-
-/// A quarter of a year: who calls only at its end is seen once.
-pub(super) const UNUSED_DAYS: i64 = 90;

@@ -3,7 +3,7 @@
 use spanner_core::{Effect, PromotionId};
 
 use super::*;
-use crate::{Kept, Promoted};
+use crate::{Promoted, PromotedManifests};
 
 const ORGANIZATION: &str = r#"
     environments = ["staging", "production"]
@@ -37,8 +37,8 @@ fn environment(name: &str) -> Environment {
     name.parse().unwrap()
 }
 
-fn kept(promoted: impl IntoIterator<Item = Promoted>) -> Kept {
-    Kept {
+fn kept(promoted: impl IntoIterator<Item = Promoted>) -> PromotedManifests {
+    PromotedManifests {
         environments: [environment("production")].into(),
         promoted: promoted.into_iter().collect(),
     }

@@ -200,7 +200,10 @@ fn what_the_organization_removed_a_broken_manifest_does_not_bring_back() {
     );
     assert_eq!(teams.broken().len(), 2);
     // Another preview or promotion does not change that.
-    teams.cedar.keep(crate::Kept::default()).unwrap();
+    teams
+        .cedar
+        .keep(crate::PromotedManifests::default())
+        .unwrap();
     assert!(!teams.may("support", "acme/a", "production"));
     assert!(teams.may("nlp", "acme/a", "staging"));
     assert_eq!(teams.broken().len(), 2);

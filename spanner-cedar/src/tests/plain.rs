@@ -13,14 +13,25 @@ use cedar_policy::{
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use spanner_core::{
-    Action, Advice, Caller, Context, Effect, Environment, Party, Question, VerdictReason,
+    Action, Advice, Caller, Context, Effect, Environment, Party, Principal, Question, VerdictReason,
 };
 
 use super::{NOW, group, issued, principal, resource, role};
+use crate::fact::Circumstances;
 use crate::guardrail::{Guardrail, Mode};
-use crate::index::Access;
+use crate::index::Policies;
 use crate::load;
 use crate::schema::{self, Schema};
+
+/// The `context` of a request to Cedar.
+fn facts(caller: &Caller, principal: &Principal, context: &Context) -> cedar_policy::Context {
+    let circumstances = Circumstances {
+        caller,
+        principal,
+        context,
+    };
+    circumstances.context().unwrap()
+}
 
 pub(super) const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
 pub(super) const MODELS: [&str; 3] = ["acme/a", "lab/b", "c"];
@@ -212,7 +223,7 @@ fn asking() -> impl Strategy<Value = Asking> {
 
 impl World {
     /// The grants through the loader, the guardrails past its gate: some of them fail.
-    pub(super) fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Policies {
         let mut files = vec![("organization.toml".to_owned(), self.file(None))];
         for model in MODELS {
             files.push((format!("models/{model}.toml"), self.file(Some(model))));
@@ -271,7 +282,7 @@ impl World {
     }
 
     /// Everything as one set: a template for each role, a link for each grant.
-    fn plain(&self, access: &Access) -> PolicySet {
+    fn plain(&self, access: &Policies) -> PolicySet {
         let mut set = PolicySet::new();
         for role in ROLES {
             let (_, actions) = access.roles.find(role).unwrap();
@@ -439,7 +450,7 @@ impl Asking {
     }
 
     /// Asks about each party of the call, and about the subject as if it called directly.
-    fn check(&self, access: &Access, set: &PolicySet) {
+    fn check(&self, access: &Policies, set: &PolicySet) {
         let caller = self.caller(&self.groups, true);
         let context = Context::of(&caller, NOW.parse().unwrap());
         for party in caller.parties() {
@@ -455,7 +466,7 @@ impl Asking {
         caller: &Caller,
         party: &Party,
         context: &Context,
-        access: &Access,
+        access: &Policies,
         set: &PolicySet,
     ) {
         let environment = Environment::new(self.environment).unwrap();
@@ -463,7 +474,7 @@ impl Asking {
         let question = Question::new(caller, party, self.action, &resource, &environment, context);
         let placed = access.place(party);
         let verdict = access.decide(&question, placed.as_ref());
-        let facts = schema::call(caller, &party.principal, context).unwrap();
+        let facts = facts(caller, &party.principal, context);
         let asked = access.ask(&question, placed.as_ref());
         let name = party.principal.to_string();
         assert_eq!(asked.is_some(), self.fits(&name, facts.clone()));
@@ -551,7 +562,7 @@ fn refuses_when_a_guardrail_fails_that_cedar_would_skip() {
             verdict.advice.reason.as_deref(),
             Some("a guardrail could not be evaluated")
         );
-        let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+        let facts = facts(&caller, &caller.subject().principal, &context);
         let asking = Asking {
             party: "service:corp/u",
             actor: None,
@@ -608,7 +619,7 @@ proptest! {
             let question = Question::new(&caller, caller.subject(), asking.action, &resource, &environment, &context);
             let verdict = access.decide(&question, access.place(caller.subject()).as_ref());
             if verdict.effect == Effect::Allow {
-                let facts = schema::call(&caller, &caller.subject().principal, &context).unwrap();
+                let facts = facts(&caller, &caller.subject().principal, &context);
                 let (decision, _, errors) = asking.plain(&set, facts);
                 assert_eq!(decision, Decision::Allow);
                 // A permit that is not known to be about the party cannot fail for it either.

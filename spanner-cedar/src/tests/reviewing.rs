@@ -29,7 +29,7 @@ fn changes(before: &Cedar, after: &Cedar) -> Vec<String> {
 }
 
 #[test]
-fn a_review_lists_every_grant_with_its_reason_in_three_forms() {
+fn a_review_lists_every_grant_with_its_reason() {
     let manifest = sentiment(
         "individuals = \"allowed\"\nindividuals_reason = \"on call\"\n[grants.production]\ncaller = [\"group:support\", \"user:corp/=ann|x\"]\n",
     );
@@ -51,33 +51,6 @@ fn a_review_lists_every_grant_with_its_reason_in_three_forms() {
     );
     assert_eq!(review.individuals().count(), 1);
     assert_eq!(review.grants[1].owner.as_deref(), Some("group:corp/nlp"));
-    let markdown = review.markdown();
-    assert!(markdown.contains("| production | acme/sentiment | group:corp/support | caller | list, read, embed, generate, predict |"), "{markdown}");
-    assert!(
-        markdown.contains("- grant/production/acme/sentiment/caller/user:corp/=ann|x: on call"),
-        "{markdown}"
-    );
-    assert!(markdown.contains("user:corp/=ann\\|x"), "{markdown}");
-    assert!(
-        markdown.contains("- old forbids: too &lt;old>"),
-        "{markdown}"
-    );
-    let csv = review.csv();
-    assert!(
-        csv.starts_with("environment,model,holder,role,actions,owner,reason,last used,grant\r\n"),
-        "{csv}"
-    );
-    assert!(
-        csv.contains("\"list, read, embed, generate, predict\""),
-        "{csv}"
-    );
-    assert_eq!(csv.lines().count(), 4);
-    let html = review.html();
-    assert!(html.contains(">group:corp/support</span>"), "{html}");
-    assert!(
-        html.contains("too &lt;old&gt;") && !html.contains("<old>"),
-        "{html}"
-    );
 }
 
 #[test]
@@ -179,8 +152,6 @@ fn a_review_tells_which_grants_were_used() {
         hygiene.known_since.unwrap().to_string(),
         "2026-01-01T00:00:00Z"
     );
-    assert!(review.html().contains("class=\"unused\""));
-    assert!(review.csv().contains(",2026-06-02,grant/production"));
     assert!(after.review().hygiene.unused.is_none());
     let none = after
         .review()
@@ -215,16 +186,6 @@ fn a_review_tells_what_else_deserves_a_look() {
     assert_eq!(review.hygiene.strangers, ["h: n; did you mean `m`?"]);
     let omar = review.individuals().next().unwrap();
     assert_eq!(omar.reason.as_deref(), Some("an approver of promotions"));
-    let page = review.html();
-    for expected in [
-        "group:corp/idle",
-        "user:corp/ann: token x",
-        "an approver of promotions",
-        "Groups of the directory that nothing names",
-    ] {
-        assert!(page.contains(expected), "{expected} is not in {page}");
-    }
-    assert!(review.markdown().contains("- group:corp/idle\n"));
     let json = serde_json::to_value(&review).unwrap();
     assert_eq!(json["hygiene"]["idle_groups"][0], "group:corp/idle");
     assert_eq!(json["grants"][0]["model"], serde_json::Value::Null);
@@ -284,11 +245,7 @@ fn a_review_names_promotions_that_waited_for_nobody() {
         (emergency.model.as_str(), emergency.by.as_str()),
         ("acme/sentiment", "user:test/root")
     );
-    assert!(
-        review
-            .html()
-            .contains("the old one &lt;leaks&gt;, in force")
-    );
+    assert_eq!(emergency.reason, "the old one <leaks>");
     assert!(
         cedar
             .review()

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use futures_executor::block_on;
 use spanner_admin::promotions_in;
 use spanner_core::Timestamp;
-use spanner_ledger::rotation_report;
+use spanner_report::{review as report, rotation_report};
 
 use super::Folder;
 use crate::ledger::{decisions, open, remark};
@@ -58,9 +58,9 @@ impl Review {
             review = review.with_credentials(report.lines());
         }
         match self.format {
-            Format::Markdown => write!(out, "{}", review.markdown())?,
-            Format::Csv => write!(out, "{}", review.csv())?,
-            Format::Html => write!(out, "{}", review.html())?,
+            Format::Markdown => write!(out, "{}", report::listing(&review).markdown())?,
+            Format::Csv => write!(out, "{}", report::grants(&review).csv())?,
+            Format::Html => write!(out, "{}", report::page(&review).html())?,
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&review)?)?,
         }
         Ok(ExitCode::SUCCESS)

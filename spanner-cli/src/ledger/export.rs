@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use spanner_ledger::ship::Format;
+use spanner_report::write_csv;
+use spanner_ship::{Format, export};
 
 use super::{Part, code, nothing, open, remark};
 use crate::print::Stop;
@@ -34,16 +35,16 @@ impl Export {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let reader = open(&self.dir)?;
         let selection = self.part.selection();
-        let exported = match self.format {
-            Form::Jsonl => reader.export(Format::JsonLines, &selection, out)?,
-            Form::Ocsf => reader.export(Format::Ocsf, &selection, out)?,
-            Form::Syslog => reader.export(Format::Syslog, &selection, out)?,
-            Form::Csv => reader.csv_lines(&selection, out)?,
+        let (lines, notes) = match self.format {
+            Form::Jsonl => export(&reader, Format::JsonLines, &selection, out)?,
+            Form::Ocsf => export(&reader, Format::Ocsf, &selection, out)?,
+            Form::Syslog => export(&reader, Format::Syslog, &selection, out)?,
+            Form::Csv => write_csv(&reader, &selection, out)?,
         };
-        remark(&exported.notes, true, out)?;
-        if exported.lines == 0 {
-            nothing(&exported.notes);
+        remark(&notes, true, out)?;
+        if lines == 0 {
+            nothing(&notes);
         }
-        Ok(code(&exported.notes))
+        Ok(code(&notes))
     }
 }

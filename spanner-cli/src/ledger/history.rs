@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
-use spanner_ledger::{Approval, Happening, ReadError, Row, table, visible_json};
+use spanner_ledger::{Approval, Happening, ReadError, Row, visible_json};
+use spanner_report::table;
 
 use super::{Part, Place, code, nothing, open, remark, request};
 use crate::print::Stop;
@@ -35,7 +36,7 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
             remark(&history.notes, true, out)?;
         }
         false => {
-            write!(out, "{}", history.text())?;
+            write!(out, "{}", spanner_report::history(&history).text())?;
             if filter.requests {
                 let rows = rows.by_ref().collect::<Result<Vec<_>, _>>()?;
                 write!(out, "\n{}", table(&rows))?;

@@ -22,11 +22,12 @@ use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
     AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
     Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
-    VerifierKey, table, visible_json,
+    VerifierKey, visible_json,
 };
 use spanner_proxy::config::Config;
 use spanner_proxy::no_directory;
 use spanner_proxy::words::chain;
+use spanner_report::table;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe};

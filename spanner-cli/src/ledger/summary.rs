@@ -32,10 +32,12 @@ enum Format {
 
 impl Summary {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let summary = open(&self.dir)?.summary(&self.part.selection(), Timestamp::now())?;
+        let reader = open(&self.dir)?;
+        let selection = self.part.selection();
+        let summary = spanner_report::Summary::read(&reader, &selection, Timestamp::now())?;
         match self.format {
-            Format::Markdown => write!(out, "{}", summary.markdown())?,
-            Format::Html => write!(out, "{}", summary.html())?,
+            Format::Markdown => write!(out, "{}", summary.page().markdown())?,
+            Format::Html => write!(out, "{}", summary.page().html())?,
             Format::Json => {
                 let json = format!("{:#}", summary.json());
                 writeln!(out, "{}", visible_json(&json))?;

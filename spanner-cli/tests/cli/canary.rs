@@ -7,8 +7,9 @@ use std::path::Path;
 use axum::Router;
 use http::Request;
 use serde_json::json;
-use spanner_ledger::ship::Format;
-use spanner_ledger::{Ledger, Selection, csv, table};
+use spanner_ledger::{Ledger, Selection};
+use spanner_report::{Summary, csv, history, table};
+use spanner_ship::{Format, export};
 
 use crate::process::{signal, start_logging};
 use crate::support::{Stage, ask, openai, serve};
@@ -173,24 +174,27 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
     let reader = Ledger::read(stage.path("ledger")).unwrap();
     let all = Selection::new();
     let rows = reader.select(&all).unwrap();
-    let summary = reader.summary(&all, jiff::Timestamp::now()).unwrap();
-    let export = |format| {
+    let summary = Summary::read(&reader, &all, jiff::Timestamp::now()).unwrap();
+    let exported = |format| {
         let mut out = Vec::new();
-        reader.export(format, &Selection::new(), &mut out).unwrap();
+        export(&reader, format, &Selection::new(), &mut out).unwrap();
         String::from_utf8_lossy(&out).into_owned()
     };
     vec![
         ("ledger", contents(&stage.path("ledger"))),
         ("what was shipped", contents(&stage.path("out"))),
-        ("json lines", export(Format::JsonLines)),
-        ("ocsf", export(Format::Ocsf)),
-        ("syslog", export(Format::Syslog)),
-        ("otlp", export(Format::Otlp)),
+        ("json lines", exported(Format::JsonLines)),
+        ("ocsf", exported(Format::Ocsf)),
+        ("syslog", exported(Format::Syslog)),
+        ("otlp", exported(Format::Otlp)),
         ("csv", csv(&rows)),
         ("the table", table(&rows)),
-        ("the history", reader.history(&all).unwrap().text()),
-        ("the summary", summary.markdown()),
-        ("the summary's page", summary.html()),
+        (
+            "the history",
+            history(&reader.history(&all).unwrap()).text(),
+        ),
+        ("the summary", summary.page().markdown()),
+        ("the summary's page", summary.page().html()),
         ("the summary's JSON", summary.json().to_string()),
     ]
 }

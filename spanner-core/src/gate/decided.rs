@@ -81,11 +81,7 @@ impl Decided {
                 refusal
             }
         };
-        Err(Refused {
-            refusal: Box::new(refusal),
-            id: settlement.is_recorded().then_some(id),
-            settlement: Some(Box::new(settlement)),
-        })
+        Err(Refused::of(refusal, id, settlement))
     }
 }
 
@@ -122,6 +118,14 @@ pub struct Refused {
 }
 
 impl Refused {
+    pub(super) fn of(refusal: Refusal, id: RecordId, settlement: Settlement) -> Self {
+        Self {
+            refusal: Box::new(refusal),
+            id: settlement.is_recorded().then_some(id),
+            settlement: Some(Box::new(settlement)),
+        }
+    }
+
     /// Why.
     #[must_use]
     pub fn refusal(&self) -> &Refusal {

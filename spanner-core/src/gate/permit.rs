@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Open};
-use super::decided::Decided;
+use super::decided::{Decided, Refused};
 use super::settlement::{Meter, Settlement};
 use super::{Arrival, Gate};
 use crate::caller::Caller;
 use crate::name::Environment;
-use crate::record::Enforcement;
+use crate::record::{Enforcement, OutcomeClass};
 use crate::refusal::Refusal;
 use crate::target::{Pair, Target};
 use crate::vouch::Vouch;
@@ -98,6 +98,16 @@ impl Permit {
             surface: self.open.surface.clone(),
             route: self.open.route.clone(),
         })
+    }
+
+    /// Gives the permit up for a request that turned out to contradict what was decided: its
+    /// outcome says that it was refused.
+    pub fn revoke(self, refusal: Refusal) -> Refused {
+        let id = self.open.id;
+        let mut settlement = self.forward();
+        settlement.refused(&refusal);
+        settlement.classify(OutcomeClass::Refused);
+        Refused::of(refusal, id, settlement)
     }
 
     /// Spends the permit: the request is being forwarded. What comes back settles it. Where

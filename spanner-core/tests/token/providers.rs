@@ -58,6 +58,11 @@ fn every_preset_for_signed_tokens_has_an_example() {
     let others = ["hugging_face_whoami", "oidc"];
     let presets = Preset::ALL.iter().map(|preset| preset.to_string());
     let due: BTreeSet<String> = presets.filter(|it| !others.contains(&&**it)).collect();
+    let missing: Vec<&String> = due.difference(&seen).collect();
+    assert!(
+        missing.is_empty(),
+        "give tests/data/claims.json example tokens of {missing:?}"
+    );
     assert_eq!(seen, due);
 }
 

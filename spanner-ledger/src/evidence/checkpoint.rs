@@ -7,6 +7,7 @@ use signed_note::{Note, Verifier, VerifierList};
 use tlog_tiles::Hash;
 
 use super::key::{SigningKey, VerifierKey};
+use super::notes::Notes;
 use super::{Checkpoints, MAX_NOTE_BYTES, MAX_SIZE};
 
 /// A statement, signed by a ledger, that its first so many entries have this root: a
@@ -53,6 +54,9 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
+    /// The greatest size of a checkpoint with all its signatures.
+    pub const MAX_BYTES: u64 = MAX_NOTE_BYTES;
+
     /// Reads a checkpoint and verifies it with one of these keys, whose name must be the
     /// checkpoint's origin. Signatures of others are ignored.
     ///
@@ -104,6 +108,22 @@ impl Checkpoint {
     /// ```
     pub fn read<R: BufRead>(reader: R, keys: &[VerifierKey]) -> Checkpoints<R> {
         Checkpoints::of(reader, keys)
+    }
+
+    /// The last of the notes in a text, if there is one. It has the form of a checkpoint, and
+    /// **nobody has verified its signature**: a [`CheckpointSink`](crate::CheckpointSink) returns it
+    /// as its newest, and the ledger verifies it.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the text is larger than checkpoints can be, or the last note is none.
+    pub fn last_unverified(text: &str) -> Result<Option<String>, CheckpointError> {
+        let note = Notes::of(text.as_bytes()).last().transpose()?;
+        match &note {
+            Some(note) if Self::verify(note, &[]) == Err(CheckpointError::Malformed) => {
+                Err(CheckpointError::Malformed)
+            }
+            _ => Ok(note),
+        }
     }
 
     /// Reads all checkpoints of a text, as [`Checkpoint::read`] does.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{block_on, entries, open, options, reader};
 use crate::files::sim::Sim;
 use crate::ledger::Builder;
-use crate::{Entry, Ledger, Selection};
+use crate::{Entry, Ledger};
 
 /// By how many seconds the clock is wrong.
 static WRONG_BY: AtomicI64 = AtomicI64::new(0);
@@ -69,7 +69,4 @@ fn an_entry_says_that_the_clock_was_set() {
     assert_eq!(words, expected);
     let reader = reader(&sim);
     assert!(reader.verify().verdict.is_sound());
-    let summary = reader.summary(&Selection::new(), Timestamp::now()).unwrap();
-    assert_eq!(summary.clock_steps, 3);
-    assert!(summary.markdown().contains("clock steps"));
 }

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use super::{Service, edit, options, reader, until};
 use crate::files::sim::Sim;
 use crate::log::{Log, SegmentSize};
-use crate::ship::Format;
-use crate::{Durability, Reader, Retention, Row, Selection, Verdict, csv, table};
+use crate::{Durability, Reader, Retention, Row, Selection, Verdict};
 
 /// Rows of which at most so many wait for an outcome.
 fn rows(reader: &Reader, most: usize) -> Vec<Row> {
@@ -76,16 +75,10 @@ fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
     assert_eq!(became(&reader(&sim).show().unwrap()), due);
     let bounded = rows(&reader(&sim), 6);
     assert_eq!(bounded.len(), 7);
-    let summary = reader(&sim).summary(&Selection::new(), Timestamp::now());
-    let summary = summary.unwrap();
-    assert_eq!((summary.external, summary.open.len()), (6, 0));
-    assert_eq!(summary.outcomes["ok"], 1);
     // Reopening closes what was left open, and these were not.
     let again = Service::open(&sim).unwrap();
     again.ledger.close().unwrap();
     assert_eq!(became(&reader(&sim).show().unwrap()), due);
-    let exported = reader(&sim).csv_lines(&Selection::new(), &mut Vec::new());
-    assert_eq!(exported.unwrap().lines, 7);
 }
 
 #[test]
@@ -103,13 +96,6 @@ fn what_nobody_measured_is_empty_and_no_zero() {
     };
     assert_eq!(crashed.duration_us(), None);
     assert!(ended.duration_us().is_some());
-    let shown = table(&rows);
-    assert!(shown.contains("│ unknown     │   - │"), "{shown}");
-    let mut out = Vec::new();
-    let exported = reader(&sim).csv_lines(&Selection::new(), &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
-    assert_eq!((exported.lines, &text), (2, &csv(&rows)));
-    assert!(text.contains(",\"unknown\",,,,,,,,,,,\r\n"), "{text}");
 }
 
 /// Appends an entry of a kind that nobody knows yet to a ledger that is closed.
@@ -137,28 +123,16 @@ fn what_a_newer_version_wrote_is_left_out_and_counted() {
     assert_eq!(rows.by_ref().count(), 1);
     assert_eq!(rows.notes().not_understood, 1);
     assert_eq!(reader.aging_credentials(now).unwrap(), []);
-    let summary = reader.summary(&all, now).unwrap();
-    assert_eq!((summary.allowed, summary.notes.not_understood), (1, 1));
-    assert_eq!(summary.json()["not_understood"], 1);
-    let text = reader.history(&all).unwrap().text();
-    let said = "\nnote: 1 entry of a newer version is left out: read it with that version\n";
-    assert!(text.contains(said), "{text}");
-    assert!(
-        text.contains("so far as this version understands it"),
-        "{text}"
-    );
-    for (format, left_out) in [
-        (Format::JsonLines, 0),
-        (Format::Ocsf, 1),
-        (Format::Syslog, 1),
-    ] {
-        let exported = reader.export(format, &all, &mut Vec::new()).unwrap();
-        assert_eq!(exported.notes.not_understood, left_out, "{format:?}");
-    }
-    let part = Selection::new().caller("alice");
-    let exported = reader.export(Format::JsonLines, &part, &mut Vec::new());
-    let exported = exported.unwrap();
-    assert_eq!((exported.lines, exported.notes.not_understood), (2, 1));
+    let notes = reader.history(&all).unwrap().notes;
+    let said = "1 entry of a newer version is left out: read it with that version";
+    assert_eq!(notes.sentences(), [said]);
+    let mut stored = reader.stored_entries(&all).unwrap();
+    let kinds: Vec<bool> = stored
+        .by_ref()
+        .map(|it| it.unwrap().entry.is_some())
+        .collect();
+    assert_eq!(kinds.iter().filter(|known| !**known).count(), 1);
+    assert_eq!(stored.notes().not_understood, 1);
 }
 
 #[test]
@@ -175,19 +149,13 @@ fn every_reading_says_that_requests_were_pruned() {
     let said = format!("requests before entry {} were pruned", pruned.before);
     let rows = reader.rows(&all).unwrap();
     assert_eq!(rows.notes().sentences(), [said.as_str()]);
-    let text = reader.history(&all).unwrap().text();
-    assert!(text.contains(&format!("\nnote: {said}\n")), "{text}");
-    let summary = reader.summary(&all, Timestamp::now()).unwrap();
-    assert_eq!(summary.json()["pruned"], pruned.before);
-    for page in [summary.markdown(), summary.html()] {
-        assert!(page.contains(&said), "{page}");
-        assert!(
-            page.contains("in what was not pruned: storage never failed"),
-            "{page}"
-        );
-    }
-    let exported = reader.export(Format::Ocsf, &all, &mut Vec::new()).unwrap();
-    assert_eq!(exported.notes.pruned, pruned.before);
+    assert_eq!(
+        reader.history(&all).unwrap().notes.sentences(),
+        [said.as_str()]
+    );
+    let mut stored = reader.stored_entries(&all).unwrap();
+    stored.by_ref().for_each(drop);
+    assert_eq!(stored.notes().pruned, pruned.before);
 }
 
 /// Nobody but somebody who writes the files decides an identifier twice.

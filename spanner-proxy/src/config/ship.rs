@@ -23,7 +23,7 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use spanner_ledger::ship::{Format, SyslogReceiver, is_name};
+use spanner_ship::{Format, SyslogReceiver, is_name};
 
 use super::credential::{Credential, credential};
 use super::fields::{At, Fields, listed};

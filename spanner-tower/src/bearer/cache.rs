@@ -53,13 +53,13 @@ pub(super) struct Era {
 
 /// A token that was accepted, and when that counts.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct CachedToken {
     pub(super) token: Arc<VerifiedToken>,
     era: Era,
     until: Instant,
 }
 
-impl Kept {
+impl CachedToken {
     /// Whether it counts in this era.
     pub(super) fn is_good_in(&self, era: Era) -> bool {
         self.era == era && Instant::now() < self.until
@@ -68,7 +68,7 @@ impl Kept {
 
 pub(super) struct TokenCache {
     /// Absent where nothing is to be kept.
-    kept: Option<Cache<TokenKey, Kept>>,
+    kept: Option<Cache<TokenKey, CachedToken>>,
 }
 
 impl TokenCache {
@@ -81,7 +81,7 @@ impl TokenCache {
     }
 
     /// The token, if it is kept. Whether it still counts is for the caller to find out.
-    pub(super) fn get(&self, key: &TokenKey) -> Option<Kept> {
+    pub(super) fn get(&self, key: &TokenKey) -> Option<CachedToken> {
         self.kept.as_ref()?.get(key)
     }
 
@@ -89,7 +89,7 @@ impl TokenCache {
     pub(super) fn put(&self, key: TokenKey, token: Arc<VerifiedToken>, era: Era) {
         if let Some(kept) = &self.kept {
             let until = Instant::now() + TTL;
-            kept.insert(key, Kept { token, era, until });
+            kept.insert(key, CachedToken { token, era, until });
         }
     }
 

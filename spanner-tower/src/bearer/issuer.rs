@@ -13,7 +13,9 @@ use spanner_core::{CallerKind, IssuerAlias, NameError};
 use crate::keys::{
     AddressError, FetchError, FileKeys, HttpKeys, KeyCache, KeySource, Plain, StaticKeys,
 };
-use crate::opaque::{AskIssuer, Introspection, KEPT, KeptFor, MAX_KEPT, OpaqueTokens, Whoami};
+use crate::opaque::{
+    ANSWER_TTL, AnswerTtl, AskIssuer, Introspection, MAX_ANSWER_TTL, OpaqueTokens, Whoami,
+};
 
 /// An identity provider whose tokens are accepted, and how they are read.
 ///
@@ -648,8 +650,8 @@ impl Opaque {
             issuer: issuer(),
             error,
         };
-        let kept = |answer: Duration| KeptFor {
-            answer: answer.min(MAX_KEPT),
+        let kept = |answer: Duration| AnswerTtl {
+            answer: answer.min(MAX_ANSWER_TTL),
             outage: None,
         };
         let mut secret = None;
@@ -669,7 +671,7 @@ impl Opaque {
                     return Err(IssuerProblem::NoOrganization { issuer: issuer() });
                 }
                 let asks = Whoami::build(&url, organizations, plain).map_err(address)?;
-                (Box::new(asks), vec!["hf_".to_owned()], kept(KEPT))
+                (Box::new(asks), vec!["hf_".to_owned()], kept(ANSWER_TTL))
             }
             Self::From {
                 asks,

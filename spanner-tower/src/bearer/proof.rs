@@ -31,7 +31,7 @@ use super::credential::Credentials;
 /// in 16 MB.
 const REMEMBERED: usize = 1 << 18;
 /// How many of them are one caller's, when half of the memory is full: 500 per second.
-const SHARE: u32 = 1 << 15;
+const PER_CALLER: u32 = 1 << 15;
 
 /// The client's certificate of the TLS connection that a request came over, for
 /// certificate-bound tokens (RFC 8705). The service that ends TLS puts it into the request's
@@ -136,7 +136,7 @@ impl Proofs {
         let count = used.current.len();
         let whose = used.hasher.hash_one(caller);
         let share = used.shares.entry(whose).or_default();
-        if count >= REMEMBERED || (count >= REMEMBERED / 2 && *share >= SHARE) {
+        if count >= REMEMBERED || (count >= REMEMBERED / 2 && *share >= PER_CALLER) {
             return Err(Outage::Proofs.into());
         }
         *share += 1;
@@ -193,7 +193,7 @@ mod tests {
         };
         let used = (0..REMEMBERED).take_while(|_| proofs.use_up(once(), "user:corp/eve").is_ok());
         assert_eq!(used.count(), REMEMBERED / 2);
-        for _ in 0..SHARE {
+        for _ in 0..PER_CALLER {
             assert_eq!(proofs.use_up(once(), "user:corp/alice"), Ok(()));
         }
         let outage = Err(Outage::Proofs.into());

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
 
 use super::dialect::Said;
-
+use super::voice::Voice;
 use crate::surface::Dialect;
 
 /// The record that a response belongs to.
@@ -30,44 +30,6 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// What percent-encodes in a `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
 const GRPC_ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
-
-/// How a refusal is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Voice {
-    /// Trailers only, over HTTP 200.
-    Grpc,
-    /// A body in a surface's dialect.
-    Http {
-        dialect: Dialect,
-        /// Whether clients of the API wait for a `Basic` challenge before they send a token.
-        basic: bool,
-        /// Whether the answer is to a `HEAD`.
-        head: bool,
-        /// Whether the caller sent `Authorization: Bearer`.
-        bearer: bool,
-        /// Whether it is Azure's, whose clients show identifiers of their own.
-        azure: bool,
-    },
-}
-
-impl Voice {
-    /// The headers besides `x-request-id` in which clients of the API look for the identifier
-    /// that they show.
-    const fn request_ids(self) -> &'static [&'static str] {
-        match self {
-            Self::Http { azure: true, .. } => &["apim-request-id", "x-ms-request-id"],
-            Self::Http {
-                dialect: Dialect::Anthropic,
-                ..
-            } => &["request-id"],
-            Self::Http {
-                dialect: Dialect::Aws,
-                ..
-            } => &["x-amzn-requestid"],
-            Self::Http { .. } | Self::Grpc => &[],
-        }
-    }
-}
 
 /// What a challenge says besides the error.
 #[derive(Debug, Clone, Default)]

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
 use tracing::Span;
 
-use super::answer::{self, Realm, Voice};
-use super::service::fault_of;
+use super::admission::fault_of;
+use super::answer::{self, Realm};
 use super::trace;
 use super::vigil::Vigil;
+use super::voice::Voice;
 use crate::BoxError;
+use crate::media::Sequence;
 use crate::resolve::{Broken, ReportScan, remove_ours};
-use crate::shares::Taken;
+use crate::shares::CallerSlot;
 use crate::surface::{Dialect, Reports};
 
 pin_project! {
@@ -42,13 +45,13 @@ pin_project! {
 struct Watch {
     settlement: Settlement,
     /// One of the caller's requests, until the answer ends.
-    _share: Option<Taken>,
+    _slot: Option<CallerSlot>,
     /// Ends with the answer.
     span: Span,
     broken: Broken,
     vigil: Vigil,
     voice: Voice,
-    form: Form,
+    form: ErrorForm,
     realm: Arc<Realm>,
     /// Bytes still to come according to `Content-Length`: a server stops asking for frames
     /// when it has sent as many.
@@ -77,7 +80,7 @@ impl<R: Body> GuardBody<R> {
         body: R,
         head: &Head<'_>,
         mut settlement: Settlement,
-        watching: Watching<'_>,
+        watching: Watching,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -93,13 +96,13 @@ impl<R: Body> GuardBody<R> {
         }
         let watch = Some(Watch {
             settlement,
-            _share: watching.share,
+            _slot: watching.slot,
             span: Span::current(),
             broken: watching.broken,
             vigil: watching.vigil,
             voice: watching.voice,
-            form: Form::of(head.headers),
-            realm: Arc::clone(watching.realm),
+            form: ErrorForm::of(head.headers),
+            realm: watching.realm,
             remaining,
             reports: head
                 .reports
@@ -114,26 +117,26 @@ impl<R: Body> GuardBody<R> {
 }
 
 /// What a response is watched for.
-pub(super) struct Watching<'a> {
+pub(super) struct Watching {
     pub(super) broken: Broken,
     pub(super) vigil: Vigil,
     pub(super) voice: Voice,
-    pub(super) realm: &'a Arc<Realm>,
+    pub(super) realm: Arc<Realm>,
     /// Given back at the end.
-    pub(super) share: Option<Taken>,
+    pub(super) slot: Option<CallerSlot>,
 }
 
 /// How a body can say in its middle that it is broken off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum ErrorForm {
     /// By trailers.
     Grpc,
     /// By an event (`text/event-stream`).
-    Events,
+    Event,
     /// By a line of JSON.
-    Lines,
+    Line,
     /// Only by breaking off.
-    Other,
+    None,
 }
 
 /// A body that the guard broke off.
@@ -141,31 +144,19 @@ enum Form {
 #[error("the guard broke the answer off: {0}")]
 struct BrokenOff(String);
 
-impl Form {
+impl ErrorForm {
     fn of(headers: &HeaderMap) -> Self {
-        const LINES: [&str; 4] = [
-            "application/x-ndjson",
-            "application/ndjson",
-            "application/jsonl",
-            "application/x-jsonlines",
-        ];
-        let text = |name| headers.get(name)?.to_str().ok();
-        let media_type = text(http::header::CONTENT_TYPE).unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        let is = |other: &str| media_type.eq_ignore_ascii_case(other);
-        if media_type.starts_with("application/grpc") {
-            return Self::Grpc;
-        }
         // Nothing can be written between what is encoded, or behind the announced length.
-        if headers.contains_key(http::header::CONTENT_ENCODING)
-            || headers.contains_key(http::header::CONTENT_LENGTH)
-        {
-            return Self::Other;
-        }
-        match () {
-            () if is("text/event-stream") => Self::Events,
-            () if LINES.into_iter().any(is) => Self::Lines,
-            () => Self::Other,
+        let closed = headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_LENGTH);
+        match Sequence::of(headers) {
+            Sequence::Grpc => Self::Grpc,
+            Sequence::Events if !closed => Self::Event,
+            Sequence::Lines if !closed => Self::Line,
+            Sequence::Events
+            | Sequence::Lines
+            | Sequence::One
+            | Sequence::AwsEvents
+            | Sequence::Unknown => Self::None,
         }
     }
 }
@@ -191,7 +182,7 @@ impl Head<'_> {
 
     fn length(&self) -> Option<u64> {
         self.headers
-            .get(http::header::CONTENT_LENGTH)?
+            .get(CONTENT_LENGTH)?
             .to_str()
             .ok()?
             .parse()
@@ -261,7 +252,7 @@ impl Watch {
         self.settlement.refused(refusal);
         let id = Some(self.settlement.id());
         let dialect = match (self.form, self.voice) {
-            (Form::Grpc, _) | (_, Voice::Grpc) => {
+            (ErrorForm::Grpc, _) | (_, Voice::Grpc) => {
                 self.settlement.grpc_status(refusal.notice().status.grpc());
                 let trailers = answer::trailers(refusal, id, &self.realm);
                 return Ok(Frame::trailers(trailers));
@@ -271,7 +262,7 @@ impl Watch {
         let said = answer::text(refusal, dialect, id);
         let said = String::from_utf8_lossy(&said);
         match self.form {
-            Form::Events => {
+            ErrorForm::Event => {
                 let event = match dialect {
                     Dialect::Anthropic => "event: error\n",
                     _ => "",
@@ -279,11 +270,11 @@ impl Watch {
                 let event = format!("\n\n{event}data: {said}\n\n");
                 Ok(Frame::data(event.into()))
             }
-            Form::Lines => {
+            ErrorForm::Line => {
                 let end = if self.ends_line { "" } else { "\n" };
                 Ok(Frame::data(format!("{end}{said}\n").into()))
             }
-            Form::Grpc | Form::Other => {
+            ErrorForm::Grpc | ErrorForm::None => {
                 let notice = refusal.notice();
                 Err(BrokenOff(notice.message).into())
             }

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use spanner_core::record::Enforcement;
 use spanner_core::{AuditSink, Authorize, Environment, Gate, Host, ModelName};
 
 use super::answer::Realm;
 use super::exempt::Exempt;
 use super::layer::GuardLayer;
 use super::resource::{ProtectedResource, Published};
-use super::service::Guard;
+use super::service::{Guard, Shared};
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
 use crate::resolve::{Limits, Routes};
-use crate::shares::BodyBudget;
+use crate::shares::{BodyBudget, Shares};
 use crate::surface::Surface;
 
 /// Collects what a [`GuardLayer`] needs; see [`GuardLayer::builder`].
@@ -159,7 +160,7 @@ impl GuardBuilder {
         Danger { builder: self }
     }
 
-    /// Makes the layer.
+    /// Makes the layer; [`GuardLayer::guard`] gives the guard itself.
     ///
     /// # Errors
     /// [`BuildError`] with every problem: no environment, no surface, surfaces that
@@ -226,10 +227,25 @@ impl GuardBuilder {
                 };
                 let (callers, limits, mut realm) = (self.callers, self.limits, self.realm);
                 realm.proof_algorithms = callers.proof_algorithms().map(str::to_owned);
-                let guard = Guard::new(gate, callers, routes, exempt, limits, realm);
-                let guard = guard.publishing(published).talking(self.websockets);
-                let guard = guard.keeping(self.baggage).holding(self.budget);
-                Ok(GuardLayer::new(guard))
+                let budget = self.budget.unwrap_or_else(|| BodyBudget::new(limits.bytes));
+                let shared = Shared {
+                    gate,
+                    callers,
+                    routes,
+                    exempt,
+                    shares: Shares::new(&limits, budget),
+                    limits,
+                    realm: Arc::new(realm),
+                    published,
+                    websockets: self.websockets,
+                    baggage: self.baggage,
+                };
+                Ok(GuardLayer {
+                    guard: Guard {
+                        shared: Arc::new(shared),
+                        enforcement: Enforcement::Inline,
+                    },
+                })
             }
             _ => Err(BuildError { problems }),
         }
@@ -409,12 +425,6 @@ impl GuardLayer {
         ledger: impl AuditSink,
     ) -> GuardBuilder {
         GuardBuilder::new(callers, access, ledger)
-    }
-
-    pub(super) fn new(guard: Guard) -> Self {
-        Self {
-            guard: Arc::new(guard),
-        }
     }
 }
 

@@ -10,8 +10,8 @@ use http::Extensions;
 use spanner_core::{Inquiry, Notice, Pair, Refusal, RequestFault, Settlement};
 
 use super::vigil::Vigil;
-use crate::resolve::{Asking, Broken, ReportScan, Talk};
-use crate::shares::Taken;
+use crate::resolve::{Broken, LaterDecisions, MessageResolver, ReportScan};
+use crate::shares::CallerSlot;
 
 /// Decides the frames of one WebSocket: each message from the client must be
 /// [examined](Self::examine) before it goes on.
@@ -23,8 +23,8 @@ use crate::shares::Taken;
 /// What is not examined is not decided. A service that says that it inspects frames and
 /// forwards one that it has not examined lets its caller use any model.
 pub struct Conversation {
-    talk: Talk,
-    asking: Asking,
+    messages: MessageResolver,
+    asking: LaterDecisions,
     broken: Broken,
     reports: ReportScan,
     settlement: Owed,
@@ -68,7 +68,7 @@ type Owed = Arc<Mutex<Option<Debt>>>;
 /// What the end of the conversation settles and gives back.
 struct Debt {
     settlement: Settlement,
-    _share: Option<Taken>,
+    _slot: Option<CallerSlot>,
 }
 
 /// In a request's extensions, where things must be cloned.
@@ -103,7 +103,7 @@ impl Conversation {
         let pairs = match binary && first != Some(&b'{') {
             true if later => Ok(Vec::new()),
             true => Err(RequestFault::NoModel),
-            false => self.talk.pairs(message, later),
+            false => self.messages.pairs(message, later),
         };
         match pairs {
             Ok(pairs) => self.asking.ask(pairs),
@@ -201,24 +201,24 @@ fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Debt>> {
 /// that is owed.
 pub(super) fn offer(
     extensions: &mut Extensions,
-    talk: Talk,
+    messages: MessageResolver,
     allowed: &[Pair],
     inquiry: Option<Inquiry>,
     outlive: Duration,
 ) -> Upgrade {
     let broken = Broken::default();
-    let mut asking = Asking::about(allowed.to_vec());
+    let mut asking = LaterDecisions::about(allowed.to_vec());
     asking.attach(inquiry.clone(), broken.clone());
     let settlement = Owed::default();
-    let frames = Conversation {
-        reports: ReportScan::of_conversation(talk.reports()),
-        talk,
+    let conversation = Conversation {
+        reports: ReportScan::of_conversation(messages.reports()),
+        messages,
         asking,
         vigil: Some(Vigil::over(inquiry, allowed, broken.clone(), outlive)),
         broken,
         settlement: Arc::clone(&settlement),
     };
-    extensions.insert(Slot(Arc::new(Mutex::new(Some(frames)))));
+    extensions.insert(Slot(Arc::new(Mutex::new(Some(conversation)))));
     Upgrade(settlement)
 }
 
@@ -228,11 +228,11 @@ pub(super) struct Upgrade(Owed);
 impl Upgrade {
     /// The socket is open: its end settles the record. Where nobody has it any more, it
     /// ended already.
-    pub(super) fn opened(self, mut settlement: Settlement, share: Option<Taken>) {
+    pub(super) fn opened(self, mut settlement: Settlement, slot: Option<CallerSlot>) {
         settlement.head(101);
         let debt = Debt {
             settlement,
-            _share: share,
+            _slot: slot,
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(debt);
     }

@@ -8,11 +8,16 @@ use spanner_core::{Obstacle, Refusal};
 
 use crate::surface::Credential;
 
+/// The headers of their own in which clients send tokens.
 const HEADERS: [(Credential, &str); 3] = [
     (Credential::XApiKey, "x-api-key"),
     (Credential::ApiKey, "api-key"),
     (Credential::XGoogApiKey, "x-goog-api-key"),
 ];
+/// All headers in which model APIs take keys, whatever surface is spoken: what a gateway must
+/// not forward.
+pub(super) const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+
 /// What stands before the token in a WebSocket's protocols.
 const IN_PROTOCOL: &str = "openai-insecure-api-key.";
 /// What stands before a token that is sent to the Hub.

@@ -202,7 +202,7 @@ impl Said<'_> {
     fn openai(&self) -> Value {
         json!({
             "message": self.text,
-            "type": openai(self.fault),
+            "type": openai(self.fault, self.status),
             "param": null,
             "code": self.code,
         })
@@ -223,8 +223,9 @@ impl Said<'_> {
 }
 
 /// The `type` that the OpenAI API uses for errors of this class.
-const fn openai(fault: Fault) -> &'static str {
+const fn openai(fault: Fault, status: Status) -> &'static str {
     match fault {
+        _ if matches!(status, Status::TooMany) => "rate_limit_error",
         Fault::Credential => "authentication_error",
         Fault::Permission | Fault::PolicyError => "permission_error",
         Fault::UnknownRoute | Fault::AmbiguousRequest => "invalid_request_error",

@@ -1,7 +1,6 @@
 //! The layer: what is added to a service.
 
 use std::fmt;
-use std::sync::Arc;
 
 use tower_layer::Layer;
 
@@ -13,14 +12,22 @@ use super::service::{Guard, GuardService};
 /// wrap any `tower::Service` of HTTP requests.
 #[derive(Clone)]
 pub struct GuardLayer {
-    pub(super) guard: Arc<Guard>,
+    pub(super) guard: Guard,
+}
+
+impl GuardLayer {
+    /// The guard itself, for a front door that is no tower service.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        self.guard.clone()
+    }
 }
 
 impl<S> Layer<S> for GuardLayer {
     type Service = GuardService<S>;
 
     fn layer(&self, inner: S) -> GuardService<S> {
-        GuardService::new(Arc::clone(&self.guard), inner)
+        GuardService::new(self.guard.clone(), inner)
     }
 }
 

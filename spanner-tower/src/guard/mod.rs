@@ -23,15 +23,21 @@
 //! [`ProtectedResource`] is configured: before all of this, to anybody, and counted like a
 //! public route.
 //!
+//! The road is [`Guard::check`]; the tower service forwards what it admits. Another front door,
+//! such as an adapter for a gateway, calls the same function.
+//!
 //! # Caveats
 //! In axum, [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer)
 //! guards only the routes that were added before it. Add the guard last, or wrap the whole
 //! router as a service.
 
+mod admission;
 mod answer;
+mod arrival;
 mod asserted;
 mod body;
 mod builder;
+mod classify;
 mod conversation;
 mod credentials;
 mod dialect;
@@ -39,11 +45,14 @@ mod exempt;
 mod layer;
 mod permitted;
 mod reauthorize;
+mod reply;
 mod resource;
 mod service;
 mod trace;
 mod vigil;
+mod voice;
 
+pub use admission::{Admission, HeaderChanges};
 pub use body::GuardBody;
 pub use builder::{BuildError, Danger, GuardBuilder, Problem};
 pub use conversation::{Conversation, Ending, MessageRefused};
@@ -52,5 +61,6 @@ pub use layer::GuardLayer;
 pub use permitted::NotGuarded;
 pub use permitted::{Access, Exhausted, Permitted};
 pub use reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
+pub use reply::Reply;
 pub use resource::ProtectedResource;
-pub use service::GuardService;
+pub use service::{Guard, GuardService};

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderName};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Caller, Environment, Permit, RecordId, Share, Target};
+
+use super::answer::set;
 
 /// Says that a share is used up: the guard refuses the request in the words of the API, with
 /// 429 or 503, `Retry-After` and a sentence that says which.
@@ -40,6 +44,31 @@ pub struct Access {
     pub environment: Environment,
     /// The record's identifier, the same as in `spanner-decision`.
     pub decision: RecordId,
+}
+
+impl Access {
+    /// Says in the headers of a request who is calling, for a server that is trusted to be told:
+    /// `spanner-subject`, `spanner-kind`, `spanner-actor` and `spanner-decision`. What is no
+    /// visible ASCII, and `%`, is percent-encoded.
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
+        let subject = &self.caller.subject().principal;
+        let actor = self.caller.actor().map(|actor| &actor.principal);
+        set_escaped(headers, "spanner-subject", &subject.to_string());
+        set_escaped(headers, "spanner-kind", subject.kind.as_str());
+        set_escaped(headers, "spanner-decision", &self.decision.to_string());
+        if let Some(actor) = actor {
+            set_escaped(headers, "spanner-actor", &actor.to_string());
+        }
+    }
+}
+
+/// What is no visible character of ASCII, and `%`, so that it can be decoded.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// Sets a header to a text, whose characters that cannot stand there are escaped.
+fn set_escaped(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    let escaped = utf8_percent_encode(text, ESCAPED).to_string();
+    set(headers, HeaderName::from_static(name), &escaped);
 }
 
 /// The [`Access`] of a request, in its extensions. In axum it is an extractor; in tonic,
@@ -95,5 +124,20 @@ impl<S: Send + Sync> axum_core::extract::FromRequestParts<S> for Permitted {
         _: &S,
     ) -> Result<Self, NotGuarded> {
         parts.extensions.get::<Self>().cloned().ok_or(NotGuarded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_any_characters_can_stand_in_headers() {
+        let mut headers = HeaderMap::new();
+        set_escaped(&mut headers, "spanner-subject", "user:corp/zoë 100%\r\n");
+        assert_eq!(
+            headers["spanner-subject"],
+            "user:corp/zo%C3%AB%20100%25%0D%0A"
+        );
     }
 }

@@ -168,9 +168,9 @@ impl KeyCache {
         key_id: Option<&str>,
     ) -> Result<Option<Keys>, Outage> {
         match self.ask_unknown(keys, key_id) {
-            Asked::Known(known) => return Ok(known),
-            Asked::UnderWay(Some(flight)) => landed(flight).await,
-            Asked::UnderWay(None) => {}
+            Lookup::Known(known) => return Ok(known),
+            Lookup::UnderWay(Some(flight)) => landed(flight).await,
+            Lookup::UnderWay(None) => {}
         }
         let newer = self.others_than(keys).ok_or_else(|| self.outage())?;
         if key_id.is_none_or(|id| !newer.set().contains_key_id(id)) {
@@ -179,19 +179,19 @@ impl KeyCache {
         Ok(Some(newer))
     }
 
-    fn ask_unknown(&self, keys: &Keys, key_id: Option<&str>) -> Asked {
+    fn ask_unknown(&self, keys: &Keys, key_id: Option<&str>) -> Lookup {
         let mut progress = self.lock();
         // What lands is stored while this is locked.
         if let Some(current) = self.others_than(keys) {
-            return Asked::Known(Some(current));
+            return Lookup::Known(Some(current));
         }
         let under_way = progress.flight.is_some();
         if !under_way && !progress.unknown.may_ask(key_id, Instant::now()) {
-            return Asked::Known(None);
+            return Lookup::Known(None);
         }
         let flight = self.depart(&mut progress);
         progress.for_unknown = flight.is_some();
-        Asked::UnderWay(flight)
+        Lookup::UnderWay(flight)
     }
 
     /// Fetches now, whatever is being waited out: somebody knows that the source changed.
@@ -321,7 +321,7 @@ impl fmt::Debug for KeyCache {
 }
 
 /// What comes of an unknown key.
-enum Asked {
+enum Lookup {
     /// Other keys are at hand, or none may be asked for.
     Known(Option<Keys>),
     /// They are being fetched, unless a failure is being waited out.

@@ -39,8 +39,8 @@ const ROTATION: Duration = Duration::from_secs(2);
 
 /// What is left of the budget, and which names were asked for in vain.
 pub(super) struct Unknown {
-    vain: Budget,
-    rotations: Budget,
+    vain: RateLimit,
+    rotations: RateLimit,
     not_before: Option<Instant>,
     missed: HashMap<u64, Missed>,
     hasher: RandomState,
@@ -51,7 +51,7 @@ struct Missed {
     pause: Duration,
 }
 
-struct Budget {
+struct RateLimit {
     left: f64,
     most: f64,
     each: Duration,
@@ -61,8 +61,8 @@ struct Budget {
 impl Default for Unknown {
     fn default() -> Self {
         Self {
-            vain: Budget::new(1.0, SAVED, EARNED),
-            rotations: Budget::new(ROTATIONS, ROTATIONS, ROTATION),
+            vain: RateLimit::new(1.0, SAVED, EARNED),
+            rotations: RateLimit::new(ROTATIONS, ROTATIONS, ROTATION),
             not_before: None,
             missed: HashMap::new(),
             hasher: RandomState::new(),
@@ -109,7 +109,7 @@ impl Unknown {
     }
 }
 
-impl Budget {
+impl RateLimit {
     fn new(left: f64, most: f64, each: Duration) -> Self {
         let at = Instant::now();
         Self {

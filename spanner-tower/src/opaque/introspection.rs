@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Answer, AskIssuer, ClientSecret, KEPT, KeptFor, MAX_KEPT, body};
+use super::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, ClientSecret, MAX_ANSWER_TTL, body};
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
 
@@ -52,7 +52,7 @@ impl Introspection {
             address: None,
             authentication: ClientAuthentication::None,
             prefixes: Vec::new(),
-            kept_for: KEPT,
+            kept_for: ANSWER_TTL,
             kept_through_outage: None,
         }
     }
@@ -110,7 +110,7 @@ impl Introspection {
     /// How long an answer counts, and so how long a revoked token may still be accepted.
     /// Default: 30 seconds; at most 5 minutes.
     pub fn kept_for(mut self, time: Duration) -> Self {
-        self.kept_for = time.min(MAX_KEPT);
+        self.kept_for = time.min(MAX_ANSWER_TTL);
         self
     }
 
@@ -127,8 +127,8 @@ impl Introspection {
         self
     }
 
-    pub(crate) const fn times(&self) -> KeptFor {
-        KeptFor {
+    pub(crate) const fn times(&self) -> AnswerTtl {
+        AnswerTtl {
             answer: self.kept_for,
             outage: self.kept_through_outage,
         }

@@ -34,8 +34,8 @@
 //! tokens that nobody has seen yet share its 24 questions with whoever floods them.
 
 mod introspection;
+mod queue;
 mod secret;
-mod turns;
 mod whoami;
 
 use std::fmt;
@@ -53,15 +53,15 @@ use tokio::time::{Instant, timeout};
 use crate::authenticate::BoxFuture;
 use crate::bearer::TokenKey;
 use crate::keys::FetchError;
-use turns::{Asker, Turns};
+use queue::{Asker, FairQueue};
 
 pub use introspection::Introspection;
 pub use secret::ClientSecret;
 pub(crate) use whoami::Whoami;
 
 /// How long an answer is kept unless configured, and at most.
-pub(crate) const KEPT: Duration = Duration::from_secs(30);
-pub(crate) const MAX_KEPT: Duration = Duration::from_secs(300);
+pub(crate) const ANSWER_TTL: Duration = Duration::from_secs(30);
+pub(crate) const MAX_ANSWER_TTL: Duration = Duration::from_secs(300);
 /// How long a refusal is kept: whoever tries again at once is not worth a question.
 const REFUSED: Duration = Duration::from_secs(5);
 /// How many answers are kept, and how many refusals, for each issuer.
@@ -140,21 +140,21 @@ pub(crate) struct OpaqueTokens {
     issuer: IssuerAlias,
     prefixes: Vec<String>,
     asks: Box<dyn AskIssuer>,
-    times: KeptFor,
+    times: AnswerTtl,
     secret: Option<ClientSecret>,
-    good: Cache<TokenKey, Kept>,
+    good: Cache<TokenKey, CachedAnswer>,
     refused: Cache<TokenKey, (TokenFault, Instant)>,
     /// The tokens that were good.
     known: Cache<TokenKey, ()>,
     /// Their last answers, as many as are kept.
-    last: Cache<TokenKey, Kept>,
-    turns: Turns,
+    last: Cache<TokenKey, CachedAnswer>,
+    queue: FairQueue,
     trouble: Mutex<Trouble>,
 }
 
 /// For how long answers count.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct KeptFor {
+pub(crate) struct AnswerTtl {
     /// While the issuer answers.
     pub(crate) answer: Duration,
     /// So much longer while it does not; a default where nothing is configured.
@@ -162,7 +162,7 @@ pub(crate) struct KeptFor {
 }
 
 #[derive(Clone)]
-struct Kept {
+struct CachedAnswer {
     token: Arc<VerifiedToken>,
     until: Instant,
 }
@@ -184,7 +184,7 @@ impl OpaqueTokens {
         issuer: IssuerAlias,
         asks: Box<dyn AskIssuer>,
         prefixes: Vec<String>,
-        times: KeptFor,
+        times: AnswerTtl,
         secret: Option<ClientSecret>,
     ) -> Self {
         let small = ENTRIES.div_ceil(8);
@@ -198,7 +198,7 @@ impl OpaqueTokens {
             refused: Cache::with_weighter(small, ENTRIES as u64, UnitWeighter),
             known: Cache::with_weighter(small, KNOWN as u64, UnitWeighter),
             last: Cache::with_weighter(small, ENTRIES as u64, UnitWeighter),
-            turns: Turns::default(),
+            queue: FairQueue::default(),
             trouble: Mutex::default(),
         }
     }
@@ -224,7 +224,7 @@ impl OpaqueTokens {
         let lately = trouble.failed.is_some_and(|at| at.elapsed() < REMEMBERED);
         OpaqueStatus {
             last_error: trouble.last_error.clone(),
-            under_way: self.turns.under_way(),
+            under_way: self.queue.under_way(),
             kept: self.good.len() + self.refused.len(),
             known: self.known.len(),
             failing: trouble.last_error.is_some() && lately && !trouble.is_patient(),
@@ -247,11 +247,11 @@ impl OpaqueTokens {
         self.good.remove_if(&key, |kept| kept.until <= late);
         let asker = match self.known.get(&key) {
             Some(()) => Asker::Known,
-            None => Asker::Stranger(peer.map(turns::network)),
+            None => Asker::Stranger(peer.map(queue::network)),
         };
         let question = self.question(verifier, &key, token, asker, now);
         let asked = self.good.get_or_insert_async(&key, question);
-        let asked = match timeout(turns::PATIENCE + WAIT, asked).await {
+        let asked = match timeout(queue::MAX_WAIT + WAIT, asked).await {
             Ok(asked) => asked.map(|kept| kept.token),
             // Who asked about this token before went away, so that it began anew.
             Err(_) => Err(outage(None)),
@@ -272,7 +272,7 @@ impl OpaqueTokens {
             None if self.trouble().is_patient() => LENIENCE,
             None => return None,
         };
-        let longer = lenience.min(MAX_KEPT.saturating_sub(self.times.answer));
+        let longer = lenience.min(MAX_ANSWER_TTL.saturating_sub(self.times.answer));
         let last = self.last.get(key)?;
         if Instant::now() >= last.until + longer {
             return None;
@@ -294,10 +294,10 @@ impl OpaqueTokens {
         token: &str,
         asker: Asker,
         now: Timestamp,
-    ) -> Result<Kept, Refusal> {
+    ) -> Result<CachedAnswer, Refusal> {
         self.is_refused(key)?;
         self.may_ask(asker)?;
-        let Some(turn) = self.turns.turn(asker).await else {
+        let Some(ticket) = self.queue.ticket(asker).await else {
             self.log(|issuer| {
                 tracing::warn!(%issuer, "too many wait to have opaque tokens asked about");
             });
@@ -322,7 +322,7 @@ impl OpaqueTokens {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                turn.hold();
+                ticket.hold();
                 if error.about_token {
                     self.known.remove(key);
                 }
@@ -337,7 +337,7 @@ impl OpaqueTokens {
         match answer {
             Ok(token) => Ok(self.accepted(key, Arc::new(token))),
             Err(fault) => {
-                turn.hold();
+                ticket.hold();
                 self.known.remove(key);
                 self.last.remove(key);
                 self.refused
@@ -348,9 +348,9 @@ impl OpaqueTokens {
     }
 
     /// Keeps a good answer, and that it was given.
-    fn accepted(&self, key: &TokenKey, token: Arc<VerifiedToken>) -> Kept {
+    fn accepted(&self, key: &TokenKey, token: Arc<VerifiedToken>) -> CachedAnswer {
         let until = Instant::now() + self.times.answer;
-        let kept = Kept { token, until };
+        let kept = CachedAnswer { token, until };
         self.known.insert(key.clone(), ());
         self.last.insert(key.clone(), kept.clone());
         kept
@@ -375,7 +375,7 @@ impl OpaqueTokens {
             Asker::Known => self.trouble().known,
             Asker::Stranger(network) => {
                 let of_all = self.trouble().strangers.map(|(time, _)| time);
-                of_all.max(self.turns.not_before(network))
+                of_all.max(self.queue.not_before(network))
             }
         };
         let wait = not_before.map(|time| time.saturating_duration_since(Instant::now()));
@@ -406,7 +406,7 @@ impl OpaqueTokens {
         let until = now + error.retry_after.unwrap_or(PAUSE).clamp(PAUSE, MAX_PAUSE);
         if error.about_token {
             if let Asker::Stranger(network) = asker {
-                self.turns.pause(network, until);
+                self.queue.pause(network, until);
             }
             return outage(error.retry_after);
         }

@@ -12,11 +12,11 @@ use spanner_core::{Inquiry, Meter, RequestFault};
 
 use super::BoxError;
 use super::broken::Broken;
+use super::buffer::Pieces;
 use super::head::clean;
-use super::held::Held;
 use super::pace::Pace;
 use super::{stream, watch};
-use crate::shares::Room;
+use crate::shares::BodyReservation;
 
 /// The body of a request that the guard lets through.
 ///
@@ -24,7 +24,7 @@ use crate::shares::Room;
 /// messages name models, each message is held back until it is decided; one that is refused
 /// ends the body with [`BodyError::Refused`], and the inner service never sees it.
 pub struct RequestBody<B> {
-    replay: Held,
+    replay: Pieces,
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
@@ -32,7 +32,7 @@ pub struct RequestBody<B> {
     stopped: bool,
     pace: Pace,
     /// Given back with what was read.
-    room: Room,
+    room: BodyReservation,
 }
 
 enum Rest<B> {
@@ -120,7 +120,7 @@ impl<B> RequestBody<B> {
     }
 
     /// A body that was read to its end.
-    pub(super) fn read(bytes: Held, trailers: Option<HeaderMap>) -> Self {
+    pub(super) fn read(bytes: Pieces, trailers: Option<HeaderMap>) -> Self {
         Self::new(bytes, Rest::Read { trailers })
     }
 
@@ -136,17 +136,17 @@ impl<B> RequestBody<B> {
     }
 
     /// A body whose beginning was read and decided.
-    pub(super) fn scanned(beginning: Held, watch: watch::Watch<B>) -> Self {
+    pub(super) fn scanned(beginning: Pieces, watch: watch::Watch<B>) -> Self {
         let watch = Box::new(watch);
         Self::new(beginning, Rest::Scanned { watch })
     }
 
     /// A body of which all that matters was read.
-    pub(super) fn decided(beginning: Held, body: Pin<Box<B>>) -> Self {
+    pub(super) fn decided(beginning: Pieces, body: Pin<Box<B>>) -> Self {
         Self::new(beginning, Rest::Open { body })
     }
 
-    fn new(replay: impl Into<Held>, rest: Rest<B>) -> Self {
+    fn new(replay: impl Into<Pieces>, rest: Rest<B>) -> Self {
         Self {
             replay: replay.into(),
             rest,
@@ -154,12 +154,12 @@ impl<B> RequestBody<B> {
             broken: Broken::default(),
             stopped: false,
             pace: Pace::none(),
-            room: Room::default(),
+            room: BodyReservation::default(),
         }
     }
 
     /// The same, whose beginning is counted here.
-    pub(super) fn holding(self, room: Room) -> Self {
+    pub(super) fn holding(self, room: BodyReservation) -> Self {
         Self { room, ..self }
     }
 
@@ -283,6 +283,21 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Reads and keeps, up to `most` bytes, what is examined only as it is read; whether that
+    /// was all. What is not examined is left where it is.
+    ///
+    /// # Errors
+    /// [`BodyError`] as from reading it.
+    pub(crate) async fn examine(&mut self, most: usize) -> Result<bool, BodyError> {
+        match self.rest {
+            Rest::Read { .. } | Rest::Open { .. } => Ok(true),
+            Rest::OneMessage { .. } | Rest::Stream { .. } | Rest::Scanned { .. } => {
+                self.gather(most.saturating_add(1)).await?;
+                Ok(self.rest_is_over() && self.replay.len() <= most)
+            }
+        }
     }
 
     /// What comes behind what was read, in time.

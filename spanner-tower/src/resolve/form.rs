@@ -23,7 +23,7 @@ use spanner_core::RequestFault;
 
 use super::found::Found;
 use super::lines::LineScan;
-use crate::surface::{Place, Want};
+use crate::surface::{JsonPath, Want};
 
 /// Bytes of a field that decides: four times the longest model's name.
 const MAX_FIELD: usize = 1024;
@@ -42,7 +42,7 @@ const MAX_ENCODED: usize = 64 * 1024;
 pub(super) struct Sought {
     pub(super) fields: Arc<[(String, Want)]>,
     /// In lines of JSON in the field `file`.
-    pub(super) lines: Option<Arc<[Place]>>,
+    pub(super) lines: Option<Arc<[JsonPath]>>,
 }
 
 /// Reads a form in pieces.
@@ -275,7 +275,7 @@ impl Parts {
 }
 
 impl File {
-    fn new(places: Arc<[Place]>) -> Self {
+    fn new(places: Arc<[JsonPath]>) -> Self {
         let lines = LineScan::new(places);
         Self {
             lines,

@@ -5,70 +5,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use spanner_core::{Outage, Refusal, RequestFault};
 use tokio::time::Sleep;
 
 use super::body::BodyLate;
-use super::{BoxError, Limits};
-use crate::shares::Room;
-
-/// Bytes that have arrived. As long as they came in one piece, they are not copied.
-#[derive(Debug)]
-pub(super) enum Gathered {
-    One(Bytes),
-    Many(BytesMut),
-}
-
-impl Default for Gathered {
-    fn default() -> Self {
-        Self::One(Bytes::new())
-    }
-}
-
-impl Gathered {
-    pub(super) fn push(&mut self, bytes: Bytes) {
-        match self {
-            Self::One(first) if first.is_empty() => *first = bytes,
-            Self::One(first) => {
-                let mut many = BytesMut::with_capacity(first.len() + bytes.len());
-                many.extend_from_slice(first);
-                many.extend_from_slice(&bytes);
-                *self = Self::Many(many);
-            }
-            Self::Many(many) => many.extend_from_slice(&bytes),
-        }
-    }
-
-    pub(super) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes,
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    /// Takes the first bytes away; all of them, if there are fewer.
-    pub(super) fn split_to(&mut self, length: usize) -> Bytes {
-        let length = length.min(self.len());
-        match self {
-            Self::One(bytes) => bytes.split_to(length),
-            Self::Many(bytes) => bytes.split_to(length).freeze(),
-        }
-    }
-}
+use super::{BodyCut, BoxError, Limits};
+use crate::shares::BodyReservation;
 
 /// A body that is being read for a decision.
 pub(super) struct Reading<B> {
     pub(super) body: Pin<Box<B>>,
     /// What of it is kept.
-    pub(super) room: Room,
-    patience: Patience,
+    pub(super) room: BodyReservation,
+    deadlines: Deadlines,
 }
 
 impl<B> Reading<B>
@@ -76,11 +28,11 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(body: B, limits: &Limits, room: Room) -> Self {
+    pub(super) fn new(body: B, limits: &Limits, room: BodyReservation) -> Self {
         Self {
             body: Box::pin(body),
             room,
-            patience: Patience {
+            deadlines: Deadlines {
                 wait: limits.body_wait,
                 pause: limits.body_pause,
                 sleep: None,
@@ -92,7 +44,7 @@ where
     /// The next frame, if it comes in time and there is room for it.
     pub(super) async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Refusal> {
         let frame = self.arrival().await?;
-        self.patience.gap = None;
+        self.deadlines.gap = None;
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref) {
             self.room.keep(data.len()).map_err(Outage::Share)?;
         }
@@ -105,19 +57,23 @@ where
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
             Poll::Ready(Some(Err(error))) => {
                 let error: BoxError = error.into();
-                Poll::Ready(Err(match error.is::<BodyLate>() {
-                    true => RequestFault::Slow,
-                    false => RequestFault::Incomplete,
+                Poll::Ready(Err(match error {
+                    error if error.is::<BodyLate>() => RequestFault::Slow,
+                    error if error.is::<BodyCut>() => RequestFault::Cut,
+                    _ => RequestFault::Incomplete,
                 }))
             }
-            Poll::Pending => self.patience.poll_end(cx).map(|()| Err(RequestFault::Slow)),
+            Poll::Pending => self
+                .deadlines
+                .poll_end(cx)
+                .map(|()| Err(RequestFault::Slow)),
         })
         .await
     }
 
     /// Waits for what is still to come as long as for what has come.
     pub(super) fn wait_again(&mut self) {
-        self.patience.sleep = None;
+        self.deadlines.sleep = None;
     }
 
     /// The trailers of a body without a byte.
@@ -138,14 +94,14 @@ where
 
 /// How long is waited in all, and for the next piece. The timers run only once there is
 /// something to wait for, so that a body at hand needs no runtime.
-struct Patience {
+struct Deadlines {
     wait: Duration,
     pause: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     gap: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl Deadlines {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (wait, pause) = (self.wait, self.pause);
         let mut ends = |sleep: &mut Option<Pin<Box<Sleep>>>, time| {

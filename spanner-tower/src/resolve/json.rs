@@ -20,7 +20,7 @@ use std::sync::Arc;
 use spanner_core::RequestFault;
 
 use super::found::Found;
-use crate::surface::{Place, Step, Want};
+use crate::surface::{JsonPath, Step, Want};
 
 /// Members of one object on the way to a place: OpenAI's largest request has some 40, and
 /// each has to be remembered while the object is read.
@@ -38,7 +38,7 @@ const MAX_EXPONENT: u32 = 308;
 /// Reads one document in pieces.
 #[derive(Debug)]
 pub(super) struct JsonScan {
-    places: Arc<[Place]>,
+    places: Arc<[JsonPath]>,
     found: Found,
     any_root: bool,
     at: At,
@@ -133,7 +133,7 @@ enum Leaf<'v> {
 
 impl JsonScan {
     /// A reader of one document, which must be an object.
-    pub(super) fn new(places: Arc<[Place]>) -> Self {
+    pub(super) fn new(places: Arc<[JsonPath]>) -> Self {
         let mut scan = Self {
             found: Found::at_places(places.len()),
             places,
@@ -152,7 +152,7 @@ impl JsonScan {
 
     /// A reader of documents of any kind, which keeps of each place what it said last. They
     /// are answers, by which nothing is decided: a member in other letters is another one.
-    pub(super) fn of_values(places: Arc<[Place]>) -> Self {
+    pub(super) fn of_values(places: Arc<[JsonPath]>) -> Self {
         let found = Found::last_at_places(places.len());
         Self {
             found,

@@ -6,7 +6,7 @@ use spanner_core::RequestFault;
 
 use super::found::Found;
 use super::json::JsonScan;
-use crate::surface::Place;
+use crate::surface::JsonPath;
 
 /// Reads lines in pieces.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct LineScan {
 }
 
 impl LineScan {
-    pub(super) fn new(places: Arc<[Place]>) -> Self {
+    pub(super) fn new(places: Arc<[JsonPath]>) -> Self {
         Self {
             document: JsonScan::new(places),
         }

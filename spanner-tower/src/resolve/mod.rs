@@ -8,14 +8,15 @@
 //!    than [`Limits`] allow.
 //! 3. What was read is what is forwarded ([`RequestBody`]): the same bytes. A larger body
 //!    ([`watch`]) and a stream ([`stream`]) go on being read as they are forwarded, and what
-//!    turns up is asked about ([`asking`]).
+//!    turns up is asked about ([`later`]).
 //!
 //! Nothing is normalised. What two parsers could read differently is refused, since one of
 //! them could stand behind the guard.
 
-mod asking;
 mod body;
 mod broken;
+mod buffer;
+mod check_body;
 mod decode;
 mod eventstream;
 mod evidence;
@@ -24,8 +25,8 @@ mod found;
 mod gather;
 mod grpc;
 mod head;
-mod held;
 mod json;
+mod later;
 mod lines;
 mod pace;
 mod path;
@@ -43,13 +44,14 @@ mod tests;
 use std::error::Error;
 use std::time::Duration;
 
-pub(crate) use asking::Asking;
 pub use body::{BodyError, BodyLate, RequestBody};
 pub(crate) use broken::Broken;
+pub use check_body::{BodyCut, CheckBody};
 pub(crate) use head::{refuse_detours, remove_ours, remove_rewriting};
+pub(crate) use later::LaterDecisions;
 pub(crate) use pace::Pace;
 pub(crate) use report::ReportScan;
-pub(crate) use routes::{Match, RouteClass, Routes, Talk};
+pub(crate) use routes::{Match, MessageResolver, RouteClass, Routes};
 
 /// Whatever a body in front of the guard fails with.
 pub type BoxError = Box<dyn Error + Send + Sync>;

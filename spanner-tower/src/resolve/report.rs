@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use spanner_core::record::Outcome;
 use spanner_core::{ModelName, Settlement, Usage};
 
@@ -14,6 +13,7 @@ use super::eventstream::{Event, EventStream};
 use super::found::Found;
 use super::grpc::{Encoding, Framing};
 use super::json::JsonScan;
+use crate::media::Sequence;
 use crate::surface::{Reports, Source, Topic};
 
 /// What an encoded response may unfold to before it is given up: some hours of a stream.
@@ -211,25 +211,13 @@ impl ReportScan {
 
 impl Form {
     fn of(headers: &HeaderMap, reports: &Reports) -> Self {
-        let media = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-        let media = media.unwrap_or_default().split(';').next();
-        let media = media.unwrap_or_default().trim().to_ascii_lowercase();
-        match media.as_str() {
-            "application/x-ndjson"
-            | "application/ndjson"
-            | "application/jsonl"
-            | "application/jsonlines"
-            | "application/stream+json" => Self::Lines { broken: false },
-            "text/event-stream" => Self::Events(Events::default()),
-            "application/vnd.amazon.eventstream" => {
-                Self::EventStream(EventStream::new(MAX_MESSAGE))
-            }
-            "application/json" => Self::One,
-            json if json.starts_with("application/") && json.ends_with("+json") => Self::One,
-            grpc if grpc.starts_with("application/grpc") && reports.reads_fields() => {
-                Self::Messages(Messages::of(headers))
-            }
-            _ => Self::Over,
+        match Sequence::of(headers) {
+            Sequence::One => Self::One,
+            Sequence::Lines => Self::Lines { broken: false },
+            Sequence::Events => Self::Events(Events::default()),
+            Sequence::AwsEvents => Self::EventStream(EventStream::new(MAX_MESSAGE)),
+            Sequence::Grpc if reports.reads_fields() => Self::Messages(Messages::of(headers)),
+            Sequence::Grpc | Sequence::Unknown => Self::Over,
         }
     }
 

@@ -13,19 +13,19 @@ use http_body::Body;
 use spanner_core::{Pair, Refusal, RequestFault, Target, UnknownRoute};
 
 use super::body::RequestBody;
+use super::buffer::{Contiguous, Pieces};
 use super::decode::Decoder;
 use super::evidence::{Content, Evidence};
-use super::gather::{Gathered, Reading};
+use super::gather::Reading;
 use super::grpc::{Encoding, Framing};
 use super::head::{self, Media, Query};
-use super::held::Held;
 use super::json::JsonScan;
 use super::reader::Reader;
 use super::{BoxError, Limits, path, stream, watch};
-use crate::shares::Room;
-use crate::surface::Held as Slot;
+use crate::shares::BodyReservation;
 use crate::surface::{
-    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, Surface, Touches, Wanted,
+    self, Credential, Dialect, Location, Overlap, Reports, Route, Rule, SlotValue, Surface,
+    Touches, Wanted,
 };
 
 /// The surfaces of one guard, ready to be looked up.
@@ -160,8 +160,9 @@ impl Routes {
             Some(first) => rows.slotted.entry(first.to_owned()).or_default(),
             None => &mut rows.open,
         };
-        slotted.push(row);
-        slotted.sort_by_key(|row| row.route.template.inexactness());
+        let key = row.route.template.inexactness();
+        let at = slotted.partition_point(|known| known.route.template.inexactness() <= key);
+        slotted.insert(at, row);
         Ok(())
     }
 
@@ -225,7 +226,7 @@ impl Routes {
                 false => UnknownRoute.into(),
             });
         };
-        let hidden = |(slot, held): (usize, &Slot<'_>)| {
+        let hidden = |(slot, held): (usize, &SlotValue<'_>)| {
             let begins = path::begins_with_slash(held.raw) && !row.route.names_model(slot);
             let parts = held.raw.split('/').skip(1);
             begins
@@ -261,7 +262,7 @@ impl Routes {
         form && !fixed.any(|known| known.eq_ignore_ascii_case(path))
     }
 
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<Slot<'p>>)> {
+    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Row, Vec<SlotValue<'p>>)> {
         let rows = self.methods.get(method)?;
         if let Some(row) = rows.fixed.get(path) {
             return Some((row, Vec::new()));
@@ -391,7 +392,7 @@ impl Match {
         parts: &Parts,
         body: B,
         limits: &Limits,
-        room: Room,
+        room: BodyReservation,
     ) -> Result<(Target, RequestBody<B>), Refusal>
     where
         B: Body<Data = Bytes>,
@@ -439,7 +440,7 @@ impl Match {
             let mut reading = Reading::new(body, limits, room);
             let trailers = reading.nothing().await?;
             let target = request.target(&Content::default())?;
-            return Ok((target, RequestBody::read(Held::default(), trailers)));
+            return Ok((target, RequestBody::read(Pieces::default(), trailers)));
         }
         // Nobody finds a form where none is announced, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
@@ -453,31 +454,40 @@ impl Match {
         request.scanned(reading, reader, kept).await
     }
 
-    /// What opens a WebSocket whose frames name models, and what it touches before the first
-    /// one; `None` for any other request.
+    /// Whether a request opens a WebSocket whose messages name models.
+    pub(crate) fn opens_conversation(&self, parts: &Parts) -> bool {
+        match &self.row.route.rule {
+            Rule::Guarded(guarded) => {
+                !guarded.wanted.frames.is_empty() && head::is_websocket(parts)
+            }
+            Rule::Public | Rule::Whoami => false,
+        }
+    }
+
+    /// What reads the messages of a WebSocket, and what is touched before the first one.
     ///
     /// # Errors
     /// As [`target`](Self::target).
-    pub(crate) fn talk(&self, parts: &Parts) -> Result<Option<(Talk, Option<Target>)>, Refusal> {
+    pub(crate) fn conversation(
+        &self,
+        parts: &Parts,
+    ) -> Result<(MessageResolver, Option<Target>), Refusal> {
         let Rule::Guarded(guarded) = &self.row.route.rule else {
-            return Ok(None);
+            return Err(UnknownRoute.into());
         };
         let wanted = &guarded.wanted;
-        if wanted.frames.is_empty() || !head::is_websocket(parts) {
-            return Ok(None);
-        }
         head::refuse_retargeting(parts, &wanted.headers)?;
-        let talk = Talk(Known {
+        let messages = MessageResolver(Known {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query: Query::read(parts.uri.query(), &wanted.query)?,
             headers: kept(&parts.headers, wanted),
         });
-        let target = match talk.0.target(&Content::default()) {
+        let target = match messages.0.target(&Content::default()) {
             Err(RequestFault::NoModel) => None,
             target => Some(target?),
         };
-        Ok(Some((talk, target)))
+        Ok((messages, target))
     }
 
     /// The target of a call whose first message decides it.
@@ -491,7 +501,7 @@ impl Match {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut arrived = Gathered::default();
+        let mut arrived = Contiguous::default();
         let length = loop {
             match framing.frame_length(arrived.as_slice())? {
                 Some(length) if length <= arrived.len() => break length,
@@ -523,11 +533,11 @@ impl Match {
     }
 }
 
-/// Tells what the frames of one WebSocket touch.
+/// Tells what the messages of one WebSocket touch.
 #[derive(Clone)]
-pub(crate) struct Talk(Known);
+pub(crate) struct MessageResolver(Known);
 
-impl Talk {
+impl MessageResolver {
     /// What the other side's frames report.
     pub(crate) fn reports(&self) -> &Arc<Reports> {
         &self.0.row.route.reports
@@ -595,7 +605,7 @@ impl Known {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut held = Held::default();
+        let mut held = Pieces::default();
         let mut trailers = None;
         let mut tried = None;
         while let Some(frame) = reading.frame().await? {

@@ -9,11 +9,11 @@ use http_body::{Body, Frame, SizeHint};
 use spanner_core::{Inquiry, Pair, Refusal, RequestFault, Target};
 
 use super::BoxError;
-use super::asking::Asking;
 use super::body::{BodyError, inner, longer};
 use super::broken::Broken;
-use super::gather::Gathered;
+use super::buffer::Contiguous;
 use super::grpc::Framing;
+use super::later::LaterDecisions;
 
 /// Reads what a later framed message touches.
 pub(super) type ReadPairs = Arc<dyn Fn(Framing, &[u8]) -> Result<Vec<Pair>, Refusal> + Send + Sync>;
@@ -21,10 +21,10 @@ pub(super) type ReadPairs = Arc<dyn Fn(Framing, &[u8]) -> Result<Vec<Pair>, Refu
 /// The rest of a stream, and what was decided about it.
 pub(super) struct Watch<B> {
     body: Pin<Box<B>>,
-    arrived: Gathered,
+    arrived: Contiguous,
     framing: Framing,
     read: ReadPairs,
-    asking: Asking,
+    asking: LaterDecisions,
     /// The message that is being decided.
     message: Option<Bytes>,
 }
@@ -33,7 +33,7 @@ impl<B> Watch<B> {
     /// The stream after its first message; `arrived` is what came with it.
     pub(super) fn new(
         body: Pin<Box<B>>,
-        arrived: Gathered,
+        arrived: Contiguous,
         framing: Framing,
         read: ReadPairs,
         first: &Target,
@@ -43,7 +43,7 @@ impl<B> Watch<B> {
             arrived,
             framing,
             read,
-            asking: Asking::new(first),
+            asking: LaterDecisions::new(first),
             message: None,
         }
     }

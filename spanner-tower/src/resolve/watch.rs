@@ -13,10 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use spanner_core::{Inquiry, Pair, RequestFault, Target};
 
 use super::BoxError;
-use super::asking::Asking;
 use super::body::{BodyError, inner, longer};
 use super::broken::Broken;
 use super::evidence::Content;
+use super::later::LaterDecisions;
 use super::reader::Reader;
 
 /// What a body touches that says this.
@@ -28,7 +28,7 @@ pub(super) struct Watch<B> {
     reader: Reader,
     count: usize,
     pairs_of: PairsOf,
-    asking: Asking,
+    asking: LaterDecisions,
     /// What has come and was not read yet.
     unread: Bytes,
     held: Bytes,
@@ -56,7 +56,7 @@ impl<B> Watch<B> {
             count: reader.count(),
             reader,
             pairs_of,
-            asking: Asking::new(first),
+            asking: LaterDecisions::new(first),
             unread,
             held: Bytes::new(),
             end: End::Open,

@@ -6,10 +6,11 @@ use http::{HeaderName, Method};
 use spanner_core::Action;
 
 use super::dialect::Dialect;
-use super::error::Problem;
+use super::error::SurfaceProblem;
 use super::file::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::location::{
-    Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want, Written,
+    Condition, Document, FieldPath, FieldStep, Free, JsonPath, Location, LocationText, Step, Test,
+    Want,
 };
 use super::reports::Reports;
 use super::route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
@@ -17,7 +18,7 @@ use super::template::{Reserved, Template};
 
 /// Compiles one route and collects what is wrong with it.
 pub(super) struct Compiler<'f> {
-    pub(super) problems: Vec<(usize, Problem)>,
+    pub(super) problems: Vec<(usize, SurfaceProblem)>,
     reserved: &'f Reserved,
     reports: &'f Arc<Reports>,
     wanted: Wanted,
@@ -46,19 +47,19 @@ impl<'f> Compiler<'f> {
         let method = self.method(group.method);
         let template = Template::parse(&group.path, self.reserved).map_err(|reason| {
             let path = group.path.clone();
-            self.tell(Problem::Path { path, reason });
+            self.tell(SurfaceProblem::Path { path, reason });
         });
         let dialect = first.dialect.as_deref().and_then(|word| {
             let dialect = Dialect::named(word);
             if dialect.is_none() {
-                self.tell(Problem::Dialect(word.to_owned()));
+                self.tell(SurfaceProblem::Dialect(word.to_owned()));
             }
             dialect
         });
         let own = group.rows.iter().filter_map(|(_, row)| row.hold.as_deref());
         let own: Vec<_> = own.map(|text| (text, bytes(text))).collect();
         for (text, _) in own.iter().filter(|(_, bytes)| bytes.is_none()) {
-            self.tell(Problem::Hold((*text).to_owned()));
+            self.tell(SurfaceProblem::Hold((*text).to_owned()));
         }
         let own = own.into_iter().filter_map(|(_, bytes)| bytes).max();
         let reports = self.reports(first);
@@ -87,14 +88,14 @@ impl<'f> Compiler<'f> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         Reports::of(&names, None).map_or_else(
             |_| {
-                self.tell(Problem::Reports(names.join(", ")));
+                self.tell(SurfaceProblem::Reports(names.join(", ")));
                 Arc::default()
             },
             Arc::new,
         )
     }
 
-    fn tell(&mut self, problem: Problem) {
+    fn tell(&mut self, problem: SurfaceProblem) {
         self.problems.push((self.line, problem));
     }
 
@@ -112,7 +113,7 @@ impl<'f> Compiler<'f> {
         let method =
             known.find(|method| method.as_str() == text && (!self.grpc || *method == Method::POST));
         if method.is_none() {
-            self.tell(Problem::Method(text.to_owned()));
+            self.tell(SurfaceProblem::Method(text.to_owned()));
         }
         method
     }
@@ -129,11 +130,11 @@ impl<'f> Compiler<'f> {
                 && row.also.is_empty()
         };
         let [(_, row)] = group.rows.as_slice() else {
-            self.tell(Problem::Conditions);
+            self.tell(SurfaceProblem::Conditions);
             return None;
         };
         if !bare(row) {
-            self.tell(Problem::Model);
+            self.tell(SurfaceProblem::Model);
             return None;
         }
         Some(rule)
@@ -146,17 +147,15 @@ impl<'f> Compiler<'f> {
             self.line = *line;
             // A row without conditions would hide those behind it.
             if (row.when.is_none() && index < last) || row.grpc != self.grpc {
-                self.tell(Problem::Conditions);
+                self.tell(SurfaceProblem::Conditions);
             }
             rules.extend(self.touches(row, shared, at));
         }
         let mut wanted = std::mem::take(&mut self.wanted);
-        for free in &shared.free {
-            wanted.keep_out(free);
-        }
+        wanted.keep_out(&shared.free);
         wanted.seal();
         if !wanted.reads_in_one_way() {
-            self.tell(Problem::Bodies);
+            self.tell(SurfaceProblem::Bodies);
         }
         let guarded = Guarded { rules, wanted };
         Some(Rule::Guarded(Box::new(guarded)))
@@ -164,7 +163,7 @@ impl<'f> Compiler<'f> {
 
     fn touches(&mut self, row: &Row, shared: &Shared, at: &Template) -> Option<Touches> {
         let Some(model) = &row.model else {
-            self.tell(Problem::Model);
+            self.tell(SurfaceProblem::Model);
             return None;
         };
         let when = row.when.iter().flat_map(|when| self.conditions(when, at));
@@ -251,7 +250,7 @@ impl<'f> Compiler<'f> {
             .ok()
             .filter(|action| *action != Action::Approve);
         if action.is_none() {
-            self.tell(Problem::Action(text.to_owned()));
+            self.tell(SurfaceProblem::Action(text.to_owned()));
         }
         action
     }
@@ -265,7 +264,7 @@ impl<'f> Compiler<'f> {
             Some(other) => match other.strip_prefix("server:") {
                 Some(action) => self.action(action).map(OnMissing::Server),
                 None => {
-                    self.tell(Problem::OnMissing(other.to_owned()));
+                    self.tell(SurfaceProblem::OnMissing(other.to_owned()));
                     None
                 }
             },
@@ -279,12 +278,12 @@ impl<'f> Compiler<'f> {
 
     fn condition(&mut self, text: &str, at: &Template) -> Option<Condition> {
         let (place, test) = Test::split(text);
-        let subject = Written::parse(place).and_then(|written| match written {
-            Written::DeletedRefs => {
+        let subject = LocationText::parse(place).and_then(|written| match written {
+            LocationText::DeletedRefs => {
                 self.wanted.refs = true;
                 Ok(Location::DeletedRefs)
             }
-            Written::Opaque | Written::OnlyModel | Written::Server => {
+            LocationText::Opaque | LocationText::OnlyModel | LocationText::Server => {
                 Err("a condition is about a place that can be read")
             }
             written => self.place(written, at, Want::Value),
@@ -293,7 +292,7 @@ impl<'f> Compiler<'f> {
             Ok(subject) => Some(Condition { subject, test }),
             Err(reason) => {
                 let location = text.to_owned();
-                self.tell(Problem::Location { location, reason });
+                self.tell(SurfaceProblem::Location { location, reason });
                 None
             }
         }
@@ -308,11 +307,11 @@ impl<'f> Compiler<'f> {
     }
 
     fn location(&mut self, text: &str, at: &Template, want: Want) -> Option<Location> {
-        let placed = Written::parse(text).and_then(|written| self.place(written, at, want));
+        let placed = LocationText::parse(text).and_then(|written| self.place(written, at, want));
         placed
             .map_err(|reason| {
                 let location = text.to_owned();
-                self.tell(Problem::Location { location, reason });
+                self.tell(SurfaceProblem::Location { location, reason });
             })
             .ok()
     }
@@ -320,14 +319,17 @@ impl<'f> Compiler<'f> {
     /// Puts a location where the reader of its kind finds it.
     fn place(
         &mut self,
-        written: Written<'_>,
+        written: LocationText<'_>,
         at: &Template,
         want: Want,
     ) -> Result<Location, &'static str> {
-        let in_message = matches!(written, Written::Field(_) | Written::StreamField(_));
+        let in_message = matches!(
+            written,
+            LocationText::Field(_) | LocationText::StreamField(_)
+        );
         let anywhere = matches!(
             written,
-            Written::OnlyModel | Written::Server | Written::Opaque
+            LocationText::OnlyModel | LocationText::Server | LocationText::Opaque
         );
         if !anywhere && in_message != self.grpc {
             return Err("gRPC routes name models in protobuf fields, others do not");
@@ -335,21 +337,23 @@ impl<'f> Compiler<'f> {
         let slot = |name: &str| at.slot(name).ok_or("the path has no such slot");
         let slots = |names: Vec<&str>| names.into_iter().map(slot).collect::<Result<_, _>>();
         match written {
-            Written::OnlyModel => Ok(Location::OnlyModel),
-            Written::Server => Ok(Location::Server),
-            Written::Opaque => Ok(Location::Opaque),
-            Written::Path(names) => slots(names).map(Location::Path),
-            Written::PathAfter(name, mark) => Ok(Location::PathAfter(slot(name)?, mark.to_owned())),
-            Written::Query(name) => {
+            LocationText::OnlyModel => Ok(Location::OnlyModel),
+            LocationText::Server => Ok(Location::Server),
+            LocationText::Opaque => Ok(Location::Opaque),
+            LocationText::Path(names) => slots(names).map(Location::Path),
+            LocationText::PathAfter(name, mark) => {
+                Ok(Location::PathAfter(slot(name)?, mark.to_owned()))
+            }
+            LocationText::Query(name) => {
                 noted(&mut self.wanted.query, name.to_owned());
                 Ok(Location::Query(name.to_owned()))
             }
-            Written::Header(name) => {
+            LocationText::Header(name) => {
                 let name = HeaderName::try_from(name).map_err(|_| "this is no header's name")?;
                 Ok(Location::Header(noted(&mut self.wanted.headers, name)))
             }
-            Written::Json(steps) => Ok(Location::Json(self.json(steps, want))),
-            Written::Joined(names, members) => {
+            LocationText::Json(steps) => Ok(Location::Json(self.json(steps, want))),
+            LocationText::Joined(names, members) => {
                 // One of several that is null is not there.
                 let members = members.into_iter();
                 let members = members
@@ -357,45 +361,47 @@ impl<'f> Compiler<'f> {
                     .collect();
                 Ok(Location::Joined(slots(names)?, members))
             }
-            Written::OpaqueJson(steps) if want == Want::Further => {
+            LocationText::OpaqueJson(steps) if want == Want::Further => {
                 Ok(Location::Json(self.json(steps, Want::Nothing)))
             }
-            Written::OpaqueForm(name) => {
+            LocationText::OpaqueForm(name) => {
                 let form = (name.to_owned(), Want::Nothing);
                 Ok(Location::Form(noted(&mut self.wanted.form, form)))
             }
-            Written::OpaqueQuery(name) => {
+            LocationText::OpaqueQuery(name) => {
                 noted(&mut self.wanted.query, name.to_owned());
                 Ok(Location::Opaque)
             }
-            Written::OpaqueJson(_) => Ok(Location::Opaque),
-            Written::Line(steps) => self.line(steps, want, false),
-            Written::FileLine(steps) => self.line(steps, want, true),
-            Written::Form(name) => {
+            LocationText::OpaqueJson(_) => Ok(Location::Opaque),
+            LocationText::Line(steps) => self.line(steps, want, false),
+            LocationText::FileLine(steps) => self.line(steps, want, true),
+            LocationText::Form(name) => {
                 let form = (name.to_owned(), want);
                 Ok(Location::Form(noted(&mut self.wanted.form, form)))
             }
-            Written::Field(steps) => self.field(steps, want, false),
-            Written::StreamField(steps) => self.field(steps, want, true),
-            Written::Refs => {
+            LocationText::Field(steps) => self.field(steps, want, false),
+            LocationText::StreamField(steps) => self.field(steps, want, true),
+            LocationText::Refs => {
                 self.wanted.refs = true;
                 Ok(Location::Refs)
             }
-            Written::DeletedRefs => Err("it can only be a condition"),
+            LocationText::DeletedRefs => Err("it can only be a condition"),
             // A frame of a conversation that says null leaves its model as it is.
-            Written::Frame(steps) if want == Want::Name => Ok(self.frame(steps, Want::Further)),
-            Written::Frame(steps) => Ok(self.frame(steps, want)),
-            Written::OpaqueFrame(steps) => Ok(self.frame(steps, Want::Nothing)),
-            Written::OpaqueFileLine(steps) => self.line(steps, Want::Nothing, true),
+            LocationText::Frame(steps) if want == Want::Name => {
+                Ok(self.frame(steps, Want::Further))
+            }
+            LocationText::Frame(steps) => Ok(self.frame(steps, want)),
+            LocationText::OpaqueFrame(steps) => Ok(self.frame(steps, Want::Nothing)),
+            LocationText::OpaqueFileLine(steps) => self.line(steps, Want::Nothing, true),
         }
     }
 
     fn json(&mut self, steps: Vec<Step>, want: Want) -> usize {
-        noted(&mut self.wanted.json, Place { steps, want })
+        noted(&mut self.wanted.json, JsonPath { steps, want })
     }
 
     fn frame(&mut self, steps: Vec<Step>, want: Want) -> Location {
-        Location::Frame(noted(&mut self.wanted.frames, Place { steps, want }))
+        Location::Frame(noted(&mut self.wanted.frames, JsonPath { steps, want }))
     }
 
     fn line(&mut self, steps: Vec<Step>, want: Want, file: bool) -> Result<Location, &'static str> {
@@ -403,7 +409,7 @@ impl<'f> Compiler<'f> {
             return Err("a route reads lines of its body or of a file, not both");
         }
         self.wanted.in_file = file;
-        let place = Place { steps, want };
+        let place = JsonPath { steps, want };
         Ok(Location::Line(noted(&mut self.wanted.lines, place)))
     }
 
@@ -424,19 +430,20 @@ impl<'f> Compiler<'f> {
 }
 
 impl Wanted {
-    /// Takes note of a place that is the users' own, where places of any depth could lead
-    /// into it.
-    fn keep_out(&mut self, free: &str) {
-        let (places, steps) = match Written::free(free) {
-            Ok(Written::Json(steps)) => (&mut self.json, steps),
-            Ok(Written::Frame(steps)) => (&mut self.frames, steps),
-            Ok(Written::Line(steps)) if !self.in_file => (&mut self.lines, steps),
-            Ok(Written::FileLine(steps)) if self.in_file => (&mut self.lines, steps),
-            _ => return,
-        };
-        if places.iter().any(|place| place.steps.contains(&Step::Any)) {
-            let want = Want::Free;
-            noted(places, Place { steps, want });
+    /// Ends places of any depth (`**`) before the places that the API leaves to its users.
+    fn keep_out(&mut self, free: &[Free]) {
+        for Free { document, steps } in free {
+            let places = match document {
+                Document::Body => &mut self.json,
+                Document::Frame => &mut self.frames,
+                Document::Line if !self.in_file => &mut self.lines,
+                Document::FileLine if self.in_file => &mut self.lines,
+                Document::Line | Document::FileLine => continue,
+            };
+            if places.iter().any(|place| place.steps.contains(&Step::Any)) {
+                let (steps, want) = (steps.clone(), Want::Free);
+                noted(places, JsonPath { steps, want });
+            }
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurfaceError {
     surface: Arc<str>,
-    problems: Vec<(usize, Problem)>,
+    problems: Vec<(usize, SurfaceProblem)>,
 }
 
 /// One problem of a surface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum SurfaceProblem {
     /// Not TOML, or not of the shape of a surface.
     #[error("{0}")]
     Shape(String),
@@ -90,7 +90,7 @@ pub enum Problem {
 }
 
 impl SurfaceError {
-    pub(super) fn new(surface: &str, problems: Vec<(usize, Problem)>) -> Self {
+    pub(super) fn new(surface: &str, problems: Vec<(usize, SurfaceProblem)>) -> Self {
         Self {
             surface: surface.into(),
             problems,
@@ -105,7 +105,7 @@ impl SurfaceError {
 
     /// The problems in the order of the text, each with its line (from 1).
     #[must_use]
-    pub fn problems(&self) -> &[(usize, Problem)] {
+    pub fn problems(&self) -> &[(usize, SurfaceProblem)] {
         &self.problems
     }
 }

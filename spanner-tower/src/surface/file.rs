@@ -7,8 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::compile::Compiler;
-use super::error::{Problem, SurfaceError};
-use super::location::Written;
+use super::error::{SurfaceError, SurfaceProblem};
+use super::location::{Free, LocationText};
 use super::names::{NameFile, Names};
 use super::reports::{ApiFile, Reports};
 use super::route::Route;
@@ -102,7 +102,7 @@ impl OneOrMore {
 /// What a surface says once for all of its routes.
 pub(super) struct Shared {
     pub(super) secondary: Vec<String>,
-    pub(super) free: Vec<String>,
+    pub(super) free: Vec<Free>,
     pub(super) hold: usize,
 }
 
@@ -128,11 +128,12 @@ pub(super) struct Group<'f> {
 
 /// Reads a surface, or finds everything that is wrong with it.
 pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
-    let line = |at: usize| text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(1, |span| line(span.start));
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
-        SurfaceError::new(name, vec![(at, Problem::Shape(message))])
+        SurfaceError::new(name, vec![(at, SurfaceProblem::Shape(message))])
     })?;
     let mut problems = Vec::new();
     let mut told = |spanned: &Spanned<String>, problem| {
@@ -142,30 +143,30 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     if dialect.is_none() {
         told(
             &file.dialect,
-            Problem::Dialect(file.dialect.get_ref().clone()),
+            SurfaceProblem::Dialect(file.dialect.get_ref().clone()),
         );
     }
     let mut credentials = Vec::new();
     for place in &file.credentials {
         match Credential::named(place.get_ref()) {
             Some(credential) => credentials.push(credential),
-            None => told(place, Problem::Credential(place.get_ref().clone())),
+            None => told(place, SurfaceProblem::Credential(place.get_ref().clone())),
         }
     }
     for secondary in &file.secondary {
-        if let Err(reason) = Written::parse(secondary.get_ref()) {
+        if let Err(reason) = LocationText::parse(secondary.get_ref()) {
             let location = secondary.get_ref().clone();
-            told(secondary, Problem::Location { location, reason });
+            told(secondary, SurfaceProblem::Location { location, reason });
         }
     }
     let mut free = Vec::new();
     for spanned in &file.free {
         for text in spelled(spanned.get_ref(), &file.paths) {
-            match Written::free(&text) {
-                Ok(_) => free.push(text),
+            match Free::parse(&text) {
+                Ok(place) => free.push(place),
                 Err(reason) => told(
                     spanned,
-                    Problem::Location {
+                    SurfaceProblem::Location {
                         location: text,
                         reason,
                     },
@@ -176,7 +177,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     let hold = file.hold.as_ref().map_or(Some(0), |text| {
         let hold = bytes(text.get_ref());
         if hold.is_none() {
-            told(text, Problem::Hold(text.get_ref().clone()));
+            told(text, SurfaceProblem::Hold(text.get_ref().clone()));
         }
         hold
     });
@@ -230,7 +231,7 @@ fn reports(
     dialect: Option<Dialect>,
     names: Option<&Spanned<Vec<String>>>,
     own: Option<&Spanned<ApiFile>>,
-) -> Result<Reports, (usize, Problem)> {
+) -> Result<Reports, (usize, SurfaceProblem)> {
     if names.is_none() && own.is_none() {
         return Ok(dialect.map(Reports::of_dialect).unwrap_or_default());
     }
@@ -238,12 +239,13 @@ fn reports(
     let named: Vec<&str> = named.iter().map(String::as_str).collect();
     let apis = Reports::of(&named, None).map_err(|_| {
         let at = names.map_or(0, |names| names.span().start);
-        (at, Problem::Reports(named.join(", ")))
+        (at, SurfaceProblem::Reports(named.join(", ")))
     })?;
     let Some(own) = own else {
         return Ok(apis);
     };
-    Reports::of(&named, Some(own.get_ref())).map_err(|_| (own.span().start, Problem::ReportPlace))
+    Reports::of(&named, Some(own.get_ref()))
+        .map_err(|_| (own.span().start, SurfaceProblem::ReportPlace))
 }
 
 /// The rows by method and path, in their order.
@@ -294,12 +296,12 @@ fn spelled(path: &str, paths: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 fn overlaps<'r>(
     earlier: &'r [(usize, Arc<Route>)],
     route: &'r Route,
-) -> impl Iterator<Item = Problem> + 'r {
+) -> impl Iterator<Item = SurfaceProblem> + 'r {
     earlier
         .iter()
         .filter(|(_, other)| other.method == route.method)
         .filter(|(_, other)| other.template.overlap(&route.template) == Overlap::Both)
-        .map(|(line, other)| Problem::Overlap {
+        .map(|(line, other)| SurfaceProblem::Overlap {
             path: route.template.to_string(),
             other: other.template.to_string(),
             line: *line,

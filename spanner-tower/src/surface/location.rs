@@ -39,7 +39,7 @@ pub(crate) enum Location {
 
 /// A place in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct JsonPath {
     pub(crate) steps: Vec<Step>,
     pub(crate) want: Want,
 }
@@ -114,7 +114,7 @@ pub(crate) enum Test {
 
 /// A location as it is written, before it is known for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written<'t> {
+pub(super) enum LocationText<'t> {
     Path(Vec<&'t str>),
     PathAfter(&'t str, &'t str),
     Query(&'t str),
@@ -142,7 +142,27 @@ pub(super) enum Written<'t> {
     Server,
 }
 
-impl<'t> Written<'t> {
+/// A place of JSON that the API leaves to its users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Free {
+    pub(super) document: Document,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Where a JSON document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Document {
+    /// The body.
+    Body,
+    /// Each line of the body.
+    Line,
+    /// Each line of an uploaded file.
+    FileLine,
+    /// Each text frame of a WebSocket.
+    Frame,
+}
+
+impl<'t> LocationText<'t> {
     /// Reads one alternative.
     pub(super) fn parse(text: &'t str) -> Result<Self, &'static str> {
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
@@ -174,13 +194,35 @@ impl<'t> Written<'t> {
             _ => Err("there is no such kind of location"),
         }
     }
+}
 
-    /// Reads a place of JSON that is the users' own.
-    pub(super) fn free(text: &'t str) -> Result<Self, &'static str> {
-        match Self::parse(text)? {
-            free @ (Self::Json(_) | Self::Line(_) | Self::FileLine(_) | Self::Frame(_)) => Ok(free),
-            _ => Err("only places in JSON can be the users' own"),
-        }
+impl Free {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (document, steps) = match LocationText::parse(text)? {
+            LocationText::Json(steps) => (Document::Body, steps),
+            LocationText::Line(steps) => (Document::Line, steps),
+            LocationText::FileLine(steps) => (Document::FileLine, steps),
+            LocationText::Frame(steps) => (Document::Frame, steps),
+            LocationText::OnlyModel
+            | LocationText::Server
+            | LocationText::Opaque
+            | LocationText::Path(_)
+            | LocationText::PathAfter(..)
+            | LocationText::Query(_)
+            | LocationText::Header(_)
+            | LocationText::Joined(..)
+            | LocationText::OpaqueJson(_)
+            | LocationText::OpaqueForm(_)
+            | LocationText::OpaqueQuery(_)
+            | LocationText::OpaqueFrame(_)
+            | LocationText::OpaqueFileLine(_)
+            | LocationText::Form(_)
+            | LocationText::Field(_)
+            | LocationText::StreamField(_)
+            | LocationText::Refs
+            | LocationText::DeletedRefs => return Err("only places in JSON can be the users' own"),
+        };
+        Ok(Self { document, steps })
     }
 }
 
@@ -203,24 +245,24 @@ impl Test {
 }
 
 /// `owner+name`, `conversation~::`, or slots and members: `ns+json:/name`.
-fn path(names: &str) -> Result<Written<'_>, &'static str> {
+fn path(names: &str) -> Result<LocationText<'_>, &'static str> {
     if let Some((slots, members)) = names.split_once("+json:") {
         let members = members.split('+').map(steps).collect::<Result<_, _>>()?;
-        return Ok(Written::Joined(words(slots)?, members));
+        return Ok(LocationText::Joined(words(slots)?, members));
     }
     match names.split_once('~') {
         Some((_, "")) => Err("say which mark the name follows"),
-        Some((slot, mark)) => word(slot).map(|slot| Written::PathAfter(slot, mark)),
-        None => words(names).map(Written::Path),
+        Some((slot, mark)) => word(slot).map(|slot| LocationText::PathAfter(slot, mark)),
+        None => words(names).map(LocationText::Path),
     }
 }
 
-fn json(pointers: &str) -> Result<Written<'_>, &'static str> {
+fn json(pointers: &str) -> Result<LocationText<'_>, &'static str> {
     match pointers.split_once('+') {
-        None => steps(pointers).map(Written::Json),
+        None => steps(pointers).map(LocationText::Json),
         Some(_) => {
             let members = pointers.split('+').map(steps).collect::<Result<_, _>>()?;
-            Ok(Written::Joined(Vec::new(), members))
+            Ok(LocationText::Joined(Vec::new(), members))
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Model APIs: which method and path does which action on which model.
 //!
-//! A surface is data. The ones that Spanner ships ([`built_in`]) are TOML
-//! files in the same format that a team writes for an API of its own
-//! ([`Surface::from_toml`]):
+//! A surface is data. Those that Spanner ships ([`built_in`]) are TOML files in the format that a
+//! team uses for an API of its own ([`Surface::from_toml`]):
 //!
 //! ```
 //! # fn main() -> Result<(), spanner_tower::surface::SurfaceError> {
@@ -32,99 +31,100 @@
 //! ```
 //!
 //! # The format
-//! At the top stand
+//! Top-level keys:
 //!
 //! 1. `dialect`: how refusals are written ([`Dialect`]).
-//! 2. `credentials`: where callers of this API put their token besides `Authorization:
-//!    Bearer` ([`Credential`]).
-//! 3. `names`: what the API does with a name: `suffix = "provider"` (who serves it stands
-//!    behind a colon and is no part of the name) or `"adapter"` (a further model stands
-//!    there), `version_suffix = "@"`, `list = ","` (several names), `strip = ["models/"]`,
-//!    `default = ["tgi"]` (texts that mean the server's own), and `normalizer`: `"ollama"` (no
-//!    case, `:latest` and the library are the default, `:local` is no part of the name, a name
-//!    in the cloud names the model, too, and a digest is refused), `"bedrock"` (an ARN of a
-//!    foundation model is its id; an inference profile names its model, too) or `"vertex"` (the
-//!    path of a resource). `kinds = { datasets = 1 }` and `path_end = ".git"` are what only paths
-//!    put around a name (before one of at least so many parts, and behind it), and what the
-//!    routes cut: policies are told to leave it out, and a name that has it still is refused. What a
-//!    name is read as, [`Surface::spelling`] tells.
-//! 4. `one_model = true`: the server runs one model whatever a request names. Where a
-//!    [default model](Surface::default_model) is bound, it is decided too whenever one is
-//!    run.
-//! 5. `reserved`: `words` that no slot of `slots` can hold, or begin with if it stands for
-//!    several segments.
-//! 6. `secondary`: as below, for every route that runs a model and looks for its name in a
+//! 2. `credentials`: where callers of this API put their token, besides `Authorization: Bearer`
+//!    ([`Credential`]).
+//! 3. `names`: how the API reads a model's name.
+//!    - `suffix`: what follows a colon. `"provider"` is the server of the model and not part of
+//!      its name; `"adapter"` is a second model.
+//!    - `version_suffix = "@"`: what separates a name from a version.
+//!    - `list = ","`: what separates several names.
+//!    - `strip = ["models/"]`: prefixes that are not part of the name.
+//!    - `default = ["tgi"]`: texts that mean the server's own model.
+//!    - `normalizer`: `"ollama"` (case, `:latest`, `:local` and the default library do not
+//!      distinguish names; a name in the cloud also names the model; a digest is refused),
+//!      `"bedrock"` (the ARN of a foundation model is its id; an inference profile also names its
+//!      model) or `"vertex"` (names are resource paths).
+//!    - `kinds = { datasets = 1 }` and `path_end = ".git"`: a prefix and a suffix that only paths
+//!      have, which routes remove. The number is how many parts the name has at least. A policy
+//!      that contains them is a problem, and so is a request whose name still has them.
+//!
+//!    [`Surface::spelling`] tells how a given name is read.
+//! 4. `one_model = true`: the server runs one model, whatever a request names. If a
+//!    [default model](Surface::default_model) is set, it is also decided whenever a model runs.
+//! 5. `reserved`: the `words` that no slot of `slots` can match. A slot for several segments
+//!    cannot begin with them.
+//! 6. `secondary`: as in a route, for every route that runs a model and reads its name from a
 //!    JSON body.
 //! 7. `free`: places in JSON (`json:`, `ws:`, `jsonl:`, `ndjson:`) that the API leaves to its
-//!    users, such as a tool's schema or metadata. Places of any depth (`**`) end before them,
-//!    whatever the members there are called. `x/*` are all members of `x`: what stands in `x`
-//!    itself is still found.
-//! 8. `hold`: how much of a body may stand in front of the model's name, where the API takes
-//!    more than the guard keeps otherwise ([`Limits::body`](crate::Limits::body)): `"25 MiB"`.
-//!    So much is kept of a body that has not named its model yet, bounded by
-//!    [`Limits::hold`](crate::Limits::hold); one that has is forwarded.
-//! 9. `paths`: texts that `$name` stands for in paths and in `free`, each one of its own.
-//! 10. `reports`: the APIs whose answers say what they used and that they failed, by their
-//!     names in the table that Spanner ships (`surfaces/reports.toml`), and `report`, a table
-//!     of the surface's own. Without either, usage is read wherever a known API says it, and
-//!     failures where the dialect's own API does.
+//!    users, such as a tool's schema or metadata. Places of any depth (`**`) do not look into
+//!    them. `x/*` means all members of `x`, but not `x` itself.
+//! 8. `hold`: how much of a body may precede the model's name, where the API needs more than
+//!    [`Limits::body`](crate::Limits::body): `"25 MiB"`. The guard buffers that much until the
+//!    model is named, at most [`Limits::hold`](crate::Limits::hold), and then forwards.
+//! 9. `paths`: texts that replace `$name` in paths and in `free`. Each text gives a path of its
+//!    own.
+//! 10. `reports`: the APIs, by their names in `surfaces/reports.toml`, whose responses report usage
+//!     and failures in the way of this API. `report` is a table of the surface's own. Without
+//!     either, usage is read wherever a known API reports it, and failures where the API of the
+//!     dialect does.
 //!
-//! Then `routes`, each with
+//! Each entry of `routes` has:
 //!
-//! 1. `method` and `path`, one or several. `{x}` stands for one segment, `{x:enc}` for one
-//!    in which `%2F` is a slash of the name, `{x*}` and `{x:enc*}` for one or more; only
-//!    literal segments follow these. A slot can have an end: `{x}:predict`. Paths are
-//!    compared as they are sent. Where two routes match, the one that is more exact in every
-//!    segment rules; where neither is, the surface is refused. `HEAD` takes the row of `GET`.
-//! 2. `action`: one of Spanner's actions, or `public` (nobody is asked, only counted) or
+//! 1. `method` and `path`, one or several. `{x}` matches one segment, `{x:enc}` one in which `%2F`
+//!    is a slash of the name, `{x*}` and `{x:enc*}` one or more segments; only literal segments
+//!    can follow these. A slot can have a fixed end: `{x}:predict`. Paths are compared as they were
+//!    sent. If two routes match, the one that is more exact in every segment counts; if neither is,
+//!    the surface is refused. `HEAD` takes the route of `GET`.
+//! 2. `action`: an action of Spanner, or `public` (nobody is asked, requests are only counted), or
 //!    `whoami` (every authenticated caller may).
-//! 3. `model`: where the name stands; `|` separates alternatives, the first that is there
-//!    counts, and the others must not say otherwise. `path:x`, `path:x+y` (joined by `/`),
-//!    `path:x~::` (what follows `::`), `query:x`, `header:x`, `json:/pointer` (RFC 6901; `[]`
-//!    is every element, `**` any depth, of which only strings count, `x*` every member that
-//!    begins so), `json:/a+/b` and `path:x+json:/a` (joined by `/`), `ndjson:/pointer` (in
-//!    each line of the body), `form:x` (multipart or URL-encoded), `jsonl:/pointer` (in each
-//!    line of the form's `file`), `pb:1` (protobuf field number; nested as `pb:1.2`, repeated
-//!    as `pb:1[].2`), `pb-stream:1` (each message of a stream), `ws:/pointer` (each text frame
-//!    of a WebSocket), `refs` (what a git push changes), `server` (the one model that the
-//!    server has), `none` (the server as a whole), `opaque:kind` (nowhere that can be read:
-//!    refused).
-//! 4. `version`: where the model's revision stands.
-//! 5. `secondary`: further places that name models; all named must be allowed. With
-//!    `opaque:json:/pointer` (or `ws:`, `jsonl:`) a member that leads to something unknown is
-//!    refused.
-//! 6. `same`: places that repeat the model, and are refused if they name another.
-//! 7. `also`: further pairs, each with `action`, and `model` and `version` if they are others;
-//!    with `when` (any of several) only where it holds; with `foreign = true` something that
-//!    is no model's name stands for the server as a whole.
-//! 8. `when`: several rows can have the same method and path; the first whose conditions hold
-//!    counts. A condition is a place (there and not empty), `!place`, `place=text`,
-//!    `place=begin*` or `place==0` (a number or a duration of nothing), several joined by
-//!    ` & `. A row without conditions stands last, and does not take requests whose query says
-//!    something else where a condition asks it.
-//! 9. `on_missing`: what a request without a name means: `default` (the surface's default
-//!    model, otherwise refused), `refuse`, `first` (the model of the stream's first
-//!    message), `nothing`, or `server:ACTION` (that action on the server as a whole).
-//! 10. `dialect`, `reports` and `hold`, where a route's are others than the surface's.
+//! 3. `model`: where the name is. `|` separates alternatives: the first that is present counts,
+//!    and the others must agree. The kinds of places are:
+//!    `path:x`, `path:x+y` (joined by `/`), `path:x~::` (what follows `::`), `query:x`, `header:x`,
+//!    `json:/pointer` (RFC 6901; `[]` is every element, `**` any depth, of which only strings
+//!    count, `x*` every member that begins with `x`), `json:/a+/b` and `path:x+json:/a` (joined by
+//!    `/`), `ndjson:/pointer` (in each line of the body), `form:x` (multipart or URL-encoded),
+//!    `jsonl:/pointer` (in each line of the form's `file`), `pb:1` (protobuf field number; nested
+//!    as `pb:1.2`, repeated as `pb:1[].2`), `pb-stream:1` (each message of a stream), `ws:/pointer`
+//!    (each text frame of a WebSocket), `refs` (the references that a git push updates), `server`
+//!    (the only model of the server), `none` (the server as a whole), `opaque:kind` (it cannot be
+//!    read: refused).
+//! 4. `version`: where the model's revision is.
+//! 5. `secondary`: further places that name models; all of them must be allowed. With
+//!    `opaque:json:/pointer` (or `ws:`, `jsonl:`), a request that has the member is refused.
+//! 6. `same`: places that repeat the model; a request that names another model there is refused.
+//! 7. `also`: further pairs, each with an `action`, and with `model` and `version` if they differ
+//!    from the route's. With `when`, only if one of the conditions holds. With `foreign = true`, a
+//!    text that is not a model's name means the server as a whole.
+//! 8. `when`: several routes can have the same method and path; the first whose conditions hold
+//!    counts. A condition is a place (present and not empty), `!place`, `place=text`,
+//!    `place=begin*` or `place==0` (a number or duration of zero); ` & ` joins several. The route
+//!    without conditions comes last. It does not take a request whose query contradicts a
+//!    condition.
+//! 9. `on_missing`: what a request without a name means: `default` (the surface's default model,
+//!    otherwise refused), `refuse`, `first` (the model of the stream's first message), `nothing`,
+//!    or `server:ACTION` (that action on the server as a whole).
+//! 10. `dialect`, `reports` and `hold`, if they differ from the surface's.
 //! 11. `grpc = true` for a gRPC method, `POST /package.Service/Method`.
 //!
-//! A table of reports (`[report]`) lists places for each of: `tokens_in`, `tokens_out`,
-//! `tokens_total`, `tokens_cached`, `tokens_cache_written`, `tokens_reasoning`,
-//! `tokens_tools`, `search_units` (the members of a record's outcome; the first place that
-//! holds a number counts), `served` (the model that answered), `failed` (a failure if there
-//! is anything but null, false, zero or an empty value), `stream_failed` (the same, but only
-//! in a message of a stream) and `error_type` (what the failure is called). A place is
-//! `/pointer` into each JSON document of the answer (`[]` is every element), `/pointer=text`,
-//! `header:name`, `event:name` (of `text/event-stream`) or `pb:1.2` (a field of each gRPC
-//! message).
+//! A table of reports (`[report]`) lists places for each of `tokens_in`, `tokens_out`,
+//! `tokens_total`, `tokens_cached`, `tokens_cache_written`, `tokens_reasoning`, `tokens_tools` and
+//! `search_units` (members of the outcome in the record; the first place that holds a number
+//! counts), `served` (the model that answered), `failed` (the request failed, unless the value is
+//! null, false, zero or empty), `stream_failed` (the same, in messages of a stream only) and
+//! `error_type` (the name of the failure). A place is `/pointer` into each JSON document of the
+//! response (`[]` is every element), `/pointer=text`, `header:name`, `event:name` (of
+//! `text/event-stream`) or `pb:1.2` (a field of each gRPC message).
 //!
 //! # Several surfaces of one server
-//! A server that serves several APIs has several surfaces, in an order: that of the server
-//! itself first. Where two have the same route, the first says what it does and how names are
-//! read, and what the others would read there is read as well: every model that any of them
-//! finds must be allowed, and where they do different things, both must be. Where two routes
-//! match a path and neither is more exact, the first counts. A path that is open in one and
-//! guarded in another keeps them apart.
+//! A server that speaks several APIs has several surfaces, its own API first. If two surfaces have
+//! the same route, the first defines the action and how names are read. What the other would read
+//! is read as well: every model that either finds must be allowed, and if their actions differ,
+//! both actions. If two routes match a path and neither is more exact, the route of the first
+//! surface counts. Two surfaces cannot be combined if a path is open in one and guarded in the
+//! other.
 
 mod compile;
 mod credential;
@@ -149,13 +149,13 @@ use spanner_core::{ModelName, Spelling};
 pub(crate) use compile::is_run;
 pub use credential::Credential;
 pub use dialect::Dialect;
-pub use error::{Problem, SurfaceError};
-pub(crate) use location::{Condition, FieldPath, FieldStep, Location, Place, Step, Test, Want};
+pub use error::{SurfaceError, SurfaceProblem};
+pub(crate) use location::{Condition, FieldPath, FieldStep, JsonPath, Location, Step, Test, Want};
 pub(crate) use names::Names;
 pub use registry::{built_in, named, open_inference, openai};
 pub(crate) use reports::{Reports, Source, Topic};
 pub(crate) use route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
-pub(crate) use template::{Held, Overlap};
+pub(crate) use template::{Overlap, SlotValue};
 
 /// One model API. Cheap to clone.
 #[derive(Clone)]
@@ -180,7 +180,7 @@ impl Surface {
         file::read(name, text)
     }
 
-    /// Binds what a request means that names no model, as on a server that has only one.
+    /// Sets the model of requests that name none, as on a server that has only one model.
     /// Default: such requests are refused with `request.no_model`.
     ///
     /// # Security
@@ -191,8 +191,8 @@ impl Surface {
         self
     }
 
-    /// How it reads models' names; `None` if none of its routes has one. Policies about a name
-    /// that it reads as another would not hold.
+    /// How the surface reads models' names; `None` if none of its routes has one. A policy about a
+    /// name that the surface reads as another name would never apply.
     #[must_use]
     pub fn spelling(&self) -> Option<Spelling> {
         let names_a_model = |route: &Arc<Route>| match &route.rule {
@@ -244,7 +244,7 @@ impl Surface {
 
     /// The routes of several surfaces under one name; what else a surface says is the
     /// first's.
-    pub(crate) fn join(name: &str, first: &Self, others: &[&Self]) -> Self {
+    pub(crate) fn join(name: &str, first: &Self, others: &[Self]) -> Self {
         let others = others.iter().flat_map(|other| other.routes.iter());
         Self {
             name: name.into(),

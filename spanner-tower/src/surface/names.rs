@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use spanner_core::{ModelName, NameError, RequestFault, Revision};
 
-use super::error::Problem;
+use super::error::SurfaceProblem;
 
 /// As it is written in a surface.
 #[derive(Default, Deserialize)]
@@ -67,12 +67,12 @@ enum Normalizer {
 }
 
 impl Names {
-    pub(super) fn of(file: NameFile) -> Result<Self, Problem> {
+    pub(super) fn of(file: NameFile) -> Result<Self, SurfaceProblem> {
         let sign = |text: Option<String>| match text {
             None => Ok(None),
             Some(text) => match text.chars().next() {
                 Some(sign) if text.len() == 1 && !sign.is_ascii_alphanumeric() => Ok(Some(sign)),
-                _ => Err(Problem::Names(text)),
+                _ => Err(SurfaceProblem::Names(text)),
             },
         };
         Ok(Self {
@@ -80,14 +80,14 @@ impl Names {
                 None | Some("none") => Suffix::Name,
                 Some("provider") => Suffix::Provider,
                 Some("adapter") => Suffix::Adapter,
-                Some(other) => return Err(Problem::Names(other.to_owned())),
+                Some(other) => return Err(SurfaceProblem::Names(other.to_owned())),
             },
             normalizer: match file.normalizer.as_deref() {
                 None => Normalizer::None,
                 Some("ollama") => Normalizer::Ollama,
                 Some("bedrock") => Normalizer::Bedrock,
                 Some("vertex") => Normalizer::Vertex,
-                Some(other) => return Err(Problem::Names(other.to_owned())),
+                Some(other) => return Err(SurfaceProblem::Names(other.to_owned())),
             },
             version: sign(file.version_suffix)?,
             list: sign(file.list)?,

@@ -1,19 +1,95 @@
 //! The surfaces that Spanner ships.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use super::Surface;
 
-/// The surface of this name, if it is one that Spanner ships: one of [`built_in`].
+/// A shipped surface before it is compiled.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// The text of its file in `surfaces/`.
+    File(&'static str),
+    /// Other shipped surfaces, joined under one name.
+    Joined(&'static [&'static str]),
+}
+
+macro_rules! shipped {
+    (
+        files { $($file:literal,)* }
+        joined { $($name:literal => [$($part:literal),*],)* }
+    ) => {
+        /// Every shipped surface. The names of files are sorted, so that the row of a new one has
+        /// one place.
+        const SHIPPED: &[(&str, Source)] = &[
+            $(($file, Source::File(include_str!(concat!("../../surfaces/", $file, ".toml")))),)*
+            $(($name, Source::Joined(&[$($part),*])),)*
+        ];
+    };
+}
+
+shipped! {
+    files {
+        "anthropic",
+        "azure-openai",
+        "bedrock-runtime",
+        "cohere",
+        "gemini",
+        "generic",
+        "git-http",
+        "hf-hub",
+        "hf-inference-endpoints",
+        "hf-router",
+        "hf-xet-cas",
+        "kserve-openai",
+        "kserve-v1",
+        "litellm",
+        "llama.cpp",
+        "mistral",
+        "mlflow",
+        "mlflow-gateway",
+        "mlflow-serving",
+        "oip",
+        "oip-grpc",
+        "ollama",
+        "openai",
+        "sagemaker-container",
+        "sagemaker-runtime",
+        "sglang",
+        "tei",
+        "tei-grpc",
+        "tensorflow-serving",
+        "tensorflow-serving-grpc",
+        "tgi",
+        "torchserve-grpc",
+        "torchserve-inference",
+        "torchserve-management",
+        "triton",
+        "triton-openai",
+        "vertex-ai",
+        "vllm",
+        "vllm-grpc",
+    }
+    joined {
+        "open-inference" => ["oip", "oip-grpc"],
+    }
+}
+
+/// Each surface is compiled when it is first asked for.
+static COMPILED: [OnceLock<Surface>; SHIPPED.len()] = [const { OnceLock::new() }; SHIPPED.len()];
+
+/// The surface of this name, if Spanner ships it: one of [`built_in`].
 #[must_use]
 pub fn named(name: &str) -> Option<Surface> {
-    BUILT_IN.get(name).map(|surface| Surface::clone(surface))
+    let at = SHIPPED.iter().position(|(known, _)| *known == name)?;
+    let ((name, source), compiled) = (SHIPPED.get(at)?, COMPILED.get(at)?);
+    Some(compiled.get_or_init(|| source.compile(name)).clone())
 }
 
 /// The names of the surfaces that Spanner ships, sorted.
 pub fn built_in() -> impl Iterator<Item = &'static str> {
-    BUILT_IN.keys().copied()
+    let mut names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.into_iter()
 }
 
 /// The OpenAI API, as OpenAI and most gateways serve it under `/v1`.
@@ -22,7 +98,7 @@ pub fn built_in() -> impl Iterator<Item = &'static str> {
 /// jobs) are known and refused.
 #[must_use]
 pub fn openai() -> Surface {
-    read("openai")
+    shipped("openai")
 }
 
 /// The Open Inference Protocol v2 (KServe, Triton), REST and gRPC: `oip` and `oip-grpc` as
@@ -31,260 +107,81 @@ pub fn openai() -> Surface {
 /// Each message of `ModelStreamInfer` is decided by the model that it names.
 #[must_use]
 pub fn open_inference() -> Surface {
-    read("open-inference")
+    shipped("open-inference")
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "this crate's tests read every name that it uses"
-)]
-fn read(name: &str) -> Surface {
-    named(name).expect("a surface of this name is there")
+impl Source {
+    #[expect(clippy::expect_used, reason = "a test compiles every shipped surface")]
+    fn compile(self, name: &str) -> Surface {
+        match self {
+            Self::File(text) => Surface::from_toml(name, text).expect("a shipped surface"),
+            Self::Joined(parts) => {
+                let parts: Vec<Surface> = parts.iter().map(|part| shipped(part)).collect();
+                let (first, others) = parts.split_first().expect("a surface to join");
+                Surface::join(name, first, others)
+            }
+        }
+    }
 }
 
-/// Read when they are first asked for.
-static BUILT_IN: LazyLock<BTreeMap<&'static str, LazyLock<Surface>>> = LazyLock::new(|| {
-    BTreeMap::from([
-        ("open-inference", LazyLock::new(joined as fn() -> Surface)),
-        (
-            "anthropic",
-            LazyLock::new(|| embedded("anthropic", include_str!("../../surfaces/anthropic.toml"))),
-        ),
-        (
-            "azure-openai",
-            LazyLock::new(|| {
-                embedded(
-                    "azure-openai",
-                    include_str!("../../surfaces/azure-openai.toml"),
-                )
-            }),
-        ),
-        (
-            "bedrock-runtime",
-            LazyLock::new(|| {
-                embedded(
-                    "bedrock-runtime",
-                    include_str!("../../surfaces/bedrock-runtime.toml"),
-                )
-            }),
-        ),
-        (
-            "cohere",
-            LazyLock::new(|| embedded("cohere", include_str!("../../surfaces/cohere.toml"))),
-        ),
-        (
-            "gemini",
-            LazyLock::new(|| embedded("gemini", include_str!("../../surfaces/gemini.toml"))),
-        ),
-        (
-            "generic",
-            LazyLock::new(|| embedded("generic", include_str!("../../surfaces/generic.toml"))),
-        ),
-        (
-            "git-http",
-            LazyLock::new(|| embedded("git-http", include_str!("../../surfaces/git-http.toml"))),
-        ),
-        (
-            "hf-hub",
-            LazyLock::new(|| embedded("hf-hub", include_str!("../../surfaces/hf-hub.toml"))),
-        ),
-        (
-            "hf-inference-endpoints",
-            LazyLock::new(|| {
-                embedded(
-                    "hf-inference-endpoints",
-                    include_str!("../../surfaces/hf-inference-endpoints.toml"),
-                )
-            }),
-        ),
-        (
-            "hf-router",
-            LazyLock::new(|| embedded("hf-router", include_str!("../../surfaces/hf-router.toml"))),
-        ),
-        (
-            "hf-xet-cas",
-            LazyLock::new(|| {
-                embedded("hf-xet-cas", include_str!("../../surfaces/hf-xet-cas.toml"))
-            }),
-        ),
-        (
-            "kserve-openai",
-            LazyLock::new(|| {
-                embedded(
-                    "kserve-openai",
-                    include_str!("../../surfaces/kserve-openai.toml"),
-                )
-            }),
-        ),
-        (
-            "kserve-v1",
-            LazyLock::new(|| embedded("kserve-v1", include_str!("../../surfaces/kserve-v1.toml"))),
-        ),
-        (
-            "litellm",
-            LazyLock::new(|| embedded("litellm", include_str!("../../surfaces/litellm.toml"))),
-        ),
-        (
-            "llama.cpp",
-            LazyLock::new(|| embedded("llama.cpp", include_str!("../../surfaces/llama.cpp.toml"))),
-        ),
-        (
-            "mistral",
-            LazyLock::new(|| embedded("mistral", include_str!("../../surfaces/mistral.toml"))),
-        ),
-        (
-            "mlflow",
-            LazyLock::new(|| embedded("mlflow", include_str!("../../surfaces/mlflow.toml"))),
-        ),
-        (
-            "mlflow-gateway",
-            LazyLock::new(|| {
-                embedded(
-                    "mlflow-gateway",
-                    include_str!("../../surfaces/mlflow-gateway.toml"),
-                )
-            }),
-        ),
-        (
-            "mlflow-serving",
-            LazyLock::new(|| {
-                embedded(
-                    "mlflow-serving",
-                    include_str!("../../surfaces/mlflow-serving.toml"),
-                )
-            }),
-        ),
-        (
-            "oip",
-            LazyLock::new(|| embedded("oip", include_str!("../../surfaces/oip.toml"))),
-        ),
-        (
-            "oip-grpc",
-            LazyLock::new(|| embedded("oip-grpc", include_str!("../../surfaces/oip-grpc.toml"))),
-        ),
-        (
-            "ollama",
-            LazyLock::new(|| embedded("ollama", include_str!("../../surfaces/ollama.toml"))),
-        ),
-        (
-            "openai",
-            LazyLock::new(|| embedded("openai", include_str!("../../surfaces/openai.toml"))),
-        ),
-        (
-            "sagemaker-container",
-            LazyLock::new(|| {
-                embedded(
-                    "sagemaker-container",
-                    include_str!("../../surfaces/sagemaker-container.toml"),
-                )
-            }),
-        ),
-        (
-            "sagemaker-runtime",
-            LazyLock::new(|| {
-                embedded(
-                    "sagemaker-runtime",
-                    include_str!("../../surfaces/sagemaker-runtime.toml"),
-                )
-            }),
-        ),
-        (
-            "sglang",
-            LazyLock::new(|| embedded("sglang", include_str!("../../surfaces/sglang.toml"))),
-        ),
-        (
-            "tei",
-            LazyLock::new(|| embedded("tei", include_str!("../../surfaces/tei.toml"))),
-        ),
-        (
-            "tei-grpc",
-            LazyLock::new(|| embedded("tei-grpc", include_str!("../../surfaces/tei-grpc.toml"))),
-        ),
-        (
-            "tensorflow-serving",
-            LazyLock::new(|| {
-                embedded(
-                    "tensorflow-serving",
-                    include_str!("../../surfaces/tensorflow-serving.toml"),
-                )
-            }),
-        ),
-        (
-            "tensorflow-serving-grpc",
-            LazyLock::new(|| {
-                embedded(
-                    "tensorflow-serving-grpc",
-                    include_str!("../../surfaces/tensorflow-serving-grpc.toml"),
-                )
-            }),
-        ),
-        (
-            "tgi",
-            LazyLock::new(|| embedded("tgi", include_str!("../../surfaces/tgi.toml"))),
-        ),
-        (
-            "torchserve-grpc",
-            LazyLock::new(|| {
-                embedded(
-                    "torchserve-grpc",
-                    include_str!("../../surfaces/torchserve-grpc.toml"),
-                )
-            }),
-        ),
-        (
-            "torchserve-inference",
-            LazyLock::new(|| {
-                embedded(
-                    "torchserve-inference",
-                    include_str!("../../surfaces/torchserve-inference.toml"),
-                )
-            }),
-        ),
-        (
-            "torchserve-management",
-            LazyLock::new(|| {
-                embedded(
-                    "torchserve-management",
-                    include_str!("../../surfaces/torchserve-management.toml"),
-                )
-            }),
-        ),
-        (
-            "triton",
-            LazyLock::new(|| embedded("triton", include_str!("../../surfaces/triton.toml"))),
-        ),
-        (
-            "triton-openai",
-            LazyLock::new(|| {
-                embedded(
-                    "triton-openai",
-                    include_str!("../../surfaces/triton-openai.toml"),
-                )
-            }),
-        ),
-        (
-            "vertex-ai",
-            LazyLock::new(|| embedded("vertex-ai", include_str!("../../surfaces/vertex-ai.toml"))),
-        ),
-        (
-            "vllm",
-            LazyLock::new(|| embedded("vllm", include_str!("../../surfaces/vllm.toml"))),
-        ),
-        (
-            "vllm-grpc",
-            LazyLock::new(|| embedded("vllm-grpc", include_str!("../../surfaces/vllm-grpc.toml"))),
-        ),
-    ])
-});
-
-fn joined() -> Surface {
-    Surface::join("open-inference", &read("oip"), &[&read("oip-grpc")])
+#[expect(clippy::expect_used, reason = "a test compiles every shipped surface")]
+fn shipped(name: &str) -> Surface {
+    named(name).expect("a shipped surface")
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "the embedded files are read by this crate's tests"
-)]
-fn embedded(name: &str, text: &str) -> Surface {
-    Surface::from_toml(name, text).expect("an embedded surface is well-formed")
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The files in `surfaces/`, without `.toml`.
+    fn files() -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("surfaces");
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        files
+            .filter_map(|file| file.strip_suffix(".toml").map(str::to_owned))
+            .collect()
+    }
+
+    #[test]
+    fn every_surface_file_is_shipped_and_has_examples() {
+        let all = files();
+        let (cases, surfaces): (Vec<&str>, Vec<&str>) = all
+            .iter()
+            .map(String::as_str)
+            .filter(|file| *file != "reports")
+            .partition(|file| file.ends_with(".cases"));
+        let routes = include_str!("../../tests/data/routes.jsonl");
+        let mut forgotten = Vec::new();
+        for name in &surfaces {
+            if named(name).is_none() {
+                forgotten.push(format!(
+                    "`surfaces/{name}.toml` is not shipped: add \"{name}\" to `shipped!` in `src/surface/registry.rs`"
+                ));
+            }
+            let has_cases = cases.contains(&format!("{name}.cases").as_str());
+            if !has_cases && !routes.contains(&format!("\"surface\":\"{name}\"")) {
+                forgotten.push(format!(
+                    "`surfaces/{name}.toml` has no examples: write `surfaces/{name}.cases.toml`, or rows of `tests/data/routes.jsonl`"
+                ));
+            }
+        }
+        for name in cases.iter().filter_map(|file| file.strip_suffix(".cases")) {
+            if named(name).is_none() {
+                forgotten.push(format!(
+                    "`surfaces/{name}.cases.toml` is about no surface: add `surfaces/{name}.toml`"
+                ));
+            }
+        }
+        assert!(forgotten.is_empty(), "\n{}", forgotten.join("\n"));
+    }
+
+    #[test]
+    fn every_shipped_surface_compiles() {
+        for name in built_in() {
+            assert_eq!(named(name).unwrap().name(), name);
+        }
+    }
 }

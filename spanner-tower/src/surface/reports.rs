@@ -8,7 +8,7 @@ use serde::Deserialize;
 use spanner_core::Usage;
 
 use super::Dialect;
-use super::location::{FieldPath, Place, Want, Written};
+use super::location::{FieldPath, JsonPath, LocationText, Want};
 
 /// One API's table: where its answers say what.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -76,7 +76,7 @@ pub(crate) enum Source {
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     rows: Vec<(Topic, Source)>,
-    places: Arc<[Place]>,
+    places: Arc<[JsonPath]>,
     reads_fields: bool,
 }
 
@@ -140,7 +140,7 @@ impl Reports {
     }
 
     /// The places of JSON documents that rows look at.
-    pub(crate) fn places(&self) -> Arc<[Place]> {
+    pub(crate) fn places(&self) -> Arc<[JsonPath]> {
         Arc::clone(&self.places)
     }
 
@@ -200,7 +200,7 @@ impl ApiFile {
 }
 
 /// Reads `/pointer`, `/pointer=text`, `pb:1.2`, `header:name` or `event:name`.
-fn source(text: &str, places: &mut Vec<Place>) -> Result<Source, Unknown> {
+fn source(text: &str, places: &mut Vec<JsonPath>) -> Result<Source, Unknown> {
     if text.starts_with('/') {
         let (pointer, due) = match text.split_once('=') {
             Some((pointer, due)) => (pointer, Some(due.to_owned())),
@@ -208,7 +208,7 @@ fn source(text: &str, places: &mut Vec<Place>) -> Result<Source, Unknown> {
         };
         let steps = super::location::steps(pointer).map_err(|_| Unknown)?;
         let want = Want::Value;
-        let place = Place { steps, want };
+        let place = JsonPath { steps, want };
         let index = places.iter().position(|known| *known == place);
         let index = index.unwrap_or_else(|| {
             places.push(place);
@@ -219,8 +219,8 @@ fn source(text: &str, places: &mut Vec<Place>) -> Result<Source, Unknown> {
     match text.split_once(':') {
         Some(("header", name)) => name.parse().map(Source::Header).map_err(|_| Unknown),
         Some(("event", name)) if !name.is_empty() => Ok(Source::Event(name.to_owned())),
-        Some(("pb", _)) => match Written::parse(text) {
-            Ok(Written::Field(steps)) => Ok(Source::Field(FieldPath {
+        Some(("pb", _)) => match LocationText::parse(text) {
+            Ok(LocationText::Field(steps)) => Ok(Source::Field(FieldPath {
                 steps,
                 number: true,
             })),

@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 use spanner_core::Action;
 
 use super::dialect::Dialect;
-use super::location::{Condition, FieldPath, Location, Place, Want};
+use super::location::{Condition, FieldPath, JsonPath, Location, Want};
 use super::reports::Reports;
 use super::template::Template;
 
@@ -93,9 +93,9 @@ pub(crate) struct Wanted {
     pub(crate) query: Vec<String>,
     pub(crate) headers: Vec<HeaderName>,
     /// In the JSON body.
-    pub(crate) json: Vec<Place>,
+    pub(crate) json: Vec<JsonPath>,
     /// In each line of JSON: of the body, or of an uploaded file.
-    pub(crate) lines: Vec<Place>,
+    pub(crate) lines: Vec<JsonPath>,
     /// Whether the lines are those of the form's field `file`.
     pub(crate) in_file: bool,
     pub(crate) form: Vec<(String, Want)>,
@@ -106,7 +106,7 @@ pub(crate) struct Wanted {
     /// Whether each message of a stream is read.
     pub(crate) stream: bool,
     /// In the text frames of a WebSocket.
-    pub(crate) frames: Vec<Place>,
+    pub(crate) frames: Vec<JsonPath>,
     /// The same for those who read, once all is known.
     pub(crate) sealed: Sealed,
 }
@@ -114,10 +114,10 @@ pub(crate) struct Wanted {
 /// What readers of bodies share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sealed {
-    pub(crate) json: Arc<[Place]>,
-    pub(crate) lines: Arc<[Place]>,
+    pub(crate) json: Arc<[JsonPath]>,
+    pub(crate) lines: Arc<[JsonPath]>,
     pub(crate) form: Arc<[(String, Want)]>,
-    pub(crate) frames: Arc<[Place]>,
+    pub(crate) frames: Arc<[JsonPath]>,
 }
 
 impl Wanted {

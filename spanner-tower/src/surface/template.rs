@@ -63,7 +63,7 @@ pub(crate) enum Overlap {
 
 /// What a slot held, raw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held<'p> {
+pub(crate) struct SlotValue<'p> {
     /// The text as it was sent.
     pub(crate) raw: &'p str,
     /// Whether `%2F` is a slash of the name here.
@@ -155,7 +155,7 @@ impl Template {
     }
 
     /// What the slots hold, if the path matches. Nothing is decoded.
-    pub(crate) fn matches<'p>(&self, path: &'p str) -> Option<Vec<Held<'p>>> {
+    pub(crate) fn matches<'p>(&self, path: &'p str) -> Option<Vec<SlotValue<'p>>> {
         let mut left = path.strip_prefix('/');
         let mut held = Vec::new();
         for segment in &self.head {
@@ -206,13 +206,19 @@ impl Template {
 
     /// How this template relates to another one.
     pub(crate) fn overlap(&self, other: &Self) -> Overlap {
+        let longer = self.head.len().cmp(&other.head.len());
+        if self.rest.is_none() && other.rest.is_none() && longer.is_ne() {
+            return Overlap::None;
+        }
         let mut relation = Relation::default();
         for (a, b) in self.head.iter().zip(&other.head) {
             relation.add(a.overlap(b));
+            // Most pairs of templates differ early.
+            if relation.apart {
+                return Overlap::None;
+            }
         }
-        let longer = self.head.len().cmp(&other.head.len());
         match (&self.rest, &other.rest) {
-            (None, None) if longer.is_ne() => return Overlap::None,
             (None, None) => {}
             (Some(rest), None) => relation.add(rest.against(&self.head, &other.head).reversed()),
             (None, Some(rest)) => relation.add(rest.against(&other.head, &self.head)),
@@ -300,7 +306,7 @@ impl Segment {
 
 impl Slot {
     /// What the slot holds of a segment (or of several, if it is a rest).
-    fn held<'p>(&self, text: &'p str) -> Option<Held<'p>> {
+    fn held<'p>(&self, text: &'p str) -> Option<SlotValue<'p>> {
         let raw = text.strip_suffix(self.end.as_str())?;
         // Servers differ in which colon ends the name.
         let two_ways = self.end.starts_with(':') && raw.contains(':');
@@ -309,7 +315,7 @@ impl Slot {
             .reserved
             .iter()
             .any(|word| Some(word.as_str()) == first);
-        (!raw.is_empty() && !two_ways && !reserved).then_some(Held {
+        (!raw.is_empty() && !two_ways && !reserved).then_some(SlotValue {
             raw,
             slashes: self.slashes,
         })

@@ -9,6 +9,7 @@
 mod axum;
 mod build;
 mod carriers;
+mod front_door;
 mod lasting;
 mod observed;
 mod records;

@@ -125,9 +125,15 @@ mod tests {
 
     #[test]
     fn every_preset_is_whole() {
-        assert_eq!(PRESETS.len(), Preset::ALL.len());
+        for word in PRESETS.keys() {
+            let known = Preset::ALL.iter().any(|preset| preset.as_str() == word);
+            assert!(known, "add `{word}` of `presets.toml` to `presets!`");
+        }
         for preset in Preset::ALL {
-            assert!(PRESETS.contains_key(preset.as_str()), "{preset}");
+            assert!(
+                PRESETS.contains_key(preset.as_str()),
+                "add a table `[{preset}]` to `presets.toml`"
+            );
             assert_eq!(preset.mapping().problems(), [], "{preset}");
             assert_eq!(preset.as_str().parse(), Ok(*preset));
         }

@@ -112,7 +112,10 @@ async fn each_surface_touches_what_its_file_says() {
         };
         let text = std::fs::read_to_string(&path).unwrap();
         let cases: Cases = toml::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let surface = surface::named(name).unwrap();
+        let Some(surface) = surface::named(name) else {
+            wrong.push(format!("{name}: no such surface is shipped"));
+            continue;
+        };
         for case in &cases.cases {
             let found = case.check(surface.clone()).await;
             wrong.extend(found.map(|found| format!("{name}: {found}")));

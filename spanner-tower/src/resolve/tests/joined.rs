@@ -180,8 +180,8 @@ async fn where_two_do_different_things_both_must_be_allowed() {
 /// What a frame touches.
 fn said(routes: &Routes, request: &str, frame: &str) -> Result<Vec<String>, RequestFault> {
     let found = routes.classify(&parts(request, &UPGRADE)).unwrap();
-    let (talk, _) = found.talk(&parts(request, &UPGRADE)).unwrap().unwrap();
-    let pairs = talk.pairs(frame.as_bytes(), false)?;
+    let (messages, _) = found.conversation(&parts(request, &UPGRADE)).unwrap();
+    let pairs = messages.pairs(frame.as_bytes(), false)?;
     Ok(pairs.iter().map(Pair::to_string).collect())
 }
 

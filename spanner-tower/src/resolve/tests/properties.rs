@@ -11,7 +11,7 @@ use crate::resolve::form::{FormScan, Sought};
 use crate::resolve::found::Found;
 use crate::resolve::json::JsonScan;
 use crate::resolve::wire;
-use crate::surface::{FieldPath, FieldStep, Place, Step, Want};
+use crate::surface::{FieldPath, FieldStep, JsonPath, Step, Want};
 
 /// A JSON value as generated: duplicates and all.
 #[derive(Debug, Clone)]
@@ -110,13 +110,13 @@ fn key(name: &str) -> Step {
     Step::Key(name.to_owned())
 }
 
-fn places() -> [Place; 2] {
+fn places() -> [JsonPath; 2] {
     [
-        Place {
+        JsonPath {
             steps: vec![key("model")],
             want: Want::Name,
         },
-        Place {
+        JsonPath {
             steps: vec![key("tools"), Step::Each, key("model")],
             want: Want::Further,
         },

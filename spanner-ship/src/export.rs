@@ -1,0 +1,110 @@
+//! Writes a part of a ledger in a format, once.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::Write;
+
+use spanner_core::RecordId;
+
+use crate::format::Format;
+use crate::item::{Item, Joiner};
+use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
+
+/// Writes the selected entries in a format, one a line, as a [`Shipment`](crate::Shipment) sends
+/// them: decisions with their outcomes, and the events that [`Reader::history`] selects. Entries of
+/// a newer version are left out where the format cannot express them, or where only a part of the
+/// ledger is selected.
+///
+/// Invisible characters in JSON lines and OCSF are escaped ([`visible_json`]), which does not
+/// change their meaning; [`Reader::json_lines`] writes the bytes of which the tree is made.
+///
+/// Returns the number of lines, and what was left out.
+///
+/// # Errors
+/// [`ReadError`] if something is damaged, cannot be read, or cannot be written.
+pub fn export(
+    reader: &Reader,
+    format: Format,
+    selection: &Selection,
+    out: &mut dyn Write,
+) -> Result<(u64, Notes), ReadError> {
+    let failed = |source| ReadError::Export { source };
+    let mut part = match *selection == Selection::new() {
+        true => None,
+        false => Some(Part::of(reader, selection)?),
+    };
+    let mut entries = reader.stored_entries(selection)?;
+    let (mut joiner, mut lines, mut omitted) = (Joiner::default(), 0, 0);
+    for stored in entries.by_ref() {
+        let item = joiner.item("export", stored?);
+        let is_selected = part.as_mut().is_none_or(|part| part.selects(&item));
+        let line = is_selected.then(|| format.encode(&item));
+        let Some(Ok(line)) = line else {
+            omitted += u64::from(item.stored.entry.is_none());
+            continue;
+        };
+        out.write_all(&visible(format, line)).map_err(failed)?;
+        out.write_all(b"\n").map_err(failed)?;
+        lines += 1;
+    }
+    out.flush().map_err(failed)?;
+    let mut notes = entries.notes();
+    notes.not_understood = omitted;
+    Ok((lines, notes))
+}
+
+/// A line without invisible characters.
+fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
+    match (format, str::from_utf8(&line)) {
+        (Format::JsonLines | Format::Ocsf, Ok(text)) => match visible_json(text) {
+            Cow::Borrowed(_) => line,
+            Cow::Owned(text) => text.into_bytes(),
+        },
+        _ => line,
+    }
+}
+
+/// The selected part of a ledger.
+struct Part<'s> {
+    selection: &'s Selection,
+    /// The sequences of the selected events and gaps.
+    happenings: HashSet<u64>,
+    /// The selected requests that have not ended.
+    open: HashSet<RecordId>,
+}
+
+impl<'s> Part<'s> {
+    fn of(reader: &Reader, selection: &'s Selection) -> Result<Self, ReadError> {
+        let happenings = reader.history(selection)?.happenings;
+        Ok(Self {
+            selection,
+            happenings: happenings.iter().map(|it| it.sequence).collect(),
+            open: HashSet::new(),
+        })
+    }
+
+    fn selects(&mut self, item: &Item) -> bool {
+        match &item.stored.entry {
+            Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
+                self.selection.takes(decision)
+            }
+            Some(Entry::Decision(decision)) => {
+                let takes = self.selection.takes(decision);
+                takes && self.open.insert(decision.id)
+            }
+            Some(Entry::Outcome(outcome)) => {
+                let reported = item.decision.as_ref().is_some_and(|decision| {
+                    decision.enforcement.is_external() && self.selection.takes(decision)
+                });
+                reported || self.open.remove(&outcome.id)
+            }
+            Some(Entry::Count(counts)) => {
+                self.selection.takes_general() && self.selection.takes_time(counts.time)
+            }
+            Some(Entry::Gap(_) | Entry::Event(_)) => {
+                self.happenings.contains(&item.stored.sequence)
+            }
+            Some(_) | None => false,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One entry on its way out, with what it takes to be understood alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use spanner_core::record::Decision;
+use spanner_core::{RecordId, Timestamp};
+
+use spanner_ledger::{Entry, StoredEntry};
+
+/// An entry as formats see it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Item {
+    /// Identifies the entry everywhere: the ledger's origin, the sequence and a checksum. A
+    /// receiver that gets the same key twice has received the same entry twice.
+    pub key: String,
+    /// The entry.
+    pub stored: StoredEntry,
+    /// For an outcome: its decision, if it is among the last 10,000.
+    pub decision: Option<Arc<Decision>>,
+}
+
+impl Item {
+    /// When it happened; `None` if a newer version wrote it.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        self.stored.entry.as_ref().map(Entry::time)
+    }
+}
+
+/// Gives outcomes the decisions that they belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Joiner {
+    decisions: HashMap<RecordId, Arc<Decision>>,
+    order: VecDeque<RecordId>,
+}
+
+impl Joiner {
+    pub(crate) fn item(&mut self, origin: &str, stored: StoredEntry) -> Item {
+        let decision = match &stored.entry {
+            Some(Entry::Decision(decision)) => {
+                self.keep(decision);
+                None
+            }
+            Some(Entry::Outcome(outcome)) => self.decisions.get(&outcome.id).cloned(),
+            _ => None,
+        };
+        Item {
+            key: format!("{origin}/{}/{:08x}", stored.sequence, stored.checksum()),
+            stored,
+            decision,
+        }
+    }
+
+    fn keep(&mut self, decision: &Decision) {
+        // Read once more, after a batch was refused.
+        if self.decisions.contains_key(&decision.id) {
+            return;
+        }
+        if self.order.len() >= MAX_OPEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.decisions.remove(&oldest);
+        }
+        self.order.push_back(decision.id);
+        self.decisions
+            .insert(decision.id, Arc::new(decision.clone()));
+    }
+}
+
+/// Requests that are under way at once, of a busy service; some 2 KiB each. An outcome whose
+/// decision is not among them goes out without it.
+const MAX_OPEN: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use spanner_core::record::Outcome;
+
+    use super::*;
+
+    fn stored(sequence: u64, entry: &Entry) -> StoredEntry {
+        StoredEntry::new(sequence, serde_json::to_vec(entry).unwrap())
+    }
+
+    #[test]
+    fn an_outcome_that_is_read_again_still_has_its_decision() {
+        let decision = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
+            .lines()
+            .next()
+            .unwrap();
+        let decision: Entry = serde_json::from_str(decision).unwrap();
+        let Entry::Decision(decided) = &decision else {
+            panic!("the first entry is a decision");
+        };
+        let outcome = Outcome::crashed(decided.id, Timestamp::UNIX_EPOCH);
+        let outcome = Entry::Outcome(Box::new(outcome));
+        let mut joiner = Joiner::default();
+        for _ in 0..3 {
+            joiner.item("o", stored(0, &decision));
+            for _ in 0..2 {
+                let item = joiner.item("o", stored(1, &outcome));
+                assert_eq!(item.decision.as_deref(), Some(&**decided));
+            }
+        }
+        assert_eq!(joiner.order.len(), 1);
+    }
+}

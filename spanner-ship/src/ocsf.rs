@@ -1,0 +1,588 @@
+//! Entries as events of the Open Cybersecurity Schema Framework: class 6003, API Activity,
+//! with the profiles `ai_operation`, `security_control` and `trace`
+//! (<https://schema.ocsf.io/1.8.0/classes/api_activity>).
+//!
+//! 1. A decision is what was asked and whether it was allowed; an outcome is the same
+//!    activity with how it ended. `metadata.correlation_uid` is the record of both.
+//! 2. What the schema has no place for stands in `unmapped`.
+//! 3. What a client merely claims stands in `http_request.x_forwarded_for` and in
+//!    `unmapped.asserted`, nowhere else.
+
+use serde_json::{Map, Value, json};
+use spanner_core::promotion::{Event as Taken, SignatoryEntry, Step};
+use spanner_core::record::{
+    CallerEntry, Decision, Outcome, OutcomeClass, PairEntry, PrincipalEntry,
+};
+use spanner_core::{Action, CallerKind, Effect, Timestamp};
+
+use crate::item::Item;
+use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
+
+/// The event; `None` if a newer version wrote the entry.
+pub(crate) fn event(item: &Item) -> Option<Value> {
+    let said = match item.stored.entry.as_ref()? {
+        Entry::Decision(decision) => decided(decision),
+        Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
+        Entry::Gap(gap) => gap_said(gap),
+        Entry::Count(counts) => counted(counts),
+        Entry::Event(event) => happened(event),
+        _ => return None,
+    };
+    Some(said.event(item))
+}
+
+/// What is the same in all of them.
+struct Said {
+    time: Timestamp,
+    activity: Activity,
+    operation: String,
+    severity: u8,
+    success: bool,
+    code: String,
+    actor: Value,
+    endpoint: Value,
+    correlation: Option<String>,
+    more: Map<String, Value>,
+    unmapped: Map<String, Value>,
+}
+
+/// `activity_id`.
+#[derive(Debug, Clone, Copy)]
+enum Activity {
+    Create = 1,
+    Read = 2,
+    Update = 3,
+    Delete = 4,
+    Other = 99,
+}
+
+impl Said {
+    fn new(time: Timestamp, activity: Activity, operation: impl Into<String>) -> Self {
+        Self {
+            time,
+            activity,
+            operation: operation.into(),
+            severity: INFORMATIONAL,
+            success: true,
+            code: String::new(),
+            actor: json!({"app_name": "spanner"}),
+            endpoint: json!({"name": "unknown"}),
+            correlation: None,
+            more: Map::new(),
+            unmapped: Map::new(),
+        }
+    }
+
+    fn event(self, item: &Item) -> Value {
+        let activity = self.activity as u32;
+        let status = if self.success { 1 } else { 2 };
+        let mut metadata = json!({
+            "version": "1.8.0",
+            "profiles": ["ai_operation", "security_control", "trace"],
+            "product": {"name": "Spanner", "version": env!("CARGO_PKG_VERSION")},
+            "log_name": "spanner.ledger",
+            "uid": item.key,
+            "sequence": item.stored.sequence,
+        });
+        if let Some(correlation) = self.correlation {
+            put(&mut metadata, "correlation_uid", json!(correlation));
+        }
+        let mut event = json!({
+            "class_uid": 6003,
+            "class_name": "API Activity",
+            "category_uid": 6,
+            "category_name": "Application Activity",
+            "activity_id": activity,
+            "activity_name": self.operation,
+            "type_uid": 600_300 + activity,
+            "time": self.time.as_millisecond(),
+            "severity_id": self.severity,
+            "status_id": status,
+            "status_code": self.code,
+            "metadata": metadata,
+            "actor": self.actor,
+            "api": {"operation": self.operation},
+            "src_endpoint": self.endpoint,
+        });
+        for (key, value) in self.more {
+            put(&mut event, &key, value);
+        }
+        if !self.unmapped.is_empty() {
+            put(&mut event, "unmapped", Value::Object(self.unmapped));
+        }
+        event
+    }
+
+    fn also(&mut self, key: &str, value: impl Into<Value>) {
+        self.more.insert(key.to_owned(), value.into());
+    }
+
+    /// What the schema has no place for, if there is anything.
+    fn unmapped(&mut self, key: &str, value: Value) {
+        let is_empty = match &value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            _ => false,
+        };
+        if !is_empty {
+            self.unmapped.insert(key.to_owned(), value);
+        }
+    }
+}
+
+fn decided(decision: &Decision) -> Said {
+    let mut said = asked(decision, decision.time);
+    let is_allowed = decision.effect == Effect::Allow;
+    said.success = is_allowed;
+    said.severity = if is_allowed { INFORMATIONAL } else { LOW };
+    said.code.clone_from(&decision.reason);
+    said
+}
+
+/// Who asked what, as far as a decision says it.
+fn asked(decision: &Decision, time: Timestamp) -> Said {
+    let pair = decision.target.first();
+    let action = pair.map(|pair| pair.action);
+    let operation = action.map_or("unknown", Action::as_str);
+    let mut said = Said::new(time, activity(action), operation);
+    said.correlation = Some(decision.id.to_string());
+    said.actor = actor(decision.caller.as_ref());
+    if let Some(peer) = decision.peer {
+        said.endpoint = json!({"ip": peer});
+    }
+    let is_allowed = decision.effect == Effect::Allow;
+    let (action_id, disposition) = if is_allowed { (1, 1) } else { (2, 2) };
+    said.also("action_id", action_id);
+    said.also("disposition_id", disposition);
+    let mut service = json!({"name": decision.service});
+    if let Some(instance) = &decision.instance {
+        put(&mut service, "uid", json!(instance));
+    }
+    said.also(
+        "api",
+        json!({
+            "operation": operation,
+            "service": service,
+            "request": {"uid": decision.request_id.clone().unwrap_or_else(|| decision.id.to_string())},
+        }),
+    );
+    said.also(
+        "resources",
+        decision.target.iter().map(resource).collect::<Vec<_>>(),
+    );
+    let word = if is_allowed { "allow" } else { "deny" };
+    let by = |policy: &String| json!({"decision": word, "policy": {"uid": policy}});
+    let authorizations: Vec<Value> = decision.policies.iter().map(by).collect();
+    if !authorizations.is_empty() {
+        said.also("authorizations", authorizations);
+    }
+    if let Some(model) = pair.and_then(|pair| pair.model.as_deref()) {
+        let owner = model.split_once('/').map(|(owner, _)| owner);
+        let owner = owner.filter(|owner| !owner.is_empty());
+        let provider = owner.or(decision.surface.as_deref()).unwrap_or("unknown");
+        said.also("ai_model", json!({"name": model, "ai_provider": provider}));
+    }
+    if let Some(trace) = &decision.trace_id {
+        said.also("trace", json!({"uid": trace}));
+    }
+    let forwarded = &decision.asserted.addresses;
+    if !forwarded.is_empty() {
+        said.also("http_request", json!({"x_forwarded_for": forwarded}));
+    }
+    said.unmapped("environment", json!(decision.environment));
+    if decision.enforcement.is_external() {
+        said.unmapped("enforcement", json!(decision.enforcement));
+    }
+    for (key, value) in [
+        ("surface", json!(decision.surface)),
+        ("route", json!(decision.route)),
+        ("access", json!(decision.access)),
+        ("parent", json!(decision.parent)),
+        ("fault", json!(decision.fault)),
+        ("denied", json!(decision.denied)),
+        ("credential", json!(decision.credential)),
+        ("policy_errors", json!(decision.policy_errors)),
+        ("shadows", json!(decision.shadows)),
+        ("asserted", json!({"baggage": decision.asserted.baggage})),
+    ] {
+        if key != "asserted" || !decision.asserted.baggage.is_empty() {
+            said.unmapped(key, value);
+        }
+    }
+    said.unmapped("promotions", json!(promotions_of(decision)));
+    if let Some(CallerEntry {
+        actors,
+        roles,
+        scopes,
+        tenant,
+        freshness,
+        assurance,
+        ..
+    }) = &decision.caller
+    {
+        said.unmapped("actors", json!(actors));
+        said.unmapped("roles", json!(roles));
+        said.unmapped("scopes", json!(scopes));
+        said.unmapped("tenant", json!(tenant));
+        said.unmapped("freshness", json!(freshness));
+        said.unmapped("assurance", json!(assurance));
+    }
+    said
+}
+
+fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
+    let mut said = match decision {
+        Some(decision) => asked(decision, outcome.time),
+        None => Said::new(outcome.time, Activity::Other, "unknown"),
+    };
+    said.correlation = Some(outcome.id.to_string());
+    said.success = outcome.class == OutcomeClass::Ok;
+    said.severity = match outcome.class {
+        OutcomeClass::Ok | OutcomeClass::ClientLeft => INFORMATIONAL,
+        OutcomeClass::GuardFailed => MEDIUM,
+        _ => LOW,
+    };
+    said.code = outcome.class.as_str().to_owned();
+    let micros = |time: u64| i64::try_from(time / 1000).unwrap_or(i64::MAX);
+    let end = outcome.time.as_millisecond();
+    said.also("duration", micros(outcome.duration_us));
+    said.also(
+        "start_time",
+        end.saturating_sub(micros(outcome.duration_us)),
+    );
+    said.also("end_time", end);
+    if let Some(status) = outcome.status {
+        said.also("http_response", json!({"code": status}));
+    }
+    let tokens = [outcome.tokens_in, outcome.tokens_out, outcome.tokens_total];
+    if tokens.iter().any(Option::is_some) {
+        let service = decision.map_or("unknown", |decision| &decision.service);
+        let mut context = json!({"service": {"name": service}});
+        for (key, tokens) in [
+            ("prompt_tokens", outcome.tokens_in),
+            ("completion_tokens", outcome.tokens_out),
+            ("total_tokens", outcome.tokens_total),
+        ] {
+            if let Some(tokens) = tokens {
+                put(&mut context, key, json!(tokens));
+            }
+        }
+        said.also("message_context", context);
+    }
+    for (key, value) in [
+        ("finish", json!(outcome.finish)),
+        ("grpc_status", json!(outcome.grpc_status)),
+        ("first_byte_us", json!(outcome.first_byte_us)),
+        ("bytes_in", json!(outcome.bytes_in)),
+        ("bytes_out", json!(outcome.bytes_out)),
+        ("served", json!(outcome.served)),
+        ("error_type", json!(outcome.error_type)),
+        ("tokens_cached", json!(outcome.tokens_cached)),
+        ("tokens_cache_written", json!(outcome.tokens_cache_written)),
+        ("tokens_reasoning", json!(outcome.tokens_reasoning)),
+        ("tokens_tools", json!(outcome.tokens_tools)),
+        ("search_units", json!(outcome.search_units)),
+    ] {
+        said.unmapped(key, value);
+    }
+    if outcome.fault.is_some() {
+        said.unmapped("fault", json!(outcome.fault));
+    }
+    if outcome.reason.is_some() {
+        said.unmapped("broken_off", json!(outcome.reason));
+    }
+    said
+}
+
+fn happened(event: &Event) -> Said {
+    let promotion = event.event.starts_with("promotion.");
+    if promotion && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
+        return stepped(event, &taken);
+    }
+    let mut said = Said::new(event.time, Activity::Other, &*event.event);
+    if event.event == "access.reload_refused" {
+        said.success = false;
+        said.severity = MEDIUM;
+    }
+    said.code.clone_from(&event.event);
+    said.unmapped("body", event.body.clone());
+    said
+}
+
+fn stepped(event: &Event, taken: &Taken) -> Said {
+    let activity = match taken.step {
+        Step::Proposed { .. } | Step::Adopted { .. } => Activity::Create,
+        _ => Activity::Update,
+    };
+    let mut said = Said::new(taken.time, activity, &*event.event);
+    said.code.clone_from(&event.event);
+    said.correlation = Some(taken.promotion.to_string());
+    said.actor = match &taken.by {
+        Some(SignatoryEntry {
+            subject, actors, ..
+        }) => json!({"user": user(subject), "app_name": agent(actors)}),
+        None => said.actor,
+    };
+    if let Step::Promoted {
+        emergency: Some(_), ..
+    }
+    | Step::RolledBack {
+        emergency: true, ..
+    } = taken.step
+    {
+        said.severity = HIGH;
+    }
+    let candidate = match &taken.step {
+        Step::Adopted { candidate, .. }
+        | Step::Proposed { candidate, .. }
+        | Step::Approved { candidate, .. } => Some(candidate),
+        _ => None,
+    };
+    if let Some(candidate) = candidate {
+        let mut resource = json!({"name": candidate.model, "type": "model"});
+        if let Some(revision) = &candidate.revision {
+            put(&mut resource, "version", json!(revision));
+        }
+        said.also("resources", vec![resource]);
+    }
+    said.unmapped("body", event.body.clone());
+    said
+}
+
+fn gap_said(gap: &Gap) -> Said {
+    let mut said = Said::new(gap.time, Activity::Other, "ledger.gap");
+    (said.success, said.severity) = (false, MEDIUM);
+    said.code = "ledger.gap".to_owned();
+    said.unmapped("gap", json!(gap));
+    said
+}
+
+fn counted(counts: &Counts) -> Said {
+    let mut said = Said::new(counts.time, Activity::Other, "ledger.count");
+    said.code = "ledger.count".to_owned();
+    said.unmapped("counts", json!(counts));
+    said
+}
+
+fn actor(caller: Option<&CallerEntry>) -> Value {
+    let Some(caller) = caller else {
+        return json!({"app_name": "unidentified"});
+    };
+    let mut who = user(&caller.subject);
+    let groups = caller.groups.iter().map(|name| json!({"name": name}));
+    put(&mut who, "groups", json!(groups.collect::<Vec<_>>()));
+    if let Some(token) = caller.token_id.as_ref().or(caller.token_hash.as_ref()) {
+        put(&mut who, "credential_uid", json!(token));
+    }
+    let mut actor = json!({"user": who, "idp": {"name": caller.subject.issuer}});
+    if let Some(client) = &caller.client {
+        put(&mut actor, "app_uid", json!(client));
+    }
+    if !caller.actors.is_empty() {
+        put(&mut actor, "app_name", json!(agent(&caller.actors)));
+    }
+    if let Some(session) = &caller.session {
+        put(&mut actor, "session", json!({"uid": session}));
+    }
+    actor
+}
+
+/// Whoever acts at the moment.
+fn agent(actors: &[PrincipalEntry]) -> String {
+    actors.first().map_or_else(String::new, ToString::to_string)
+}
+
+fn user(principal: &PrincipalEntry) -> Value {
+    let kind = match principal.kind {
+        CallerKind::User => 1,
+        CallerKind::Service | CallerKind::Agent => 4,
+        _ => 0,
+    };
+    json!({
+        "uid": principal.subject,
+        "name": principal.to_string(),
+        "domain": principal.issuer,
+        "type": principal.kind.as_str(),
+        "type_id": kind,
+    })
+}
+
+fn resource(pair: &PairEntry) -> Value {
+    let mut resource = json!({
+        "name": pair.model.as_deref().unwrap_or("server"),
+        "type": if pair.model.is_some() { "model" } else { "server" },
+    });
+    if let Some(revision) = &pair.revision {
+        put(&mut resource, "version", json!(revision));
+    }
+    put(
+        &mut resource,
+        "labels",
+        json!([format!("action:{}", pair.action)]),
+    );
+    resource
+}
+
+const fn activity(action: Option<Action>) -> Activity {
+    match action {
+        Some(Action::List | Action::Read | Action::Download) => Activity::Read,
+        Some(Action::Create | Action::Upload | Action::Propose) => Activity::Create,
+        Some(Action::Deploy | Action::Promote | Action::Approve | Action::Administer) => {
+            Activity::Update
+        }
+        Some(Action::Delete) => Activity::Delete,
+        _ => Activity::Other,
+    }
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(key.to_owned(), value);
+    }
+}
+
+const INFORMATIONAL: u8 = 1;
+const LOW: u8 = 2;
+const MEDIUM: u8 = 3;
+const HIGH: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::item::Joiner;
+    use crate::{Format, Unsayable};
+    use spanner_ledger::StoredEntry;
+
+    /// The entries of both files of examples, in every kind that there is.
+    fn items() -> Vec<Item> {
+        let lines = [
+            include_str!("../../spanner-ledger/tests/data/story.jsonl"),
+            include_str!("../../spanner-ledger/tests/data/entries.jsonl"),
+        ];
+        let mut joiner = Joiner::default();
+        let lines = lines.iter().flat_map(|text| text.lines()).zip(0..);
+        lines
+            .map(|(line, sequence)| {
+                let mut value: Value = serde_json::from_str(line).unwrap();
+                // The ledger gives events their time.
+                if value["time"].is_null() {
+                    value["time"] = json!("2026-11-24T10:00:00Z");
+                }
+                let stored = StoredEntry::new(sequence, value.to_string().into_bytes());
+                joiner.item("0123456789abcdef", stored)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_used_and_what_failed_is_told() {
+        let events: Vec<Value> = items().iter().filter_map(event).collect();
+        let told = |event: &&Value| event["message_context"]["total_tokens"] == 8;
+        let event = events.iter().find(told).unwrap();
+        let context = &event["message_context"];
+        assert_eq!(context["prompt_tokens"], 3);
+        assert_eq!(context["completion_tokens"], 5);
+        let rest = &event["unmapped"];
+        for (key, due) in [
+            ("tokens_cached", json!(2)),
+            ("tokens_cache_written", json!(1)),
+            ("tokens_reasoning", json!(4)),
+            ("tokens_tools", json!(1)),
+            ("search_units", json!(1)),
+            ("error_type", json!("overloaded_error")),
+        ] {
+            assert_eq!(rest[key], due, "{key}: {event}");
+        }
+    }
+
+    /// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.
+    #[test]
+    fn every_entry_is_an_event_of_the_class() {
+        let mut out = String::new();
+        let mut by_sequence = HashMap::new();
+        for item in items() {
+            let Some(event) = event(&item) else {
+                assert_eq!(item.stored.entry, None);
+                continue;
+            };
+            assert_eq!(event["class_uid"], 6003);
+            assert_eq!(event["metadata"]["uid"], item.key);
+            let activity = event["activity_id"].as_u64().unwrap();
+            assert_eq!(event["type_uid"], 600_300 + activity);
+            assert!(event["time"].as_i64().unwrap() > 1_700_000_000_000);
+            out.push_str(&format!("{event}\n"));
+            by_sequence.insert(item.stored.sequence, event);
+        }
+        assert_eq!(by_sequence.len(), items().len() - 1);
+        if let Some(path) = std::env::var_os("SPANNER_OCSF_OUT") {
+            std::fs::write(path, out).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_outcome_says_who_did_what_and_how_it_ended() {
+        let of = |id: &str, kind: &str| {
+            let items = items();
+            let is = |it: &&Item| {
+                let text = String::from_utf8_lossy(&it.stored.json);
+                text.contains(id) && text.contains(kind)
+            };
+            event(items.iter().find(is).unwrap()).unwrap()
+        };
+        let ended = of("019a3c60-0000-7000-8000-000000000001", "\"outcome\"");
+        assert_eq!(
+            ended["metadata"]["correlation_uid"],
+            "019a3c60-0000-7000-8000-000000000001"
+        );
+        assert_eq!(ended["actor"]["app_name"], "agent:corp/copilot");
+        assert_eq!(ended["ai_model"]["name"], "acme/a");
+        assert_eq!(ended["ai_model"]["ai_provider"], "acme");
+        assert_eq!(ended["message_context"]["completion_tokens"], 5);
+        assert_eq!(
+            (&ended["status_id"], &ended["duration"]),
+            (&json!(1), &json!(12))
+        );
+        assert_eq!(
+            ended["http_request"],
+            json!({"x_forwarded_for": ["192.0.2.1"]})
+        );
+        let refused = of("019a3c5f-0000-7000-8000-000000000002", "\"decision\"");
+        assert_eq!(
+            (&refused["action_id"], &refused["status_id"]),
+            (&json!(2), &json!(2))
+        );
+        assert_eq!(refused["status_code"], "authz.no_permit");
+        let emergency = of("019a3c5e-0000-7000-8000-000000000002", "\"emergency\"");
+        assert_eq!(emergency["severity_id"], 4);
+        assert_eq!(emergency["actor"]["user"]["uid"], "root");
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
+        let newer = items().pop().unwrap();
+        assert_eq!(Format::Ocsf.encode(&newer), Err(Unsayable));
+        assert_eq!(Format::Syslog.encode(&newer), Err(Unsayable));
+        let line = Format::JsonLines.encode(&newer).unwrap();
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["kind"], "a_later_kind");
+    }
+
+    #[test]
+    fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
+        for item in items() {
+            let Some(mut event) = event(&item) else {
+                continue;
+            };
+            event["http_request"] = Value::Null;
+            event["unmapped"]["asserted"] = Value::Null;
+            let text = event.to_string();
+            assert!(
+                !text.contains("192.0.2.1\"") && !text.contains("\"tenant\":\"acme\""),
+                "{text}"
+            );
+        }
+    }
+}

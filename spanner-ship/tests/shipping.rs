@@ -1,0 +1,614 @@
+//! Whatever becomes of the receiver, every entry arrives, in order, and nothing waits for it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests fail loudly"
+)]
+
+#[cfg(feature = "http")]
+#[path = "shipping/http.rs"]
+mod http;
+#[path = "shipping/syslog.rs"]
+mod syslog;
+#[cfg(feature = "tls")]
+#[path = "shipping/tls.rs"]
+mod tls;
+#[cfg(feature = "http")]
+#[path = "shipping/witness.rs"]
+mod witness;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+
+use futures_executor::block_on;
+use serde_json::{Value, json};
+use spanner_core::record::{Decision, Outcome};
+use spanner_core::{AuditSink, RecordId};
+use spanner_ledger::{Ledger, Retention};
+use spanner_ship::{FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered};
+use tempfile::TempDir;
+
+/// Longer than anything takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A ledger with so many events, and what the opening and closing of it add.
+struct Stock {
+    folder: TempDir,
+    ledger: Ledger,
+}
+
+impl Stock {
+    fn of(events: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::builder(folder.path().join("ledger"));
+        let ledger = ledger.segment_bytes(4096).open().unwrap();
+        let stock = Self { folder, ledger };
+        stock.add(events);
+        stock
+    }
+
+    fn add(&self, events: u64) {
+        for number in 0..events {
+            let body = json!({"number": number});
+            let stored = self.ledger.event("test.happened", body).unwrap();
+            if number + 1 == events {
+                assert_eq!(block_on(stored), Ok(()));
+            }
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("ledger")
+    }
+
+    fn ship(&self, receiver: impl Receive + 'static) -> Shipping {
+        shipment(&self.dir(), receiver).start().unwrap()
+    }
+}
+
+fn shipment(dir: &Path, receiver: impl Receive + 'static) -> Shipment {
+    Shipment::new(dir, "test", Format::JsonLines, receiver)
+        .batch(10)
+        .poll(Duration::from_millis(1))
+        .patience(Duration::from_millis(1), Duration::from_millis(2))
+}
+
+/// Answers as it is told, and passes on what it takes.
+struct Told {
+    answer: Box<Decide>,
+    taken: Sender<Vec<Parcel>>,
+}
+
+type Decide = dyn FnMut(&[Parcel]) -> Answer + Send;
+
+/// What a receiver does with a batch.
+enum Answer {
+    Take,
+    /// It takes it and fails before it says so.
+    TakeAndFail,
+    Fail,
+    Reject,
+}
+
+impl Told {
+    fn new(
+        answer: impl FnMut(&[Parcel]) -> Answer + Send + 'static,
+    ) -> (Self, Receiver<Vec<Parcel>>) {
+        let (taken, seen) = mpsc::channel();
+        let answer = Box::new(answer);
+        (Self { answer, taken }, seen)
+    }
+}
+
+impl Receive for Told {
+    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
+        let answer = (self.answer)(parcels);
+        if matches!(answer, Answer::Take | Answer::TakeAndFail) {
+            // The test may have seen enough.
+            let _: Result<(), _> = self.taken.send(parcels.to_vec());
+        }
+        match answer {
+            Answer::Take => Ok(()),
+            Answer::TakeAndFail | Answer::Fail => Err(Undelivered::later("it is away")),
+            Answer::Reject => Err(Undelivered::rejected("it is poison")),
+        }
+    }
+}
+
+/// What came, until the entry with this sequence.
+fn until(seen: &Receiver<Vec<Parcel>>, last: u64) -> Vec<Value> {
+    let mut all = Vec::new();
+    loop {
+        let batch = seen.recv_timeout(PATIENCE).expect("the rest comes");
+        all.extend(batch.iter().map(line));
+        if all.iter().any(|it| it["sequence"] == last) {
+            return all;
+        }
+    }
+}
+
+fn line(parcel: &Parcel) -> Value {
+    serde_json::from_slice(&parcel.bytes).unwrap()
+}
+
+/// Every sequence once, in order, once repeated keys are dropped.
+fn check_whole(lines: &[Value], entries: u64) {
+    let mut keys = HashSet::new();
+    let first: Vec<u64> = lines
+        .iter()
+        .filter(|line| keys.insert(line["key"].as_str().unwrap().to_owned()))
+        .map(|line| line["sequence"].as_u64().unwrap())
+        .collect();
+    let missing = (0..entries).find(|it| !first.contains(it));
+    assert_eq!((missing, first.len() as u64), (None, entries));
+    assert!(first.is_sorted(), "they come in order");
+}
+
+#[test]
+fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
+    let stock = Stock::of(99);
+    let mut calls = 0;
+    let (receiver, seen) = Told::new(move |_| {
+        calls += 1;
+        match calls % 4 {
+            0 => Answer::TakeAndFail,
+            1 | 2 => Answer::Fail,
+            _ => Answer::Take,
+        }
+    });
+    let shipping = stock.ship(receiver);
+    let mut lines = until(&seen, 99);
+    stock.add(50);
+    lines.extend(until(&seen, 149));
+    check_whole(&lines, 150);
+    assert!(lines.len() > 150, "something was repeated");
+    drop(shipping);
+}
+
+#[test]
+fn nothing_is_left_out_while_segments_are_begun() {
+    let stock = Stock::of(1);
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..100).for_each(|_| stock.add(20)));
+        check_whole(&until(&seen, 2_001), 2_002);
+    });
+    assert_eq!(shipping.finish(PATIENCE).lost, 0);
+}
+
+#[test]
+fn goes_on_where_it_was() {
+    let stock = Stock::of(30);
+    for from in [0, 31] {
+        let (receiver, seen) = Told::new(|_| Answer::Take);
+        let shipping = stock.ship(receiver);
+        let lines = until(&seen, from + 30);
+        assert_eq!(lines[0]["sequence"], from);
+        let standing = shipping.finish(PATIENCE);
+        assert_eq!((standing.delivered, standing.next), (31, from + 31));
+        stock.add(31);
+    }
+}
+
+/// AUD-08.
+#[test]
+fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
+    let stock = Stock::of(1);
+    let (receiver, _seen) = Told::new(|_| Answer::Fail);
+    let shipping = stock.ship(receiver);
+    let failing = std::iter::repeat_with(|| shipping.standing());
+    let standing = failing.take(100_000_000).find(|it| it.failing.is_some());
+    let standing = standing.expect("it fails");
+    assert_eq!(standing.failing.as_deref(), Some("it is away"));
+    assert!(standing.oldest.is_some());
+    let past = standing.oldest.unwrap() + Duration::from_secs(60);
+    assert_eq!(standing.lag(past), Duration::from_secs(60));
+    stock.add(1_000);
+    stock.ledger.close().unwrap();
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.delivered, standing.set_aside), (0, 0));
+}
+
+/// AUD-30.
+#[test]
+fn poison_is_set_aside_and_the_rest_arrives() {
+    let stock = Stock::of(40);
+    // Half a line, from when the disk was full.
+    let aside = stock.dir().join("ship/test.dead.jsonl");
+    std::fs::create_dir(stock.dir().join("ship")).unwrap();
+    std::fs::write(&aside, "{\"key\":\"").unwrap();
+    let is_poison = |parcel: &Parcel| matches!(line(parcel)["sequence"].as_u64(), Some(7 | 8 | 33));
+    let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
+        true => Answer::Reject,
+        false => Answer::Take,
+    });
+    let shipping = stock.ship(receiver);
+    let lines = until(&seen, 40);
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.delivered, standing.set_aside), (38, 3));
+    let got: HashSet<u64> = lines
+        .iter()
+        .map(|it| it["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(got.len(), 38);
+    let aside = std::fs::read_to_string(aside).unwrap();
+    let aside: Vec<Value> = aside
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(aside.len(), 3);
+    for entry in aside {
+        assert_eq!(entry["reason"], "it is poison");
+        let inner: Value = serde_json::from_str(entry["entry"].as_str().unwrap()).unwrap();
+        assert!([7, 8, 33].contains(&inner["sequence"].as_u64().unwrap()));
+    }
+}
+
+#[test]
+fn a_receiver_that_rejects_everything_is_waited_for() {
+    let stock = Stock::of(300);
+    let (tell, told) = mpsc::channel();
+    let mut refuses = true;
+    let (receiver, seen) = Told::new(move |_| {
+        refuses = refuses && told.try_recv().is_err();
+        match refuses {
+            true => Answer::Reject,
+            false => Answer::Take,
+        }
+    });
+    let shipping = stock.ship(receiver);
+    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    assert!(
+        standings.any(|it| it.failing.is_some()),
+        "it is taken for broken"
+    );
+    tell.send(()).unwrap();
+    let lines = until(&seen, 300);
+    assert_eq!(lines.len(), 301);
+    assert_eq!(shipping.finish(PATIENCE).set_aside, 0);
+    assert!(!stock.dir().join("ship/test.dead.jsonl").exists());
+}
+
+/// However many are rejected in a row, and however few go out at once.
+#[test]
+fn what_is_rejected_in_a_row_does_not_hold_up_what_is_not() {
+    for batch in [1, 10, 500] {
+        let stock = Stock::of(160);
+        let is_poison = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap() < 150;
+        let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
+            true => Answer::Reject,
+            false => Answer::Take,
+        });
+        let shipping = shipment(&stock.dir(), receiver)
+            .batch(batch)
+            .start()
+            .unwrap();
+        until(&seen, 160);
+        until_set_aside(&shipping, 150);
+        let standing = shipping.finish(PATIENCE);
+        assert_eq!(
+            (standing.set_aside, standing.failing),
+            (150, None),
+            "{batch}"
+        );
+    }
+}
+
+fn until_set_aside(shipping: &Shipping, count: u64) {
+    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    assert!(standings.any(|it| it.set_aside == count));
+}
+
+#[test]
+fn what_was_written_before_the_end_is_sent_before_it() {
+    for _ in 0..20 {
+        let stock = Stock::of(1);
+        let (receiver, seen) = Told::new(|_| Answer::Take);
+        let shipment = shipment(&stock.dir(), receiver).poll(Duration::from_secs(3600));
+        let shipping = shipment.start().unwrap();
+        // It has read all there is, and looks again in an hour.
+        until(&seen, 1);
+        stock.add(3);
+        stock.ledger.close().unwrap();
+        let standing = shipping.finish(PATIENCE);
+        // Opened, four events, closed.
+        assert_eq!((standing.delivered, standing.failing), (6, None));
+    }
+}
+
+#[test]
+fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
+    let stock = Stock::of(1);
+    let (release, held) = mpsc::channel::<()>();
+    let (call, called) = mpsc::channel();
+    let (receiver, _seen) = Told::new(move |_| {
+        call.send(()).unwrap();
+        let _released = held.recv();
+        Answer::Take
+    });
+    let shipping = stock.ship(receiver);
+    called.recv_timeout(PATIENCE).unwrap();
+    let standing = shipping.finish(Duration::from_millis(20));
+    assert_eq!(standing.delivered, 0);
+    assert!(standing.failing.is_some(), "{standing:?}");
+    drop(release);
+}
+
+#[test]
+fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
+    let stock = Stock::of(20);
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    let first = until(&seen, 20);
+    drop(shipping);
+    let Stock { folder, ledger } = stock;
+    ledger.close().unwrap();
+    drop(ledger);
+    // As if another one were put in its place, and only the cursor were left.
+    let dir = folder.path().join("ledger");
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let path = file.unwrap().path();
+        match path.is_dir() {
+            true if path.ends_with("ship") => {}
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+    }
+    let again = Ledger::open(&dir).unwrap();
+    drop(
+        again
+            .event("test.happened", json!({"other": true}))
+            .unwrap(),
+    );
+    again.close().unwrap();
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = shipment(&dir, receiver).start().unwrap();
+    let second = until(&seen, 1);
+    assert_eq!(second[0]["sequence"], 0);
+    let origin = |line: &Value| {
+        line["key"]
+            .as_str()
+            .unwrap()
+            .split('/')
+            .next()
+            .map(str::to_owned)
+    };
+    assert_ne!(origin(&first[0]), origin(&second[0]));
+    drop(shipping);
+}
+
+/// Something stands where a file has to be written, as if there were no room for it.
+fn in_the_way(stock: &Stock, file: &str) -> PathBuf {
+    let path = stock.dir().join("ship").join(file);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The place that the cursor's file says is next.
+fn saved(stock: &Stock) -> u64 {
+    let text = std::fs::read(stock.dir().join("ship/test.cursor")).unwrap();
+    let cursor: Value = serde_json::from_slice(&text).unwrap();
+    cursor["next"].as_u64().unwrap()
+}
+
+#[test]
+fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_out() {
+    let stock = Stock::of(20);
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    let mut lines = until(&seen, 20);
+    while saved(&stock) < 21 {
+        thread::yield_now();
+    }
+    let full = in_the_way(&stock, "test.cursor.new");
+    stock.add(30);
+    lines.extend(until(&seen, 50));
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.next, standing.failing), (51, None));
+    assert_eq!(saved(&stock), 21);
+    // Whoever starts again sends some of it again, under the same keys.
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let shipping = stock.ship(receiver);
+    let again = until(&seen, 50);
+    assert_eq!(again.len(), 30);
+    lines.extend(again);
+    check_whole(&lines, 51);
+    // There is room again, and nothing new to send.
+    std::fs::remove_dir(full).unwrap();
+    while saved(&stock) < 51 {
+        thread::yield_now();
+    }
+    drop(shipping);
+}
+
+#[test]
+fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
+    let stock = Stock::of(20);
+    let full = in_the_way(&stock, "test.dead.jsonl");
+    let is_poison = |parcel: &Parcel| line(parcel)["sequence"] == 5;
+    let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
+        true => Answer::Reject,
+        false => Answer::Take,
+    });
+    let shipping = stock.ship(receiver);
+    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    let failing = standings.find_map(|it| it.failing).unwrap();
+    assert!(failing.contains("test.dead.jsonl"), "{failing}");
+    let sequence = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap();
+    let early: Vec<u64> = seen.try_iter().flatten().map(|it| sequence(&it)).collect();
+    assert!(early.iter().all(|it| *it < 5), "{early:?}");
+    std::fs::remove_dir(&full).unwrap();
+    until(&seen, 20);
+    let standing = shipping.finish(PATIENCE);
+    assert_eq!((standing.delivered, standing.set_aside), (20, 1));
+    let aside = std::fs::read_to_string(full).unwrap();
+    let aside: Vec<Value> = aside
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(aside.len(), 1);
+}
+
+#[test]
+fn what_is_still_to_be_delivered_is_counted() {
+    let stock = Stock::of(100);
+    let (tell, told) = mpsc::channel();
+    let mut takes = false;
+    let (receiver, _seen) = Told::new(move |_| {
+        takes = takes || told.try_recv().is_ok();
+        match takes {
+            true => Answer::Take,
+            false => Answer::Fail,
+        }
+    });
+    let shipping = stock.ship(receiver);
+    let watch = shipping.watch();
+    for entries in [101, 301] {
+        let signed = stock.ledger.checkpoint_now().unwrap();
+        assert_eq!(signed.size(), entries);
+        assert_eq!(watch.standing().undelivered, entries);
+        stock.add(200);
+    }
+    tell.send(()).unwrap();
+    stock.ledger.close().unwrap();
+    let mut standings = std::iter::repeat_with(|| watch.standing()).take(100_000_000);
+    assert!(standings.any(|it| it.undelivered == 0 && it.next == 502));
+    drop(shipping);
+}
+
+impl Stock {
+    /// Requests, of which retention keeps nothing once they have ended.
+    fn request(&self, numbers: std::ops::Range<u128>) {
+        let example = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
+            .lines()
+            .next()
+            .unwrap();
+        let example: Decision = serde_json::from_str(example).unwrap();
+        for number in numbers {
+            let id = RecordId::from_u128(number);
+            let mut decision = example.clone();
+            decision.id = id;
+            let receipt = self.ledger.record(decision).unwrap();
+            assert_eq!(block_on(receipt.acknowledged), Ok(()));
+            let outcome = Outcome::crashed(id, spanner_core::Timestamp::UNIX_EPOCH);
+            receipt.room.fill(outcome);
+        }
+    }
+}
+
+#[test]
+fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives() {
+    let stock = Stock::of(1);
+    stock.request(1..30);
+    let (tell, told) = mpsc::channel::<()>();
+    let mut first = true;
+    let (receiver, seen) = Told::new(move |_| {
+        if !std::mem::take(&mut first) {
+            // The second batch is read, and waits for what the test does.
+            let _: Result<(), _> = told.recv_timeout(PATIENCE);
+        }
+        Answer::Take
+    });
+    let shipping = stock.ship(receiver);
+    until(&seen, 9);
+    // Some go while a reader is at them; and what must survive does.
+    stock.request(30..60);
+    stock.add(2);
+    stock.request(60..100);
+    let pruned = stock.ledger.prune(&Retention::new().segments(2)).unwrap();
+    assert!(pruned.segments > 10 && pruned.kept >= 3, "{pruned:?}");
+    stock.ledger.close().unwrap();
+    let reader = Ledger::read(stock.dir()).unwrap();
+    let left: Vec<u64> = reader
+        .entries()
+        .unwrap()
+        .map(|it| it.unwrap().sequence)
+        .collect();
+    drop(tell);
+    let last = *left.last().unwrap();
+    let lines = until(&seen, last);
+    let standing = shipping.finish(PATIENCE);
+    let got: HashSet<u64> = lines
+        .iter()
+        .map(|it| it["sequence"].as_u64().unwrap())
+        .collect();
+    let missing = left.iter().find(|it| **it >= 10 && !got.contains(*it));
+    assert_eq!(missing, None);
+    assert_eq!((standing.next, standing.undelivered), (last + 1, 0));
+    // Each is sent, or counted as lost, and none is both.
+    assert_eq!(standing.delivered + standing.lost, last + 1);
+    assert!(standing.lost > 100, "{standing:?}");
+    // And where the shipment begins after it.
+    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let other = Shipment::new(stock.dir(), "late", Format::JsonLines, receiver);
+    let other = other.batch(10).start().unwrap();
+    assert_eq!(until(&seen, last).len(), left.len());
+    let standing = other.finish(PATIENCE);
+    assert_eq!(standing.delivered, left.len() as u64);
+    assert_eq!(standing.lost, last + 1 - left.len() as u64);
+}
+
+const DIR: &str = "SPANNER_SHIP_DIR";
+
+/// AUD-29.
+#[test]
+fn nothing_is_left_out_when_the_process_is_killed() {
+    let stock = Stock::of(2_000);
+    let out = stock.dir().join("out.jsonl");
+    for _ in 0..5 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ships_until_killed", "--ignored"])
+            .env(DIR, stock.dir())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let before = std::fs::metadata(&out).map_or(0, |it| it.len());
+        let grown = || std::fs::metadata(&out).is_ok_and(|it| it.len() > before);
+        let is_whole = |text: &str| text.contains("\"sequence\":2000,");
+        while !grown() && child.try_wait().unwrap().is_none() {
+            thread::yield_now();
+            if is_whole(&std::fs::read_to_string(&out).unwrap_or_default()) {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let rest = Shipment::new(
+        stock.dir(),
+        "test",
+        Format::JsonLines,
+        FileReceiver::new(&out),
+    );
+    let standing = rest.start().unwrap().finish(PATIENCE);
+    assert_eq!((standing.next, standing.failing), (2_001, None));
+    let text = std::fs::read_to_string(&out).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    check_whole(&lines, 2_001);
+}
+
+/// The other process.
+#[test]
+#[ignore = "is started by the test above"]
+fn ships_until_killed() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let dir = PathBuf::from(dir);
+    let _shipping = shipment(&dir, FileReceiver::new(dir.join("out.jsonl")))
+        .start()
+        .unwrap();
+    loop {
+        thread::park();
+    }
+}

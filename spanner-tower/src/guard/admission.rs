@@ -1,0 +1,379 @@
+//! A request that may be forwarded, and its way to the service and back.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use spanner_core::{
+    Caller, Fault, Freshness, Outage, Permit, RecordId, Refusal, RequestFault, Settlement, Target,
+};
+use tower_service::Service;
+
+use super::answer::{DECISION, FAULT, ORIGIN, Realm, WARNING, answer, fault, set};
+use super::body::{GuardBody, Head, Watching, grpc_status};
+use super::classify::Passed;
+use super::conversation::{self, Upgrade};
+use super::credentials;
+use super::permitted::{Access, Exhausted, Permitted};
+use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
+use super::reply::Reply;
+use super::service::Shared;
+use super::trace;
+use super::vigil::Vigil;
+use super::voice::Voice;
+use crate::BoxError;
+use crate::resolve::{
+    BodyCut, BodyError, Broken, Limits, MessageResolver, Pace, RequestBody, remove_ours,
+    remove_rewriting,
+};
+use crate::shares::CallerSlot;
+use crate::surface::{Dialect, Reports, is_run};
+
+/// A request that was allowed and whose decision is recorded.
+///
+/// A front door that forwards it calls [`forward`](Self::forward), which also watches the
+/// response. One whose gateway forwards it reads [`header_changes`](Self::header_changes) and
+/// calls [`into_settlement`](Self::into_settlement).
+#[must_use = "dropping an admission abandons the request"]
+pub struct Admission<B> {
+    permit: Permit,
+    request: Request<RequestBody<B>>,
+    broken: Broken,
+    vigil: Vigil,
+    voice: Voice,
+    upgrade: Option<Upgrade>,
+    reports: Option<Arc<Reports>>,
+    slot: Option<CallerSlot>,
+    realm: Arc<Realm>,
+}
+
+/// What a gateway must change in the headers of a request that it forwards. Remove first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeaderChanges {
+    /// The headers to take away: credentials, and what only the guard may say.
+    pub remove: Vec<HeaderName>,
+    /// The headers to set, in place of all of the same name: who calls, as the guard found out.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What the road found out of a request that is allowed.
+pub(super) struct Allowed<B> {
+    pub(super) permit: Permit,
+    pub(super) body: RequestBody<B>,
+    pub(super) messages: Option<MessageResolver>,
+    pub(super) reports: Option<Arc<Reports>>,
+    pub(super) slot: Option<CallerSlot>,
+}
+
+impl<B> Admission<B> {
+    /// Takes from the request what the inner service must not see and adds what it may know.
+    pub(super) fn new(
+        allowed: Allowed<B>,
+        mut parts: Parts,
+        voice: Voice,
+        shared: &Shared,
+    ) -> Self {
+        let Allowed {
+            permit,
+            mut body,
+            messages,
+            reports,
+            slot,
+        } = allowed;
+        let (broken, outlive) = (Broken::default(), shared.limits.outlive);
+        let pairs = permit.target().map_or(&[][..], Target::pairs);
+        let inquiry = permit.inquiry();
+        let vigil = Vigil::over(inquiry.clone(), pairs, broken.clone(), outlive);
+        let pace = Pace::new(&shared.limits, voice == Voice::Grpc);
+        body.attach(permit.meter(), inquiry.clone(), broken.clone(), pace);
+        credentials::remove(&mut parts.headers, &[]);
+        remove_ours(&mut parts.headers);
+        remove_rewriting(&mut parts.headers);
+        parts.extensions.remove::<Permitted>();
+        parts.extensions.remove::<Reauthorize>();
+        parts.extensions.insert(Passed);
+        parts.extensions.remove::<Dialect>();
+        if let Voice::Http { dialect, .. } = voice {
+            parts.extensions.insert(dialect);
+        }
+        if let Some(permitted) = Permitted::of(&permit) {
+            parts.extensions.insert(permitted);
+        }
+        let upgrade = messages.map(|messages| {
+            let inquiry = inquiry.clone();
+            conversation::offer(&mut parts.extensions, messages, pairs, inquiry, outlive)
+        });
+        if let Some(inquiry) = inquiry {
+            parts.extensions.insert(Reauthorize::new(inquiry));
+        }
+        Self {
+            permit,
+            request: Request::from_parts(parts, body),
+            broken,
+            vigil,
+            voice,
+            upgrade,
+            reports,
+            slot,
+            realm: Arc::clone(&shared.realm),
+        }
+    }
+
+    /// Who was allowed what; `None` on public and exempted routes.
+    #[must_use]
+    pub fn access(&self) -> Option<&Access> {
+        let permitted = self.request.extensions().get::<Permitted>();
+        permitted.map(|Permitted(access)| &**access)
+    }
+
+    /// The request as it may be forwarded.
+    #[must_use]
+    pub const fn request(&self) -> &Request<RequestBody<B>> {
+        &self.request
+    }
+
+    /// What a gateway must change in the headers that it sent to be checked, if it forwards the
+    /// request.
+    #[must_use]
+    pub fn header_changes(&self, original: &HeaderMap) -> HeaderChanges {
+        let mut due = self.request.headers().clone();
+        credentials::KEY_HEADERS.iter().for_each(|name| {
+            due.remove(*name);
+        });
+        if let Some(access) = self.access() {
+            access.set_headers(&mut due);
+        }
+        let mut changes = HeaderChanges::default();
+        let names = original.keys().filter(|name| !due.contains_key(*name));
+        changes.remove.extend(names.cloned());
+        for name in due.keys() {
+            if !due.get_all(name).iter().eq(original.get_all(name)) {
+                let values = due.get_all(name).iter().cloned();
+                changes
+                    .set
+                    .extend(values.map(|value| (name.clone(), value)));
+            }
+        }
+        changes
+    }
+
+    /// Spends the permit where a gateway forwards the request. Drop the settlement where nobody
+    /// reports how the request ended; a gateway's report goes into it.
+    pub fn into_settlement(self) -> Settlement {
+        self.permit.forward()
+    }
+}
+
+impl<B> Admission<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Examines what was left to be examined while the request is forwarded: the rest of a large
+    /// body, and the later messages of a stream.
+    ///
+    /// # Errors
+    /// The reply, if it contradicts what was decided, or is not all there.
+    pub(super) async fn examined(mut self, limits: &Limits) -> Result<Self, Reply> {
+        let most = limits.bytes_per_caller;
+        let refusal = match self.request.body_mut().examine(most).await {
+            Ok(true) => return Ok(self),
+            Ok(false) => RequestFault::TooLarge { limit: most }.into(),
+            Err(error) => match (self.broken.refusal(), error) {
+                (Some(refusal), _) => refusal.clone(),
+                (None, BodyError::Body(error)) if error.is::<BodyCut>() => RequestFault::Cut.into(),
+                (None, _) => RequestFault::Incomplete.into(),
+            },
+        };
+        let refused = self.permit.revoke(refusal);
+        Err(Reply::refused(refused, self.voice, &self.realm))
+    }
+}
+
+impl<B> Admission<B> {
+    /// Forwards the request and watches what comes back, which settles its record. Takes the
+    /// permit by value: *one road*.
+    ///
+    /// # Errors
+    /// Those of the inner service.
+    pub async fn forward<S, R>(self, mut inner: S) -> Result<Response<GuardBody<R>>, S::Error>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        R: Body<Data = Bytes>,
+    {
+        let Self {
+            permit,
+            request,
+            broken,
+            mut vigil,
+            voice,
+            upgrade,
+            reports,
+            slot,
+            realm,
+        } = self;
+        let recorded = permit.caller().is_some();
+        let pairs = permit.target().map_or(&[][..], Target::pairs);
+        let runs = pairs.iter().any(|pair| is_run(pair.action));
+        let warnings = permit.caller().map(warnings).unwrap_or_default();
+        let (id, method) = (permit.id(), request.method().clone());
+        if recorded {
+            trace::allowed(id, pairs);
+        }
+        let mut settlement = permit.forward();
+        let (mut parts, body) = match call(&mut inner, request, &broken, &mut vigil).await {
+            Ok(Ok(response)) => response.into_parts(),
+            Ok(Err(error)) => {
+                settlement.broke();
+                return Err(error);
+            }
+            Err(refusal) => return Ok(refuse(&refusal, Some(id), settlement, voice, &realm)),
+        };
+        if let Some(refused) = parts.extensions.remove::<ReauthorizationRefused>() {
+            let id = refused.decision();
+            return Ok(refuse(refused.refusal(), id, settlement, voice, &realm));
+        }
+        if let Some(Exhausted(share)) = parts.extensions.remove() {
+            let (refusal, id) = (Outage::Share(share).into(), recorded.then_some(id));
+            return Ok(refuse(&refusal, id, settlement, voice, &realm));
+        }
+        broken.answered();
+        let decision = mark(&mut parts, &mut settlement).unwrap_or(id);
+        if recorded {
+            set(&mut parts.headers, DECISION, &decision.to_string());
+        }
+        for warning in warnings {
+            let warning = HeaderValue::from_static(warning);
+            parts.headers.append(WARNING, warning);
+        }
+        trace::answered(parts.status);
+        let head = Head {
+            method: &method,
+            status: parts.status,
+            headers: &parts.headers,
+            reports: reports.as_ref(),
+            runs,
+        };
+        let body = match upgrade {
+            Some(upgrade) if parts.status == StatusCode::SWITCHING_PROTOCOLS => {
+                upgrade.opened(settlement, slot);
+                GuardBody::answer(Bytes::new())
+            }
+            _ => {
+                let watching = Watching {
+                    broken,
+                    vigil,
+                    voice,
+                    realm,
+                    slot,
+                };
+                GuardBody::forwarded(body, &head, settlement, watching)
+            }
+        };
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+impl<B> fmt::Debug for Admission<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("permit", &self.permit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says in a response's head whose failure it reports and who answers. Returns the decision that
+/// it belongs to, where that is not the request's own.
+fn mark(parts: &mut http::response::Parts, settlement: &mut Settlement) -> Option<RecordId> {
+    remove_ours(&mut parts.headers);
+    let ours = parts.extensions.remove::<GuardResponse>();
+    let whose = match &ours {
+        Some(ours) => ours.fault,
+        None => fault_of(parts.status, grpc_status(&parts.headers)),
+    };
+    if let Some(whose) = whose {
+        settlement.blame(whose);
+        parts.headers.insert(FAULT, fault(whose));
+    }
+    let ours = ours?;
+    let model = matches!(ours.fault, Some(Fault::Model | Fault::ModelTimeout));
+    if ours.fault.is_some() && !model {
+        settlement.declined(parts.status.as_u16(), ours.reason);
+    }
+    parts
+        .headers
+        .insert(ORIGIN, HeaderValue::from_static("guard"));
+    ours.decision
+}
+
+/// Answers in the place of an inner service whose answer is not for the caller.
+fn refuse<R>(
+    refusal: &Refusal,
+    id: Option<RecordId>,
+    mut settlement: Settlement,
+    voice: Voice,
+    realm: &Realm,
+) -> Response<GuardBody<R>> {
+    let response = answer(refusal, id, voice, realm).map(GuardBody::answer);
+    trace::broken_off(refusal, response.status());
+    settlement.head(response.status().as_u16());
+    settlement.grpc_status(refusal.notice().status.grpc());
+    settlement.refused(refusal);
+    response
+}
+
+/// What a caller should hear of its credential though it was accepted.
+fn warnings(caller: &Caller) -> Vec<&'static str> {
+    let soon = caller.credential().freshness == Freshness::RotateSoon;
+    [
+        (soon, "credential-rotate-soon"),
+        (!caller.groups_complete(), "groups-incomplete"),
+    ]
+    .into_iter()
+    .filter_map(|(applies, warning)| applies.then_some(warning))
+    .collect()
+}
+
+/// Calls the inner service until it answers or the request is broken off. What a service
+/// answers to a request that was broken off is not for the caller.
+async fn call<S, B>(
+    inner: &mut S,
+    request: Request<RequestBody<B>>,
+    broken: &Broken,
+    vigil: &mut Vigil,
+) -> Result<Result<S::Response, S::Error>, Refusal>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    let mut calling = pin!(inner.call(request));
+    poll_fn(|cx| {
+        let answered = calling.as_mut().poll(cx);
+        if answered.is_pending() {
+            vigil.watch(cx);
+        }
+        match broken.poll_broken(cx) {
+            Poll::Ready(refusal) => Poll::Ready(Err(refusal)),
+            Poll::Pending => answered.map(Ok),
+        }
+    })
+    .await
+}
+
+/// Whose failure a response of the inner service reports, if it is one.
+pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
+    const DEADLINE_EXCEEDED: u8 = 4;
+    match (status, grpc) {
+        (_, Some(DEADLINE_EXCEEDED)) => Some(Fault::ModelTimeout),
+        (_, Some(1..)) => Some(Fault::Model),
+        (StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT, _) => Some(Fault::ModelTimeout),
+        (status, _) if status.is_client_error() || status.is_server_error() => Some(Fault::Model),
+        _ => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! What a request is, by its head alone: the one place where the kinds of requests are told
+//! apart.
+
+use http::request::Parts;
+use spanner_core::{Attempt, Outage, Refusal};
+
+use super::permitted::Exhausted;
+use super::service::Guard;
+use super::trace;
+use super::voice::Voice;
+use crate::resolve::{Match, RouteClass};
+
+/// A request, and how it is answered if it is refused.
+pub(super) struct Classified {
+    pub(super) kind: Kind,
+    pub(super) voice: Voice,
+}
+
+/// The kinds of requests.
+pub(super) enum Kind {
+    /// It is refused before anybody is authenticated: it can be read in two ways, or the server
+    /// in front has no room for it.
+    Refused(Refusal),
+    /// Nobody is asked who calls.
+    Open(Open),
+    /// Somebody must call.
+    Guarded(Guarded),
+}
+
+/// What anybody may ask.
+pub(super) enum Open {
+    /// The protected resource metadata, which the guard serves itself.
+    Metadata,
+    /// A route that the operator exempted.
+    Exempt,
+    /// A route that a surface declares public.
+    Public(Match),
+}
+
+/// What only a known caller may ask.
+pub(super) enum Guarded {
+    /// Something about the caller itself, for every caller who is known.
+    Whoami(Match),
+    /// A WebSocket whose messages name models.
+    Conversation(Match),
+    /// An action on models.
+    Action(Match),
+    /// Nothing that a surface knows. It is refused after authentication, so that the record
+    /// names who tried.
+    Unknown,
+}
+
+/// Marks a request that has passed a guard.
+#[derive(Clone)]
+pub(super) struct Passed;
+
+impl Guard {
+    /// Looks at the head of a request, and notes the route in the record. Marks that a server in
+    /// front left in the extensions are taken.
+    pub(super) fn classify(&self, parts: &mut Parts, attempt: &mut Attempt) -> Classified {
+        let path = parts.uri.path();
+        if self
+            .shared
+            .published
+            .as_ref()
+            .is_some_and(|it| it.is_at(path))
+        {
+            return Kind::Open(Open::Metadata)
+                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        }
+        if self.shared.exempt.iter().any(|exempt| exempt.is(parts)) {
+            return Kind::Open(Open::Exempt)
+                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        }
+        let (route, voice) = match self.shared.routes.classify(parts) {
+            Ok(route) => {
+                let voice = Voice::of(parts, &route);
+                attempt.route(route.surface(), route.template());
+                trace::route(&route.surface(), &route.template());
+                (Some(route), voice)
+            }
+            // Only here all routes are compared with the path, to find the likely client.
+            Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.shared.routes)),
+            Err(refusal) => {
+                let voice = Voice::of_stranger(parts, &self.shared.routes);
+                return Kind::Refused(refusal).answered(voice);
+            }
+        };
+        if let Some(Exhausted(share)) = parts.extensions.remove() {
+            return Kind::Refused(Outage::Share(share).into()).answered(voice);
+        }
+        let guarded = match route {
+            None => Guarded::Unknown,
+            Some(route) => match route.class() {
+                RouteClass::Public => return Kind::Open(Open::Public(route)).answered(voice),
+                RouteClass::Whoami => Guarded::Whoami(route),
+                RouteClass::Guarded if self.opens_conversation(&route, parts) => {
+                    Guarded::Conversation(route)
+                }
+                RouteClass::Guarded => Guarded::Action(route),
+            },
+        };
+        if parts.extensions.get::<Passed>().is_some() {
+            tracing::error!(
+                "this service is guarded twice: the outer guard takes the credential, so the inner one refuses everybody; remove one of the layers"
+            );
+            return Kind::Refused(Outage::Stacked.into()).answered(voice);
+        }
+        Kind::Guarded(guarded).answered(voice)
+    }
+
+    fn opens_conversation(&self, route: &Match, parts: &Parts) -> bool {
+        // Whoever forwards elsewhere does not have the messages examined.
+        let examined = self.shared.websockets && self.enforcement.is_inline();
+        examined && route.opens_conversation(parts)
+    }
+}
+
+impl Kind {
+    const fn answered(self, voice: Voice) -> Classified {
+        Classified { kind: self, voice }
+    }
+}
+
+impl Guarded {
+    /// The route; `None` if no surface knows it.
+    pub(super) const fn route(&self) -> Option<&Match> {
+        match self {
+            Self::Whoami(route) | Self::Conversation(route) | Self::Action(route) => Some(route),
+            Self::Unknown => None,
+        }
+    }
+}
