@@ -16,11 +16,11 @@ use spanner_core::record::{
 use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
 use crate::Producer;
-use crate::item::Item;
+use crate::keyed::KeyedEntry;
 use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
 /// The event; `None` if a newer version wrote the entry.
-pub(crate) fn event(item: &Item, producer: &Producer) -> Option<Value> {
+pub(crate) fn event(item: &KeyedEntry, producer: &Producer) -> Option<Value> {
     let said = match item.stored.entry.as_ref()? {
         Entry::Decision(decision) => decided(decision),
         Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
@@ -33,7 +33,7 @@ pub(crate) fn event(item: &Item, producer: &Producer) -> Option<Value> {
 }
 
 /// What is the same in all of them.
-struct Said {
+struct EventBuilder {
     time: Timestamp,
     activity: Activity,
     operation: String,
@@ -57,7 +57,7 @@ enum Activity {
     Other = 99,
 }
 
-impl Said {
+impl EventBuilder {
     fn new(time: Timestamp, activity: Activity, operation: impl Into<String>) -> Self {
         Self {
             time,
@@ -74,7 +74,7 @@ impl Said {
         }
     }
 
-    fn event(self, item: &Item, producer: &Producer) -> Value {
+    fn event(self, item: &KeyedEntry, producer: &Producer) -> Value {
         let activity = self.activity as u32;
         let status = if self.success { 1 } else { 2 };
         let mut metadata = json!({
@@ -136,7 +136,7 @@ impl Said {
     }
 }
 
-fn decided(decision: &Decision) -> Said {
+fn decided(decision: &Decision) -> EventBuilder {
     let mut said = asked(decision, decision.time);
     let is_allowed = decision.effect == Effect::Allow;
     said.success = is_allowed;
@@ -146,11 +146,11 @@ fn decided(decision: &Decision) -> Said {
 }
 
 /// Who asked what, as far as a decision says it.
-fn asked(decision: &Decision, time: Timestamp) -> Said {
+fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
     let pair = decision.target.first();
     let action = pair.map(|pair| pair.action);
     let operation = action.map_or("unknown", Action::as_str);
-    let mut said = Said::new(time, activity(action), operation);
+    let mut said = EventBuilder::new(time, activity(action), operation);
     said.correlation = Some(decision.id.to_string());
     said.actor = actor(decision.caller.as_ref());
     if let Some(peer) = decision.peer {
@@ -236,10 +236,10 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
     said
 }
 
-fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
+fn ended(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
     let mut said = match decision {
         Some(decision) => asked(decision, outcome.time),
-        None => Said::new(outcome.time, Activity::Other, "unknown"),
+        None => EventBuilder::new(outcome.time, Activity::Other, "unknown"),
     };
     said.correlation = Some(outcome.id.to_string());
     said.success = outcome.class == OutcomeClass::Ok;
@@ -300,12 +300,12 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     said
 }
 
-fn happened(event: &Event) -> Said {
+fn happened(event: &Event) -> EventBuilder {
     let promotion = event.event.starts_with("promotion.");
     if promotion && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
         return stepped(event, &taken);
     }
-    let mut said = Said::new(event.time, Activity::Other, &*event.event);
+    let mut said = EventBuilder::new(event.time, Activity::Other, &*event.event);
     if event.event == "access.reload_refused" {
         said.success = false;
         said.severity = MEDIUM;
@@ -315,12 +315,12 @@ fn happened(event: &Event) -> Said {
     said
 }
 
-fn stepped(event: &Event, taken: &Taken) -> Said {
+fn stepped(event: &Event, taken: &Taken) -> EventBuilder {
     let activity = match taken.step {
         Step::Proposed { .. } | Step::Adopted { .. } => Activity::Create,
         _ => Activity::Update,
     };
-    let mut said = Said::new(taken.time, activity, &*event.event);
+    let mut said = EventBuilder::new(taken.time, activity, &*event.event);
     said.code.clone_from(&event.event);
     said.correlation = Some(taken.promotion.to_string());
     said.actor = match &taken.by {
@@ -355,16 +355,16 @@ fn stepped(event: &Event, taken: &Taken) -> Said {
     said
 }
 
-fn gap_said(gap: &Gap) -> Said {
-    let mut said = Said::new(gap.time, Activity::Other, "ledger.gap");
+fn gap_said(gap: &Gap) -> EventBuilder {
+    let mut said = EventBuilder::new(gap.time, Activity::Other, "ledger.gap");
     (said.success, said.severity) = (false, MEDIUM);
     said.code = "ledger.gap".to_owned();
     said.unmapped("gap", json!(gap));
     said
 }
 
-fn counted(counts: &Counts) -> Said {
-    let mut said = Said::new(counts.time, Activity::Other, "ledger.count");
+fn counted(counts: &Counts) -> EventBuilder {
+    let mut said = EventBuilder::new(counts.time, Activity::Other, "ledger.count");
     said.code = "ledger.count".to_owned();
     said.unmapped("counts", json!(counts));
     said
@@ -457,12 +457,12 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::item::Joiner;
-    use crate::{Format, Unsayable};
+    use crate::keyed::Joiner;
+    use crate::{EncodeError, Format};
     use spanner_ledger::StoredEntry;
 
     /// The entries of both files of examples, in every kind that there is.
-    fn items() -> Vec<Item> {
+    fn items() -> Vec<KeyedEntry> {
         let lines = [
             include_str!("../../spanner-ledger/tests/data/story.jsonl"),
             include_str!("../../spanner-ledger/tests/data/entries.jsonl"),
@@ -477,7 +477,7 @@ mod tests {
                     value["time"] = json!("2026-11-24T10:00:00Z");
                 }
                 let stored = StoredEntry::new(sequence, value.to_string().into_bytes());
-                joiner.item("0123456789abcdef", stored)
+                joiner.join("0123456789abcdef", stored)
             })
             .collect()
     }
@@ -535,7 +535,7 @@ mod tests {
     fn an_outcome_says_who_did_what_and_how_it_ended() {
         let of = |id: &str, kind: &str| {
             let items = items();
-            let is = |it: &&Item| {
+            let is = |it: &&KeyedEntry| {
                 let text = String::from_utf8_lossy(&it.stored.json);
                 text.contains(id) && text.contains(kind)
             };
@@ -591,11 +591,11 @@ mod tests {
         let newer = items().pop().unwrap();
         assert_eq!(
             Format::Ocsf.encode(&newer, &Producer::default()),
-            Err(Unsayable)
+            Err(EncodeError)
         );
         assert_eq!(
             Format::Syslog.encode(&newer, &Producer::default()),
-            Err(Unsayable)
+            Err(EncodeError)
         );
         let line = Format::JsonLines
             .encode(&newer, &Producer::default())
