@@ -1,38 +1,38 @@
 //! What can be wrong with promotions.
 
 use spanner_cedar::LoadError;
-use spanner_core::promotion::{Fault, Standing};
-use spanner_core::{Environment, ModelName, PromotionId, Revision, SinkFault};
-use spanner_ledger::ReadError;
+use spanner_core::journal::{Cursor, JournalError};
+use spanner_core::promotion::{FaultClass, StepFault};
+use spanner_core::{Environment, ModelName, PromotionId, Revision};
 
 /// Why promotions cannot be kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The ledger cannot be read.
+    /// The journal cannot be read, or took no event.
     #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The ledger has an event that no promotion can have had.
-    #[error("entry {sequence} of the ledger is no step that its promotion can have taken: {fault}")]
+    Journal(#[from] JournalError),
+    /// The journal has an event that no promotion can have had.
+    #[error("entry {place} of the journal is no step that its promotion can have taken: {fault}")]
     Event {
         /// The entry.
-        sequence: u64,
+        place: Cursor,
         /// What is wrong with it.
-        fault: Fault,
+        fault: StepFault,
     },
-    /// The ledger has an event that is not understood.
+    /// A step that follows from what is in force does not fit its promotion.
+    #[error("a step does not fit its promotion: {0}")]
+    Step(StepFault),
+    /// The journal has an event that is not understood.
     #[error(
-        "entry {sequence} of the ledger is no promotion's: {reason}; a later version may have written it"
+        "entry {place} of the journal is no promotion's: {reason}; a later version may have written it"
     )]
     NotUnderstood {
         /// The entry.
-        sequence: u64,
+        place: Cursor,
         /// What is wrong with it.
         reason: String,
     },
-    /// What was found in force could not be recorded.
-    #[error("what is in force could not be recorded: {0}")]
-    Record(#[from] SinkFault),
     /// A manifest that is in force is too large to be recorded.
     #[error(
         "the manifest of `{model}` takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one entry; grant to groups instead of many principals"
@@ -148,13 +148,16 @@ pub enum StepError {
     NotListed(Environment),
     /// The life cycle has no such step.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Fault(#[from] StepFault),
     /// What would be in force cannot be.
     #[error("it cannot be put in force: {0}")]
     Access(Box<LoadError>),
-    /// The step may or may not stand in the ledger; what is there counts.
+    /// Other processes were faster, several times.
+    #[error("the step was overtaken: {0}")]
+    Overtaken(JournalError),
+    /// The step may or may not have been recorded; what is there counts.
     #[error("the step could not be recorded in time: {0}")]
-    Record(SinkFault),
+    Record(JournalError),
     /// The ledger could not be read again, or the program is ending.
     #[error("promotions are not available: {0}")]
     Unavailable(String),
@@ -176,15 +179,12 @@ impl StepError {
             | Self::Access(_) => 409,
             Self::ManifestTooLarge { .. } | Self::TooLarge { .. } => 413,
             Self::NotListed(_) => 403,
-            Self::Fault(fault) => match fault {
-                Fault::NotPermitted
-                | Fault::NotAPerson
-                | Fault::OwnProposal
-                | Fault::NotProposer => 403,
-                Fault::NoReason => 400,
-                _ => 409,
+            Self::Fault(fault) => match fault.class() {
+                FaultClass::Forbidden => 403,
+                FaultClass::Invalid => 400,
+                FaultClass::Conflict => 409,
             },
-            Self::Record(_) | Self::Unavailable(_) => 503,
+            Self::Overtaken(_) | Self::Record(_) | Self::Unavailable(_) => 503,
         }
     }
 
@@ -203,22 +203,9 @@ impl StepError {
             Self::Widens { .. } => "approvals_missing",
             Self::NotRestorable(_) => "not_restorable",
             Self::NotListed(_) => "not_an_approver",
-            Self::Fault(fault) => match fault {
-                Fault::NotPermitted => "not_permitted",
-                Fault::Standing(_) => "promotion_is_over",
-                Fault::NotAPerson => "not_a_person",
-                Fault::OwnProposal => "own_proposal",
-                Fault::NotProposer => "not_the_proposer",
-                Fault::Twice => "approved_already",
-                Fault::Changed => "changed",
-                Fault::Superseded => "superseded",
-                Fault::Approvals { .. } | Fault::Widens => "approvals_missing",
-                Fault::Void { .. } => "approvals_void",
-                Fault::NoReason => "no_reason",
-                _ => "no_such_step",
-            },
+            Self::Fault(fault) => fault.code(),
             Self::Access(_) => "access_refused",
-            Self::Record(_) | Self::Unavailable(_) => "unavailable",
+            Self::Overtaken(_) | Self::Record(_) | Self::Unavailable(_) => "unavailable",
         }
     }
 
@@ -253,24 +240,9 @@ impl StepError {
             Self::Widens { .. } => "give the reason for an `emergency`",
             Self::NotRestorable(_) => "see the history of the model for what was in force",
             Self::NotListed(_) => "ask one of them to sign",
-            Self::Fault(fault) => match fault {
-                Fault::OwnProposal | Fault::Twice => "ask another approver to sign",
-                Fault::NotAPerson => "sign in yourself, without an agent in between",
-                Fault::NotProposer => "ask whoever proposed it, or reject it as an approver",
-                Fault::Changed | Fault::Superseded => "propose it anew",
-                Fault::Approvals { .. } => "ask the approvers of its rule to sign",
-                Fault::Void { .. } => "ask the approvers of its rule to sign again",
-                Fault::Widens => {
-                    "propose what was in force before, or give the reason for an `emergency`"
-                }
-                Fault::NoReason => "write a `reason` that says why",
-                Fault::Standing(Standing::Adopted) => {
-                    "it was in force before promotions were kept; propose what is to take its place"
-                }
-                Fault::Standing(_) => "see its history; what is over stays over",
-                _ => "see the history of the model",
-            },
+            Self::Fault(fault) => fault.advice(),
             Self::Access(_) => "correct the access directory, or propose the manifest anew",
+            Self::Overtaken(_) => "repeat the step",
             Self::Record(_) | Self::Unavailable(_) => {
                 "look at the promotion again before you repeat the step"
             }

@@ -1,8 +1,8 @@
 //! Spanner's administration: who approved this endpoint?
 //!
-//! [`Promotions`] keeps the promotions of models, in the ledger that also has the requests, and
-//! puts in force what was promoted. [`Admin`] is the HTTP API for people and programs: a tower
-//! service that stands behind the same guard as the models.
+//! [`Promotions`] keeps the promotions of models in a [`Journal`](spanner_core::journal::Journal),
+//! usually the ledger that also has the requests, and puts in force what was promoted. [`Admin`] is
+//! the HTTP API for people and programs: a tower service behind the same guard as the models.
 //!
 //! 1. Where the organization has a rule, `[promotion.production]`, what is in force of a model is
 //!    its manifest *as promoted*. A file that is edited changes nothing there; it is proposed,
@@ -11,8 +11,8 @@
 //!    [adopted](spanner_core::promotion::Step::Adopted): the record says that nobody approved it
 //!    here. The log warns of it, and [`Promotions::unapproved`] counts it as long as it is in force.
 //!    With `existing = "refuse"` in the rule it is in force no more.
-//! 3. A step is an event in the ledger before it has any effect. What is in force is what the
-//!    events say; opening the ledger again leads to the same.
+//! 3. A step is an event in the journal before it has any effect. What is in force follows from
+//!    the events; opening the journal again leads to the same.
 //! 4. Every step is decided by the guard, in the environment that it is about, and recorded as
 //!    a decision of its own: `promote`, at either end of the way, to propose, promote and roll
 //!    back; `approve`, where it is to go, to approve and reject; `administer`, there, for an
@@ -55,7 +55,7 @@
 //! ```
 //!
 //! # The API
-//! Below `/spanner/v1`; [`OPENAPI`] describes it, and is served at `/spanner/v1/openapi.json`.
+//! Below `/spanner/v1`; [`openapi`] describes it, and is served at `/spanner/v1/openapi.json`.
 //!
 //! | | who may | |
 //! |---|---|---|
@@ -76,19 +76,25 @@
 //! Whoever can take the ledger away has everything that the files say adopted anew: ship its
 //! checkpoints, and set `existing = "refuse"` where several replicas run, or where that must not
 //! happen. Open promotions are bounded: 100 and 8 MiB of one proposer, 500 and 32 MiB in all; a
-//! manifest has at most 256 KiB, and with the difference that it makes at most 1 MiB. One process keeps the promotions of a ledger; several need a store that they share. Whether a
+//! manifest has at most 256 KiB, and with the difference that it makes at most 1 MiB. One process keeps the promotions of a ledger; several need a journal that they share, and
+//! [follow](Promotions::follow) it. Whether a
 //! server really serves the revision that was promoted is not looked at: a promotion moves what
 //! may be called, not weights. The same person with accounts at two issuers counts as two.
 
 mod api;
+mod book;
+mod effect;
 mod error;
-mod journal;
+mod keeper;
 mod promotions;
+mod proposal;
 
-pub use api::{Admin, OPENAPI, surface};
+pub use api::{Admin, openapi, surface};
+pub use book::promotions_in;
+pub use effect::Preview;
 pub use error::{OpenError, StepError};
-pub use journal::promotions_in;
-pub use promotions::{Claimed, Preview, Promotions, Proposed};
+pub use promotions::Promotions;
+pub use proposal::{Preconditions, ProposalRequest};
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use spanner_core::promotion::History;
+use spanner_core::promotion::HistoryState;
 use spanner_core::{Environment, ModelName, Party, PromotionId};
 
 use crate::load::{Holder, Problem};
@@ -112,7 +112,7 @@ pub struct Promoted {
 impl PromotedManifests {
     /// What a history says is in force, in these environments.
     #[must_use]
-    pub fn of(history: &History, environments: BTreeSet<Environment>) -> Self {
+    pub fn of(history: &HistoryState, environments: BTreeSet<Environment>) -> Self {
         let mut promoted: Vec<Promoted> = history
             .in_force()
             .filter_map(|promotion| {

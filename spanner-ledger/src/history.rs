@@ -3,16 +3,20 @@
 //! 1. A promotion is told whole, whichever of its steps a [`Selection`] meets, as it stood at
 //!    the end of the selected time. What was in force then is told whenever it was promoted.
 //! 2. What is told is what the entries say. Whether they can have followed each other is
-//!    asked of [`spanner_core::promotion::History`], and what cannot is told as a doubt.
+//!    decided by [`HistoryState`], and what cannot is told as a doubt. Where a promotion stands
+//!    is what that says as well.
 //! 3. A request names the promotion under which its model was served, so that each promotion
 //!    says who was served under it. Whoever took a step of a promotion, or looked at one, was not
 //!    served.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use spanner_core::promotion::{CandidateEntry, ChangeEntry, Event as Taken, Step, TermsEntry};
+use spanner_core::journal::Topic;
+use spanner_core::promotion::{
+    ChangeEntry, Event as PromotionEvent, HistoryState, Promotion, Standing, Step,
+};
 use spanner_core::record::{Decision, PrincipalEntry};
 use spanner_core::{PromotionId, Timestamp};
 
@@ -92,6 +96,9 @@ pub struct Approval {
     pub callers: BTreeMap<String, u64>,
     /// Why entries about it cannot have followed each other; none in a ledger that is whole.
     pub doubts: Vec<String>,
+    /// How many of the approvals count, which are the last ones.
+    #[serde(skip)]
+    counting: usize,
 }
 
 /// Where a promotion stands at the end of the selected time.
@@ -163,16 +170,9 @@ impl Approval {
 
     /// The approvals that count, in order: those since the last time that they became void.
     pub fn valid(&self) -> impl Iterator<Item = &Signed> {
-        let voided = self.steps.iter().rposition(|step| step.step == "voided");
-        let since = self.steps.iter().skip(voided.map_or(0, |at| at + 1));
-        since.filter(|step| step.step == "approved")
-    }
-
-    /// Takes over how many approvals it needs by now.
-    fn asks(&mut self, terms: Option<&TermsEntry>) {
-        if let Some(terms) = terms {
-            self.needed = terms.approvals;
-        }
+        let signed = || self.steps.iter().filter(|step| step.step == "approved");
+        let void = signed().count().saturating_sub(self.counting);
+        signed().skip(void)
     }
 }
 
@@ -199,11 +199,9 @@ impl Reader {
 pub struct HistoryBuilder {
     selection: Selection,
     happenings: Vec<Happening>,
-    approvals: BTreeMap<PromotionId, Kept>,
+    approvals: BTreeMap<PromotionId, Draft>,
     promotions: u64,
-    /// What was put in force and not rolled back, the last one last.
-    in_force: HashMap<(String, String), Vec<PromotionId>>,
-    replay: spanner_core::promotion::History,
+    state: HistoryState,
     /// Whether the beginning is missing, so that nothing can be said of what follows it.
     is_partial: bool,
     next: u64,
@@ -211,7 +209,7 @@ pub struct HistoryBuilder {
 
 /// A promotion while it is read.
 #[derive(Debug)]
-struct Kept {
+struct Draft {
     approval: Approval,
     /// Whether a step of it, or a request under it, is meant.
     is_meant: bool,
@@ -228,8 +226,7 @@ impl HistoryBuilder {
             selection,
             happenings: Vec::new(),
             approvals: BTreeMap::new(),
-            in_force: HashMap::new(),
-            replay: spanner_core::promotion::History::new(),
+            state: HistoryState::new(),
             promotions: 0,
             is_partial: false,
             next: 0,
@@ -268,15 +265,15 @@ impl HistoryBuilder {
     }
 
     fn happened(&mut self, sequence: u64, event: &Event) {
-        match taken(event) {
+        match promotion_event(event) {
             Some(taken) => self.stepped(sequence, event, &taken),
             None => self.noted(sequence, event.time, &event.event, event.body.clone()),
         }
     }
 
-    fn stepped(&mut self, sequence: u64, event: &Event, taken: &Taken) {
-        if let Some(begun) = begin(taken) {
-            let is_place = self.selection.takes_place(&begun.model, &begun.environment);
+    fn stepped(&mut self, sequence: u64, event: &Event, taken: &PromotionEvent) {
+        if let Some((model, environment)) = begins(&taken.step) {
+            let is_place = self.selection.takes_place(model, environment);
             self.promotions += u64::from(is_place);
         }
         if self.selection.is_over(taken.time) {
@@ -284,8 +281,8 @@ impl HistoryBuilder {
         }
         let by = taken.by.as_ref();
         let who = by.map(ToString::to_string);
-        let doubt = self.replay.take(taken.clone()).err();
-        let Some(kept) = self.kept(sequence, taken) else {
+        let doubt = self.state.take_doubtful(taken.clone());
+        let Some(kept) = self.draft(sequence, taken) else {
             // The steps before it are gone, and with them what it is about.
             self.noted(sequence, event.time, &event.event, event.body.clone());
             return;
@@ -311,7 +308,6 @@ impl HistoryBuilder {
         let (model, environment) = (&kept.approval.model, &kept.approval.environment);
         let place = (model.clone(), environment.clone());
         kept.turn(&taken.step);
-        self.displace(taken, &place);
         let doubt = doubt.map(|it| it.to_string());
         if self.concerns(taken, &place, &parties, doubt) {
             let (model, environment) = place;
@@ -327,32 +323,10 @@ impl HistoryBuilder {
         }
     }
 
-    /// What comes into force takes another's place, or gives it back.
-    fn displace(&mut self, taken: &Taken, place: &(String, String)) {
-        let stack = self.in_force.entry(place.clone()).or_default();
-        let other = match &taken.step {
-            Step::Adopted { .. } | Step::Promoted { .. } => {
-                let before = stack.last().copied();
-                stack.push(taken.promotion);
-                before.map(|it| (it, ApprovalStanding::Replaced))
-            }
-            Step::RolledBack { .. } => {
-                stack.retain(|it| *it != taken.promotion);
-                stack.last().map(|it| (*it, ApprovalStanding::InForce))
-            }
-            _ => None,
-        };
-        if let Some((other, standing)) = other
-            && let Some(other) = self.approvals.get_mut(&other)
-        {
-            other.approval.standing = standing;
-        }
-    }
-
     /// Notes what speaks against a step; returns whether it is meant.
     fn concerns(
         &mut self,
-        taken: &Taken,
+        taken: &PromotionEvent,
         (model, environment): &(String, String),
         parties: &[PrincipalEntry],
         doubt: Option<String>,
@@ -372,15 +346,38 @@ impl HistoryBuilder {
     }
 
     /// The promotion that a step is of; `None` if it is not known what is moved.
-    fn kept(&mut self, sequence: u64, taken: &Taken) -> Option<&mut Kept> {
-        match self.approvals.entry(taken.promotion) {
-            Slot::Occupied(known) => Some(known.into_mut()),
-            Slot::Vacant(new) => Some(new.insert(Kept {
-                approval: begin(taken)?,
+    fn draft(&mut self, sequence: u64, taken: &PromotionEvent) -> Option<&mut Draft> {
+        let promotion = self.state.promotion(taken.promotion)?;
+        let draft = match self.approvals.entry(taken.promotion) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(new) => new.insert(Draft {
+                approval: Approval::of(promotion),
                 is_meant: false,
                 is_meant_whenever: false,
                 place: sequence,
-            })),
+            }),
+        };
+        draft.approval.needed = promotion.needed();
+        draft.approval.counting = promotion.approvals().len();
+        Some(draft)
+    }
+
+    /// Where a promotion stands by what was read.
+    fn standing(&self, promotion: &Promotion) -> ApprovalStanding {
+        match promotion.standing() {
+            Standing::Open => ApprovalStanding::Open,
+            Standing::Rejected => ApprovalStanding::Rejected,
+            Standing::Withdrawn => ApprovalStanding::Withdrawn,
+            Standing::RolledBack => ApprovalStanding::RolledBack,
+            // Promoted or adopted, by this version or a later one.
+            _ => {
+                let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
+                let current = self.state.current(model, into).map(Promotion::id);
+                match current == Some(promotion.id()) {
+                    true => ApprovalStanding::InForce,
+                    false => ApprovalStanding::Replaced,
+                }
+            }
         }
     }
 
@@ -416,8 +413,14 @@ impl HistoryBuilder {
 
     /// The history of the entries so far, with what was left out of them.
     #[must_use]
-    pub fn history(self, notes: Notes) -> History {
-        let mut meant: Vec<Kept> = self.approvals.into_values().collect();
+    pub fn history(mut self, notes: Notes) -> History {
+        let mut approvals = std::mem::take(&mut self.approvals);
+        for (id, draft) in &mut approvals {
+            if let Some(promotion) = self.state.promotion(*id) {
+                draft.approval.standing = self.standing(promotion);
+            }
+        }
+        let mut meant: Vec<Draft> = approvals.into_values().collect();
         meant.retain(|kept| {
             let is_in_force = kept.approval.standing == ApprovalStanding::InForce;
             kept.is_meant || (is_in_force && kept.is_meant_whenever)
@@ -433,83 +436,72 @@ impl HistoryBuilder {
     }
 }
 
-impl Kept {
-    /// Takes over what a step says of the promotion.
+impl Draft {
+    /// Takes over what a step says of the promotion, for people.
     fn turn(&mut self, step: &Step) {
         let approval = &mut self.approval;
         match step {
-            Step::Adopted { .. } => approval.standing = ApprovalStanding::InForce,
-            Step::Proposed {
-                difference, terms, ..
-            } => {
-                approval.difference = difference.to_vec();
-                approval.asks(terms.as_ref());
-            }
-            Step::Approved { terms, .. } | Step::Voided { terms, .. } => {
-                approval.asks(terms.as_ref());
-            }
-            Step::Rejected { .. } => approval.standing = ApprovalStanding::Rejected,
-            Step::Withdrawn => approval.standing = ApprovalStanding::Withdrawn,
+            Step::Proposed { difference, .. } => approval.difference = difference.to_vec(),
             Step::Promoted {
                 emergency,
                 difference,
                 terms,
             } => {
-                approval.standing = ApprovalStanding::InForce;
                 approval.emergency.clone_from(emergency);
                 approval.difference = difference.to_vec();
-                approval.asks(terms.as_ref());
+                // An emergency is held to no approvals; these are what it went without.
+                if let Some(terms) = terms {
+                    approval.needed = terms.approvals;
+                }
             }
-            Step::RolledBack { .. } => approval.standing = ApprovalStanding::RolledBack,
-            // A step of a newer version changes nothing that is known here.
             _ => {}
         }
     }
 }
 
-/// The step of a promotion that an event tells of.
-pub(crate) fn taken(event: &Event) -> Option<Taken> {
-    let is_step = event.event.starts_with("promotion.");
-    is_step.then(|| Taken::deserialize(&event.body).ok())?
+impl Approval {
+    fn of(promotion: &Promotion) -> Self {
+        let (candidate, plan) = (promotion.candidate(), promotion.plan());
+        let is_adopted = promotion.standing() == Standing::Adopted;
+        Self {
+            promotion: promotion.id(),
+            model: candidate.model.to_string(),
+            environment: plan.into.to_string(),
+            from: (!is_adopted).then(|| plan.from.to_string()),
+            revision: candidate.revision.as_ref().map(ToString::to_string),
+            manifest: candidate.manifest.to_string(),
+            standing: ApprovalStanding::Open,
+            needed: promotion.needed(),
+            steps: Vec::new(),
+            difference: Vec::new(),
+            emergency: None,
+            served: 0,
+            callers: BTreeMap::new(),
+            doubts: Vec::new(),
+            counting: 0,
+        }
+    }
 }
 
-/// What a promotion is, from the first of its steps.
-fn begin(taken: &Taken) -> Option<Approval> {
-    let (candidate, from, into, needed) = match &taken.step {
+/// The step of a promotion that an event tells of.
+pub(crate) fn promotion_event(event: &Event) -> Option<PromotionEvent> {
+    match Topic::of(&event.event)? {
+        Topic::Promotion => PromotionEvent::deserialize(&event.body).ok(),
+        _ => None,
+    }
+}
+
+/// The model and the environment of a promotion, from the first of its steps.
+fn begins(step: &Step) -> Option<(&str, &str)> {
+    match step {
         Step::Adopted {
             candidate, into, ..
-        } => (candidate, None, into, 0),
-        Step::Proposed {
-            candidate,
-            from,
-            into,
-            approvals,
-            ..
-        } => (candidate, Some(from), into, *approvals),
-        _ => return None,
-    };
-    let CandidateEntry {
-        model,
-        revision,
-        manifest,
-        ..
-    } = candidate.clone();
-    Some(Approval {
-        promotion: taken.promotion,
-        model,
-        environment: into.clone(),
-        from: from.cloned(),
-        revision,
-        manifest,
-        standing: ApprovalStanding::Open,
-        needed,
-        steps: Vec::new(),
-        difference: Vec::new(),
-        emergency: None,
-        served: 0,
-        callers: BTreeMap::new(),
-        doubts: Vec::new(),
-    })
+        }
+        | Step::Proposed {
+            candidate, into, ..
+        } => Some((&candidate.model, into)),
+        _ => None,
+    }
 }
 
 fn reason(step: &Step) -> Option<&str> {

@@ -5,7 +5,7 @@ use spanner_core::promotion::Step;
 use spanner_core::record::{Decision, PrincipalEntry};
 
 use crate::entry::{Entry, Event};
-use crate::history::taken;
+use crate::history::promotion_event;
 use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
 use crate::visible::visible_line;
@@ -110,7 +110,7 @@ impl Noting {
     }
 
     fn meet_step(&mut self, event: &Event) {
-        let Some(taken) = taken(event) else {
+        let Some(taken) = promotion_event(event) else {
             return;
         };
         self.meet_caller(taken.by.iter().flat_map(signatories));

@@ -30,7 +30,7 @@ pub fn csv(rows: &[Row]) -> String {
     text(HEAD, rows.iter().map(cells), QuoteStyle::NonNumeric)
 }
 
-/// Writes the selected requests as [`csv`] renders them, one after the other. Returns their number,
+/// Writes the selected requests as [`csv()`] renders them, one after the other. Returns their number,
 /// and what was left out.
 ///
 /// # Errors

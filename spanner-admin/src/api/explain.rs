@@ -10,10 +10,10 @@ use spanner_core::{
 
 use super::reply::Reply;
 
-/// What is asked, as it is sent.
+/// The body of a request to explain a decision.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Asked {
+pub(super) struct ExplainRequest {
     model: String,
     action: Action,
     environment: Option<String>,
@@ -25,8 +25,8 @@ pub(super) struct Asked {
     actor: Option<String>,
 }
 
-/// What is asked, understood.
-pub(super) struct Asking {
+/// What is to be explained.
+pub(super) struct Explaining {
     pub(super) model: ModelName,
     pub(super) environment: Environment,
     action: Action,
@@ -34,8 +34,8 @@ pub(super) struct Asking {
     pub(super) about: Option<Caller>,
 }
 
-impl Asked {
-    pub(super) fn read(self, here: &Environment) -> Result<Asking, Reply> {
+impl ExplainRequest {
+    pub(super) fn read(self, here: &Environment) -> Result<Explaining, Reply> {
         let about = match &self.caller {
             Some(text) => Some(self.about(text)?),
             None if self.groups.is_empty() && self.roles.is_empty() && self.actor.is_none() => None,
@@ -51,7 +51,7 @@ impl Asked {
             Some(text) => Environment::new(text).map_err(|e| malformed("environment", &e))?,
             None => here.clone(),
         };
-        Ok(Asking {
+        Ok(Explaining {
             model: ModelName::new(&self.model).map_err(|error| malformed("model", &error))?,
             environment,
             action: self.action,
@@ -127,7 +127,7 @@ fn owned(
 pub(super) fn answer(
     access: &Cedar,
     asker: &Caller,
-    asked: &Asking,
+    asked: &Explaining,
     knows: bool,
     full: bool,
 ) -> Value {

@@ -1,9 +1,13 @@
 //! The HTTP API: a tower service that stands behind a guard.
 
-mod call;
+mod asker;
 mod explain;
-mod path;
+mod models;
+mod openapi;
+mod promotions;
 mod reply;
+mod request;
+mod routes;
 mod view;
 
 use std::convert::Infallible;
@@ -19,13 +23,15 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use spanner_core::Fault;
 use spanner_tower::BoxError;
-use spanner_tower::surface::Surface;
 use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::promotions::Promotions;
-use call::Call;
 use reply::Reply;
+use request::Call;
+
+pub use openapi::openapi;
+pub use routes::surface;
 
 /// Answers the requests of [`surface`]. Cheap to clone.
 ///
@@ -37,25 +43,11 @@ pub struct Admin {
     promotions: Promotions,
 }
 
-/// The description of the API: OpenAPI 3.1, as JSON.
-pub const OPENAPI: &str = include_str!("openapi.json");
-
 /// The longest body of a request, in bytes: each holds a few names and a reason.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// How long a body may take to arrive: as long as any that the guard reads itself.
 const MAX_BODY_TIME: Duration = Duration::from_secs(30);
-
-/// The routes of the API, for a guard.
-#[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "the embedded file is read by this crate's tests"
-)]
-pub fn surface() -> Surface {
-    let text = include_str!("surface.toml");
-    Surface::from_toml("spanner", text).expect("an embedded surface is well-formed")
-}
 
 impl Admin {
     /// The API of these promotions and of their access.
@@ -70,13 +62,9 @@ impl Admin {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path();
-        if path == "/spanner/v1/openapi.json" {
-            return reply::document(OPENAPI);
-        }
-        let answered = match path::read(&parts.method, path) {
-            Ok(route) => match collect(body).await {
-                Ok(body) => Call::of(&self.promotions, &parts, body).answer(route).await,
+        let answered = match routes::read(&parts.method, parts.uri.path()) {
+            Ok(asked) => match collect(body).await {
+                Ok(body) => Call::of(&self.promotions, &parts, body).answer(asked).await,
                 Err(reply) => Err(reply),
             },
             Err(reply) => Err(reply),

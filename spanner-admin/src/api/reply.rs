@@ -16,14 +16,16 @@ use crate::error::StepError;
 #[derive(Debug)]
 pub(super) enum Reply {
     /// What was asked for, or why it is not to be had.
-    Told(Box<Told>),
+    Own(Box<OwnReply>),
     /// A refusal: the guard tells the caller.
     Refused(Box<ReauthorizationRefused>),
+    /// A document that is the same for everybody.
+    Document(&'static str),
 }
 
 /// An answer in words of the API's own.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct OwnReply {
     status: u16,
     body: Value,
     fault: Option<Fault>,
@@ -35,12 +37,16 @@ pub(super) struct Told {
 }
 
 impl Reply {
+    pub(super) const fn document(text: &'static str) -> Self {
+        Self::Document(text)
+    }
+
     pub(super) fn good(body: Value, decision: Option<RecordId>) -> Self {
-        Self::told(200, None, body, decision)
+        Self::own(200, None, body, decision)
     }
 
     pub(super) fn created(body: Value, id: PromotionId, decision: RecordId) -> Self {
-        Self::Told(Box::new(Told {
+        Self::Own(Box::new(OwnReply {
             status: 201,
             body,
             fault: None,
@@ -94,16 +100,16 @@ impl Reply {
             "detail": format!("{what}; {advice}"),
             "fault": fault.as_str(),
         });
-        Self::told(status, Some((fault, code)), body, decision)
+        Self::own(status, Some((fault, code)), body, decision)
     }
 
-    fn told(
+    fn own(
         status: u16,
         failure: Option<(Fault, &'static str)>,
         body: Value,
         decision: Option<RecordId>,
     ) -> Self {
-        Self::Told(Box::new(Told {
+        Self::Own(Box::new(OwnReply {
             status,
             body,
             fault: failure.map(|(fault, _)| fault),
@@ -116,12 +122,13 @@ impl Reply {
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         match self {
             Self::Refused(refused) => refused.into_response(),
-            Self::Told(told) => told.into_response(),
+            Self::Own(reply) => reply.into_response(),
+            Self::Document(text) => document(text),
         }
     }
 }
 
-impl Told {
+impl OwnReply {
     fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.body.to_string())));
         let status = StatusCode::from_u16(self.status);
@@ -155,8 +162,7 @@ impl From<ReauthorizationRefused> for Reply {
     }
 }
 
-/// A document that is the same for everybody.
-pub(super) fn document(text: &'static str) -> Response<Full<Bytes>> {
+fn document(text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

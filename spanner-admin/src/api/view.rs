@@ -2,20 +2,20 @@
 
 use serde_json::{Value, json};
 use spanner_cedar::{Cedar, Granted, Guarding};
-use spanner_core::promotion::{Event, History, Promotion, Standing, Step};
+use spanner_core::promotion::{Event, HistoryState, Promotion, Step};
 use spanner_core::{Environment, ModelName};
 
-use crate::promotions::Preview;
+use crate::effect::Preview;
 
 /// One promotion, whole.
 pub(super) fn promotion(
     promotion: &Promotion,
     preview: Option<&Preview>,
-    history: &History,
+    history: &HistoryState,
     access: &Cedar,
 ) -> Value {
     let plan = promotion.plan();
-    let events: Vec<Value> = history.steps(promotion.id()).map(told).collect();
+    let events: Vec<Value> = history.steps(promotion.id()).map(event).collect();
     let approvers: Vec<String> = access
         .promotion(&plan.into)
         .map(|rule| rule.approvers().collect())
@@ -45,7 +45,7 @@ pub(super) fn promotion(
 }
 
 /// One promotion in a list.
-pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
+pub(super) fn brief(promotion: &Promotion, history: &HistoryState) -> Value {
     let (plan, candidate) = (promotion.plan(), promotion.candidate());
     let mut own = history.steps(promotion.id());
     let begun = own.next().map(|event| event.time);
@@ -67,7 +67,7 @@ pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
         "manifest": candidate.manifest.as_str(),
         "from": plan.from.as_str(),
         "environment": plan.into.as_str(),
-        "standing": standing(promotion.standing()),
+        "standing": promotion.standing().code(),
         "in_force": current.map(Promotion::id) == Some(promotion.id()),
         "time": begun,
         "proposer": promotion.proposer(),
@@ -77,7 +77,7 @@ pub(super) fn brief(promotion: &Promotion, history: &History) -> Value {
 }
 
 /// One event of a history. The manifest is left out: its digest stands in the candidate.
-pub(super) fn told(event: &Event) -> Value {
+pub(super) fn event(event: &Event) -> Value {
     let mut view = serde_json::to_value(event).unwrap_or_default();
     if let Some(members) = view.as_object_mut() {
         members.remove("manifest");
@@ -89,7 +89,11 @@ pub(super) fn told(event: &Event) -> Value {
 }
 
 /// Under which promotion a model is served, where promotions are kept.
-pub(super) fn in_force(history: &History, model: &ModelName, environment: &Environment) -> Value {
+pub(super) fn in_force(
+    history: &HistoryState,
+    model: &ModelName,
+    environment: &Environment,
+) -> Value {
     match history.current(model, environment) {
         Some(promotion) => brief(promotion, history),
         None => Value::Null,
@@ -116,29 +120,4 @@ pub(super) fn guarding(guardrail: &Guarding) -> Value {
         "shadow": guardrail.shadow,
         "reason": guardrail.reason,
     })
-}
-
-/// All words of standings.
-pub(super) const STANDINGS: [&str; 7] = [
-    "open",
-    "promoted",
-    "emergency",
-    "adopted",
-    "rejected",
-    "withdrawn",
-    "rolled_back",
-];
-
-/// The word of a standing.
-pub(super) const fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Open => "open",
-        Standing::Promoted => "promoted",
-        Standing::Emergency => "emergency",
-        Standing::Adopted => "adopted",
-        Standing::Rejected => "rejected",
-        Standing::Withdrawn => "withdrawn",
-        Standing::RolledBack => "rolled_back",
-        _ => "unknown",
-    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use spanner_core::promotion::{History, Standing, Step};
+use spanner_core::promotion::{HistoryState, Standing, Step};
 use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
@@ -156,7 +156,7 @@ impl Review {
 
     /// Adds the promotions that waited for no approvals, and the models that nobody approved.
     #[must_use]
-    pub fn with_history(mut self, history: &History) -> Self {
+    pub fn with_history(mut self, history: &HistoryState) -> Self {
         let models: BTreeSet<_> = history
             .promotions()
             .map(|promotion| promotion.candidate().model.clone())

@@ -193,7 +193,9 @@ fn a_review_tells_what_else_deserves_a_look() {
 
 #[test]
 fn a_review_names_promotions_that_waited_for_nobody() {
-    use spanner_core::promotion::{Candidate, Digest, History, Plan, Promotion, Proposal, Shown};
+    use spanner_core::promotion::{
+        Basis, Candidate, Digest, HistoryState, Plan, Promotion, Proposal,
+    };
     use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
     use spanner_core::{Arrival, Caller, Gate, PromotionId, Target};
     let permit = |action| {
@@ -223,9 +225,9 @@ fn a_review_names_promotions_that_waited_for_nobody() {
         now,
     )
     .unwrap();
-    let mut history = History::new();
+    let mut history = HistoryState::new();
     let promotion = history.take(proposed).unwrap().clone();
-    let shown = Shown::new(candidate, vec![]);
+    let shown = Basis::new(candidate, vec![]);
     let event = promotion.promote_in_emergency(
         &shown,
         "the old one <leaks>",
@@ -247,7 +249,7 @@ fn a_review_names_promotions_that_waited_for_nobody() {
     assert!(
         cedar
             .review()
-            .with_history(&History::new())
+            .with_history(&HistoryState::new())
             .hygiene
             .emergencies
             .is_empty()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use futures_executor::block_on;
 use spanner_admin::promotions_in;
 use spanner_core::Timestamp;
 use spanner_report::{review as report, rotation_report};
@@ -46,7 +47,7 @@ impl Review {
         let mut review = access.review();
         if let Some(dir) = &self.ledger {
             let (reader, now) = (open(dir)?, Timestamp::now());
-            let (history, kept) = promotions_in(dir)?;
+            let (history, kept) = block_on(promotions_in(reader.clone()))?;
             access.keep(kept)?;
             review = access.review().with_history(&history);
             let mut found = reader.decisions()?;

@@ -178,7 +178,7 @@ impl Part {
     /// older than they are, so it is looked for all the same.
     fn misspelt(&self) -> Option<String> {
         let model = ModelName::new(self.model.as_deref()?).ok()?;
-        let (config, _) = Config::read(self.configuration.file());
+        let (config, _) = Config::read_without_secrets(self.configuration.file());
         let read = |spelling: &Spelling| {
             let read = spelling.read(&model);
             let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();

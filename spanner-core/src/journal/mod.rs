@@ -87,7 +87,7 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 }
 
 /// An event to be appended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Append {
     /// What it is.
@@ -138,7 +138,7 @@ pub enum Condition {
 }
 
 /// An event as it was appended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recorded {
     /// Its place: reading after it gives the events that follow.
@@ -154,7 +154,7 @@ pub struct Recorded {
 }
 
 /// A part of a journal.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
     /// The events, in order, with the places where some were lost.
@@ -166,7 +166,7 @@ pub struct Page {
 }
 
 /// What stands at one place of a journal.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Item {
     /// An event.
@@ -216,7 +216,7 @@ pub struct EventKindError(String);
 pub struct IdempotencyKeyError;
 
 /// Why a journal did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
     /// The condition does not hold: another event came first. Nothing was appended.

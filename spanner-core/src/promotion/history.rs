@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::event::{ChangeEntry, Event, Step};
-use super::life::{Fault, Promotion, Standing};
+use super::fault::{EventFault, StepFault};
+use super::life::{Promotion, Standing};
 use crate::PromotionId;
 use crate::name::{Environment, ModelName};
 
-/// All promotions, as their events tell.
+/// The state to which the events lead: every promotion, and what is in force.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub struct HistoryState {
     promotions: BTreeMap<PromotionId, Promotion>,
     events: Vec<Event>,
     /// Which of the events are a promotion's.
@@ -25,7 +26,7 @@ pub struct History {
 
 type Recent = (Arc<str>, Arc<[ChangeEntry]>);
 
-impl History {
+impl HistoryState {
     /// No promotion yet.
     #[must_use]
     pub fn new() -> Self {
@@ -35,8 +36,8 @@ impl History {
     /// The promotion that an event would leave, if it were the next one.
     ///
     /// # Errors
-    /// A [`Fault`] if no promotion can have had it.
-    pub fn check(&self, event: &Event) -> Result<Promotion, Fault> {
+    /// A [`StepFault`] if no promotion can have had it.
+    pub fn check(&self, event: &Event) -> Result<Promotion, StepFault> {
         let known = self.promotions.get(&event.promotion);
         let after = match known {
             Some(promotion) => promotion.after(event)?,
@@ -46,18 +47,14 @@ impl History {
         let latest = latest.map(Promotion::id);
         match event.step {
             Step::RolledBack { .. } if latest != Some(event.promotion) => {
-                Err(Fault::Event("another promotion has taken its place"))
+                Err(EventFault::Replaced.into())
             }
-            Step::Promoted { .. } if latest != after.plan().base => Err(Fault::Superseded),
-            Step::Adopted { .. } if latest.is_some() => {
-                Err(Fault::Event("something is in force already"))
-            }
+            Step::Promoted { .. } if latest != after.plan().base => Err(StepFault::Superseded),
+            Step::Adopted { .. } if latest.is_some() => Err(EventFault::InForceAlready.into()),
             Step::Proposed {
                 restores: Some(restores),
                 ..
-            } if !self.was_in_force(restores, &after) => {
-                Err(Fault::Event("what it restores was not in force there"))
-            }
+            } if !self.was_in_force(restores, &after) => Err(EventFault::NotInForceBefore.into()),
             _ => Ok(after),
         }
     }
@@ -65,23 +62,47 @@ impl History {
     /// Takes the next event.
     ///
     /// # Errors
-    /// A [`Fault`] if no promotion can have had it; the history is as it was.
-    pub fn take(&mut self, mut event: Event) -> Result<&Promotion, Fault> {
+    /// A [`StepFault`] if no promotion can have had it; the history is as it was.
+    pub fn take(&mut self, mut event: Event) -> Result<&Promotion, StepFault> {
         self.check(&event)?;
         self.share(&mut event);
         let after = self.check(&event)?;
+        Ok(self.enter(event, after))
+    }
+
+    /// Takes the next event whatever speaks against it, for reports of what a ledger says. An
+    /// event of a promotion that is not known is left out. Returns what speaks against it.
+    pub fn take_doubtful(&mut self, mut event: Event) -> Option<StepFault> {
+        let doubt = self.check(&event).err();
+        self.share(&mut event);
+        let known = self.promotions.get(&event.promotion).cloned();
+        let after = match known {
+            Some(mut promotion) => {
+                promotion.apply(&event);
+                promotion
+            }
+            None => match Promotion::begun(&event) {
+                Ok(begun) => begun,
+                Err(fault) => return Some(fault),
+            },
+        };
+        self.enter(event, after);
+        doubt
+    }
+
+    fn enter(&mut self, event: Event, after: Promotion) -> &Promotion {
         let place = (after.candidate().model.clone(), after.plan().into.clone());
         let stack = self.in_force.entry(place).or_default();
+        let id = event.promotion;
         match event.step {
-            Step::Promoted { .. } | Step::Adopted { .. } => stack.push(event.promotion),
-            Step::RolledBack { .. } => drop(stack.pop()),
+            Step::Promoted { .. } | Step::Adopted { .. } => stack.push(id),
+            Step::RolledBack { .. } => stack.retain(|it| *it != id),
             Step::Proposed { .. }
             | Step::Approved { .. }
             | Step::Voided { .. }
             | Step::Rejected { .. }
             | Step::Withdrawn => {}
         }
-        let id = event.promotion;
         match after.standing() {
             Standing::Open => self.open.insert(id),
             _ => self.open.remove(&id),
@@ -91,11 +112,11 @@ impl History {
         }
         self.steps.entry(id).or_default().push(self.events.len());
         self.events.push(event);
-        Ok(&*self
+        &*self
             .promotions
             .entry(id)
             .and_modify(|promotion| promotion.clone_from(&after))
-            .or_insert(after))
+            .or_insert(after)
     }
 
     /// Keeps one copy of what is told again and again: a manifest that is proposed anew, and the
@@ -103,7 +124,7 @@ impl History {
     fn share(&mut self, event: &mut Event) {
         let place = match self.promotions.get(&event.promotion) {
             Some(known) => (known.candidate().model.clone(), known.plan().into.clone()),
-            None => match Promotion::begin(event) {
+            None => match Promotion::begun(event) {
                 Ok(begun) => (begun.candidate().model.clone(), begun.plan().into.clone()),
                 Err(_) => return,
             },

@@ -25,7 +25,7 @@
 //!    step, but that one that was promoted can be rolled back.
 //!
 //! ```
-//! use spanner_core::promotion::{Candidate, Digest, Fault, Plan, Promotion, Proposal, Shown};
+//! use spanner_core::promotion::{Basis, Candidate, Digest, Plan, Promotion, Proposal, StepFault};
 //! use spanner_core::testing::{Fixed, MemorySink, Rules, wait};
 //! use spanner_core::{Action, Arrival, Caller, Gate, Permit, PromotionId, Resource, Target, Timestamp};
 //!
@@ -48,15 +48,15 @@
 //! let proposed = Promotion::propose(id, &proposal, &permit("nina", Action::Promote), now)?;
 //! let promotion = Promotion::begin(&proposed)?;
 //!
-//! let shown = Shown::new(candidate, vec![]);
-//! let own = promotion.approve(&shown, &permit("nina", Action::Approve), now);
-//! assert_eq!(own, Err(Fault::OwnProposal));
-//! let early = promotion.promote(&shown, &permit("nina", Action::Promote), now);
-//! assert_eq!(early, Err(Fault::Approvals { given: 0, needed: 1 }));
+//! let basis = Basis::new(candidate, vec![]);
+//! let own = promotion.approve(&basis, &permit("nina", Action::Approve), now);
+//! assert_eq!(own, Err(StepFault::OwnProposal));
+//! let early = promotion.promote(&basis, &permit("nina", Action::Promote), now);
+//! assert_eq!(early, Err(StepFault::Approvals { given: 0, needed: 1 }));
 //!
-//! let approved = promotion.approve(&shown, &permit("omar", Action::Approve), now)?;
+//! let approved = promotion.approve(&basis, &permit("omar", Action::Approve), now)?;
 //! let promotion = promotion.after(&approved)?;
-//! let promoted = promotion.promote(&shown, &permit("nina", Action::Promote), now)?;
+//! let promoted = promotion.promote(&basis, &permit("nina", Action::Promote), now)?;
 //! assert!(promotion.after(&promoted)?.is_in_force());
 //! # Ok(())
 //! # }
@@ -64,12 +64,17 @@
 
 mod candidate;
 mod event;
+mod fault;
 mod history;
 mod life;
+mod plan;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use candidate::{Candidate, Digest, DigestError};
 pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
-pub use history::History;
-pub use life::{Fault, Plan, Promotion, Proposal, Shown, Standing, Undo, Void};
+pub use fault::{EventFault, Explanation, FaultClass, StepFault};
+pub use history::HistoryState;
+pub use life::{Promotion, Standing, Urgency, VoidApprovals};
+pub use plan::{Basis, Plan, Proposal, Undo};

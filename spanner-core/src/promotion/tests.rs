@@ -30,8 +30,8 @@ fn candidate(content: u8) -> Candidate {
         .revision("v2".parse().unwrap(), Some(Digest::of(&[content])))
 }
 
-fn shown(content: u8) -> Shown {
-    Shown::new(candidate(content), vec![])
+fn shown(content: u8) -> Basis {
+    Basis::new(candidate(content), vec![])
 }
 
 fn proposal(content: u8, plan: Plan) -> Proposal {
@@ -84,10 +84,10 @@ fn only_people_who_did_not_propose_approve_and_once() {
     let promotion = proposed(2);
     let omar = caller(CallerKind::User, "omar");
     let rows = [
-        (caller(CallerKind::User, "nina"), Fault::OwnProposal),
-        (caller(CallerKind::Service, "bot"), Fault::NotAPerson),
-        (caller(CallerKind::Agent, "copilot"), Fault::NotAPerson),
-        (through("copilot", "omar"), Fault::NotAPerson),
+        (caller(CallerKind::User, "nina"), StepFault::OwnProposal),
+        (caller(CallerKind::Service, "bot"), StepFault::NotAPerson),
+        (caller(CallerKind::Agent, "copilot"), StepFault::NotAPerson),
+        (through("copilot", "omar"), StepFault::NotAPerson),
     ];
     for (by, due) in rows {
         let approved = promotion.approve(&shown(0), &may(&by, Action::Approve), now());
@@ -100,7 +100,7 @@ fn only_people_who_did_not_propose_approve_and_once() {
     ] {
         let permit = permit_for(&omar, action, model, environment);
         let refused = promotion.approve(&shown(0), &permit, now());
-        assert_eq!(refused, Err(Fault::NotPermitted));
+        assert_eq!(refused, Err(StepFault::NotPermitted));
     }
     let once = promotion
         .approve(&shown(0), &may(&omar, Action::Approve), now())
@@ -108,9 +108,9 @@ fn only_people_who_did_not_propose_approve_and_once() {
     let promotion = promotion.after(&once).unwrap();
     assert_eq!(
         promotion.approve(&shown(0), &may(&omar, Action::Approve), now()),
-        Err(Fault::Twice)
+        Err(StepFault::Twice)
     );
-    assert_eq!(promotion.after(&once), Err(Fault::Twice));
+    assert_eq!(promotion.after(&once), Err(StepFault::Twice));
 }
 
 #[test]
@@ -121,14 +121,14 @@ fn whatever_changed_is_not_what_was_approved() {
         caller(CallerKind::User, "omar"),
     );
     let other = promotion.approve(&shown(1), &may(&omar, Action::Approve), now());
-    assert_eq!(other, Err(Fault::Changed));
+    assert_eq!(other, Err(StepFault::Changed));
     let approved = promotion
         .approve(&shown(0), &may(&omar, Action::Approve), now())
         .unwrap();
     let promotion = promotion.after(&approved).unwrap();
     assert_eq!(
         promotion.promote(&shown(1), &may(&nina, Action::Promote), now()),
-        Err(Fault::Changed)
+        Err(StepFault::Changed)
     );
     assert!(
         promotion
@@ -163,7 +163,7 @@ fn approvals_cover_the_terms_and_are_void_once_these_change() {
     assert!(promote(&promotion, &old).is_ok());
     for changed in [&new, &more] {
         let refused = promote(&promotion, changed).unwrap_err();
-        let Fault::Void {
+        let StepFault::Void {
             given: 0, needed, ..
         } = refused
         else {
@@ -184,7 +184,7 @@ fn approvals_cover_the_terms_and_are_void_once_these_change() {
     assert_eq!(void.void().unwrap().approvals.len(), 2);
     let refused = promote(&void, &old).unwrap_err();
     assert!(
-        matches!(refused, Fault::Void { given: 0, .. }),
+        matches!(refused, StepFault::Void { given: 0, .. }),
         "{refused:?}"
     );
     assert!(void.void_approvals("again", None, now()).is_err());
@@ -194,7 +194,7 @@ fn approvals_cover_the_terms_and_are_void_once_these_change() {
     let omar = caller(CallerKind::User, "omar");
     let shown_new = shown(0).terms(new.clone());
     let twice = again.approve(&shown_new, &may(&omar, Action::Approve), now());
-    assert_eq!(twice, Err(Fault::Twice));
+    assert_eq!(twice, Err(StepFault::Twice));
     let again = approved(&again, "pia", &new);
     assert!(promote(&again, &new).is_ok());
     // An approval of other terms voids those before it, even if nobody noticed the change.
@@ -224,7 +224,10 @@ fn a_ledger_from_before_terms_reads_as_it_did() {
     let nina = caller(CallerKind::User, "nina");
     let shown = shown(0).terms(terms(1, "now"));
     let refused = promotion.promote(&shown, &may(&nina, Action::Promote), now());
-    assert!(matches!(refused, Err(Fault::Void { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StepFault::Void { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -243,25 +246,35 @@ fn a_rollback_that_gives_more_takes_approvals_or_is_an_emergency() {
     let permit = || may(&nina, Action::Promote);
     assert!(
         promotion
-            .roll_back("bad", narrower, &permit(), now())
+            .roll_back("bad", Urgency::Regular, narrower, &permit(), now())
             .is_ok()
     );
     assert_eq!(
-        promotion.roll_back("bad", wider.clone(), &permit(), now()),
-        Err(Fault::Widens)
+        promotion.roll_back("bad", Urgency::Regular, wider.clone(), &permit(), now()),
+        Err(StepFault::Widens)
     );
     let undo = Undo::new(wider.clone(), false);
-    assert!(promotion.roll_back("bad", undo, &permit(), now()).is_ok());
+    assert!(
+        promotion
+            .roll_back("bad", Urgency::Regular, undo, &permit(), now())
+            .is_ok()
+    );
     assert_eq!(
-        promotion.roll_back_in_emergency("bad", wider.clone(), &permit(), now()),
-        Err(Fault::NotPermitted)
+        promotion.roll_back("bad", Urgency::Emergency, wider.clone(), &permit(), now()),
+        Err(StepFault::NotPermitted)
     );
     let permit = may(&ada, Action::Administer);
     assert_eq!(
-        promotion.roll_back_in_emergency("\u{200b}", wider.clone(), &permit, now()),
-        Err(Fault::NoReason)
+        promotion.roll_back(
+            "\u{200b}",
+            Urgency::Emergency,
+            wider.clone(),
+            &permit,
+            now()
+        ),
+        Err(StepFault::NoReason)
     );
-    let event = promotion.roll_back_in_emergency("bad", wider, &permit, now());
+    let event = promotion.roll_back("bad", Urgency::Emergency, wider, &permit, now());
     let Step::RolledBack { emergency, .. } = event.as_ref().unwrap().step else {
         panic!("{event:?}");
     };
@@ -276,8 +289,8 @@ fn a_rollback_that_gives_more_takes_approvals_or_is_an_emergency() {
 #[test]
 fn what_is_proposed_again_is_kept_once_and_let_go_when_it_is_over() {
     let nina = caller(CallerKind::User, "nina");
-    let mut history = History::new();
-    let propose = |history: &mut History, id| {
+    let mut history = HistoryState::new();
+    let propose = |history: &mut HistoryState, id| {
         let text = String::from(MANIFEST);
         let change = ChangeEntry::new("group:corp/support", vec![Action::Read], vec![]);
         let proposal = Proposal::new(candidate(0), plan(1), text, vec![change]);
@@ -301,7 +314,7 @@ fn what_is_proposed_again_is_kept_once_and_let_go_when_it_is_over() {
 #[test]
 fn only_what_was_in_force_is_restored() {
     let nina = caller(CallerKind::User, "nina");
-    let mut history = History::new();
+    let mut history = HistoryState::new();
     let plan = plan(1).restoring(Some(PromotionId::from_u128(9)));
     let event = Promotion::propose(
         PromotionId::from_u128(7),
@@ -309,7 +322,10 @@ fn only_what_was_in_force_is_restored() {
         &may(&nina, Action::Promote),
         now(),
     );
-    assert!(matches!(history.take(event.unwrap()), Err(Fault::Event(_))));
+    assert!(matches!(
+        history.take(event.unwrap()),
+        Err(StepFault::Event(_))
+    ));
 }
 
 #[test]
@@ -318,7 +334,7 @@ fn an_emergency_says_why_and_is_marked() {
     let ada = caller(CallerKind::User, "ada");
     let permit = may(&ada, Action::Administer);
     let silent = promotion.promote_in_emergency(&shown(0), " ", &permit, now());
-    assert_eq!(silent, Err(Fault::NoReason));
+    assert_eq!(silent, Err(StepFault::NoReason));
     let event = promotion.promote_in_emergency(&shown(0), "it is down", &permit, now());
     let promotion = promotion.after(&event.unwrap()).unwrap();
     assert_eq!(promotion.standing(), Standing::Emergency);
@@ -331,7 +347,7 @@ fn a_rollback_puts_in_force_what_was_before() {
         caller(CallerKind::User, "nina"),
         caller(CallerKind::User, "omar"),
     );
-    let mut history = History::new();
+    let mut history = HistoryState::new();
     let (model, production) = (candidate(0).model, plan(1).into);
     for n in [1, 2] {
         let id = PromotionId::from_u128(u128::from(n));
@@ -351,13 +367,28 @@ fn a_rollback_puts_in_force_what_was_before() {
     }
     let first = history.promotion(PromotionId::from_u128(1)).unwrap();
     let out_of_turn = first
-        .roll_back("bad", vec![], &may(&nina, Action::Promote), now())
+        .roll_back(
+            "bad",
+            Urgency::Regular,
+            vec![],
+            &may(&nina, Action::Promote),
+            now(),
+        )
         .unwrap();
-    assert!(matches!(history.take(out_of_turn), Err(Fault::Event(_))));
+    assert!(matches!(
+        history.take(out_of_turn),
+        Err(StepFault::Event(_))
+    ));
     for left in [Some(1), None] {
         let current = history.current(&model, &production).unwrap().clone();
         let event = current
-            .roll_back("bad", vec![], &may(&nina, Action::Promote), now())
+            .roll_back(
+                "bad",
+                Urgency::Regular,
+                vec![],
+                &may(&nina, Action::Promote),
+                now(),
+            )
             .unwrap();
         history.take(event).unwrap();
         let now_current = history.current(&model, &production).map(Promotion::id);
@@ -374,7 +405,7 @@ fn what_would_come_in_another_place_than_was_shown_is_not_promoted() {
         caller(CallerKind::User, "nina"),
         caller(CallerKind::User, "omar"),
     );
-    let mut history = History::new();
+    let mut history = HistoryState::new();
     let ids = [1, 2].map(PromotionId::from_u128);
     for id in ids {
         let event = Promotion::propose(
@@ -387,7 +418,7 @@ fn what_would_come_in_another_place_than_was_shown_is_not_promoted() {
         let approved = promotion.approve(&shown(0), &may(&omar, Action::Approve), now());
         history.take(approved.unwrap()).unwrap();
     }
-    let promote = |history: &History, id| {
+    let promote = |history: &HistoryState, id| {
         let promotion = history.promotion(id).unwrap();
         promotion
             .promote(&shown(0), &may(&nina, Action::Promote), now())
@@ -396,14 +427,14 @@ fn what_would_come_in_another_place_than_was_shown_is_not_promoted() {
     let first = promote(&history, ids[0]);
     history.take(first).unwrap();
     let second = promote(&history, ids[1]);
-    assert_eq!(history.take(second), Err(Fault::Superseded));
+    assert_eq!(history.take(second), Err(StepFault::Superseded));
     let current = history.current(&candidate(0).model, &plan(1).into);
     assert_eq!(current.map(Promotion::id), Some(ids[0]));
 }
 
 #[test]
 fn what_was_adopted_is_in_force_and_approved_by_nobody() {
-    let mut history = History::new();
+    let mut history = HistoryState::new();
     let (model, production) = (candidate(0).model, plan(1).into);
     let adopt = |id| {
         let id = PromotionId::from_u128(id);
@@ -412,12 +443,18 @@ fn what_was_adopted_is_in_force_and_approved_by_nobody() {
     let adopted = history.take(adopt(1)).unwrap().clone();
     assert_eq!(adopted.standing(), Standing::Adopted);
     assert!(adopted.is_in_force() && adopted.proposer().is_none());
-    assert!(matches!(history.take(adopt(2)), Err(Fault::Event(_))));
+    assert!(matches!(history.take(adopt(2)), Err(StepFault::Event(_))));
     let nina = caller(CallerKind::User, "nina");
-    let back = adopted.roll_back("bad", vec![], &may(&nina, Action::Promote), now());
-    assert_eq!(back, Err(Fault::Standing(Standing::Adopted)));
+    let back = adopted.roll_back(
+        "bad",
+        Urgency::Regular,
+        vec![],
+        &may(&nina, Action::Promote),
+        now(),
+    );
+    assert_eq!(back, Err(StepFault::Standing(Standing::Adopted)));
     let approved = adopted.approve(&shown(0), &may(&nina, Action::Approve), now());
-    assert_eq!(approved, Err(Fault::Standing(Standing::Adopted)));
+    assert_eq!(approved, Err(StepFault::Standing(Standing::Adopted)));
 }
 
 #[test]
@@ -431,7 +468,7 @@ fn a_manifest_with_another_digest_is_not_proposed() {
         &may(&nina, Action::Promote),
         now(),
     );
-    assert!(matches!(event, Err(Fault::Event(_))));
+    assert!(matches!(event, Err(StepFault::Event(_))));
 }
 
 #[test]
@@ -503,7 +540,7 @@ proptest! {
                 2 => promotion.withdraw(&permit, now()),
                 3 => promotion.promote(&shown, &permit, now()),
                 4 => promotion.promote_in_emergency(&shown, "down", &permit, now()),
-                _ => promotion.roll_back("bad", vec![], &permit, now()),
+                _ => promotion.roll_back("bad", Urgency::Regular, vec![], &permit, now()),
             };
             let Ok(event) = event else { continue };
             prop_assert!(attempt.what == 2 || attempt.permitted);

@@ -1,0 +1,128 @@
+//! Who asks, and what they may know of.
+
+use spanner_cedar::Cedar;
+use spanner_core::promotion::Promotion;
+use spanner_core::record::PrincipalEntry;
+use spanner_core::{
+    Action, Authorize, Context, Effect, Environment, ModelName, Pair, Permit, Question, RecordId,
+    Resource, Timestamp,
+};
+use spanner_tower::Reauthorize;
+
+use super::reply::Reply;
+
+/// Who asks, as the guard knows them.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) reauthorize: Reauthorize,
+    /// The guard's own environment: what a request means that names none.
+    pub(super) here: Environment,
+}
+
+impl Asker {
+    pub(super) const fn new(reauthorize: Reauthorize, here: Environment) -> Self {
+        Self { reauthorize, here }
+    }
+
+    /// Asks, and is on record with it.
+    pub(super) async fn permit(
+        &self,
+        environment: &Environment,
+        action: Action,
+        model: &ModelName,
+    ) -> Result<Permit, Reply> {
+        let pair = Pair::new(action, Resource::model(model.clone()));
+        Ok(self.reauthorize.permit(environment, pair).await?)
+    }
+
+    /// Asks where the answer is yes, if it is at one end of the way; otherwise where the model is
+    /// to go.
+    pub(super) async fn either(
+        &self,
+        from: &Environment,
+        into: &Environment,
+        action: Action,
+        model: &ModelName,
+    ) -> Result<Permit, Reply> {
+        let there = !self.would(action, model, from) || self.would(action, model, into);
+        let environment = if there { into } else { from };
+        self.permit(environment, action, model).await
+    }
+
+    pub(super) async fn read(
+        &self,
+        environment: &Environment,
+        model: &ModelName,
+    ) -> Result<RecordId, Reply> {
+        let permit = self.permit(environment, Action::Read, model).await?;
+        Ok(Reauthorize::done(permit, 200))
+    }
+
+    pub(super) fn would(
+        &self,
+        action: Action,
+        model: &ModelName,
+        environment: &Environment,
+    ) -> bool {
+        let pair = Pair::new(action, Resource::model(model.clone()));
+        self.reauthorize.would_permit(environment, pair)
+    }
+
+    pub(super) fn knows(&self, model: &ModelName, environment: &Environment) -> bool {
+        self.would(Action::List, model, environment) || self.would(Action::Read, model, environment)
+    }
+
+    /// Whether they answer for a model: they administer it, or sign for it. They are told
+    /// everything about it.
+    pub(super) fn answers_for(&self, model: &ModelName, environment: &Environment) -> bool {
+        let mut actions = ANSWERS.into_iter();
+        actions.any(|action| self.would(action, model, environment))
+    }
+
+    /// Whether they may know of a promotion: they proposed it, or it is about a model that they
+    /// may read, or answer for, at either end of its way.
+    ///
+    /// Where an agent acts for somebody, both must be allowed to.
+    pub(super) fn sees(&self, promotion: &Promotion) -> bool {
+        let model = &promotion.candidate().model;
+        let asks = PrincipalEntry::from(&self.reauthorize.caller().subject().principal);
+        promotion.proposer() == Some(&asks)
+            || concerns(promotion, |action, end| self.would(action, model, end))
+    }
+
+    /// The same of the subject alone: whoever may know of a promotion is told why their agent may
+    /// not.
+    pub(super) fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
+        let caller = self.reauthorize.caller();
+        let context = Context::of(caller, Timestamp::now());
+        let resource = Resource::model(promotion.candidate().model.clone());
+        concerns(promotion, |action, end| {
+            let subject = caller.subject();
+            let question = Question::new(caller, subject, action, &resource, end, &context);
+            let verdicts = access.authorize(&[question]).verdicts;
+            verdicts.iter().all(|it| it.effect == Effect::Allow)
+        })
+    }
+
+    /// Whether they answer for some model in some environment.
+    pub(super) fn answers_for_any(&self, access: &Cedar) -> bool {
+        let environments = access.status().environments;
+        access.models().into_iter().any(|(model, _)| {
+            let mut everywhere = environments.iter();
+            everywhere.any(|environment| self.answers_for(&model, environment))
+        })
+    }
+}
+
+/// Whether somebody who may do these things may know of a promotion: they may read its model, or
+/// answer for it, at either end of its way.
+fn concerns(promotion: &Promotion, may: impl Fn(Action, &Environment) -> bool) -> bool {
+    let plan = promotion.plan();
+    let actions = || [Action::Read].into_iter().chain(ANSWERS);
+    [&plan.into, &plan.from]
+        .into_iter()
+        .any(|end| actions().any(|action| may(action, end)))
+}
+
+/// What somebody may do who answers for a model.
+const ANSWERS: [Action; 3] = [Action::Administer, Action::Approve, Action::Promote];

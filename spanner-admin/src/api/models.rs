@@ -1,0 +1,147 @@
+//! What is told of models: who may do what with them, and who did.
+
+use serde_json::{Value, json};
+use spanner_cedar::Cedar;
+use spanner_core::promotion::{HistoryState, Promotion};
+use spanner_core::{Action, Environment, ModelName, Pair, Resource};
+use spanner_tower::Reauthorize;
+
+use super::asker::Asker;
+use super::explain::{self, ExplainRequest};
+use super::reply::Reply;
+use super::request::{Answer, Call, lost};
+use super::routes::Query;
+use super::view;
+
+impl Call<'_> {
+    pub(super) async fn models(&self, asker: &Asker) -> Answer {
+        self.query(&[])?;
+        let access = self.promotions.access();
+        let environments = access.status().environments;
+        let told = self.promotions.look(|history| {
+            let models = access.models().into_iter().filter_map(|(model, owner)| {
+                let seen: Vec<Value> = environments
+                    .iter()
+                    .filter(|environment| asker.knows(&model, environment))
+                    .map(|environment| served(history, access, &model, environment))
+                    .collect();
+                let view = json!({"model": model.as_str(), "owner": owner, "environments": seen});
+                (!seen.is_empty()).then_some(view)
+            });
+            models.collect::<Vec<Value>>()
+        });
+        Ok(Reply::good(json!({ "models": lost(told.await)? }), None))
+    }
+
+    pub(super) async fn access(&self, asker: &Asker, model: &ModelName) -> Answer {
+        let query = self.query(&[Query::Environment])?;
+        let environment = self.environment(query.first(), &asker.here)?;
+        self.check_model(model, Some(&environment)).await?;
+        let decision = asker.read(&environment, model).await?;
+        let access = self.promotions.access();
+        let review = access.review();
+        let grants = review.grants.iter().filter(|grant| {
+            grant.environment == environment && grant.model.as_ref().is_none_or(|it| it == model)
+        });
+        let grants: Vec<Value> = grants.map(view::granted).collect();
+        // What the organization guards against is for those who answer for the model.
+        let guardrails = asker.answers_for(model, &environment).then(|| {
+            let here = review.guardrails.iter();
+            let here = here.filter(|guardrail| guardrail.applies_to(model, &environment));
+            here.map(view::guarding).collect::<Vec<Value>>()
+        });
+        let owner = access.models().into_iter().find(|(name, _)| name == model);
+        let promotion = self
+            .promotions
+            .look(|history| view::in_force(history, model, &environment));
+        let view = json!({
+            "model": model.as_str(),
+            "environment": environment.as_str(),
+            "owner": owner.and_then(|(_, owner)| owner),
+            "access": &*review.digest,
+            "promotion": lost(promotion.await)?,
+            "grants": grants,
+            "guardrails": guardrails,
+        });
+        Ok(Reply::good(view, Some(decision)))
+    }
+
+    pub(super) async fn history(&self, asker: &Asker, model: &ModelName) -> Answer {
+        let query = self.query(&[Query::Environment])?;
+        self.check_model(model, None).await?;
+        let environments = match query.first().and_then(Option::as_ref) {
+            Some(_) => vec![self.environment(query.first(), &asker.here)?],
+            None => {
+                let known = self.promotions.access().status().environments;
+                let mut seen: Vec<Environment> = known
+                    .into_iter()
+                    .filter(|environment| asker.would(Action::Read, model, environment))
+                    .collect();
+                if seen.is_empty() {
+                    seen.push(asker.here.clone());
+                }
+                seen
+            }
+        };
+        let mut decision = None;
+        for environment in &environments {
+            decision = Some(asker.read(environment, model).await?);
+        }
+        let told = self.promotions.look(|history| {
+            let events = history.of(model, None);
+            let here = events.filter(|(_, it)| environments.contains(&it.plan().into));
+            let events: Vec<Value> = here.map(|(event, _)| view::event(event)).collect();
+            let in_force = environments.iter().map(|environment| {
+                let promotion = view::in_force(history, model, environment);
+                (environment.to_string(), promotion)
+            });
+            let in_force: serde_json::Map<String, Value> = in_force.collect();
+            json!({"model": model.as_str(), "in_force": in_force, "events": events})
+        });
+        Ok(Reply::good(lost(told.await)?, decision))
+    }
+
+    pub(super) async fn explain(&self, asker: &Asker) -> Answer {
+        let asked: ExplainRequest = self.body()?;
+        let question = asked.read(&asker.here)?;
+        self.check_environment(&question.environment)?;
+        let here = Some(&question.environment);
+        self.check_model(&question.model, here).await?;
+        let resource = Resource::model(question.model.clone());
+        let mut decision = None;
+        let full = match &question.about {
+            Some(_) => {
+                let pair = Pair::new(Action::Administer, resource);
+                let permit = asker
+                    .reauthorize
+                    .permit(&question.environment, pair)
+                    .await?;
+                decision = Some(Reauthorize::done(permit, 200));
+                true
+            }
+            None => asker.answers_for(&question.model, &question.environment),
+        };
+        let knows = full || asker.knows(&question.model, &question.environment);
+        let caller = asker.reauthorize.caller();
+        let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
+        Ok(Reply::good(told, decision))
+    }
+}
+
+/// One environment of a model in a list.
+fn served(
+    history: &HistoryState,
+    access: &Cedar,
+    model: &ModelName,
+    environment: &Environment,
+) -> Value {
+    let promotion = history.current(model, environment);
+    let candidate = promotion.map(Promotion::candidate);
+    let revision = candidate.and_then(|candidate| candidate.revision.as_ref());
+    json!({
+        "environment": environment.as_str(),
+        "in_force": access.manifest(model, environment).is_some(),
+        "promotion": promotion.map(Promotion::id),
+        "revision": revision.map(ToString::to_string),
+    })
+}

@@ -1,0 +1,218 @@
+//! One request: its parts read, and its handler found.
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use spanner_core::promotion::{HistoryState, StepFault};
+use spanner_core::text::{Invisible, can_be_seen, invisible};
+use spanner_core::{Environment, Fault, ModelName};
+use spanner_tower::{Permitted, Reauthorize};
+
+use super::asker::Asker;
+use super::openapi::openapi;
+use super::reply::Reply;
+use super::routes::{Asked, OfModel, OfPromotion, OfService, Query};
+use crate::error::StepError;
+use crate::promotions::Promotions;
+
+/// A request with what it takes to answer it.
+pub(super) struct Call<'c> {
+    pub(super) promotions: &'c Promotions,
+    parts: &'c Parts,
+    body: Bytes,
+}
+
+pub(super) type Answer = Result<Reply, Reply>;
+
+impl<'c> Call<'c> {
+    pub(super) const fn of(promotions: &'c Promotions, parts: &'c Parts, body: Bytes) -> Self {
+        Self {
+            promotions,
+            parts,
+            body,
+        }
+    }
+
+    /// Answers it. Every operation of the table has its handler here.
+    pub(super) async fn answer(&self, asked: Asked) -> Answer {
+        if asked == Asked::Service(OfService::Description) {
+            return Ok(Reply::document(openapi()));
+        }
+        let asker = self.asker()?;
+        match asked {
+            Asked::Service(operation) => match operation {
+                OfService::Description => Ok(Reply::document(openapi())),
+                OfService::Models => self.models(&asker).await,
+                OfService::Explain => self.explain(&asker).await,
+                OfService::Promotions => self.list(&asker).await,
+                OfService::Propose => self.propose(&asker).await,
+            },
+            Asked::Model(operation, model) => match operation {
+                OfModel::Access => self.access(&asker, &model).await,
+                OfModel::History => self.history(&asker, &model).await,
+                OfModel::Rollback => self.roll_back(&asker, model).await,
+            },
+            Asked::Promotion(operation, id) => match operation {
+                OfPromotion::Read => self.promotion(&asker, id).await,
+                OfPromotion::Approve => self.approve(&asker, id).await,
+                OfPromotion::Reject => self.reject(&asker, id).await,
+                OfPromotion::Withdraw => self.withdraw(&asker, id).await,
+                OfPromotion::Promote => self.promote(&asker, id).await,
+            },
+        }
+    }
+
+    fn asker(&self) -> Result<Asker, Reply> {
+        let reauthorize = Reauthorize::of(&self.parts.extensions);
+        let permitted = self.parts.extensions.get::<Permitted>();
+        let (Some(reauthorize), Some(Permitted(access))) = (reauthorize, permitted) else {
+            let what = "no guard stands before the administration";
+            let advice = "put it behind one that has its surface";
+            let unguarded =
+                Reply::failure(500, Fault::GuardUnavailable, "not_guarded", &what, advice);
+            return Err(unguarded);
+        };
+        Ok(Asker::new(reauthorize.clone(), access.environment.clone()))
+    }
+
+    /// A name that no surface has is refused with the spelling that it has, unless something was
+    /// promoted under it.
+    pub(super) async fn check_model(
+        &self,
+        model: &ModelName,
+        environment: Option<&Environment>,
+    ) -> Result<(), Reply> {
+        let Err(error) = self.promotions.access().check_name(model, environment) else {
+            return Ok(());
+        };
+        let told = |history: &HistoryState| history.of(model, None).next().is_some();
+        match lost(self.promotions.look(told).await)? {
+            true => Ok(()),
+            false => Err(Reply::malformed("model", &error.what, &error.advice)),
+        }
+    }
+
+    pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Reply> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let what = format!("the body is not what it must be: {error}");
+            let advice = "see `GET /spanner/v1/openapi.json`";
+            Reply::malformed("body", &what, advice)
+        })
+    }
+
+    pub(super) fn body_or_nothing<T: DeserializeOwned + Default>(&self) -> Result<T, Reply> {
+        match self.body.is_empty() {
+            true => Ok(T::default()),
+            false => self.body(),
+        }
+    }
+
+    /// The values of these parameters, each given once at most; there must be no others.
+    pub(super) fn query(&self, known: &[Query]) -> Result<Vec<Option<String>>, Reply> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        let mut values = vec![None; known.len()];
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let place = known.iter().position(|name| name.as_str() == key);
+            match place.and_then(|place| values.get_mut(place)) {
+                Some(slot @ None) => *slot = Some(value.into_owned()),
+                Some(Some(_)) => {
+                    let what = format!("`{key}` stands twice in the query");
+                    return Err(Reply::malformed("query", &what, "give it once"));
+                }
+                None => {
+                    let advice = match known {
+                        [] => "leave the query out".to_owned(),
+                        known => {
+                            let known: Vec<&str> = known.iter().map(|it| it.as_str()).collect();
+                            format!("the parameters are {}", known.join(", "))
+                        }
+                    };
+                    let what = "the query has an unknown parameter";
+                    return Err(Reply::malformed("query", &what, &advice));
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    pub(super) fn environment(
+        &self,
+        asked: Option<&Option<String>>,
+        here: &Environment,
+    ) -> Result<Environment, Reply> {
+        let environment = match asked.and_then(Option::as_ref) {
+            Some(text) => name("environment", text)?,
+            None => here.clone(),
+        };
+        self.check_environment(&environment)?;
+        Ok(environment)
+    }
+
+    pub(super) fn check_environment(&self, environment: &Environment) -> Result<(), Reply> {
+        let known = self.promotions.access().status().environments;
+        if known.contains(environment) {
+            return Ok(());
+        }
+        let what = format!("there is no environment `{environment}`");
+        let known: Vec<&str> = known.iter().map(Environment::as_str).collect();
+        let advice = format!("the environments are {}", known.join(", "));
+        Err(Reply::malformed("environment", &what, &advice))
+    }
+}
+
+pub(super) fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
+    found.map_err(|error| Reply::step(&error, None))
+}
+
+/// Words that are kept for ever and shown to people: neither endless nor able to forge a line.
+pub(super) fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
+    const MAX_BYTES: usize = 2_000;
+    if text.len() > MAX_BYTES {
+        let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
+        return Err(Reply::malformed(what, &wrong, "say it shorter"));
+    }
+    if !can_be_seen(text) {
+        return Err(Reply::step(&StepFault::NoReason.into(), None));
+    }
+    let forges = |c: char| {
+        let class = invisible(c);
+        matches!(
+            class,
+            Some(Invisible::Control | Invisible::Separator | Invisible::Direction)
+        )
+    };
+    match text.chars().find(|c| forges(*c)) {
+        Some(c) => {
+            let wrong = format!(
+                "`{what}` has the character U+{:04X}, which ends a line or changes the direction of the text",
+                u32::from(c)
+            );
+            Err(Reply::malformed(
+                what,
+                &wrong,
+                "write it as plain text on one line",
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A name of the request's own.
+pub(super) fn name<N>(what: &'static str, text: &str) -> Result<N, Reply>
+where
+    N: std::str::FromStr,
+    N::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| {
+        let wrong = format!("`{what}` is none: {error}");
+        Reply::malformed(what, &wrong, "correct it")
+    })
+}
+
+pub(super) fn optional<N>(what: &'static str, text: Option<String>) -> Result<Option<N>, Reply>
+where
+    N: std::str::FromStr,
+    N::Err: std::fmt::Display,
+{
+    text.map(|text| name(what, &text)).transpose()
+}

@@ -1,0 +1,436 @@
+//! The promotions of a journal: its events read into a state, and the next one appended to both.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spanner_cedar::{PromotedManifests, PromotionRule};
+use spanner_core::journal::{
+    Append, Condition, Cursor, EventKind, Item, Journal, JournalError, Recorded, Scope,
+};
+use spanner_core::promotion::{Event, Explanation, HistoryState, Promotion, Step, StepFault};
+use spanner_core::{Environment, ModelName, PromotionId};
+
+use crate::error::OpenError;
+
+/// The promotions of a journal, as far as it was read.
+pub(crate) struct Book {
+    journal: Arc<dyn Journal>,
+    history: HistoryState,
+    /// Where only promoted manifests are in force.
+    environments: BTreeSet<Environment>,
+    cursor: Cursor,
+    losses: Losses,
+    /// Set when the journal may have events that were not read: one was not acknowledged, or
+    /// another process was faster.
+    is_behind: bool,
+}
+
+/// The body of the event that says that from here on promotions decide what is in force in an
+/// environment.
+#[derive(Debug, Serialize, Deserialize)]
+struct Beginning {
+    environment: String,
+    /// What became of the manifests that were there.
+    existing: String,
+}
+
+/// The kind of a [`Beginning`].
+const KEPT: &str = "promotions.kept";
+
+/// Why an event was not appended.
+#[derive(Debug)]
+pub(crate) enum AppendFault {
+    /// No promotion can have it.
+    Step(StepFault),
+    /// The journal did not take it, or did not say so.
+    Journal(JournalError),
+}
+
+/// What a journal says of promotions, and what they keep in force, for whoever only reads it: give
+/// the second to [`Cedar::keep`](spanner_cedar::Cedar::keep).
+///
+/// # Errors
+/// [`OpenError`] if the journal cannot be read, or has an event that no promotion can have had.
+pub async fn promotions_in(journal: impl Journal) -> Result<(HistoryState, PromotedManifests), OpenError> {
+    let book = Book::open(Arc::new(journal)).await?;
+    let kept = book.kept();
+    Ok((book.history, kept))
+}
+
+impl Book {
+    /// Reads a journal from its beginning.
+    pub(crate) async fn open(journal: Arc<dyn Journal>) -> Result<Self, OpenError> {
+        let mut book = Self {
+            journal,
+            history: HistoryState::new(),
+            environments: BTreeSet::new(),
+            cursor: Cursor::default(),
+            losses: Losses::default(),
+            is_behind: true,
+        };
+        book.catch_up().await?;
+        Ok(book)
+    }
+
+    pub(crate) const fn history(&self) -> &HistoryState {
+        &self.history
+    }
+
+    /// What promotions keep in force.
+    pub(crate) fn kept(&self) -> PromotedManifests {
+        PromotedManifests::of(&self.history, self.environments.clone())
+    }
+
+    /// Where it was read up to.
+    pub(crate) const fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    pub(crate) const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    pub(crate) fn keeps(&self, environment: &Environment) -> bool {
+        self.environments.contains(environment)
+    }
+
+    /// Reads what the journal has by now.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), OpenError> {
+        self.is_behind = true;
+        loop {
+            let page = self.journal.read(&self.cursor).await?;
+            for item in page.items {
+                match item {
+                    Item::Event(recorded) => self.meet(recorded)?,
+                    Item::Lost => self.losses.lose(),
+                    // What a later version tells besides is nothing to act on.
+                    _ => {}
+                }
+            }
+            self.cursor = page.end;
+            if !page.has_more {
+                self.is_behind = false;
+                return Ok(());
+            }
+        }
+    }
+
+    fn meet(&mut self, recorded: Recorded) -> Result<(), OpenError> {
+        let place = recorded.cursor;
+        let not_understood = |error: &dyn std::fmt::Display| OpenError::NotUnderstood {
+            place: place.clone(),
+            reason: error.to_string(),
+        };
+        if recorded.kind.as_str() == KEPT {
+            let begun = Beginning::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
+            let environment = Environment::new(&begun.environment);
+            let environment = environment.map_err(|it| not_understood(&it))?;
+            self.environments.insert(environment);
+        } else {
+            let event = Event::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
+            let taken = self.history.take(event.clone());
+            match taken.map(|promotion| self.losses.took(&event, promotion)) {
+                Ok(()) => {}
+                Err(fault) if self.losses.explain(&event, &fault, &self.history) => {
+                    tracing::warn!(
+                        %place, %fault,
+                        "a step of a promotion does not count: entries before it were lost, which was acknowledged"
+                    );
+                    self.losses.skipped(&event, &self.history);
+                }
+                Err(fault) => return Err(OpenError::Event { place, fault }),
+            }
+        }
+        // A page that cannot be read to its end is read on from here.
+        self.cursor = place;
+        Ok(())
+    }
+
+    /// Appends an event of a promotion, if the journal has nothing that was not read.
+    pub(crate) async fn append(&mut self, event: Event) -> Result<&Promotion, AppendFault> {
+        let after = self.history.check(&event).map_err(AppendFault::Step)?;
+        let kind = format!("promotion.{}", event.step.as_str());
+        let scope = Scope::Model {
+            model: after.candidate().model.clone(),
+            environment: after.plan().into.clone(),
+        };
+        self.append_body(&kind, scope, serde_json::to_value(&event))
+            .await
+            .map_err(AppendFault::Journal)?;
+        let promotion = self.history.take(event.clone());
+        let promotion = promotion.map_err(AppendFault::Step)?;
+        self.losses.took(&event, promotion);
+        Ok(promotion)
+    }
+
+    /// Notes that promotions decide in an environment from here on.
+    pub(crate) async fn begin(&mut self, rule: &PromotionRule) -> Result<(), JournalError> {
+        let body = Beginning {
+            environment: rule.environment.to_string(),
+            existing: rule.existing.to_string(),
+        };
+        self.append_body(KEPT, Scope::Everything, serde_json::to_value(body))
+            .await?;
+        self.environments.insert(rule.environment.clone());
+        Ok(())
+    }
+
+    async fn append_body(
+        &mut self,
+        kind: &str,
+        scope: Scope,
+        body: serde_json::Result<Value>,
+    ) -> Result<(), JournalError> {
+        let unfit = |error: &dyn std::fmt::Display| JournalError::Unavailable {
+            reason: error.to_string(),
+        };
+        let kind = EventKind::new(kind).map_err(|error| unfit(&error))?;
+        let body = body.map_err(|error| unfit(&error))?;
+        let since = Condition::Unchanged {
+            since: self.cursor.clone(),
+            // Limits and what is restored depend on every promotion.
+            scope: Scope::Everything,
+        };
+        let append = Append::new(kind, scope, body).only_if(since);
+        // Until it is known what became of it, there may be one more.
+        self.is_behind = true;
+        let appended = self.journal.append(append).await;
+        self.is_behind = matches!(
+            appended,
+            Err(JournalError::Overtaken { .. } | JournalError::Unacknowledged { .. })
+        );
+        self.cursor = appended?.cursor;
+        Ok(())
+    }
+}
+
+type Place = (ModelName, Environment);
+
+/// Which inconsistencies a loss of events can explain.
+///
+/// A loss explains that a step does not fit only if the step depends on events that can have been
+/// among the lost ones: of a promotion that began before the loss, or of what was in force before
+/// it. Everything else is refused as if nothing had been lost.
+#[derive(Debug, Default)]
+struct Losses {
+    is_lossy: bool,
+    /// Promotions of which every event since their beginning was read.
+    whole: HashSet<PromotionId>,
+    /// How many promotions came into force since the loss and still are.
+    in_force: HashMap<Place, usize>,
+}
+
+impl Losses {
+    fn lose(&mut self) {
+        *self = Self {
+            is_lossy: true,
+            ..Self::default()
+        };
+    }
+
+    /// Notes an event that fits.
+    fn took(&mut self, event: &Event, promotion: &Promotion) {
+        if matches!(event.step, Step::Proposed { .. } | Step::Adopted { .. }) {
+            self.whole.insert(event.promotion);
+        }
+        match event.step {
+            Step::Promoted { .. } | Step::Adopted { .. } => {
+                *self.in_force.entry(place(promotion)).or_default() += 1;
+            }
+            Step::RolledBack { .. } => {
+                if let Some(count) = self.in_force.get_mut(&place(promotion)) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes a step that does not count: what follows from it cannot fit either.
+    fn skipped(&mut self, event: &Event, history: &HistoryState) {
+        self.whole.remove(&event.promotion);
+        if event.step.puts_in_force()
+            && let Some(place) = place_of(event, history)
+        {
+            self.in_force.remove(&place);
+        }
+    }
+
+    fn explain(&self, event: &Event, fault: &StepFault, history: &HistoryState) -> bool {
+        if !self.is_lossy {
+            return false;
+        }
+        let place = place_of(event, history);
+        let in_force = place.and_then(|place| self.in_force.get(&place));
+        let is_place_known = in_force.is_some_and(|count| *count > 0);
+        match fault.explanation() {
+            Explanation::OwnSteps => !self.whole.contains(&event.promotion),
+            Explanation::InForce => !is_place_known,
+            Explanation::None => false,
+        }
+    }
+}
+
+fn place(promotion: &Promotion) -> Place {
+    let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
+    (model.clone(), into.clone())
+}
+
+/// Where an event would put something in force, if that is known.
+fn place_of(event: &Event, history: &HistoryState) -> Option<Place> {
+    let known = history.promotion(event.promotion).map(place);
+    known.or_else(|| Promotion::begin(event).ok().as_ref().map(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use spanner_core::testing::{MemoryJournal, block_on};
+
+    use super::*;
+
+    const MANIFEST: &str = "model = \"acme/sentiment\"";
+
+    fn body(number: u128, step: &str, mut more: Value) -> Value {
+        let digest = spanner_core::promotion::Digest::of(MANIFEST.as_bytes());
+        let by = |name: &str| json!({"issuer": "corp", "kind": "user", "subject": name});
+        let mut body = json!({
+            "promotion": PromotionId::from_u128(number), "time": "2026-11-01T00:00:00Z",
+            "step": step,
+        });
+        let due = match step {
+            "proposed" => json!({
+                "candidate": {"model": "acme/sentiment", "manifest": digest.as_str()},
+                "from": "staging", "into": "production", "approvals": 1, "manifest": MANIFEST,
+                "difference": [],
+            }),
+            "approved" => json!({
+                "candidate": {"model": "acme/sentiment", "manifest": digest.as_str()},
+                "difference": [],
+            }),
+            "promoted" => json!({"difference": []}),
+            "rolled_back" => json!({"reason": "bad", "difference": []}),
+            _ => json!({}),
+        };
+        let signer = if step == "approved" { "omar" } else { "nina" };
+        for members in [json!({"by": by(signer)}), due, more.take()] {
+            if let (Some(body), Value::Object(members)) = (body.as_object_mut(), members) {
+                body.extend(members);
+            }
+        }
+        body
+    }
+
+    /// What became of a journal with these events; `None` is a loss.
+    fn read(events: &[Option<(u128, &str, Value)>]) -> Result<Book, OpenError> {
+        let journal = MemoryJournal::new();
+        for event in events {
+            match event {
+                None => journal.lose_events(),
+                Some((number, step, more)) => {
+                    let kind = EventKind::new(&format!("promotion.{step}")).unwrap();
+                    let body = body(*number, step, more.clone());
+                    let append = Append::new(kind, Scope::Everything, body);
+                    block_on(journal.append(append)).unwrap();
+                }
+            }
+        }
+        block_on(Book::open(Arc::new(journal)))
+    }
+
+    #[test]
+    fn a_loss_explains_what_can_have_been_lost_and_nothing_else() {
+        let event = |number, step| Some((number, step, json!({})));
+        let based = |number, base: u128| {
+            let more = json!({"base": PromotionId::from_u128(base)});
+            Some((number, "proposed", more))
+        };
+        let rows = [
+            // Without a loss, nothing is forgiven.
+            (vec![event(1, "withdrawn")], false),
+            (vec![event(1, "proposed"), event(1, "promoted")], false),
+            // Its beginning, or its approvals, can have been lost.
+            (vec![None, event(1, "withdrawn")], true),
+            (vec![event(1, "proposed"), None, event(1, "promoted")], true),
+            // It began after the loss: its own approvals cannot be among the lost events.
+            (
+                vec![None, event(1, "proposed"), event(1, "promoted")],
+                false,
+            ),
+            // A loss that comes later explains nothing.
+            (
+                vec![event(1, "proposed"), event(1, "promoted"), None],
+                false,
+            ),
+            // What it replaces can have been lost.
+            (
+                vec![
+                    None,
+                    based(1, 9),
+                    event(1, "approved"),
+                    event(1, "promoted"),
+                ],
+                true,
+            ),
+            // What it replaces came into force after the loss, and is something else.
+            (
+                vec![
+                    None,
+                    event(1, "proposed"),
+                    event(1, "approved"),
+                    event(1, "promoted"),
+                    based(2, 9),
+                    event(2, "approved"),
+                    event(2, "promoted"),
+                ],
+                false,
+            ),
+            // What follows from a step that does not count does not count either.
+            (
+                vec![
+                    None,
+                    based(1, 9),
+                    event(1, "approved"),
+                    event(1, "promoted"),
+                    event(1, "rolled_back"),
+                ],
+                true,
+            ),
+            // No loss makes an agent, or nobody, an approver.
+            (
+                vec![
+                    event(1, "proposed"),
+                    None,
+                    Some((1, "approved", json!({"by": null}))),
+                ],
+                false,
+            ),
+            (
+                vec![None, event(1, "proposed"), event(1, "proposed")],
+                false,
+            ),
+        ];
+        for (events, is_read) in rows {
+            let book = read(&events);
+            assert_eq!(book.is_ok(), is_read, "{events:?}: {:?}", book.err());
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_not_understood_is_named() {
+        let journal = MemoryJournal::new();
+        for (kind, body) in [("promotions.kept", json!({})), ("promotion.x", json!(7))] {
+            let kind = EventKind::new(kind).unwrap();
+            block_on(journal.append(Append::new(kind, Scope::Everything, body))).unwrap();
+        }
+        let error = block_on(Book::open(Arc::new(journal))).err().unwrap();
+        assert!(
+            error.to_string().starts_with("entry 1 of the journal"),
+            "{error}"
+        );
+    }
+}

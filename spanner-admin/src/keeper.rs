@@ -1,0 +1,357 @@
+//! What keeps promotions: takes one step at a time, appends its event, and puts in force what the
+//! events say.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+
+use spanner_cedar::{Cedar, Existing, LoadError, PromotionRule};
+use spanner_core::journal::{Journal, JournalError};
+use spanner_core::promotion::{Event, HistoryState, Promotion, Standing, TermsEntry};
+use spanner_core::{Environment, Host, Permit, PromotionId};
+use spanner_tower::{Reauthorize, SystemHost};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::spawn_blocking;
+
+use crate::book::{AppendFault, Book};
+use crate::effect::{Previews, check_base, stale};
+use crate::error::{OpenError, StepError};
+
+/// The promotions of a journal and the access that they decide.
+pub(crate) struct Keeper {
+    pub(crate) cedar: Cedar,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) host: Box<dyn Host>,
+    /// One step at a time.
+    pub(crate) book: Arc<Mutex<Book>>,
+    /// How many models are in force that nobody approved, by environment.
+    pub(crate) unapproved: Lock<BTreeMap<Environment, usize>>,
+    pub(crate) previews: Previews,
+}
+
+/// Works out the event of a step. It is worked out again if another process is faster.
+pub(crate) type Step =
+    dyn Fn(&Keeper, &HistoryState, &Permit) -> Result<Event, StepError> + Send + Sync;
+
+type BookGuard = OwnedMutexGuard<Book>;
+
+/// How often a step is worked out again because other processes were faster: each time one of
+/// them has succeeded, so this is reached only if many people act on one journal within a second.
+const MAX_ATTEMPTS: usize = 8;
+
+impl Keeper {
+    pub(crate) async fn open(
+        cedar: Cedar,
+        journal: Arc<dyn Journal>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let book = Book::open(Arc::clone(&journal)).await?;
+        let keeper = Arc::new(Self {
+            cedar,
+            journal,
+            host: Box::new(SystemHost),
+            book: Arc::new(Mutex::new(book)),
+            unapproved: Lock::default(),
+            previews: Previews::default(),
+        });
+        let mut book = Arc::clone(&keeper.book).lock_owned().await;
+        keeper.begin_keeping(&mut book).await?;
+        keeper.put_in_force(&book).await?;
+        keeper.settle_approvals(&mut book).await?;
+        drop(book);
+        Ok(keeper)
+    }
+
+    /// Reads the access directory again.
+    pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), OpenError> {
+        let mut book = Arc::clone(&self.book).lock_owned().await;
+        let cedar = self.cedar.clone();
+        let reloaded = spawn_blocking(move || cedar.reload()).await;
+        reloaded.map_err(|_| OpenError::Abandoned)??;
+        if self.begin_keeping(&mut book).await? {
+            self.put_in_force(&book).await?;
+        }
+        self.settle_approvals(&mut book).await
+    }
+
+    /// Takes in what other processes appended after what was read.
+    pub(crate) async fn follow(&self) -> Result<(), OpenError> {
+        let cursor = self.book.lock().await.cursor().clone();
+        self.journal.wait(&cursor).await?;
+        let mut book = Arc::clone(&self.book).lock_owned().await;
+        if *book.cursor() == cursor {
+            book.catch_up().await?;
+            self.put_in_force(&book).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a step to its end. The approvals of the promotion that it counts on are checked
+    /// first.
+    pub(crate) async fn take(
+        self: Arc<Self>,
+        counts_on: Option<PromotionId>,
+        mut permit: Permit,
+        step: Arc<Step>,
+    ) -> Result<Promotion, StepError> {
+        let mut attempts = 0;
+        let (mut book, promotion) = loop {
+            let book = match self.book().await {
+                Ok(book) => book,
+                Err(error) => return Err(decline(permit, error)),
+            };
+            let attempt = self.attempt(book, counts_on, permit, Arc::clone(&step));
+            let (book, back, taken) = attempt.await?;
+            permit = back;
+            attempts += 1;
+            match taken {
+                Ok(promotion) => break (book, promotion),
+                Err(StepError::Overtaken(_)) if attempts < MAX_ATTEMPTS => {}
+                Err(error) => return Err(decline(permit, error)),
+            }
+        };
+        Reauthorize::done(permit, 200);
+        let place = (
+            promotion.candidate().model.clone(),
+            promotion.plan().into.clone(),
+        );
+        let beside =
+            move |it: &Promotion| (&it.candidate().model, &it.plan().into) == (&place.0, &place.1);
+        // The step is taken; which approvals it voids is checked again before they count.
+        if let Err(error) = self.void_changed(&mut book, beside).await {
+            tracing::warn!(%error, "whether approvals are void is not found out yet");
+        }
+        Ok(promotion)
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        mut book: BookGuard,
+        counts_on: Option<PromotionId>,
+        permit: Permit,
+        step: Arc<Step>,
+    ) -> Result<(BookGuard, Permit, Result<Promotion, StepError>), StepError> {
+        if let Some(id) = counts_on
+            && let Err(error) = self.void_changed(&mut book, move |it| it.id() == id).await
+        {
+            let error = match error {
+                OpenError::Journal(fault @ JournalError::Overtaken { .. }) => {
+                    StepError::Overtaken(fault)
+                }
+                error => StepError::Unavailable(error.to_string()),
+            };
+            return Ok((book, permit, Err(error)));
+        }
+        let keeper = Arc::clone(self);
+        let worked = spawn_blocking(move || {
+            let event = step(&keeper, book.history(), &permit);
+            (book, permit, event)
+        });
+        let (mut book, permit, event) = worked.await.map_err(|_| abandoned())?;
+        let taken = match event {
+            Ok(event) => self.enter(&mut book, event).await,
+            Err(error) => Err(error),
+        };
+        Ok((book, permit, taken))
+    }
+
+    /// Appends an event, and puts in force what it says.
+    async fn enter(&self, book: &mut Book, event: Event) -> Result<Promotion, StepError> {
+        let moves = event.step.puts_in_force();
+        let after = book.append(event).await?.clone();
+        if moves {
+            let put = self.put_in_force(book).await;
+            put.map_err(|error| StepError::Unavailable(error.to_string()))?;
+        }
+        Ok(after)
+    }
+
+    /// The book, with everything that the journal has.
+    pub(crate) async fn book(&self) -> Result<BookGuard, StepError> {
+        let mut book = Arc::clone(&self.book).lock_owned().await;
+        if book.is_behind() {
+            let unavailable = |error: OpenError| StepError::Unavailable(error.to_string());
+            book.catch_up().await.map_err(unavailable)?;
+            self.put_in_force(&book).await.map_err(unavailable)?;
+        }
+        Ok(book)
+    }
+
+    /// Voids every approval that no longer covers what would happen.
+    async fn settle_approvals(self: &Arc<Self>, book: &mut Book) -> Result<(), OpenError> {
+        for _ in 1..MAX_ATTEMPTS {
+            match self.void_changed(book, |_| true).await {
+                Err(OpenError::Journal(JournalError::Overtaken { .. })) => book.catch_up().await?,
+                settled => return settled,
+            }
+        }
+        self.void_changed(book, |_| true).await
+    }
+
+    /// Voids the approvals of open promotions that no longer cover what would happen.
+    async fn void_changed(
+        self: &Arc<Self>,
+        book: &mut Book,
+        which: impl Fn(&Promotion) -> bool + Send,
+    ) -> Result<(), OpenError> {
+        let open = book.history().open();
+        let approved = open.filter(|it| !it.approvals().is_empty() && which(it));
+        let ids: Vec<PromotionId> = approved.map(Promotion::id).collect();
+        for id in ids {
+            let history = book.history();
+            let Some(promotion) = history.promotion(id) else {
+                continue;
+            };
+            let outdated = self.outdated(history, promotion);
+            let preview = match outdated {
+                Some(_) => None,
+                None => {
+                    let (keeper, promotion) = (Arc::clone(self), promotion.clone());
+                    let previewed = spawn_blocking(move || keeper.preview(&promotion)).await;
+                    Some(previewed.map_err(|_| OpenError::Abandoned)?)
+                }
+            };
+            let Some((reason, terms)) = outdated.or_else(|| stale(promotion, preview)) else {
+                continue;
+            };
+            let event = promotion.void_approvals(reason, terms, self.host.now());
+            let event = event.map_err(AppendFault::Step)?;
+            book.append(event).await?;
+        }
+        Ok(())
+    }
+
+    /// Why what was approved cannot be promoted any more, whatever the terms are.
+    fn outdated(
+        &self,
+        history: &HistoryState,
+        promotion: &Promotion,
+    ) -> Option<(String, Option<TermsEntry>)> {
+        let terms = || promotion.terms().cloned();
+        if check_base(history, promotion).is_err() {
+            let reason = "another promotion has come into force in its place".to_owned();
+            return Some((reason, terms()));
+        }
+        let current = self.current(history, promotion).ok();
+        if current.as_ref() != Some(promotion.candidate()) {
+            let from = &promotion.plan().from;
+            let reason = format!("the model or its manifest in `{from}` changed");
+            return Some((reason, terms()));
+        }
+        None
+    }
+
+    /// Begins to keep promotions wherever there is a rule. Whether it is somewhere new.
+    async fn begin_keeping(&self, book: &mut Book) -> Result<bool, OpenError> {
+        let (mut is_new, mut overtaken) = (false, 0);
+        loop {
+            let rules = self.cedar.promotions().into_iter();
+            let new = rules
+                .into_iter()
+                .find(|rule| !book.keeps(&rule.environment));
+            let Some(rule) = new else {
+                return Ok(is_new);
+            };
+            is_new = true;
+            match self.begin_in(book, &rule).await {
+                Ok(()) => {}
+                Err(OpenError::Journal(JournalError::Overtaken { .. }))
+                    if overtaken < MAX_ATTEMPTS =>
+                {
+                    overtaken += 1;
+                    book.catch_up().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn begin_in(&self, book: &mut Book, rule: &PromotionRule) -> Result<(), OpenError> {
+        let environment = rule.environment.as_str();
+        match rule.existing {
+            Existing::Adopt => {
+                let manifests = self.adopt(book, &rule.environment).await?;
+                tracing::warn!(
+                    environment,
+                    manifests,
+                    "this ledger has no promotions into the environment: what the files say is adopted, and nobody approved it; if promotions were kept before, stop and bring their ledger back, or set `existing = \"refuse\"`"
+                );
+            }
+            _ => tracing::warn!(
+                environment,
+                "this ledger has no promotions into the environment: no manifest is in force there until it is promoted (`existing = \"refuse\"`)"
+            ),
+        }
+        Ok(book.begin(rule).await?)
+    }
+
+    /// Keeps what the files have in force; returns how many manifests that are.
+    async fn adopt(&self, book: &mut Book, into: &Environment) -> Result<usize, OpenError> {
+        let mut count = 0;
+        for (model, manifest) in self.cedar.claiming(into) {
+            if book.history().current(&model, into).is_some() {
+                continue;
+            }
+            let (id, now) = (self.host.promotion_id(), self.host.now());
+            let event = Promotion::adopt(id, model.clone(), &manifest, into, now);
+            match book.append(event).await {
+                Ok(_) => count += 1,
+                Err(AppendFault::Journal(JournalError::TooLarge { bytes, limit })) => {
+                    return Err(OpenError::TooLarge {
+                        model,
+                        bytes,
+                        limit,
+                    });
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(count)
+    }
+
+    async fn put_in_force(&self, book: &Book) -> Result<(), OpenError> {
+        let mut unapproved: BTreeMap<Environment, usize> = BTreeMap::new();
+        let in_force = book.history().in_force();
+        for adopted in in_force.filter(|it| it.standing() == Standing::Adopted) {
+            *unapproved.entry(adopted.plan().into.clone()).or_default() += 1;
+        }
+        let counted = self.unapproved.lock();
+        *counted.unwrap_or_else(PoisonError::into_inner) = unapproved;
+        let (cedar, kept) = (self.cedar.clone(), book.kept());
+        if *cedar.kept() == kept {
+            return Ok(());
+        }
+        let put: Result<Result<(), LoadError>, _> = spawn_blocking(move || cedar.keep(kept)).await;
+        Ok(put.map_err(|_| OpenError::Abandoned)??)
+    }
+}
+
+/// Ends the record of a step that is not taken.
+fn decline(permit: Permit, error: StepError) -> StepError {
+    Reauthorize::declined(permit, error.status(), error.code());
+    error
+}
+
+pub(crate) fn abandoned() -> StepError {
+    StepError::Unavailable("the step was abandoned".to_owned())
+}
+
+impl From<AppendFault> for OpenError {
+    fn from(fault: AppendFault) -> Self {
+        match fault {
+            AppendFault::Step(fault) => Self::Step(fault),
+            AppendFault::Journal(fault) => Self::Journal(fault),
+        }
+    }
+}
+
+impl From<AppendFault> for StepError {
+    fn from(fault: AppendFault) -> Self {
+        match fault {
+            AppendFault::Step(fault) => Self::Fault(fault),
+            AppendFault::Journal(JournalError::TooLarge { bytes, limit }) => {
+                Self::TooLarge { bytes, limit }
+            }
+            AppendFault::Journal(fault @ JournalError::Overtaken { .. }) => Self::Overtaken(fault),
+            AppendFault::Journal(fault) => Self::Record(fault),
+        }
+    }
+}
