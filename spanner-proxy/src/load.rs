@@ -243,7 +243,8 @@ impl Loaded {
         let trust = match self.config.upstreams.iter().find(over_tls) {
             Some(config) => Trust::platform().map_err(|error| {
                 let advice = "install the system's certificates (`ca-certificates`)";
-                self.config.problem(problems, config.position, error, advice);
+                self.config
+                    .problem(problems, config.position, error, advice);
             }),
             None => Ok(Trust::nobody()),
         };
@@ -274,12 +275,7 @@ impl Loaded {
     }
 
     /// A guard that knows no route: nothing comes through it.
-    fn otherwise<S>(
-        &self,
-        outside: &Outside,
-        sink: &S,
-        problems: &mut Problems,
-    ) -> Option<Guarded>
+    fn otherwise<S>(&self, outside: &Outside, sink: &S, problems: &mut Problems) -> Option<Guarded>
     where
         S: AuditSink + Clone,
     {

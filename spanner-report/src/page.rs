@@ -233,7 +233,9 @@ impl Text {
 impl Span {
     fn is_empty(&self) -> bool {
         match self {
-            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => text.is_empty(),
+            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => {
+                text.is_empty()
+            }
             Self::Name { name, .. } => name.is_empty(),
             Self::Time(..) => false,
         }
@@ -242,7 +244,9 @@ impl Span {
     /// The words of it, not escaped.
     pub(crate) fn raw(&self) -> String {
         match self {
-            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => text.clone(),
+            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => {
+                text.clone()
+            }
             Self::Name { name, .. } => name.clone(),
             Self::Time(time, precision) => precision.format(*time),
         }
