@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::item::Item;
+use crate::keyed::KeyedEntry;
 use crate::{Producer, ocsf, syslog};
 
 macro_rules! formats {
@@ -42,37 +42,37 @@ formats! {
 
 /// An entry cannot be said in a format: a newer version wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unsayable;
+pub struct EncodeError;
 
 impl Format {
     /// One entry in this format, without a line's end.
     ///
     /// # Errors
-    /// [`Unsayable`] for an entry of a newer version, but as JSON lines.
-    pub fn encode(self, item: &Item, producer: &Producer) -> Result<Vec<u8>, Unsayable> {
+    /// [`EncodeError`] for an entry of a newer version, but as JSON lines.
+    pub fn encode(self, item: &KeyedEntry, producer: &Producer) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::JsonLines => Ok(json_line(item)),
             Self::Ocsf => ocsf::event(item, producer)
                 .map(|event| event.to_string().into_bytes())
-                .ok_or(Unsayable),
+                .ok_or(EncodeError),
             Self::Syslog => syslog::message(item, producer)
                 .map(String::into_bytes)
-                .ok_or(Unsayable),
+                .ok_or(EncodeError),
             #[cfg(feature = "otlp")]
-            Self::Otlp => crate::otlp::record(item).ok_or(Unsayable),
+            Self::Otlp => crate::otlp::record(item).ok_or(EncodeError),
         }
     }
 }
 
-impl fmt::Display for Unsayable {
+impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a newer version wrote this entry; this one cannot put it into this format")
     }
 }
 
-impl std::error::Error for Unsayable {}
+impl std::error::Error for EncodeError {}
 
-fn json_line(item: &Item) -> Vec<u8> {
+fn json_line(item: &KeyedEntry) -> Vec<u8> {
     let members = item.stored.json.strip_prefix(b"{").unwrap_or_default();
     // The key is hexadecimal digits, decimal digits and slashes.
     let head = format!(

@@ -116,12 +116,13 @@ impl ShipConfig {
             Some(name) => named(table, name, problems),
             None => format.map(|format| format.as_str().to_owned()),
         };
+        let credential = credential(table, context, problems);
         let batch = table.count("batch", problems).map(|batch| batch.value);
         let format = format?;
         let producer = producer(table, format, problems);
         let destination = match format {
             Format::Syslog => syslog(table, context, problems),
-            _ => elsewhere(table, format, context, problems),
+            _ => elsewhere(table, format, context, credential, problems),
         };
         let ca = table.text("ca", problems);
         Some(Self {
@@ -253,6 +254,7 @@ fn elsewhere(
     table: Table<'_>,
     format: Format,
     context: Context<'_>,
+    credential: Option<Credential>,
     problems: &mut Problems,
 ) -> Option<Destination> {
     if format == Format::Otlp {
@@ -277,7 +279,6 @@ fn elsewhere(
         return Some(Destination::Stdout);
     }
     let url = table.text("url", problems)?;
-    let credential = credential(table, context, problems);
     let url = server(table, url, problems)?;
     Some(Destination::Http { url, credential })
 }
