@@ -22,9 +22,8 @@ pub(crate) struct Book {
     environments: BTreeSet<Environment>,
     cursor: Cursor,
     losses: Losses,
-    /// Set when the journal may have events that were not read: one was not acknowledged, or
-    /// another process was faster.
-    is_behind: bool,
+    /// Up to where it was put in force.
+    applied: Option<Cursor>,
 }
 
 /// The body of the event that says that from here on promotions decide what is in force in an
@@ -70,7 +69,7 @@ impl Book {
             environments: BTreeSet::new(),
             cursor: Cursor::default(),
             losses: Losses::default(),
-            is_behind: true,
+            applied: None,
         };
         book.catch_up().await?;
         Ok(book)
@@ -90,8 +89,14 @@ impl Book {
         &self.cursor
     }
 
-    pub(crate) const fn is_behind(&self) -> bool {
-        self.is_behind
+    /// Whether what it says by now was put in force.
+    pub(crate) fn is_applied(&self) -> bool {
+        self.applied.as_ref() == Some(&self.cursor)
+    }
+
+    /// Notes that it was.
+    pub(crate) fn set_applied(&mut self) {
+        self.applied = Some(self.cursor.clone());
     }
 
     pub(crate) fn keeps(&self, environment: &Environment) -> bool {
@@ -100,7 +105,6 @@ impl Book {
 
     /// Reads what the journal has by now.
     pub(crate) async fn catch_up(&mut self) -> Result<(), OpenError> {
-        self.is_behind = true;
         loop {
             let page = self.journal.read(&self.cursor).await?;
             for item in page.items {
@@ -113,7 +117,6 @@ impl Book {
             }
             self.cursor = page.end;
             if !page.has_more {
-                self.is_behind = false;
                 return Ok(());
             }
         }
@@ -196,14 +199,7 @@ impl Book {
             scope: Scope::Everything,
         };
         let append = Append::new(kind, scope, body).only_if(since);
-        // Until it is known what became of it, there may be one more.
-        self.is_behind = true;
-        let appended = self.journal.append(append).await;
-        self.is_behind = matches!(
-            appended,
-            Err(JournalError::Overtaken { .. } | JournalError::Unacknowledged { .. })
-        );
-        self.cursor = appended?.cursor;
+        self.cursor = self.journal.append(append).await?.cursor;
         Ok(())
     }
 }

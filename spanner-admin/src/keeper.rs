@@ -54,7 +54,7 @@ impl Keeper {
         });
         let mut book = Arc::clone(&keeper.book).lock_owned().await;
         keeper.begin_keeping(&mut book).await?;
-        keeper.put_in_force(&book).await?;
+        keeper.put_in_force(&mut book).await?;
         keeper.settle_approvals(&mut book).await?;
         drop(book);
         Ok(keeper)
@@ -67,7 +67,7 @@ impl Keeper {
         let reloaded = spawn_blocking(move || cedar.reload()).await;
         reloaded.map_err(|_| OpenError::Abandoned)??;
         if self.begin_keeping(&mut book).await? {
-            self.put_in_force(&book).await?;
+            self.put_in_force(&mut book).await?;
         }
         self.settle_approvals(&mut book).await
     }
@@ -77,11 +77,16 @@ impl Keeper {
         let cursor = self.book.lock().await.cursor().clone();
         self.journal.wait(&cursor).await?;
         let mut book = Arc::clone(&self.book).lock_owned().await;
-        if *book.cursor() == cursor {
-            book.catch_up().await?;
-            self.put_in_force(&book).await?;
+        self.catch_up(&mut book).await
+    }
+
+    /// Reads what the journal has by now, and puts it in force.
+    async fn catch_up(&self, book: &mut Book) -> Result<(), OpenError> {
+        book.catch_up().await?;
+        match book.is_applied() {
+            true => Ok(()),
+            false => self.put_in_force(book).await,
         }
-        Ok(())
     }
 
     /// Takes a step to its end. The approvals of the promotion that it counts on are checked
@@ -155,23 +160,17 @@ impl Keeper {
 
     /// Appends an event, and puts in force what it says.
     async fn enter(&self, book: &mut Book, event: Event) -> Result<Promotion, StepError> {
-        let moves = event.step.puts_in_force();
         let after = book.append(event).await?.clone();
-        if moves {
-            let put = self.put_in_force(book).await;
-            put.map_err(|error| StepError::Unavailable(error.to_string()))?;
-        }
+        let put = self.put_in_force(book).await;
+        put.map_err(|error| StepError::Unavailable(error.to_string()))?;
         Ok(after)
     }
 
     /// The book, with everything that the journal has.
     pub(crate) async fn book(&self) -> Result<BookGuard, StepError> {
         let mut book = Arc::clone(&self.book).lock_owned().await;
-        if book.is_behind() {
-            let unavailable = |error: OpenError| StepError::Unavailable(error.to_string());
-            book.catch_up().await.map_err(unavailable)?;
-            self.put_in_force(&book).await.map_err(unavailable)?;
-        }
+        let caught_up = self.catch_up(&mut book).await;
+        caught_up.map_err(|error| StepError::Unavailable(error.to_string()))?;
         Ok(book)
     }
 
@@ -307,7 +306,7 @@ impl Keeper {
         Ok(count)
     }
 
-    async fn put_in_force(&self, book: &Book) -> Result<(), OpenError> {
+    async fn put_in_force(&self, book: &mut Book) -> Result<(), OpenError> {
         let mut unapproved: BTreeMap<Environment, usize> = BTreeMap::new();
         let in_force = book.history().in_force();
         for adopted in in_force.filter(|it| it.standing() == Standing::Adopted) {
@@ -316,11 +315,13 @@ impl Keeper {
         let counted = self.unapproved.lock();
         *counted.unwrap_or_else(PoisonError::into_inner) = unapproved;
         let (cedar, kept) = (self.cedar.clone(), book.kept());
-        if *cedar.kept() == kept {
-            return Ok(());
+        if *cedar.kept() != kept {
+            let put: Result<Result<(), LoadError>, _> =
+                spawn_blocking(move || cedar.keep(kept)).await;
+            put.map_err(|_| OpenError::Abandoned)??;
         }
-        let put: Result<Result<(), LoadError>, _> = spawn_blocking(move || cedar.keep(kept)).await;
-        Ok(put.map_err(|_| OpenError::Abandoned)??)
+        book.set_applied();
+        Ok(())
     }
 }
 

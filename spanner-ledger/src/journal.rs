@@ -121,7 +121,9 @@ impl Ledger {
             body: append.body,
             key: append.key.as_ref().map(|key| key.as_str().to_owned()),
         };
-        let (acknowledged, place) = self.push_placed(&event).map_err(not_taken)?;
+        let (acknowledged, place) = self
+            .push_placed(&event)
+            .map_err(|fault| not_taken(&fault))?;
         match (acknowledged.wait(), place.get()) {
             (Ok(()), Some(sequence)) => {
                 state.meet(*sequence, &event);
@@ -141,7 +143,11 @@ impl Ledger {
         let mut state = lock(&self.index().turn);
         let reader = self.refresh(&mut state)?;
         let from = state.after(after)?;
-        page(&reader, after, from, &state.lost)
+        match state.last.is_some_and(|last| last >= from) {
+            true => page(&reader, after, from, &state.lost),
+            // Nothing is read for those who only look whether there is more.
+            false => Ok(Page::new(Vec::new(), after.clone(), false)),
+        }
     }
 
     /// Where the next event will stand that is after a cursor.
@@ -153,7 +159,7 @@ impl Ledger {
 
     /// Reads what the index does not know yet.
     fn refresh(&self, state: &mut State) -> Result<Reader, JournalError> {
-        let reader = Ledger::read(self.dir()).map_err(not_read)?;
+        let reader = Reader::of(self.files());
         let index = self.index();
         let is_passed = index.is_passed.swap(false, Ordering::AcqRel);
         if state.is_current && !is_passed {
@@ -161,8 +167,11 @@ impl Ledger {
         }
         state.is_current = false;
         let is_undecided = state.is_undecided();
-        for numbered in reader.events_from(state.next).map_err(not_read)? {
-            let numbered = numbered.map_err(not_read)?;
+        for numbered in reader
+            .events_from(state.next)
+            .map_err(|fault| not_read(&fault))?
+        {
+            let numbered = numbered.map_err(|fault| not_read(&fault))?;
             if let Entry::Event(event) = &numbered.entry
                 && numbered.sequence >= state.next
             {
@@ -234,8 +243,8 @@ impl Journal for Ledger {
 impl Reader {
     fn read_now(&self, after: &Cursor) -> Result<Page, JournalError> {
         let (mut next, mut lost) = (0, Vec::new());
-        for numbered in self.events().map_err(not_read)? {
-            let numbered = numbered.map_err(not_read)?;
+        for numbered in self.events().map_err(|fault| not_read(&fault))? {
+            let numbered = numbered.map_err(|fault| not_read(&fault))?;
             next = numbered.sequence + 1;
             if let Entry::Event(event) = &numbered.entry {
                 lost.extend(spans_of(event));
@@ -292,8 +301,8 @@ fn page(reader: &Reader, after: &Cursor, from: u64, lost: &[Span]) -> Result<Pag
     lost.sort_unstable();
     let mut lost = lost.into_iter().peekable();
     let (mut items, mut bytes, mut end) = (Vec::new(), 0, after.clone());
-    for numbered in reader.events_from(from).map_err(not_read)? {
-        let numbered = numbered.map_err(not_read)?;
+    for numbered in reader.events_from(from).map_err(|fault| not_read(&fault))? {
+        let numbered = numbered.map_err(|fault| not_read(&fault))?;
         let (sequence, Entry::Event(event)) = (numbered.sequence, numbered.entry) else {
             continue;
         };
@@ -338,15 +347,15 @@ fn recorded(sequence: u64, event: Event) -> Result<Recorded, JournalError> {
     Ok(Recorded::new(cursor, event.time, kind, event.body).key(key))
 }
 
-fn not_taken(fault: SinkFault) -> JournalError {
+fn not_taken(fault: &SinkFault) -> JournalError {
     JournalError::Unavailable {
         reason: fault.to_string(),
     }
 }
 
-fn not_read(fault: ReadError) -> JournalError {
-    let reason = chain(&fault);
-    match &fault {
+fn not_read(fault: &ReadError) -> JournalError {
+    let reason = chain(fault);
+    match fault {
         ReadError::Io { .. } => JournalError::Unavailable { reason },
         ReadError::Unknown { sequence, .. } => JournalError::Corrupt {
             place: format!("entry {sequence}"),

@@ -235,6 +235,12 @@ impl Ledger {
         Ok(acknowledgement(acknowledged))
     }
 
+    /// The files, for reading.
+    pub(crate) fn files(&self) -> Arc<dyn Files> {
+        let files = lock(&self.shared.pruner.files).clone();
+        files.unwrap_or_else(|| Arc::new(Disk::reading(&self.shared.dir)))
+    }
+
     pub(crate) fn index(&self) -> &Index {
         &self.shared.index
     }

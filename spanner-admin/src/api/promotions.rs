@@ -324,3 +324,41 @@ fn standing(word: &str) -> Result<Standing, Reply> {
         Reply::malformed("standing", &"there is no such standing", &advice)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::de::DeserializeOwned;
+
+    use super::super::explain::ExplainRequest;
+    use super::super::openapi::openapi;
+    use super::*;
+
+    /// The members that a body can have, as serde lists them where there is another.
+    fn members<T: DeserializeOwned>() -> BTreeSet<String> {
+        let error = serde_json::from_value::<T>(json!({"?": 0})).err().unwrap();
+        let error = error.to_string();
+        let quoted = error.split('`').skip(3).step_by(2);
+        quoted.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_body_has_the_members_that_are_described() {
+        let document: Value = serde_json::from_str(openapi()).unwrap();
+        for (schema, members) in [
+            ("Propose", members::<Propose>()),
+            ("Approve", members::<Approve>()),
+            ("Reject", members::<Reject>()),
+            ("Withdraw", members::<Withdraw>()),
+            ("Promote", members::<Promote>()),
+            ("Rollback", members::<Rollback>()),
+            ("Explain", members::<ExplainRequest>()),
+        ] {
+            let described = &document["components"]["schemas"][schema]["properties"];
+            let described: BTreeSet<String> =
+                described.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(members, described, "{schema}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use spanner_tower::{Permitted, Reauthorize};
 use super::asker::Asker;
 use super::openapi::openapi;
 use super::reply::Reply;
-use super::routes::{Asked, OfModel, OfPromotion, OfService, Query};
+use super::routes::{self, Asked, Query};
 use crate::error::StepError;
 use crate::promotions::Promotions;
 
@@ -35,29 +35,29 @@ impl<'c> Call<'c> {
 
     /// Answers it. Every operation of the table has its handler here.
     pub(super) async fn answer(&self, asked: Asked) -> Answer {
-        if asked == Asked::Service(OfService::Description) {
+        if asked == Asked::Service(routes::Service::Description) {
             return Ok(Reply::document(openapi()));
         }
         let asker = self.asker()?;
         match asked {
             Asked::Service(operation) => match operation {
-                OfService::Description => Ok(Reply::document(openapi())),
-                OfService::Models => self.models(&asker).await,
-                OfService::Explain => self.explain(&asker).await,
-                OfService::Promotions => self.list(&asker).await,
-                OfService::Propose => self.propose(&asker).await,
+                routes::Service::Description => Ok(Reply::document(openapi())),
+                routes::Service::Models => self.models(&asker).await,
+                routes::Service::Explain => self.explain(&asker).await,
+                routes::Service::Promotions => self.list(&asker).await,
+                routes::Service::Propose => self.propose(&asker).await,
             },
             Asked::Model(operation, model) => match operation {
-                OfModel::Access => self.access(&asker, &model).await,
-                OfModel::History => self.history(&asker, &model).await,
-                OfModel::Rollback => self.roll_back(&asker, model).await,
+                routes::Model::Access => self.access(&asker, &model).await,
+                routes::Model::History => self.history(&asker, &model).await,
+                routes::Model::Rollback => self.roll_back(&asker, model).await,
             },
             Asked::Promotion(operation, id) => match operation {
-                OfPromotion::Read => self.promotion(&asker, id).await,
-                OfPromotion::Approve => self.approve(&asker, id).await,
-                OfPromotion::Reject => self.reject(&asker, id).await,
-                OfPromotion::Withdraw => self.withdraw(&asker, id).await,
-                OfPromotion::Promote => self.promote(&asker, id).await,
+                routes::Promotion::Read => self.promotion(&asker, id).await,
+                routes::Promotion::Approve => self.approve(&asker, id).await,
+                routes::Promotion::Reject => self.reject(&asker, id).await,
+                routes::Promotion::Withdraw => self.withdraw(&asker, id).await,
+                routes::Promotion::Promote => self.promote(&asker, id).await,
             },
         }
     }

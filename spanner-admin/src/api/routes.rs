@@ -126,7 +126,7 @@ const fn ok(description: &'static str, schema: &'static str) -> Answer {
 }
 
 routes! {
-    OfService: "Operations whose paths name nothing." {
+    Service: "Operations whose paths name nothing." {
         Description = Get "/openapi.json" {
             id: "description",
             summary: "This document.",
@@ -177,7 +177,7 @@ routes! {
             },
         }
     }
-    OfModel: "Operations on a model." {
+    Model: "Operations on a model." {
         Access = Get "/models/{model}/access" {
             id: "access",
             summary: "Who may do what with a model, and why.",
@@ -206,7 +206,7 @@ routes! {
             answer: ok("The promotion that was rolled back.", "Promotion"),
         }
     }
-    OfPromotion: "Operations on a promotion." {
+    Promotion: "Operations on a promotion." {
         Read = Get "/promotions/{id}" {
             id: "promotion",
             summary: "One promotion, with what it changes.",
@@ -258,9 +258,9 @@ routes! {
 /// A request of the API, by its method and path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
-    Service(OfService),
-    Model(OfModel, ModelName),
-    Promotion(OfPromotion, PromotionId),
+    Service(Service),
+    Model(Model, ModelName),
+    Promotion(Promotion, PromotionId),
 }
 
 impl Verb {
@@ -292,9 +292,9 @@ impl Operation {
     /// The variable in its path.
     pub(super) const fn variable(self) -> Option<&'static str> {
         match self {
-            Self::OfService(_) => None,
-            Self::OfModel(_) => Some("model"),
-            Self::OfPromotion(_) => Some("id"),
+            Self::Service(_) => None,
+            Self::Model(_) => Some("model"),
+            Self::Promotion(_) => Some("id"),
         }
     }
 }
@@ -307,9 +307,9 @@ pub(super) fn read(method: &Method, path: &str) -> Result<Asked, Reply> {
     let found = routes.find_map(|route| Some((route.operation, captured(route, rest)?)));
     let (operation, captured) = found.ok_or_else(unknown)?;
     Ok(match operation {
-        Operation::OfService(operation) => Asked::Service(operation),
-        Operation::OfModel(operation) => Asked::Model(operation, model(captured)?),
-        Operation::OfPromotion(operation) => Asked::Promotion(operation, id(captured)?),
+        Operation::Service(operation) => Asked::Service(operation),
+        Operation::Model(operation) => Asked::Model(operation, model(captured)?),
+        Operation::Promotion(operation) => Asked::Promotion(operation, id(captured)?),
     })
 }
 
@@ -389,35 +389,35 @@ mod tests {
         let id = "019a3c5e-0000-7000-8000-000000000000";
         let model = |operation, name: &str| Some(Asked::Model(operation, name.parse().unwrap()));
         for (method, path, due) in [
-            ("GET", "models", Some(Asked::Service(OfService::Models))),
-            ("HEAD", "models", Some(Asked::Service(OfService::Models))),
+            ("GET", "models", Some(Asked::Service(Service::Models))),
+            ("HEAD", "models", Some(Asked::Service(Service::Models))),
             ("POST", "models", None),
             (
                 "GET",
                 "models/gpt-4o/access",
-                model(OfModel::Access, "gpt-4o"),
+                model(Model::Access, "gpt-4o"),
             ),
             (
                 "GET",
                 "models/acme/sentiment/history",
-                model(OfModel::History, "acme/sentiment"),
+                model(Model::History, "acme/sentiment"),
             ),
             (
                 "POST",
                 "models/a%2Fb/rollback",
-                model(OfModel::Rollback, "a/b"),
+                model(Model::Rollback, "a/b"),
             ),
             ("GET", "models/acme//access", None),
             ("GET", "models/access", None),
             (
                 "GET",
                 &format!("promotions/{id}"),
-                Some(Asked::Promotion(OfPromotion::Read, id.parse().unwrap())),
+                Some(Asked::Promotion(Promotion::Read, id.parse().unwrap())),
             ),
             (
                 "POST",
                 &format!("promotions/{id}/reject"),
-                Some(Asked::Promotion(OfPromotion::Reject, id.parse().unwrap())),
+                Some(Asked::Promotion(Promotion::Reject, id.parse().unwrap())),
             ),
             ("GET", &format!("promotions/{id}/reject"), None),
             ("GET", "promotions/7", None),

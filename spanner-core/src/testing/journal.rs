@@ -208,7 +208,7 @@ pub fn check_journal<J: Journal>(fresh: impl Fn() -> J, reopen: impl Fn(J) -> J)
     assert!(matches!(overtaken, Err(JournalError::Overtaken { .. })));
     assert_eq!(all(&journal, &late.cursor), []);
     let taken = append(&journal, event(20).only_if(since(&late.cursor))).expect(ok);
-    assert_eq!(all(&journal, &late.cursor), [taken.clone()]);
+    assert_eq!(all(&journal, &late.cursor), std::slice::from_ref(&taken));
 
     // What happens to a model is seen by whoever decides about that model.
     let about = |cursor: &Cursor, scope: Scope| Condition::Unchanged {
@@ -278,7 +278,7 @@ pub fn check_journal<J: Journal>(fresh: impl Fn() -> J, reopen: impl Fn(J) -> J)
     let won: Vec<_> = done.iter().filter_map(|it| it.as_ref().ok()).collect();
     assert_eq!(won.len(), 1, "{done:?}");
     let winner = won.into_iter().next().expect(ok).clone();
-    assert_eq!(all(&*journal, &end), [winner.clone()]);
+    assert_eq!(all(&*journal, &end), std::slice::from_ref(&winner));
     for lost in done.into_iter().filter_map(Result::err) {
         let by = Box::new(winner.clone());
         assert_eq!(lost, JournalError::Overtaken { by });

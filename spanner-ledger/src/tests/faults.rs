@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use spanner_core::journal::{Append, Condition, Cursor, EventKind, Journal, JournalError, Scope};
 use spanner_core::record::OutcomeClass;
 
 use super::{Service, block_on, entries, options, settled, until};
@@ -189,4 +190,42 @@ fn lesser_durabilities_survive_a_kill_or_nothing() {
         let dark = sim.after_power_loss(&mut crate::files::sim::Dice(5));
         assert!(knows(&dark), "closing syncs with {durability:?}");
     }
+}
+
+#[test]
+fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
+    let sim = Sim::default();
+    let service = Service::of(options().wait(Duration::from_millis(5)), &sim).unwrap();
+    let append = |number: u32| {
+        let kind = EventKind::new("promotion.tested").unwrap();
+        let body = serde_json::json!({ "number": number });
+        let only_if = Condition::Unchanged {
+            since: Cursor::default(),
+            scope: Scope::Everything,
+        };
+        let append = Append::new(kind, Scope::Everything, body).only_if(only_if);
+        block_on(service.ledger.append(append))
+    };
+    drop(service.allow().unwrap());
+    // Read before the disk hangs, so that only the append has to wait for it.
+    block_on(service.ledger.read(&Cursor::default())).unwrap();
+    sim.stick(true);
+    let first = append(1);
+    assert!(
+        matches!(first, Err(JournalError::Unacknowledged { .. })),
+        "{first:?}"
+    );
+    let second = append(2);
+    assert!(
+        matches!(second, Err(JournalError::Unavailable { .. })),
+        "{second:?}"
+    );
+    sim.stick(false);
+    // Once it is stored, it came first.
+    until(|| match append(2) {
+        Err(JournalError::Overtaken { by }) => by.body["number"] == 1,
+        Err(_) => false,
+        Ok(appended) => panic!("{appended:?} was appended after an event that it did not know"),
+    });
+    service.ledger.close().unwrap();
 }

@@ -108,7 +108,8 @@ pub(super) fn read(
 impl ShipConfig {
     fn read(table: Table<'_>, context: Context<'_>, problems: &mut Problems) -> Option<Self> {
         let table = table.with(KEYS, problems);
-        let formats = FORMATS.map(|format| (format.as_str(), format));
+        let formats = Format::ALL.iter().map(|format| (format.as_str(), *format));
+        let formats: Vec<(&str, Format)> = formats.collect();
         table.require("to", "`to = \"ocsf\"`", problems);
         let format = table.choice("to", &formats, problems);
         let name = match table.text("name", problems) {
@@ -293,20 +294,9 @@ fn only(table: Table<'_>, allowed: &[&'static str], what: &str, problems: &mut P
     }
 }
 
-const FORMATS: [Format; 4] = [
-    Format::Ocsf,
-    Format::JsonLines,
-    Format::Syslog,
-    Format::Otlp,
-];
 const PLACES: [&str; 4] = ["file", "stdout", "url", "address"];
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "to",
-        Kind::Choice(&["ocsf", "jsonl", "syslog", "otlp"]),
-        "The format.",
-    )
-    .required(),
+    Key::new("to", Kind::Choice(Format::WORDS), "The format.").required(),
     Key::new(
         "name",
         Kind::Text("name"),

@@ -1,4 +1,4 @@
-//! What can be wrong with a surface.
+//! Problems of a surface file.
 
 use std::fmt;
 use std::sync::Arc;
