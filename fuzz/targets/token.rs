@@ -32,7 +32,7 @@ static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
         .groups(["groups", "/realm_access/roles"])
         .group_overage(GroupOverage::Flag)
         .kind_when("idtyp", "app", CallerKind::Service)
-        .allow_unverified_binding()
+        .danger_allow_unverified_binding()
         .build();
     TokenVerifier::new(vec![rules.unwrap()]).unwrap()
 });

@@ -20,7 +20,7 @@ impl Check {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let file = self.configuration.file();
         let loaded = Loaded::check(file)?;
-        for note in loaded.promoted() {
+        for note in loaded.notes() {
             say(&format!("note: {note}"));
         }
         let file = words::line(&file.display().to_string());

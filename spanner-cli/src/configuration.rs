@@ -40,7 +40,7 @@ impl Configuration {
             let note = "names are compared as they are written: with `--config` the surfaces' own spelling is looked at";
             return (Vec::new(), Some(note.to_owned()));
         }
-        let (config, problems) = Config::read(self.file());
+        let (config, problems) = Config::read_without_secrets(self.file());
         let note = (!problems.is_empty()).then(|| {
             format!("names may be spelled otherwise than the surfaces do, not all of which are known:\n{problems}")
         });

@@ -59,7 +59,7 @@ pub(crate) async fn serve(
     let issuer = config.demonstrate(&start_model().await?, ledger.clone())?;
     let audience = issuer.audience().unwrap_or("models").to_owned();
     let idp = Idp::start(&audience, accounts(), vec!["triage-copilot"]).await?;
-    issuer.relocate(idp.issuer());
+    issuer.move_to_loopback(idp.issuer());
     let tokens = [sign_in(&idp, "sam").await?, sign_in(&idp, "tina").await?];
     let endpoint = idp.token_endpoint();
     spanner_proxy::serve(Loaded::of(config, problems)?, |service| {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use spanner_proxy::Loaded;
+use spanner_proxy::config::Config;
 
 use crate::configuration::Configuration;
 use crate::print::Stop;
@@ -22,14 +22,17 @@ const MAX_REQUEST: u64 = 64 << 20;
 impl Resolve {
     /// Reads a request and prints what it touches, or why it is refused, as one line of JSON.
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
-        let loaded = Loaded::read(self.configuration.file())?;
+        let (config, problems) = Config::read_without_secrets(self.configuration.file());
+        let Some(config) = config.filter(|_| problems.is_empty()) else {
+            return Err(problems.into());
+        };
         let mut request = Vec::new();
         let mut input = io::stdin().lock().take(MAX_REQUEST);
         input.read_to_end(&mut request)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let seen = runtime.block_on(loaded.resolve(request))?;
+        let seen = runtime.block_on(config.resolve(request))?;
         writeln!(out, "{seen}")?;
         Ok(ExitCode::SUCCESS)
     }

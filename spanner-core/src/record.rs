@@ -156,7 +156,7 @@ pub struct Asserted {
 impl Asserted {
     /// Addresses that are kept of one request: more than any path has proxies.
     pub const MAX_ADDRESSES: usize = 8;
-    /// Members of baggage that are kept of one request.
+    /// Members of baggage that are kept of one request: more than an operator asks for.
     pub const MAX_BAGGAGE: usize = 16;
     /// Bytes of one value of baggage: a name or an identifier, and no text.
     pub const MAX_VALUE_BYTES: usize = 128;
@@ -287,7 +287,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The longest [`error_type`](Self::error_type) that is kept, in bytes.
+    /// The longest [`error_type`](Self::error_type) that is kept, in bytes: those that APIs
+    /// document are shorter.
     pub const MAX_ERROR_TYPE_BYTES: usize = 64;
 
     /// Whether a text is a name of an error, and nothing that somebody wrote to somebody: a

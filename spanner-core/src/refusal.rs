@@ -487,7 +487,8 @@ impl Challenge {
 }
 
 impl Refusal {
-    /// Seconds that a caller is asked to wait when nothing better is known.
+    /// Seconds that a caller is asked to wait when nothing better is known: a restart takes about
+    /// as long.
     pub const RETRY_AFTER: u64 = 5;
 
     /// The stable code, as records carry it.

@@ -385,7 +385,7 @@ impl Builder {
 
     /// Lets segments go by themselves whose entries are all older than this; see
     /// [`Ledger::prune`]. Looked at once an hour, and a segment is ended after an eighth of
-    /// that time. What a [shipment](crate::ship) has not delivered stays until it is. Default:
+    /// that time. What a shipment (`spanner-ship`) has not delivered stays until it is. Default:
     /// nothing goes; at least an hour.
     pub const fn keep_for(mut self, age: Duration) -> Self {
         self.keeping.age = Some(age);

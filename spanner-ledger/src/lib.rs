@@ -95,7 +95,7 @@ pub use recovery::Recovery;
 pub use retention::{PruneError, Pruned, Retention};
 pub use rotation::AgingCredential;
 pub use rows::Rows;
-pub use select::{Selection, is_use, promotions_of, served_under};
+pub use select::{RecordPrefix, RecordPrefixError, Selection, is_use, promotions_of, served_under};
 pub use verify::{Verdict, Verification};
 pub use visible::{visible_json, visible_line};
 

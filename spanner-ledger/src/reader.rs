@@ -192,6 +192,14 @@ impl Reader {
         })
     }
 
+    /// Whether the ledger holds no entry at all.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory or a segment's header cannot be read.
+    pub fn is_empty(&self) -> Result<bool, ReadError> {
+        Ok(matches!(self.entries()?.next(), None))
+    }
+
     /// Every recorded decision, in order.
     ///
     /// # Errors
@@ -199,6 +207,7 @@ impl Reader {
     pub fn decisions(&self) -> Result<Decisions, ReadError> {
         Ok(Decisions {
             known: self.known(&Selection::new())?,
+            fault: None,
         })
     }
 
@@ -358,13 +367,23 @@ impl Iterator for StoredEntries {
     }
 }
 
-/// An iterator over all decisions of a ledger; see [`Reader::decisions`]. Ends after damage.
+/// An iterator over all decisions of a ledger; see [`Reader::decisions`]. Ends after damage:
+/// [`end`](Self::end) tells that from the end of the ledger.
 #[derive(Debug)]
 pub struct Decisions {
     known: Known,
+    fault: Option<ReadError>,
 }
 
 impl Decisions {
+    /// Call this once they have ended.
+    ///
+    /// # Errors
+    /// The [`ReadError`] that ended them before the end of the ledger.
+    pub fn end(&mut self) -> Result<(), ReadError> {
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
     /// What was left out. Complete once the decisions have ended.
     #[must_use]
     pub fn notes(&self) -> Notes {
@@ -373,7 +392,7 @@ impl Decisions {
 }
 
 impl Iterator for Decisions {
-    type Item = Result<Decision, ReadError>;
+    type Item = Decision;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -381,9 +400,12 @@ impl Iterator for Decisions {
                 Ok(Numbered {
                     entry: Entry::Decision(decision),
                     ..
-                }) => return Some(Ok(*decision)),
+                }) => return Some(*decision),
                 Ok(_) => {}
-                Err(fault) => return Some(Err(fault)),
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    return None;
+                }
             }
         }
     }

@@ -110,7 +110,7 @@ impl Retention {
         self
     }
 
-    /// What a [shipment](crate::ship) has not delivered stays.
+    /// What a shipment (`spanner-ship`) has not delivered stays.
     pub const fn delivered(mut self) -> Self {
         self.delivered = true;
         self

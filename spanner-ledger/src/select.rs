@@ -1,10 +1,12 @@
 //! Which part of a ledger.
 
+use std::fmt;
 use std::iter;
+use std::str::FromStr;
 
 use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
-use spanner_core::{Action, Effect, PromotionId, Timestamp};
+use spanner_core::{Action, Effect, PromotionId, RecordId, Timestamp};
 
 /// Conditions on requests and on what else happened; all of them must hold. Without any,
 /// everything is meant.
@@ -137,6 +139,56 @@ impl Selection {
         self.model.is_none() && self.environment.is_none() && self.caller.is_none()
     }
 }
+
+/// The beginning of a record's identifier, as people type it: hexadecimal digits, with hyphens or
+/// without.
+///
+/// ```
+/// use spanner_ledger::RecordPrefix;
+///
+/// let prefix: RecordPrefix = "019a3c5e-00".parse()?;
+/// assert!(prefix.matches("019a3c5e-0000-7000-8000-000000000001".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordPrefix(String);
+
+impl RecordPrefix {
+    /// Whether an identifier begins so.
+    #[must_use]
+    pub fn matches(&self, id: RecordId) -> bool {
+        format!("{:032x}", id.as_u128()).starts_with(&self.0)
+    }
+}
+
+impl FromStr for RecordPrefix {
+    type Err = RecordPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: String = text.chars().filter(|it| *it != '-').collect();
+        let is_hexadecimal = digits.chars().all(|it| it.is_ascii_hexdigit());
+        match is_hexadecimal && (1..=RECORD_DIGITS).contains(&digits.len()) {
+            true => Ok(Self(digits.to_ascii_lowercase())),
+            false => Err(RecordPrefixError),
+        }
+    }
+}
+
+/// The digits as they are compared.
+impl fmt::Display for RecordPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text is not the beginning of a record's identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write it as `spanner-decision` has it, or how it begins")]
+#[non_exhaustive]
+pub struct RecordPrefixError;
+
+/// Of a UUID.
+const RECORD_DIGITS: usize = 32;
 
 fn is(wanted: Option<&str>, name: &str) -> bool {
     wanted.is_none_or(|wanted| wanted == name)

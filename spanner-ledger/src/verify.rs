@@ -235,6 +235,29 @@ impl Reader {
         found
     }
 
+    /// As [`verify_against`](Self::verify_against), against any number of checkpoints: the ledger is
+    /// read once for every 100,000 of them, and no more are in memory. Ends with the first
+    /// verification that is not sound. Returns it with the number of checkpoints so far.
+    ///
+    /// # Errors
+    /// The error of the first checkpoint that cannot be had.
+    pub fn verify_against_all<E>(
+        &self,
+        keys: &[VerifierKey],
+        mut shipped: impl Iterator<Item = Result<Checkpoint, E>>,
+    ) -> Result<(Verification, usize), E> {
+        let mut count = 0;
+        loop {
+            let some = shipped.by_ref().take(MAX_CHECKPOINTS);
+            let some: Vec<Checkpoint> = some.collect::<Result<_, _>>()?;
+            let found = self.verify_against(keys, &some);
+            count += some.len();
+            if some.len() < MAX_CHECKPOINTS || !found.verdict.is_sound() {
+                return Ok((found, count));
+            }
+        }
+    }
+
     /// What is not there of entries of which so many were signed, as far as that can be read.
     fn missing(&self, signed: Option<u64>) -> Vec<Missing> {
         let Ok(mut walk) = Walk::partial(self.files()) else {
@@ -624,3 +647,6 @@ fn is_signed(files: &Arc<dyn Files>, at: &Checkpoint, sequence: u64) -> bool {
 fn member<'a>(event: &'a Event, name: &str) -> Option<&'a Value> {
     event.body.get(name)
 }
+
+/// A bit more than a day's; some 40 MiB.
+const MAX_CHECKPOINTS: usize = 100_000;

@@ -9,6 +9,7 @@ use spanner_ship::CheckpointHttp;
 
 use crate::config::{Checkpoints, SendMethod};
 use crate::service::ServiceError;
+use crate::ship::endpoint;
 
 /// Gives a ledger all places that its checkpoints shall go to.
 pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Builder, ServiceError> {
@@ -29,13 +30,11 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
                 credential,
                 required,
             } => {
+                let endpoint = endpoint(url, credential.as_ref());
                 let mut sink = match method {
-                    SendMethod::Post => CheckpointHttp::post(url),
-                    SendMethod::Put => CheckpointHttp::put(url),
+                    SendMethod::Post => CheckpointHttp::post(endpoint),
+                    SendMethod::Put => CheckpointHttp::put(endpoint),
                 };
-                if let Some(credential) = credential.clone() {
-                    sink = sink.authorization_from(move || credential.header());
-                }
                 if *required {
                     sink = sink.required();
                 }

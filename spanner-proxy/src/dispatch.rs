@@ -14,63 +14,99 @@ use http::Uri;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
+use spanner_toml::Problems;
 use spanner_tower::{GuardService, Resolver};
 
+use crate::config::{Config, UpstreamConfig};
 use crate::upstream::Upstream;
 
 /// An upstream behind its guard.
 pub(crate) type Guarded = GuardService<Upstream>;
 
-/// All upstreams. Cheap to clone.
+/// All upstreams behind their guards. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Dispatch {
-    doors: Arc<[Door]>,
+    routes: Routes,
+    guards: Arc<[Guarded]>,
     otherwise: Guarded,
 }
 
-/// One upstream and what is asked of a request that it gets.
+/// How requests find their upstreams. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes(Arc<[Route]>);
+
+/// Which requests an upstream gets.
 #[derive(Debug)]
-pub(crate) struct Door {
-    pub(crate) host: Option<Authority>,
-    pub(crate) prefix: String,
+pub(crate) struct Route {
+    host: Option<Authority>,
+    prefix: String,
     /// What its surfaces see in a request.
     pub(crate) resolver: Resolver,
-    pub(crate) guarded: Guarded,
 }
 
 impl Dispatch {
-    pub(crate) fn new(doors: Vec<Door>, otherwise: Guarded) -> Self {
-        let doors = doors.into();
-        Self { doors, otherwise }
+    pub(crate) fn new(doors: Vec<(Route, Guarded)>, otherwise: Guarded) -> Self {
+        let (routes, guards): (Vec<Route>, Vec<Guarded>) = doors.into_iter().unzip();
+        Self {
+            routes: Routes(routes.into()),
+            guards: guards.into(),
+            otherwise,
+        }
     }
 
     /// The upstream of a request, from whose path its prefix is taken away.
     pub(crate) fn choose(&self, parts: &mut Parts) -> &Guarded {
-        self.door(parts)
-            .map_or(&self.otherwise, |door| &door.guarded)
+        let guard = self.routes.find(parts).map(|(index, _)| index);
+        let guard = guard.and_then(|index| self.guards.get(index));
+        guard.unwrap_or(&self.otherwise)
+    }
+}
+
+impl Routes {
+    /// The routes to the upstreams of a configuration. Surfaces that do not go together are a
+    /// problem.
+    pub(crate) fn of(config: &Config, problems: &mut Problems) -> Self {
+        let route = |upstream: &UpstreamConfig| {
+            Resolver::new(upstream.surfaces.clone())
+                .map(|resolver| Route::new(upstream, resolver))
+                .map_err(|error| {
+                    let advice =
+                        "give each an upstream of its own, apart by `host` or `path_prefix`";
+                    config.problem(problems, upstream.surfaces_at, error, advice);
+                })
+                .ok()
+        };
+        Self(config.upstreams.iter().filter_map(route).collect())
     }
 
-    /// The same before its guard, `None` if it is for nobody.
-    pub(crate) fn door(&self, parts: &mut Parts) -> Option<&Door> {
+    /// The upstream of a request, with its number, from whose path its prefix is taken away.
+    /// `None` if the request is for nobody.
+    pub(crate) fn find(&self, parts: &mut Parts) -> Option<(usize, &Route)> {
         let host = host_of(parts);
         let path = parts.uri.path();
-        let fits = |door: &&Door| door.takes(host.as_ref()) && rest(path, &door.prefix).is_some();
-        let rank = |door: &&Door| (door.host.is_some(), door.prefix.len());
-        let best = self
-            .doors
-            .iter()
-            .filter(fits)
-            .map(|door| rank(&door))
-            .max()?;
-        let fitting = self.doors.iter().filter(fits);
-        let candidates: Vec<&Door> = fitting.filter(|door| rank(door) == best).collect();
-        let prefix = candidates.first().map_or("", |door| &door.prefix);
+        let fits = |(_, route): &(usize, &Route)| {
+            route.takes(host.as_ref()) && rest(path, &route.prefix).is_some()
+        };
+        let rank = |route: &Route| (route.host.is_some(), route.prefix.len());
+        let fitting = self.0.iter().enumerate().filter(fits);
+        let best = fitting.clone().map(|(_, route)| rank(route)).max()?;
+        let candidates: Vec<(usize, &Route)> =
+            fitting.filter(|(_, route)| rank(route) == best).collect();
+        let prefix = candidates.first().map_or("", |(_, route)| &route.prefix);
         parts.uri = without(&parts.uri, prefix)?;
         knowing(&candidates, parts)
     }
 }
 
-impl Door {
+impl Route {
+    pub(crate) fn new(config: &UpstreamConfig, resolver: Resolver) -> Self {
+        Self {
+            host: config.host.clone(),
+            prefix: config.path_prefix.clone(),
+            resolver,
+        }
+    }
+
     fn takes(&self, host: Option<&Authority>) -> bool {
         let Some(own) = &self.host else {
             return true;
@@ -85,8 +121,8 @@ impl Door {
 
 /// The one of several whose surface knows the route; where none does, any of them refuses
 /// it.
-fn knowing<'d>(candidates: &[&'d Door], parts: &Parts) -> Option<&'d Door> {
-    let knows = |door: &&&Door| door.resolver.surface_of(parts).is_some();
+fn knowing<'r>(candidates: &[(usize, &'r Route)], parts: &Parts) -> Option<(usize, &'r Route)> {
+    let knows = |(_, route): &&(usize, &Route)| route.resolver.surface_of(parts).is_some();
     let knowing = candidates.iter().find(knows);
     knowing.or_else(|| candidates.first()).copied()
 }

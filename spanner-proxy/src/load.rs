@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use http::uri::Scheme;
 use spanner_admin::{Admin, Promotions, promotions_in};
@@ -9,7 +10,8 @@ use spanner_cedar::{Cedar, Existing, PromotedManifests};
 use spanner_core::record::Decision;
 use spanner_core::{AuditSink, Count, Environment, IssuerAlias, Receipt, SinkFault};
 use spanner_ledger::{Ledger, OpenError};
-use spanner_tower::bearer::Revocations;
+use spanner_toml::{Problem, Problems};
+use spanner_tower::bearer::{RevocationError, Revocations};
 use spanner_tower::surface::Surface;
 use spanner_tower::{
     Bearer, BodyBudget, BuildError, GuardLayer, GuardService, Problem as GuardProblem,
@@ -19,8 +21,8 @@ use tower_layer::Layer;
 
 use crate::addresses::Addresses;
 use crate::client::Trust;
-use crate::config::{Config, Place, Problems, Unread, UpstreamConfig, read_text};
-use crate::dispatch::{Dispatch, Door};
+use crate::config::{Config, Unread, UpstreamConfig, read_text};
+use crate::dispatch::{Dispatch, Guarded, Route};
 use crate::reload::Seen;
 use crate::restart::{self, Fixed};
 use crate::talk::Talks;
@@ -46,6 +48,8 @@ pub struct Loaded {
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
     bodies: BodyBudget,
+    /// One for each upstream whose surfaces go together, made when a dispatch is first built.
+    resolvers: OnceLock<Vec<Option<Resolver>>>,
 }
 
 /// What all upstreams share.
@@ -120,6 +124,7 @@ impl Loaded {
             revocations_seen,
             fixed,
             talks: Talks::default(),
+            resolvers: OnceLock::new(),
         };
         if let Err(found) = loaded.unwritten() {
             problems.extend(found);
@@ -131,10 +136,16 @@ impl Loaded {
         }
     }
 
-    /// Notes about what the ledger would put in force: manifests that nobody approved, and
-    /// names in promoted manifests that no longer exist. None of them prevents a start.
+    /// Notes that do not prevent a start: old spellings in the configuration, manifests that nobody
+    /// approved and that the ledger would put in force, and names in promoted manifests that no
+    /// longer exist.
     #[must_use]
-    pub fn promoted(&self) -> Vec<String> {
+    pub fn notes(&self) -> Vec<String> {
+        let hints = self.config.hints.iter().map(ToString::to_string);
+        hints.chain(self.promoted()).collect()
+    }
+
+    fn promoted(&self) -> Vec<String> {
         let is_new = !self.config.ledger.is_dir();
         let kept = match is_new {
             true => PromotedManifests::default(),
@@ -174,20 +185,23 @@ impl Loaded {
         S: AuditSink + Clone,
     {
         let mut problems = Problems::default();
-        let upstreams = self.config.upstreams.iter();
-        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams
-            .map(|config| (config, Resolver::new(config.surfaces.clone()).ok()))
-            .collect();
+        let resolvers = self.resolvers.get_or_init(|| {
+            let upstreams = self.config.upstreams.iter();
+            let resolvers = upstreams.map(|config| Resolver::new(config.surfaces.clone()).ok());
+            resolvers.collect()
+        });
+        let upstreams = self.config.upstreams.iter().zip(resolvers.iter().cloned());
+        let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams.collect();
         let Some(outside) = self.outside(&upstreams, &mut problems) else {
             return Err(problems);
         };
-        let doors: Vec<Door> = upstreams
+        let doors: Vec<(Route, Guarded)> = upstreams
             .into_iter()
             .filter_map(|(config, resolver)| {
                 self.door(config, resolver, &outside, sink, &mut problems)
             })
             .collect();
-        let otherwise = doors.first().map(|door| door.guarded.clone());
+        let otherwise = doors.first().map(|(_, guarded)| guarded.clone());
         let otherwise = self.otherwise(&outside, sink, &mut problems).or(otherwise);
         match otherwise {
             Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
@@ -229,7 +243,8 @@ impl Loaded {
         let trust = match self.config.upstreams.iter().find(over_tls) {
             Some(config) => Trust::platform().map_err(|error| {
                 let advice = "install the system's certificates (`ca-certificates`)";
-                self.config.problem(problems, config.place, error, advice);
+                self.config
+                    .problem(problems, config.position, error, advice);
             }),
             None => Ok(Trust::nobody()),
         };
@@ -244,7 +259,7 @@ impl Loaded {
         outside: &Outside,
         sink: &S,
         problems: &mut Problems,
-    ) -> Option<Door>
+    ) -> Option<(Route, Guarded)>
     where
         S: AuditSink + Clone,
     {
@@ -255,21 +270,12 @@ impl Loaded {
         let guard = self
             .guard(&config.environment, &config.surfaces, sink)
             .map_err(|error| self.note(&error, config, problems));
-        Some(Door {
-            host: config.host.clone(),
-            prefix: config.path_prefix.clone(),
-            resolver: resolver?,
-            guarded: guard.ok()?.layer(self.upstream(config, outside)),
-        })
+        let route = Route::new(config, resolver?);
+        Some((route, guard.ok()?.layer(self.upstream(config, outside))))
     }
 
     /// A guard that knows no route: nothing comes through it.
-    fn otherwise<S>(
-        &self,
-        outside: &Outside,
-        sink: &S,
-        problems: &mut Problems,
-    ) -> Option<crate::dispatch::Guarded>
+    fn otherwise<S>(&self, outside: &Outside, sink: &S, problems: &mut Problems) -> Option<Guarded>
     where
         S: AuditSink + Clone,
     {
@@ -338,7 +344,12 @@ impl Loaded {
         for issuer in issuers {
             resource = resource.authorization_server(issuer);
         }
-        match self.config.issuers.iter().any(|it| it.is_on_loopback()) {
+        match self
+            .config
+            .issuers
+            .iter()
+            .any(|it| it.allows_http_loopback())
+        {
             true => Some(resource.danger_allow_http_loopback()),
             false => Some(resource),
         }
@@ -353,10 +364,10 @@ impl Loaded {
                     "give each an upstream of its own, apart by `host` or `path_prefix`",
                 ),
                 GuardProblem::ProtectedResource(_) => (
-                    self.config.places.public_origin,
+                    self.config.positions.public_origin,
                     "write the `https` address that callers know the proxy by",
                 ),
-                _ => (config.place, "correct the upstream"),
+                _ => (config.position, "correct the upstream"),
             };
             self.config.problem(problems, place, problem, advice);
         }
@@ -366,12 +377,8 @@ impl Loaded {
 fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -> Option<Bearer> {
     let mut good = Vec::new();
     for issuer in &config.issuers {
-        // Once alone, so that its problems stand where it does.
-        problems.extend(issuer.problems());
-        match issuer.issuer() {
-            Ok(one) => good.push(one),
-            Err(found) => problems.extend(found),
-        }
+        // Each alone, so that its problems have its position.
+        good.extend(issuer.check(problems));
     }
     if good.is_empty() || good.len() < config.issuers.len() {
         return None;
@@ -387,7 +394,7 @@ fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -
     let noted = built.map_err(|error| {
         for problem in error.problems() {
             let advice = "the issuers must be told apart by `url` and `name`";
-            config.problem(problems, first.place, problem, advice);
+            config.problem(problems, first.position(), problem, advice);
         }
     });
     noted.ok()
@@ -401,23 +408,27 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     let text = match read_text(file) {
         Ok(text) => text,
         Err(Unread { what, advice, .. }) => {
-            config.problem(problems, config.places.revocations, what, advice);
+            config.problem(problems, config.positions.revocations, what, advice);
             return;
         }
     };
     if let Err(error) = revocations.replace_toml(&text) {
-        let advice = "correct the list; an empty file revokes nothing";
-        match words::parsed(&error.to_string()) {
-            (Some((line, column)), what) => {
-                let mut place = Place::WHOLE;
-                (place.line, place.column) = (line, column);
-                problems.add(file.display().to_string(), place, what, advice);
-            }
-            (None, what) => {
-                let what = format!("`{}`: {what}", file.display());
-                config.problem(problems, config.places.revocations, what, advice);
-            }
+        for problem in revocation_problems(file, &error) {
+            problems.push(problem);
         }
+    }
+}
+
+/// The problems of a list of revocations with the name of its file.
+pub(crate) fn revocation_problems(file: &Path, error: &RevocationError) -> Vec<Problem> {
+    let file = file.display().to_string();
+    match error {
+        RevocationError::File(problems) => {
+            let problems = problems.all().iter();
+            let named = |it: &Problem| Problem::new(&file, it.position, &it.what, &it.advice);
+            problems.map(named).collect()
+        }
+        other => vec![Problem::new(&file, None, other, "correct the list")],
     }
 }
 
@@ -431,10 +442,10 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
         missing.is_none()
     };
     let advice = "name the access directory with `[access]` and `dir`";
-    let is_access = is_there(&config.access, config.places.access, advice);
+    let is_access = is_there(&config.access, config.positions.access, advice);
     let advice = "name the access directory to try out, or leave `shadow` out";
     let shadow = config.shadow.as_deref();
-    let shadow = shadow.filter(|dir| is_there(dir, config.places.shadow, advice));
+    let shadow = shadow.filter(|dir| is_there(dir, config.positions.shadow, advice));
     let access = match is_access {
         true => access_in(config, &config.access, problems),
         false => None,
@@ -480,7 +491,7 @@ pub fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
 
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
     let aliases = config.issuers.iter();
-    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(&issuer.name).ok());
+    let aliases = aliases.filter_map(|issuer| IssuerAlias::new(issuer.alias()).ok());
     let mut builder = Cedar::builder()
         .issuers(aliases)
         .broken_manifests(config.broken_manifests);
@@ -499,13 +510,10 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
 }
 
 /// Notes a problem of the access with the whole name of its file.
-fn note(config: &Config, dir: &Path, problem: &spanner_cedar::Problem, problems: &mut Problems) {
+fn note(config: &Config, dir: &Path, problem: &Problem, problems: &mut Problems) {
     let file = file_of(dir, &config.models, &problem.file);
-    let mut place = Place::WHOLE;
-    if let Some(position) = problem.position {
-        (place.line, place.column) = (position.line, position.column);
-    }
-    problems.add(file, place, &problem.what, &problem.advice);
+    let (what, advice) = (&problem.what, &problem.advice);
+    problems.push(Problem::new(&file, problem.position, what, advice));
 }
 
 /// An environment that the access does not know would refuse everybody.
@@ -527,7 +535,7 @@ fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Pr
 
 /// Upstreams with the same host and prefix are told apart by their routes, so none may be of
 /// two.
-fn check_neighbours(config: &Config, problems: &mut Problems) {
+pub(crate) fn check_neighbours(config: &Config, problems: &mut Problems) {
     let mut earlier: Vec<&UpstreamConfig> = Vec::new();
     for upstream in &config.upstreams {
         let beside = |other: &&&UpstreamConfig| {
@@ -537,10 +545,10 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
         };
         for other in earlier.iter().filter(beside) {
             if let Some(error) = Resolver::common(&other.surfaces, &upstream.surfaces) {
-                let line = other.place.line;
+                let line = other.position.line;
                 let what = format!("it cannot be told from the upstream of line {line}: {error}");
                 let advice = "give one of them a `host` or a `path_prefix`";
-                config.problem(problems, upstream.place, what, advice);
+                config.problem(problems, upstream.position, what, advice);
             }
         }
         earlier.push(upstream);
@@ -551,7 +559,7 @@ fn check_neighbours(config: &Config, problems: &mut Problems) {
 fn check_ledger(config: &Config, problems: &mut Problems) {
     if let Err(error) = Ledger::check(&config.ledger) {
         let (what, advice) = ledger_words(&error);
-        config.problem(problems, config.places.ledger, what, advice);
+        config.problem(problems, config.positions.ledger, what, advice);
     }
 }
 

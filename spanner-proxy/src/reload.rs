@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::read_text;
 use crate::health::ReadList;
+use crate::load::revocation_problems;
 use crate::restart::Fixed;
 use crate::trust::Trust;
 use crate::watched::Watched;
@@ -219,11 +220,10 @@ async fn revoke(path: &Path, revocations: &ReadList) {
     let read = spawn_blocking(move || {
         let text = read_text(&path).map_err(|unread| unread.what)?;
         let replaced = list.replace_toml(&text);
-        replaced.map_err(|error| match words::parsed(&error.to_string()) {
-            (Some((line, column)), what) => {
-                format!("{}:{line}:{column}: {what}", path.display())
-            }
-            (None, what) => format!("`{}`: {what}", path.display()),
+        replaced.map_err(|error| {
+            let problems = revocation_problems(&path, &error);
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            lines.join("; ")
         })
     });
     let Ok(read) = read.await else { return };

@@ -13,34 +13,39 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use spanner_core::record::PairEntry;
 use spanner_core::{Refusal, UnknownRoute};
+use spanner_toml::Problems;
 use spanner_tower::Resolved;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use crate::config::Problems;
-use crate::dispatch::Dispatch;
+use crate::config::Config;
+use crate::dispatch::Routes;
 use crate::headers;
-use crate::load::Loaded;
+use crate::load::check_neighbours;
 
-impl Loaded {
+impl Config {
     /// Reads one raw HTTP/1.1 request as the server would, and returns what a guard sees in it:
     /// the pairs of action and model, the surface and the route, or why it is refused. Nothing
-    /// is sent and nothing is recorded.
+    /// is sent and nothing is recorded. It needs no secrets: see [`Config::read_without_secrets`].
     ///
     /// # Errors
-    /// [`Problems`] if the configuration has any.
+    /// [`Problems`] if the surfaces of the upstreams do not go together.
     pub async fn resolve(&self, request: Vec<u8>) -> Result<Value, Problems> {
-        Ok(see(self.unwritten()?, request).await)
+        let mut problems = Problems::default();
+        let routes = Routes::of(self, &mut problems);
+        check_neighbours(self, &mut problems);
+        problems.none_or(())?;
+        Ok(see(routes, request).await)
     }
 }
 
 /// What is seen in a raw request, which the server's own parser reads.
-async fn see(dispatch: Dispatch, request: Vec<u8>) -> Value {
+async fn see(routes: Routes, request: Vec<u8>) -> Value {
     let seen: Arc<Mutex<Option<Value>>> = Arc::default();
     let told = Arc::clone(&seen);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (dispatch, told) = (dispatch.clone(), Arc::clone(&told));
+        let (routes, told) = (routes.clone(), Arc::clone(&told));
         async move {
-            let answer = look(&dispatch, request).await;
+            let answer = look(&routes, request).await;
             // A second request on the connection is not asked about.
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             told.get_or_insert(answer);
@@ -72,13 +77,14 @@ async fn see(dispatch: Dispatch, request: Vec<u8>) -> Value {
     })
 }
 
-async fn look(dispatch: &Dispatch, request: Request<Incoming>) -> Value {
+async fn look(routes: &Routes, request: Request<Incoming>) -> Value {
     let (mut parts, body) = request.into_parts();
     // What is written by hand may leave `Host` out; then it is for an upstream without one.
     headers::remove_nominated(&mut parts.headers);
-    let resolved = match dispatch.door(&mut parts) {
-        Some(door) => {
-            door.resolver
+    let resolved = match routes.find(&mut parts) {
+        Some((_, route)) => {
+            route
+                .resolver
                 .resolve(Request::from_parts(parts, body))
                 .await
         }

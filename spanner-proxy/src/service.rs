@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde_json::json;
 use spanner_admin::Promotions;
 use spanner_ledger::{CloseError, Ledger, OpenError};
+use spanner_toml::Problems;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
-use crate::config::Problems;
 use crate::crowd::Crowd;
 use crate::health::{Detail, Health, ReadList};
 use crate::load::{Loaded, ledger_words};
@@ -112,6 +112,9 @@ impl Service {
         // Before anybody can know that it runs: until then SIGHUP ends the process.
         let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
+        for hint in &config.hints {
+            tracing::warn!("{hint}");
+        }
         let listener = listen("listen", config.listen).await?;
         let admin = match config.admin_listen {
             Some(address) => Some(listen("admin_listen", address).await?),

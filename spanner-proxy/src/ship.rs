@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use metrics::gauge;
 use serde_json::{Value, json};
 use spanner_ship::{
-    FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver, Watch,
+    Endpoint, FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver,
+    Watch,
 };
 
-use crate::config::{Destination, ShipConfig};
+use crate::config::{Credential, Destination, ShipConfig};
 use crate::health::Detail;
 
 /// All that are under way.
@@ -27,7 +28,7 @@ impl Ships {
     pub(crate) fn start(ledger: &Path, configs: &[ShipConfig]) -> io::Result<Self> {
         let mut all = Vec::with_capacity(configs.len());
         for config in configs {
-            let mut shipment = shipment(ledger, config);
+            let mut shipment = shipment(ledger, config).producer(config.producer.clone());
             if let Some(batch) = config.batch {
                 shipment = shipment.batch(batch);
             }
@@ -77,16 +78,21 @@ fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
         Destination::Stdout => Shipment::new(ledger, name, format, StdoutReceiver::new()),
         Destination::Syslog(receiver) => Shipment::new(ledger, name, format, receiver.clone()),
         Destination::Http { url, credential } => {
+            let endpoint = endpoint(url, credential.as_ref());
             let receiver = match format {
-                Format::Otlp => HttpReceiver::otlp(url),
-                _ => HttpReceiver::lines(url),
-            };
-            let receiver = match credential.clone() {
-                Some(credential) => receiver.authorization_from(move || credential.header()),
-                None => receiver,
+                Format::Otlp => HttpReceiver::otlp(endpoint),
+                _ => HttpReceiver::lines(endpoint),
             };
             Shipment::new(ledger, name, format, receiver)
         }
+    }
+}
+
+/// A server, with the credential as it is at each request.
+pub(crate) fn endpoint(url: &str, credential: Option<&Credential>) -> Endpoint {
+    match credential.cloned() {
+        Some(credential) => Endpoint::new(url).authorization_from(move || credential.header()),
+        None => Endpoint::new(url),
     }
 }
 

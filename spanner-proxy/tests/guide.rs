@@ -141,7 +141,7 @@ fn configuration(text: &str) -> Result<(), String> {
     }
 }
 
-fn providers(text: &str) -> Result<(), String> {
+fn issuers(text: &str) -> Result<(), String> {
     let issuers = Issuer::from_toml(text).map_err(|error| error.to_string())?;
     let mut bearer = Bearer::builder();
     for issuer in issuers {
@@ -159,7 +159,7 @@ async fn every_file_of_the_guide_is_read_without_a_problem() {
     for block in blocks() {
         let text = block.text.as_str();
         let result = match block.language.as_str() {
-            "toml,providers" => providers(text),
+            "toml,issuers" => issuers(text),
             "toml,organization" => access("organization.toml", text),
             "toml,manifest" => access("models/acme/sentiment.toml", text),
             "toml,cases" => access("cases/guide.toml", text),

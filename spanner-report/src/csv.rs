@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use csv::{Terminator, Writer, WriterBuilder};
+use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use spanner_ledger::{Notes, ReadError, Reader, Row, Selection, served_under, visible_line};
 
 use crate::page::{Cell, MAX_TEXT, Table, Text};
@@ -20,17 +20,17 @@ impl Table {
             row.iter().map(|it| lines(it).join("; ")).collect()
         };
         let titles = self.columns.iter().map(|it| &*it.title);
-        text(titles, self.all_rows().map(cells))
+        text(titles, self.all_rows().map(cells), QuoteStyle::Necessary)
     }
 }
 
 /// Renders requests as comma-separated values. [`write_csv`] keeps no rows in memory.
 #[must_use]
 pub fn csv(rows: &[Row]) -> String {
-    text(HEAD, rows.iter().map(cells))
+    text(HEAD, rows.iter().map(cells), QuoteStyle::NonNumeric)
 }
 
-/// Writes the selected requests as [`csv`] renders them, one after the other. Returns their number,
+/// Writes the selected requests as [`csv()`] renders them, one after the other. Returns their number,
 /// and what was left out.
 ///
 /// # Errors
@@ -42,8 +42,8 @@ pub fn write_csv(
 ) -> Result<(u64, Notes), ReadError> {
     let failed = |source| ReadError::Export { source };
     let (mut rows, mut count) = (reader.rows(selection)?, 0);
-    let mut writer = writer(out);
-    record(&mut writer, HEAD).map_err(failed)?;
+    head(out, HEAD).map_err(failed)?;
+    let mut writer = writer(out, QuoteStyle::NonNumeric);
     for row in rows.by_ref() {
         record(&mut writer, cells(&row?)).map_err(failed)?;
         count += 1;
@@ -53,12 +53,13 @@ pub fn write_csv(
 }
 
 fn text<R: IntoIterator<Item = impl AsRef<str>>>(
-    head: impl IntoIterator<Item = impl AsRef<str>>,
+    titles: impl IntoIterator<Item = impl AsRef<str>>,
     rows: impl Iterator<Item = R>,
+    style: QuoteStyle,
 ) -> String {
     let mut bytes = Vec::new();
-    let mut writer = writer(&mut bytes);
-    let mut written = record(&mut writer, head);
+    let mut written = head(&mut bytes, titles);
+    let mut writer = writer(&mut bytes, style);
     for row in rows {
         written = written.and_then(|()| record(&mut writer, row));
     }
@@ -68,9 +69,17 @@ fn text<R: IntoIterator<Item = impl AsRef<str>>>(
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-fn writer<W: Write>(out: W) -> Writer<W> {
+/// The line of titles.
+fn head(out: &mut dyn Write, titles: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
+    let mut writer = writer(out, QuoteStyle::Necessary);
+    record(&mut writer, titles)?;
+    writer.flush()
+}
+
+fn writer<W: Write>(out: W, style: QuoteStyle) -> Writer<W> {
     WriterBuilder::new()
         .terminator(Terminator::CRLF)
+        .quote_style(style)
         .from_writer(out)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
-use spanner_ledger::{Approval, Happening, History, Signed, visible_line};
+use spanner_ledger::{Approval, Happening, History, Signed};
 
 use crate::page::{Block, Cell, Page, Section, Table, Text};
 
@@ -37,12 +37,11 @@ pub fn history(history: &History) -> Page {
 fn nobody(history: &History) -> String {
     let selection = history.selection();
     if !history.notes.unmet.is_empty() {
-        return sentence(&history.notes.nothing());
+        let unmet = history.notes.unmet.join("; ");
+        return format!("Nothing in this ledger is what was selected: {unmet}.");
     }
     let named = |word: &str, name: Option<&str>| {
-        name.map_or_else(String::new, |name| {
-            format!(" {word} {}", visible_line(name, MAX_NAME))
-        })
+        name.map_or_else(String::new, |name| format!(" {word} {name}"))
     };
     let what =
         named("of", selection.selected_model()) + &named("into", selection.selected_environment());
@@ -98,13 +97,6 @@ fn promotion(approval: &Approval) -> Section {
         blocks: vec![Block::Facts(facts)],
         ..Section::default()
     }
-}
-
-/// Words with a capital letter and a full stop.
-fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    first.chain(letters).chain(['.']).collect()
 }
 
 /// So many of them.
@@ -309,6 +301,5 @@ pub(crate) fn changed(change: &ChangeEntry) -> String {
 }
 
 const NO_EVENTS: &str = "Nothing else of what was selected happened, but for requests.";
-const MAX_NAME: usize = 48;
 /// Callers that are named; all of them are in the JSON.
 const MAX_NAMED: usize = 8;

@@ -171,6 +171,7 @@ fn span(span: &Span) -> Markup {
     match span {
         Span::Plain(words) => html! { (visible(words)) },
         Span::Code(code) => html! { code { (visible(code)) } },
+        Span::Aside(words) => html! { small { (visible(words)) } },
         Span::Tag(word) => html! { i { (visible(word)) } " " },
         Span::Time(time, precision) => {
             let shown = precision.format(*time);

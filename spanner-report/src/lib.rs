@@ -27,6 +27,7 @@
 mod csv;
 mod history;
 mod html;
+mod json;
 mod markdown;
 mod page;
 mod requests;
@@ -38,6 +39,7 @@ mod text;
 
 pub use csv::{csv, write_csv};
 pub use history::{describe, history};
+pub use json::{request_json, write_history_json};
 pub use page::{
     Block, Cell, Column, Figure, Group, List, NameKind, Page, Precision, Section, Span, Table,
     Text, Tone,
@@ -45,3 +47,8 @@ pub use page::{
 pub use requests::{requests, table};
 pub use rotation::rotation_report;
 pub use summary::{AccessChange, OpenDecision, RefusalCount, Summary, Use};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -89,7 +89,7 @@ fn span(span: &Span) -> String {
     match span {
         Span::Code(it) => code(it),
         Span::Time(..) => span.raw(),
-        Span::Plain(_) | Span::Name { .. } => words(&span.raw()),
+        Span::Plain(_) | Span::Aside(_) | Span::Name { .. } => words(&span.raw()),
         Span::Tag(_) => format!("{} ", words(&span.raw())),
     }
 }

@@ -147,6 +147,8 @@ pub enum Span {
     Code(String),
     /// A word that classifies what follows it, such as a role.
     Tag(String),
+    /// Words that matter less than what is before them, such as an owner.
+    Aside(String),
     /// A name, with the identifier that a pointer reveals.
     Name {
         /// The name.
@@ -231,7 +233,9 @@ impl Text {
 impl Span {
     fn is_empty(&self) -> bool {
         match self {
-            Self::Plain(text) | Self::Code(text) | Self::Tag(text) => text.is_empty(),
+            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => {
+                text.is_empty()
+            }
             Self::Name { name, .. } => name.is_empty(),
             Self::Time(..) => false,
         }
@@ -240,7 +244,9 @@ impl Span {
     /// The words of it, not escaped.
     pub(crate) fn raw(&self) -> String {
         match self {
-            Self::Plain(text) | Self::Code(text) | Self::Tag(text) => text.clone(),
+            Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => {
+                text.clone()
+            }
             Self::Name { name, .. } => name.clone(),
             Self::Time(time, precision) => precision.format(*time),
         }

@@ -8,6 +8,7 @@ use spanner_core::RecordId;
 
 use crate::format::Format;
 use crate::item::{Item, Joiner};
+use crate::producer::Producer;
 use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
 
 /// Writes the selected entries in a format, one a line, as a [`Shipment`](crate::Shipment) sends
@@ -25,6 +26,7 @@ use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
 pub fn export(
     reader: &Reader,
     format: Format,
+    producer: &Producer,
     selection: &Selection,
     out: &mut dyn Write,
 ) -> Result<(u64, Notes), ReadError> {
@@ -38,7 +40,7 @@ pub fn export(
     for stored in entries.by_ref() {
         let item = joiner.item("export", stored?);
         let is_selected = part.as_mut().is_none_or(|part| part.selects(&item));
-        let line = is_selected.then(|| format.encode(&item));
+        let line = is_selected.then(|| format.encode(&item, producer));
         let Some(Ok(line)) = line else {
             omitted += u64::from(item.stored.entry.is_none());
             continue;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::item::Item;
-use crate::{ocsf, syslog};
+use crate::{Producer, ocsf, syslog};
 
 /// A format for entries: one entry, one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +29,13 @@ impl Format {
     ///
     /// # Errors
     /// [`Unsayable`] for an entry of a newer version, but as JSON lines.
-    pub fn encode(self, item: &Item) -> Result<Vec<u8>, Unsayable> {
+    pub fn encode(self, item: &Item, producer: &Producer) -> Result<Vec<u8>, Unsayable> {
         match self {
             Self::JsonLines => Ok(json_line(item)),
-            Self::Ocsf => ocsf::event(item)
+            Self::Ocsf => ocsf::event(item, producer)
                 .map(|event| event.to_string().into_bytes())
                 .ok_or(Unsayable),
-            Self::Syslog => syslog::message(item)
+            Self::Syslog => syslog::message(item, producer)
                 .map(String::into_bytes)
                 .ok_or(Unsayable),
             #[cfg(feature = "otlp")]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use reqwest::blocking::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 
+use crate::endpoint::{Endpoint, refused};
 use crate::receiver::{Parcel, Receive, Undelivered, lines};
-use crate::web::{Server, refused};
 
 /// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
 /// OpenTelemetry's logs as protobuf.
@@ -17,7 +17,7 @@ use crate::web::{Server, refused};
 /// 2. The header `idempotency-key` is the same for the same batch.
 #[derive(Debug)]
 pub struct HttpReceiver {
-    server: Server,
+    endpoint: Endpoint,
     body: Body,
 }
 
@@ -30,46 +30,20 @@ enum Body {
 
 impl HttpReceiver {
     /// A server that takes lines.
-    pub fn lines(url: impl Into<String>) -> Self {
-        Self::of(url.into(), Body::Lines)
+    pub fn lines(endpoint: impl Into<Endpoint>) -> Self {
+        Self::of(endpoint.into(), Body::Lines)
     }
 
     /// A collector that takes OTLP logs; the address is that of the signal, and ends in
     /// `/v1/logs` as a rule.
     #[cfg(feature = "otlp")]
-    pub fn otlp(url: impl Into<String>) -> Self {
-        Self::of(url.into(), Body::Otlp)
+    pub fn otlp(endpoint: impl Into<Endpoint>) -> Self {
+        Self::of(endpoint.into(), Body::Otlp)
     }
 
-    const fn of(url: String, body: Body) -> Self {
-        Self {
-            server: Server::new(url, PATIENCE),
-            body,
-        }
-    }
-
-    /// What is sent as `Authorization`. It is never logged.
-    #[must_use]
-    pub fn authorization(mut self, value: HeaderValue) -> Self {
-        self.server.authorization(value);
-        self
-    }
-
-    /// The same where it changes: asked for with each request. It must not block.
-    #[must_use]
-    pub fn authorization_from(
-        mut self,
-        current: impl Fn() -> HeaderValue + Send + Sync + 'static,
-    ) -> Self {
-        self.server.authorization_from(current);
-        self
-    }
-
-    /// How long a batch may take. Default: 10 s.
-    #[must_use]
-    pub const fn patience(mut self, patience: Duration) -> Self {
-        self.server.patience = patience;
-        self
+    fn of(endpoint: Endpoint, body: Body) -> Self {
+        let endpoint = endpoint.or_timeout(TIMEOUT);
+        Self { endpoint, body }
     }
 
     fn post(&mut self, parcels: &[Parcel]) -> Result<Response, String> {
@@ -78,7 +52,7 @@ impl HttpReceiver {
             #[cfg(feature = "otlp")]
             Body::Otlp => ("application/x-protobuf", crate::otlp::request(parcels)),
         };
-        self.server.send(Method::POST, |request| {
+        self.endpoint.send(Method::POST, |request| {
             let request = request.header(CONTENT_TYPE, media).body(body);
             match idempotency_key(parcels) {
                 Some(key) => request.header("idempotency-key", key),
@@ -125,6 +99,6 @@ fn retry_after(answer: &Response) -> Option<Duration> {
 }
 
 /// A receiver that takes longer is no better than one that is away.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Nobody can ask to be left alone for ever.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);

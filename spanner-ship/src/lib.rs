@@ -41,6 +41,8 @@
 //! ```
 
 mod cursor;
+#[cfg(feature = "http")]
+mod endpoint;
 mod export;
 mod format;
 #[cfg(feature = "http")]
@@ -50,13 +52,12 @@ mod ocsf;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod priority;
+mod producer;
 mod receiver;
 mod run;
 mod syslog;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(feature = "http")]
-mod web;
 #[cfg(feature = "http")]
 mod witness;
 
@@ -73,12 +74,15 @@ use cursor::Cursor;
 use run::Run;
 use spanner_ledger::Reader;
 
+#[cfg(feature = "http")]
+pub use endpoint::Endpoint;
 pub use export::export;
 pub use format::{Format, Unsayable};
 #[cfg(feature = "http")]
 pub use http::HttpReceiver;
 pub use item::Item;
 use item::Joiner;
+pub use producer::Producer;
 pub use receiver::{FileReceiver, Parcel, Receive, StdoutReceiver, SyslogReceiver, Undelivered};
 #[cfg(feature = "http")]
 pub use witness::CheckpointHttp;
@@ -90,6 +94,7 @@ pub struct Shipment {
     folder: PathBuf,
     name: String,
     format: Format,
+    producer: Producer,
     receiver: Box<dyn Receive>,
     pace: Pace,
 }
@@ -170,9 +175,16 @@ impl Shipment {
             ledger,
             name: name.into(),
             format,
+            producer: Producer::default(),
             receiver: Box::new(receiver),
             pace: Pace::default(),
         }
+    }
+
+    /// Who is said to have produced the events, in OCSF and syslog. Default: [`Producer::default`].
+    pub fn producer(mut self, producer: Producer) -> Self {
+        self.producer = producer;
+        self
     }
 
     /// How many entries go out at once. Default: 500, and no more than a mebibyte.
@@ -223,6 +235,7 @@ impl Shipment {
             aside: self.folder.join(format!("{}.dead.jsonl", self.name)),
             name: self.name,
             format: self.format,
+            producer: self.producer,
             receiver: self.receiver,
             pace: self.pace,
             cursor,
@@ -374,3 +387,8 @@ impl fmt::Debug for Shipment {
             .finish_non_exhaustive()
     }
 }
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

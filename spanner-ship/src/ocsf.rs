@@ -15,11 +15,12 @@ use spanner_core::record::{
 };
 use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
+use crate::Producer;
 use crate::item::Item;
 use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
 /// The event; `None` if a newer version wrote the entry.
-pub(crate) fn event(item: &Item) -> Option<Value> {
+pub(crate) fn event(item: &Item, producer: &Producer) -> Option<Value> {
     let said = match item.stored.entry.as_ref()? {
         Entry::Decision(decision) => decided(decision),
         Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
@@ -28,7 +29,7 @@ pub(crate) fn event(item: &Item) -> Option<Value> {
         Entry::Event(event) => happened(event),
         _ => return None,
     };
-    Some(said.event(item))
+    Some(said.event(item, producer))
 }
 
 /// What is the same in all of them.
@@ -73,13 +74,17 @@ impl Said {
         }
     }
 
-    fn event(self, item: &Item) -> Value {
+    fn event(self, item: &Item, producer: &Producer) -> Value {
         let activity = self.activity as u32;
         let status = if self.success { 1 } else { 2 };
         let mut metadata = json!({
             "version": "1.8.0",
             "profiles": ["ai_operation", "security_control", "trace"],
-            "product": {"name": "Spanner", "version": env!("CARGO_PKG_VERSION")},
+            "product": {
+                "name": "Spanner",
+                "vendor_name": producer.vendor,
+                "version": env!("CARGO_PKG_VERSION"),
+            },
             "log_name": "spanner.ledger",
             "uid": item.key,
             "sequence": item.stored.sequence,
@@ -479,7 +484,10 @@ mod tests {
 
     #[test]
     fn what_was_used_and_what_failed_is_told() {
-        let events: Vec<Value> = items().iter().filter_map(event).collect();
+        let events: Vec<Value> = items()
+            .iter()
+            .filter_map(|it| event(it, &Producer::default()))
+            .collect();
         let told = |event: &&Value| event["message_context"]["total_tokens"] == 8;
         let event = events.iter().find(told).unwrap();
         let context = &event["message_context"];
@@ -504,12 +512,13 @@ mod tests {
         let mut out = String::new();
         let mut by_sequence = HashMap::new();
         for item in items() {
-            let Some(event) = event(&item) else {
+            let Some(event) = event(&item, &Producer::default()) else {
                 assert_eq!(item.stored.entry, None);
                 continue;
             };
             assert_eq!(event["class_uid"], 6003);
             assert_eq!(event["metadata"]["uid"], item.key);
+            assert_eq!(event["metadata"]["product"]["vendor_name"], "Spanner");
             let activity = event["activity_id"].as_u64().unwrap();
             assert_eq!(event["type_uid"], 600_300 + activity);
             assert!(event["time"].as_i64().unwrap() > 1_700_000_000_000);
@@ -530,7 +539,7 @@ mod tests {
                 let text = String::from_utf8_lossy(&it.stored.json);
                 text.contains(id) && text.contains(kind)
             };
-            event(items.iter().find(is).unwrap()).unwrap()
+            event(items.iter().find(is).unwrap(), &Producer::default()).unwrap()
         };
         let ended = of("019a3c60-0000-7000-8000-000000000001", "\"outcome\"");
         assert_eq!(
@@ -561,11 +570,36 @@ mod tests {
     }
 
     #[test]
+    fn the_vendor_and_the_enterprise_number_are_the_configured_ones() {
+        let producer = Producer::default()
+            .vendor("Example Corp")
+            .enterprise_number(12345);
+        let item = &items()[0];
+        let event = event(item, &producer).unwrap();
+        assert_eq!(event["metadata"]["product"]["vendor_name"], "Example Corp");
+        for (producer, id) in [
+            (producer, "[spanner@12345 "),
+            (Producer::default(), "[spanner@32473 "),
+        ] {
+            let message = Format::Syslog.encode(item, &producer).unwrap();
+            assert!(String::from_utf8(message).unwrap().contains(id));
+        }
+    }
+
+    #[test]
     fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
         let newer = items().pop().unwrap();
-        assert_eq!(Format::Ocsf.encode(&newer), Err(Unsayable));
-        assert_eq!(Format::Syslog.encode(&newer), Err(Unsayable));
-        let line = Format::JsonLines.encode(&newer).unwrap();
+        assert_eq!(
+            Format::Ocsf.encode(&newer, &Producer::default()),
+            Err(Unsayable)
+        );
+        assert_eq!(
+            Format::Syslog.encode(&newer, &Producer::default()),
+            Err(Unsayable)
+        );
+        let line = Format::JsonLines
+            .encode(&newer, &Producer::default())
+            .unwrap();
         let line: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["kind"], "a_later_kind");
     }
@@ -573,7 +607,7 @@ mod tests {
     #[test]
     fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
         for item in items() {
-            let Some(mut event) = event(&item) else {
+            let Some(mut event) = event(&item, &Producer::default()) else {
                 continue;
             };
             event["http_request"] = Value::Null;

@@ -11,7 +11,7 @@ use crate::cursor::{Cursor, Place, private};
 use crate::item::{Item, Joiner};
 use crate::priority::make_way;
 use crate::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
-use crate::{Format, Pace, Shared, Wish, chain, lock};
+use crate::{Format, Pace, Producer, Shared, Wish, chain, lock};
 use spanner_ledger::{EntryFollower, ReadError};
 
 pub(crate) struct Run {
@@ -19,6 +19,7 @@ pub(crate) struct Run {
     pub(crate) aside: PathBuf,
     pub(crate) name: String,
     pub(crate) format: Format,
+    pub(crate) producer: Producer,
     pub(crate) receiver: Box<dyn Receive>,
     pub(crate) pace: Pace,
     pub(crate) cursor: Cursor,
@@ -201,7 +202,7 @@ impl Run {
         let (mut parcels, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
             let key = item.key.clone();
-            match self.format.encode(item) {
+            match self.format.encode(item, &self.producer) {
                 Ok(bytes) => parcels.push(Parcel { key, bytes }),
                 Err(fault) => {
                     let bytes = item.stored.json.clone();

@@ -8,19 +8,21 @@ use std::fmt::Write as _;
 
 use spanner_core::Effect;
 
+use crate::Producer;
 use crate::item::Item;
 use spanner_ledger::{Entry, served_under};
 
 /// The message; `None` if a newer version wrote the entry.
-pub(crate) fn message(item: &Item) -> Option<String> {
+pub(crate) fn message(item: &Item, producer: &Producer) -> Option<String> {
     let entry = item.stored.entry.as_ref()?;
     let time = item.time()?;
     let (severity, id) = kind(entry)?;
     let mut text = format!(
-        "<{}>1 {} {} spanner - {id} [{SD_ID}",
+        "<{}>1 {} {} spanner - {id} [spanner@{}",
         FACILITY * 8 + severity,
         time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"),
         host(entry),
+        producer.enterprise_number,
     );
     for (name, value) in data(item, entry) {
         // Writing to a text cannot fail.
@@ -152,7 +154,6 @@ fn ascii(json: &str) -> String {
     text
 }
 
-const SD_ID: &str = "spanner@32473";
 const FACILITY: u32 = 13;
 const ERROR: u32 = 3;
 const WARNING: u32 = 4;

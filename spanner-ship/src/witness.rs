@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 
-use crate::web::{Server, refused};
+use crate::endpoint::{Endpoint, refused};
 use spanner_ledger::{Checkpoint, CheckpointError, CheckpointSink};
 
 /// Sends each checkpoint to a server, which somebody else keeps: a witness.
@@ -28,52 +28,28 @@ use spanner_ledger::{Checkpoint, CheckpointError, CheckpointSink};
 /// keep the server from being reached while the ledger is opened gets a ledger opened that was
 /// not compared with it, unless it is required.
 pub struct CheckpointHttp {
-    server: Server,
+    endpoint: Endpoint,
     method: Method,
     required: bool,
 }
 
 impl CheckpointHttp {
     /// Posts to an address.
-    pub fn post(url: impl Into<String>) -> Self {
-        Self::of(url.into(), Method::POST)
+    pub fn post(endpoint: impl Into<Endpoint>) -> Self {
+        Self::of(endpoint.into(), Method::POST)
     }
 
     /// Puts to an address: for a store that keeps each version of a file.
-    pub fn put(url: impl Into<String>) -> Self {
-        Self::of(url.into(), Method::PUT)
+    pub fn put(endpoint: impl Into<Endpoint>) -> Self {
+        Self::of(endpoint.into(), Method::PUT)
     }
 
-    const fn of(url: String, method: Method) -> Self {
+    fn of(endpoint: Endpoint, method: Method) -> Self {
         Self {
-            server: Server::new(url, PATIENCE),
+            endpoint: endpoint.or_timeout(TIMEOUT),
             method,
             required: false,
         }
-    }
-
-    /// What is sent as `Authorization`. It is never logged.
-    #[must_use]
-    pub fn authorization(mut self, value: HeaderValue) -> Self {
-        self.server.authorization(value);
-        self
-    }
-
-    /// The same where it changes: asked for with each request. It must not block.
-    #[must_use]
-    pub fn authorization_from(
-        mut self,
-        current: impl Fn() -> HeaderValue + Send + Sync + 'static,
-    ) -> Self {
-        self.server.authorization_from(current);
-        self
-    }
-
-    /// How long an answer may take. Default: 5 s.
-    #[must_use]
-    pub const fn patience(mut self, patience: Duration) -> Self {
-        self.server.patience = patience;
-        self
     }
 
     /// Does not let the ledger be opened unless the server says what it holds, or that it
@@ -85,8 +61,8 @@ impl CheckpointHttp {
     }
 
     fn ask(&mut self) -> io::Result<Option<String>> {
-        let until = Instant::now() + self.server.patience;
-        let answer = self.server.send(Method::GET, |request| request);
+        let until = Instant::now() + self.endpoint.limit().unwrap_or(TIMEOUT);
+        let answer = self.endpoint.send(Method::GET, |request| request);
         let answer = answer.map_err(io::Error::other)?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
@@ -101,13 +77,13 @@ impl CheckpointHttp {
 
     /// The address, without a query: that may hold a secret.
     fn place(&self) -> &str {
-        self.server.url.split('?').next().unwrap_or_default()
+        self.endpoint.url.split('?').next().unwrap_or_default()
     }
 }
 
 impl CheckpointSink for CheckpointHttp {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let answer = self.server.send(self.method.clone(), |request| {
+        let answer = self.endpoint.send(self.method.clone(), |request| {
             let request = request.header(CONTENT_TYPE, "text/plain; charset=utf-8");
             request.body(checkpoint.note().to_owned())
         });
@@ -168,4 +144,4 @@ fn text(mut answer: Response, until: Instant) -> io::Result<String> {
 
 /// A service that starts waits for it; a server that takes longer is no better than one that is
 /// away.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);

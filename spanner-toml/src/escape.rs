@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::lookalike::is_visible;
+use spanner_core::text::{Invisible, invisible};
 
 /// A text in one line: without the userinfo and the query of URLs, which may be secrets, and with
 /// control and invisible characters escaped, so that it cannot forge another line or command a
@@ -46,7 +46,7 @@ fn escaped(text: &str, keep_lines: bool) -> String {
         match c {
             '\n' if keep_lines => out.push('\n'),
             '\n' | '\r' | '\t' => out.push(' '),
-            c if !is_visible(c) => {
+            c if is_escaped(c) => {
                 // Writing to a text cannot fail.
                 let _ = write!(out, "{}", c.escape_unicode());
             }
@@ -54,6 +54,15 @@ fn escaped(text: &str, keep_lines: bool) -> String {
         }
     }
     out
+}
+
+/// Whether a character is escaped: it is invisible, or changes how the text around it is read.
+/// Selectors and marks belong to the character before them.
+const fn is_escaped(c: char) -> bool {
+    !matches!(
+        invisible(c),
+        None | Some(Invisible::Selector | Invisible::Mark | Invisible::Unassigned)
+    )
 }
 
 /// Takes the userinfo and the query out of every URL in a text: `https://user:pass@host/a?key=1`

@@ -142,3 +142,9 @@ impl From<&'static [Key]> for Known {
         Self::Keys(keys)
     }
 }
+
+/// A regular expression (ECMA 262) that every duration matches, for JSON Schemas.
+pub const DURATION_PATTERN: &str = "^([0-9]+([.][0-9]+)?\\s*[a-zµ]+,?\\s*)+$|^[Pp][0-9A-Za-z.]+$";
+
+/// A regular expression (ECMA 262) that every size matches, for JSON Schemas.
+pub const SIZE_PATTERN: &str = "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)$";

@@ -6,7 +6,7 @@
 //!    becomes a [`Problem`] with its [`Position`], and reading continues.
 //! 3. A key that was renamed is read under its old name too. That is a hint and no problem
 //!    ([`Problems::hints`]).
-//! 4. Text from a file is escaped before it is shown: see [`line`].
+//! 4. Text from a file is escaped before it is shown: see [`line()`].
 //! 5. [`Key`] describes a key once, for the reader, the reference and the JSON Schema.
 //!
 //! ```
@@ -35,7 +35,7 @@ mod table;
 mod value;
 
 pub use escape::{hide_userinfo, line, lines};
-pub use key::{Key, Kind, Known};
+pub use key::{DURATION_PATTERN, Key, Kind, Known, SIZE_PATTERN};
 pub use problem::{Position, Problem, Problems, Source};
 pub use suggest::{listed, quoted, suggestion};
 pub use table::{Item, Number, Table, Text, TextList, Toml};

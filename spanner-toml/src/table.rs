@@ -293,7 +293,7 @@ impl<'f> Table<'f> {
 
     /// A duration, if the key is there.
     pub fn duration(self, key: &str, problems: &mut Problems) -> Option<Number<Duration>> {
-        let text = self.text(key, problems)?;
+        let text = self.duration_text(key, problems)?;
         self.duration_of(key, text, problems)
     }
 
@@ -310,13 +310,27 @@ impl<'f> Table<'f> {
 
     /// A duration or `none`, if the key is there.
     pub fn duration_or_none(self, key: &str, problems: &mut Problems) -> Option<Option<Duration>> {
-        let text = self.text(key, problems)?;
+        let text = self.duration_text(key, problems)?;
         match text.value {
             "none" => Some(None),
             _ => self
                 .duration_of(key, text, problems)
                 .map(|it| Some(it.value)),
         }
+    }
+
+    fn duration_text(self, key: &str, problems: &mut Problems) -> Option<Text<'f>> {
+        let value = self.value(key)?;
+        let (at, found) = (value.span().start, value.get_ref().type_str());
+        let text = value.get_ref().as_str().map(|value| Text { value, at });
+        if text.is_none() {
+            let what = format!(
+                "{} must be a duration, not a value of type {found}",
+                quoted(key)
+            );
+            self.problem(at, what, units::DURATION_ADVICE, problems);
+        }
+        text
     }
 
     fn duration_of(

@@ -1,7 +1,8 @@
 //! Values that serde reads, each on its own and in its place.
 
 use serde::de::DeserializeOwned;
-use toml::de::ValueDeserializer;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::problem::Problems;
 use crate::suggest::{quoted, suggestion};
@@ -14,6 +15,25 @@ impl Table<'_> {
         let value = self.value(key)?;
         let read = T::deserialize(ValueDeserializer::from(value.clone()));
         self.or_problem(key, value.span().start, read, problems)
+    }
+
+    /// A value that serde reads as the field `field` of a type, if the key is there.
+    pub fn read_as<T: DeserializeOwned>(
+        self,
+        key: &str,
+        field: &str,
+        problems: &mut Problems,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        let span = value.span();
+        let mut table = DeTable::new();
+        table.insert(
+            Spanned::new(span.clone(), field.to_owned().into()),
+            value.clone(),
+        );
+        let table = Spanned::new(span.clone(), DeValue::Table(table));
+        let read = T::deserialize(ValueDeserializer::from(table));
+        self.or_problem(key, span.start, read, problems)
     }
 
     /// The items of a list, of a type that serde reads, each with its byte offset. Every item

@@ -43,6 +43,9 @@
 //! # }
 //! ```
 //!
+//! [`Guard::check`] is the same road for a front door that is no tower service, such as an
+//! adapter for a gateway.
+//!
 //! # The stages
 //! | stage | module | asks |
 //! |---|---|---|

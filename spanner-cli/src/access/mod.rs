@@ -124,13 +124,13 @@ impl Folder {
             return self.besides.load(dir);
         }
         let mut configuration = self.besides.configuration.clone();
-        let (config, problems) = Config::read(configuration.file());
+        let (config, problems) = Config::read_without_secrets(configuration.file());
         let Some(config) = config else {
             return Err(format!("{problems}\nor name the access directory itself").into());
         };
         configuration.or(config.file.clone());
         let issuers = config.issuers.iter();
-        let issuers = issuers.filter_map(|it| IssuerAlias::new(&it.name).ok());
+        let issuers = issuers.filter_map(|it| IssuerAlias::new(it.alias()).ok());
         let mut besides = Besides {
             models: config.models.clone(),
             issuer: issuers.collect(),

@@ -9,7 +9,7 @@ use serde_json::json;
 use spanner_cedar::{Again, Replay as Counted};
 
 use super::{Besides, FailOn};
-use crate::ledger::{decisions, open};
+use crate::ledger::open;
 use crate::print::Stop;
 
 /// Which ledger, which access, and when to fail.
@@ -32,7 +32,7 @@ pub(crate) struct Replay {
 impl Replay {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let access = self.besides.load(&self.candidate)?;
-        let mut found = decisions(&open(&self.ledger)?)?;
+        let mut found = open(&self.ledger)?.decisions()?;
         let (mut count, mut changed, mut widens) = (Counted::default(), 0_u64, false);
         for decision in &mut found {
             let again = access.decide_again(&decision);
@@ -49,7 +49,10 @@ impl Replay {
         }
         found.end()?;
         let decided = count.decided + changed;
-        let (not_asked, unreadable) = (count.not_asked, count.unreadable + found.unknown());
+        let (not_asked, unreadable) = (
+            count.not_asked,
+            count.unreadable + found.notes().not_understood,
+        );
         match self.json {
             true => {
                 let line = json!({

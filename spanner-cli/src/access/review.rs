@@ -11,7 +11,7 @@ use spanner_core::Timestamp;
 use spanner_report::{review as report, rotation_report};
 
 use super::Folder;
-use crate::ledger::{decisions, open, remark};
+use crate::ledger::{open, remark};
 use crate::print::Stop;
 
 /// Which access, in which form.
@@ -50,7 +50,7 @@ impl Review {
             let (history, kept) = block_on(promotions_in(reader.clone()))?;
             access.keep(kept)?;
             review = access.review().with_history(&history);
-            let mut found = decisions(&reader)?;
+            let mut found = reader.decisions()?;
             review = review.with_decisions(&mut found, now);
             found.end()?;
             remark(&found.notes(), true, out)?;

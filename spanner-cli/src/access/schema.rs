@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use spanner_cedar::schemas;
+use spanner_proxy::config::reference;
 
 use crate::print::Stop;
 
 /// Of which kind of file.
 #[derive(Debug, Args)]
 pub(crate) struct Schema {
-    /// `organization.toml`, a model's manifest, or a file of cases
+    /// `organization.toml`, a model's manifest, a file of cases, or the configuration of the proxy
     #[arg(value_enum)]
     kind: Kind,
 }
@@ -21,14 +22,16 @@ enum Kind {
     Organization,
     Manifest,
     Case,
+    Proxy,
 }
 
 impl Schema {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let text = match self.kind {
-            Kind::Organization => schemas::ORGANIZATION,
-            Kind::Manifest => schemas::MANIFEST,
-            Kind::Case => schemas::CASE,
+            Kind::Organization => schemas::ORGANIZATION.to_owned(),
+            Kind::Manifest => schemas::MANIFEST.to_owned(),
+            Kind::Case => schemas::CASE.to_owned(),
+            Kind::Proxy => reference::schema(),
         };
         write!(out, "{text}")?;
         Ok(ExitCode::SUCCESS)

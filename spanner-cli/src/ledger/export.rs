@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use spanner_report::write_csv;
-use spanner_ship::{Format, export};
+use spanner_ship::{Format, Producer, export};
 
 use super::{Part, code, nothing, open, remark};
 use crate::print::Stop;
@@ -19,6 +19,13 @@ pub(crate) struct Export {
     /// In which form: entries as they are stored, OCSF, or syslog; or requests as CSV
     #[arg(long, value_enum, default_value_t = Form::Jsonl)]
     format: Form,
+    /// The vendor that OCSF events name, instead of `Spanner`
+    #[arg(long, value_name = "NAME")]
+    vendor: Option<String>,
+    /// IANA's private enterprise number of your organization, for syslog: `spanner@NUMBER`.
+    /// Without it, the one that is reserved for documentation (32473)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    enterprise_number: Option<u32>,
     #[command(flatten)]
     pub(super) part: Part,
 }
@@ -35,16 +42,31 @@ impl Export {
     pub(super) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let reader = open(&self.dir)?;
         let selection = self.part.selection();
-        let (lines, notes) = match self.format {
-            Form::Jsonl => export(&reader, Format::JsonLines, &selection, out)?,
-            Form::Ocsf => export(&reader, Format::Ocsf, &selection, out)?,
-            Form::Syslog => export(&reader, Format::Syslog, &selection, out)?,
-            Form::Csv => write_csv(&reader, &selection, out)?,
+        let format = match self.format {
+            Form::Jsonl => Some(Format::JsonLines),
+            Form::Ocsf => Some(Format::Ocsf),
+            Form::Syslog => Some(Format::Syslog),
+            Form::Csv => None,
+        };
+        let (lines, notes) = match format {
+            Some(format) => export(&reader, format, &self.producer(), &selection, out)?,
+            None => write_csv(&reader, &selection, out)?,
         };
         remark(&notes, true, out)?;
         if lines == 0 {
             nothing(&notes);
         }
         Ok(code(&notes))
+    }
+
+    fn producer(&self) -> Producer {
+        let mut producer = Producer::default();
+        if let Some(vendor) = &self.vendor {
+            producer = producer.vendor(vendor);
+        }
+        if let Some(number) = self.enterprise_number {
+            producer = producer.enterprise_number(number);
+        }
+        producer
     }
 }

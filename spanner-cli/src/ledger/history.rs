@@ -4,11 +4,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
-use spanner_ledger::{Approval, Happening, ReadError, Row, visible_json};
-use spanner_report::table;
+use spanner_report::{table, write_history_json};
 
-use super::{Part, Place, code, nothing, open, remark, request};
+use super::{Part, Place, code, nothing, open, remark};
 use crate::print::Stop;
 
 /// What of it.
@@ -31,8 +29,7 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
     let mut rows = rows.inspect(|_| found += 1);
     match place.json {
         true => {
-            promotions(&history.approvals, out)?;
-            lines(&history.happenings, rows, out)?;
+            write_history_json(&history, rows, out)?;
             remark(&history.notes, true, out)?;
         }
         false => {
@@ -47,38 +44,4 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
         nothing(&history.notes);
     }
     Ok(code(&history.notes))
-}
-
-/// What the steps come to, which may be older than all that follows.
-fn promotions(approvals: &[Approval], out: &mut dyn Write) -> Result<(), Stop> {
-    for approval in approvals {
-        let line = json!({"approval": approval});
-        writeln!(out, "{}", visible_json(&line.to_string()))?;
-    }
-    Ok(())
-}
-
-/// Everything else in the order of the ledger.
-fn lines(
-    happenings: &[Happening],
-    rows: impl Iterator<Item = Result<Row, ReadError>>,
-    out: &mut dyn Write,
-) -> Result<(), Stop> {
-    let mut rows = rows.peekable();
-    for happening in happenings {
-        let is_before = |row: &Row| row.sequence < happening.sequence;
-        while let Some(row) = rows.next_if(|row| row.as_ref().is_ok_and(is_before)) {
-            request(&row?, out)?;
-        }
-        let Happening {
-            sequence,
-            time,
-            event,
-            body,
-            ..
-        } = happening;
-        let line = json!({"sequence": sequence, "time": time, "event": event, "body": body});
-        writeln!(out, "{}", visible_json(&line.to_string()))?;
-    }
-    rows.try_for_each(|row| request(&row?, out))
 }

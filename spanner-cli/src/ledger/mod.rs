@@ -17,17 +17,15 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use spanner_core::record::Decision;
 use spanner_core::{ModelName, RecordId, Spelling};
 use spanner_ledger::{
-    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Entries, Entry, KeyError, Notes,
-    Numbered, Proof, ReadError, Reader, Retention, Row, Selection, Verdict, Verification,
-    VerifierKey, visible_json,
+    AcknowledgeError, Acknowledgment, Checkpoint, CheckpointNote, Notes, Proof, ReadError, Reader,
+    RecordPrefix, Retention, Selection, Verdict, VerifierKey,
 };
 use spanner_proxy::config::Config;
 use spanner_proxy::no_directory;
 use spanner_proxy::words::chain;
-use spanner_report::table;
+use spanner_report::{request_json, table};
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe};
@@ -171,8 +169,8 @@ pub(super) struct Filter {
     limit: Option<usize>,
     /// The one with this identifier (as in `spanner-decision`), or whose identifier alone
     /// begins so
-    #[arg(long, value_name = "ID", value_parser = record, conflicts_with = "limit")]
-    record: Option<String>,
+    #[arg(long, value_name = "ID", conflicts_with = "limit")]
+    record: Option<RecordPrefix>,
 }
 
 impl Part {
@@ -180,7 +178,7 @@ impl Part {
     /// older than they are, so it is looked for all the same.
     fn misspelt(&self) -> Option<String> {
         let model = ModelName::new(self.model.as_deref()?).ok()?;
-        let (config, _) = Config::read(self.configuration.file());
+        let (config, _) = Config::read_without_secrets(self.configuration.file());
         let read = |spelling: &Spelling| {
             let read = spelling.read(&model);
             let others: Vec<String> = read.iter().map(|it| format!("`{it}`")).collect();
@@ -252,19 +250,6 @@ fn time(text: &str) -> Result<Timestamp, String> {
 
 /// A thousand years.
 const MAX_MINUTES: i64 = 60 * 24 * 366 * 1000;
-
-/// A record's identifier, or how one begins: its digits alone, small.
-fn record(text: &str) -> Result<String, String> {
-    let digits: String = text.chars().filter(|it| *it != '-').collect();
-    let is_digits = digits.chars().all(|it| it.is_ascii_hexdigit());
-    match is_digits && (1..=RECORD_DIGITS).contains(&digits.len()) {
-        true => Ok(digits.to_ascii_lowercase()),
-        false => Err("write it as `spanner-decision` has it, or how it begins".to_owned()),
-    }
-}
-
-/// Of a UUID.
-const RECORD_DIGITS: usize = 32;
 
 impl Ledger {
     /// The part that is asked for, where one is.
@@ -399,10 +384,8 @@ fn keys(given: &[String]) -> Result<Vec<VerifierKey>, Stop> {
         }
         let text = std::fs::read_to_string(given);
         let text = text.map_err(|error| format!("`{given}` is no key, and no file: {error}"))?;
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let key = line.parse();
-            keys.push(key.map_err(|error: KeyError| format!("`{given}`: {error}"))?);
-        }
+        let read = VerifierKey::read_all(&text);
+        keys.extend(read.map_err(|error| format!("`{given}`: {error}"))?);
     }
     Ok(keys)
 }
@@ -424,27 +407,6 @@ fn checkpoints(
     Box::new(read.map(move |read| read.map_err(|error| format!("`{shown}`: {error}").into())))
 }
 
-/// Holds a ledger against checkpoints, so many at once that they fit into memory, until
-/// something is wrong. Answers with how many those were.
-fn against(
-    reader: &Reader,
-    keys: &[VerifierKey],
-    mut shipped: impl Iterator<Item = Result<Checkpoint, Stop>>,
-) -> Result<(Verification, usize), Stop> {
-    let mut count = 0;
-    loop {
-        let some: Vec<Checkpoint> = shipped.by_ref().take(AT_ONCE).collect::<Result<_, _>>()?;
-        let found = reader.verify_against(keys, &some);
-        count += some.len();
-        if some.len() < AT_ONCE || !found.verdict.is_sound() {
-            return Ok((found, count));
-        }
-    }
-}
-
-/// What a bit more than a day brings; some 40 MiB. For each so many, the ledger is read once.
-const AT_ONCE: usize = 100_000;
-
 fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, Stop> {
     let (mut noted, mut strangers) = (Vec::new(), Vec::new());
     let (found, shipped) = match Reader::partial(&place.dir) {
@@ -452,7 +414,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, 
             let keys = trust.keys(&reader)?;
             (noted, strangers) = beside(&place.dir, &keys);
             let shipped = noted.iter().cloned().map(Ok).chain(trust.shipped(&keys));
-            against(&reader, &keys, shipped)?
+            reader.verify_against_all(&keys, shipped)?
         }
         Err(fault) => (fault.into(), 0),
     };
@@ -502,6 +464,7 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, 
             )?;
         }
         for origin in strangers {
+            let origin = origin.escape_debug();
             writeln!(
                 out,
                 "the note outside the directory is of another ledger, `{origin}`, which stood here before or was replaced"
@@ -521,31 +484,20 @@ fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Result<Verdict, 
     Ok(found.verdict)
 }
 
-/// The checkpoint of a ledger in the file beside its directory, and the names of other ledgers
+/// The checkpoints of a ledger in the file beside its directory, and the origins of other ledgers
 /// that left one there.
 fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
-    let notes = CheckpointNote::beside(dir).map(|path| CheckpointNote::new(path).notes());
-    let notes = match notes {
-        Some(Ok(notes)) => notes,
-        Some(Err(fault)) => {
+    let Some(path) = CheckpointNote::beside(dir) else {
+        return Default::default();
+    };
+    CheckpointNote::new(path)
+        .checkpoints(keys)
+        .unwrap_or_else(|fault| {
             aside(&format!(
                 "the note beside the directory cannot be read: {fault}"
             ));
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
-    let (mut own, mut others) = (Vec::new(), Vec::new());
-    for note in notes {
-        match Checkpoint::verify(&note, keys) {
-            Ok(checkpoint) => own.push(checkpoint),
-            Err(_) => {
-                let origin = note.lines().next().unwrap_or_default();
-                others.push(origin.escape_debug().to_string());
-            }
-        }
-    }
-    (own, others)
+            Default::default()
+        })
 }
 
 /// How `verify` ends where nothing can be said of the ledger.
@@ -726,7 +678,8 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
     let (mut kept, mut found) = (VecDeque::new(), 0_u64);
     for row in rows.by_ref() {
         let row = row?;
-        if !filter.takes(&row) {
+        let prefix = filter.record.as_ref();
+        if prefix.is_some_and(|prefix| !prefix.matches(row.decision.id)) {
             continue;
         }
         found += 1;
@@ -734,7 +687,7 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
             return Err(format!("several records begin with `{digits}`: write more of it").into());
         }
         if place.json && filter.limit.is_none() {
-            request(&row, out)?;
+            writeln!(out, "{}", request_json(&row))?;
             continue;
         }
         kept.push_back(row);
@@ -744,7 +697,9 @@ fn show(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result<ExitCode,
     }
     let (kept, notes) = (Vec::from(kept), rows.notes());
     match place.json {
-        true => kept.iter().try_for_each(|row| request(row, out))?,
+        true => kept
+            .iter()
+            .try_for_each(|row| writeln!(out, "{}", request_json(row)))?,
         false => write!(out, "{}", table(&kept))?,
     }
     remark(&notes, place.json, out)?;
@@ -768,14 +723,6 @@ fn nothing(notes: &Notes) {
     aside(&notes.nothing());
 }
 
-impl Filter {
-    fn takes(&self, row: &Row) -> bool {
-        let id = || format!("{:032x}", row.decision.id.as_u128());
-        let digits = self.record.as_deref();
-        digits.is_none_or(|digits| id().starts_with(digits))
-    }
-}
-
 /// Says what is left out: to people in the text, and beside what programs read.
 pub(crate) fn remark(
     notes: &Notes,
@@ -791,74 +738,6 @@ pub(crate) fn remark(
     Ok(())
 }
 
-/// Prints a request as a line of JSON.
-fn request(row: &Row, out: &mut dyn Write) -> Result<(), Stop> {
-    let Row {
-        sequence,
-        decision,
-        outcome,
-        ..
-    } = row;
-    let line = json!({"sequence": sequence, "decision": decision, "outcome": outcome});
-    Ok(writeln!(out, "{}", visible_json(&line.to_string()))?)
-}
-
-/// Every decision of a ledger, one after the other, to its end or to what cannot be read.
-pub(crate) struct Decisions {
-    entries: Entries,
-    fault: Option<ReadError>,
-    unknown: u64,
-}
-
-pub(crate) fn decisions(reader: &Reader) -> Result<Decisions, Stop> {
-    Ok(Decisions {
-        entries: reader.entries()?,
-        fault: None,
-        unknown: 0,
-    })
-}
-
-impl Decisions {
-    /// What cannot be read, if that is why they ended.
-    pub(super) fn end(&mut self) -> Result<(), ReadError> {
-        self.fault.take().map_or(Ok(()), Err)
-    }
-
-    /// What is left out.
-    pub(super) fn notes(&self) -> Notes {
-        let mut notes = Notes::default();
-        notes.not_understood = self.unknown;
-        notes.missing = self.entries.missing().to_vec();
-        notes
-    }
-
-    /// How many entries are of a newer version.
-    pub(super) const fn unknown(&self) -> u64 {
-        self.unknown
-    }
-}
-
-impl Iterator for Decisions {
-    type Item = Decision;
-
-    fn next(&mut self) -> Option<Decision> {
-        loop {
-            match self.entries.next()? {
-                Ok(Numbered {
-                    entry: Entry::Decision(decision),
-                    ..
-                }) => return Some(*decision),
-                Ok(_) => {}
-                Err(ReadError::Unknown { .. }) => self.unknown += 1,
-                Err(fault) => {
-                    self.fault = Some(fault);
-                    return None;
-                }
-            }
-        }
-    }
-}
-
 pub(crate) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::partial(dir).map_err(|error| match &error {
@@ -866,12 +745,7 @@ pub(crate) fn open(dir: &Path) -> Result<Reader, Stop> {
         ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
         _ => format!("`{shown}`: {}", chain(&error)),
     })?;
-    let is_empty = reader
-        .entries()?
-        .next()
-        .transpose()
-        .is_ok_and(|first| first.is_none());
-    match is_empty {
+    match reader.is_empty()? {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),
         false => Ok(reader),
     }

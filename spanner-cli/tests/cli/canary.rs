@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::json;
 use spanner_ledger::{Ledger, Selection};
 use spanner_report::{Summary, csv, history, table};
-use spanner_ship::{Format, export};
+use spanner_ship::{Format, Producer, export};
 
 use crate::process::{signal, start_logging};
 use crate::support::{Stage, ask, openai, serve};
@@ -177,7 +177,14 @@ fn readings(stage: &Stage) -> Vec<(&'static str, String)> {
     let summary = Summary::read(&reader, &all, jiff::Timestamp::now()).unwrap();
     let exported = |format| {
         let mut out = Vec::new();
-        export(&reader, format, &Selection::new(), &mut out).unwrap();
+        export(
+            &reader,
+            format,
+            &Producer::default(),
+            &Selection::new(),
+            &mut out,
+        )
+        .unwrap();
         String::from_utf8_lossy(&out).into_owned()
     };
     vec![

@@ -364,7 +364,7 @@ impl IssuerRulesBuilder {
     /// # Security
     /// Right only where something in front verifies the binding (mutual TLS, `DPoP`).
     /// Otherwise whoever steals such a token can use it, which its issuer meant to prevent.
-    pub fn allow_unverified_binding(mut self) -> Self {
+    pub fn danger_allow_unverified_binding(mut self) -> Self {
         self.unverified_binding = true;
         self
     }

@@ -199,7 +199,7 @@ impl Rules {
             rules = rules.rfc9068();
         }
         if self.unverified_binding {
-            rules = rules.allow_unverified_binding();
+            rules = rules.danger_allow_unverified_binding();
         }
         rules
     }

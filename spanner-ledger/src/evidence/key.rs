@@ -139,6 +139,15 @@ impl SigningKey {
 }
 
 impl VerifierKey {
+    /// Reads keys, one a line, as the file `vkey` has them. Blank lines are skipped.
+    ///
+    /// # Errors
+    /// [`KeyError`] of the first line that is no key.
+    pub fn read_all(text: &str) -> Result<Vec<Self>, KeyError> {
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(str::parse).collect()
+    }
+
     /// The name of the ledger whose checkpoints it verifies.
     #[must_use]
     pub fn origin(&self) -> &str {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::notes::Notes;
-use super::{Checkpoint, MAX_NOTE_BYTES};
+use super::{Checkpoint, MAX_NOTE_BYTES, VerifierKey};
 
 /// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
 /// change: another machine, a log that only grows, somebody's mail.
@@ -158,6 +158,22 @@ impl CheckpointNote {
         let whole = whole(&text);
         let notes = Notes::of(text.get(..whole).unwrap_or_default());
         Ok(notes.flatten().collect())
+    }
+
+    /// The checkpoints in it that one of these keys signed, and the origins of all others: of ledgers
+    /// that were in the same place before.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn checkpoints(&self, keys: &[VerifierKey]) -> io::Result<(Vec<Checkpoint>, Vec<String>)> {
+        let (mut own, mut strangers) = (Vec::new(), Vec::new());
+        for note in self.notes()? {
+            match Checkpoint::verify(&note, keys) {
+                Ok(checkpoint) => own.push(checkpoint),
+                Err(_) => strangers.push(note.lines().next().unwrap_or_default().to_owned()),
+            }
+        }
+        Ok((own, strangers))
     }
 
     /// Replaces all that it holds.

@@ -14,12 +14,13 @@
 //! One of them may stand without the list. A server is asked with GET for its newest when the
 //! service starts; one that does not answer stops the start only if it is `required`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::credential::{Credential, credential};
-use super::fields::{At, Fields, Item};
+use spanner_toml::{Item, Key, Kind, Problems, Table, Text};
+
+use super::Context;
+use super::credential::{self, Credential, credential};
 use super::upstream::server;
-use super::within;
 
 /// One place that a ledger's checkpoints go to.
 #[derive(Debug, Clone)]
@@ -53,57 +54,77 @@ pub enum SendMethod {
 }
 
 /// All of them.
-pub(super) fn read(ledger: Fields<'_>, base: &Path) -> Vec<Checkpoints> {
-    let items = ledger.items("checkpoints").into_iter();
+pub(super) fn read(
+    ledger: Table<'_>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Vec<Checkpoints> {
+    let items = ledger.items("checkpoints", problems).into_iter();
     let place = |item| match item {
-        Item::Text(text) => named(ledger, text, base),
-        Item::Table(table) => described(table, base),
+        Item::Text(text) => named(ledger, text, context, problems),
+        Item::Table(table) => described(table, context, problems),
+        _ => None,
     };
     items.filter_map(place).collect()
 }
 
-fn named(ledger: Fields<'_>, text: At<&str>, base: &Path) -> Option<Checkpoints> {
+fn named(
+    ledger: Table<'_>,
+    text: Text<'_>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Checkpoints> {
     match text.value {
         "-" => Some(Checkpoints::Stdout),
         url if url.contains("://") => Some(Checkpoints::Http {
-            url: server(ledger, text)?,
+            url: server(ledger, text, problems)?,
             method: SendMethod::Post,
             credential: None,
             required: false,
         }),
-        file => Some(Checkpoints::File(within(base, file))),
+        file => Some(Checkpoints::File(context.within(file))),
     }
 }
 
-fn described(table: Fields<'_>, base: &Path) -> Option<Checkpoints> {
-    let table = Fields::of(table.page, table.table, table.at, KEYS);
-    let url = table.required("url", "`url = \"https://witness.example.com/ledger\"`");
-    let url = url.and_then(|url| server(table, url));
-    let method = match table.text("method") {
-        Some(word) => method(table, word),
-        None => Some(SendMethod::Post),
-    };
-    let credential = credential(table, base);
-    let required = table.flag("required").unwrap_or_default();
+fn described(
+    table: Table<'_>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Checkpoints> {
+    let table = table.with(KEYS, problems);
+    let what_for = "`url = \"https://witness.example.com/ledger\"`";
+    let url = table.required_text("url", what_for, problems);
+    let url = url.and_then(|url| server(table, url, problems));
+    let methods = [("post", SendMethod::Post), ("put", SendMethod::Put)];
+    let method = table.choice("method", &methods, problems);
+    let credential = credential(table, context, problems);
+    let required = table.flag("required", problems);
     Some(Checkpoints::Http {
         url: url?,
-        method: method?,
-        credential: credential?,
-        required,
+        method: method.unwrap_or(SendMethod::Post),
+        credential,
+        required: required.unwrap_or_default(),
     })
 }
 
-fn method(table: Fields<'_>, word: At<&str>) -> Option<SendMethod> {
-    match word.value {
-        "post" => Some(SendMethod::Post),
-        "put" => Some(SendMethod::Put),
-        other => {
-            let what = format!("checkpoints are not sent with `{other}`");
-            let advice = "write `post` or `put`";
-            table.page.problem(word.at, what, advice);
-            None
-        }
-    }
-}
-
-const KEYS: &[&str] = &["url", "method", "credential", "required"];
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "url",
+        Kind::Text("URL"),
+        "The server that checkpoints are sent to.",
+    )
+    .required(),
+    Key::new(
+        "method",
+        Kind::Choice(&["post", "put"]),
+        "How they are sent.",
+    )
+    .default("\"post\""),
+    credential::KEY,
+    Key::new(
+        "required",
+        Kind::Flag,
+        "Start only if the server says what it holds.",
+    )
+    .default("false"),
+];

@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::header::HeaderValue;
 
-use super::fields::Fields;
-use super::{read_text, within};
+use spanner_toml::{Key, Kind, Problems, Table};
+
+use super::{Context, Secrets, read_text};
 
 /// A value of `Authorization`, from a variable (`{ env = "NAME" }`) or from a file
 /// (`{ file = "path" }`). A file is read again when it changes and on SIGHUP, and what it held
@@ -71,28 +72,47 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// `Some(None)` where none is configured, `None` where it cannot be had.
-pub(super) fn credential(fields: Fields<'_>, base: &Path) -> Option<Option<Credential>> {
-    let key = "credential";
-    if !fields.table.contains_key(key) {
-        return Some(None);
-    }
-    let at = fields.at(key);
-    let source = fields.table(key, &["env", "file"])?;
-    let credential = match (source.text("env"), source.text("file")) {
-        (Some(name), None) => Credential::of_variable(name.value),
-        (None, Some(path)) => Credential::of_file(within(base, path.value)),
+/// The credential of a table, if it has one and secrets are resolved. A credential that cannot be
+/// had is a problem.
+pub(super) fn credential(
+    table: Table<'_>,
+    context: Context<'_>,
+    problems: &mut Problems,
+) -> Option<Credential> {
+    let source = table.section("credential", KEYS, problems)?;
+    let (env, file) = (source.text("env", problems), source.text("file", problems));
+    let credential = match (env, file, context.secrets) {
+        (Some(_), None, Secrets::Skip) | (None, Some(_), Secrets::Skip) => return None,
+        (Some(name), None, Secrets::Resolve) => Credential::of_variable(name.value),
+        (None, Some(path), Secrets::Resolve) => Credential::of_file(context.within(path.value)),
         _ => Err("it comes from one place".to_owned()),
     };
-    match credential {
-        Ok(credential) => Some(Some(credential)),
-        Err(what) => {
-            let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
-            fields.page.problem(at, format!("`{key}`: {what}"), advice);
-            None
-        }
-    }
+    let credential = credential.map_err(|what| {
+        let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
+        source.whole(format!("`credential`: {what}"), advice, problems);
+    });
+    credential.ok()
 }
+
+/// The description of the key where it can be given.
+pub(super) const KEY: Key = Key::new(
+    "credential",
+    Kind::Table(KEYS),
+    "Sent as `Authorization: Bearer …`: the proxy's own credential.",
+);
+
+const KEYS: &[Key] = &[
+    Key::new(
+        "env",
+        Kind::Text("variable"),
+        "The variable that holds the token. It is read at start.",
+    ),
+    Key::new(
+        "file",
+        Kind::Text("path"),
+        "The file that holds the token. It is read again on change and on SIGHUP.",
+    ),
+];
 
 fn read(file: &Path) -> Result<HeaderValue, String> {
     let secret = read_text(file).map_err(|fault| fault.what)?;

@@ -14,10 +14,8 @@
 
 mod checkpoints;
 mod credential;
-mod fields;
-mod issuer;
 mod limits;
-mod problem;
+pub mod reference;
 mod ship;
 mod upstream;
 
@@ -29,19 +27,17 @@ use http::uri::Authority;
 use spanner_cedar::BrokenManifests;
 use spanner_core::{Environment, Spelling};
 use spanner_ledger::{Builder, CheckpointNote, Durability};
+use spanner_toml::{Key, Kind, Position, Problem, Problems, Source, Table, Toml};
+use spanner_tower::bearer::IssuerConfig;
 use spanner_tower::surface::Surface;
-use toml::de::DeTable;
 
 use crate::words;
-use fields::{Fields, listed};
+use limits::COUNT;
 
 pub use crate::health::Detail;
 pub use checkpoints::{Checkpoints, SendMethod};
 pub use credential::Credential;
-pub use issuer::IssuerConfig;
 pub use limits::LimitsConfig;
-pub(crate) use problem::Page;
-pub use problem::{Place, Problem, Problems};
 pub use ship::{Destination, ShipConfig};
 pub use upstream::{Origin, UpstreamConfig};
 
@@ -101,105 +97,156 @@ pub struct Config {
     pub max_requests: usize,
     /// What one connection, address or caller may hold, and for how long.
     pub limits: LimitsConfig,
-    pub(crate) places: Places,
+    /// What is accepted and should be changed, such as old names of keys.
+    pub(crate) hints: Vec<Problem>,
+    pub(crate) positions: Positions,
 }
 
-/// Where in the file things stand of which only a service knows whether they are right.
+/// Positions of what only a service can check.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Places {
-    pub(crate) access: Place,
-    pub(crate) shadow: Place,
-    pub(crate) ledger: Place,
-    pub(crate) revocations: Place,
-    pub(crate) public_origin: Place,
+pub(crate) struct Positions {
+    pub(crate) access: Position,
+    pub(crate) shadow: Position,
+    pub(crate) ledger: Position,
+    pub(crate) revocations: Position,
+    pub(crate) public_origin: Position,
+}
+
+/// What the readers of the file's parts need to know.
+#[derive(Debug, Clone, Copy)]
+struct Context<'c> {
+    /// The folder that paths are relative to.
+    base: &'c Path,
+    secrets: Secrets,
+}
+
+/// Whether variables and files with credentials are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Secrets {
+    Resolve,
+    Skip,
+}
+
+impl Context<'_> {
+    fn within(self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
 }
 
 impl Config {
-    /// Reads a file. What it says is returned even if parts of it are wrong, so that the
-    /// rest can be looked at too; without problems it is whole.
+    /// Reads a file, and the variables and files with credentials that it names. What it says is
+    /// returned even if parts of it are wrong, so that the rest can be checked too; without
+    /// problems it is whole.
     pub fn read(file: &Path) -> (Option<Self>, Problems) {
+        Self::read_with(file, Secrets::Resolve)
+    }
+
+    /// The same, but without the credentials: for questions about requests, which need none. No
+    /// upstream, shipment or checkpoint of the result has a credential.
+    pub fn read_without_secrets(file: &Path) -> (Option<Self>, Problems) {
+        Self::read_with(file, Secrets::Skip)
+    }
+
+    fn read_with(file: &Path, secrets: Secrets) -> (Option<Self>, Problems) {
         let name = file.display().to_string();
+        let mut problems = Problems::default();
         let text = match read_text(file) {
             Ok(text) => text,
-            Err(fault) => {
-                let mut problems = Problems::default();
-                let Unread { place, what, .. } = fault;
-                let advice = match place == Place::WHOLE {
-                    true => "name the configuration with `--config`",
-                    false => "save it as UTF-8",
+            Err(Unread { position, what, .. }) => {
+                let advice = match position {
+                    None => "name the configuration with `--config`",
+                    Some(_) => "save it as UTF-8",
                 };
-                problems.add(name, place, what, advice);
+                problems.push(Problem::new(&name, position, what, advice));
                 return (None, problems);
             }
         };
-        let page = Page::new(name, text);
-        let config = fields::parse(&page).map(|table| Self::of(file, &page, table.get_ref()));
-        (config, page.take_problems())
+        let base = file.parent().unwrap_or_else(|| Path::new(""));
+        let context = Context { base, secrets };
+        let config = Toml::parse(Source::new(&name, &text), &mut problems).map(|toml| {
+            let top = toml.table(KEYS, &mut problems);
+            let mut config = Self::of(file, context, top, &mut problems);
+            config.hints = problems.hints().to_vec();
+            config
+        });
+        (config, problems)
     }
 
-    fn of(file: &Path, page: &Page, table: &DeTable<'_>) -> Self {
-        let base = file.parent().unwrap_or_else(|| Path::new(""));
-        let top = Fields::of(page, table, 0, KEYS);
-        let environment = top.parsed("environment", "write a name such as `production`");
-        let environment: Option<Environment> = environment.map(|it| it.value);
-        let section = |key, known: &[&str]| top.table(key, known);
-        let path = |section: Option<Fields<'_>>, key: &str, otherwise: &str| {
-            let given = section.and_then(|section| section.text(key));
-            within(base, given.map_or(otherwise, |it| it.value))
-        };
-        let access = section("access", &["dir", "models", "broken_manifests", "shadow"]);
-        let ledger = section("ledger", LEDGER_KEYS);
-        let revocations = section("revocations", &["file"]);
-        let place = |section: Option<Fields<'_>>, key: &str| {
-            page.place(section.map_or(0, |section| section.at(key)))
-        };
-        let max_connections = top.count("max_connections").unwrap_or(MAX_CONNECTIONS);
-        let limits = LimitsConfig::read(section("limits", limits::KEYS), max_connections);
+    fn of(file: &Path, context: Context<'_>, top: Table<'_>, problems: &mut Problems) -> Self {
+        let advice = "write a name such as `production`";
+        let environment: Option<Environment> = top.parsed("environment", advice, problems);
+        let access = top.section("access", ACCESS_KEYS, problems);
+        let ledger = top.section("ledger", LEDGER_KEYS, problems);
+        let revocations = top.section("revocations", REVOCATIONS_KEYS, problems);
         if let Some(section) = revocations {
-            section.required("file", "`file = \"revocations.toml\"`");
+            section.require("file", "`file = \"revocations.toml\"`", problems);
         }
+        let path = |section: Option<Table<'_>>, key, problems: &mut Problems| {
+            let text = section?.text(key, problems)?;
+            Some(context.within(text.value))
+        };
+        let position = |section: Option<Table<'_>>, key| {
+            let at = section.map_or(0, |section| section.at_key(key));
+            top.source().position(at)
+        };
+        let text = |key, problems: &mut Problems| {
+            let text = top.text(key, problems)?;
+            Some(text.value.to_owned())
+        };
+        let max_connections = top.count("max_connections", problems);
+        let max_connections = max_connections.map_or(MAX_CONNECTIONS, |it| it.value);
+        let limits = top.section("limits", limits::KEYS, problems);
+        let ledger_dir =
+            path(ledger, "dir", problems).unwrap_or_else(|| context.within(LEDGER_DIR));
+        let probes = [("brief", Detail::Brief), ("full", Detail::Full)];
+        let max_requests = top.count("max_requests", problems);
         Self {
             file: file.to_owned(),
-            listen: address(top, "listen").unwrap_or(LISTEN),
-            admin_listen: address(top, "admin_listen"),
-            public_probes: detail(top),
-            public_origin: top.text("public_origin").map(|it| it.value.to_owned()),
-            issuers: issuers(top, base),
-            access: path(access, "dir", "access"),
+            listen: address(top, "listen", problems).unwrap_or(LISTEN),
+            admin_listen: address(top, "admin_listen", problems),
+            public_probes: top
+                .choice("public_probes", &probes, problems)
+                .unwrap_or(Detail::Brief),
+            public_origin: text("public_origin", problems),
+            issuers: issuers(top, context, problems),
+            access: path(access, "dir", problems).unwrap_or_else(|| context.within(ACCESS_DIR)),
             models: access
-                .map(|it| it.one_or_more("models"))
+                .map(|it| it.one_or_more("models", problems))
                 .unwrap_or_default()
                 .into_iter()
-                .map(|it| within(base, it.value))
+                .map(|it| context.within(it.value))
                 .collect(),
-            broken_manifests: access.map_or(BrokenManifests::KeepLast, broken_manifests),
-            shadow: access
-                .and_then(|it| it.text("shadow"))
-                .map(|it| within(base, it.value)),
-            ledger: path(ledger, "dir", "ledger"),
-            durability: ledger.and_then(durability).unwrap_or_default(),
-            keep_for: ledger.and_then(keep_for),
-            keep_bytes: ledger.and_then(keep_bytes),
-            note: note(ledger, base, &path(ledger, "dir", "ledger")),
-            checkpoints: ledger
-                .map(|ledger| checkpoints::read(ledger, base))
+            broken_manifests: access
+                .and_then(|it| it.choice("broken_manifests", &BROKEN_MANIFESTS, problems))
+                .unwrap_or(BrokenManifests::KeepLast),
+            shadow: path(access, "shadow", problems),
+            durability: ledger
+                .and_then(|it| it.choice("durability", &DURABILITIES, problems))
                 .unwrap_or_default(),
-            ship: ship::read(top, base),
-            instance: top.text("instance").map(|it| it.value.to_owned()),
-            asserted_baggage: baggage(top),
-            revocations: revocations.map(|it| path(Some(it), "file", "revocations.toml")),
-            upstreams: upstreams(top, base, environment.as_ref()),
-            surface_files: surface_files(top, base),
+            keep_for: ledger.and_then(|it| keep_for(it, problems)),
+            keep_bytes: ledger.and_then(|it| keep_bytes(it, problems)),
+            note: note(ledger, context, &ledger_dir, problems),
+            ledger: ledger_dir,
+            checkpoints: ledger
+                .map(|ledger| checkpoints::read(ledger, context, problems))
+                .unwrap_or_default(),
+            ship: ship::read(top, context, problems),
+            instance: text("instance", problems),
+            asserted_baggage: texts(top, "asserted_baggage", problems),
+            revocations: path(revocations, "file", problems),
+            upstreams: upstreams(top, context, environment.as_ref(), problems),
+            surface_files: surface_files(top, context),
             max_connections,
-            max_requests: top.count("max_requests").unwrap_or(MAX_REQUESTS),
-            limits,
+            max_requests: max_requests.map_or(MAX_REQUESTS, |it| it.value),
+            limits: LimitsConfig::read(limits, max_connections, problems),
             environment,
-            places: Places {
-                access: place(access, "dir"),
-                shadow: place(access, "shadow"),
-                ledger: place(ledger, "dir"),
-                revocations: place(revocations, "file"),
-                public_origin: page.place(top.at("public_origin")),
+            hints: Vec::new(),
+            positions: Positions {
+                access: position(access, "dir"),
+                shadow: position(access, "shadow"),
+                ledger: position(ledger, "dir"),
+                revocations: position(revocations, "file"),
+                public_origin: top.source().position(top.at_key("public_origin")),
             },
         }
     }
@@ -253,68 +300,44 @@ impl Config {
         upstreams.chain(ships).chain(checkpoints)
     }
 
-    /// Notes a problem with it.
+    /// Adds a problem with it.
     pub(crate) fn problem(
         &self,
         problems: &mut Problems,
-        place: Place,
+        position: Position,
         what: impl std::fmt::Display,
         advice: impl std::fmt::Display,
     ) {
-        problems.add(self.file.display().to_string(), place, what, advice);
+        let file = self.file.display().to_string();
+        problems.push(Problem::new(&file, Some(position), what, advice));
     }
-}
-
-/// One team's broken file is no reason to keep everybody else's from taking effect.
-fn broken_manifests(access: Fields<'_>) -> BrokenManifests {
-    let Some(word) = access.text("broken_manifests") else {
-        return BrokenManifests::KeepLast;
-    };
-    match word.value {
-        "keep_last" => BrokenManifests::KeepLast,
-        "close" => BrokenManifests::Close,
-        "refuse" => BrokenManifests::Refuse,
-        other => {
-            let what = format!("`broken_manifests` cannot be `{other}`");
-            let advice = "write `keep_last`, `close` or `refuse`";
-            access.page.problem(word.at, what, advice);
-            BrokenManifests::KeepLast
-        }
-    }
-}
-
-/// A path that a file in a directory names.
-pub(crate) fn within(base: &Path, path: &str) -> PathBuf {
-    base.join(path)
 }
 
 /// Why a file that the configuration names, or itself, has no text.
 pub(crate) struct Unread {
-    /// Where its first byte stands that is none of a text, if that is why.
-    pub(crate) place: Place,
+    /// Where the first byte is that is not UTF-8, if that is why.
+    pub(crate) position: Option<Position>,
     pub(crate) what: String,
     pub(crate) advice: &'static str,
 }
 
-/// The text of a file, without the mark that some editors put before it.
+/// The text of a file, without a byte order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
-    let unread = |fault: &std::io::Error| {
-        let (what, advice) = words::unreadable(path, fault);
-        let place = Place::WHOLE;
+    let unread = |error: &std::io::Error, position| {
+        let (what, advice) = words::unreadable(path, error);
         Unread {
-            place,
+            position,
             what,
             advice,
         }
     };
-    let bytes = std::fs::read(path).map_err(|fault| unread(&fault))?;
-    let text = String::from_utf8(bytes).map_err(|fault| {
-        let end = fault.utf8_error().valid_up_to();
-        let text = fault.into_bytes();
+    let bytes = std::fs::read(path).map_err(|error| unread(&error, None))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let end = error.utf8_error().valid_up_to();
+        let text = error.into_bytes();
         let before = String::from_utf8_lossy(text.get(..end).unwrap_or_default()).into_owned();
-        let mut unread = unread(&std::io::ErrorKind::InvalidData.into());
-        unread.place = Page::new("", before).place(end);
-        unread
+        let position = Source::new("", &before).position(end);
+        unread(&std::io::ErrorKind::InvalidData.into(), Some(position))
     })?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(text) => text.to_owned(),
@@ -322,62 +345,55 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
     })
 }
 
-fn detail(top: Fields<'_>) -> Detail {
-    let Some(text) = top.text("public_probes") else {
-        return Detail::Brief;
-    };
-    match text.value {
-        "brief" => Detail::Brief,
-        "full" => Detail::Full,
-        other => {
-            let what = format!("probes are not `{other}`");
-            let advice = "write `brief`, or `full` to name models and servers to everybody";
-            top.page.problem(text.at, what, advice);
-            Detail::Brief
-        }
-    }
-}
-
 /// The note of a ledger: beside its directory, unless it is said where else, or that there is to
 /// be none.
-fn note(ledger: Option<Fields<'_>>, base: &Path, dir: &Path) -> Option<PathBuf> {
-    let Some(text) = ledger.and_then(|ledger| ledger.text("note")) else {
+fn note(
+    ledger: Option<Table<'_>>,
+    context: Context<'_>,
+    dir: &Path,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    let Some((ledger, text)) = ledger.and_then(|it| Some((it, it.text("note", problems)?))) else {
         return CheckpointNote::beside(dir);
     };
     if text.value == "none" {
         return None;
     }
-    let path = within(base, text.value);
-    if path.starts_with(dir)
-        && let Some(ledger) = ledger
-    {
-        let what = "the note stands in the ledger's own directory, and would be lost with it";
+    let path = context.within(text.value);
+    if path.starts_with(dir) {
+        let what = "the note is in the ledger's own directory, and would be lost with it";
         let advice = "name a file elsewhere, or write `none`";
-        ledger.page.problem(text.at, what, advice);
+        ledger.problem(text.at, what, advice, problems);
     }
     Some(path)
 }
 
-fn address(top: Fields<'_>, key: &str) -> Option<SocketAddr> {
+fn address(top: Table<'_>, key: &str, problems: &mut Problems) -> Option<SocketAddr> {
     let advice = "write an address and a port, such as `127.0.0.1:8080` or `[::]:8080`";
-    top.parsed(key, advice).map(|it| it.value)
+    top.parsed(key, advice, problems)
 }
 
-fn issuers(top: Fields<'_>, base: &Path) -> Vec<IssuerConfig> {
-    let tables = top.tables("issuer");
+fn texts(table: Table<'_>, key: &str, problems: &mut Problems) -> Vec<String> {
+    let texts = table.one_or_more(key, problems).into_iter();
+    texts.map(|text| text.value.to_owned()).collect()
+}
+
+fn issuers(top: Table<'_>, context: Context<'_>, problems: &mut Problems) -> Vec<IssuerConfig> {
+    let tables = top.tables("issuer", problems);
     if tables.is_empty() {
         let advice = "add `[[issuer]]` with `name`, `url` and `audiences`";
-        top.whole("no issuer is given, so that nobody could call", advice);
+        let what = "no issuer is given, so that nobody could call";
+        top.whole(what, advice, problems);
     }
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     for table in tables {
-        let Some(issuer) = IssuerConfig::read(table, base) else {
+        let Some(issuer) = IssuerConfig::read(table, context.base, problems) else {
             continue;
         };
-        if issuers.iter().any(|other| other.name == issuer.name) {
-            let what = format!("another issuer is called `{}` as well", issuer.name);
+        if issuers.iter().any(|other| other.alias() == issuer.alias()) {
+            let what = format!("another issuer is called `{}` as well", issuer.alias());
             let advice = "give each a name of its own: principals and records carry it";
-            table.page.problem(table.at("name"), what, advice);
+            table.problem(table.at_key("name"), what, advice, problems);
         }
         issuers.push(issuer);
     }
@@ -385,111 +401,130 @@ fn issuers(top: Fields<'_>, base: &Path) -> Vec<IssuerConfig> {
 }
 
 fn upstreams(
-    top: Fields<'_>,
-    base: &Path,
+    top: Table<'_>,
+    context: Context<'_>,
     environment: Option<&Environment>,
+    problems: &mut Problems,
 ) -> Vec<UpstreamConfig> {
-    let tables = top.tables("upstream");
+    let tables = top.tables("upstream", problems);
     if tables.is_empty() {
         let advice = "add `[[upstream]]` with `surface` and `url`";
-        top.whole(
-            "no upstream is given, so that there is nothing to call",
-            advice,
-        );
+        let what = "no upstream is given, so that there is nothing to call";
+        top.whole(what, advice, problems);
     }
-    let read = |table| UpstreamConfig::read(table, base, environment);
+    let read = |table| UpstreamConfig::read(table, context, environment, problems);
     tables.into_iter().filter_map(read).collect()
 }
 
-fn surface_files(top: Fields<'_>, base: &Path) -> Vec<PathBuf> {
-    let names = top.tables("upstream").into_iter();
-    let names = names.flat_map(|table| table.one_or_more("surface"));
+fn surface_files(top: Table<'_>, context: Context<'_>) -> Vec<PathBuf> {
+    // What is wrong with the names is reported where the upstreams are read.
+    let mut reported = Problems::default();
+    let tables = top.tables("upstream", &mut reported).into_iter();
+    let names = tables.flat_map(|table| table.one_or_more("surface", &mut reported));
     let files = names.filter(|name| crate::surfaces::is_file(name.value));
-    let mut files: Vec<PathBuf> = files.map(|name| within(base, name.value)).collect();
+    let mut files: Vec<PathBuf> = files.map(|name| context.within(name.value)).collect();
     files.sort();
     files.dedup();
     files
 }
 
-fn baggage(top: Fields<'_>) -> Vec<String> {
-    let keys = top.one_or_more("asserted_baggage");
-    keys.iter().map(|key| key.value.to_owned()).collect()
-}
-
-fn keep_for(ledger: Fields<'_>) -> Option<Duration> {
-    let age = ledger.time("keep_for")?;
-    if age < Builder::LEAST_AGE {
-        let (what, at) = (
-            "the ledger is kept for less than an hour",
-            ledger.at("keep_for"),
-        );
-        ledger
-            .page
-            .problem(at, what.to_owned(), "write a time such as `\"400d\"`");
+fn keep_for(ledger: Table<'_>, problems: &mut Problems) -> Option<Duration> {
+    let age = ledger.duration("keep_for", problems)?;
+    if age.value < Builder::LEAST_AGE {
+        let what = "the ledger is kept for less than an hour";
+        ledger.problem(age.at, what, "write a time such as `\"400d\"`", problems);
     }
-    Some(age)
+    Some(age.value)
 }
 
-fn keep_bytes(ledger: Fields<'_>) -> Option<u64> {
-    let bytes = ledger.count("keep_bytes")? as u64;
-    if bytes < Builder::LEAST_BYTES {
-        let (what, at) = (
-            "less than a mebibyte of the ledger is kept",
-            ledger.at("keep_bytes"),
-        );
-        ledger
-            .page
-            .problem(at, what.to_owned(), "write 1048576 at least");
+fn keep_bytes(ledger: Table<'_>, problems: &mut Problems) -> Option<u64> {
+    let bytes = ledger.size("keep_bytes", problems)?;
+    if bytes.value < Builder::LEAST_BYTES {
+        let what = "less than a mebibyte of the ledger is kept";
+        ledger.problem(bytes.at, what, "write `\"1 MiB\"` at least", problems);
     }
-    Some(bytes)
+    Some(bytes.value)
 }
 
-fn durability(ledger: Fields<'_>) -> Option<Durability> {
-    let text = ledger.text("durability")?;
-    let known = DURABILITIES.iter().find(|(word, _)| *word == text.value);
-    if known.is_none() {
-        let words = DURABILITIES.map(|(word, _)| word);
-        ledger.page.problem(
-            text.at,
-            format!("`{}` is no durability", text.value),
-            format!("write one of {}", listed(&words)),
-        );
-    }
-    known.map(|(_, durability)| *durability)
-}
-
-const LEDGER_KEYS: &[&str] = &[
-    "dir",
-    "durability",
-    "checkpoints",
-    "keep_for",
-    "keep_bytes",
-    "note",
+/// Every key of the file.
+pub(crate) const KEYS: &[Key] = &[
+    Key::new("listen", Kind::Text("address"), "Where callers connect: HTTP/1.1, HTTP/2 without TLS (gRPC) and WebSockets. Put TLS in front.").default("\"127.0.0.1:8080\""),
+    Key::new("admin_listen", Kind::Text("address"), "Where probes and metrics are served. Default: below `/spanner` of `listen`."),
+    Key::new("public_probes", Kind::Choice(&["brief", "full"]), "How much probes and metrics on `listen` say. `brief` names no model, issuer, upstream, shipment or address.").default("\"brief\""),
+    Key::new("environment", Kind::Text("environment"), "The environment of upstreams that name none."),
+    Key::new("public_origin", Kind::Text("URL"), "The `https` address that callers know the proxy by. With it, the proxy publishes metadata that tells clients where to get a token (RFC 9728)."),
+    Key::new("instance", Kind::Text("name"), "Which of several processes this is, in records."),
+    Key::new("asserted_baggage", Kind::Texts("name"), "Members of W3C Baggage that records keep as claimed by the client."),
+    Key::new("max_connections", COUNT, "Connections that are open at once.").default("10000"),
+    Key::new("max_requests", COUNT, "Requests that wait for a decision at once.").default("2048"),
+    Key::new("limits", Kind::Table(limits::KEYS), "What one of many may hold, and for how long. One more gets 429 or 503."),
+    Key::new("issuer", Kind::Tables(IssuerConfig::KEYS), "The identity providers whose tokens are accepted.").required(),
+    Key::new("access", Kind::Table(ACCESS_KEYS), "Who may do what."),
+    Key::new("ledger", Kind::Table(LEDGER_KEYS), "What happened."),
+    Key::new("revocations", Kind::Table(REVOCATIONS_KEYS), "Tokens, sessions and subjects that are refused although their tokens are valid."),
+    Key::new("ship", Kind::Tables(ship::KEYS), "Where entries of the ledger are sent, at least once each."),
+    Key::new("upstream", Kind::Tables(upstream::KEYS), "The model servers.").required(),
 ];
-const KEYS: &[&str] = &[
-    "listen",
-    "admin_listen",
-    "public_probes",
-    "environment",
-    "public_origin",
-    "max_connections",
-    "max_requests",
-    "limits",
-    "issuer",
-    "access",
-    "ledger",
-    "revocations",
-    "ship",
-    "instance",
-    "asserted_baggage",
-    "upstream",
+
+const ACCESS_KEYS: &[Key] = &[
+    Key::new("dir", Kind::Text("path"), "The access directory. It is read again on change and on SIGHUP.").default("\"access\""),
+    Key::new("models", Kind::Texts("path"), "Folders of models' own folders, each with a manifest as `access.toml`."),
+    Key::new("broken_manifests", Kind::Choice(&["keep_last", "close", "refuse"]), "What happens if one of these manifests has a problem: it stays as it was until a restart, it grants nothing, or nothing new is put in force.").default("\"keep_last\""),
+    Key::new("shadow", Kind::Text("path"), "An access directory to try out. It decides nothing; records say where it would differ."),
 ];
+
+const LEDGER_KEYS: &[Key] = &[
+    Key::new("dir", Kind::Text("path"), "The directory of the ledger.").default("\"ledger\""),
+    Key::new(
+        "durability",
+        Kind::Choice(&["power_loss", "process_crash", "relaxed"]),
+        "What an acknowledged decision survives.",
+    )
+    .default("\"power_loss\""),
+    Key::new(
+        "note",
+        Kind::Text("path"),
+        "A file outside the directory that keeps the newest checkpoint. A ledger that lost what the checkpoint covers is not opened. `none` for no note. Default: beside the directory.",
+    ),
+    Key::new(
+        "keep_for",
+        Kind::Duration,
+        "How long segments are kept, an hour at least. They are removed once shipped. Default: for ever.",
+    ),
+    Key::new(
+        "keep_bytes",
+        Kind::Size,
+        "How much is kept, 1 MiB at least; the oldest segments are removed first. Default: all.",
+    ),
+    Key::new(
+        "checkpoints",
+        Kind::Items("path, `-` or URL", checkpoints::KEYS),
+        "Where signed checkpoints are sent each second: a file, `-` for the standard output, or a server.",
+    ),
+];
+
+const REVOCATIONS_KEYS: &[Key] = &[Key::new(
+    "file",
+    Kind::Text("path"),
+    "The list. It is read again on change and on SIGHUP.",
+)
+.required()];
 
 const DURABILITIES: [(&str, Durability); 3] = [
     ("power_loss", Durability::PowerLoss),
     ("process_crash", Durability::ProcessCrash),
     ("relaxed", Durability::Relaxed),
 ];
+
+/// By default, one team's broken file does not keep the others' from taking effect.
+const BROKEN_MANIFESTS: [(&str, BrokenManifests); 3] = [
+    ("keep_last", BrokenManifests::KeepLast),
+    ("close", BrokenManifests::Close),
+    ("refuse", BrokenManifests::Refuse),
+];
+
+const ACCESS_DIR: &str = "access";
+const LEDGER_DIR: &str = "ledger";
 
 /// Nobody but this machine.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

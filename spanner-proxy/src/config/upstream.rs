@@ -1,28 +1,28 @@
 //! `[[upstream]]`: one model server, and what is asked of those who call it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use spanner_core::{Environment, ModelName};
+use spanner_toml::{Key, Kind, Position, Problems, Table, Text, hide_userinfo, quoted};
 use spanner_tower::surface::Surface;
 
-use super::credential::{Credential, credential};
-use super::fields::{At, Fields};
-use super::problem::Place;
-use crate::{surfaces, words};
+use super::Context;
+use super::credential::{self, Credential, credential};
+use super::limits::COUNT;
+use crate::surfaces;
 
 /// One model server, as configured.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpstreamConfig {
-    /// Where the table stands.
-    pub place: Place,
+    /// Where the table is in the file.
+    pub position: Position,
     /// The model APIs that it speaks. Files with surfaces are read at start only.
     pub surfaces: Vec<Surface>,
-    /// Where `surface` stands.
-    pub surfaces_at: Place,
+    /// Where `surface` is in the file.
+    pub surfaces_at: Position,
     /// Where it is.
     pub origin: Origin,
     /// What callers write before its paths: empty, or `/hub`.
@@ -31,11 +31,9 @@ pub struct UpstreamConfig {
     pub host: Option<Authority>,
     /// The environment whose access is asked.
     pub environment: Environment,
-    /// Where `environment` stands.
-    pub environment_at: Place,
-    /// What it is sent as `Authorization`. Of a file (`{ file = "…" }`), the token that is in
-    /// it now: it is read again on change and on SIGHUP. Of a variable (`{ env = "…" }`), what
-    /// it was at start.
+    /// Where `environment` is in the file.
+    pub environment_at: Position,
+    /// What it is sent as `Authorization`. `None` also where secrets were not resolved.
     pub credential: Option<Credential>,
     /// How long a connection to it may take.
     pub connect_timeout: Duration,
@@ -62,44 +60,49 @@ pub struct Origin {
 
 impl UpstreamConfig {
     pub(super) fn read(
-        fields: Fields<'_>,
-        base: &Path,
+        table: Table<'_>,
+        context: Context<'_>,
         default: Option<&Environment>,
+        problems: &mut Problems,
     ) -> Option<Self> {
-        let fields = Fields::of(fields.page, fields.table, fields.at, KEYS);
-        let model = fields.parsed::<ModelName>("model", "write a name such as `acme/sentiment`");
-        let surfaces = surfaces(fields, base, model.as_ref());
-        let origin = fields
-            .required("url", "`url = \"http://127.0.0.1:9000\"`")
-            .and_then(|text| origin(fields, text));
-        let path_prefix = match fields.text("path_prefix") {
-            Some(text) => prefix(fields, text),
+        let table = table.with(KEYS, problems);
+        let advice = "write a name such as `acme/sentiment`";
+        let model = table.parsed::<ModelName>("model", advice, problems);
+        let surfaces = surfaces(table, context, model.as_ref(), problems);
+        let origin = table
+            .required_text("url", "`url = \"http://127.0.0.1:9000\"`", problems)
+            .and_then(|text| origin(table, text, problems));
+        let path_prefix = match table.text("path_prefix", problems) {
+            Some(text) => prefix(table, text, problems),
             None => Some(String::new()),
         };
-        let host = match fields.text("host") {
-            Some(text) => host(fields, text).map(Some),
+        let host = match table.text("host", problems) {
+            Some(text) => host(table, text, problems).map(Some),
             None => Some(None),
         };
-        let environment = environment(fields, default);
-        let credential = credential(fields, base);
-        let place = |key| fields.page.place(fields.at(key));
-        let connect_timeout = fields.time("connect_timeout").unwrap_or(CONNECT);
-        let response_timeout = fields.time("response_timeout").unwrap_or(RESPONSE);
-        let max_requests = fields.count("max_requests").unwrap_or(MAX_REQUESTS);
-        let idle_timeout = fields.time("idle_timeout").unwrap_or(IDLE);
+        let environment = environment(table, default, problems);
+        let credential = credential(table, context, problems);
+        let position = |key| table.source().position(table.at_key(key));
+        let mut time = |key, otherwise| table.timeout(key, problems).unwrap_or(otherwise);
+        let (connect_timeout, response_timeout) = (
+            time("connect_timeout", CONNECT),
+            time("response_timeout", RESPONSE),
+        );
+        let idle_timeout = time("idle_timeout", IDLE);
+        let max_requests = table.count("max_requests", problems);
         Some(Self {
-            place: fields.page.place(fields.at),
+            position: table.source().position(table.at()),
             surfaces,
-            surfaces_at: place("surface"),
+            surfaces_at: position("surface"),
             origin: origin?,
             path_prefix: path_prefix?,
             host: host?,
             environment: environment?,
-            environment_at: place("environment"),
-            credential: credential?,
+            environment_at: position("environment"),
+            credential,
             connect_timeout,
             response_timeout,
-            max_requests,
+            max_requests: max_requests.map_or(MAX_REQUESTS, |it| it.value),
             idle_timeout,
         })
     }
@@ -127,50 +130,57 @@ impl Origin {
     }
 }
 
-fn surfaces(fields: Fields<'_>, base: &Path, model: Option<&At<ModelName>>) -> Vec<Surface> {
-    let names = fields.one_or_more("surface");
+fn surfaces(
+    table: Table<'_>,
+    context: Context<'_>,
+    model: Option<&ModelName>,
+    problems: &mut Problems,
+) -> Vec<Surface> {
+    let names = table.one_or_more("surface", problems);
     if names.is_empty() {
         let advice = "add `surface = \"openai\"`, or the path of a surface file";
-        fields.whole("the upstream speaks no surface", advice);
+        table.whole("the upstream speaks no surface", advice, problems);
     }
-    let load = |name: &At<&str>| match surfaces::load(name.value, base) {
-        Ok(surface) => Some(surface),
-        Err(problems) => {
-            problems.note(fields.page, name.at);
-            None
-        }
-    };
-    let surfaces = names.iter().filter_map(load);
-    match model {
-        Some(model) => surfaces
-            .map(|surface| bound(fields, surface, model))
-            .collect(),
-        None => surfaces.collect(),
+    let mut surfaces = Vec::new();
+    for name in names {
+        let Some(surface) = surfaces::load(table, name, context.base, problems) else {
+            continue;
+        };
+        surfaces.push(match model {
+            Some(model) => bound(table, surface, model, problems),
+            None => surface,
+        });
     }
+    surfaces
 }
 
 /// A surface with its default model, if it has a request that is about one of this name.
-fn bound(fields: Fields<'_>, surface: Surface, model: &At<ModelName>) -> Surface {
+fn bound(
+    table: Table<'_>,
+    surface: Surface,
+    model: &ModelName,
+    problems: &mut Problems,
+) -> Surface {
     let spelling = surface.spelling();
-    let read = spelling.map(|spelling| spelling.read(&model.value));
-    if let Some(read) = read.filter(|read| !read.contains(&model.value)) {
+    let read = spelling.map(|spelling| spelling.read(model));
+    if let Some(read) = read.filter(|read| !read.contains(model)) {
         let read: Vec<String> = read.iter().map(|name| format!("`{name}`")).collect();
         let what = format!(
             "no request through the surface `{}` is ever about `{}`",
             surface.name(),
-            model.value
+            model
         );
         let advice = match read.is_empty() {
             true => "write the name of the model that the server runs".to_owned(),
             false => format!("write {}", read.join(" or ")),
         };
-        fields.page.problem(model.at, what, advice);
+        table.problem(table.at_key("model"), what, advice, problems);
         return surface;
     }
-    surface.default_model(model.value.clone())
+    surface.default_model(model.clone())
 }
 
-fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {
+fn origin(table: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Origin> {
     let origin = text.value.parse::<Uri>().ok().and_then(|uri| {
         let plain = uri.query().is_none() && !text.value.contains('#');
         let scheme = uri.scheme().cloned();
@@ -184,13 +194,13 @@ fn origin(fields: Fields<'_>, text: At<&str>) -> Option<Origin> {
         })
     });
     if origin.is_none() {
-        no_server(fields, text);
+        no_server(table, text, problems);
     }
     origin
 }
 
 /// The address of a server that something is sent to.
-pub(super) fn server(fields: Fields<'_>, text: At<&str>) -> Option<String> {
+pub(super) fn server(table: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<String> {
     let parsed = text.value.parse::<Uri>().ok();
     let good = parsed.is_some_and(|uri| {
         let scheme = uri.scheme_str();
@@ -198,21 +208,25 @@ pub(super) fn server(fields: Fields<'_>, text: At<&str>) -> Option<String> {
         matches!(scheme, Some("http" | "https")) && authority.is_some_and(|it| !it.contains('@'))
     });
     if !good {
-        no_server(fields, text);
+        no_server(table, text, problems);
     }
     good.then(|| text.value.to_owned())
 }
 
-fn no_server(fields: Fields<'_>, text: At<&str>) {
-    fields.page.problem(
+fn no_server(table: Table<'_>, text: Text<'_>, problems: &mut Problems) {
+    table.problem(
         text.at,
-        format!("`{}` is no address of a server", words::address(text.value)),
+        format!(
+            "{} is no address of a server",
+            quoted(&hide_userinfo(text.value))
+        ),
         "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
+        problems,
     );
 }
 
 /// Segments that can be read in one way only, so that taking them away is exact.
-fn prefix(fields: Fields<'_>, text: At<&str>) -> Option<String> {
+fn prefix(table: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<String> {
     let path = text.value.strip_suffix('/').unwrap_or(text.value);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
@@ -221,52 +235,57 @@ fn prefix(fields: Fields<'_>, text: At<&str>) -> Option<String> {
             .strip_prefix('/')
             .is_some_and(|rest| rest.split('/').all(segment));
     if !good {
-        fields.page.problem(
+        table.problem(
             text.at,
-            format!("`{}` is no prefix of paths", text.value),
+            format!("{} is no prefix of paths", quoted(text.value)),
             "write `/` and words of letters, digits, `-`, `.`, `_` and `~`, such as `/hub`",
+            problems,
         );
     }
     good.then(|| path.to_owned())
 }
 
-fn host(fields: Fields<'_>, text: At<&str>) -> Option<Authority> {
+fn host(table: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Authority> {
     let host = text.value.parse::<Authority>().ok();
     let host = host.filter(|it| !it.as_str().contains('@') && !it.host().is_empty());
     if host.is_none() {
-        fields.page.problem(
+        table.problem(
             text.at,
-            format!("`{}` is no host", words::address(text.value)),
+            format!("{} is no host", quoted(&hide_userinfo(text.value))),
             "write what callers send as `Host`, such as `staging.models.example.com`",
+            problems,
         );
     }
     host
 }
 
-fn environment(fields: Fields<'_>, default: Option<&Environment>) -> Option<Environment> {
-    if fields.text("environment").is_some() {
-        let advice = "write a name such as `staging`";
-        return fields.parsed("environment", advice).map(|it| it.value);
+fn environment(
+    table: Table<'_>,
+    default: Option<&Environment>,
+    problems: &mut Problems,
+) -> Option<Environment> {
+    if table.has("environment") {
+        return table.parsed("environment", "write a name such as `staging`", problems);
     }
     if default.is_none() {
         let advice = "add `environment = \"production\"` here, or once at the top of the file";
-        fields.whole("the upstream serves no environment", advice);
+        table.whole("the upstream serves no environment", advice, problems);
     }
     default.cloned()
 }
 
-const KEYS: &[&str] = &[
-    "surface",
-    "url",
-    "path_prefix",
-    "host",
-    "environment",
-    "model",
-    "credential",
-    "connect_timeout",
-    "response_timeout",
-    "max_requests",
-    "idle_timeout",
+pub(super) const KEYS: &[Key] = &[
+    Key::new("surface", Kind::Texts("model API or path"), "The model APIs that the server speaks: names of built-in surfaces (see [Model APIs](surfaces.md)), or paths of surface files, which end in `.toml`.").required(),
+    Key::new("url", Kind::Text("URL"), "The address of the server.").required(),
+    Key::new("path_prefix", Kind::Text("path"), "A prefix of paths that callers write, such as `/hub`. It chooses the upstream and is removed before the path is matched and forwarded."),
+    Key::new("host", Kind::Text("host"), "The `Host` that callers send. It chooses the upstream. Default: any."),
+    Key::new("environment", Kind::Text("environment"), "The environment that decisions are made in. Default: the `environment` of the file."),
+    Key::new("model", Kind::Text("model"), "The model of a server that has only one, and of requests that name none."),
+    credential::KEY,
+    Key::new("connect_timeout", Kind::Duration, "How long a connection to the server may take, and the wait for a place among `max_requests`.").default("\"5s\""),
+    Key::new("response_timeout", Kind::Duration, "How long the server may take until it begins to respond.").default("\"5m\""),
+    Key::new("max_requests", COUNT, "How many requests of callers the server is given at once. WebSockets have a quarter as many places besides.").default("1024"),
+    Key::new("idle_timeout", Kind::Duration, "How long an unused connection (HTTP/1.1) is kept. It should be shorter than the server keeps its own.").default("\"1s\""),
 ];
 
 /// A server in the same building answers a connection in milliseconds.

@@ -1,6 +1,9 @@
 //! Every problem of a configuration, with its place.
 
+use std::path::Path;
+
 use spanner_proxy::Loaded;
+use spanner_proxy::config::{Config, reference};
 
 use crate::support::Stage;
 
@@ -61,32 +64,32 @@ max_requests = 0
 idle_timeout = 1
 
 [limits]
-idle = "1 minute"
+idle = "a minute"
 requests_per_caller = "many"
 patience = "1s"
 "#;
     let expected = [
         "1:10: `listen`: ",
-        "2:1: unknown key `enviroment`; the keys here are `listen`, ",
+        "2:1: unknown key `enviroment`; did you mean `environment`?",
         "7:7: issuer `corp`, `url`: \"http://id.example.com\" is no `https` URL ",
         "7:7: issuer `corp`, `url`: `http://id.example.com` must be https; ",
         "9:14: issuer `corp`, `algorithms`: \"HS256\" is no asymmetric signature algorithm; ",
-        "10:17: issuer `corp`, `max_token_age`: \"soon\" is no span",
+        "10:17: `max_token_age`: `soon` is not a duration; write one such as ",
         "12:1: the key `name` is missing; add `name = \"corp\"`",
-        "16:14: `forever` is no durability; write one of `power_loss`",
+        "16:14: `durability` cannot be `forever`; write one of `power_loss`",
         "18:1: the upstream serves no environment; add ",
-        "19:11: no surface is called `opemai`; ",
+        "19:11: no surface is called `opemai`; did you mean `openai`?",
         "20:7: `127.0.0.1:9000` is no address of a server; ",
         "21:15: `hub` is no prefix of paths; ",
         "24:22: the surface `missing.toml` cannot be read: ",
         "26:8: `a b` is no host; ",
         "28:9: `model`: ",
         "29:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
-        "30:20: `response_timeout` is no span of time; ",
-        "31:16: `max_requests` is no count; ",
-        "32:16: `idle_timeout` must be a string",
-        "35:8: `idle` is no span of time; ",
-        "36:23: `requests_per_caller` is no count; ",
+        "30:20: `response_timeout`: `long` is not a duration; ",
+        "31:16: `max_requests` must be a number from 1; ",
+        "32:16: `idle_timeout` must be a duration, not a value of type integer; ",
+        "35:8: `idle`: `a minute` is not a duration; ",
+        "36:23: `requests_per_caller` must be a number from 1; ",
         "37:1: unknown key `patience`; the keys here are `connections_per_peer`, ",
     ];
     check(text, &expected).await;
@@ -118,7 +121,7 @@ environment = "production"
     for line in [
         "/spanner.toml:2:1: issuer `corp`: ",
         "/revocations.toml:1:1: ",
-        "/broken.toml:1:1: `none` is no dialect",
+        "/broken.toml:1:11: `none` is no dialect",
         "/broken/organization.toml:1:16: `environments` must be ",
     ] {
         assert!(found.contains(line), "{line}\nis not in\n{found}");
@@ -265,7 +268,7 @@ to = "jsonl"
 stdout = false
 "#;
     let expected = [
-        "10:6: `splunk` is no form that entries are sent in; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
+        "10:6: `to` cannot be `splunk`; write one of `ocsf`, `jsonl`, `syslog`, `otlp`",
         "11:1: syslog goes to an `address`; give exactly one of `address`",
         "11:1: the key `address` is missing; add `address = ",
         "14:1: it goes to one of `file`, `stdout` and `url`; give exactly one of ",
@@ -273,7 +276,8 @@ stdout = false
         "21:7: `siem` is no address of a server; ",
         "24:11: `siem` is no host with a port; ",
         "25:1: OTLP goes to the `url` of a collector; ",
-        "32:9: `batch` is no count; ",
+        "32:9: `batch` must be a number from 1; ",
+        "34:8: another `[[ship]]` is called `good` as well; ",
         "37:14: `credential`: the variable `SPANNER_PROXY_NOT_SET` is not set",
         "39:8: another `[[ship]]` is called `good` as well; ",
         "46:6: `ca` is for syslog over TLS; ",
@@ -310,7 +314,7 @@ url = "http://127.0.0.1:9000"
     let expected = [
         "6:5: `ftp://witness.example.com` is no address of a server; ",
         "7:5: `checkpoints` must be a string, not a value of type integer; ",
-        "8:54: checkpoints are not sent with `patch`; write `post` or `put`",
+        "8:54: `method` cannot be `patch`; write one of `post`, `put`",
         "8:74: `required` must be `true` or `false`, not a value of type string; ",
         "9:5: the key `url` is missing; add `url = ",
         "9:23: unknown key `file`; ",
@@ -329,17 +333,85 @@ async fn what_is_kept_of_a_ledger_is_no_less_than_a_record() {
         ),
         (
             "keep_for = \"a year\"",
-            "3:12: `keep_for` is no span of time; ",
+            "3:12: `keep_for`: `a year` is not a duration; ",
         ),
         (
             "keep_bytes = 7",
             "3:14: less than a mebibyte of the ledger is kept; ",
         ),
-        ("keep_bytes = \"all\"", "3:14: `keep_bytes` is no count; "),
+        (
+            "keep_bytes = \"all\"",
+            "3:14: `keep_bytes` must be a size; ",
+        ),
     ] {
         let text = format!(
             "environment = \"production\"\n[ledger]\n{line}\n[[issuer]]\nname = \"corp\"\nurl = \"https://id.example.com\"\naudiences = [\"models\"]\n[[upstream]]\nsurface = \"openai\"\nurl = \"http://127.0.0.1:9000\"\n"
         );
         check(&text, &[problem]).await;
     }
+}
+
+#[tokio::test]
+async fn old_names_of_keys_are_notes_and_no_problems() {
+    let stage = Stage::set().await;
+    let text = "environment = \"production\"\n[[issuer]]\nname = \"corp\"\nissuer = \"https://id.example.com\"\naudience = \"models\"\n[[upstream]]\nsurface = \"openai\"\nurl = \"http://127.0.0.1:9000\"\n";
+    stage.write("spanner.toml", text);
+    let loaded = Loaded::check(&stage.path("spanner.toml")).unwrap();
+    let notes = loaded.notes();
+    assert!(
+        notes[0].ends_with(
+            "spanner.toml:4:1: `issuer` is called `url` now; rename it; the old name still works"
+        ),
+        "{notes:?}"
+    );
+    assert!(notes[1].contains("spanner.toml:5:1: `audience` is called `audiences` now; "));
+}
+
+#[test]
+fn questions_about_requests_need_no_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spanner.toml");
+    let text = r#"
+environment = "production"
+[ledger]
+checkpoints = { url = "https://witness.example.com", credential = { env = "SPANNER_PROXY_NOT_SET" } }
+[[issuer]]
+name = "corp"
+url = "https://id.example.com"
+audiences = ["models"]
+jwks_file = "missing.json"
+introspection = { client_id = "guard", client_secret_env = "SPANNER_PROXY_NOT_SET" }
+[[ship]]
+to = "syslog"
+address = "tls://siem.example.com:6514"
+ca = "missing.pem"
+[[upstream]]
+surface = "openai"
+url = "http://127.0.0.1:9000"
+credential = { file = "missing" }
+"#;
+    std::fs::write(&file, text).unwrap();
+    let (config, problems) = Config::read_without_secrets(&file);
+    assert!(problems.is_empty(), "{problems}");
+    assert!(config.unwrap().upstreams[0].credential.is_none());
+    let (_, problems) = Config::read(&file);
+    assert_eq!(problems.all().len(), 3, "{problems}");
+}
+
+/// Compares a generated file with the one in the repository, or writes it.
+fn generated(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("SPANNER_GENERATE").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        there == text,
+        "{path} is not what the keys say; write it with `SPANNER_GENERATE=1 cargo test --workspace --test proxy -- the_reference`"
+    );
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    generated("../docs/src/configuration.md", &reference::markdown());
 }

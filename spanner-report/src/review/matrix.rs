@@ -57,10 +57,9 @@ pub(super) fn section(review: &Review) -> Section {
 }
 
 fn row(review: &Review, model: &str, line: &Line<'_>) -> Vec<Cell> {
-    let owner = line.owner.map(|owner| {
-        let owner = format!("owner: {}", marked(owner));
-        Text::from(owner)
-    });
+    let owner = line
+        .owner
+        .map(|owner| Text::new().span(Span::Aside(marked(owner).into_owned())));
     let name = Text::from(marked(model));
     let name = Cell::list(std::iter::once(name).chain(owner));
     let cells = review.environments.iter().map(|environment| {

@@ -141,7 +141,7 @@ fn approvals(summary: &Summary) -> Section {
                 0 => "0 calls".to_owned(),
                 _ => served(it),
             }),
-            plain(it.promotion.to_string()),
+            plain(Text::new().code(it.promotion.to_string())),
         ]
     });
     let doubtful: u64 = summary
@@ -406,7 +406,7 @@ fn open(summary: &Summary) -> Section {
         vec![
             plain(it.time),
             plain(it.caller.as_deref().unwrap_or("nobody identified")),
-            plain(it.id.to_string()),
+            plain(Text::new().code(it.id.to_string())),
         ]
     });
     let more = summary.open.len().saturating_sub(MAX_OPEN);

@@ -5,7 +5,7 @@ use spanner_ledger::ApprovalStanding::{InForce, Replaced};
 
 use spanner_ledger::{ApprovalStanding, Reader, Selection};
 use spanner_report::{Summary, csv, describe, history as page, table};
-use spanner_ship::{Format, export};
+use spanner_ship::{Format, Producer, export};
 
 use crate::{STORY, promotion, told, told_of};
 
@@ -279,7 +279,13 @@ fn selects_by_model_place_person_and_time() {
 
 fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
     let mut out = Vec::new();
-    let exported = export(reader, Format::JsonLines, selection, &mut out);
+    let exported = export(
+        reader,
+        Format::JsonLines,
+        &Producer::default(),
+        selection,
+        &mut out,
+    );
     let lines: Vec<Value> = std::str::from_utf8(&out)
         .unwrap()
         .lines()
@@ -296,7 +302,14 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
     let (tag, escaped) = ('\u{e0041}', r"sam\udb40\udc41");
     for format in [Format::JsonLines, Format::Ocsf] {
         let mut out = Vec::new();
-        export(&told.reader, format, &Selection::new(), &mut out).unwrap();
+        export(
+            &told.reader,
+            format,
+            &Producer::default(),
+            &Selection::new(),
+            &mut out,
+        )
+        .unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains([tag, '\u{202e}']), "{text}");
         assert!(text.contains(escaped), "{text}");

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use spanner_ship::{Format, HttpReceiver, Receive, Shipment};
+use spanner_ship::{Endpoint, Format, HttpReceiver, Receive, Shipment};
 
 use super::{PATIENCE, Stock, check_whole};
 
@@ -93,7 +93,7 @@ fn every_entry_arrives_though_the_server_fails_redirects_and_hangs_up() {
         _ => Some((200, vec![])),
     });
     let credential = "Bearer secret".parse().unwrap();
-    let receiver = HttpReceiver::lines(url).authorization(credential);
+    let receiver = HttpReceiver::lines(Endpoint::new(url).authorization(credential));
     assert!(!format!("{receiver:?}").contains("secret"));
     let shipping = ship(&stock, Format::JsonLines, receiver).start().unwrap();
     let mut lines: Vec<Value> = Vec::new();
@@ -129,7 +129,7 @@ fn a_server_that_is_too_slow_is_asked_again() {
         }
         Some((200, vec![]))
     });
-    let receiver = HttpReceiver::lines(url).patience(Duration::from_millis(100));
+    let receiver = HttpReceiver::lines(Endpoint::new(url).timeout(Duration::from_millis(100)));
     let shipping = ship(&stock, Format::JsonLines, receiver).start().unwrap();
     posted.recv_timeout(PATIENCE).unwrap();
     let mut standings = std::iter::repeat_with(|| shipping.standing()).take(1_000_000_000);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use spanner_ledger::{Checkpoint, Ledger, OpenError};
-use spanner_ship::CheckpointHttp;
+use spanner_ship::{CheckpointHttp, Endpoint};
 
 use super::http::serve_each;
 use super::{PATIENCE, block_on};
@@ -67,7 +67,7 @@ impl Stage {
 }
 
 fn post(url: &str) -> CheckpointHttp {
-    CheckpointHttp::post(url).authorization("Bearer secret".parse().unwrap())
+    CheckpointHttp::post(Endpoint::new(url).authorization("Bearer secret".parse().unwrap()))
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_witness_that_hangs_delays_nothing_but_what_it_gets() {
     let url = stage.witness();
     let patience = Duration::from_millis(100);
     let builder = Ledger::builder(stage.folder.path().join("ledger"))
-        .checkpoints(CheckpointHttp::post(&deaf).patience(patience))
+        .checkpoints(CheckpointHttp::post(Endpoint::new(&deaf).timeout(patience)))
         .checkpoints(post(&url));
     let ledger = builder.open().unwrap();
     let event = ledger.event("test.happened", json!({})).unwrap();

@@ -390,9 +390,9 @@ impl Issuer {
         self.adjust(IssuerRulesBuilder::require_binding)
     }
 
-    /// See [`IssuerRulesBuilder::allow_unverified_binding`].
-    pub fn allow_unverified_binding(self) -> Self {
-        self.adjust(IssuerRulesBuilder::allow_unverified_binding)
+    /// See [`IssuerRulesBuilder::danger_allow_unverified_binding`].
+    pub fn danger_allow_unverified_binding(self) -> Self {
+        self.adjust(IssuerRulesBuilder::danger_allow_unverified_binding)
     }
 
     /// Fetches the keys from this address instead of discovering it. With

@@ -29,8 +29,8 @@
 //! ```
 
 mod cache;
+pub mod config;
 mod credential;
-pub mod file;
 mod issuer;
 mod proof;
 mod providers;
@@ -58,7 +58,7 @@ use cache::{Era, TokenCache};
 use credential::Headers;
 use proof::Proofs;
 
-pub use file::{ProviderProblem, ProvidersError};
+pub use config::IssuerConfig;
 pub use issuer::{Issuer, IssuerProblem};
 pub use proof::PeerCertificate;
 pub use reload::Reloaded;

@@ -20,6 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Deserialize;
 use spanner_core::{Caller, IssuerAlias, NameError, SubjectId, Timestamp, TokenFault};
+use spanner_toml::{Problems, Source, Toml};
+use toml::Spanned;
 
 /// A list of revocations. Cheap to clone; clones are the same list.
 #[derive(Clone, Default)]
@@ -109,18 +111,8 @@ pub enum RevocationError {
         id: String,
     },
     /// The text is no list of revocations.
-    #[error("the revocations cannot be read: {0}")]
-    File(String),
-    /// A name in the text is none.
-    #[error("revocation {index} of `{list}`: {error}")]
-    Name {
-        /// Which list.
-        list: &'static str,
-        /// Its place there, from 0.
-        index: usize,
-        /// What is wrong.
-        error: NameError,
-    },
+    #[error("{0}")]
+    File(Problems),
 }
 
 impl Revocations {
@@ -173,21 +165,28 @@ impl Revocations {
     /// ```
     ///
     /// # Errors
-    /// [`RevocationError`]; the list is as before then.
+    /// [`RevocationError::File`] with every problem; the list is as before then.
     pub fn replace_toml(&self, text: &str) -> Result<(), RevocationError> {
+        let source = Source::new("revocations", text);
+        let mut problems = Problems::new("the revocations have");
         if text.len() > Self::MAX_TEXT {
-            let problem = format!("more than {} bytes", Self::MAX_TEXT);
-            return Err(RevocationError::File(problem));
+            let what = format!("there are more than {} bytes", Self::MAX_TEXT);
+            problems.file(source.name, what, "revoke subjects instead of their tokens");
+            return Err(RevocationError::File(problems));
         }
-        let file: File = toml::from_str(text)
-            .map_err(|error| RevocationError::File(error.to_string().trim_end().to_owned()))?;
         let mut lists = Lists {
             accepted: self.read().accepted.clone(),
             ..Lists::default()
         };
-        for revocation in file.revocations()? {
-            lists.add(revocation)?;
+        for (at, revocation) in File::read(source, &mut problems).revocations() {
+            let added = revocation.map_err(|error| error.to_string());
+            let added = added
+                .and_then(|revocation| lists.add(revocation).map_err(|error| error.to_string()));
+            if let Err(what) = added {
+                problems.at(source, at, what, "correct the entry");
+            }
         }
+        problems.none_or(()).map_err(RevocationError::File)?;
         let mut current = self.write();
         lists.accepted.append(&mut current.accepted);
         *current = lists;
@@ -294,6 +293,7 @@ impl Lists {
 
     /// Forgets what has expired anyway, an hour after, whatever clocks say.
     fn forget(&mut self, now: Timestamp) {
+        // More than clocks and their permitted skew differ.
         const MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
         let needed = |until: &Option<Timestamp>| {
             until.is_none_or(|until| until.saturating_add(MARGIN).is_ok_and(|until| until >= now))
@@ -365,15 +365,15 @@ impl fmt::Debug for Revocations {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    token: Vec<ById>,
+    token: Vec<Spanned<ById>>,
     #[serde(default)]
-    session: Vec<ById>,
+    session: Vec<Spanned<ById>>,
     #[serde(default)]
-    subject: Vec<BySubject>,
+    subject: Vec<Spanned<BySubject>>,
 }
 
 #[derive(Deserialize)]
@@ -393,29 +393,59 @@ struct BySubject {
 }
 
 impl File {
-    fn revocations(self) -> Result<Vec<Revocation>, RevocationError> {
-        let mut all = Vec::new();
-        let alias = |list, index, text: &str| {
-            let issuer = IssuerAlias::new(text);
-            issuer.map_err(|error| RevocationError::Name { list, index, error })
+    /// Reads a list. One with a problem is read entry by entry, which takes longer and finds every
+    /// problem.
+    fn read(source: Source<'_>, problems: &mut Problems) -> Self {
+        if let Ok(file) = toml::from_str(source.text) {
+            return file;
+        }
+        let Some(toml) = Toml::parse(source, problems) else {
+            return Self::default();
         };
-        for (index, ById { issuer, id, until }) in self.token.into_iter().enumerate() {
-            let issuer = alias("token", index, &issuer)?;
-            all.push(Revocation::Token { issuer, id, until });
+        let table = toml.table(["token", "session", "subject"].as_slice(), problems);
+        fn entries<T>(read: Vec<(usize, T)>) -> Vec<Spanned<T>> {
+            let spanned = |(at, entry)| Spanned::new(at..at, entry);
+            read.into_iter().map(spanned).collect()
         }
-        for (index, ById { issuer, id, until }) in self.session.into_iter().enumerate() {
-            let issuer = alias("session", index, &issuer)?;
-            all.push(Revocation::Session { issuer, id, until });
+        Self {
+            token: entries(table.read_list("token", problems)),
+            session: entries(table.read_list("session", problems)),
+            subject: entries(table.read_list("subject", problems)),
         }
-        for (index, entry) in self.subject.into_iter().enumerate() {
-            let list = "subject";
-            let subject = SubjectId::new(&entry.subject);
-            all.push(Revocation::Subject {
-                issuer: alias(list, index, &entry.issuer)?,
-                subject: subject.map_err(|error| RevocationError::Name { list, index, error })?,
-                issued_until: entry.issued_until,
-            });
-        }
-        Ok(all)
+    }
+
+    /// Each entry with its byte offset.
+    fn revocations(self) -> impl Iterator<Item = (usize, Result<Revocation, NameError>)> {
+        let tokens = self.token.into_iter().map(|entry| {
+            let (at, ById { issuer, id, until }) = (entry.span().start, entry.into_inner());
+            let issuer = IssuerAlias::new(&issuer);
+            (
+                at,
+                issuer.map(|issuer| Revocation::Token { issuer, id, until }),
+            )
+        });
+        let sessions = self.session.into_iter().map(|entry| {
+            let (at, ById { issuer, id, until }) = (entry.span().start, entry.into_inner());
+            let issuer = IssuerAlias::new(&issuer);
+            (
+                at,
+                issuer.map(|issuer| Revocation::Session { issuer, id, until }),
+            )
+        });
+        let subjects = self.subject.into_iter().map(|entry| {
+            let (at, entry) = (entry.span().start, entry.into_inner());
+            (at, entry.revocation())
+        });
+        tokens.chain(sessions).chain(subjects)
+    }
+}
+
+impl BySubject {
+    fn revocation(self) -> Result<Revocation, NameError> {
+        Ok(Revocation::Subject {
+            issuer: IssuerAlias::new(&self.issuer)?,
+            subject: SubjectId::new(&self.subject)?,
+            issued_until: self.issued_until,
+        })
     }
 }

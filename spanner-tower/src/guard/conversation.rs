@@ -259,6 +259,7 @@ impl MessageRefused {
     /// The same in what a close frame can hold: 123 bytes.
     #[must_use]
     pub fn reason(&self) -> String {
+        // A control frame has at most 125 bytes, of which the code takes two (RFC 6455 §5.5).
         const MAX_BYTES: usize = 123;
         let text = &self.notice.message;
         let mut end = text.len().min(MAX_BYTES);

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 use crate::authenticate::BoxFuture;
 use crate::resolve::Broken;
 
-/// The least time between two looks.
+/// The least time between two checks, so that a short `outlive` does not turn into a busy loop.
 const LEAST: Duration = Duration::from_millis(50);
 
 /// Watches over one conversation.

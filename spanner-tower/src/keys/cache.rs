@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::unknown::Unknown;
 use super::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 
-/// How long keys are fresh unless their source says otherwise.
+/// How long keys are fresh unless their source says otherwise: providers usually publish a new key
+/// days before they sign with it.
 const FRESH: Duration = Duration::from_secs(600);
 /// A source cannot make keys fresh for less: each minute one fetch at most.
 const MIN_FRESH: Duration = Duration::from_secs(60);
@@ -24,10 +25,12 @@ const MAX_FRESH: Duration = Duration::from_secs(3_600);
 const MAX_STALE: Duration = Duration::from_secs(12 * 3_600);
 /// How long a request waits for keys; a person waits no longer for an answer.
 const WAIT: Duration = Duration::from_secs(2);
-/// The first and the longest pause after failures.
+/// The first and the longest pause after failures: a short outage is over soon, and a long one is
+/// noticed to be over within half a minute.
 const BACKOFF: Duration = Duration::from_secs(1);
+/// See [`BACKOFF`].
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The longest pause that a source may ask for.
+/// The longest pause that a source may ask for: a longer one is more often a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Keys at hand, as they were fetched at one time.

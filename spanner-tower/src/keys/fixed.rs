@@ -54,7 +54,7 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
-    /// How long what was read counts as fresh.
+    /// How long what was read counts as fresh: a file is cheap to read again each minute.
     const FRESH: Duration = Duration::from_secs(60);
 
     /// Keys of a file.

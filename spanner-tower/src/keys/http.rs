@@ -18,11 +18,12 @@ use super::discovery::{self, is_public};
 use super::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
-/// How long a connection may take.
+/// How long a connection may take: a handshake around the world takes less than one second.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long an exchange may take in all.
+/// How long an exchange may take in all: a fetch has two, within [`FETCH_TIMEOUT`](super::FETCH_TIMEOUT).
 const EXCHANGE: Duration = Duration::from_secs(5);
-/// How long a discovered address is used before it is discovered again.
+/// How long a discovered address is used before it is discovered again: providers move rarely, and
+/// announce it.
 const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// The JWK Set of an issuer over HTTPS, at an address that is given or discovered (OpenID

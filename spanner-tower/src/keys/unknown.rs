@@ -21,20 +21,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One fetch in vain is earned in this time.
+/// One fetch in vain is earned in this time: 120 an hour, which no provider limits.
 const EARNED: Duration = Duration::from_secs(30);
-/// So many are saved at most.
+/// So many are saved at most: several rotations that are guessed at in a row.
 const SAVED: f64 = 4.0;
-/// Two are so far apart at least.
+/// Two are so far apart at least, so that a stranger's guess does not spend all that is saved.
 const APART: Duration = Duration::from_secs(5);
-/// How long a `kid` is not asked for again, after the first time and after further ones.
+/// How long a `kid` is not asked for again, after the first time: as long as one fetch is earned in.
 const AGAIN: Duration = Duration::from_secs(30);
+/// The same after further times, so that several withdrawn keys do not use up the budget.
 const MAX_AGAIN: Duration = Duration::from_secs(60);
-/// So many names are remembered.
+/// So many names are remembered, in some 10 KB; what is over it is bounded by the budget alone.
 const REMEMBERED: usize = 256;
 /// So many new keys in a row are free, and one more in this time: an issuer whose every
 /// document has another key is not asked by everybody who likes to.
 const ROTATIONS: f64 = 8.0;
+/// See [`ROTATIONS`].
 const ROTATION: Duration = Duration::from_secs(2);
 
 /// What is left of the budget, and which names were asked for in vain.

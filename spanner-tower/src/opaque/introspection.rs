@@ -14,7 +14,8 @@ use super::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, ClientSecret, MAX_ANSWER_T
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
 
-/// How long a discovered address is used before it is discovered again.
+/// How long a discovered address is used before it is discovered again: providers move rarely, and
+/// announce it.
 const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// How an issuer is asked about its opaque tokens (RFC 7662): where, as whom, and how long

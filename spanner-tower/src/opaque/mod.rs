@@ -59,23 +59,27 @@ pub use introspection::Introspection;
 pub use secret::ClientSecret;
 pub(crate) use whoami::Whoami;
 
-/// How long an answer is kept unless configured, and at most.
+/// How long an answer is kept unless configured: a revocation at the issuer counts within this time.
 pub(crate) const ANSWER_TTL: Duration = Duration::from_secs(30);
+/// How long an answer may be kept, if so configured.
 pub(crate) const MAX_ANSWER_TTL: Duration = Duration::from_secs(300);
 /// How long a refusal is kept: whoever tries again at once is not worth a question.
 const REFUSED: Duration = Duration::from_secs(5);
-/// How many answers are kept, and how many refusals, for each issuer.
+/// How many answers are kept, and how many refusals, for each issuer: as many as verified tokens.
 const ENTRIES: usize = 4_096;
 /// How many tokens that were good are remembered, in about 2 MB.
 const KNOWN: usize = 16_384;
 /// How long a question may take. With the wait for its turn, a caller waits for 9 s at most.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long an issuer is left alone after a failure, unless it says; and at most.
+/// How long an issuer is left alone after a failure, unless it says: callers wait as long for its
+/// recovery.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long it is left alone at most, whatever it says.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// How much longer good answers count while an issuer asks for patience, unless configured.
+/// How much longer good answers count while an issuer asks for patience, unless configured: a rate
+/// limit rarely lasts longer than a minute.
 const LENIENCE: Duration = Duration::from_secs(60);
-/// How long a failure is held against an issuer about which nobody asks any more.
+/// How long a failure counts for readiness if nobody asks the issuer any more: a few probes.
 const REMEMBERED: Duration = Duration::from_secs(30);
 /// Of failures and floods, one line in this time is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// The longest file with a secret, in bytes.
+/// The longest file with a secret, in bytes: many times the longest secret, and no device.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// A client's secret, as a text or from a file that can be read again. Clones are the same.

@@ -14,10 +14,11 @@ pub(super) struct Pieces {
     length: usize,
 }
 
-/// Smaller pieces are copied.
+/// Smaller pieces are copied, in bytes: a piece keeps the buffer of its read alive, which is often
+/// 8 KiB or more.
 const SMALL: usize = 4096;
 
-/// What small pieces are put together to.
+/// What small pieces are put together to, in bytes: few enough pieces, and no large reallocation.
 const TOGETHER: usize = 64 * 1024;
 
 impl Pieces {

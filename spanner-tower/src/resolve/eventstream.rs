@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-/// Lengths and their checksum.
+/// Bytes of the two lengths and their checksum, 4 each.
 const PRELUDE: usize = 12;
-/// The checksum at the end.
+/// Bytes of the checksum at the end.
 const TRAILER: usize = 4;
 
 /// What a message is.
@@ -113,6 +113,7 @@ fn read(message: &[u8], take: &mut impl FnMut(&Event<'_>)) {
 
 /// The value of a header that is a text.
 fn header<'m>(mut headers: &'m [u8], due: &str) -> Option<&'m str> {
+    // The type of a header whose value is a string.
     const TEXT: u8 = 7;
     loop {
         let (length, rest) = headers.split_first()?;

@@ -34,7 +34,7 @@ const MAX_HEADERS: usize = 8 * 1024;
 /// Fields of one form; OpenAI's largest has some 20.
 const MAX_FIELDS: usize = 1024;
 
-/// A URL-encoded form, which is kept whole.
+/// Bytes of a URL-encoded form, which is kept whole: forms with files are multipart.
 const MAX_ENCODED: usize = 64 * 1024;
 
 /// What is looked for in a form.

@@ -136,7 +136,7 @@ impl Routes {
 
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
-        if let Some(known) = rows.all_mut().find(|known| known.is_alike(&row)) {
+        if let Some(known) = rows.alike(&row) {
             // One surface named twice is a mistake.
             let other = known.surface.name() != row.surface.name();
             let joined = other.then(|| known.route.joined(&row.route)).flatten();
@@ -144,7 +144,7 @@ impl Routes {
             known.route = Arc::new(joined);
             return Ok(());
         }
-        let meeting: Vec<&Row> = rows.all().filter(|other| other.meets(&row)).collect();
+        let meeting: Vec<&Row> = rows.near(&row).filter(|other| other.meets(&row)).collect();
         let unlike = |other: &&&Row| !other.route.is_as_open_as(&row.route);
         if let Some(other) = meeting.iter().find(unlike) {
             return Err(Overlapping::of(&row, other));
@@ -329,9 +329,33 @@ static SHIPPED: LazyLock<Vec<(Arc<str>, Dialect)>> = LazyLock::new(|| {
 });
 
 impl Rows {
-    fn all_mut(&mut self) -> impl Iterator<Item = &mut Row> {
-        let slotted = self.slotted.values_mut().flatten();
-        self.fixed.values_mut().chain(slotted).chain(&mut self.open)
+    /// The row for the same paths.
+    fn alike(&mut self, row: &Row) -> Option<&mut Row> {
+        let template = &row.route.template;
+        let rows = match template.first() {
+            _ if template.is_literal() => return self.fixed.get_mut(&template.text()),
+            Some(first) => self.slotted.get_mut(first)?,
+            None => &mut self.open,
+        };
+        rows.iter_mut().find(|known| known.is_alike(row))
+    }
+
+    /// The rows that can match a path of another row and be as exact. A path without slots is
+    /// more exact than any with slots.
+    fn near(&self, row: &Row) -> impl Iterator<Item = &Row> + use<'_> {
+        let template = &row.route.template;
+        let (slotted, all): (_, &[Row]) = match template.first() {
+            _ if template.is_literal() => (None, &[]),
+            Some(first) => (self.slotted.get(first).map(Vec::as_slice), &self.open),
+            None => (None, &self.open),
+        };
+        let begins_open = !template.is_literal() && template.first().is_none();
+        let others = begins_open.then(|| self.slotted.values().flatten());
+        slotted
+            .into_iter()
+            .flatten()
+            .chain(others.into_iter().flatten())
+            .chain(all)
     }
 
     fn all(&self) -> impl Iterator<Item = &Row> {

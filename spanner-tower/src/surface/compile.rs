@@ -22,8 +22,8 @@ pub(super) struct Compiler<'f> {
     reserved: &'f Reserved,
     reports: &'f Arc<Reports>,
     wanted: Wanted,
-    /// Of the row that is being compiled.
-    line: usize,
+    /// The byte offset of the row that is being compiled.
+    offset: usize,
     grpc: bool,
 }
 
@@ -34,15 +34,15 @@ impl<'f> Compiler<'f> {
             reserved,
             reports,
             wanted: Wanted::default(),
-            line: 1,
+            offset: 0,
             grpc: false,
         }
     }
 
     /// The route, unless a row has a problem.
     pub(super) fn route(&mut self, group: &Group<'_>, shared: &Shared) -> Option<Route> {
-        let (line, first) = group.rows.first()?;
-        self.line = *line;
+        let (offset, first) = group.rows.first()?;
+        self.offset = *offset;
         self.grpc = first.grpc;
         let method = self.method(group.method);
         let template = Template::parse(&group.path, self.reserved).map_err(|reason| {
@@ -96,7 +96,7 @@ impl<'f> Compiler<'f> {
     }
 
     fn tell(&mut self, problem: SurfaceProblem) {
-        self.problems.push((self.line, problem));
+        self.problems.push((self.offset, problem));
     }
 
     fn method(&mut self, text: &str) -> Option<Method> {
@@ -143,8 +143,8 @@ impl<'f> Compiler<'f> {
     fn guarded(&mut self, group: &Group<'_>, shared: &Shared, at: &Template) -> Option<Rule> {
         let mut rules = Vec::new();
         let last = group.rows.len() - 1;
-        for (index, (line, row)) in group.rows.iter().enumerate() {
-            self.line = *line;
+        for (index, (offset, row)) in group.rows.iter().enumerate() {
+            self.offset = *offset;
             // A row without conditions would hide those behind it.
             if (row.when.is_none() && index < last) || row.grpc != self.grpc {
                 self.tell(SurfaceProblem::Conditions);
@@ -396,15 +396,20 @@ impl<'f> Compiler<'f> {
         }
     }
 
-    fn json(&mut self, steps: Vec<Step>, want: Want) -> usize {
+    fn json(&mut self, steps: Arc<[Step]>, want: Want) -> usize {
         noted(&mut self.wanted.json, JsonPath { steps, want })
     }
 
-    fn frame(&mut self, steps: Vec<Step>, want: Want) -> Location {
+    fn frame(&mut self, steps: Arc<[Step]>, want: Want) -> Location {
         Location::Frame(noted(&mut self.wanted.frames, JsonPath { steps, want }))
     }
 
-    fn line(&mut self, steps: Vec<Step>, want: Want, file: bool) -> Result<Location, &'static str> {
+    fn line(
+        &mut self,
+        steps: Arc<[Step]>,
+        want: Want,
+        file: bool,
+    ) -> Result<Location, &'static str> {
         if !self.wanted.lines.is_empty() && self.wanted.in_file != file {
             return Err("a route reads lines of its body or of a file, not both");
         }
@@ -441,8 +446,8 @@ impl Wanted {
                 Document::Line | Document::FileLine => continue,
             };
             if places.iter().any(|place| place.steps.contains(&Step::Any)) {
-                let (steps, want) = (steps.clone(), Want::Free);
-                noted(places, JsonPath { steps, want });
+                let (steps, want) = (Arc::clone(steps), Want::Free);
+                places.push(JsonPath { want, steps });
             }
         }
     }

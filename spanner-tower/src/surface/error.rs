@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a text is not a surface: every problem, with its line.
+use spanner_toml::{Position, Problems, Source};
+
+/// Why a text is not a surface: every problem, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SurfaceError {
     surface: Arc<str>,
-    problems: Vec<(usize, SurfaceProblem)>,
+    problems: Vec<(Position, SurfaceProblem)>,
 }
 
 /// One problem of a surface.
@@ -90,10 +92,29 @@ pub enum SurfaceProblem {
 }
 
 impl SurfaceError {
-    pub(super) fn new(surface: &str, problems: Vec<(usize, SurfaceProblem)>) -> Self {
+    /// Problems with their byte offsets.
+    pub(super) fn new(source: Source<'_>, mut problems: Vec<(usize, SurfaceProblem)>) -> Self {
+        problems.sort_by_key(|(at, _)| *at);
+        problems.dedup();
+        let problems = problems.into_iter();
+        let problems = problems.map(|(at, problem)| (source.position(at), problem));
         Self {
-            surface: surface.into(),
-            problems,
+            surface: source.name.into(),
+            problems: problems.collect(),
+        }
+    }
+
+    /// A text that does not have the shape of a surface.
+    pub(super) fn shape(source: Source<'_>, problems: Problems) -> Self {
+        let problems = problems.all().iter();
+        let problems = problems.map(|problem| {
+            let position = problem.position.unwrap_or_else(|| source.position(0));
+            let text = format!("{}; {}", problem.what, problem.advice);
+            (position, SurfaceProblem::Shape(text))
+        });
+        Self {
+            surface: source.name.into(),
+            problems: problems.collect(),
         }
     }
 
@@ -103,9 +124,9 @@ impl SurfaceError {
         &self.surface
     }
 
-    /// The problems in the order of the text, each with its line (from 1).
+    /// The problems in the order of the text, each with its position.
     #[must_use]
-    pub fn problems(&self) -> &[(usize, SurfaceProblem)] {
+    pub fn problems(&self) -> &[(Position, SurfaceProblem)] {
         &self.problems
     }
 }
@@ -115,7 +136,7 @@ impl fmt::Display for SurfaceError {
         write!(f, "the surface `{}` cannot be used", self.surface)?;
         self.problems
             .iter()
-            .try_for_each(|(line, problem)| write!(f, "; line {line}: {problem}"))
+            .try_for_each(|(position, problem)| write!(f, "; {position}: {problem}"))
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use spanner_core::units;
+use spanner_toml::{Problems, Source, Toml};
 use toml::Spanned;
 
 use super::compile::Compiler;
@@ -108,36 +110,25 @@ pub(super) struct Shared {
 
 /// A number of bytes with its unit: `25 MiB`, `64 KiB`.
 pub(super) fn bytes(text: &str) -> Option<usize> {
-    let (number, unit) = text.split_once(' ')?;
-    let unit: usize = match unit {
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(unit)
+    usize::try_from(units::parse_size(text).ok()?).ok()
 }
 
 /// One method and path, and the rows that say what it does under which conditions.
 pub(super) struct Group<'f> {
     pub(super) method: &'f str,
     pub(super) path: String,
-    /// Each with its line.
+    /// Each with its byte offset in the file.
     pub(super) rows: Vec<(usize, &'f Row)>,
 }
 
 /// Reads a surface, or finds everything that is wrong with it.
 pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
-    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
-    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
-    let file: File = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(1, |span| line(span.start));
-        let message = error.message().lines().collect::<Vec<_>>().join(" ");
-        SurfaceError::new(name, vec![(at, SurfaceProblem::Shape(message))])
-    })?;
+    let source = Source::new(name, text);
+    let file: File =
+        toml::from_str(text).map_err(|_| SurfaceError::shape(source, shape(source)))?;
     let mut problems = Vec::new();
     let mut told = |spanned: &Spanned<String>, problem| {
-        problems.push((line(spanned.span().start), problem));
+        problems.push((spanned.span().start, problem));
     };
     let dialect = Dialect::named(file.dialect.get_ref());
     if dialect.is_none() {
@@ -163,6 +154,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     for spanned in &file.free {
         for text in spelled(spanned.get_ref(), &file.paths) {
             match Free::parse(&text) {
+                Ok(place) if free.contains(&place) => {}
                 Ok(place) => free.push(place),
                 Err(reason) => told(
                     spanned,
@@ -184,11 +176,11 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     let reports = match reports(dialect, file.reports.as_ref(), file.report.as_ref()) {
         Ok(reports) => Arc::new(reports),
         Err((at, problem)) => {
-            problems.push((line(at), problem));
+            problems.push((at, problem));
             Arc::default()
         }
     };
-    let names = Names::of(file.names).map_err(|problem| problems.push((1, problem)));
+    let names = Names::of(file.names).map_err(|problem| problems.push((0, problem)));
     let secondary = file.secondary.iter();
     let shared = Shared {
         secondary: secondary.map(|text| text.get_ref().clone()).collect(),
@@ -200,17 +192,15 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
         words: file.reserved.words.into(),
     };
     let mut routes: Vec<(usize, Arc<Route>)> = Vec::new();
-    for group in groups(&file.routes, &file.paths, line) {
+    for group in groups(&file.routes, &file.paths) {
         let mut compiler = Compiler::new(&reserved, &reports);
         let route = compiler.route(&group, &shared);
         problems.append(&mut compiler.problems);
         if let (Some(route), Some((at, _))) = (route, group.rows.first()) {
-            problems.extend(overlaps(&routes, &route).map(|problem| (*at, problem)));
+            problems.extend(overlaps(source, &routes, &route).map(|problem| (*at, problem)));
             routes.push((*at, Arc::new(route)));
         }
     }
-    problems.sort_by_key(|(line, _)| *line);
-    problems.dedup();
     match (dialect, names) {
         (Some(dialect), Ok(names)) if problems.is_empty() => Ok(Surface {
             name: name.into(),
@@ -221,9 +211,48 @@ pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
             routes: routes.into_iter().map(|(_, route)| route).collect(),
             default_model: None,
         }),
-        _ => Err(SurfaceError::new(name, problems)),
+        _ => Err(SurfaceError::new(source, problems)),
     }
 }
+
+/// Everything that keeps a text from having the shape of a surface, with positions.
+fn shape(source: Source<'_>) -> Problems {
+    let mut problems = Problems::default();
+    let Some(toml) = Toml::parse(source, &mut problems) else {
+        return problems;
+    };
+    let table = toml.table(KEYS, &mut problems);
+    table.require("dialect", "`dialect = \"problem\"`", &mut problems);
+    table.require("routes", "`[[routes]]`", &mut problems);
+    table.text("dialect", &mut problems);
+    table.text("hold", &mut problems);
+    for key in ["credentials", "reports", "secondary", "free"] {
+        table.texts(key, &mut problems);
+    }
+    table.flag("one_model", &mut problems);
+    table.read::<NameFile>("names", &mut problems);
+    table.read::<ApiFile>("report", &mut problems);
+    table.read::<ReservedFile>("reserved", &mut problems);
+    table.read::<BTreeMap<String, Vec<String>>>("paths", &mut problems);
+    table.read_list::<Row>("routes", &mut problems);
+    problems
+}
+
+/// The keys of a surface file.
+const KEYS: &[&str] = &[
+    "dialect",
+    "credentials",
+    "one_model",
+    "names",
+    "reports",
+    "report",
+    "reserved",
+    "secondary",
+    "free",
+    "hold",
+    "paths",
+    "routes",
+];
 
 /// What the answers of a surface report: what it names, or what its dialect implies. A problem
 /// comes with its place in the text.
@@ -249,15 +278,11 @@ fn reports(
 }
 
 /// The rows by method and path, in their order.
-fn groups<'f>(
-    rows: &'f [Spanned<Row>],
-    paths: &BTreeMap<String, Vec<String>>,
-    line: impl Fn(usize) -> usize,
-) -> Vec<Group<'f>> {
+fn groups<'f>(rows: &'f [Spanned<Row>], paths: &BTreeMap<String, Vec<String>>) -> Vec<Group<'f>> {
     let mut groups: Vec<Group<'f>> = Vec::new();
     let mut known = std::collections::HashMap::new();
     for spanned in rows {
-        let (row, at) = (spanned.get_ref(), line(spanned.span().start));
+        let (row, at) = (spanned.get_ref(), spanned.span().start);
         for method in row.method.as_slice() {
             for path in row
                 .path
@@ -294,16 +319,18 @@ fn spelled(path: &str, paths: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 }
 
 fn overlaps<'r>(
+    source: Source<'r>,
     earlier: &'r [(usize, Arc<Route>)],
     route: &'r Route,
 ) -> impl Iterator<Item = SurfaceProblem> + 'r {
+    // A path without slots is always more exact than one with slots.
+    let earlier = earlier.iter().filter(|_| !route.template.is_literal());
     earlier
-        .iter()
-        .filter(|(_, other)| other.method == route.method)
+        .filter(|(_, other)| other.method == route.method && !other.template.is_literal())
         .filter(|(_, other)| other.template.overlap(&route.template) == Overlap::Both)
-        .map(|(line, other)| SurfaceProblem::Overlap {
+        .map(move |(at, other)| SurfaceProblem::Overlap {
             path: route.template.to_string(),
             other: other.template.to_string(),
-            line: *line,
+            line: source.position(*at).line,
         })
 }

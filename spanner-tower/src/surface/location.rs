@@ -1,5 +1,7 @@
 //! Where a name can stand in a request.
 
+use std::sync::Arc;
+
 /// One place where a name can stand. Places that are searched for are indices into what the
 /// route [wants](super::Wanted).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +42,9 @@ pub(crate) enum Location {
 /// A place in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonPath {
-    pub(crate) steps: Vec<Step>,
     pub(crate) want: Want,
+    /// Shared, since the routes of a surface mostly look for the same.
+    pub(crate) steps: Arc<[Step]>,
 }
 
 /// One step into a JSON value.
@@ -119,23 +122,23 @@ pub(super) enum LocationText<'t> {
     PathAfter(&'t str, &'t str),
     Query(&'t str),
     Header(&'t str),
-    Json(Vec<Step>),
+    Json(Arc<[Step]>),
     /// Slots, and members of the body.
-    Joined(Vec<&'t str>, Vec<Vec<Step>>),
+    Joined(Vec<&'t str>, Vec<Arc<[Step]>>),
     /// Lines of the body.
-    Line(Vec<Step>),
+    Line(Arc<[Step]>),
     /// Lines of an uploaded file.
-    FileLine(Vec<Step>),
+    FileLine(Arc<[Step]>),
     Form(&'t str),
     Field(Vec<FieldStep>),
     StreamField(Vec<FieldStep>),
     Refs,
     DeletedRefs,
-    Frame(Vec<Step>),
+    Frame(Arc<[Step]>),
     Opaque,
-    OpaqueJson(Vec<Step>),
-    OpaqueFrame(Vec<Step>),
-    OpaqueFileLine(Vec<Step>),
+    OpaqueJson(Arc<[Step]>),
+    OpaqueFrame(Arc<[Step]>),
+    OpaqueFileLine(Arc<[Step]>),
     OpaqueQuery(&'t str),
     OpaqueForm(&'t str),
     OnlyModel,
@@ -146,7 +149,7 @@ pub(super) enum LocationText<'t> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Free {
     pub(super) document: Document,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Arc<[Step]>,
 }
 
 /// Where a JSON document is.
@@ -281,7 +284,7 @@ fn word(name: &str) -> Result<&str, &'static str> {
 
 /// A JSON pointer (RFC 6901 §3) with `[]` for every element, `**` for any depth and `x*` for
 /// every member whose name begins with `x`.
-pub(super) fn steps(pointer: &str) -> Result<Vec<Step>, &'static str> {
+pub(super) fn steps(pointer: &str) -> Result<Arc<[Step]>, &'static str> {
     let path = pointer
         .strip_prefix('/')
         .ok_or("a JSON pointer begins with a slash")?;

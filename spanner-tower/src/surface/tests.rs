@@ -2,7 +2,11 @@ use super::*;
 
 fn lines(text: &str) -> Vec<usize> {
     let error = Surface::from_toml("x", text).unwrap_err();
-    error.problems().iter().map(|(line, _)| *line).collect()
+    error
+        .problems()
+        .iter()
+        .map(|(position, _)| position.line)
+        .collect()
 }
 
 #[test]
@@ -32,7 +36,7 @@ routes = [
     assert_eq!(lines(text), [2, 3, 5, 6, 7, 8, 9, 10, 12]);
     let message = Surface::from_toml("x", text).unwrap_err().to_string();
     assert!(
-        message.contains("line 12: `/g/{y}` overlaps with `/g/{x}` of line 11"),
+        message.contains("12:3: `/g/{y}` overlaps with `/g/{x}` of line 11"),
         "{message}"
     );
 }
@@ -89,5 +93,5 @@ fn refuses_locations_that_a_route_cannot_have() {
 #[test]
 fn a_text_that_is_no_toml_has_one_problem_with_its_line() {
     assert_eq!(lines("dialect = \"problem\"\nroutes = [\n"), [2]);
-    assert_eq!(lines("dialect = \"problem\"\n\nrows = []\n"), [3]);
+    assert_eq!(lines("dialect = \"problem\"\n\nrows = []\n"), [1, 3]);
 }

@@ -1,14 +1,17 @@
-//! Providers as files say them.
+//! Issuers as files describe them.
+
+use std::path::Path;
 
 use serde_json::json;
-use spanner_tower::bearer::ProvidersError;
+use spanner_toml::{Known, Problems, Source, Toml};
+use spanner_tower::bearer::IssuerConfig;
 use spanner_tower::{Bearer, Issuer};
 
 use crate::{caller, idp, token, who};
 
 fn problems(text: &str) -> Vec<String> {
-    let error: ProvidersError = Issuer::from_toml(text).map(|_| ()).unwrap_err();
-    error.problems().iter().map(ToString::to_string).collect()
+    let error: Problems = Issuer::from_toml(text).map(|_| ()).unwrap_err();
+    error.all().iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
@@ -110,46 +113,92 @@ async fn a_file_is_enough_for_any_provider() {
 
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
-    let mut found = problems(
+    let found = problems(
         r#"
-        [providers.corp]
-        preset = "keycloack"
-        isuer = "https://id.example.com"
-        audience = 7
-        max_token_age = "a month"
-        clock_skew = "none"
-        profile = "strict"
-        kind = [{ kind = "robot", when = { exists = "/a" } }]
-        groups = [{ as = "strings" }]
+[[issuer]]
+name = "corp"
+preset = "keycloack"
+isuer = "https://id.example.com"
+audiences = 7
+max_token_age = "a month"
+clock_skew = "none"
+profile = "strict"
+kind = [{ kind = "robot", when = { exists = "/a" } }]
+groups = [{ as = "strings" }]
+introspection = { client_id = "guard", auth = "bearer" }
 
-        [providers.other]
-        issuer = "https://id.example.com"
-        issuer_template = "https://{tid}.example.com"
-        jwks = "{}"
-        jwks_file = "/nowhere/keys.json"
-        delegation = "no"
-        "#,
+[[issuer]]
+name = "other"
+url = "https://id.example.com"
+issuer_template = "https://{tid}.example.com"
+jwks = "{}"
+jwks_file = "/nowhere/keys.json"
+delegation = "no"
+
+[[issuer]]
+url = "https://id.example.net"
+
+[[issuer]]
+name = "file"
+url = "https://id.example.org"
+jwks_file = "/nowhere/keys.json"
+"#,
     );
-    found.sort();
     let starts = [
-        "`providers.corp.audience`: ",
-        "`providers.corp.clock_skew`: it cannot be `none`",
-        "`providers.corp.groups`: missing field `at`",
-        "`providers.corp.issuer`: it is missing",
-        "`providers.corp.isuer`: there is no such member",
-        "`providers.corp.kind`: unknown variant `robot`",
-        "`providers.corp.max_token_age`: \"a month\" is no span",
-        "`providers.corp.preset`: there is no preset \"keycloack\"; there are oidc, ",
-        "`providers.corp.profile`: \"strict\" is not `rfc9068`",
-        "`providers.other.delegation`: ",
-        "`providers.other.issuer`: there is an `issuer_template` too",
-        "`providers.other.jwks_file`: `/nowhere/keys.json` cannot be read",
-        "`providers.other.jwks_url`: give one of",
+        "2:1: the key `url` is missing; add the `iss` of the tokens",
+        "4:10: `preset`: there is no preset \"keycloack\"; there are oidc, ",
+        "5:1: unknown key `isuer`; ",
+        "6:13: `audiences` must be a string, not a value of type integer; ",
+        "7:17: `max_token_age`: `a month` is not a duration; write one such as ",
+        "8:14: `clock_skew`: `none` is not a duration; ",
+        "9:11: `profile` cannot be `strict`; write one of `rfc9068`",
+        "10:18: `kind`: unknown word `robot`, expected one of ",
+        "11:11: `groups`: missing key `at`; ",
+        "12:17: the secret of the client comes from one place; give one of ",
+        "12:47: `auth` cannot be `bearer`; write one of `basic`, `post`",
+        "16:7: there are both `url` and `issuer_template`; ",
+        "19:13: the keys come from one place; give one of `jwks_url`, ",
+        "20:14: `delegation` must be `true` or `false`, ",
+        "22:1: the key `name` is missing; add `name = \"corp\"`",
+        "28:13: issuer `file`, `jwks_file`: `/nowhere/keys.json` cannot be read",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (problem, start) in found.iter().zip(starts) {
-        assert!(problem.starts_with(start), "{problem} instead of {start}");
+        let start = format!("issuers:{start}");
+        assert!(problem.starts_with(&start), "{problem} instead of {start}");
     }
+}
+
+#[test]
+fn old_spellings_are_read_with_a_hint() {
+    let text = "[providers.corp]\nissuer = \"https://id.example.com\"\naudience = \"models\"\nalgs = [\"ES256\"]\n";
+    let issuers = Issuer::from_toml(text).unwrap();
+    assert_eq!(
+        Bearer::builder().issuers(issuers).build().map(|_| ()),
+        Ok(())
+    );
+    let mut hinted = Problems::default();
+    let toml = Toml::parse(Source::new("f", text), &mut hinted).unwrap();
+    let providers = toml.table(Known::Any, &mut hinted);
+    let table = providers.table("providers", &mut hinted).unwrap();
+    let table = table.table("corp", &mut hinted).unwrap();
+    let _: Option<IssuerConfig> = IssuerConfig::read(table, Path::new(""), &mut hinted);
+    let hints: Vec<String> = hinted.hints().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        hints,
+        [
+            "f:2:1: `issuer` is called `url` now; rename it; the old name still works",
+            "f:3:1: `audience` is called `audiences` now; rename it; the old name still works",
+            "f:4:1: `algs` is called `algorithms` now; rename it; the old name still works",
+        ]
+    );
+    let both = problems(
+        "[[issuer]]\nname = \"a\"\nurl = \"https://id.example.com\"\naudience = \"a\"\naudiences = \"b\"\n",
+    );
+    assert_eq!(
+        both,
+        ["issuers:4:1: `audience` is the old name of `audiences`; remove one of the two"]
+    );
 }
 
 #[test]
@@ -182,11 +231,14 @@ fn what_a_file_asks_for_is_checked_with_all_issuers() {
 #[test]
 fn a_file_that_is_none_is_told_where() {
     for (text, due) in [
-        ("", "there is none"),
-        ("[providers]", "there is none"),
-        ("[provider.corp]", "unknown field `provider`"),
-        ("[providers.corp\n", "line 1"),
-        ("providers = 1", "invalid type"),
+        ("", "issuers:1:1: there is no issuer"),
+        ("[providers]", "there is no issuer"),
+        (
+            "[provider.corp]",
+            "issuers:1:2: unknown key `provider`; did you mean `providers`?",
+        ),
+        ("[providers.corp\n", "issuers:1:16: "),
+        ("providers = 1", "issuers:1:13: `providers` must be a table"),
         (&"#".repeat((1 << 20) + 1), "at most 1048576"),
     ] {
         let found = problems(text);

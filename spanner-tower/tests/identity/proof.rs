@@ -395,7 +395,7 @@ async fn an_issuer_can_be_held_to_bound_tokens() {
 
     let both = idp.issuer_config().audience("models").require_binding();
     let built = Bearer::builder()
-        .issuer(both.allow_unverified_binding())
+        .issuer(both.danger_allow_unverified_binding())
         .build();
     assert!(built.is_err());
 }

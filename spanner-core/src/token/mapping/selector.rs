@@ -1,6 +1,10 @@
 //! How groups, roles and scopes are read out of claims.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::condition::Condition;
 use super::pointer::Pointer;
@@ -11,17 +15,32 @@ use crate::token::json::{Json, MAX_ITEMS, Members};
 
 /// Reads names from where a pointer points, each with a prefix. A claim that is not there
 /// gives none; one of another type than `as` says refuses the token.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// Written for short as the name of a claim (`"teams"`), or as a list of names that lead to it
+/// (`["realm_access", "roles"]`).
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::token) struct Selector {
     pub(super) at: Pointer,
-    #[serde(rename = "as", default)]
     pub(super) shape: Shape,
     pub(super) object_key: Option<String>,
     pub(super) template: Option<Template>,
     pub(super) unless: Option<Condition>,
     pub(super) nested: Option<Pointer>,
     pub(super) prefix: Option<Template>,
+}
+
+/// A selector in its long form.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    at: Pointer,
+    #[serde(rename = "as", default)]
+    shape: Shape,
+    object_key: Option<String>,
+    template: Option<Template>,
+    unless: Option<Condition>,
+    nested: Option<Pointer>,
+    prefix: Option<Template>,
 }
 
 /// What stands there.
@@ -46,6 +65,64 @@ pub(in crate::token) enum Shape {
     /// condition holds. One that lacks a member gives nothing. With `nested`, the objects
     /// of that list in each of them fill it instead.
     Each,
+}
+
+impl<'de> Deserialize<'de> for Selector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Selector;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a claim, a list of names, or a table with `at`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Selector, E> {
+                Ok(Selector::strings(name.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Selector, A::Error> {
+                let mut pointer = String::new();
+                while let Some(name) = names.next_element::<String>()? {
+                    pointer.push('/');
+                    pointer.push_str(&step(&name));
+                }
+                Ok(Selector::strings(pointer.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Selector, A::Error> {
+                let Long {
+                    at,
+                    shape,
+                    object_key,
+                    template,
+                    unless,
+                    nested,
+                    prefix,
+                } = Long::deserialize(MapAccessDeserializer::new(members))?;
+                Ok(Selector {
+                    at,
+                    shape,
+                    object_key,
+                    template,
+                    unless,
+                    nested,
+                    prefix,
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+/// A name as a step of a pointer: `~` and `/` escaped, `*` taken literally.
+fn step(name: &str) -> String {
+    match name {
+        "*" => "~2".to_owned(),
+        name => name.replace('~', "~0").replace('/', "~1"),
+    }
 }
 
 impl Selector {
@@ -240,6 +317,11 @@ mod tests {
                 vec!["a b"],
             ),
             (r#"[{ at = "/g" }]"#, r#"{"g": ["a", "b"]}"#, vec!["a", "b"]),
+            (
+                r#"["g", ["h", "a/b", "*"]]"#,
+                r#"{"g": ["a"], "h": {"a/b": {"*": ["b"], "c": ["d"]}}}"#,
+                vec!["a", "b"],
+            ),
             (
                 r#"[{ at = "/g", object_key = "value" }]"#,
                 r#"{"g": [{"value": "a", "display": "A"}, "b"]}"#,

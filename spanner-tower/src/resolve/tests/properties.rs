@@ -113,11 +113,11 @@ fn key(name: &str) -> Step {
 fn places() -> [JsonPath; 2] {
     [
         JsonPath {
-            steps: vec![key("model")],
+            steps: [key("model")].into(),
             want: Want::Name,
         },
         JsonPath {
-            steps: vec![key("tools"), Step::Each, key("model")],
+            steps: [key("tools"), Step::Each, key("model")].into(),
             want: Want::Further,
         },
     ]

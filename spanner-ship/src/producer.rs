@@ -1,0 +1,38 @@
+//! Who is said to have produced the events.
+
+/// The organization that the formats name as the producer of the events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Producer {
+    pub(crate) vendor: String,
+    pub(crate) enterprise_number: u32,
+}
+
+impl Producer {
+    /// The number that IANA reserves for documentation (RFC 5612). Spanner has no number of its own.
+    pub const DOCUMENTATION: u32 = 32_473;
+
+    /// The vendor in OCSF (`metadata.product.vendor_name`). Default: `Spanner`.
+    pub fn vendor(mut self, name: impl Into<String>) -> Self {
+        self.vendor = name.into();
+        self
+    }
+
+    /// The private enterprise number in syslog, which makes the identifier of the structured data
+    /// unique: `spanner@NUMBER` (RFC 5424 §6.3.2). Give the number that IANA assigned to your
+    /// organization. Default: [`DOCUMENTATION`](Self::DOCUMENTATION), which is assigned to nobody and
+    /// so collides with no other product that has a number of its own.
+    pub const fn enterprise_number(mut self, number: u32) -> Self {
+        self.enterprise_number = number;
+        self
+    }
+}
+
+impl Default for Producer {
+    fn default() -> Self {
+        Self {
+            vendor: "Spanner".to_owned(),
+            enterprise_number: Self::DOCUMENTATION,
+        }
+    }
+}
