@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use futures_executor::block_on;
 use spanner_core::AuditSink;
 use spanner_ledger::Ledger;
-use spanner_ship::{FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered};
+use spanner_ship::{
+    DeliveryError, FileReceiver, Format, Message, Receiver, RunningShipment, Shipment,
+};
 
 mod sample;
 
@@ -124,10 +126,10 @@ impl Kind {
     }
 }
 
-impl Receive for Kind {
-    fn receive(&mut self, _: &[Parcel]) -> Result<(), Undelivered> {
+impl Receiver for Kind {
+    fn receive(&mut self, _: &[Message]) -> Result<(), DeliveryError> {
         match self {
-            Self::Away => return Err(Undelivered::later("it is away")),
+            Self::Away => return Err(DeliveryError::retry("it is away")),
             Self::Slow => thread::sleep(SLOW),
             Self::Nowhere | Self::Fast => {}
         }
@@ -204,13 +206,13 @@ impl Variant {
         let called = called.map_err(|_| "a caller panicked")?;
         let called: Vec<Vec<Duration>> = called.into_iter().collect::<Result<_, _>>()?;
         self.number += u64::from(CALLERS) * u64::from(rate) * TURN.as_secs();
-        let shipped = shipping.map_or(0, |shipping| shipping.standing().delivered);
+        let shipped = shipping.map_or(0, |shipping| shipping.status().delivered);
         let mut waits = called.concat();
         waits.sort_unstable();
         Ok(Turn { waits, shipped })
     }
 
-    fn shipping(&self) -> Result<Option<Shipping>, Failure> {
+    fn shipping(&self) -> Result<Option<RunningShipment>, Failure> {
         if self.kind == Kind::Nowhere {
             return Ok(None);
         }
@@ -272,8 +274,8 @@ fn caught_up(folder: &Path, sample: &Sample, rate: u32) -> Result<(), Failure> {
 
 fn catching_up(name: &str, shipment: Shipment, rate: u32) -> Result<(), Failure> {
     let start = Instant::now();
-    let standing = shipment.start()?.finish(Duration::from_secs(600));
-    let speed = standing.delivered as f64 / start.elapsed().as_secs_f64();
+    let status = shipment.start()?.finish(Duration::from_secs(600));
+    let speed = status.delivered as f64 / start.elapsed().as_secs_f64();
     println!(
         "| {name} | {speed:.0} | {:.1} |",
         speed / f64::from(2 * rate)

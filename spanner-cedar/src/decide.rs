@@ -1,22 +1,21 @@
-//! One question, decided.
+//! Decides one question.
 //!
 //! 1. A question that does not fit the schema is refused: an unclassified caller, an agent
 //!    that promotes, an environment that the organization does not have.
-//! 2. The grants that apply are looked up, and so are the guardrails that are all scope;
-//!    those with conditions are evaluated by Cedar, each alone, where their scope fits.
-//!    Together this is exactly Cedar's answer over all policies: allow if one permits and none
-//!    forbids. Where Cedar is not asked and few policies decide, no memory is taken from the
-//!    heap.
-//! 3. Cedar skips a policy that fails. Here it refuses. To whoever is granted nothing, one that
-//!    names models shows no more than one that forbids: a hidden model is like an unknown one.
-//! 4. Where the credential does not list all groups, a permit that mentions a group the
-//!    party is not known to be in does not count, and a forbid that does refuses.
-//! 5. Guardrails in shadow mode are asked as well and change nothing.
-//! 6. What it may cost is bounded: by how many guardrails there may be and how long each, and
-//!    how long the texts are that a token brings. Should the guardrails of one question take
-//!    longer than their budget all the same, the log says so.
-//! 7. Where a grant or permit stands and every forbid names the credential that would
-//!    satisfy it, the refusal names one that satisfies all.
+//! 2. Grants, and guardrails without conditions, are looked up. Cedar evaluates each guardrail with
+//!    conditions whose scope fits, each on its own. The result is exactly Cedar's answer over all
+//!    policies: allow if one permits and none forbids. If Cedar is not needed and few policies
+//!    decide, nothing is allocated.
+//! 3. Cedar skips a policy that fails to evaluate. Here it refuses. A caller that is granted nothing
+//!    cannot tell a failed policy that names models from one that forbids: a hidden model looks
+//!    like an unknown one.
+//! 4. If the credential does not list all groups, a permit that mentions a group which the party is
+//!    not known to be in does not count, and a forbid that mentions one refuses.
+//! 5. Guardrails in shadow mode are evaluated too and change nothing.
+//! 6. The cost is bounded by the number and length of guardrails, and by the length of the texts in
+//!    a token. If the guardrails of one question exceed their budget anyway, the log says so.
+//! 7. If a grant or permit applies and every forbid names a credential that would satisfy it, the
+//!    refusal names one that satisfies all of them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -44,23 +43,23 @@ pub(crate) struct PolicyQuestion<'a> {
     groups_complete: bool,
 }
 
-/// What every policy that matters says of a question.
+/// What every relevant policy says about a question.
 #[derive(Default)]
 pub(crate) struct Findings<'a> {
     pub(crate) grants: SmallVec<[&'a Grant; 4]>,
     pub(crate) permits: Guiding<'a>,
     pub(crate) forbids: Guiding<'a>,
     pub(crate) errors: Guiding<'a>,
-    /// Forbids that depend on groups of which nothing is known.
+    /// Forbids that depend on groups that the credential does not list.
     pub(crate) uncertain: Guiding<'a>,
-    /// Guardrails in shadow mode that match, or fail.
+    /// Guardrails in shadow mode that match or fail.
     pub(crate) shadows: Vec<(&'a Guardrail, Finding)>,
 }
 
-/// Guardrails that say one thing: rarely more than two.
+/// Guardrails with the same finding: rarely more than two.
 type Guiding<'a> = SmallVec<[&'a Guardrail; 2]>;
 
-/// What one guardrail says.
+/// The result of one guardrail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
     Match,
@@ -70,7 +69,7 @@ pub(crate) enum Finding {
 }
 
 impl Policies {
-    /// Answers a question, of whose party [`Policies::place`] has told what matters.
+    /// Answers a question about a party that [`Policies::place`] has looked up.
     pub(crate) fn decide(
         &self,
         question: &Question<'_>,
@@ -110,7 +109,7 @@ impl Policies {
 }
 
 impl<'a> PolicyQuestion<'a> {
-    /// Asks every policy that can matter.
+    /// Evaluates every policy that can apply.
     pub(crate) fn find(&self) -> Findings<'a> {
         let Policies {
             grants, guardrails, ..
@@ -156,7 +155,7 @@ impl<'a> PolicyQuestion<'a> {
         findings
     }
 
-    /// What the findings amount to.
+    /// The verdict that follows from the findings.
     pub(crate) fn verdict(&self, findings: &Findings<'_>) -> Verdict {
         let mut verdict = self.live(findings);
         let shadows = findings.shadows.iter();
@@ -229,9 +228,9 @@ impl<'a> PolicyQuestion<'a> {
         verdict
     }
 
-    /// What would help where nothing is granted. A model's owner is named only to those who
-    /// may know of the model, and that is found out for unknown ones too, so that these are
-    /// answered like forbidden ones, and as fast.
+    /// Advice if nothing is granted. The owner is named only to those who may know of the model.
+    /// That is determined for unknown models too, so that they are answered like forbidden ones, in
+    /// the same time.
     fn advice(&self) -> Advice {
         let mut advice = Advice::default();
         let roles = self.access.roles.holding(self.action);
@@ -280,7 +279,7 @@ impl<'a> PolicyQuestion<'a> {
         }
     }
 
-    /// What a guardrail says, as far as its scope tells; `None` where Cedar must be asked.
+    /// The result of a guardrail if its scope alone determines it; `None` if Cedar must evaluate it.
     fn look_up(&self, kept: &IndexedGuardrail) -> Option<Finding> {
         let guardrail = &kept.guardrail;
         if !self.groups_complete && !kept.mentions_only_groups_of(self.principal) {
@@ -296,8 +295,8 @@ impl<'a> PolicyQuestion<'a> {
         guardrail.scope_only.then_some(Finding::Match)
     }
 
-    /// The question as Cedar takes it, with the three entities that policies may look at. The
-    /// party is in those groups and roles that one of these policies mentions.
+    /// The request to Cedar, with the three entities that policies may read. The parents of the
+    /// party are its groups and roles that one of these policies mentions.
     fn request(&self, policies: &[&IndexedGuardrail]) -> Option<(Request, Entities)> {
         let Policies {
             schema, guardrails, ..
@@ -367,7 +366,7 @@ impl Findings<'_> {
         grants.chain(self.permits.iter().map(|guardrail| &guardrail.id))
     }
 
-    /// Those that could not be evaluated, told of or not.
+    /// Those that could not be evaluated.
     fn error_ids(&self) -> PolicyIds {
         sorted(self.errors.iter().map(|guardrail| &guardrail.id))
     }
@@ -377,7 +376,7 @@ impl Findings<'_> {
     }
 }
 
-/// Asks Cedar about one policy.
+/// Evaluates one policy with Cedar.
 fn evaluate(request: &Request, entities: &Entities, policy: &PolicySet) -> Finding {
     static AUTHORIZER: LazyLock<Authorizer> = LazyLock::new(Authorizer::new);
     let response = AUTHORIZER.is_authorized(request, policy, entities);
@@ -397,6 +396,6 @@ fn sorted<'i>(ids: impl Iterator<Item = &'i Arc<str>>) -> PolicyIds {
     ids
 }
 
-/// A thousand times what a guardrail takes. It is told, and not enforced: a decision that
-/// depended on how busy the machine is could not be repeated.
+/// A thousand times what a guardrail takes. Exceeding it is logged and not enforced: a decision that
+/// depended on the load of the machine could not be repeated.
 const BUDGET: Duration = Duration::from_millis(5);

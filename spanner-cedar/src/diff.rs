@@ -1,14 +1,14 @@
-//! Who gains and who loses what, from one access to another.
+//! Who gains and who loses what between two accesses.
 //!
 //! 1. The cells of the matrix are compared by asking both accesses, guardrails included: for
-//!    every holder, model and environment that either names, for any other model and for the
-//!    server, for whoever is named nowhere, and for people, services and agents apart where
-//!    that matters.
-//! 2. A cell is asked for a caller in good standing: a fresh credential, a phishing-resistant
-//!    sign-in of this moment, no agent in between.
-//! 3. What depends on other circumstances, or on several groups at once, no cell shows. So
-//!    guardrails and rules of promotion that differ are listed by themselves, and count as
-//!    wider unless they can only narrow.
+//!    every holder, model and environment that either names, for any other model, for the server,
+//!    and for a principal that neither names; for people, services and agents separately if their
+//!    answers differ.
+//! 2. Each cell is evaluated for the best possible credential: just issued, with a phishing-resistant
+//!    sign-in of this moment and no agent in between.
+//! 3. A cell cannot show what depends on other circumstances or on several groups at once.
+//!    Therefore guardrails and rules of promotion that differ are listed too, and count as wider
+//!    unless they can only narrow.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -32,10 +32,9 @@ use spanner_toml::lookalike;
 
 /// The difference between two accesses.
 ///
-/// A holder stands for whoever is just that: in this one group, with this one role. Whoever is
-/// in several has what any of them has, unless a guardrail speaks of several at once. "Any
-/// other model" stands for those that neither access names, as far as no guardrail goes by
-/// the look of a name.
+/// A holder is a party that is in exactly this group, or has exactly this role. A party in several
+/// groups has what any of them has, unless a guardrail combines them. "Any other model" is a model
+/// that neither access names, unless a guardrail matches names by a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
@@ -43,11 +42,11 @@ pub struct Difference {
     pub before: Arc<str>,
     /// The digest of the access after.
     pub after: Arc<str>,
-    /// What changes, by environment, model and holder.
+    /// The changes, by environment, model and holder.
     pub changes: Vec<Change>,
-    /// The guardrails that are not the same, by id.
+    /// The guardrails that differ, by id.
     pub guardrails: Vec<RuleChange>,
-    /// The rules of promotion that are not the same, by environment.
+    /// The rules of promotion that differ, by environment.
     pub promotions: Vec<RuleChange>,
     #[serde(skip)]
     models: usize,
@@ -57,7 +56,7 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// Where.
+    /// The environment.
     #[serde(serialize_with = "shown")]
     pub environment: Environment,
     /// On which model; `None` on any that neither access names, or on the server.
@@ -71,21 +70,21 @@ pub struct Change {
     /// For which kind of party only; `None` for every kind, as far as it may ever do that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<CallerKind>,
-    /// What they could not do, and can.
+    /// The actions that they gain.
     pub gains: Vec<Action>,
-    /// What they could do, and cannot.
+    /// The actions that they lose.
     pub loses: Vec<Action>,
 }
 
-/// A guardrail or a rule of promotion that is not the same in both.
+/// A guardrail or a rule of promotion that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuleChange {
     /// The guardrail's id, or the environment promoted into.
     pub name: String,
-    /// What is done to it, in words: `forbid removed`, `approvals 2, not 1`.
+    /// The change in words: `forbid removed`, `approvals 2, not 1`.
     pub what: String,
-    /// Whether something may be allowed thereby that was not, in some circumstances.
+    /// Whether it can allow something that was refused, in some circumstances.
     pub could_widen: bool,
 }
 
@@ -223,7 +222,7 @@ impl Cedar {
     }
 }
 
-/// Whom a row of the matrix stands for.
+/// The party of one row of the matrix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Row {
     Anybody(IssuerAlias),
@@ -494,7 +493,7 @@ fn unnamed<N>(
     }
 }
 
-/// Somebody who is just this, and against whom nothing else speaks.
+/// A caller that is exactly this, with the best possible credential.
 fn in_good_standing(row: &Row, kind: CallerKind, somebody: &SubjectId) -> Option<Caller> {
     let (mut groups, mut roles) = (None, None);
     let principal = match row {

@@ -13,10 +13,9 @@ use crate::index::Policies;
 use crate::load::{listed, quoted, suggestion};
 use spanner_toml::lookalike;
 
-/// The whole story of one answer, for those who run the service and for auditors; a caller
-/// is told less.
+/// Why a question has its answer, for operators and auditors. A caller learns less.
 ///
-/// `Display` tells it in lines; serialized, it has the members of [`Explanation::json`].
+/// `Display` writes it in lines; serialized, it has the members of [`Explanation::json`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -32,7 +31,7 @@ pub struct Explanation {
     pub remedies: Vec<Remedy>,
     /// Whom to ask: the model's owner.
     pub owner: Option<String>,
-    /// What is worth knowing besides: why nobody like this may, that the model has no
+    /// Further remarks: why no party of this kind may, that the model has no
     /// manifest, that a group is not in the directory.
     pub notes: Vec<String>,
 }
@@ -57,7 +56,7 @@ pub struct ExplanationJson<'e> {
     pub remedies: &'e [Remedy],
     /// Whom to ask.
     pub owner: Option<&'e str>,
-    /// What is worth knowing besides.
+    /// Further remarks.
     pub notes: &'e [String],
 }
 
@@ -102,7 +101,7 @@ pub struct Deciding {
     pub scopes: Vec<String>,
 }
 
-/// A role that would allow what is refused.
+/// A role that would allow the refused action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Remedy {
@@ -197,7 +196,7 @@ impl Policies {
         notes
     }
 
-    /// What is worth knowing where nothing permits it.
+    /// Remarks if nothing permits it.
     fn lacks(&self, question: &Question<'_>) -> Vec<String> {
         let mut notes = Vec::new();
         let place = question.environment;

@@ -1,4 +1,4 @@
-//! A guardrail ready to be asked: its scope as data, its conditions left to Cedar.
+//! A compiled guardrail: its scope as data, its conditions left to Cedar.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::schema::{Schema, Types};
 /// Whether a guardrail decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// It does.
+    /// Yes.
     Live,
-    /// It is asked, and what it would have changed is recorded.
+    /// No; it is evaluated, and records say what it would have changed.
     Shadow,
 }
 
@@ -29,25 +29,25 @@ pub(crate) struct Guardrail {
     pub(crate) id: Arc<str>,
     pub(crate) effect: Effect,
     pub(crate) mode: Mode,
-    /// What its annotations say to whoever is refused.
+    /// What its annotations tell a refused caller.
     pub(crate) advice: Advice,
     /// The groups it mentions: what it says of a party depends on these.
     pub(crate) groups: BTreeSet<EntityUid>,
     /// The issuers' roles it mentions.
     pub(crate) roles: BTreeSet<EntityUid>,
-    /// Whether it speaks of models by name; who may not know of a model does not learn of
-    /// such a guardrail either.
+    /// Whether it names models. A caller that may not know of a model does not learn of such a
+    /// guardrail either.
     pub(crate) names_models: bool,
     /// The policy alone, for Cedar.
     pub(crate) policy: PolicySet,
-    /// Whether its scope says everything: then Cedar has nothing to add.
+    /// Whether it has no condition, so that Cedar is not needed.
     pub(crate) scope_only: bool,
     pub(crate) who: Who,
     pub(crate) actions: ActionSet,
     pub(crate) site: Site,
 }
 
-/// What a scope says of the principal.
+/// The principal part of a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Who {
     kinds: Kinds,
@@ -55,7 +55,7 @@ pub(crate) struct Who {
     pub(crate) name: Option<Holder>,
 }
 
-/// What a scope says of the resource.
+/// The resource part of a scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
     models: bool,

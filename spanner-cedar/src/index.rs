@@ -1,17 +1,19 @@
-//! An access in force: grants by whom they name, guardrails by what they are about.
+//! The policies in force: grants indexed by whom they name, guardrails by what they are about.
 //!
 //! 1. A grant is a link of the template
 //!    `permit (principal in ?principal, action in [the role's actions], resource in ?resource)`,
 //!    whose resource is a model in an environment, or the environment itself for a grant on
-//!    every model. Such a policy is all scope, so it is decided by looking it up: it matches
-//!    exactly if the principal is, or is in, what it names, and so for the resource.
-//! 2. Whom grants name has a number, and a party is the numbers that it bears. What is
-//!    looked at is the lesser of these and of those named on the model or the environment.
-//! 3. A guardrail stands with the model that its scope names, or the environment, or with
-//!    neither; there by action and kind of party, and by whom it names. Only those that a
-//!    question finds there can matter to it, and those that are all scope need no Cedar.
+//!    every model. Such a policy has a scope and no condition, so a lookup decides it: it matches
+//!    exactly if the principal is, or is in, what it names, and likewise the resource.
+//! 2. Every principal, group and role that a grant names has a number. A party is the set of its
+//!    numbers. A decision looks at this set or at the numbers named on the model or the environment,
+//!    whichever is smaller.
+//! 3. A guardrail is filed under the model or the environment that its scope names, or under
+//!    neither; there by action and kind of party, and by whom it names. A question evaluates only
+//!    the guardrails that it finds there, and those without a condition need no Cedar.
 //!
-//! How many models, grants and guardrails there are besides does not matter.
+//! The cost of a decision does not depend on how many other models, grants and guardrails there
+//! are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -28,7 +30,7 @@ use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
 
-/// Everything that decides, at one moment.
+/// Everything that decides at one moment. It is replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct Policies {
     pub(crate) schema: &'static Schema,
@@ -39,13 +41,13 @@ pub(crate) struct Policies {
     pub(crate) mentions: Mentions,
     /// How surfaces read names.
     pub(crate) spellings: Spellings,
-    /// What promotions keep in force, where the organization has a rule for them.
+    /// The promoted manifests, for environments with a rule of promotion.
     pub(crate) kept: Arc<PromotedManifests>,
-    /// The promotion under which a model is served, where promotions rule.
+    /// The promotion under which a model is served, for environments with a rule of promotion.
     pub(crate) served: HashMap<Environment, HashMap<ModelName, PromotionId>>,
-    /// What promoted manifests say and the organization does not have any more.
+    /// Grants of promoted manifests that name something which no longer exists.
     pub(crate) void: Vec<VoidGrant>,
-    /// What the manifests in the files say, in force or not.
+    /// The manifests in the files, in force or not.
     pub(crate) claims: HashMap<ModelName, Claim>,
     pub(crate) environments: Vec<Environment>,
     pub(crate) issuers: Vec<IssuerAlias>,
@@ -65,7 +67,7 @@ pub(crate) struct Policies {
 pub(crate) struct Claim {
     /// Which of the manifests' files it is.
     pub(crate) document: usize,
-    /// Where it grants something.
+    /// The environments in which it grants something.
     pub(crate) environments: BTreeSet<Environment>,
 }
 
@@ -100,7 +102,7 @@ pub(crate) struct Grant {
     pub(crate) actions: ActionSet,
 }
 
-/// A grant with what it is on and whom it names.
+/// A grant with its resource and its holder.
 pub(crate) struct Given<'g> {
     pub(crate) environment: &'g Environment,
     /// `None`: on every model.
@@ -138,14 +140,14 @@ pub(crate) struct IndexedGuardrail {
 #[derive(Debug, Default)]
 struct Shelves(Map<(Action, CallerKind), Shelf>);
 
-/// Guardrails by whom they name, as their places among all.
+/// Guardrails by whom they name, as indices into all of them.
 #[derive(Debug, Default)]
 struct Shelf {
     anybody: Vec<usize>,
     named: Map<NameId, Vec<usize>>,
 }
 
-/// A party with what matters of it.
+/// What grants and guardrails must know of a party.
 #[derive(Debug, Clone)]
 pub(crate) struct PartyNames {
     pub(crate) kind: CallerKind,
@@ -223,7 +225,7 @@ impl Grants {
             .flatten()
     }
 
-    /// Whoever holds a role on this model or on all, as manifests write them, sorted.
+    /// The holders of a role on this model or on all, as manifests write them, sorted.
     pub(crate) fn holding(
         &self,
         role: &str,
@@ -324,8 +326,8 @@ impl Guardrails {
         number
     }
 
-    /// The guardrails whose scope takes in this party, doing this action here. Where not all
-    /// of its groups are known, those too that name a group.
+    /// The guardrails whose scope covers this party, action and resource. If not all groups of the
+    /// party are known, also those that name a group.
     pub(crate) fn near<'g>(
         &'g self,
         party: &'g PartyNames,
@@ -370,7 +372,7 @@ impl Guardrails {
 }
 
 impl IndexedGuardrail {
-    /// Whether its scope takes in a party of whom all groups are known.
+    /// Whether its scope covers a party whose groups are all known.
     pub(crate) fn is_about(&self, party: &PartyNames) -> bool {
         self.name.is_none_or(|name| party.guardrails.bears(name))
     }
@@ -413,7 +415,7 @@ impl Policies {
         Some(&document.text)
     }
 
-    /// What is wrong with own manifests that are not in force as they are.
+    /// The problems of models' own manifests that are not in force as written.
     pub(crate) fn broken(&self) -> impl Iterator<Item = &Problem> {
         let manifests = self.documents.manifests.iter();
         manifests.flat_map(|document| &document.fault)

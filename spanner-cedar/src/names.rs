@@ -1,8 +1,7 @@
-//! Those whom grants or guardrails name, as numbers.
+//! Numbers for the principals, groups and roles that grants or guardrails name.
 //!
-//! 1. A name is a party, a group or an issuer's role. Whatever nobody names does not matter:
-//!    a caller's five hundred groups are looked up once each, and those that are named
-//!    remain.
+//! 1. A name is a party, a group or an issuer's role. Groups that no policy names do not matter: of a
+//!    caller's five hundred groups, each is looked up once, and those with a number remain.
 //! 2. Two names are the same number exactly if they are equal, byte for byte.
 
 use std::collections::HashMap;
@@ -12,8 +11,8 @@ use spanner_core::{CallerKind, Group, Party, Principal, Role};
 
 use crate::load::Holder;
 
-/// A map that is written while an access is loaded and read while it decides. Nobody who
-/// calls can add to it, so its hash needs to be fast, not secret.
+/// A map that is written while an access is loaded and read while it decides. Callers cannot add to
+/// it, so its hash needs to be fast, not secret.
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The number of a name.
@@ -28,7 +27,7 @@ pub(crate) struct Names {
     holders: Vec<Holder>,
 }
 
-/// Which names a party bears: its own and those of its groups and roles, each once.
+/// The numbers of a party: its own and those of its groups and roles, each once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NameIds(SmallVec<[NameId; 16]>);
 
@@ -101,7 +100,7 @@ impl NameIds {
         self.0.binary_search(&name).is_ok()
     }
 
-    /// What a map has under the names that the party bears, by way of the shorter of both.
+    /// The values of a map under these numbers. Walks the shorter of both.
     pub(crate) fn among<'s, V>(&'s self, map: &'s Map<NameId, V>) -> impl Iterator<Item = &'s V> {
         let short = map.len() < self.0.len();
         let theirs = short.then(|| map.iter().filter(|(name, _)| self.bears(**name)));

@@ -1,4 +1,4 @@
-//! What a promotion into an environment asks for, and what promotions keep in force.
+//! The rule of promotion of an environment, and the manifests that promotions have put in force.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,12 +9,11 @@ use spanner_core::{Environment, ModelName, Party, PromotionId};
 
 use crate::load::{Holder, Problem};
 
-/// The rule of one `[promotion.<environment>]` table. Decisions do not read it; whoever keeps
-/// promotions does ([`PromotedManifests`]).
+/// The rule of one `[promotion.<environment>]` table. Decisions do not read it; the service that
+/// keeps promotions does ([`PromotedManifests`]).
 ///
-/// Whoever it lists as an approver holds the role `approver` in the environment on every
-/// model. Whoever it does not list signs nothing, whatever a manifest grants: ask
-/// [`names`](Self::names).
+/// Its approvers hold the role `approver` in the environment on every model. Nobody else can sign,
+/// whatever a manifest grants; [`names`](Self::names) tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PromotionRule {
@@ -22,24 +21,24 @@ pub struct PromotionRule {
     pub environment: Environment,
     /// The environment a revision must come from.
     pub from: Environment,
-    /// Signatures asked for; 1 unless the table says otherwise.
+    /// How many signatures are required. Default: 1.
     pub approvals: u8,
-    /// What becomes of manifests that are there when promotions begin to be kept.
+    /// What happens to manifests that exist when promotions begin.
     pub existing: Existing,
     pub(crate) approvers: Vec<Holder>,
 }
 
-/// What becomes of the manifests that are there when promotions into an environment begin to
-/// be kept: nobody promoted them.
+/// What happens to the manifests that exist when promotions into an environment begin. Nobody
+/// promoted them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Existing {
     /// They stay in force, as adopted: the record says that nobody approved them. The default.
     ///
     /// # Security
-    /// A ledger that is new, or that was lost, has nothing promoted: what the files say by then is
-    /// adopted. Where several replicas have a ledger each, or where losing it must not put files in
-    /// force that nobody approved, take [`Refuse`](Self::Refuse).
+    /// A new or lost ledger has no promotions, so the files are adopted as they are then. If several
+    /// replicas have a ledger each, or if losing a ledger must not put unapproved files in force,
+    /// use [`Refuse`](Self::Refuse).
     #[default]
     Adopt,
     /// They are not in force there until they are promoted.
@@ -80,16 +79,16 @@ impl fmt::Display for Existing {
     }
 }
 
-/// What promotions keep in force, for [`Cedar::keep`](crate::Cedar::keep). By default nothing:
-/// the folder is in force as it is.
+/// The manifests that promotions have put in force, for [`Cedar::keep`](crate::Cedar::keep).
+/// Default: none, and the files are in force.
 ///
-/// In an environment that is kept, and that the organization has a rule for, a model has the
-/// grants of its manifest as promoted, whatever its file says by now. Grants on every model, in
-/// `organization.toml`, and guardrails are not of a model, and count as they stand.
+/// In an environment that is listed here and has a rule of promotion, a model has the grants of its
+/// promoted manifest, whatever its file says by now. Grants on every model, in `organization.toml`,
+/// and guardrails do not belong to a model: they always count as the files say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PromotedManifests {
-    /// Where only promoted manifests count.
+    /// The environments in which only promoted manifests count.
     pub environments: BTreeSet<Environment>,
     /// What was promoted there.
     pub promoted: Vec<Promoted>,
@@ -149,9 +148,9 @@ impl PromotedManifests {
     }
 }
 
-/// Something in a promoted manifest that the organization does not have any more: a group that
-/// left the directory, a role that is no longer defined. It grants nothing; the rest of the
-/// manifest is in force. `Display` says where it stands and what to do.
+/// A grant of a promoted manifest that names something which no longer exists: a group that left the
+/// directory, a role that is no longer defined. It grants nothing; the rest of the manifest is in
+/// force. `Display` says where it is and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VoidGrant {

@@ -1,4 +1,4 @@
-//! The whole matrix: who may do what, on which model, in which environment, and why.
+//! The access matrix: who may do what, on which model, in which environment, and why.
 
 mod hygiene;
 
@@ -28,9 +28,9 @@ pub struct Review {
     pub environments: Vec<String>,
     /// The models that have a manifest, sorted.
     pub models: Vec<Governed>,
-    /// What is granted, sorted.
+    /// The grants, sorted.
     pub grants: Vec<Granted>,
-    /// What the organization permits and forbids besides, sorted by id.
+    /// The guardrails of the organization, sorted by id.
     pub guardrails: Vec<Guarding>,
     /// What deserves a look.
     pub hygiene: Hygiene,

@@ -1,4 +1,4 @@
-//! The vocabulary of policies, and how the nouns of core become Cedar's entities.
+//! The vocabulary of policies, and the Cedar entities of the types of core.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -110,7 +110,7 @@ impl Schema {
         }
     }
 
-    /// The actions that an action or group of actions in a policy's scope stands for.
+    /// The actions of an action or group of actions in a policy's scope.
     pub(crate) fn actions_in(&self, uid: &EntityUid) -> ActionSet {
         let word = uid.id().unescaped();
         match ActionGroup::ALL
@@ -171,7 +171,7 @@ impl Types {
         self.uid(&self.role, &format!("{}/{}", role.issuer, role.name))
     }
 
-    /// Whom a grant or guardrail names; an unclassified party is nobody.
+    /// The entity that a grant or guardrail names. An unclassified party has none.
     pub(crate) fn entity(&self, holder: &Holder) -> Option<EntityUid> {
         match holder {
             Holder::Group(group) => Some(self.group(group)),
@@ -200,7 +200,7 @@ impl Types {
         self.uid(&self.model, name)
     }
 
-    /// Whom an entity stands for, if that is a principal, a group or a role.
+    /// The principal, group or role of an entity.
     pub(crate) fn holder(&self, uid: &EntityUid) -> Option<Holder> {
         let (issuer, name) = uid.id().unescaped().split_once('/')?;
         let issuer = IssuerAlias::new(issuer).ok()?;
@@ -219,7 +219,7 @@ impl Types {
         Some(Holder::Party(Principal::new(issuer, found, subject)))
     }
 
-    /// The model that an entity stands for, or is an endpoint of.
+    /// The model of an entity that is a model or an endpoint.
     pub(crate) fn model_of(&self, uid: &EntityUid) -> Option<ModelName> {
         let id = uid.id().unescaped();
         if *uid.type_name() == self.endpoint {

@@ -1,4 +1,4 @@
-//! What a change of one model's access consists of, for those who approve it.
+//! What an approval covers besides the candidate: the terms of a change of one model's access.
 
 use spanner_core::promotion::{ChangeEntry, Digest, TermsEntry};
 use spanner_core::{Environment, ModelName};
@@ -44,8 +44,7 @@ impl Cedar {
     }
 
     /// Whether somebody would be granted something on a model in an environment that they are not
-    /// granted now, if the other access took this one's place; whether a guardrail forbids it all
-    /// the same is not asked.
+    /// granted now, if the other access took this one's place. Guardrails are not considered.
     #[must_use]
     pub fn grants_more(&self, after: &Self, model: &ModelName, environment: &Environment) -> bool {
         let (before, after) = (self.current(), after.current());

@@ -197,7 +197,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn is_empty(&self) -> Result<bool, ReadError> {
-        Ok(matches!(self.entries()?.next(), None))
+        Ok(self.entries()?.next().is_none())
     }
 
     /// Every recorded decision, in order.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use metrics::gauge;
 use serde_json::{Value, json};
 use spanner_ship::{
-    Endpoint, FileReceiver, Format, HttpReceiver, Shipment, Shipping, Standing, StdoutReceiver,
-    Watch,
+    Endpoint, FileReceiver, Format, HttpReceiver, RunningShipment, Shipment, ShipmentStatus,
+    StatusHandle, StdoutReceiver,
 };
 
 use crate::config::{Credential, Destination, ShipConfig};
@@ -17,11 +17,11 @@ use crate::health::Detail;
 
 /// All that are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Ships(Vec<(String, Shipping)>);
+pub(crate) struct Ships(Vec<(String, RunningShipment)>);
 
 /// Sees where they stand. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watches(Vec<(String, Watch)>);
+pub(crate) struct Watches(Vec<(String, StatusHandle)>);
 
 impl Ships {
     /// Starts them; they read the ledger in a directory.
@@ -41,7 +41,8 @@ impl Ships {
     }
 
     pub(crate) fn watches(&self) -> Watches {
-        let watch = |(name, shipping): &(String, Shipping)| (name.clone(), shipping.watch());
+        let watch =
+            |(name, shipping): &(String, RunningShipment)| (name.clone(), shipping.handle());
         Watches(self.0.iter().map(watch).collect())
     }
 
@@ -53,7 +54,7 @@ impl Ships {
             .map(|(name, shipping)| (name, std::thread::spawn(|| shipping.finish(FINISH))))
             .collect();
         for (name, ending) in ending {
-            let Ok(Standing {
+            let Ok(ShipmentStatus {
                 failing, delivered, ..
             }) = ending.join()
             else {
@@ -105,19 +106,19 @@ impl Watches {
     /// in the ledger all the same.
     pub(crate) fn readiness(&self, detail: Detail) -> Value {
         let now = Timestamp::now();
-        let says = |(name, watch): &(String, Watch)| {
-            let standing = watch.standing();
-            let state = match standing.failing {
+        let says = |(name, watch): &(String, StatusHandle)| {
+            let status = watch.status();
+            let state = match status.failing {
                 Some(_) => "failing",
                 None => "shipping",
             };
             let mut page = json!({
                 "state": state,
-                "lag_s": standing.lag(now).as_secs(),
-                "undelivered": standing.undelivered,
-                "delivered": standing.delivered,
-                "set_aside": standing.set_aside,
-                "lost": standing.lost,
+                "lag_s": status.lag(now).as_secs(),
+                "undelivered": status.undelivered,
+                "delivered": status.delivered,
+                "set_aside": status.set_aside,
+                "lost": status.lost,
             });
             if let (Detail::Full, Some(members)) = (detail, page.as_object_mut()) {
                 members.insert("name".to_owned(), name.as_str().into());
@@ -131,16 +132,16 @@ impl Watches {
     pub(crate) fn publish(&self) {
         let now = Timestamp::now();
         for (name, watch) in &self.0 {
-            let standing = watch.standing();
+            let status = watch.status();
             let put = |metric: &'static str, value: f64| {
                 gauge!(metric, "shipment" => name.clone()).set(value);
             };
-            put("spanner_ship_lag_seconds", standing.lag(now).as_secs_f64());
-            put("spanner_ship_undelivered", standing.undelivered as f64);
-            put("spanner_ship_delivered", standing.delivered as f64);
-            put("spanner_ship_set_aside", standing.set_aside as f64);
-            put("spanner_ship_lost", standing.lost as f64);
-            let failing = f64::from(u8::from(standing.failing.is_some()));
+            put("spanner_ship_lag_seconds", status.lag(now).as_secs_f64());
+            put("spanner_ship_undelivered", status.undelivered as f64);
+            put("spanner_ship_delivered", status.delivered as f64);
+            put("spanner_ship_set_aside", status.set_aside as f64);
+            put("spanner_ship_lost", status.lost as f64);
+            let failing = f64::from(u8::from(status.failing.is_some()));
             put("spanner_ship_failing", failing);
         }
     }

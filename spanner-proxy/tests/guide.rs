@@ -2,12 +2,14 @@
 //! within it leads somewhere.
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use spanner_cedar::Cedar;
 use spanner_core::token::Preset;
 use spanner_proxy::config::Config;
+use spanner_ship::Format;
 use spanner_tower::surface::Surface;
 use spanner_tower::{Bearer, Issuer};
 
@@ -304,6 +306,16 @@ fn names_every_surface_and_every_preset() {
 }
 
 #[test]
+fn names_every_format_of_a_shipment() {
+    let formats = Format::ALL.iter().map(|format| format.as_str());
+    let formats = unnamed(formats, &page("audit.md"));
+    assert!(
+        formats.is_empty(),
+        "name these in the table of docs/src/audit.md: {formats:?}"
+    );
+}
+
+#[test]
 fn says_of_every_reason_what_to_do() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spanner-core/src");
     let mut reasons: Vec<String> = Vec::new();
@@ -359,6 +371,50 @@ fn says_of_every_reason_what_to_do() {
         "add a row to spanner-tower/tests/data/attacks.toml (or spanner-core/tests/data/token.toml) that is refused with {untested:?}"
     );
 }
+
+#[test]
+fn explains_every_member_of_a_record_and_a_siem_gets_it() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let record = fs::read_to_string(workspace.join("spanner-core/src/record.rs")).unwrap();
+    let members: Vec<&str> = record
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "))
+        .map(|(name, _)| name)
+        .filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .collect();
+    assert!(members.len() > 60, "{members:?}");
+    let missing = unnamed(members.iter().copied(), &page("record.md"));
+    assert!(
+        missing.is_empty(),
+        "say in docs/src/record.md what these members of a record mean: {missing:?}"
+    );
+    let ocsf = fs::read_to_string(workspace.join("spanner-ship/src/ocsf.rs")).unwrap();
+    let words: HashSet<&str> = ocsf
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect();
+    let unmapped: Vec<&str> = members
+        .into_iter()
+        .filter(|member| !words.contains(member) && !NOT_IN_OCSF.contains(member))
+        .collect();
+    assert!(
+        unmapped.is_empty(),
+        "map these in spanner-ship/src/ocsf.rs (at least as `unmapped`), or list them in `NOT_IN_OCSF`: {unmapped:?}"
+    );
+}
+
+/// Members of a record that OCSF events leave out: details of a credential that the ledger has,
+/// under the identifier that the event carries.
+const NOT_IN_OCSF: [&str; 9] = [
+    "auth_age_s",
+    "groups_complete",
+    "key_id",
+    "left_out",
+    "origin",
+    "token_age_s",
+    "token_age_unknown",
+    "token_expires",
+    "token_max_age_s",
+];
 
 /// The files below a folder whose names end so.
 fn files(folder: &Path, end: &str) -> Vec<PathBuf> {

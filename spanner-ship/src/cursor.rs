@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     /// Tells this ledger's entries from any other's.
     pub(crate) origin: String,
     /// The entry that is next.
@@ -22,8 +22,8 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Cursor {
     path: PathBuf,
-    pub(crate) place: Place,
-    /// Whether the file says something older than the place.
+    pub(crate) position: Position,
+    /// Whether the file says something older than the position.
     pub(crate) unsaved: bool,
 }
 
@@ -32,7 +32,7 @@ impl Cursor {
     pub(crate) fn open(folder: &Path, name: &str) -> io::Result<Self> {
         create_folder(folder)?;
         let path = folder.join(format!("{name}.cursor"));
-        let place: Option<Place> = match fs::read(&path) {
+        let position: Option<Position> = match fs::read(&path) {
             Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|error| {
                 let what = format!(
                     "`{}` is no cursor ({error}); remove it to ship everything again",
@@ -43,50 +43,50 @@ impl Cursor {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let is_new = place.is_none();
-        let place = place.unwrap_or_else(Place::begin);
+        let is_new = position.is_none();
+        let position = position.unwrap_or_else(Position::begin);
         let mut cursor = Self {
             path,
-            place,
+            position,
             unsaved: false,
         };
         if is_new {
             // Before anything goes out under its origin.
-            cursor.save(cursor.place.clone())?;
+            cursor.save(cursor.position.clone())?;
         }
         Ok(cursor)
     }
 
-    /// Goes to a place, durably: after a crash the file says this or what it said before.
-    pub(crate) fn save(&mut self, place: Place) -> io::Result<()> {
-        self.write(&place)?;
+    /// Goes to a position, durably: after a crash the file says this or what it said before.
+    pub(crate) fn save(&mut self, position: Position) -> io::Result<()> {
+        self.write(&position)?;
         if let Some(folder) = self.path.parent() {
             fs::File::open(folder)?.sync_all()?;
         }
-        self.place = place;
+        self.position = position;
         self.unsaved = false;
         Ok(())
     }
 
-    /// Goes to a place, and does not write that down yet. Until then the file says an earlier
+    /// Goes to a position, and does not write that down yet. Until then the file says an earlier
     /// one, from which some entries go twice and none is left out.
-    pub(crate) fn go(&mut self, place: Place) {
-        self.place = place;
+    pub(crate) fn go(&mut self, position: Position) {
+        self.position = position;
         self.unsaved = true;
     }
 
     /// Writes down where it is, unless that is done. After a failure of the power the file may
-    /// still say an earlier place.
+    /// still say an earlier position.
     pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         if self.unsaved {
-            self.write(&self.place)?;
+            self.write(&self.position)?;
             self.unsaved = false;
         }
         Ok(())
     }
 
-    fn write(&self, place: &Place) -> io::Result<()> {
-        let text = serde_json::to_vec(place)?;
+    fn write(&self, position: &Position) -> io::Result<()> {
+        let text = serde_json::to_vec(position)?;
         let beside = self.path.with_extension("cursor.new");
         let mut file = private(&beside, false)?;
         file.set_len(0)?;
@@ -96,7 +96,7 @@ impl Cursor {
     }
 }
 
-impl Place {
+impl Position {
     /// The beginning of a ledger that is not known yet.
     pub(crate) fn begin() -> Self {
         Self {
@@ -147,28 +147,34 @@ mod tests {
     fn a_cursor_goes_on_where_it_was_and_a_torn_one_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let mut cursor = Cursor::open(folder.path(), "siem").unwrap();
-        let place = Place {
+        let position = Position {
             next: 7,
             last: Some(3),
-            ..cursor.place.clone()
+            ..cursor.position.clone()
         };
-        cursor.save(place.clone()).unwrap();
+        cursor.save(position.clone()).unwrap();
         let again = Cursor::open(folder.path(), "siem").unwrap();
-        assert_eq!(again.place, place);
+        assert_eq!(again.position, position);
         // What is not written down counts all the same, and is written later.
         let in_the_way = folder.path().join("siem.cursor.new");
         fs::create_dir(&in_the_way).unwrap();
-        let further = Place {
+        let further = Position {
             next: 9,
-            ..place.clone()
+            ..position.clone()
         };
         cursor.go(further.clone());
         assert!(cursor.catch_up().is_err());
-        assert_eq!((&cursor.place, cursor.unsaved), (&further, true));
-        assert_eq!(Cursor::open(folder.path(), "siem").unwrap().place, place);
+        assert_eq!((&cursor.position, cursor.unsaved), (&further, true));
+        assert_eq!(
+            Cursor::open(folder.path(), "siem").unwrap().position,
+            position
+        );
         fs::remove_dir(in_the_way).unwrap();
         cursor.catch_up().unwrap();
-        assert_eq!(Cursor::open(folder.path(), "siem").unwrap().place, further);
+        assert_eq!(
+            Cursor::open(folder.path(), "siem").unwrap().position,
+            further
+        );
         fs::write(folder.path().join("siem.cursor"), "{").unwrap();
         let fault = Cursor::open(folder.path(), "siem").unwrap_err();
         assert!(fault.to_string().contains("remove it"), "{fault}");

@@ -7,7 +7,7 @@ use std::io::Write;
 use spanner_core::RecordId;
 
 use crate::format::Format;
-use crate::item::{Item, Joiner};
+use crate::keyed::{Joiner, KeyedEntry};
 use crate::producer::Producer;
 use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
 
@@ -38,7 +38,7 @@ pub fn export(
     let mut entries = reader.stored_entries(selection)?;
     let (mut joiner, mut lines, mut omitted) = (Joiner::default(), 0, 0);
     for stored in entries.by_ref() {
-        let item = joiner.item("export", stored?);
+        let item = joiner.join("export", stored?);
         let is_selected = part.as_mut().is_none_or(|part| part.selects(&item));
         let line = is_selected.then(|| format.encode(&item, producer));
         let Some(Ok(line)) = line else {
@@ -85,7 +85,7 @@ impl<'s> Part<'s> {
         })
     }
 
-    fn selects(&mut self, item: &Item) -> bool {
+    fn selects(&mut self, item: &KeyedEntry) -> bool {
         match &item.stored.entry {
             Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
                 self.selection.takes(decision)

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 
 use crate::endpoint::{Endpoint, refused};
-use crate::receiver::{Parcel, Receive, Undelivered, lines};
+use crate::receiver::{DeliveryError, Message, Receiver, lines};
 
 /// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
 /// OpenTelemetry's logs as protobuf.
@@ -46,15 +46,15 @@ impl HttpReceiver {
         Self { endpoint, body }
     }
 
-    fn post(&mut self, parcels: &[Parcel]) -> Result<Response, String> {
+    fn post(&mut self, messages: &[Message]) -> Result<Response, String> {
         let (media, body) = match self.body {
-            Body::Lines => ("application/x-ndjson", lines(parcels)),
+            Body::Lines => ("application/x-ndjson", lines(messages)),
             #[cfg(feature = "otlp")]
-            Body::Otlp => ("application/x-protobuf", crate::otlp::request(parcels)),
+            Body::Otlp => ("application/x-protobuf", crate::otlp::request(messages)),
         };
         self.endpoint.send(Method::POST, |request| {
             let request = request.header(CONTENT_TYPE, media).body(body);
-            match idempotency_key(parcels) {
+            match idempotency_key(messages) {
                 Some(key) => request.header("idempotency-key", key),
                 None => request,
             }
@@ -62,9 +62,9 @@ impl HttpReceiver {
     }
 }
 
-impl Receive for HttpReceiver {
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
-        let answer = self.post(parcels).map_err(Undelivered::later)?;
+impl Receiver for HttpReceiver {
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
+        let answer = self.post(messages).map_err(DeliveryError::retry)?;
         let status = answer.status();
         match status {
             _ if status.is_success() => match self.body {
@@ -74,10 +74,10 @@ impl Receive for HttpReceiver {
             },
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Err(Undelivered::Rejected {
+            | StatusCode::UNPROCESSABLE_ENTITY => Err(DeliveryError::Rejected {
                 reason: refused(status),
             }),
-            _ => Err(Undelivered::Later {
+            _ => Err(DeliveryError::Retry {
                 reason: refused(status),
                 after: retry_after(&answer),
             }),
@@ -85,8 +85,8 @@ impl Receive for HttpReceiver {
     }
 }
 
-fn idempotency_key(parcels: &[Parcel]) -> Option<String> {
-    let (first, last) = (parcels.first()?, parcels.last()?);
+fn idempotency_key(messages: &[Message]) -> Option<String> {
+    let (first, last) = (messages.first()?, messages.last()?);
     Some(format!("{}-{}", first.key, last.key))
 }
 

@@ -34,8 +34,8 @@
 //! let shipping = Shipment::new(&dir, "siem", Format::Ocsf, FileReceiver::new(&out)).start()?;
 //! ledger.event("access.reloaded", serde_json::json!({ "digest": "c0ffee" }))?;
 //! ledger.close()?;
-//! let standing = shipping.finish(std::time::Duration::from_secs(10));
-//! assert_eq!((standing.delivered, standing.failing), (3, None));
+//! let status = shipping.finish(std::time::Duration::from_secs(10));
+//! assert_eq!((status.delivered, status.failing), (3, None));
 //! assert_eq!(std::fs::read_to_string(&out)?.lines().count(), 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -47,7 +47,7 @@ mod export;
 mod format;
 #[cfg(feature = "http")]
 mod http;
-mod item;
+mod keyed;
 mod ocsf;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -77,13 +77,15 @@ use spanner_ledger::Reader;
 #[cfg(feature = "http")]
 pub use endpoint::Endpoint;
 pub use export::export;
-pub use format::{Format, Unsayable};
+pub use format::{EncodeError, Format};
 #[cfg(feature = "http")]
 pub use http::HttpReceiver;
-pub use item::Item;
-use item::Joiner;
+use keyed::Joiner;
+pub use keyed::KeyedEntry;
 pub use producer::Producer;
-pub use receiver::{FileReceiver, Parcel, Receive, StdoutReceiver, SyslogReceiver, Undelivered};
+pub use receiver::{
+    DeliveryError, FileReceiver, Message, Receiver, StdoutReceiver, SyslogReceiver,
+};
 #[cfg(feature = "http")]
 pub use witness::CheckpointHttp;
 
@@ -95,7 +97,7 @@ pub struct Shipment {
     name: String,
     format: Format,
     producer: Producer,
-    receiver: Box<dyn Receive>,
+    receiver: Box<dyn Receiver>,
     pace: Pace,
 }
 
@@ -111,7 +113,7 @@ struct Pace {
 /// A shipment that is under way. Dropped, it ends after the batch that is being sent.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
-pub struct Shipping {
+pub struct RunningShipment {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,7 +121,7 @@ pub struct Shipping {
 /// Where a shipment stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
-pub struct Standing {
+pub struct ShipmentStatus {
     /// Entries that the receiver took since the start.
     pub delivered: u64,
     /// Entries that were set aside since the start.
@@ -142,21 +144,21 @@ pub struct Standing {
 #[derive(Debug)]
 struct Shared {
     ledger: PathBuf,
-    standing: Mutex<Standing>,
-    wish: Mutex<Wish>,
+    status: Mutex<ShipmentStatus>,
+    command: Mutex<Command>,
     changed: Condvar,
 }
 
 /// What the thread is asked to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-enum Wish {
+enum Command {
     #[default]
-    GoOn,
+    Run,
     /// Deliver what is there, as long as that goes well, until then.
     Finish(Instant),
     Stop,
     /// It has ended.
-    Granted,
+    Ended,
 }
 
 impl Shipment {
@@ -167,7 +169,7 @@ impl Shipment {
         ledger: impl AsRef<Path>,
         name: impl Into<String>,
         format: Format,
-        receiver: impl Receive + 'static,
+        receiver: impl Receiver + 'static,
     ) -> Self {
         let ledger = ledger.as_ref().to_owned();
         Self {
@@ -212,7 +214,7 @@ impl Shipment {
     ///
     /// # Errors
     /// If the name is none, the cursor cannot be read, or there can be no more threads.
-    pub fn start(self) -> io::Result<Shipping> {
+    pub fn start(self) -> io::Result<RunningShipment> {
         if !is_name(&self.name) || self.pace.batch == 0 {
             let what = format!(
                 "`{}` names no shipment: write letters, digits, `-` and `_`, and a batch of 1 at least",
@@ -221,14 +223,14 @@ impl Shipment {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let cursor = Cursor::open(&self.folder, &self.name)?;
-        let standing = Standing {
-            next: cursor.place.next,
-            ..Standing::default()
+        let status = ShipmentStatus {
+            next: cursor.position.next,
+            ..ShipmentStatus::default()
         };
         let shared = Arc::new(Shared {
             ledger: self.ledger,
-            standing: Mutex::new(standing),
-            wish: Mutex::default(),
+            status: Mutex::new(status),
+            command: Mutex::default(),
             changed: Condvar::new(),
         });
         let run = Run {
@@ -248,7 +250,7 @@ impl Shipment {
         let thread = thread::Builder::new()
             .name("spanner-ship".to_owned())
             .spawn(move || run.run())?;
-        Ok(Shipping {
+        Ok(RunningShipment {
             shared,
             thread: Some(thread),
         })
@@ -273,40 +275,40 @@ impl Default for Pace {
     }
 }
 
-impl Shipping {
+impl RunningShipment {
     /// Where it stands.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.shared.standing()
+    pub fn status(&self) -> ShipmentStatus {
+        self.shared.status()
     }
 
     /// Handles by which others see where it stands.
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.shared))
+    pub fn handle(&self) -> StatusHandle {
+        StatusHandle(Arc::clone(&self.shared))
     }
 
     /// Delivers what the ledger holds, as long as that goes well and until the time is over,
     /// and ends. Blocks, and no longer than that: a receiver that hangs is left to itself.
-    pub fn finish(mut self, patience: Duration) -> Standing {
-        self.shared.ask(Wish::Finish(Instant::now() + patience));
-        let under_way = |wish: &mut Wish| *wish != Wish::Granted;
-        let wish = lock(&self.shared.wish);
-        let waited = (self.shared.changed).wait_timeout_while(wish, patience, under_way);
+    pub fn finish(mut self, patience: Duration) -> ShipmentStatus {
+        self.shared.ask(Command::Finish(Instant::now() + patience));
+        let under_way = |command: &mut Command| *command != Command::Ended;
+        let command = lock(&self.shared.command);
+        let waited = (self.shared.changed).wait_timeout_while(command, patience, under_way);
         let timed_out = waited.is_ok_and(|(_, waited)| waited.timed_out());
         match timed_out {
             true => self.abandon(),
             false => self.join(),
         }
-        self.standing()
+        self.status()
     }
 
     /// What is being sent is not waited for, and is sent again by the next start.
     fn abandon(&mut self) {
-        self.shared.ask(Wish::Stop);
+        self.shared.ask(Command::Stop);
         self.thread = None;
         let reason = "the receiver has not answered".to_owned();
-        lock(&self.shared.standing).failing.get_or_insert(reason);
+        lock(&self.shared.status).failing.get_or_insert(reason);
     }
 
     fn join(&mut self) {
@@ -318,10 +320,10 @@ impl Shipping {
     }
 }
 
-impl Drop for Shipping {
+impl Drop for RunningShipment {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.shared.ask(Wish::Stop);
+            self.shared.ask(Command::Stop);
             self.join();
         }
     }
@@ -329,17 +331,17 @@ impl Drop for Shipping {
 
 /// Sees where a shipment stands. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Watch(Arc<Shared>);
+pub struct StatusHandle(Arc<Shared>);
 
-impl Watch {
+impl StatusHandle {
     /// Where it stands.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.0.standing()
+    pub fn status(&self) -> ShipmentStatus {
+        self.0.status()
     }
 }
 
-impl Standing {
+impl ShipmentStatus {
     /// How old the oldest entry is that is read and not delivered.
     #[must_use]
     pub fn lag(&self, now: Timestamp) -> Duration {
@@ -352,17 +354,17 @@ impl Standing {
 impl Shared {
     /// Where it stands, and how much there is to be delivered: asked of the ledger's checkpoint,
     /// which costs the same however long the ledger is.
-    fn standing(&self) -> Standing {
+    fn status(&self) -> ShipmentStatus {
         let newest = Reader::open(&self.ledger).and_then(|reader| reader.checkpoint());
         let signed = newest.ok().flatten().map_or(0, |newest| newest.size());
-        let mut standing = lock(&self.standing).clone();
-        let rest = signed.saturating_sub(standing.next);
-        standing.undelivered = standing.undelivered.max(rest);
-        standing
+        let mut status = lock(&self.status).clone();
+        let rest = signed.saturating_sub(status.next);
+        status.undelivered = status.undelivered.max(rest);
+        status
     }
 
-    fn ask(&self, wish: Wish) {
-        *lock(&self.wish) = wish;
+    fn ask(&self, command: Command) {
+        *lock(&self.command) = command;
         self.changed.notify_all();
     }
 }

@@ -16,11 +16,11 @@ use spanner_core::record::{
 use spanner_core::{Action, CallerKind, Effect, Timestamp};
 
 use crate::Producer;
-use crate::item::Item;
+use crate::keyed::KeyedEntry;
 use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
 /// The event; `None` if a newer version wrote the entry.
-pub(crate) fn event(item: &Item, producer: &Producer) -> Option<Value> {
+pub(crate) fn event(item: &KeyedEntry, producer: &Producer) -> Option<Value> {
     let said = match item.stored.entry.as_ref()? {
         Entry::Decision(decision) => decided(decision),
         Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
@@ -33,7 +33,7 @@ pub(crate) fn event(item: &Item, producer: &Producer) -> Option<Value> {
 }
 
 /// What is the same in all of them.
-struct Said {
+struct EventBuilder {
     time: Timestamp,
     activity: Activity,
     operation: String,
@@ -57,7 +57,7 @@ enum Activity {
     Other = 99,
 }
 
-impl Said {
+impl EventBuilder {
     fn new(time: Timestamp, activity: Activity, operation: impl Into<String>) -> Self {
         Self {
             time,
@@ -74,7 +74,7 @@ impl Said {
         }
     }
 
-    fn event(self, item: &Item, producer: &Producer) -> Value {
+    fn event(self, item: &KeyedEntry, producer: &Producer) -> Value {
         let activity = self.activity as u32;
         let status = if self.success { 1 } else { 2 };
         let mut metadata = json!({
@@ -136,7 +136,7 @@ impl Said {
     }
 }
 
-fn decided(decision: &Decision) -> Said {
+fn decided(decision: &Decision) -> EventBuilder {
     let mut said = asked(decision, decision.time);
     let is_allowed = decision.effect == Effect::Allow;
     said.success = is_allowed;
@@ -146,11 +146,11 @@ fn decided(decision: &Decision) -> Said {
 }
 
 /// Who asked what, as far as a decision says it.
-fn asked(decision: &Decision, time: Timestamp) -> Said {
+fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
     let pair = decision.target.first();
     let action = pair.map(|pair| pair.action);
     let operation = action.map_or("unknown", Action::as_str);
-    let mut said = Said::new(time, activity(action), operation);
+    let mut said = EventBuilder::new(time, activity(action), operation);
     said.correlation = Some(decision.id.to_string());
     said.actor = actor(decision.caller.as_ref());
     if let Some(peer) = decision.peer {
@@ -236,10 +236,10 @@ fn asked(decision: &Decision, time: Timestamp) -> Said {
     said
 }
 
-fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
+fn ended(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
     let mut said = match decision {
         Some(decision) => asked(decision, outcome.time),
-        None => Said::new(outcome.time, Activity::Other, "unknown"),
+        None => EventBuilder::new(outcome.time, Activity::Other, "unknown"),
     };
     said.correlation = Some(outcome.id.to_string());
     said.success = outcome.class == OutcomeClass::Ok;
@@ -300,12 +300,12 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> Said {
     said
 }
 
-fn happened(event: &Event) -> Said {
+fn happened(event: &Event) -> EventBuilder {
     let promotion = event.event.starts_with("promotion.");
     if promotion && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
         return stepped(event, &taken);
     }
-    let mut said = Said::new(event.time, Activity::Other, &*event.event);
+    let mut said = EventBuilder::new(event.time, Activity::Other, &*event.event);
     if event.event == "access.reload_refused" {
         said.success = false;
         said.severity = MEDIUM;
@@ -315,12 +315,12 @@ fn happened(event: &Event) -> Said {
     said
 }
 
-fn stepped(event: &Event, taken: &Taken) -> Said {
+fn stepped(event: &Event, taken: &Taken) -> EventBuilder {
     let activity = match taken.step {
         Step::Proposed { .. } | Step::Adopted { .. } => Activity::Create,
         _ => Activity::Update,
     };
-    let mut said = Said::new(taken.time, activity, &*event.event);
+    let mut said = EventBuilder::new(taken.time, activity, &*event.event);
     said.code.clone_from(&event.event);
     said.correlation = Some(taken.promotion.to_string());
     said.actor = match &taken.by {
@@ -355,16 +355,16 @@ fn stepped(event: &Event, taken: &Taken) -> Said {
     said
 }
 
-fn gap_said(gap: &Gap) -> Said {
-    let mut said = Said::new(gap.time, Activity::Other, "ledger.gap");
+fn gap_said(gap: &Gap) -> EventBuilder {
+    let mut said = EventBuilder::new(gap.time, Activity::Other, "ledger.gap");
     (said.success, said.severity) = (false, MEDIUM);
     said.code = "ledger.gap".to_owned();
     said.unmapped("gap", json!(gap));
     said
 }
 
-fn counted(counts: &Counts) -> Said {
-    let mut said = Said::new(counts.time, Activity::Other, "ledger.count");
+fn counted(counts: &Counts) -> EventBuilder {
+    let mut said = EventBuilder::new(counts.time, Activity::Other, "ledger.count");
     said.code = "ledger.count".to_owned();
     said.unmapped("counts", json!(counts));
     said
@@ -453,170 +453,4 @@ const MEDIUM: u8 = 3;
 const HIGH: u8 = 4;
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-    use crate::item::Joiner;
-    use crate::{Format, Unsayable};
-    use spanner_ledger::StoredEntry;
-
-    /// The entries of both files of examples, in every kind that there is.
-    fn items() -> Vec<Item> {
-        let lines = [
-            include_str!("../../spanner-ledger/tests/data/story.jsonl"),
-            include_str!("../../spanner-ledger/tests/data/entries.jsonl"),
-        ];
-        let mut joiner = Joiner::default();
-        let lines = lines.iter().flat_map(|text| text.lines()).zip(0..);
-        lines
-            .map(|(line, sequence)| {
-                let mut value: Value = serde_json::from_str(line).unwrap();
-                // The ledger gives events their time.
-                if value["time"].is_null() {
-                    value["time"] = json!("2026-11-24T10:00:00Z");
-                }
-                let stored = StoredEntry::new(sequence, value.to_string().into_bytes());
-                joiner.item("0123456789abcdef", stored)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn what_was_used_and_what_failed_is_told() {
-        let events: Vec<Value> = items()
-            .iter()
-            .filter_map(|it| event(it, &Producer::default()))
-            .collect();
-        let told = |event: &&Value| event["message_context"]["total_tokens"] == 8;
-        let event = events.iter().find(told).unwrap();
-        let context = &event["message_context"];
-        assert_eq!(context["prompt_tokens"], 3);
-        assert_eq!(context["completion_tokens"], 5);
-        let rest = &event["unmapped"];
-        for (key, due) in [
-            ("tokens_cached", json!(2)),
-            ("tokens_cache_written", json!(1)),
-            ("tokens_reasoning", json!(4)),
-            ("tokens_tools", json!(1)),
-            ("search_units", json!(1)),
-            ("error_type", json!("overloaded_error")),
-        ] {
-            assert_eq!(rest[key], due, "{key}: {event}");
-        }
-    }
-
-    /// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.
-    #[test]
-    fn every_entry_is_an_event_of_the_class() {
-        let mut out = String::new();
-        let mut by_sequence = HashMap::new();
-        for item in items() {
-            let Some(event) = event(&item, &Producer::default()) else {
-                assert_eq!(item.stored.entry, None);
-                continue;
-            };
-            assert_eq!(event["class_uid"], 6003);
-            assert_eq!(event["metadata"]["uid"], item.key);
-            assert_eq!(event["metadata"]["product"]["vendor_name"], "Spanner");
-            let activity = event["activity_id"].as_u64().unwrap();
-            assert_eq!(event["type_uid"], 600_300 + activity);
-            assert!(event["time"].as_i64().unwrap() > 1_700_000_000_000);
-            out.push_str(&format!("{event}\n"));
-            by_sequence.insert(item.stored.sequence, event);
-        }
-        assert_eq!(by_sequence.len(), items().len() - 1);
-        if let Some(path) = std::env::var_os("SPANNER_OCSF_OUT") {
-            std::fs::write(path, out).unwrap();
-        }
-    }
-
-    #[test]
-    fn an_outcome_says_who_did_what_and_how_it_ended() {
-        let of = |id: &str, kind: &str| {
-            let items = items();
-            let is = |it: &&Item| {
-                let text = String::from_utf8_lossy(&it.stored.json);
-                text.contains(id) && text.contains(kind)
-            };
-            event(items.iter().find(is).unwrap(), &Producer::default()).unwrap()
-        };
-        let ended = of("019a3c60-0000-7000-8000-000000000001", "\"outcome\"");
-        assert_eq!(
-            ended["metadata"]["correlation_uid"],
-            "019a3c60-0000-7000-8000-000000000001"
-        );
-        assert_eq!(ended["actor"]["app_name"], "agent:corp/copilot");
-        assert_eq!(ended["ai_model"]["name"], "acme/a");
-        assert_eq!(ended["ai_model"]["ai_provider"], "acme");
-        assert_eq!(ended["message_context"]["completion_tokens"], 5);
-        assert_eq!(
-            (&ended["status_id"], &ended["duration"]),
-            (&json!(1), &json!(12))
-        );
-        assert_eq!(
-            ended["http_request"],
-            json!({"x_forwarded_for": ["192.0.2.1"]})
-        );
-        let refused = of("019a3c5f-0000-7000-8000-000000000002", "\"decision\"");
-        assert_eq!(
-            (&refused["action_id"], &refused["status_id"]),
-            (&json!(2), &json!(2))
-        );
-        assert_eq!(refused["status_code"], "authz.no_permit");
-        let emergency = of("019a3c5e-0000-7000-8000-000000000002", "\"emergency\"");
-        assert_eq!(emergency["severity_id"], 4);
-        assert_eq!(emergency["actor"]["user"]["uid"], "root");
-    }
-
-    #[test]
-    fn the_vendor_and_the_enterprise_number_are_the_configured_ones() {
-        let producer = Producer::default()
-            .vendor("Example Corp")
-            .enterprise_number(12345);
-        let item = &items()[0];
-        let event = event(item, &producer).unwrap();
-        assert_eq!(event["metadata"]["product"]["vendor_name"], "Example Corp");
-        for (producer, id) in [
-            (producer, "[spanner@12345 "),
-            (Producer::default(), "[spanner@32473 "),
-        ] {
-            let message = Format::Syslog.encode(item, &producer).unwrap();
-            assert!(String::from_utf8(message).unwrap().contains(id));
-        }
-    }
-
-    #[test]
-    fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
-        let newer = items().pop().unwrap();
-        assert_eq!(
-            Format::Ocsf.encode(&newer, &Producer::default()),
-            Err(Unsayable)
-        );
-        assert_eq!(
-            Format::Syslog.encode(&newer, &Producer::default()),
-            Err(Unsayable)
-        );
-        let line = Format::JsonLines
-            .encode(&newer, &Producer::default())
-            .unwrap();
-        let line: Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(line["kind"], "a_later_kind");
-    }
-
-    #[test]
-    fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
-        for item in items() {
-            let Some(mut event) = event(&item, &Producer::default()) else {
-                continue;
-            };
-            event["http_request"] = Value::Null;
-            event["unmapped"]["asserted"] = Value::Null;
-            let text = event.to_string();
-            assert!(
-                !text.contains("192.0.2.1\"") && !text.contains("\"tenant\":\"acme\""),
-                "{text}"
-            );
-        }
-    }
-}
+mod tests;

@@ -14,17 +14,17 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use prost::Message;
+use prost::Message as _;
 use reqwest::blocking::Response;
 use spanner_core::record::Decision;
 use spanner_core::{Effect, Timestamp};
 
-use crate::item::Item;
-use crate::receiver::{Parcel, Undelivered};
+use crate::keyed::KeyedEntry;
+use crate::receiver::{DeliveryError, Message};
 use spanner_ledger::{Entry, served_under};
 
 /// One entry; `None` if a newer version wrote it.
-pub(crate) fn record(item: &Item) -> Option<Vec<u8>> {
+pub(crate) fn record(item: &KeyedEntry) -> Option<Vec<u8>> {
     let entry = item.stored.entry.as_ref()?;
     let decision = match entry {
         Entry::Decision(decision) => Some(&**decision),
@@ -87,8 +87,8 @@ pub(crate) fn record(item: &Item) -> Option<Vec<u8>> {
 }
 
 /// A batch.
-pub(crate) fn request(parcels: &[Parcel]) -> Vec<u8> {
-    let records = parcels
+pub(crate) fn request(messages: &[Message]) -> Vec<u8> {
+    let records = messages
         .iter()
         .filter_map(|it| LogRecord::decode(&*it.bytes).ok());
     let mut resource = Attributes::default();
@@ -116,16 +116,16 @@ pub(crate) fn request(parcels: &[Parcel]) -> Vec<u8> {
 }
 
 /// What a collector says that answered 200: it may have rejected some.
-pub(crate) fn accepted(answer: Response) -> Result<(), Undelivered> {
+pub(crate) fn accepted(answer: Response) -> Result<(), DeliveryError> {
     let mut body = Vec::new();
     let read = answer.take(MAX_ANSWER).read_to_end(&mut body);
-    read.map_err(Undelivered::later)?;
+    read.map_err(DeliveryError::retry)?;
     // A collector that answers in another way took it all the same.
     let Ok(answer) = ExportLogsServiceResponse::decode(&*body) else {
         return Ok(());
     };
     match answer.partial_success {
-        Some(partial) if partial.rejected_log_records > 0 => Err(Undelivered::Rejected {
+        Some(partial) if partial.rejected_log_records > 0 => Err(DeliveryError::Rejected {
             reason: format!(
                 "it rejected {} of the records",
                 partial.rejected_log_records

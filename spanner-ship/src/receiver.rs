@@ -14,7 +14,7 @@ use crate::tls::Tls;
 /// One entry, ready to be sent.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Parcel {
+pub struct Message {
     /// What tells it from every other.
     pub key: String,
     /// The message.
@@ -24,9 +24,9 @@ pub struct Parcel {
 /// Why a batch was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Undelivered {
+pub enum DeliveryError {
     /// The receiver is away or busy: all of it is sent again, later.
-    Later {
+    Retry {
         /// What it said.
         reason: String,
         /// How long it asked to be left alone, if it did.
@@ -48,18 +48,18 @@ pub enum Undelivered {
 /// # Security
 /// What returns `Ok` counts as delivered and is never sent again: an implementation that
 /// says so too early loses what an auditor was promised. Entries hold names of people.
-pub trait Receive: Send {
+pub trait Receiver: Send {
     /// Delivers all, or says why not. What was delivered in part is sent again.
     ///
     /// # Errors
-    /// [`Undelivered`].
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered>;
+    /// [`DeliveryError`].
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError>;
 }
 
-impl Undelivered {
+impl DeliveryError {
     /// The receiver is away or busy.
-    pub fn later(reason: impl fmt::Display) -> Self {
-        Self::Later {
+    pub fn retry(reason: impl fmt::Display) -> Self {
+        Self::Retry {
             reason: reason.to_string(),
             after: None,
         }
@@ -88,21 +88,21 @@ impl FileReceiver {
         }
     }
 
-    fn append(&self, parcels: &[Parcel]) -> io::Result<()> {
+    fn append(&self, messages: &[Message]) -> io::Result<()> {
         if let Some(folder) = self.path.parent().filter(|it| !it.as_os_str().is_empty()) {
             create_folder(folder)?;
         }
         let mut file = private(&self.path, true)?;
         cut_torn_line(&mut file)?;
-        file.write_all(&lines(parcels))?;
+        file.write_all(&lines(messages))?;
         file.sync_data()
     }
 }
 
-impl Receive for FileReceiver {
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
-        let written = self.append(parcels);
-        written.map_err(|error| Undelivered::later(format!("`{}`: {error}", self.path.display())))
+impl Receiver for FileReceiver {
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
+        let written = self.append(messages);
+        written.map_err(|error| DeliveryError::retry(format!("`{}`: {error}", self.path.display())))
     }
 }
 
@@ -142,19 +142,19 @@ impl StdoutReceiver {
     }
 }
 
-impl Receive for StdoutReceiver {
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
+impl Receiver for StdoutReceiver {
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
         let mut out = io::stdout().lock();
-        let written = out.write_all(&lines(parcels)).and_then(|()| out.flush());
-        written.map_err(Undelivered::later)
+        let written = out.write_all(&lines(messages)).and_then(|()| out.flush());
+        written.map_err(DeliveryError::retry)
     }
 }
 
 /// Parcels as lines.
-pub(crate) fn lines(parcels: &[Parcel]) -> Vec<u8> {
+pub(crate) fn lines(messages: &[Message]) -> Vec<u8> {
     let mut lines = Vec::new();
-    for parcel in parcels {
-        lines.extend_from_slice(&parcel.bytes);
+    for message in messages {
+        lines.extend_from_slice(&message.bytes);
         lines.push(b'\n');
     }
     lines
@@ -219,9 +219,9 @@ impl SyslogReceiver {
         self
     }
 
-    fn send(&self, parcels: &[Parcel]) -> io::Result<()> {
+    fn send(&self, messages: &[Message]) -> io::Result<()> {
         let mut stream = self.connect()?;
-        let bytes = counted(parcels);
+        let bytes = counted(messages);
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.send(stream, &bytes, self.patience);
@@ -246,10 +246,10 @@ impl SyslogReceiver {
     }
 }
 
-impl Receive for SyslogReceiver {
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
-        let sent = self.send(parcels);
-        sent.map_err(|error| Undelivered::later(format!("`{}`: {error}", self.address)))
+impl Receiver for SyslogReceiver {
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
+        let sent = self.send(messages);
+        sent.map_err(|error| DeliveryError::retry(format!("`{}`: {error}", self.address)))
     }
 }
 
@@ -266,11 +266,11 @@ pub(crate) fn until_closed(stream: &mut impl Read) -> io::Result<()> {
 }
 
 /// Each message behind its length.
-fn counted(parcels: &[Parcel]) -> Vec<u8> {
+fn counted(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for parcel in parcels {
-        bytes.extend_from_slice(format!("{} ", parcel.bytes.len()).as_bytes());
-        bytes.extend_from_slice(&parcel.bytes);
+    for message in messages {
+        bytes.extend_from_slice(format!("{} ", message.bytes.len()).as_bytes());
+        bytes.extend_from_slice(&message.bytes);
     }
     bytes
 }
@@ -284,8 +284,8 @@ const MAX_SMALL_TALK: usize = 64;
 mod tests {
     use super::*;
 
-    fn parcel(text: &str) -> Parcel {
-        Parcel {
+    fn message(text: &str) -> Message {
+        Message {
             key: text.to_owned(),
             bytes: text.as_bytes().to_vec(),
         }
@@ -296,16 +296,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out/ship.jsonl");
         let mut file = FileReceiver::new(&path);
-        file.receive(&[parcel("{1}"), parcel("{2}")]).unwrap();
+        file.receive(&[message("{1}"), message("{2}")]).unwrap();
         for torn in ["{2", &"x".repeat(10_000)] {
             let mut text = fs::read_to_string(&path).unwrap();
             text.push_str(torn);
             fs::write(&path, text).unwrap();
-            file.receive(&[parcel("{3}")]).unwrap();
+            file.receive(&[message("{3}")]).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "{1}\n{2}\n{3}\n{3}\n");
         fs::write(&path, "no line at all").unwrap();
-        file.receive(&[parcel("{4}")]).unwrap();
+        file.receive(&[message("{4}")]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{4}\n");
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::cursor::{Cursor, Place, private};
-use crate::item::{Item, Joiner};
+use crate::cursor::{Cursor, Position, private};
+use crate::keyed::{Joiner, KeyedEntry};
 use crate::priority::make_way;
-use crate::receiver::{Parcel, Receive, Undelivered, cut_torn_line};
-use crate::{Format, Pace, Producer, Shared, Wish, chain, lock};
+use crate::receiver::{DeliveryError, Message, Receiver, cut_torn_line};
+use crate::{Command, Format, Pace, Producer, Shared, chain, lock};
 use spanner_ledger::{EntryFollower, ReadError};
 
 pub(crate) struct Run {
@@ -20,7 +20,7 @@ pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) format: Format,
     pub(crate) producer: Producer,
-    pub(crate) receiver: Box<dyn Receive>,
+    pub(crate) receiver: Box<dyn Receiver>,
     pub(crate) pace: Pace,
     pub(crate) cursor: Cursor,
     pub(crate) shared: Arc<Shared>,
@@ -42,7 +42,7 @@ struct Over(Arc<Shared>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        *lock(&self.0.wish) = Wish::Granted;
+        *lock(&self.0.command) = Command::Ended;
         self.0.changed.notify_all();
     }
 }
@@ -50,7 +50,7 @@ impl Drop for Over {
 /// What was read at once.
 #[derive(Default)]
 struct Batch {
-    items: Vec<Item>,
+    items: Vec<KeyedEntry>,
     lost: Lost,
     /// Why there is not more of it.
     fault: Option<ReadError>,
@@ -59,7 +59,7 @@ struct Batch {
 /// What a receiver rejects for good, as long as nobody knows whether it takes anything.
 #[derive(Default)]
 struct Rejected {
-    held: Vec<(Parcel, String)>,
+    held: Vec<(Message, String)>,
     /// Whether it took something of the same batch.
     takes: bool,
 }
@@ -80,9 +80,9 @@ impl Run {
     }
 
     fn go_on(&mut self) {
-        let (mut failures, mut before) = (0, self.cursor.place.next);
+        let (mut failures, mut before) = (0, self.cursor.position.next);
         while let Err(Some(fault)) = self.ship() {
-            let next = self.cursor.place.next;
+            let next = self.cursor.position.next;
             failures = if next > before { 1 } else { failures + 1 };
             before = next;
             if self.wait(failures, &fault, None).is_err() {
@@ -98,8 +98,8 @@ impl Run {
             let finishing = self.goes_on().map_err(|Ended| None)?;
             let Batch { items, lost, fault } = self.batch(&mut follow);
             if let Some(last) = items.last() {
-                let place = Place {
-                    origin: self.cursor.place.origin.clone(),
+                let position = Position {
+                    origin: self.cursor.position.origin.clone(),
                     next: last.stored.sequence + 1,
                     last: Some(last.stored.checksum()),
                 };
@@ -109,7 +109,7 @@ impl Run {
                     return Err(refused);
                 }
                 self.count_lost(&lost);
-                self.go(place);
+                self.go(position);
             }
             if let Some(fault) = fault {
                 return Err(unread(fault));
@@ -128,7 +128,7 @@ impl Run {
     /// A reader at the cursor. A ledger that is not the one that the cursor knows is shipped
     /// from its beginning, under another origin.
     fn follow(&mut self) -> Result<EntryFollower, Option<String>> {
-        let Place { next, last, .. } = self.cursor.place;
+        let Position { next, last, .. } = self.cursor.position;
         let Some(last) = last.filter(|_| next > 0) else {
             return EntryFollower::from(&self.shared.ledger, next).map_err(unread);
         };
@@ -162,14 +162,14 @@ impl Run {
                 lost,
                 "entries were removed before they were shipped"
             );
-            lock(&self.shared.standing).lost += lost;
+            lock(&self.shared.status).lost += lost;
         }
     }
 
     /// What is there, up to the bounds.
     fn batch(&mut self, follow: &mut EntryFollower) -> Batch {
         let (mut batch, mut bytes) = (Batch::default(), 0);
-        let Place { origin, next, .. } = self.cursor.place.clone();
+        let Position { origin, next, .. } = self.cursor.position.clone();
         let mut due = next;
         let most = self.pace.batch.saturating_mul(1 << self.stretch);
         let most_bytes = MAX_BATCH_BYTES << self.stretch.min(MOST_STRETCH_BYTES);
@@ -185,36 +185,36 @@ impl Run {
             batch.lost.count(due, stored.sequence);
             due = stored.sequence + 1;
             bytes += stored.json.len();
-            let item = self.joiner.item(&origin, stored);
+            let item = self.joiner.join(&origin, stored);
             batch.items.push(item);
         }
-        let mut standing = lock(&self.shared.standing);
-        standing.oldest = batch.items.first().and_then(Item::time);
+        let mut status = lock(&self.shared.status);
+        status.oldest = batch.items.first().and_then(KeyedEntry::time);
         // A fault may have taken back what was read: then it begins earlier.
-        standing.undelivered = due.saturating_sub(next);
-        drop(standing);
+        status.undelivered = due.saturating_sub(next);
+        drop(status);
         batch
     }
 
     /// Delivers a batch; what cannot be said or is rejected is set aside. Answers with why, if
     /// the receiver took nothing of it: then it is the receiver's fault, and nothing is.
-    fn hand_over(&mut self, batch: &[Item]) -> Result<Option<String>, Ended> {
-        let (mut parcels, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
+    fn hand_over(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
+        let (mut messages, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
             let key = item.key.clone();
             match self.format.encode(item, &self.producer) {
-                Ok(bytes) => parcels.push(Parcel { key, bytes }),
+                Ok(bytes) => messages.push(Message { key, bytes }),
                 Err(fault) => {
                     let bytes = item.stored.json.clone();
-                    unsayable.push((Parcel { key, bytes }, fault.to_string()));
+                    unsayable.push((Message { key, bytes }, fault.to_string()));
                 }
             }
         }
         let mut rejected = Rejected::default();
-        self.deliver(&parcels, &mut rejected)?;
+        self.deliver(&messages, &mut rejected)?;
         while let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
             // All before it were rejected. Does it take the last one, at least?
-            let (_, rest) = parcels.split_at(rejected.held.len().min(parcels.len()));
+            let (_, rest) = messages.split_at(rejected.held.len().min(messages.len()));
             let last = rest.last().map(std::slice::from_ref);
             if last.is_none_or(|last| self.receiver.receive(last).is_err()) {
                 self.stretch = (self.stretch + 1).min(MOST_STRETCH);
@@ -230,22 +230,22 @@ impl Run {
         Ok(None)
     }
 
-    fn deliver(&mut self, parcels: &[Parcel], rejected: &mut Rejected) -> Result<(), Ended> {
+    fn deliver(&mut self, messages: &[Message], rejected: &mut Rejected) -> Result<(), Ended> {
         let mut failures = 0;
-        while !parcels.is_empty() && !rejected.is_broken() {
-            let undelivered = match self.receiver.receive(parcels) {
+        while !messages.is_empty() && !rejected.is_broken() {
+            let undelivered = match self.receiver.receive(messages) {
                 Ok(()) => {
                     rejected.takes = true;
-                    self.delivered(parcels.len());
+                    self.delivered(messages.len());
                     return self.set_all_aside(rejected);
                 }
                 Err(undelivered) => undelivered,
             };
             match undelivered {
-                Undelivered::Rejected { reason } => {
-                    let (one, other) = parcels.split_at(parcels.len() / 2);
-                    if let ([], [parcel]) = (one, other) {
-                        rejected.held.push((parcel.clone(), reason));
+                DeliveryError::Rejected { reason } => {
+                    let (one, other) = messages.split_at(messages.len() / 2);
+                    if let ([], [message]) = (one, other) {
+                        rejected.held.push((message.clone(), reason));
                         return match rejected.takes {
                             true => self.set_all_aside(rejected),
                             false => Ok(()),
@@ -254,7 +254,7 @@ impl Run {
                     self.deliver(one, rejected)?;
                     return self.deliver(other, rejected);
                 }
-                Undelivered::Later { reason, after } => {
+                DeliveryError::Retry { reason, after } => {
                     failures += 1;
                     self.wait(failures, &reason, after)?;
                 }
@@ -266,36 +266,36 @@ impl Run {
     fn set_all_aside(&mut self, rejected: &mut Rejected) -> Result<(), Ended> {
         let held = std::mem::take(&mut rejected.held);
         held.iter()
-            .try_for_each(|(parcel, reason)| self.set_aside(parcel, reason))
+            .try_for_each(|(message, reason)| self.set_aside(message, reason))
     }
 
     fn delivered(&mut self, entries: usize) {
-        let mut standing = lock(&self.shared.standing);
-        standing.delivered += entries as u64;
-        if standing.failing.take().is_some() {
+        let mut status = lock(&self.shared.status);
+        status.delivered += entries as u64;
+        if status.failing.take().is_some() {
             tracing::info!(shipment = self.name, "the receiver takes entries again");
         }
     }
 
     /// Keeps what is rejected, so that a person can look at it.
-    fn set_aside(&mut self, parcel: &Parcel, reason: &str) -> Result<(), Ended> {
+    fn set_aside(&mut self, message: &Message, reason: &str) -> Result<(), Ended> {
         let mut failures = 0;
-        while let Err(error) = self.write_aside(parcel, reason) {
+        while let Err(error) = self.write_aside(message, reason) {
             failures += 1;
             let what = format!("`{}`: {error}", self.aside.display());
             self.wait(failures, &what, None)?;
         }
         tracing::warn!(
             shipment = self.name,
-            key = parcel.key,
+            key = message.key,
             reason,
             "an entry is set aside"
         );
-        lock(&self.shared.standing).set_aside += 1;
+        lock(&self.shared.status).set_aside += 1;
         Ok(())
     }
 
-    fn write_aside(&self, parcel: &Parcel, reason: &str) -> io::Result<()> {
+    fn write_aside(&self, message: &Message, reason: &str) -> io::Result<()> {
         let mut file = private(&self.aside, true)?;
         // Half of one, if the disk was full in the middle of it.
         cut_torn_line(&mut file)?;
@@ -304,31 +304,31 @@ impl Run {
                 "more is set aside than anybody looks at: see what is wrong, and move the file away",
             ));
         }
-        let entry = String::from_utf8_lossy(&parcel.bytes);
-        let line = json!({"key": parcel.key, "reason": reason, "entry": entry});
+        let entry = String::from_utf8_lossy(&message.bytes);
+        let line = json!({"key": message.key, "reason": reason, "entry": entry});
         file.write_all(format!("{line}\n").as_bytes())?;
         file.sync_data()
     }
 
     /// Begins under another origin, durably.
     fn begin_again(&mut self) -> Result<(), Ended> {
-        let (place, mut failures) = (Place::begin(), 0);
-        while let Err(error) = self.cursor.save(place.clone()) {
+        let (position, mut failures) = (Position::begin(), 0);
+        while let Err(error) = self.cursor.save(position.clone()) {
             failures += 1;
             self.wait(failures, &format!("the cursor: {error}"), None)?;
         }
-        lock(&self.shared.standing).next = place.next;
+        lock(&self.shared.status).next = position.next;
         Ok(())
     }
 
     /// Goes on from here.
-    fn go(&mut self, place: Place) {
-        let mut standing = lock(&self.shared.standing);
-        standing.next = place.next;
-        standing.oldest = None;
-        standing.undelivered = 0;
-        drop(standing);
-        self.cursor.go(place);
+    fn go(&mut self, position: Position) {
+        let mut status = lock(&self.shared.status);
+        status.next = position.next;
+        status.oldest = None;
+        status.undelivered = 0;
+        drop(status);
+        self.cursor.go(position);
     }
 
     /// Saves the cursor once in a while: decisions that are synced on the same disk wait behind
@@ -361,13 +361,13 @@ impl Run {
 
     /// Waits after a failure, longer each time, and never at the same beat as others.
     fn wait(&self, failures: u32, reason: &str, after: Option<Duration>) -> Result<(), Ended> {
-        let mut standing = lock(&self.shared.standing);
-        if standing.failing.is_none() {
+        let mut status = lock(&self.shared.status);
+        if status.failing.is_none() {
             tracing::warn!(shipment = self.name, reason, "nothing goes out");
         }
-        standing.failing = Some(reason.to_owned());
-        drop(standing);
-        if let Wish::Finish(_) = *lock(&self.shared.wish) {
+        status.failing = Some(reason.to_owned());
+        drop(status);
+        if let Command::Finish(_) = *lock(&self.shared.command) {
             return Err(Ended);
         }
         let doubled = self.pace.first.saturating_mul(1 << failures.min(16));
@@ -377,27 +377,27 @@ impl Run {
 
     /// Whether another batch is wanted; whether that is to be the last look.
     fn goes_on(&self) -> Result<bool, Ended> {
-        match *lock(&self.shared.wish) {
-            Wish::GoOn => Ok(false),
-            Wish::Finish(until) if Instant::now() < until => Ok(true),
-            Wish::Finish(_) | Wish::Stop | Wish::Granted => Err(Ended),
+        match *lock(&self.shared.command) {
+            Command::Run => Ok(false),
+            Command::Finish(until) if Instant::now() < until => Ok(true),
+            Command::Finish(_) | Command::Stop | Command::Ended => Err(Ended),
         }
     }
 
     /// Waits, or hears that it is to end, or to finish.
     fn rest(&self, time: Duration) -> Result<(), Ended> {
         let until = Instant::now() + time;
-        let mut wish = lock(&self.shared.wish);
+        let mut command = lock(&self.shared.command);
         loop {
             let now = Instant::now();
-            match *wish {
-                Wish::Stop | Wish::Granted => return Err(Ended),
-                Wish::Finish(_) => return Ok(()),
-                Wish::GoOn if now >= until => return Ok(()),
-                Wish::GoOn => {}
+            match *command {
+                Command::Stop | Command::Ended => return Err(Ended),
+                Command::Finish(_) => return Ok(()),
+                Command::Run if now >= until => return Ok(()),
+                Command::Run => {}
             }
-            let waited = self.shared.changed.wait_timeout(wish, until - now);
-            wish = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.shared.changed.wait_timeout(command, until - now);
+            command = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -9,11 +9,11 @@ use std::fmt::Write as _;
 use spanner_core::Effect;
 
 use crate::Producer;
-use crate::item::Item;
+use crate::keyed::KeyedEntry;
 use spanner_ledger::{Entry, served_under};
 
 /// The message; `None` if a newer version wrote the entry.
-pub(crate) fn message(item: &Item, producer: &Producer) -> Option<String> {
+pub(crate) fn message(item: &KeyedEntry, producer: &Producer) -> Option<String> {
     let entry = item.stored.entry.as_ref()?;
     let time = item.time()?;
     let (severity, id) = kind(entry)?;
@@ -65,7 +65,7 @@ fn host(entry: &Entry) -> String {
     named.filter(fits).unwrap_or("-").to_owned()
 }
 
-fn data(item: &Item, entry: &Entry) -> Vec<(&'static str, String)> {
+fn data(item: &KeyedEntry, entry: &Entry) -> Vec<(&'static str, String)> {
     let mut data = vec![
         ("key", item.key.clone()),
         ("sequence", item.stored.sequence.to_string()),

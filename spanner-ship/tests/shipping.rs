@@ -24,7 +24,7 @@ mod witness;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -33,7 +33,9 @@ use serde_json::{Value, json};
 use spanner_core::record::{Decision, Outcome};
 use spanner_core::{AuditSink, RecordId};
 use spanner_ledger::{Ledger, Retention};
-use spanner_ship::{FileReceiver, Format, Parcel, Receive, Shipment, Shipping, Undelivered};
+use spanner_ship::{
+    DeliveryError, FileReceiver, Format, Message, Receiver, RunningShipment, Shipment,
+};
 use tempfile::TempDir;
 
 /// Longer than anything takes that goes well.
@@ -69,12 +71,12 @@ impl Stock {
         self.folder.path().join("ledger")
     }
 
-    fn ship(&self, receiver: impl Receive + 'static) -> Shipping {
+    fn ship(&self, receiver: impl Receiver + 'static) -> RunningShipment {
         shipment(&self.dir(), receiver).start().unwrap()
     }
 }
 
-fn shipment(dir: &Path, receiver: impl Receive + 'static) -> Shipment {
+fn shipment(dir: &Path, receiver: impl Receiver + 'static) -> Shipment {
     Shipment::new(dir, "test", Format::JsonLines, receiver)
         .batch(10)
         .poll(Duration::from_millis(1))
@@ -82,12 +84,12 @@ fn shipment(dir: &Path, receiver: impl Receive + 'static) -> Shipment {
 }
 
 /// Answers as it is told, and passes on what it takes.
-struct Told {
+struct ScriptedReceiver {
     answer: Box<Decide>,
-    taken: Sender<Vec<Parcel>>,
+    taken: Sender<Vec<Message>>,
 }
 
-type Decide = dyn FnMut(&[Parcel]) -> Answer + Send;
+type Decide = dyn FnMut(&[Message]) -> Answer + Send;
 
 /// What a receiver does with a batch.
 enum Answer {
@@ -98,33 +100,33 @@ enum Answer {
     Reject,
 }
 
-impl Told {
+impl ScriptedReceiver {
     fn new(
-        answer: impl FnMut(&[Parcel]) -> Answer + Send + 'static,
-    ) -> (Self, Receiver<Vec<Parcel>>) {
+        answer: impl FnMut(&[Message]) -> Answer + Send + 'static,
+    ) -> (Self, mpsc::Receiver<Vec<Message>>) {
         let (taken, seen) = mpsc::channel();
         let answer = Box::new(answer);
         (Self { answer, taken }, seen)
     }
 }
 
-impl Receive for Told {
-    fn receive(&mut self, parcels: &[Parcel]) -> Result<(), Undelivered> {
-        let answer = (self.answer)(parcels);
+impl Receiver for ScriptedReceiver {
+    fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
+        let answer = (self.answer)(messages);
         if matches!(answer, Answer::Take | Answer::TakeAndFail) {
             // The test may have seen enough.
-            let _: Result<(), _> = self.taken.send(parcels.to_vec());
+            let _: Result<(), _> = self.taken.send(messages.to_vec());
         }
         match answer {
             Answer::Take => Ok(()),
-            Answer::TakeAndFail | Answer::Fail => Err(Undelivered::later("it is away")),
-            Answer::Reject => Err(Undelivered::rejected("it is poison")),
+            Answer::TakeAndFail | Answer::Fail => Err(DeliveryError::retry("it is away")),
+            Answer::Reject => Err(DeliveryError::rejected("it is poison")),
         }
     }
 }
 
 /// What came, until the entry with this sequence.
-fn until(seen: &Receiver<Vec<Parcel>>, last: u64) -> Vec<Value> {
+fn until(seen: &mpsc::Receiver<Vec<Message>>, last: u64) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let batch = seen.recv_timeout(PATIENCE).expect("the rest comes");
@@ -135,8 +137,8 @@ fn until(seen: &Receiver<Vec<Parcel>>, last: u64) -> Vec<Value> {
     }
 }
 
-fn line(parcel: &Parcel) -> Value {
-    serde_json::from_slice(&parcel.bytes).unwrap()
+fn line(message: &Message) -> Value {
+    serde_json::from_slice(&message.bytes).unwrap()
 }
 
 /// Every sequence once, in order, once repeated keys are dropped.
@@ -156,7 +158,7 @@ fn check_whole(lines: &[Value], entries: u64) {
 fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
     let stock = Stock::of(99);
     let mut calls = 0;
-    let (receiver, seen) = Told::new(move |_| {
+    let (receiver, seen) = ScriptedReceiver::new(move |_| {
         calls += 1;
         match calls % 4 {
             0 => Answer::TakeAndFail,
@@ -176,7 +178,7 @@ fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
 #[test]
 fn nothing_is_left_out_while_segments_are_begun() {
     let stock = Stock::of(1);
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
     thread::scope(|scope| {
         scope.spawn(|| (0..100).for_each(|_| stock.add(20)));
@@ -189,12 +191,12 @@ fn nothing_is_left_out_while_segments_are_begun() {
 fn goes_on_where_it_was() {
     let stock = Stock::of(30);
     for from in [0, 31] {
-        let (receiver, seen) = Told::new(|_| Answer::Take);
+        let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
         let shipping = stock.ship(receiver);
         let lines = until(&seen, from + 30);
         assert_eq!(lines[0]["sequence"], from);
-        let standing = shipping.finish(PATIENCE);
-        assert_eq!((standing.delivered, standing.next), (31, from + 31));
+        let status = shipping.finish(PATIENCE);
+        assert_eq!((status.delivered, status.next), (31, from + 31));
         stock.add(31);
     }
 }
@@ -203,19 +205,19 @@ fn goes_on_where_it_was() {
 #[test]
 fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
     let stock = Stock::of(1);
-    let (receiver, _seen) = Told::new(|_| Answer::Fail);
+    let (receiver, _seen) = ScriptedReceiver::new(|_| Answer::Fail);
     let shipping = stock.ship(receiver);
-    let failing = std::iter::repeat_with(|| shipping.standing());
-    let standing = failing.take(100_000_000).find(|it| it.failing.is_some());
-    let standing = standing.expect("it fails");
-    assert_eq!(standing.failing.as_deref(), Some("it is away"));
-    assert!(standing.oldest.is_some());
-    let past = standing.oldest.unwrap() + Duration::from_secs(60);
-    assert_eq!(standing.lag(past), Duration::from_secs(60));
+    let failing = std::iter::repeat_with(|| shipping.status());
+    let status = failing.take(100_000_000).find(|it| it.failing.is_some());
+    let status = status.expect("it fails");
+    assert_eq!(status.failing.as_deref(), Some("it is away"));
+    assert!(status.oldest.is_some());
+    let past = status.oldest.unwrap() + Duration::from_secs(60);
+    assert_eq!(status.lag(past), Duration::from_secs(60));
     stock.add(1_000);
     stock.ledger.close().unwrap();
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.delivered, standing.set_aside), (0, 0));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.delivered, status.set_aside), (0, 0));
 }
 
 /// AUD-30.
@@ -226,15 +228,17 @@ fn poison_is_set_aside_and_the_rest_arrives() {
     let aside = stock.dir().join("ship/test.dead.jsonl");
     std::fs::create_dir(stock.dir().join("ship")).unwrap();
     std::fs::write(&aside, "{\"key\":\"").unwrap();
-    let is_poison = |parcel: &Parcel| matches!(line(parcel)["sequence"].as_u64(), Some(7 | 8 | 33));
-    let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
-        true => Answer::Reject,
-        false => Answer::Take,
-    });
+    let is_poison =
+        |message: &Message| matches!(line(message)["sequence"].as_u64(), Some(7 | 8 | 33));
+    let (receiver, seen) =
+        ScriptedReceiver::new(move |messages| match messages.iter().any(is_poison) {
+            true => Answer::Reject,
+            false => Answer::Take,
+        });
     let shipping = stock.ship(receiver);
     let lines = until(&seen, 40);
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.delivered, standing.set_aside), (38, 3));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.delivered, status.set_aside), (38, 3));
     let got: HashSet<u64> = lines
         .iter()
         .map(|it| it["sequence"].as_u64().unwrap())
@@ -258,7 +262,7 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
     let stock = Stock::of(300);
     let (tell, told) = mpsc::channel();
     let mut refuses = true;
-    let (receiver, seen) = Told::new(move |_| {
+    let (receiver, seen) = ScriptedReceiver::new(move |_| {
         refuses = refuses && told.try_recv().is_err();
         match refuses {
             true => Answer::Reject,
@@ -266,7 +270,7 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
         }
     });
     let shipping = stock.ship(receiver);
-    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    let mut standings = std::iter::repeat_with(|| shipping.status()).take(100_000_000);
     assert!(
         standings.any(|it| it.failing.is_some()),
         "it is taken for broken"
@@ -283,28 +287,25 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
 fn what_is_rejected_in_a_row_does_not_hold_up_what_is_not() {
     for batch in [1, 10, 500] {
         let stock = Stock::of(160);
-        let is_poison = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap() < 150;
-        let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
-            true => Answer::Reject,
-            false => Answer::Take,
-        });
+        let is_poison = |message: &Message| line(message)["sequence"].as_u64().unwrap() < 150;
+        let (receiver, seen) =
+            ScriptedReceiver::new(move |messages| match messages.iter().any(is_poison) {
+                true => Answer::Reject,
+                false => Answer::Take,
+            });
         let shipping = shipment(&stock.dir(), receiver)
             .batch(batch)
             .start()
             .unwrap();
         until(&seen, 160);
         until_set_aside(&shipping, 150);
-        let standing = shipping.finish(PATIENCE);
-        assert_eq!(
-            (standing.set_aside, standing.failing),
-            (150, None),
-            "{batch}"
-        );
+        let status = shipping.finish(PATIENCE);
+        assert_eq!((status.set_aside, status.failing), (150, None), "{batch}");
     }
 }
 
-fn until_set_aside(shipping: &Shipping, count: u64) {
-    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+fn until_set_aside(shipping: &RunningShipment, count: u64) {
+    let mut standings = std::iter::repeat_with(|| shipping.status()).take(100_000_000);
     assert!(standings.any(|it| it.set_aside == count));
 }
 
@@ -312,16 +313,16 @@ fn until_set_aside(shipping: &Shipping, count: u64) {
 fn what_was_written_before_the_end_is_sent_before_it() {
     for _ in 0..20 {
         let stock = Stock::of(1);
-        let (receiver, seen) = Told::new(|_| Answer::Take);
+        let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
         let shipment = shipment(&stock.dir(), receiver).poll(Duration::from_secs(3600));
         let shipping = shipment.start().unwrap();
         // It has read all there is, and looks again in an hour.
         until(&seen, 1);
         stock.add(3);
         stock.ledger.close().unwrap();
-        let standing = shipping.finish(PATIENCE);
+        let status = shipping.finish(PATIENCE);
         // Opened, four events, closed.
-        assert_eq!((standing.delivered, standing.failing), (6, None));
+        assert_eq!((status.delivered, status.failing), (6, None));
     }
 }
 
@@ -330,23 +331,23 @@ fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
     let stock = Stock::of(1);
     let (release, held) = mpsc::channel::<()>();
     let (call, called) = mpsc::channel();
-    let (receiver, _seen) = Told::new(move |_| {
+    let (receiver, _seen) = ScriptedReceiver::new(move |_| {
         call.send(()).unwrap();
         let _released = held.recv();
         Answer::Take
     });
     let shipping = stock.ship(receiver);
     called.recv_timeout(PATIENCE).unwrap();
-    let standing = shipping.finish(Duration::from_millis(20));
-    assert_eq!(standing.delivered, 0);
-    assert!(standing.failing.is_some(), "{standing:?}");
+    let status = shipping.finish(Duration::from_millis(20));
+    assert_eq!(status.delivered, 0);
+    assert!(status.failing.is_some(), "{status:?}");
     drop(release);
 }
 
 #[test]
 fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     let stock = Stock::of(20);
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
     let first = until(&seen, 20);
     drop(shipping);
@@ -370,7 +371,7 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
             .unwrap(),
     );
     again.close().unwrap();
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = shipment(&dir, receiver).start().unwrap();
     let second = until(&seen, 1);
     assert_eq!(second[0]["sequence"], 0);
@@ -403,7 +404,7 @@ fn saved(stock: &Stock) -> u64 {
 #[test]
 fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_out() {
     let stock = Stock::of(20);
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
     let mut lines = until(&seen, 20);
     while saved(&stock) < 21 {
@@ -412,11 +413,11 @@ fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_ou
     let full = in_the_way(&stock, "test.cursor.new");
     stock.add(30);
     lines.extend(until(&seen, 50));
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.next, standing.failing), (51, None));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.next, status.failing), (51, None));
     assert_eq!(saved(&stock), 21);
     // Whoever starts again sends some of it again, under the same keys.
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
     let again = until(&seen, 50);
     assert_eq!(again.len(), 30);
@@ -434,22 +435,23 @@ fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_ou
 fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
     let stock = Stock::of(20);
     let full = in_the_way(&stock, "test.dead.jsonl");
-    let is_poison = |parcel: &Parcel| line(parcel)["sequence"] == 5;
-    let (receiver, seen) = Told::new(move |parcels| match parcels.iter().any(is_poison) {
-        true => Answer::Reject,
-        false => Answer::Take,
-    });
+    let is_poison = |message: &Message| line(message)["sequence"] == 5;
+    let (receiver, seen) =
+        ScriptedReceiver::new(move |messages| match messages.iter().any(is_poison) {
+            true => Answer::Reject,
+            false => Answer::Take,
+        });
     let shipping = stock.ship(receiver);
-    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(100_000_000);
+    let mut standings = std::iter::repeat_with(|| shipping.status()).take(100_000_000);
     let failing = standings.find_map(|it| it.failing).unwrap();
     assert!(failing.contains("test.dead.jsonl"), "{failing}");
-    let sequence = |parcel: &Parcel| line(parcel)["sequence"].as_u64().unwrap();
+    let sequence = |message: &Message| line(message)["sequence"].as_u64().unwrap();
     let early: Vec<u64> = seen.try_iter().flatten().map(|it| sequence(&it)).collect();
     assert!(early.iter().all(|it| *it < 5), "{early:?}");
     std::fs::remove_dir(&full).unwrap();
     until(&seen, 20);
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.delivered, standing.set_aside), (20, 1));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.delivered, status.set_aside), (20, 1));
     let aside = std::fs::read_to_string(full).unwrap();
     let aside: Vec<Value> = aside
         .lines()
@@ -463,7 +465,7 @@ fn what_is_still_to_be_delivered_is_counted() {
     let stock = Stock::of(100);
     let (tell, told) = mpsc::channel();
     let mut takes = false;
-    let (receiver, _seen) = Told::new(move |_| {
+    let (receiver, _seen) = ScriptedReceiver::new(move |_| {
         takes = takes || told.try_recv().is_ok();
         match takes {
             true => Answer::Take,
@@ -471,16 +473,16 @@ fn what_is_still_to_be_delivered_is_counted() {
         }
     });
     let shipping = stock.ship(receiver);
-    let watch = shipping.watch();
+    let watch = shipping.handle();
     for entries in [101, 301] {
         let signed = stock.ledger.checkpoint_now().unwrap();
         assert_eq!(signed.size(), entries);
-        assert_eq!(watch.standing().undelivered, entries);
+        assert_eq!(watch.status().undelivered, entries);
         stock.add(200);
     }
     tell.send(()).unwrap();
     stock.ledger.close().unwrap();
-    let mut standings = std::iter::repeat_with(|| watch.standing()).take(100_000_000);
+    let mut standings = std::iter::repeat_with(|| watch.status()).take(100_000_000);
     assert!(standings.any(|it| it.undelivered == 0 && it.next == 502));
     drop(shipping);
 }
@@ -511,7 +513,7 @@ fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives
     stock.request(1..30);
     let (tell, told) = mpsc::channel::<()>();
     let mut first = true;
-    let (receiver, seen) = Told::new(move |_| {
+    let (receiver, seen) = ScriptedReceiver::new(move |_| {
         if !std::mem::take(&mut first) {
             // The second batch is read, and waits for what the test does.
             let _: Result<(), _> = told.recv_timeout(PATIENCE);
@@ -536,25 +538,25 @@ fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives
     drop(tell);
     let last = *left.last().unwrap();
     let lines = until(&seen, last);
-    let standing = shipping.finish(PATIENCE);
+    let status = shipping.finish(PATIENCE);
     let got: HashSet<u64> = lines
         .iter()
         .map(|it| it["sequence"].as_u64().unwrap())
         .collect();
     let missing = left.iter().find(|it| **it >= 10 && !got.contains(*it));
     assert_eq!(missing, None);
-    assert_eq!((standing.next, standing.undelivered), (last + 1, 0));
+    assert_eq!((status.next, status.undelivered), (last + 1, 0));
     // Each is sent, or counted as lost, and none is both.
-    assert_eq!(standing.delivered + standing.lost, last + 1);
-    assert!(standing.lost > 100, "{standing:?}");
+    assert_eq!(status.delivered + status.lost, last + 1);
+    assert!(status.lost > 100, "{status:?}");
     // And where the shipment begins after it.
-    let (receiver, seen) = Told::new(|_| Answer::Take);
+    let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let other = Shipment::new(stock.dir(), "late", Format::JsonLines, receiver);
     let other = other.batch(10).start().unwrap();
     assert_eq!(until(&seen, last).len(), left.len());
-    let standing = other.finish(PATIENCE);
-    assert_eq!(standing.delivered, left.len() as u64);
-    assert_eq!(standing.lost, last + 1 - left.len() as u64);
+    let status = other.finish(PATIENCE);
+    assert_eq!(status.delivered, left.len() as u64);
+    assert_eq!(status.lost, last + 1 - left.len() as u64);
 }
 
 const DIR: &str = "SPANNER_SHIP_DIR";
@@ -589,8 +591,8 @@ fn nothing_is_left_out_when_the_process_is_killed() {
         Format::JsonLines,
         FileReceiver::new(&out),
     );
-    let standing = rest.start().unwrap().finish(PATIENCE);
-    assert_eq!((standing.next, standing.failing), (2_001, None));
+    let status = rest.start().unwrap().finish(PATIENCE);
+    assert_eq!((status.next, status.failing), (2_001, None));
     let text = std::fs::read_to_string(&out).unwrap();
     let lines: Vec<Value> = text
         .lines()

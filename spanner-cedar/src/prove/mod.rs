@@ -1,4 +1,4 @@
-//! Proving that a change of access lets nobody do more than its difference shows.
+//! Proves that a change of access lets nobody do more than its difference shows.
 //!
 //! [`Cedar::diff`] tells who gains and loses what among those that either access names, in
 //! good standing. [`prove`] asks an SMT solver about *everybody*: any party in any groups, any

@@ -91,7 +91,7 @@ impl Permit {
     pub fn inquiry(&self) -> Option<Inquiry> {
         self.open.caller.clone().map(|caller| Inquiry {
             gate: self.open.gate.clone(),
-            caller,
+            caller: Arc::new(caller),
             vouch: self.open.vouch.clone(),
             parent: self.open.id,
             arrival: Arc::clone(&self.open.arrival),
@@ -131,7 +131,8 @@ impl fmt::Debug for Permit {
 #[derive(Clone)]
 pub struct Inquiry {
     gate: Gate,
-    caller: Caller,
+    /// Shared, since each part of a request that goes on has an inquiry.
+    caller: Arc<Caller>,
     vouch: Option<Arc<dyn Vouch>>,
     parent: RecordId,
     arrival: Arc<Arrival>,
@@ -142,7 +143,7 @@ pub struct Inquiry {
 impl Inquiry {
     /// Decides what a further message touches, for a caller whose credential still counts.
     pub fn ask(&self, target: Target) -> Decided {
-        self.attempt().decide(self.caller.clone(), target)
+        self.attempt().decide((*self.caller).clone(), target)
     }
 
     /// Whether all of a target would be allowed now. Nothing is recorded, and nothing may be
@@ -205,7 +206,7 @@ impl Inquiry {
 
     /// Who asks.
     #[must_use]
-    pub const fn caller(&self) -> &Caller {
+    pub fn caller(&self) -> &Caller {
         &self.caller
     }
 

@@ -303,8 +303,8 @@ fn says_whose_failure_it_was() {
 /// What another point enforces has an outcome only if that point tells how it ended.
 #[test]
 fn owes_no_outcome_of_a_decision_that_another_point_enforces() {
-    type Told = fn(&mut Settlement);
-    let rows: [(Told, Option<OutcomeClass>); 4] = [
+    type Tell = fn(&mut Settlement);
+    let rows: [(Tell, Option<OutcomeClass>); 4] = [
         (|_| {}, None),
         (|it| it.head(200), None),
         (

@@ -3,33 +3,34 @@
 //! [`TokenVerifier::inspect`] checks what can be checked without keys, cheapest first:
 //!
 //! 1. At most 8 KiB; three parts of strict base64url; a header of at most 2 KiB. Header and
-//!    claims are JSON objects in which no member stands twice, at any depth.
+//!    claims are JSON objects without duplicate members, at any depth.
 //! 2. The algorithm is an asymmetric one. `crit`, `b64`, `jku`, `x5u`, `zip` and a nested
 //!    token are refused; `jwk`, `x5c` and thumbprints are never used. Types that are never
 //!    access tokens (`dpop+jwt`, `logout+jwt`, `oauth-id-jag+jwt`, …) are refused.
-//! 3. `iss` is a known issuer, byte for byte, and algorithm and `typ` are of its own. Where a
-//!    provider has tenants, the issuer is one of those listed, and the claim agrees.
-//! 4. It is an access token: without `at+jwt`, `nonce`, `at_hash` and `c_hash` give away an
-//!    ID token. Where the claims `token_type`, `token_use` or `typ` say what it is, they must
-//!    name an access token; `tokenName`, `purpose` and `type` must not name another kind. A
-//!    refresh token that an issuer calls active is none. What the provider's mapping rejects is not there, what it requires is. One of its audiences is ours. If the issuer has a list of clients, one of
-//!    them obtained it.
-//! 5. It is in time: `exp`, `nbf`, `iat`, its age and its lifetime. `auth_time` is not in the
+//! 3. `iss` is a configured issuer, byte for byte. The algorithm and `typ` are among those of the
+//!    issuer. If a provider has tenants, the issuer is a listed one, and the claim agrees.
+//! 4. It is an access token. Without `at+jwt`, `nonce`, `at_hash` and `c_hash` reveal an ID token. If
+//!    the claims `token_type`, `token_use` or `typ` are present, they must name an access token;
+//!    `tokenName`, `purpose` and `type` must not name another kind. A refresh token is refused even
+//!    if its issuer calls it active. No condition under `reject` of the mapping holds, and every
+//!    claim under `require` is present. One of the audiences is ours. If the issuer has a list of
+//!    clients, one of them obtained the token.
+//! 5. Its times are valid: `exp`, `nbf`, `iat`, its age and its lifetime. `auth_time` is not in the
 //!    future, and no time is before 1970.
 //!
-//! [`TokenVerifier::verify`] then verifies the signature with a key of the issuer, looks at
-//! the clock again, and makes the claims a [`Caller`](crate::Caller):
+//! [`TokenVerifier::verify`] then verifies the signature with a key of the issuer, checks the times
+//! again, and turns the claims into a [`Caller`](crate::Caller):
 //!
-//! 6. A sender-constrained token (`cnf`) is not a bearer token: it needs its proof
-//!    ([`VerifiedToken::caller_with`]), and one that nobody here understands is refused.
+//! 6. A sender-constrained token (`cnf`) is not a bearer token: it needs a proof
+//!    ([`VerifiedToken::caller_with`]). An unknown kind of binding is refused.
 //! 7. Subject, client, tenant, kind, groups, roles, scopes and actors are read as the issuer's
-//!    [`ClaimMapping`] says. A caller that no rule tells is `Unclassified`, and no role
-//!    admits it.
-//! 8. The chain of `act` and all lists are bounded. What is malformed is refused, not
-//!    skipped. `may_act` gives nothing.
+//!    [`ClaimMapping`] says. A caller that no rule classifies is `Unclassified`, and no role admits
+//!    it.
+//! 8. The chain of `act` and all lists are bounded. Malformed values are refused, not skipped.
+//!    `may_act` grants nothing.
 //!
-//! Nothing here fetches, waits or tells the time: keys come in as a [`KeySet`], which
-//! `spanner-tower` fetches, and the time as an argument.
+//! This module does no I/O and has no clock: keys come in as a [`KeySet`], which `spanner-tower`
+//! fetches, and the time as an argument.
 //!
 //! # Example
 //! ```
@@ -62,7 +63,7 @@
 //! ```
 //!
 //! # Claim mappings
-//! A [`ClaimMapping`] is data. What it leaves out is as in the preset that it is laid over.
+//! A [`ClaimMapping`] is data. A member that it leaves out has the value of the preset below it.
 //!
 //! | member | meaning |
 //! |---|---|
@@ -70,7 +71,7 @@
 //! | `key_use` | what keys must be for: `sig`, or `jwt-svid` |
 //! | `id_tokens` | `true` where the provider has no other JWTs than ID tokens |
 //! | `issuer_regex` | `[pointer, expression]`: what names the issuer where `iss` does not |
-//! | `audience_from` | where the audience stands, if not in `aud` |
+//! | `audience_from` | where the audience is, if not in `aud` |
 //! | `reject`, `require` | conditions that refuse a token, then pointers that must find something |
 //! | `subject`, or `subject_template`; `subject_fallback` | the first of these claims, or a text; `{ template, when }` for tokens that have none |
 //! | `client`, `tenant`, `tenant_regex` | the first of these claims; `[pointer, expression]` |
@@ -88,8 +89,8 @@
 //! `words`, `keys`, `entries` (with `template = "{key}={value}"`), `each` (with
 //! `template = "{/name}"`, and `unless`, `nested`); and `prefix`.
 //!
-//! What is put together is percent-escaped for `% : / =` in all parts but the last, so that
-//! two tokens never get one name.
+//! Composed texts are percent-escaped for `% : / =` in all parts but the last, so that two tokens
+//! never get the same name.
 //!
 //! ```
 //! use spanner_core::token::{ClaimMapping, IssuerRules};
@@ -108,10 +109,10 @@
 //! ```
 //!
 //! # Caveats
-//! - Audience and issuer are the whole protection against tokens made for other services
-//!   and by other tenants: whoever opts out of the audience accepts those.
-//! - A verified token says what was true when it was issued. Revocation is not part of
-//!   this module.
+//! - Audience and issuer are the only protection against tokens for other services and of other
+//!   tenants. Without an audience, such tokens are accepted.
+//! - A verified token states what was true when it was issued. Revocation is not part of this
+//!   module.
 //! - If another crate of the build turns on `serde_json/arbitrary_precision`, times cannot
 //!   be read and every token is refused.
 

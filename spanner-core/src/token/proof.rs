@@ -1,9 +1,9 @@
-//! Proofs that a token is used by whoever it was issued to.
+//! Proof of possession: the sender of a token is the one it was issued to.
 //!
-//! A token may be bound to a key (`DPoP`, RFC 9449) or to a client's certificate (RFC 8705
-//! §3). Then it is good only with a proof of that very key, made for this very request, or
-//! over a connection with that very certificate. A binding that is not understood is not
-//! proved, and a token that is bound twice is proved twice.
+//! A token may be bound to a key (`DPoP`, RFC 9449) or to a client certificate (RFC 8705 §3). It is
+//! then accepted only with a proof that was made with this key for this request, or over a
+//! connection with this certificate. An unknown binding is refused, and a token with two bindings
+//! needs both proofs.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,7 +32,7 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    /// What the claims say. A way of confirmation that is not known here cannot be checked.
+    /// Reads the claim. An unknown confirmation method cannot be checked.
     pub(super) fn of(claims: &Members) -> Result<Option<Self>, TokenFault> {
         let confirmation = match claims.get("cnf") {
             None => return Ok(None),
@@ -54,7 +54,7 @@ impl Binding {
         Ok(Some(binding))
     }
 
-    /// Whether what came with the request proves it.
+    /// Whether the request proves possession.
     pub(super) fn check(
         binding: Option<&Self>,
         presented: &Presented<'_>,
@@ -82,7 +82,7 @@ impl Binding {
     }
 }
 
-/// What came with a token.
+/// The evidence that came with a token.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Presented<'r> {
@@ -96,8 +96,8 @@ pub struct Presented<'r> {
 
 /// A `DPoP` proof whose signature, times and target were verified (RFC 9449 §4.3).
 ///
-/// It was made for one use: whoever accepts it must see to it that it is not accepted again
-/// ([`DpopProof::once`]).
+/// A proof is for one use: after accepting it, remember [`DpopProof::once`] and refuse it the second
+/// time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DpopProof {
     thumbprint: String,
@@ -175,7 +175,7 @@ impl DpopProof {
         Ok((Self { thumbprint, id }, claims))
     }
 
-    /// What is never to be seen again while the proof lives: a hash of its key and its
+    /// The value that must not be accepted twice while the proof is valid: a hash of its key and its
     /// identifier.
     #[must_use]
     pub fn once(&self) -> [u8; 32] {

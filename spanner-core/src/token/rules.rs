@@ -1,4 +1,4 @@
-//! What is accepted of one issuer.
+//! The rules for the tokens of one issuer.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
 use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
 use crate::token::proof::Binding;
 
-/// What is accepted of one issuer: for whom its tokens must be, how old they may be, how
-/// they say who is calling. Made by [`IssuerRules::builder`].
+/// The rules for the tokens of one issuer: their audience, their age, and how claims name the
+/// caller. Made by [`IssuerRules::builder`].
 #[derive(Debug, Clone)]
 pub struct IssuerRules {
     pub(super) alias: IssuerAlias,
@@ -36,18 +36,18 @@ pub struct IssuerRules {
     pub(super) require_binding: bool,
 }
 
-/// What becomes of a token that says that it does not list all groups of its subject
-/// (Entra does, above 200).
+/// How to treat a token that says that it does not list all groups of its subject (Entra does so
+/// above 200 groups).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GroupOverage {
-    /// It is refused. A policy that looks for a group, and one that forbids one, would
-    /// both decide on a list that is not the list.
+    /// It is refused. Otherwise policies that require or forbid a group would decide on an incomplete
+    /// list.
     #[default]
     Refuse,
     /// It is accepted, and [`Caller::groups_complete`](crate::Caller::groups_complete) is
-    /// `false`. Right where no policy of this issuer's callers names a group.
+    /// `false`. Choose it if no policy for callers of this issuer names a group.
     Flag,
 }
 
@@ -60,9 +60,8 @@ pub(super) struct Bound {
 }
 
 impl IssuerRules {
-    /// Starts the rules of one issuer. `issuer` is compared with `iss` byte for byte, so it
-    /// is written as the issuer's discovery document has it: with or without a slash at
-    /// its end.
+    /// Starts the rules of one issuer. `issuer` is compared with `iss` byte for byte: write it as the
+    /// issuer's discovery document does, with or without a slash at its end.
     pub fn builder(alias: IssuerAlias, issuer: &str) -> IssuerRulesBuilder {
         IssuerRulesBuilder {
             alias,
@@ -84,7 +83,7 @@ impl IssuerRules {
         }
     }
 
-    /// The short name that principals carry.
+    /// The alias in principals.
     #[must_use]
     pub fn alias(&self) -> &IssuerAlias {
         &self.alias
@@ -103,7 +102,7 @@ impl IssuerRules {
         claims
     }
 
-    /// What a token is bound to, if that is to be checked here.
+    /// The binding of a token, if it must be checked here.
     pub(super) fn binding(&self, claims: &Members) -> Result<Option<Binding>, TokenFault> {
         if self.unverified_binding {
             return Ok(None);
@@ -116,19 +115,19 @@ impl IssuerRules {
         }
     }
 
-    /// What keys of the issuer must be for.
+    /// The purpose that the issuer's keys must have.
     pub(super) fn purpose(&self) -> Purpose {
         let word = self.mapping.key_use.as_deref();
         word.and_then(Purpose::named).unwrap_or(Purpose::Signature)
     }
 
-    /// Whether what names the issuer in tokens without `iss` names this one.
+    /// Whether a token without `iss` names this issuer in the way of its mapping.
     pub(super) fn is_named_by(&self, claims: &Members) -> bool {
         let capture = self.mapping.issuer_regex.as_ref();
         capture.and_then(|it| it.find(claims)) == Some(&self.issuer)
     }
 
-    /// Whether the token is of the tenant that the issuer's own name says.
+    /// Whether the token is of the tenant in the issuer's name.
     pub(super) fn check_tenant(&self, claims: &Members) -> Result<(), TokenFault> {
         let Some(bound) = &self.bound else {
             return Ok(());
@@ -144,8 +143,9 @@ impl IssuerRules {
 
 /// Rules under construction: see [`IssuerRules::builder`].
 ///
-/// Claims are read as a [`ClaimMapping`] says. A claim is named as tokens spell it (`groups`, `https://acme.example/groups`), or by an
-/// RFC 6901 pointer where it stands deeper (`/realm_access/roles`).
+/// Claims are read as a [`ClaimMapping`] says. Name a claim as tokens spell it (`groups`,
+/// `https://acme.example/groups`), or by an RFC 6901 pointer if it is nested
+/// (`/realm_access/roles`).
 #[derive(Debug, Clone)]
 #[must_use = "rules are nothing until they are built"]
 pub struct IssuerRulesBuilder {
@@ -168,13 +168,12 @@ pub struct IssuerRulesBuilder {
 }
 
 impl IssuerRulesBuilder {
-    /// The most that clocks may differ. Whoever needs more has a clock to repair: until
-    /// then every expiry is late by as much.
+    /// The greatest clock skew. A greater difference is a clock to repair; until then every expiry
+    /// is late by that much.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
-    /// Accepts tokens for this audience; may be called again for further ones. There is no
-    /// default, and one is required: without it, a token that was made for any other
-    /// service of the issuer is good here.
+    /// Accepts tokens for this audience. Call it again for further ones. Required, without a default:
+    /// without an audience, tokens for any other service of the issuer would be accepted.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
@@ -183,8 +182,8 @@ impl IssuerRulesBuilder {
     /// Accepts tokens for any audience, or for none.
     ///
     /// # Security
-    /// Every service that ever sees a token of this issuer can use it here in the name of
-    /// its subject.
+    /// Every service that receives a token of this issuer can use it here on behalf of its
+    /// subject.
     pub fn danger_any_audience(mut self) -> Self {
         self.any_audience = true;
         self
@@ -217,7 +216,7 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Reads claims as this mapping says, and as the mapping so far where it says nothing.
+    /// Reads claims by this mapping. Members that it leaves out keep their present values.
     /// Default: [`ClaimMapping::oidc`]. Call it before the options that change single
     /// members.
     pub fn mapping(mut self, mapping: ClaimMapping) -> Self {
@@ -226,7 +225,7 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Reads claims as this provider's tokens have them, and forgets the mapping so far.
+    /// Reads claims by a preset, which replaces the present mapping.
     pub fn preset(mut self, preset: Preset) -> Self {
         self.mapping = preset.mapping();
         self.kind_rules = 0;
@@ -258,15 +257,15 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Refuses tokens with a chain of delegation (`act`). Default: as the mapping says;
-    /// those that know of no actors refuse them.
+    /// Refuses tokens with a chain of delegation (`act`). Default: as the mapping says; a mapping
+    /// without `actor` refuses them.
     pub fn refuse_delegation(mut self) -> Self {
         self.mapping.refuse_delegation();
         self
     }
 
-    /// Takes a token in which the subject acts for itself (`act.sub` is `sub`, and nobody
-    /// else acts) as a direct call. Default: refused as a circle.
+    /// Treats a token whose subject is its only actor (`act.sub` is `sub`) as a direct call.
+    /// Default: it is refused as a circle.
     pub fn ignore_self_act(mut self) -> Self {
         self.ignore_self_act = true;
         self
@@ -287,16 +286,15 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// What becomes of tokens that do not list all groups. Default: what the mapping says,
-    /// or else refused.
+    /// How to treat tokens that do not list all groups. Default: as the mapping says, or refuse.
     pub fn group_overage(mut self, overage: GroupOverage) -> Self {
         self.mapping.overage(overage);
         self
     }
 
-    /// Says what kind of caller it is when a claim is this word, or a list (an array, or
-    /// words between spaces) that has it. May be called again; rules are tried in order,
-    /// before those of the mapping. Default: none.
+    /// Sets the kind of a caller whose claim is this word, or a list (an array, or words between
+    /// spaces) that contains it. Call it again for further rules. They are tried in order, before
+    /// those of the mapping. Default: none.
     pub fn kind_when(
         mut self,
         claim: impl Into<String>,
@@ -309,10 +307,10 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// What kind of caller it is when no rule says. Default: what the mapping says, which for
+    /// Sets the kind of a caller that no rule classifies. Default: as the mapping says, which for
     /// [`ClaimMapping::oidc`] is [`CallerKind::User`]. For an
-    /// issuer whose programs cannot be told from people, [`CallerKind::Unclassified`] is
-    /// the honest choice: no role admits it.
+    /// issuer whose programs cannot be distinguished from people, choose
+    /// [`CallerKind::Unclassified`], which no role admits.
     pub fn kind_otherwise(mut self, kind: CallerKind) -> Self {
         self.mapping.kind_otherwise(kind);
         self
@@ -363,7 +361,7 @@ impl IssuerRulesBuilder {
     ///
     /// # Security
     /// Right only where something in front verifies the binding (mutual TLS, `DPoP`).
-    /// Otherwise whoever steals such a token can use it, which its issuer meant to prevent.
+    /// Otherwise a stolen token can be used, which the binding was meant to prevent.
     pub fn danger_allow_unverified_binding(mut self) -> Self {
         self.unverified_binding = true;
         self

@@ -1,4 +1,4 @@
-//! The road of a token: inspected, then verified.
+//! Verifies tokens: inspection without keys, then the signature.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -28,23 +28,23 @@ use crate::token::rules::IssuerRules;
 /// §3.3.2.11).
 const ID_TOKEN_CLAIMS: &[&str] = &["nonce", "at_hash", "c_hash"];
 
-/// How many bytes of a token's SHA-256 a record keeps: enough that no two collide by
-/// chance, and no help to whoever guesses.
+/// How many bytes of a token's SHA-256 a record keeps: enough to avoid accidental collisions, and
+/// useless for guessing the token.
 const HASH_BYTES: usize = 16;
 
 /// Verifies the access tokens of some issuers. See the [module](crate::token).
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<IssuerRules>>,
-    /// How an issuer is told from tokens without `iss`, each way once.
+    /// The ways to find the issuer of tokens without `iss`, each once.
     captures: Vec<Capture>,
     /// The claims that some issuer's rules read.
     read: BTreeSet<String>,
 }
 
-/// A token that could be good: of a known issuer, for us, and in time, if it is what it
-/// says. **Nothing of it is trusted**: anybody can write such a token. It is worth a look
-/// at the issuer's keys.
+/// A token that passed inspection: it claims a known issuer, our audience and valid times.
+/// **Nothing in it is trusted**: anybody can write such a token. Its signature is worth
+/// verifying.
 #[must_use = "a token that was only inspected proves nothing"]
 pub struct UnverifiedToken<'t> {
     rules: Arc<IssuerRules>,
@@ -56,9 +56,9 @@ pub struct UnverifiedToken<'t> {
     times: Times,
 }
 
-/// A token that was verified, or attested by its issuer, kept to be accepted again without
-/// another look at what proved it. Only its times are looked at again; who keeps it must
-/// forget it when the issuer's keys change or something is revoked.
+/// A token that was verified, or attested by its issuer, and can be accepted again without
+/// repeating that. Only its times are checked again. A cache must drop it when the issuer's keys
+/// change or something is revoked.
 #[derive(Debug, Clone)]
 pub struct VerifiedToken {
     rules: Arc<IssuerRules>,
@@ -67,18 +67,18 @@ pub struct VerifiedToken {
     caller: Caller,
 }
 
-/// A token whose signature verifies and that is refused all the same.
+/// A refused token whose signature verifies.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GenuineToken {
-    /// Why, in what its holder may be told.
+    /// Why, as its holder may be told.
     pub obstacle: Obstacle,
     /// Whose it is, for the record; only its hash where its claims name nobody.
     pub entry: CredentialEntry,
 }
 
 impl GenuineToken {
-    /// One that its issuer was asked about and knows, refused for what the issuer said.
+    /// A token that its issuer knows, refused for what the issuer said about it.
     #[must_use]
     pub fn attested(token: &str, fault: TokenFault) -> Self {
         Self {
@@ -144,8 +144,8 @@ impl TokenVerifier {
         })
     }
 
-    /// Checks all that can be checked without keys: form, header, issuer, algorithm, type,
-    /// audience, time. What fails here must not cause network traffic.
+    /// Checks everything that needs no keys: form, header, issuer, algorithm, type, audience, time. A
+    /// token that fails here must not cause network traffic.
     ///
     /// # Errors
     /// The first [`TokenFault`], in the order of the list in the [module](crate::token).
@@ -199,7 +199,7 @@ impl TokenVerifier {
         self.verify_to_keep(token, keys, now)?.caller(now)
     }
 
-    /// The same, for those who keep verified tokens for a while.
+    /// As [`TokenVerifier::verify`], for a cache of verified tokens.
     ///
     /// # Errors
     /// As [`TokenVerifier::verify`].

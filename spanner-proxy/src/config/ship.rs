@@ -108,19 +108,21 @@ pub(super) fn read(
 impl ShipConfig {
     fn read(table: Table<'_>, context: Context<'_>, problems: &mut Problems) -> Option<Self> {
         let table = table.with(KEYS, problems);
-        let formats = FORMATS.map(|format| (format.as_str(), format));
+        let formats = Format::ALL.iter().map(|format| (format.as_str(), *format));
+        let formats: Vec<(&str, Format)> = formats.collect();
         table.require("to", "`to = \"ocsf\"`", problems);
         let format = table.choice("to", &formats, problems);
         let name = match table.text("name", problems) {
             Some(name) => named(table, name, problems),
             None => format.map(|format| format.as_str().to_owned()),
         };
+        let credential = credential(table, context, problems);
         let batch = table.count("batch", problems).map(|batch| batch.value);
         let format = format?;
         let producer = producer(table, format, problems);
         let destination = match format {
             Format::Syslog => syslog(table, context, problems),
-            _ => elsewhere(table, format, context, problems),
+            _ => elsewhere(table, format, context, credential, problems),
         };
         let ca = table.text("ca", problems);
         Some(Self {
@@ -252,6 +254,7 @@ fn elsewhere(
     table: Table<'_>,
     format: Format,
     context: Context<'_>,
+    credential: Option<Credential>,
     problems: &mut Problems,
 ) -> Option<Destination> {
     if format == Format::Otlp {
@@ -276,7 +279,6 @@ fn elsewhere(
         return Some(Destination::Stdout);
     }
     let url = table.text("url", problems)?;
-    let credential = credential(table, context, problems);
     let url = server(table, url, problems)?;
     Some(Destination::Http { url, credential })
 }
@@ -292,20 +294,9 @@ fn only(table: Table<'_>, allowed: &[&'static str], what: &str, problems: &mut P
     }
 }
 
-const FORMATS: [Format; 4] = [
-    Format::Ocsf,
-    Format::JsonLines,
-    Format::Syslog,
-    Format::Otlp,
-];
 const PLACES: [&str; 4] = ["file", "stdout", "url", "address"];
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
-        "to",
-        Kind::Choice(&["ocsf", "jsonl", "syslog", "otlp"]),
-        "The format.",
-    )
-    .required(),
+    Key::new("to", Kind::Choice(Format::WORDS), "The format.").required(),
     Key::new(
         "name",
         Kind::Text("name"),

@@ -415,3 +415,22 @@ fn generated(path: &str, text: &str) {
 fn the_reference_has_every_key() {
     generated("../docs/src/configuration.md", &reference::markdown());
 }
+
+#[test]
+fn the_reference_has_a_schema_for_editors() {
+    generated("schemas/proxy.schema.json", &reference::schema());
+}
+
+#[test]
+fn the_reader_takes_and_refuses_the_rows_of_the_schema() {
+    let rows: toml::Table = include_str!("../../schemas/rows.toml").parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spanner.toml");
+    for row in rows["row"].as_array().unwrap() {
+        let text = row["text"].as_str().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let (_, problems) = Config::read_without_secrets(&file);
+        let good = row.get("good").is_some();
+        assert_eq!(problems.is_empty(), good, "{text}\n{problems}");
+    }
+}

@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use spanner_ship::{Endpoint, Format, HttpReceiver, Receive, Shipment};
+use spanner_ship::{Endpoint, Format, HttpReceiver, Receiver, Shipment};
 
 use super::{PATIENCE, Stock, check_whole};
 
@@ -22,7 +22,7 @@ pub(super) struct Posted {
 /// body is sent with 200.
 fn serve(
     mut answer: impl FnMut(usize) -> Option<(u16, Vec<u8>)> + Send + 'static,
-) -> (String, Receiver<Posted>) {
+) -> (String, mpsc::Receiver<Posted>) {
     let mut number = 0;
     serve_each(move |_| {
         number += 1;
@@ -33,7 +33,7 @@ fn serve(
 /// Answers each request as told.
 pub(super) fn serve_each(
     mut answer: impl FnMut(&Posted) -> Option<(u16, Vec<u8>)> + Send + 'static,
-) -> (String, Receiver<Posted>) {
+) -> (String, mpsc::Receiver<Posted>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/in", listener.local_addr().unwrap());
     let (seen, posted) = mpsc::channel();
@@ -75,7 +75,7 @@ fn read(stream: &TcpStream) -> Option<Posted> {
     Some(Posted { head, body })
 }
 
-fn ship(stock: &Stock, format: Format, receiver: impl Receive + 'static) -> Shipment {
+fn ship(stock: &Stock, format: Format, receiver: impl Receiver + 'static) -> Shipment {
     Shipment::new(stock.dir(), "test", format, receiver)
         .batch(10)
         .patience(Duration::from_millis(1), Duration::from_millis(2))
@@ -132,7 +132,7 @@ fn a_server_that_is_too_slow_is_asked_again() {
     let receiver = HttpReceiver::lines(Endpoint::new(url).timeout(Duration::from_millis(100)));
     let shipping = ship(&stock, Format::JsonLines, receiver).start().unwrap();
     posted.recv_timeout(PATIENCE).unwrap();
-    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(1_000_000_000);
+    let mut standings = std::iter::repeat_with(|| shipping.status()).take(1_000_000_000);
     let failing = standings.find_map(|it| it.failing).unwrap();
     assert!(
         failing.contains("timed out") || failing.contains("error sending"),
@@ -180,6 +180,6 @@ fn otlp_is_what_a_collector_decodes_and_what_it_rejects_is_set_aside() {
             uids.insert(format!("{:?}", uid.value));
         }
     }
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.delivered, standing.set_aside), (20, 0));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.delivered, status.set_aside), (20, 0));
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn listen(mut take: impl FnMut(TcpStream) + Send + 'static) -> String {
 }
 
 /// Reads what is sent to its end; says that it has, unless it is one of the first so many.
-fn serve(config: Arc<ServerConfig>, mut unsaid: usize) -> (String, Receiver<Vec<u8>>) {
+fn serve(config: Arc<ServerConfig>, mut unsaid: usize) -> (String, mpsc::Receiver<Vec<u8>>) {
     let (seen, taken) = mpsc::channel();
     let address = listen(move |mut tcp| {
         let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -107,17 +107,17 @@ fn messages_arrive_and_count_once_the_receiver_says_that_it_read_them() {
     }
     // The first batch was read twice by somebody who did not say so.
     assert_eq!(sequences, [(0, 10), (0, 10), (0, 10), (10, 10), (20, 5)]);
-    let standing = shipping.finish(PATIENCE);
-    assert_eq!((standing.delivered, standing.failing), (25, None));
+    let status = shipping.finish(PATIENCE);
+    assert_eq!((status.delivered, status.failing), (25, None));
 }
 
 /// Why nothing goes out.
 fn failing(receiver: SyslogReceiver) -> String {
     let stock = Stock::of(3);
     let shipping = shipment(&stock, receiver).start().unwrap();
-    let mut standings = std::iter::repeat_with(|| shipping.standing()).take(1_000_000_000);
+    let mut standings = std::iter::repeat_with(|| shipping.status()).take(1_000_000_000);
     let reason = standings.find_map(|it| it.failing).unwrap();
-    assert_eq!(shipping.standing().delivered, 0);
+    assert_eq!(shipping.status().delivered, 0);
     reason
 }
 

@@ -663,7 +663,7 @@ impl IssuerConfig {
         Key::new("audiences", Kind::Texts("audience"), "The audiences (`aud`) of which a token must have one. Required, except with `danger_any_audience`.").old("audience"),
         Key::new("preset", Kind::Text("preset"), "The claim mapping of a known provider, which the mapping keys below are laid over. See [Identity](identity.md).").default("\"oidc\""),
         Key::new("issuer_template", Kind::Text("URL"), "The `iss` of a provider with an issuer per tenant, with one place in braces: `https://login.example.com/{tid}/v2.0`. Instead of `url`."),
-        Key::new("issuer_template_claim", Kind::Text("JSON pointer"), "The claim that must agree with the tenant of the template.").default("\"/tid\""),
+        Key::new("issuer_template_claim", Kind::Text("JSON pointer"), "The claim that must agree with the tenant of the template. Default: `/tid`."),
         Key::new("tenants", Kind::Texts("tenant"), "The tenants whose tokens are accepted. Required with a template and with presets of providers that everybody can get tokens from."),
         Key::new("organizations", Kind::Texts("organization"), "With the preset `hugging_face_whoami`: the organizations whose members are accepted."),
         Key::new("algorithms", Kind::Other("list of algorithms"), "The signature algorithms that are accepted. Default: those of the preset.").old("algs"),

@@ -151,7 +151,7 @@ impl Reauthorize {
 
     /// Who asks.
     #[must_use]
-    pub const fn caller(&self) -> &spanner_core::Caller {
+    pub fn caller(&self) -> &spanner_core::Caller {
         self.inquiry.caller()
     }
 }

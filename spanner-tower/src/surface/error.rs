@@ -1,4 +1,4 @@
-//! What can be wrong with a surface.
+//! Problems of a surface file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl SurfaceError {
     }
 
     /// A text that does not have the shape of a surface.
-    pub(super) fn shape(source: Source<'_>, problems: Problems) -> Self {
+    pub(super) fn shape(source: Source<'_>, problems: &Problems) -> Self {
         let problems = problems.all().iter();
         let problems = problems.map(|problem| {
             let position = problem.position.unwrap_or_else(|| source.position(0));

@@ -125,7 +125,7 @@ pub(super) struct Group<'f> {
 pub(super) fn read(name: &str, text: &str) -> Result<Surface, SurfaceError> {
     let source = Source::new(name, text);
     let file: File =
-        toml::from_str(text).map_err(|_| SurfaceError::shape(source, shape(source)))?;
+        toml::from_str(text).map_err(|_| SurfaceError::shape(source, &shape(source)))?;
     let mut problems = Vec::new();
     let mut told = |spanned: &Spanned<String>, problem| {
         problems.push((spanned.span().start, problem));

@@ -1,4 +1,4 @@
-//! One route of two surfaces that a server serves together.
+//! One route of two surfaces that one server speaks.
 
 use spanner_core::Action;
 

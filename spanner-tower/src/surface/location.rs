@@ -1,14 +1,14 @@
-//! Where a name can stand in a request.
+//! Where a request can name a model.
 
 use std::sync::Arc;
 
-/// One place where a name can stand. Places that are searched for are indices into what the
+/// One place that can name a model. A place that a reader searches for is an index into what the
 /// route [wants](super::Wanted).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// Slots of the path, joined by `/`.
     Path(Vec<usize>),
-    /// What follows a mark in a slot of the path, if the mark is there.
+    /// The part of a path slot after a mark, if the slot contains the mark.
     PathAfter(usize, String),
     /// A key of the query.
     Query(String),
@@ -16,8 +16,8 @@ pub(crate) enum Location {
     Header(usize),
     /// A place in the JSON body.
     Json(usize),
-    /// Slots of the path, then places in the JSON body, joined by `/`; nothing unless all
-    /// are there.
+    /// Slots of the path, then places in the JSON body, joined by `/`. Absent unless all are
+    /// present.
     Joined(Vec<usize>, Vec<usize>),
     /// A place in each line of JSON.
     Line(usize),
@@ -27,15 +27,15 @@ pub(crate) enum Location {
     Field(usize),
     /// The references that a git push changes.
     Refs,
-    /// Those that it deletes.
+    /// The references that a git push deletes.
     DeletedRefs,
     /// A place in the frames of a WebSocket.
     Frame(usize),
-    /// Somewhere that is not read at all.
+    /// A place that cannot be read.
     Opaque,
     /// The one model that the server has.
     OnlyModel,
-    /// Nowhere: the server as a whole is meant.
+    /// No place: the request is about the server as a whole.
     Server,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct JsonPath {
 pub(crate) enum Step {
     /// The member of this name.
     Key(String),
-    /// Every member whose name begins so.
+    /// Every member whose name begins with this text.
     Begins(String),
     /// Every element.
     Each,
@@ -60,18 +60,18 @@ pub(crate) enum Step {
     Any,
 }
 
-/// What a place is looked at for.
+/// What a reader looks for in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Want {
-    /// The model: a string if it is there at all.
+    /// The model: a string, if the member is present.
     Name,
     /// A further model: a string, or null for none.
     Further,
-    /// Something that cannot be resolved: refused unless null, false or empty.
+    /// Something that cannot be traced to a model: refused unless null, false or empty.
     Nothing,
-    /// Whatever it is, for a condition.
+    /// Any value, for a condition.
     Value,
-    /// What the API leaves to its users: places of any depth end before it.
+    /// A value that the API leaves to its users: places of any depth do not look into it.
     Free,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Want {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldPath {
     pub(crate) steps: Vec<FieldStep>,
-    /// Whether it may lead to a varint, as to a version.
+    /// Whether the field can be a varint, such as a version.
     pub(crate) number: bool,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct FieldPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldStep {
     pub(crate) number: u32,
-    /// Whether every field of the number counts; otherwise there must be one.
+    /// Whether the field is repeated. Otherwise it must occur once.
     pub(crate) each: bool,
 }
 
@@ -98,14 +98,14 @@ pub(crate) struct Condition {
     pub(crate) test: Test,
 }
 
-/// What is asked of a place.
+/// A test of a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Test {
-    /// It is there, and not empty.
+    /// It is present and not empty.
     Present,
-    /// It is not there, or empty.
+    /// It is absent or empty.
     Absent,
-    /// It is a number or a duration that comes to nothing, or too long to tell.
+    /// It is a number or a duration of zero, or too long to tell.
     Zero,
     /// It is this text.
     Is(String),
@@ -115,7 +115,7 @@ pub(crate) enum Test {
     AllBegin(String),
 }
 
-/// A location as it is written, before it is known for what.
+/// A location as a surface file writes it, before it is compiled for a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LocationText<'t> {
     Path(Vec<&'t str>),

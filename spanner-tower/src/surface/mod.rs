@@ -242,8 +242,7 @@ impl Surface {
         self.one_model
     }
 
-    /// The routes of several surfaces under one name; what else a surface says is the
-    /// first's.
+    /// The routes of several surfaces under one name. Everything else is taken from the first.
     pub(crate) fn join(name: &str, first: &Self, others: &[Self]) -> Self {
         let others = others.iter().flat_map(|other| other.routes.iter());
         Self {

@@ -1,4 +1,5 @@
-//! How an API spells a model's name, and what else the spelling says.
+//! How an API spells a model's name, and what else the spelling tells: a version, a provider, an
+//! adapter.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use spanner_core::{ModelName, NameError, RequestFault, Revision};
 
 use super::error::SurfaceProblem;
 
-/// As it is written in a surface.
+/// The table `names` of a surface.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct NameFile {
@@ -21,7 +22,7 @@ pub(super) struct NameFile {
     path_end: Option<String>,
 }
 
-/// The spelling of an API's names.
+/// How an API spells names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     suffix: Suffix,
@@ -30,29 +31,29 @@ pub(crate) struct Names {
     normalizer: Normalizer,
     /// What separates several names.
     list: Option<char>,
-    /// What can stand before a name.
+    /// Prefixes that are not part of the name.
     strip: Vec<String>,
-    /// What means the server's own model.
+    /// Texts that mean the server's own model.
     default: Vec<String>,
-    /// What stands before a name in paths, and how many parts of the name follow at least.
+    /// Prefixes of a name in paths, each with how many parts the name has at least.
     kinds: BTreeMap<String, usize>,
-    /// What stands behind a name in paths.
+    /// The suffix of a name in paths.
     path_end: Option<String>,
 }
 
-/// What stands behind a colon.
+/// What follows a colon.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Suffix {
     /// A part of the name.
     #[default]
     Name,
-    /// Who is to serve it, which is no part of the name.
+    /// The provider that should serve the model. It is not part of the name.
     Provider,
     /// A further model, applied to the one before the colon.
     Adapter,
 }
 
-/// What an API does with a name besides.
+/// How an API normalizes names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Normalizer {
     /// Nothing.
@@ -103,7 +104,7 @@ impl Names {
         self.default.iter().any(|default| default == text)
     }
 
-    /// What a request with this name is about, where one without a name is about `bound`.
+    /// The models that a request with this name is about, if one without a name is about `bound`.
     pub(super) fn spelled(&self, name: &ModelName, bound: Option<&ModelName>) -> Vec<ModelName> {
         if self.is_default(name.as_str()) {
             return bound.cloned().into_iter().collect();
@@ -115,8 +116,8 @@ impl Names {
             .collect()
     }
 
-    /// The models that a text names, each perhaps at a version. Nothing else is trimmed or
-    /// folded than what the API itself does not tell apart.
+    /// The models that a text names, each with its version if it has one. Only what the API itself
+    /// does not distinguish is trimmed or folded.
     pub(crate) fn read(
         &self,
         text: &str,
@@ -133,7 +134,7 @@ impl Names {
         }
     }
 
-    /// A name without what only paths put around it.
+    /// A name without the prefix and suffix that only paths have.
     fn without_path<'t>(&self, text: &'t str) -> &'t str {
         let end = self.path_end.as_deref();
         let text = end.and_then(|end| text.strip_suffix(end)).unwrap_or(text);
@@ -177,7 +178,7 @@ impl Names {
         match (self.suffix, text.split_once(':')) {
             (Suffix::Name, _) | (_, None) => Ok(vec![(model(text)?, version)]),
             (Suffix::Provider, Some((text, provider))) => {
-                // Not a name of ours, but it must be one, and one only.
+                // The provider must be one well-formed name.
                 model(provider)?;
                 match provider.contains(':') {
                     true => Err(RequestFault::Model),
@@ -193,7 +194,7 @@ impl Names {
 
 fn model(name: &str) -> Result<ModelName, RequestFault> {
     ModelName::new(name).map_err(|error| match error {
-        // What only looks like a name is one that nobody was granted.
+        // A look-alike is a name that nobody was granted.
         NameError::Character { character, at, .. }
             if !character.is_ascii() && !character.is_control() && !character.is_whitespace() =>
         {
@@ -204,17 +205,17 @@ fn model(name: &str) -> Result<ModelName, RequestFault> {
 }
 
 /// Ollama ignores case, and reads a name without host, namespace and tag as
-/// `registry.ollama.ai/library/<name>:latest`; `ollama.com` is the same host. What it takes for
-/// the same is one name here: in small letters, without what is the default.
+/// `registry.ollama.ai/library/<name>:latest`; `ollama.com` is the same host. All spellings of one
+/// model give one name here: in lower case, without the defaults.
 ///
-/// Where the model runs is no part of its name: `:local` is cut. In the cloud it is the same
-/// model, too, but it is pulled under a name of its own, so both are named here.
+/// Where the model runs is not part of its name, so `:local` is removed. A model in the cloud is
+/// the same model but is pulled under its own name, so both names are returned.
 fn ollama(text: &str) -> Result<Vec<String>, RequestFault> {
     let small = text.to_ascii_lowercase();
     let (base, in_cloud) = ollama_source(&small).unwrap_or((&small, false));
     let name = without_defaults(base);
     let again = without_defaults(name) != name;
-    // What could be folded once more has a tag, a host, a namespace or a source twice.
+    // A name that could be folded again has a tag, host, namespace or source twice.
     let twice = again
         || [base, name]
             .into_iter()
@@ -243,7 +244,7 @@ fn without_defaults(name: &str) -> &str {
     path.strip_prefix("library/").unwrap_or(path)
 }
 
-/// A name of Ollama without the end that says where the model runs, and whether that is the
+/// A name of Ollama without the suffix that says where the model runs, and whether that is the
 /// cloud.
 fn ollama_source(name: &str) -> Option<(&str, bool)> {
     let (base, tag) = name.rsplit_once(':')?;
@@ -256,8 +257,8 @@ fn ollama_source(name: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// Whether Ollama takes a name for the digest of a manifest, which can be any model's:
-/// `sha256:…`, `sha256-…` or only its first digits, perhaps behind a runner.
+/// Whether Ollama reads a name as the digest of a manifest, which can be any model's:
+/// `sha256:…`, `sha256-…` or only the first digits, with or without a runner in front.
 fn is_ollama_digest(name: &str) -> bool {
     let runner = ["mlx:", "ollama:", "llamacpp:"];
     let behind = runner.iter().find_map(|runner| name.strip_prefix(runner));
@@ -269,12 +270,12 @@ fn is_ollama_digest(name: &str) -> bool {
     is_hex && (marked.is_some() || digits.len() >= SHORTEST_DIGEST)
 }
 
-/// How many digits Ollama shows of a digest, and takes for one.
+/// How many digits of a digest Ollama shows and accepts.
 const SHORTEST_DIGEST: usize = 12;
 
-/// A Bedrock model goes by its id, by the ARN of a foundation model, or by an inference profile,
-/// which is the id with a geography in front. To invoke a profile is to invoke its model, and
-/// IAM asks for both; so the profile and the model are both named here.
+/// A Bedrock model has an id, an ARN as a foundation model, and inference profiles, whose ids are
+/// the model's id after a geography. Invoking a profile invokes its model, and IAM checks both, so
+/// both names are returned.
 fn bedrock(text: &str) -> Vec<&str> {
     let resource = match text.splitn(6, ':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "bedrock", _, _, resource] => Some(*resource),
@@ -293,15 +294,15 @@ fn bedrock(text: &str) -> Vec<&str> {
     }
 }
 
-/// What stands before the model in the ids of Bedrock's own inference profiles.
+/// The geographies in the ids of Bedrock's own inference profiles.
 const GEOGRAPHIES: &[&str] = &[
     "af", "apac", "au", "ca", "cn", "eu", "global", "il", "in", "jp", "kr", "me", "mx", "nz", "sa",
     "sg", "uk", "us", "us-gov",
 ];
 
-/// Vertex AI names a model in a body by the whole path of the resource, of which its own paths
-/// give the parts: `publishers/google/models/g` is `google/g`, a model of the registry its id,
-/// and an endpoint its project, location and id.
+/// Vertex AI names a model in a body by the resource path, and in paths by its parts. Both give one
+/// name: `publishers/google/models/g` is `google/g`, a model of the registry is its id, and an
+/// endpoint is project, location and id.
 fn vertex(text: &str) -> Result<String, RequestFault> {
     let parts: Vec<&str> = text.split('/').collect();
     Ok(match parts.as_slice() {
@@ -327,7 +328,7 @@ fn vertex(text: &str) -> Result<String, RequestFault> {
         ] => {
             format!("{project}/{location}/{endpoint}")
         }
-        // A resource of another kind is no model that could be granted.
+        // A resource of another kind is not a model that could be granted.
         ["projects" | "publishers", ..] if parts.len() > 3 => return Err(RequestFault::Opaque),
         _ => text.to_owned(),
     })

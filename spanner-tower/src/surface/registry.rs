@@ -134,6 +134,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::surface::Dialect;
 
     /// The files in `surfaces/`, without `.toml`.
     fn files() -> Vec<String> {
@@ -176,6 +177,21 @@ mod tests {
             }
         }
         assert!(forgotten.is_empty(), "\n{}", forgotten.join("\n"));
+    }
+
+    #[test]
+    fn every_dialect_is_spoken_by_a_shipped_surface() {
+        let surfaces: Vec<Surface> = built_in().filter_map(named).collect();
+        let routes = surfaces.iter().flat_map(|surface| surface.routes());
+        let mut spoken: Vec<Dialect> = routes.filter_map(|route| route.dialect).collect();
+        spoken.extend(surfaces.iter().map(Surface::dialect));
+        for dialect in Dialect::ALL {
+            assert!(
+                spoken.contains(dialect),
+                "no surface has `dialect = \"{}\"`",
+                dialect.as_str()
+            );
+        }
     }
 
     #[test]

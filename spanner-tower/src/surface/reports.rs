@@ -1,4 +1,4 @@
-//! What APIs report in their answers, and where: `surfaces/reports.toml`, compiled.
+//! Where the responses of APIs report usage and failures: `surfaces/reports.toml`, compiled.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -10,7 +10,7 @@ use spanner_core::Usage;
 use super::Dialect;
 use super::location::{FieldPath, JsonPath, LocationText, Want};
 
-/// One API's table: where its answers say what.
+/// One API's table: where its responses report what.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ApiFile {
@@ -72,7 +72,7 @@ pub(crate) enum Source {
     Event(String),
 }
 
-/// What the answers of a route report.
+/// What the responses of a route report.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     rows: Vec<(Topic, Source)>,
@@ -80,7 +80,7 @@ pub(crate) struct Reports {
     reads_fields: bool,
 }
 
-/// A text in a table that is no place, or an API that has no table.
+/// A text in a table is not a place, or an API has no table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unknown;
 
@@ -134,7 +134,7 @@ impl Reports {
         Ok(reports)
     }
 
-    /// What to look for, the first that is there counting of each topic.
+    /// What to look for. Of each topic, the first row that is present counts.
     pub(crate) fn rows(&self) -> &[(Topic, Source)] {
         &self.rows
     }

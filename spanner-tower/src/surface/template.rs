@@ -1,4 +1,4 @@
-//! Path templates, compared segment by segment with paths as they were sent.
+//! Path templates. They are compared with paths as they were sent, segment by segment.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 /// A path with slots.
 ///
-/// An own matcher, since the well-kept ones (`matchit`, `path-tree`) know neither a rest in
-/// the middle nor a slot beside a rest at the same place, which model APIs have.
+/// Model APIs need a rest in the middle of a path, and a slot and a rest at the same position.
+/// The well-kept matchers (`matchit`, `path-tree`) support neither.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     text: Arc<str>,
-    /// What stands before the rest; everything, if there is none.
+    /// The segments before the rest; all of them, if there is no rest.
     head: Vec<Segment>,
     rest: Option<Rest>,
 }
@@ -30,7 +30,7 @@ struct Slot {
     /// Whether `%2F` is a slash of the name.
     slashes: bool,
     end: String,
-    /// What it cannot hold, because it is a part of the API.
+    /// Words that it cannot hold, because they are part of the API.
     reserved: Arc<[String]>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum Overlap {
     Both,
 }
 
-/// What a slot held, raw.
+/// The text that a slot matched, as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotValue<'p> {
     /// The text as it was sent.
@@ -154,7 +154,7 @@ impl Template {
         self.slots().position(|slot| slot.name == name)
     }
 
-    /// What the slots hold, if the path matches. Nothing is decoded.
+    /// The values of the slots, if the path matches. Nothing is decoded.
     pub(crate) fn matches<'p>(&self, path: &'p str) -> Option<Vec<SlotValue<'p>>> {
         let mut left = path.strip_prefix('/');
         let mut held = Vec::new();
@@ -185,7 +185,7 @@ impl Template {
         Some(held)
     }
 
-    /// Whether this template is another one but for the names of its slots.
+    /// Whether two templates differ at most in the names of their slots.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
         let slot = |a: &Slot, b: &Slot| {
             (a.slashes, &a.end, &a.reserved) == (b.slashes, &b.end, &b.reserved)
@@ -273,7 +273,7 @@ impl Relation {
     }
 }
 
-/// The other way round.
+/// The relation of the second template to the first.
 trait Reversed {
     fn reversed(self) -> Self;
 }

@@ -11,7 +11,7 @@ use spanner_ledger::{Entry, StoredEntry};
 /// An entry as formats see it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Item {
+pub struct KeyedEntry {
     /// Identifies the entry everywhere: the ledger's origin, the sequence and a checksum. A
     /// receiver that gets the same key twice has received the same entry twice.
     pub key: String,
@@ -21,7 +21,7 @@ pub struct Item {
     pub decision: Option<Arc<Decision>>,
 }
 
-impl Item {
+impl KeyedEntry {
     /// When it happened; `None` if a newer version wrote it.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
@@ -37,7 +37,7 @@ pub(crate) struct Joiner {
 }
 
 impl Joiner {
-    pub(crate) fn item(&mut self, origin: &str, stored: StoredEntry) -> Item {
+    pub(crate) fn join(&mut self, origin: &str, stored: StoredEntry) -> KeyedEntry {
         let decision = match &stored.entry {
             Some(Entry::Decision(decision)) => {
                 self.keep(decision);
@@ -46,7 +46,7 @@ impl Joiner {
             Some(Entry::Outcome(outcome)) => self.decisions.get(&outcome.id).cloned(),
             _ => None,
         };
-        Item {
+        KeyedEntry {
             key: format!("{origin}/{}/{:08x}", stored.sequence, stored.checksum()),
             stored,
             decision,
@@ -97,9 +97,9 @@ mod tests {
         let outcome = Entry::Outcome(Box::new(outcome));
         let mut joiner = Joiner::default();
         for _ in 0..3 {
-            joiner.item("o", stored(0, &decision));
+            joiner.join("o", stored(0, &decision));
             for _ in 0..2 {
-                let item = joiner.item("o", stored(1, &outcome));
+                let item = joiner.join("o", stored(1, &outcome));
                 assert_eq!(item.decision.as_deref(), Some(&**decided));
             }
         }
