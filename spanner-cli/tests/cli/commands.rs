@@ -239,7 +239,10 @@ fn history_tells_programs_what_is_in_force_though_nothing_happened_since() {
     let adopted = json!({
         "promotion": "019a3c5e-0000-7000-8000-000000000001", "time": "2026-11-24T10:01:00Z",
         "step": "adopted", "into": "production", "manifest": "model = \"acme/a\"",
-        "candidate": {"model": "acme/a", "manifest": "sha256:62"},
+        "candidate": {
+            "model": "acme/a",
+            "manifest": "sha256:6fc23c3c6ebfcbf646aa62256507ec5ae95a7be3e8b3896d8d4b8fa8fe157d6b",
+        },
     });
     drop(ledger.event("promotion.adopted", adopted).unwrap());
     ledger.close().unwrap();
