@@ -195,7 +195,7 @@ fn lesser_durabilities_survive_a_kill_or_nothing() {
 #[test]
 fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
     let sim = Sim::default();
-    let service = Service::of(options().wait(Duration::from_millis(5)), &sim).unwrap();
+    let service = Service::of(options().wait(Duration::from_secs(1)), &sim).unwrap();
     let append = |number: u32| {
         let kind = EventKind::new("promotion.tested").unwrap();
         let body = serde_json::json!({ "number": number });
