@@ -1,4 +1,4 @@
-"""Validates access files by their schemas: all examples, and rows that must and must not pass."""
+"""Validates files with their JSON Schemas: all examples, and rows that must pass or must fail."""
 
 import json
 import sys

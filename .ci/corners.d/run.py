@@ -11,7 +11,7 @@ import stage
 
 
 def run(entry):
-    """The results of an entry; an exception is one that failed."""
+    """The results of an entry; an exception counts as a failed check."""
     stage.RESULTS.clear()
     try:
         entry.run()

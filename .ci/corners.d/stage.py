@@ -1,4 +1,4 @@
-"""What every entry uses: the proxy with its files, tokens, stand-ins, raw requests, checks."""
+"""What all entries share: the proxy with its files, tokens, stand-ins of servers, raw requests, checks."""
 
 import base64
 import contextlib
@@ -33,7 +33,7 @@ class Entry:
     run: object
 
     def order(self):
-        """Letters first, then numbers."""
+        """The sort key of an entry: letters before numbers."""
         number = re.match(r"\d+", self.name)
         return (1, int(number[0]), self.name) if number else (0, 0, self.name)
 
@@ -62,7 +62,7 @@ def entry(name, title):
 
 
 def check(what, expected, got, ok=None):
-    """A line of the report. Passes if `got` is `expected`, or as `ok` says."""
+    """A line of the report. It passes if `got` equals `expected`, or if `ok` is true."""
     RESULTS.append(Result(what, expected, got, expected == got if ok is None else bool(ok)))
 
 
@@ -84,7 +84,7 @@ class Key:
         return {**numbers, "kid": self.kid, "use": "sig", "alg": "ES256"}
 
     def token(self, sub="alice", groups=("nlp",), typ="at+jwt", **claims):
-        """A signed access token for `models`, good for an hour; a claim of None is left out."""
+        """A signed access token for `models`, valid for an hour; a claim that is None is left out."""
         now = int(time.time())
         said = {"iss": ISSUER, "sub": sub, "aud": "models", "iat": now, "exp": now + 3600,
                 "jti": base64.urlsafe_b64encode(os.urandom(9)).decode(), "groups": list(groups),
@@ -107,7 +107,7 @@ def stop_all():
 
 
 def until(what, ask, seconds=20):
-    """The first truthy answer of `ask`; fails loudly after `seconds`."""
+    """The first truthy result of `ask`; raises after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = ask()
@@ -243,7 +243,7 @@ class Reply:
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
-    """Redirects are answers here."""
+    """Redirects are responses here, and not followed."""
 
     def redirect_request(self, *_):
         return None
@@ -267,7 +267,7 @@ def call(url, body=None, token=False, method=None, headers=()):
 
 
 def raw(port, data, seconds=5):
-    """What comes back on a socket for these bytes, until it closes or `seconds` pass."""
+    """The bytes that a socket returns for these bytes, until it closes or `seconds` have passed."""
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(data)
         connection.settimeout(seconds)
@@ -311,7 +311,7 @@ class Upstream:
                 return whole
 
             def reply(self, status=200, body=b"", headers=()):
-                """Writes a whole response; a body that is not bytes is JSON."""
+                """Writes a whole response; a body that is not bytes is sent as JSON."""
                 self.send_response(status)
                 fields = {name.lower(): value for name, value in dict(headers).items()}
                 if not isinstance(body, bytes):

@@ -37,7 +37,7 @@ def verified(text, key):
 
 
 def notes(text):
-    """The checkpoints of a file, which blank lines part."""
+    """The checkpoints of a file, separated by blank lines."""
     blocks = [block for block in text.split("\n\n") if block.strip()]
     pairs = zip(blocks[::2], blocks[1::2])
     return [f"{body.lstrip()}\n\n{signatures}\n" for body, signatures in pairs]
@@ -75,7 +75,7 @@ TILES = {}
 
 
 def leaves(reader, index, size):
-    """The hash of one leaf, as it stands in a tile of level 0."""
+    """The hash of one leaf, from a tile of level 0."""
     tile = index // 256
     if tile not in TILES:
         TILES.clear()
@@ -101,7 +101,7 @@ def check_proof(proof, key):
 
 
 def notices(ledger, shipped, proofs, file, at):
-    """Whether a changed byte is noticed."""
+    """Whether a changed byte is detected."""
     data = file.read_bytes()
     file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     TILES.clear()

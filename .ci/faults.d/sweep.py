@@ -1,4 +1,4 @@
-"""Lets system calls of a program that keeps a ledger fail, one at a time; see `.ci/faults`."""
+"""Lets the system calls of a program that writes a ledger fail, one at a time; see `.ci/faults`."""
 
 import collections
 import concurrent.futures
@@ -14,7 +14,7 @@ FAULTS = ("error=EIO", "error=ENOSPC", "error=EINTR", "signal=SIGKILL")
 
 
 def store(record, ledger, first, inject=None):
-    """Stores events, perhaps with a fault; answers with the result and the calls that were made."""
+    """Stores events, with a fault if one is given; returns the result and the calls that were made."""
     trace = ledger + ".trace"
     line = ["strace", "-f", "-o", trace, "-e", "trace=" + ",".join(CALLS)]
     line += ["-e", "inject=" + inject] if inject else []
@@ -25,8 +25,8 @@ def store(record, ledger, first, inject=None):
 
 
 def attempt(record, call, fault, number, again):
-    """One fault, in a new ledger or in one that is there: its name, whether it was met, how
-    many events were stored, and what is wrong."""
+    """Injects one fault, into a new or an existing ledger; returns its name, whether it occurred, how
+    many events were stored, and the problem found."""
     name = f"{call}:{fault}:when={number}"
     with tempfile.TemporaryDirectory() as folder:
         ledger = os.path.join(folder, "ledger")
@@ -43,7 +43,7 @@ def attempt(record, call, fault, number, again):
 
 
 def most(trace):
-    """How many calls of each kind the busiest thread made: faults are counted by thread."""
+    """The number of calls of each kind that the busiest thread made; strace counts faults per thread."""
     made = collections.Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.M))
     return {call: max((n for (_, other), n in made.items() if other == call), default=0) for call in CALLS}
 

@@ -1,4 +1,4 @@
-"""The routes that official clients send and servers serve, against those that surfaces know.
+"""Compares the routes that official clients send and servers serve with those that surfaces know.
 
 Routes are read out of installed packages, not guessed: calls of the clients' own request
 functions, the service models of botocore, the decorators of servers. What no surface knows
@@ -19,7 +19,7 @@ METHODS = {"get", "post", "put", "patch", "delete", "head"}
 # Paths in sources.
 
 def text_of(node):
-    """A path as it is written: constants stay, whatever is put in becomes a slot."""
+    """A path as the source writes it: constants stay, and every inserted value becomes a slot."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -37,7 +37,7 @@ def text_of(node):
 
 
 def name_of(node):
-    """What a slot may be called after what is put into it."""
+    """The name of a slot, from the expression that is inserted."""
     names = [n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(node)
              if isinstance(n, (ast.Attribute, ast.Name))]
     return names[0] if names else "x"
@@ -285,12 +285,12 @@ def pattern(path, words):
     return re.compile(text)
 
 
-# What catches everything says nothing about a route.
+# A catch-all route says nothing about a particular route.
 def catches_all(path):
     return re.match(r"^/\{[^}]*\}/\{[^}]*\*\}$", path) is not None
 
 
-# What stands in a slot whose texts have a form; anything else will do for the others.
+# Example values for slots whose texts have a form; the other slots accept any text.
 SAMPLES = {
     "repo_id": "acme/m1", "src_repo_id": "acme/m1", "from_id": "acme/m1", "bucket_id": "acme/b1",
     "repo_type": "model", "src_repo_type": "model", "api_prefix": "models", "url_prefix": "",

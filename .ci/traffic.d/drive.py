@@ -1,4 +1,4 @@
-"""Drives official clients through the proxy, and reads what its ledger says of them.
+"""Drives official clients through the proxy, and checks what its ledger records.
 
 drive.py PROXY MLSERVER WORK_DIRECTORY
 """
@@ -153,7 +153,7 @@ def address(prefix=""):
 
 
 def refused(call, *words, of=Exception):
-    """The call fails, and its user reads these words."""
+    """Asserts that the call fails, and that its user sees these words."""
     try:
         call()
     except of as error:
@@ -181,7 +181,7 @@ def chat():
     refused(lambda: mallory.chat.completions.create(**ask), "may not generate on `acme/gemma`",
             "lacks the role `caller`", of=PermissionDeniedError)
     other = {**ask, "model": "acme/e5"}
-    # The server runs its one model whatever is named: both are decided.
+    # The server runs its one model, whatever name is sent: both names are decided.
     client.chat.completions.create(**other)
     refused(lambda: client.chat.completions.create(**{**ask, "model": "acme/secret"}),
             "may not generate on `acme/secret`", of=PermissionDeniedError)
@@ -211,7 +211,7 @@ def hub():
             out.write(piece)
     api.upload_file(path_or_fileobj=file, path_in_repo="weights.bin", repo_id="acme/weights")
     api.upload_file(path_or_fileobj=b"hello", path_in_repo="notes.txt", repo_id="acme/weights")
-    # Within the commit: one line of JSON of 67 MB, read while it passes.
+    # Inline in the commit: one line of JSON of 67 MB, which is read as it is forwarded.
     api.upload_file(path_or_fileobj=file, path_in_repo="weights.inline", repo_id="acme/weights")
     names = [sibling.rfilename for sibling in api.model_info("acme/weights").siblings]
     assert sorted(names) == ["notes.txt", "weights.bin", "weights.inline"], names
@@ -224,11 +224,11 @@ def hub():
             said, of=GatedRepoError)
     refused(lambda: mallory.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id="acme/weights"),
             "may not upload on `acme/weights@main`", of=HfHubHTTPError)
-    # What a commit deletes stands in its lines, and is a permission of its own.
+    # A commit names the files that it deletes in its lines. Deleting needs its own permission.
     refused(lambda: api.delete_file("notes.txt", "acme/weights"),
             "may not delete on `acme/weights@main`", "lacks the role `maintainer`", of=GatedRepoError)
     HfApi(endpoint=address("/hub"), token=BOB).delete_file("notes.txt", "acme/weights")
-    # Clients of the Hub in JavaScript send no token that does not begin like the Hub's.
+    # JavaScript clients of the Hub send only tokens that begin with `hf_`.
     HfApi(endpoint=address("/hub"), token="hf_" + ALICE).model_info("acme/weights")
     nobody = HfApi(endpoint=address("/hub"), token=False)
     refused(lambda: nobody.model_info("acme/weights"), "401", of=HfHubHTTPError)
@@ -253,7 +253,7 @@ def ollama():
     assert client.chat(**ask).message.content == "good day"
     mallory = Client(host=address("/ollama"), headers={"Authorization": f"Bearer {MALLORY}"})
     refused(lambda: mallory.chat(**ask), "may not generate on `acme/llama3`", of=ResponseError)
-    # Asked for nothing, it would load the model: that is a deployment.
+    # A request without messages would load the model: that is `deploy`.
     refused(lambda: client.chat(model="acme/llama3", messages=[]),
             "may not deploy on `acme/llama3`", of=ResponseError)
 
@@ -321,7 +321,7 @@ def memory(proxy):
 
 
 def records():
-    """What the ledger says of all this, joined by request."""
+    """The records of all calls in the ledger, joined by request."""
     shown = subprocess.run([PROXY, "ledger", "show", "--json", RUN / "ledger"],
                            capture_output=True, text=True, timeout=30)
     assert shown.returncode == 0, shown.stderr

@@ -1,5 +1,5 @@
-"""What answers one message in the words of Anthropic and of Ollama, and echoes WebSockets,
-where no real server installs: stand_ins.py PORT WEBSOCKET_PORT."""
+"""Stand-ins where no real server can be installed: they answer one message like Anthropic and
+Ollama, and echo WebSockets: stand_ins.py PORT WEBSOCKET_PORT."""
 
 import asyncio
 import json

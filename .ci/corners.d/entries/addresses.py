@@ -11,7 +11,7 @@ LFS = "application/vnd.git-lfs+json"
 
 
 def hub(handler):
-    """A Hub that names its own address wherever an API lets it."""
+    """A Hub that puts its own address into every place that its API has for one."""
     own = f"http://{handler.headers['host']}"
     path = handler.path.split("?")[0]
     match path:

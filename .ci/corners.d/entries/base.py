@@ -1,4 +1,4 @@
-"""The ground that the entries stand on: who is allowed, who is refused, what is recorded."""
+"""The basics: who is allowed, who is refused, and what is recorded."""
 
 from stage import CHAT, Stage, Upstream, check, entry
 

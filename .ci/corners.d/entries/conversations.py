@@ -1,4 +1,4 @@
-"""Credentials while a conversation lasts, tokens that are refused, and whose failure it is."""
+"""Credentials during a conversation, refused tokens, and whose failure is reported."""
 
 import base64
 import contextlib
@@ -15,14 +15,14 @@ from stage import CHAT, Stage, Upstream, check, check_in, entry, until
 EXPIRED = {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200}
 REVOCATIONS = '[revocations]\nfile = "revocations.toml"\n'
 OUTLIVE = '[limits]\noutlive = "2s"\n' + REVOCATIONS
-#: How long is waited for an end: the bound, the look at the file, and a slow machine.
+#: How long to wait for an end: the bound, the interval of reading the file, and a slow machine.
 PATIENCE = 15
 
 
-# WebSockets, by hand: what is wanted is to see each frame.
+# WebSockets, by hand, to see each frame.
 
 class Socket:
-    """A WebSocket client that says how it was closed."""
+    """A WebSocket client that reports how it was closed."""
 
     def __init__(self, port, path, token):
         self.stream = socket.create_connection(("127.0.0.1", port), 5)
@@ -65,7 +65,7 @@ class Socket:
 
 
 def realtime(handler):
-    """An upstream that takes a WebSocket and echoes nothing, for as long as it is open."""
+    """An upstream that accepts a WebSocket and sends nothing while it is open."""
     key = handler.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
     handler.send_response(101)
@@ -110,7 +110,7 @@ def lose_by_access(stage, token, token_id):
 
 
 def lose_by_time(stage, token, token_id):
-    """The token of `prepared` ends by itself."""
+    """The token of `prepared` expires."""
 
 
 LOSSES = [("revoked", lose_by_revocation, "token.revoked", "the access token was revoked"),
@@ -119,7 +119,7 @@ LOSSES = [("revoked", lose_by_revocation, "token.revoked", "the access token was
 
 
 def prepared(model, lose, more=OUTLIVE):
-    """A stage with a short bound, and a token that ends soon if that is what is to happen."""
+    """A stage with a short bound, and a token that expires soon if the check needs it."""
     stage = Stage(upstream=model.url, issuer='clock_skew = "1s"', more=more)
     stage.write("revocations.toml", "")
     stage.write("access/models/acme/m2.toml", stage.MANIFEST.replace("acme/m", "acme/m2"))

@@ -1,4 +1,4 @@
-"""Entries D, G, 3 and a part of 16: tokens, keys, and who is asked about them."""
+"""Entries D, G, 3 and a part of 16: tokens, keys, and introspection."""
 
 import json
 import os
@@ -17,7 +17,7 @@ COMPLETIONS = "/v1/chat/completions"
 
 
 def introspected(answer, kept_for="30s", more=""):
-    """A proxy whose issuer is asked about opaque tokens; `answer(handler, token)` replies."""
+    """A proxy that introspects opaque tokens at its issuer; `answer(handler, token)` replies."""
     def reply(handler):
         form = dict(part.split("=", 1) for part in handler.received.decode().split("&"))
         answer(handler, form["token"])
@@ -36,7 +36,7 @@ def active(handler, **claims):
 
 
 class Flood:
-    """Connections that send one made-up token after the other."""
+    """Connections that send made-up tokens, one after the other."""
 
     def __init__(self, port, connections=90):
         self.port, self.stopped = port, threading.Event()

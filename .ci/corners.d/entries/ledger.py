@@ -1,4 +1,4 @@
-"""Files under the ledger, words for operators, and what strangers and logs learn of addresses."""
+"""Files of the ledger, messages for operators, and which addresses strangers and logs learn."""
 
 import json
 import os
@@ -15,7 +15,7 @@ def segments(stage):
 
 
 def started(times=1, **options):
-    """A stage that served so many times, one call each; it is stopped."""
+    """A stage that was started and stopped this many times, with one call each."""
     model = Upstream()
     stage = Stage(upstream=model.url, **options)
     for _ in range(times):
@@ -25,7 +25,7 @@ def started(times=1, **options):
 
 
 def refused(stage):
-    """What the proxy says that does not start."""
+    """The message of a proxy that does not start."""
     code, out, said = stage.run("serve", "--config", "spanner.toml")
     return code, out + said
 

@@ -1,4 +1,4 @@
-"""Names: what surfaces fold, what can be a name, what looks like another one; one team's mistakes."""
+"""Names: which spellings surfaces fold, which names are valid, which look alike; broken manifests."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Places, turns and memory: who has nothing to do holds none of what others need."""
+"""Places, turns and memory: an idle holder does not keep them from others."""
 
 import base64
 import contextlib
@@ -21,15 +21,15 @@ from stage import CHAT, RUNNING, Stage, Upstream, check, check_in, entry, raw
 
 OIP = "/inference.GRPCInferenceService/"
 REALTIME = "/v1/realtime?model=acme/m"
-# Longer than any honest answer takes here, shorter than any deadline by which somebody who holds a
-# place gives it up.
+# Longer than any honest response takes here, and shorter than any deadline after which a holder loses
+# its place.
 SOON = 8
 
 
 # HTTP/2 by hand.
 
 class Http2:
-    """A client connection that does what it is told and nothing else."""
+    """A client connection that sends only the frames that a check asks for."""
 
     def __init__(self, port, window=None):
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
@@ -59,7 +59,7 @@ class Http2:
         return stream
 
     def read(self, seconds, enough=lambda answers: False, acknowledge=True):
-        """Reads for a while, or until that is enough: {stream: {header: value}}."""
+        """Reads for a while, or until `enough`: {stream: {header: value}}."""
         end = time.monotonic() + seconds
         while not self.ended and not enough(self.answers) and time.monotonic() < end:
             self.socket.settimeout(max(0.01, end - time.monotonic()))
@@ -149,7 +149,7 @@ def infer(model=b"acme/m"):
 
 
 def grpc_call(port, method, body=b"\0\0\0\0\0", token=None, seconds=SOON):
-    """The gRPC status of a call, "none" if there is none soon."""
+    """The gRPC status of a call, or "none" if none arrives soon."""
     client = Http2(port)
     stream = client.ask(OIP + method, token, body, content_type="application/grpc", te="trailers")
     client.flush()
@@ -159,7 +159,7 @@ def grpc_call(port, method, body=b"\0\0\0\0\0", token=None, seconds=SOON):
 
 
 def honest(stage, token=None, path="/v1/chat/completions", body=CHAT):
-    """The status of an honest call, "none" if there is none soon."""
+    """The status of an honest call, or "none" if none arrives soon."""
     with ThreadPoolExecutor(1) as pool:
         try:
             return pool.submit(stage.call, path, body, token).result(SOON).status
@@ -168,7 +168,7 @@ def honest(stage, token=None, path="/v1/chat/completions", body=CHAT):
 
 
 def hold(port, connections, streams, path, **request):
-    """Heads without a body, on so many streams of so many connections."""
+    """Request heads without a body, on many streams of many connections."""
     opened = []
     for _ in range(connections):
         client = Http2(port)
@@ -181,7 +181,7 @@ def hold(port, connections, streams, path, **request):
 
 
 def answered(opened, seconds=2):
-    """What came on all of them."""
+    """The responses on all of them."""
     for client in opened:
         client.read(seconds / len(opened) + 0.05)
     return [answer for client in opened for answer in client.answers.values()]
@@ -223,7 +223,7 @@ def masked(opcode, payload):
 
 
 class Talker:
-    """A WebSocket server by hand: opens whatever comes, and then does what `talk` says."""
+    """A WebSocket server by hand: accepts every connection, and then calls `talk`."""
 
     def __init__(self, talk):
         self.talk, self.opened = talk, []
@@ -271,7 +271,7 @@ def silent(client):
 
 
 def pushed(client, data, seconds):
-    """Sends the same again and again for a while, as fast as it is taken; how many bytes."""
+    """Sends the same bytes repeatedly for a while, as fast as possible; returns their number."""
     sent, end = 0, time.monotonic() + seconds
     client.settimeout(0.5)
     with contextlib.suppress(OSError):
@@ -284,7 +284,7 @@ def pushed(client, data, seconds):
 
 
 def grown(what, stage, attack, limit=64):
-    """The proxy's memory may grow by some MiB meanwhile, and no more."""
+    """Checks that the memory of the proxy grows by a few MiB at most meanwhile."""
     before, over = stage.memory(), threading.Event()
     most = [before]
 
@@ -304,7 +304,7 @@ def grown(what, stage, attack, limit=64):
 
 
 def processor(stage):
-    """The processor time that the proxy took so far, in seconds."""
+    """The CPU time of the proxy so far, in seconds."""
     fields = Path(f"/proc/{stage.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""Promotions: what approvals cover, rollbacks, fresh ledgers, what is told to whom, bounds."""
+"""Promotions: what approvals cover, rollbacks, new ledgers, who learns what, bounds."""
 
 import json
 import shutil
@@ -26,13 +26,13 @@ caller = ["group:support"]
 
 
 class Company:
-    """A proxy whose production takes promotions, with the people who take the steps."""
+    """A proxy with a promotion rule for production, and the people who take the steps."""
 
     PEOPLE = {"nina": ["nlp"], "omar": ["gov"], "pia": ["gov"], "sam": ["support"],
               "quinn": ["qa"], "ada": ["root"], "eve": []}
 
     def __init__(self, manifest=MANIFEST, existing=False):
-        """With `existing`, the manifest is there before promotions begin; else after."""
+        """With `existing`, the manifest exists before promotions begin; otherwise it is added after."""
         self.model = Upstream()
         self.stage = stage = Stage(upstream=self.model.url)
         (stage.folder / "access/models/acme/m.toml").unlink()
@@ -47,7 +47,7 @@ class Company:
                        for who, groups in self.PEOPLE.items()}
 
     def start(self):
-        """Starts the proxy, and waits until what was promoted is in force."""
+        """Starts the proxy, and waits until the promoted manifests are in force."""
         before = self.stage.log().count(" serving ") if self.stage.process else 0
         self.stage.start()
         until("the proxy serves", lambda: self.stage.log().count(" serving ") > before)
@@ -57,7 +57,7 @@ class Company:
         self.stage.write(f"access/models/{name}.toml", text)
 
     def get(self, path, who=None):
-        """Asks again where the disk was too slow for the record."""
+        """Repeats a request whose record took the disk too long."""
         for _ in range(5):
             reply = self.stage.call(path, token=self.tokens[who] if who else False)
             if reply.status != 503:
@@ -65,7 +65,7 @@ class Company:
         return reply
 
     def reload(self):
-        """Has the access read again, and waits until it says so."""
+        """Makes the proxy read the access again, and waits until it reports this."""
         def answers():
             log = self.stage.log()
             return sum(log.count(words) for words in (

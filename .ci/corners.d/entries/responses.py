@@ -1,4 +1,4 @@
-"""Entries 10, 11 and 15: what answers report, and what each client's user sees of a refusal."""
+"""Entries 10, 11 and 15: what responses report, and what the user of each client sees of a refusal."""
 
 import base64
 import contextlib
@@ -26,7 +26,7 @@ AWS = "application/vnd.amazon.eventstream"
 CHAT = {"model": "acme/m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 BOOM = "boom of a secret"
 
-# What a request of each surface is.
+# An example request of each surface.
 CALLS = {
     "openai": ("/v1/chat/completions", CHAT),
     "responses": ("/v1/responses", {"model": "acme/m", "input": "hi", "stream": True}),
@@ -56,7 +56,7 @@ def named(event, document):
 
 
 def aws(headers, payload=b""):
-    """A message of an AWS event stream; nobody here looks at its checksums."""
+    """A message of an AWS event stream, without valid checksums."""
     head = b"".join(bytes([len(name)]) + name.encode() + b"\7" + struct.pack(">H", len(value))
                     + value.encode() for name, value in headers.items())
     return struct.pack(">III", 16 + len(head) + len(payload), len(head), 0) + head + payload + bytes(4)
@@ -67,7 +67,7 @@ def outcome(row):
 
 
 def recorded(surface, media, body, headers=()):
-    """The outcome of one call that is answered so."""
+    """The outcome of one call with this response."""
     path, request = CALLS[surface]
 
     def answer(handler):
@@ -125,7 +125,7 @@ def fails_late():
 
 
 def conversation(messages, code=1000):
-    """The outcome of a realtime conversation in which the model says these and closes."""
+    """The outcome of a realtime conversation in which the model sends these messages and closes."""
     def talk(socket):
         socket.recv()
         for message in messages:
@@ -261,7 +261,7 @@ def node():
 
 
 def shown(command, folder=None):
-    """What a client's user reads, or `came:` and what came."""
+    """The text that a client's user sees, or `came:` and the result."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder,
                           env={**os.environ, "NO_COLOR": "1", "HF_HUB_DISABLE_TELEMETRY": "1"})
     lines = [it for it in done.stdout.splitlines() if it.startswith(("came:", "shown:"))]
@@ -276,8 +276,8 @@ DOWN = ["the model's server cannot be reached", "tell its operator"]
 UNKNOWN = ["not part of any model API served here"]
 EXPIRED = ["access token"]
 
-# surface, client, and what the call does besides the ordinary one: each is asked of a caller without
-# a grant, of an upstream that is down, and of a path that no surface has.
+# Surface, client, and the calls besides the ordinary one. Each call is made by a caller without a grant, with
+# an upstream that is down, and for a path that no surface has.
 PYTHON = [
     ("openai", "openai", "refused down unknown"),
     ("openai", "openai_stream", "refused down"),

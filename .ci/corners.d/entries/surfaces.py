@@ -1,4 +1,4 @@
-"""Requests read rightly: free JSON, the routes of ordinary callers, limits as an API has them."""
+"""Requests are read correctly: free JSON, the routes of ordinary callers, the limits of an API."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def stage_of(surface, model, **more):
 
 
 def messages(answer):
-    """A WebSocket server that keeps what it was sent, and its address."""
+    """A WebSocket server that keeps the messages that it received, and its address."""
     seen = []
 
     def talk(connection):
@@ -176,7 +176,7 @@ def form(size, model="acme/m"):
 
 
 def begun(stage, path, body, token, stop=None):
-    """Sends a body until `stop`, or until an answer comes: its head, and the connection."""
+    """Sends a body until `stop` or until a response arrives; returns its head and the connection."""
     connection = socket.create_connection(("127.0.0.1", stage.port), 20)
     head = (f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
             f"content-type: {FORM['content-type']}\r\ncontent-length: {len(body)}\r\n\r\n")
