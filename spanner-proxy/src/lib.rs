@@ -27,6 +27,7 @@ mod held;
 mod inbox;
 mod load;
 mod meters;
+mod metric;
 mod patience;
 mod places;
 mod rejection;
@@ -47,6 +48,7 @@ mod upstream;
 pub mod words;
 
 pub use load::{Loaded, file_of, no_directory};
+pub use metric::{METRICS, Metric, MetricKind};
 pub use service::{Service, ServiceError, serve};
 
 /// The README's example compiles.

@@ -30,6 +30,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use spanner_admin::operate::MonitoredLedger;
 
 use crate::failure::Failure;
+use crate::metric::{METRICS, Metric};
 
 /// The recorder of this process: there can be one only.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -44,7 +45,9 @@ const BOUNDS: [f64; 15] = [
 pub(crate) fn install() {
     RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new().set_buckets(&BOUNDS).ok()?;
-        builder.install_recorder().ok()
+        let handle = builder.install_recorder().ok()?;
+        METRICS.iter().for_each(Metric::describe);
+        Some(handle)
     });
 }
 

@@ -114,7 +114,8 @@ impl Upstream {
     /// An answer that had begun broke off.
     pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
         let reason = "the answer broke off in its middle";
-        self.shared.complain(Failure::Broken, reason, &error_chain(error));
+        self.shared
+            .complain(Failure::Broken, reason, &error_chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use spanner_cedar::Cedar;
 use spanner_core::token::Preset;
+use spanner_proxy::METRICS;
 use spanner_proxy::config::Config;
 use spanner_ship::Format;
 use spanner_tower::surface::Surface;
@@ -303,6 +304,17 @@ fn names_every_surface_and_every_preset() {
         presets.is_empty(),
         "name these presets in a page of docs/src/identity/: {presets:?}"
     );
+}
+
+#[test]
+fn names_every_metric_and_no_other() {
+    let page = page("operate.md");
+    let known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+    assert_eq!(unnamed(known.iter().copied(), &page), Vec::<&str>::new());
+    let words = page.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let metrics = words.filter(|word| word.starts_with("spanner_"));
+    let strangers: Vec<&str> = metrics.filter(|word| !known.contains(word)).collect();
+    assert_eq!(strangers, Vec::<&str>::new(), "add them to METRICS");
 }
 
 #[test]

@@ -65,6 +65,13 @@ async fn metrics_count_calls_and_failures() {
         assert!(page.body.contains(line), "{line} is not in\n{}", page.body);
     }
     assert!(!page.body.contains("alice"));
+    let described = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+    let of = |word: &str| -> Vec<String> {
+        let lines = page.body.lines().filter(|line| line.starts_with(word));
+        lines.filter_map(described).collect()
+    };
+    assert!(!of("# TYPE ").is_empty());
+    assert_eq!(of("# HELP "), of("# TYPE "), "each metric has its help");
     service.stop().await.unwrap();
 }
 
