@@ -271,8 +271,7 @@ impl Intake {
         for path in astray.into_inner() {
             let inner = relative(ground.dir, &path);
             let name = format!("{}{inner}", ground.prefix);
-            let what = "the symbolic link leads out of the folder";
-            let advice = "put what it leads to in its place";
+            let (what, advice) = (LEADS_OUT, PUT_IN_PLACE);
             let manifest = path.file_name().is_some_and(|it| it == OWN_MANIFEST);
             if ground.is_ours {
                 problems.file(&name, what, advice);
@@ -479,6 +478,16 @@ fn own(name: &str, _: &mut Problems) -> Option<Place> {
     (last == OWN_MANIFEST).then_some(Place::Manifest)
 }
 
+/// A link that leaves the folder, and what to do about it.
+const LEADS_OUT: &str = "the symbolic link leads out of the folder";
+const PUT_IN_PLACE: &str = "put what it leads to in its place";
+
+/// Whether the target of a link is the folder, or below it.
+fn is_inside(dir: &Path, link: &Path) -> bool {
+    let target = link.canonicalize().ok().zip(dir.canonicalize().ok());
+    target.is_some_and(|(target, dir)| target.starts_with(dir))
+}
+
 /// Whether a link leads nowhere, or back up.
 fn is_about_a_link(error: &walkdir::Error) -> bool {
     let dangles = error.path().is_some_and(Path::is_symlink);
@@ -542,11 +551,14 @@ fn walk_problem(ground: &Ground<'_>, error: &walkdir::Error, problems: &mut Prob
         false => format!("{}{}", ground.prefix, relative(ground.dir, place)),
     };
     if error.loop_ancestor().is_some() {
-        problems.file(
-            &name,
-            "the symbolic link leads back to a folder above it",
-            "remove the link",
-        );
+        let (what, advice) = match is_inside(ground.dir, place) {
+            true => (
+                "the symbolic link leads back to a folder above it",
+                "remove the link",
+            ),
+            false => (LEADS_OUT, PUT_IN_PLACE),
+        };
+        problems.file(&name, what, advice);
         return;
     }
     let what = match error.io_error() {
