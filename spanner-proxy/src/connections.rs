@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd::{Crowd, Seat};
+use crate::slot_pool::{Crowd, Seat};
 use crate::meters;
 
 /// The connections at one address of ours.

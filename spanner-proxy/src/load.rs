@@ -20,12 +20,12 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
-use crate::client::Trust;
+use crate::upstream_pool::Trust;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Guarded, Route};
 use crate::reload::Seen;
 use crate::restart::{self, Fixed};
-use crate::talk::Talks;
+use crate::websocket::Talks;
 use crate::upstream::Upstream;
 use crate::words;
 use crate::words::chain;

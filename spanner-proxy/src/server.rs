@@ -27,17 +27,17 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use crate::answered::UpstreamBody;
+use crate::upstream_body::UpstreamBody;
 use crate::connections::{Connections, Full as NoPlace, Line};
-use crate::crowd::Crowd;
+use crate::slot_pool::Crowd;
 use crate::dispatch::Dispatch;
 use crate::headers::{self, Hop};
 use crate::health::{self, Health};
 use crate::meters::Connected;
-use crate::patience::Patience;
-use crate::targets::Targets;
-use crate::turn::Turn;
-use crate::unread::Arriving;
+use crate::client_stream::Patience;
+use crate::target_filter::Targets;
+use crate::admission::Turn;
+use crate::draining_body::Arriving;
 
 /// What answers at one address. Cheap to clone.
 #[derive(Clone)]

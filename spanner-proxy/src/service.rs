@@ -16,16 +16,16 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
-use crate::crowd::Crowd;
+use crate::slot_pool::Crowd;
 use crate::health::{Detail, Health, ReadList};
 use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
 use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
-use crate::talk::Talks;
+use crate::websocket::Talks;
 use crate::trust::Trust;
 use crate::watched::Watched;
-use crate::{files, meters, signals};
+use crate::{meters, open_files, signals};
 
 /// A proxy that serves until it is stopped.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl Service {
             detail: Detail::Full,
         };
         let bounds = Bounds {
-            connections: files::connections(config.max_connections),
+            connections: open_files::connections(config.max_connections),
             per_peer: config.limits.connections_per_peer,
             idle: config.limits.idle,
             stall: config.limits.stall,

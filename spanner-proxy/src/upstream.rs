@@ -25,19 +25,19 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
-use crate::answered::UpstreamBody;
-use crate::client::{Client, Trust, is_callers};
+use crate::upstream_body::UpstreamBody;
+use crate::upstream_pool::{Client, Trust, is_callers};
 use crate::config::{LimitsConfig, UpstreamConfig};
 use crate::connections::Line;
-use crate::crowd::Crowd;
+use crate::slot_pool::Crowd;
 use crate::failure::{Complaints, Failure, Voice, cause};
 use crate::headers::{self, Hop};
-use crate::held::Held;
+use crate::upstream_lease::Held;
 use crate::meters;
-use crate::places::{NoPlace, Place, Places};
+use crate::upstream_queue::{NoPlace, Place, Places};
 use crate::rejection;
-use crate::talk::{self, Patience, Talk, Talks};
-use crate::turn::{CallerBody, Turn};
+use crate::websocket::{self, Patience, Talk, Talks};
+use crate::admission::{CallerBody, Turn};
 use crate::words::chain;
 
 /// A model server. Cheap to clone; clones share its connections.
@@ -177,7 +177,7 @@ impl Shared {
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
         named.names.ask(request.headers_mut());
         if conversation.is_some() {
-            talk::upgrading(request.headers_mut());
+            websocket::upgrading(request.headers_mut());
         }
         let client = match caller {
             Some(_) => &self.client,
@@ -305,7 +305,7 @@ impl Shared {
         });
         let (mut parts, _) = response.into_parts();
         headers::to_caller(&mut parts.headers);
-        talk::upgrading(&mut parts.headers);
+        websocket::upgrading(&mut parts.headers);
         let body = UpstreamBody::text(Full::default());
         Ok(Response::from_parts(parts, body))
     }

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::client::OnLane;
+use crate::upstream_pool::OnLane;
 use crate::connections::Work;
-use crate::crowd::Seat;
-use crate::places::Place;
+use crate::slot_pool::Seat;
+use crate::upstream_queue::Place;
 
 /// A place at an upstream.
 #[derive(Debug)]

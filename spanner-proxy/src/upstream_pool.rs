@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use spanner_tower::RequestBody;
 
-use crate::turn::CallerBody;
+use crate::admission::CallerBody;
 
 type Connection = Pool<HttpsConnector<HttpConnector>, RequestBody<CallerBody>>;
 

@@ -23,9 +23,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::flood::Budget;
-use crate::held::Held;
-use crate::inbox::{Bounded, Inbox, Inboxes};
+use crate::frame_budget::Budget;
+use crate::upstream_lease::Held;
+use crate::message_budget::{Bounded, Inbox, Inboxes};
 
 /// The conversations under way. Cheap to clone.
 #[derive(Debug, Clone, Default)]

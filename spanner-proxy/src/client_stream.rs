@@ -3,7 +3,7 @@
 //! 1. Which HTTP version it speaks is told by its first bytes, and until they are there no
 //!    other time limit counts.
 //! 2. A client that takes nothing of what it is sent is left after a while.
-//! 3. Frames of HTTP/2 that do no work are [bounded](crate::flood).
+//! 3. Frames of HTTP/2 that do no work are [bounded](crate::frame_budget).
 
 use std::io;
 use std::pin::Pin;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::flood::{Budget, Frames};
+use crate::frame_budget::{Budget, Frames};
 use crate::meters;
-use crate::targets::PREFACE;
+use crate::target_filter::PREFACE;
 
 /// A stream whose first bytes are waited for only so long, and its reader.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 use spanner_tower::{BodyLate, BoxError};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::crowd::{Crowd, Seat};
-use crate::unread::Arriving;
+use crate::slot_pool::{Crowd, Seat};
+use crate::draining_body::Arriving;
 
 /// A request's turn, which it carries along. Cheap to clone.
 #[derive(Debug, Clone)]

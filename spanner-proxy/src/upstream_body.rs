@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses::Rewriting;
-use crate::held::Held;
+use crate::upstream_lease::Held;
 use crate::rejection::{self, Received};
 use crate::upstream::Upstream;
 
