@@ -15,14 +15,16 @@ use crate::ship::endpoint;
 pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Builder, ServiceError> {
     wanted.iter().try_fold(builder, |builder, place| {
         Ok(match place {
-            Checkpoints::Stdout => builder.checkpoints(Shown::new("-", CheckpointStdout::new())),
+            Checkpoints::Stdout => {
+                builder.checkpoints(MonitoredSink::new("-", CheckpointStdout::new()))
+            }
             Checkpoints::File(file) => {
                 let sink = CheckpointFile::append(file);
                 let sink = sink.map_err(|source| ServiceError::Checkpoints {
                     file: file.clone(),
                     source,
                 })?;
-                builder.checkpoints(Shown::new(&file.display().to_string(), sink))
+                builder.checkpoints(MonitoredSink::new(&file.display().to_string(), sink))
             }
             Checkpoints::Http {
                 url,
@@ -40,26 +42,26 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
                 }
                 // A query may hold a secret.
                 let place = url.split('?').next().unwrap_or_default();
-                builder.checkpoints(Shown::new(place, sink))
+                builder.checkpoints(MonitoredSink::new(place, sink))
             }
         })
     })
 }
 
 /// A sink whose state stands among the metrics.
-struct Shown<S> {
+struct MonitoredSink<S> {
     place: String,
     sink: S,
 }
 
 /// What is said of it where it fails.
-impl<S> fmt::Debug for Shown<S> {
+impl<S> fmt::Debug for MonitoredSink<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place)
     }
 }
 
-impl<S> Shown<S> {
+impl<S> MonitoredSink<S> {
     fn new(place: &str, sink: S) -> Self {
         let place = place.to_owned();
         Self { place, sink }
@@ -72,7 +74,7 @@ impl<S> Shown<S> {
     }
 }
 
-impl<S: CheckpointSink> CheckpointSink for Shown<S> {
+impl<S: CheckpointSink> CheckpointSink for MonitoredSink<S> {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         self.owes(true);
         self.sink.ship(checkpoint)?;

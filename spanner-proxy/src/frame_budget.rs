@@ -1,145 +1,108 @@
 //! Limits HTTP/2 frames without content.
 //!
-//! PRIORITY, PING, SETTINGS and WINDOW_UPDATE frames cost a reader as much as frames with
-//! content, and ask for nothing. A connection may send a burst of them and a few each second.
-//! Each frame with content, in either direction, allows some more, since windows are updated
-//! for what was received. A client that sends more is cut off, as in Envoy
-//! (`max_inbound_priority_frames_per_stream`,
+//! A PRIORITY, PING, SETTINGS or WINDOW_UPDATE frame costs the server as much as a frame with
+//! content and asks for nothing. A connection has a budget of such frames: a burst, and some more
+//! every second. Each frame with content, in either direction, adds to the budget, because
+//! clients update their windows for what they receive. A connection that exceeds its budget is
+//! closed. Envoy limits the same frames (`max_inbound_priority_frames_per_stream`,
 //! `max_inbound_window_update_frames_per_data_frame_sent`).
 
 use tokio::time::Instant;
 
-/// How many may come at once.
-const AT_ONCE: u32 = 2_000;
-/// How many more each second.
-const EACH_SECOND: u32 = 50;
-/// How many more for a frame of content.
-const FOR_CONTENT: u32 = 10;
+use crate::http2::{FrameHeader, flag, kind};
 
-/// What a connection may still send.
+/// The size of the budget: a priority and a few window updates for each of the 250 streams that a
+/// client may open at once, twice over.
+const BURST: u32 = 2_000;
+/// Frames added every second: far more pings and settings than an idle client sends, and too few to
+/// cost the server time.
+const PER_SECOND: u32 = 50;
+/// Frames added for a frame with content: a client answers a DATA frame with two window updates, and
+/// some send priorities for several streams with a request.
+const PER_CONTENT: u32 = 10;
+
+/// How many frames without content a connection may still send.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct FrameBudget {
     left: u32,
-    counted: Instant,
+    refilled: Instant,
 }
 
-/// Follows the frames in one direction by their headers (RFC 9113 §4.1).
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    head: [u8; HEAD],
-    /// How much of the header has arrived.
-    have: usize,
-    /// How much of the payload is still to come.
-    payload: usize,
-}
-
-const HEAD: usize = 9;
-
-impl Budget {
+impl FrameBudget {
     pub(crate) fn new() -> Self {
         Self {
-            left: AT_ONCE,
-            counted: Instant::now(),
+            left: BURST,
+            refilled: Instant::now(),
         }
     }
 
-    /// Spends one; returns whether there was one left.
+    /// Spends one frame. Returns whether the budget allowed it.
     pub(crate) fn spend(&mut self) -> bool {
         if self.left == 0 {
-            let seconds = self.counted.elapsed().as_secs();
+            let seconds = self.refilled.elapsed().as_secs();
             if seconds > 0 {
-                self.counted = Instant::now();
-                self.earn(
-                    u32::try_from(seconds).map_or(AT_ONCE, |it| it.saturating_mul(EACH_SECOND)),
-                );
+                self.refilled = Instant::now();
+                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+                self.add(seconds.saturating_mul(PER_SECOND));
             }
         }
-        let has = self.left > 0;
+        let allowed = self.left > 0;
         self.left = self.left.saturating_sub(1);
-        has
+        allowed
     }
 
-    /// A frame with content came or went.
-    pub(crate) fn work(&mut self) {
-        self.earn(FOR_CONTENT);
+    /// Adds what a frame with content adds.
+    pub(crate) fn earn(&mut self) {
+        self.add(PER_CONTENT);
     }
 
-    fn earn(&mut self, more: u32) {
-        self.left = self.left.saturating_add(more).min(AT_ONCE);
+    fn add(&mut self, frames: u32) {
+        self.left = self.left.saturating_add(frames).min(BURST);
     }
 
-    /// Counts what a client sent; returns whether it may go on.
-    pub(crate) fn received(&mut self, frames: &mut Frames, bytes: &[u8]) -> bool {
-        let mut good = true;
-        frames.follow(bytes, |frame| match frame {
-            Frame::Content => self.work(),
-            Frame::Idle => good &= self.spend(),
-            Frame::Other => {}
-        });
-        good
-    }
-
-    /// Counts what was sent to it.
-    pub(crate) fn sent(&mut self, frames: &mut Frames, bytes: &[u8]) {
-        frames.follow(bytes, |frame| {
-            if frame == Frame::Content {
-                self.work();
+    /// Counts a frame that the client sent. Returns whether the budget allowed it.
+    pub(crate) fn received(&mut self, header: FrameHeader) -> bool {
+        match Effect::of(header) {
+            Effect::Content => {
+                self.earn();
+                true
             }
-        });
+            Effect::Idle => self.spend(),
+            Effect::Neutral => true,
+        }
     }
-}
 
-/// What a frame does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Frame {
-    /// A request, an answer, or a part of one.
-    Content,
-    /// Nothing.
-    Idle,
-    /// It ends something, or belongs to the frame before.
-    Other,
-}
-
-impl Frames {
-    fn follow(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
-        while !bytes.is_empty() {
-            if self.payload > 0 {
-                let (_, rest) = bytes.split_at(self.payload.min(bytes.len()));
-                self.payload -= bytes.len() - rest.len();
-                bytes = rest;
-                continue;
-            }
-            let Some((byte, rest)) = bytes.split_first() else {
-                return;
-            };
-            if let Some(slot) = self.head.get_mut(self.have) {
-                *slot = *byte;
-            }
-            (self.have, bytes) = (self.have + 1, rest);
-            if self.have == HEAD {
-                self.have = 0;
-                let [a, b, c, kind, flags, ..] = self.head;
-                let length = u32::from_be_bytes([0, a, b, c]);
-                self.payload = usize::try_from(length).unwrap_or(usize::MAX);
-                each(Frame::of(kind, flags, self.payload));
-            }
+    /// Counts a frame that was sent to the client.
+    pub(crate) fn sent(&mut self, header: FrameHeader) {
+        if Effect::of(header) == Effect::Content {
+            self.earn();
         }
     }
 }
 
-impl Frame {
-    /// The types of RFC 9113 §6.
-    fn of(kind: u8, flags: u8, length: usize) -> Self {
-        const END_STREAM: u8 = 0x1;
-        const PADDED: u8 = 0x8;
+/// What a frame does to the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// A request, a response, or a part of one: adds.
+    Content,
+    /// No content: spends.
+    Idle,
+    /// The end of a stream or of the connection, or more of the frame before.
+    Neutral,
+}
+
+impl Effect {
+    fn of(header: FrameHeader) -> Self {
+        /// The longest padding with its length byte (RFC 9113 §6.1).
         const MAX_PADDING: usize = 256;
-        let empty = length == 0 || (flags & PADDED != 0 && length <= MAX_PADDING);
-        match kind {
-            0x0 if empty && flags & END_STREAM != 0 => Self::Other,
-            0x0 if empty => Self::Idle,
-            0x0 | 0x1 => Self::Content,
-            0x9 if length == 0 => Self::Idle,
-            0x9 | 0x7 => Self::Other,
+        let padded = header.has(flag::PADDED);
+        let empty = header.length == 0 || (padded && header.length <= MAX_PADDING);
+        match header.kind {
+            kind::DATA if empty && header.has(flag::END_STREAM) => Self::Neutral,
+            kind::DATA if empty => Self::Idle,
+            kind::DATA | kind::HEADERS => Self::Content,
+            kind::CONTINUATION if header.length == 0 => Self::Idle,
+            kind::CONTINUATION | kind::GOAWAY => Self::Neutral,
             _ => Self::Idle,
         }
     }
@@ -150,35 +113,39 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::http2::{self, FrameReader};
 
-    fn frame(kind: u8, flags: u8, length: u8) -> Vec<u8> {
-        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
-        frame.resize(HEAD + usize::from(length), 0);
-        frame
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        http2::frame(kind, flags, &vec![0; length])
     }
 
-    /// How many of these frames may come before the connection is cut off, of 10,000.
-    fn allowed(frames: &[Vec<u8>], answered: bool, piece: usize) -> usize {
-        let (mut budget, mut received, mut sent) =
-            (Budget::new(), Frames::default(), Frames::default());
+    /// How often these frames may be sent before the connection is closed, at most 10,000 times.
+    /// With `responses`, the server sends a DATA frame before each time.
+    fn allowed(frames: &[Vec<u8>], responses: bool) -> usize {
+        let (mut budget, mut received, mut sent) = (
+            FrameBudget::new(),
+            FrameReader::default(),
+            FrameReader::default(),
+        );
         for round in 0..10_000 {
-            if answered {
-                budget.sent(&mut sent, &frame(0x0, 0, 20));
+            if responses {
+                let data = frame(kind::DATA, 0, 20);
+                sent.read(&data, |header| budget.sent(header));
             }
-            for bytes in frames.concat().chunks(piece) {
-                if !budget.received(&mut received, bytes) {
-                    return round;
-                }
+            let mut good = true;
+            received.read(&frames.concat(), |header| good &= budget.received(header));
+            if !good {
+                return round;
             }
         }
         10_000
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_no_work_is_bounded() {
+    async fn frames_without_content_are_limited() {
         let all = 10_000;
         let once = 2_000;
-        for (name, frames, answered, expected) in [
+        for (name, frames, responses, expected) in [
             ("priority", vec![frame(0x2, 0, 5)], false, once),
             ("ping", vec![frame(0x6, 0, 8)], false, once),
             ("settings", vec![frame(0x4, 0, 0)], false, once),
@@ -214,19 +181,13 @@ mod tests {
                 66,
             ),
         ] {
-            for piece in [1, 7, 1000] {
-                assert_eq!(
-                    allowed(&frames, answered, piece),
-                    expected,
-                    "{name} {piece}"
-                );
-            }
+            assert_eq!(allowed(&frames, responses), expected, "{name}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_few_may_come_each_second() {
-        let mut budget = Budget::new();
+    async fn the_budget_is_refilled_every_second() {
+        let mut budget = FrameBudget::new();
         while budget.spend() {}
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!((0..1000).filter(|_| budget.spend()).count(), 150);

@@ -20,13 +20,13 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
-use crate::upstream_pool::Trust;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Guarded, Route};
 use crate::reload::Seen;
 use crate::restart::{self, Fixed};
-use crate::websocket::Talks;
 use crate::upstream::Upstream;
+use crate::upstream_pool::TlsRoots;
+use crate::websocket::WebSocketRelays;
 use crate::words;
 use crate::words::chain;
 
@@ -46,7 +46,7 @@ pub struct Loaded {
     pub(crate) revocations_seen: Option<Seen>,
     /// Files that are read at start only.
     pub(crate) fixed: Vec<Fixed>,
-    pub(crate) talks: Talks,
+    pub(crate) relays: WebSocketRelays,
     bodies: BodyBudget,
     /// One for each upstream whose surfaces go together, made when a dispatch is first built.
     resolvers: OnceLock<Vec<Option<Resolver>>>,
@@ -55,7 +55,7 @@ pub struct Loaded {
 /// What all upstreams share.
 struct Outside {
     addresses: Addresses,
-    trust: Trust,
+    trust: TlsRoots,
 }
 
 /// The service's name in records.
@@ -123,7 +123,7 @@ impl Loaded {
             shadow_seen,
             revocations_seen,
             fixed,
-            talks: Talks::default(),
+            relays: WebSocketRelays::default(),
             resolvers: OnceLock::new(),
         };
         if let Err(found) = loaded.unwritten() {
@@ -241,12 +241,12 @@ impl Loaded {
         let addresses = Addresses::new(upstreams, self.config.public_origin.as_deref());
         let over_tls = |config: &&UpstreamConfig| config.origin.scheme == Scheme::HTTPS;
         let trust = match self.config.upstreams.iter().find(over_tls) {
-            Some(config) => Trust::platform().map_err(|error| {
+            Some(config) => TlsRoots::platform().map_err(|error| {
                 let advice = "install the system's certificates (`ca-certificates`)";
                 self.config
                     .problem(problems, config.position, error, advice);
             }),
-            None => Ok(Trust::nobody()),
+            None => Ok(TlsRoots::none()),
         };
         let trust = trust.ok()?;
         Some(Outside { addresses, trust })
@@ -293,7 +293,7 @@ impl Loaded {
         Upstream::new(
             config.clone(),
             &self.config.limits,
-            self.talks.clone(),
+            self.relays.clone(),
             outside.addresses.clone(),
             &outside.trust,
         )

@@ -1,125 +1,89 @@
-//! Limits what is held of unfinished WebSocket messages, per socket and in all.
+//! Limits how many bytes of unfinished WebSocket messages are in memory, per socket and in all.
 //!
 //! A message is assembled from its frames before it is examined. Until a caller was allowed
-//! something, its messages must be small; after that, all sockets share one budget.
+//! something, its messages must be small. After that, all sockets share one budget.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use crate::observed_stream::StreamObserver;
 
-/// What all WebSockets hold beyond what is free for each.
+/// The bytes that all sockets hold beyond [`SMALL`] each. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inboxes(Arc<AtomicUsize>);
+pub(crate) struct MessageBudget(Arc<AtomicUsize>);
 
-/// What one WebSocket holds; its reader and the consumer of its messages share it.
+/// The limit of one socket, shared by its reader and by the consumer of its messages. Cheap to
+/// clone.
+///
+/// As an observer of the socket's stream, it fails a read that exceeds the limit or the budget.
 #[derive(Debug, Clone)]
-pub(crate) struct Inbox(Arc<Shared>);
+pub(crate) struct MessageLimit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Bytes since the last message.
-    came: AtomicUsize,
-    /// The most that there may be.
+    /// Bytes that arrived since the last complete message.
+    received: AtomicUsize,
+    /// How many there may be.
     limit: AtomicUsize,
-    all: Inboxes,
+    budget: MessageBudget,
 }
 
-/// A stream of which only so much is read for one message as its inbox allows.
-#[derive(Debug)]
-pub(crate) struct Bounded<T> {
-    stream: T,
-    inbox: Inbox,
-}
-
-/// What each message may have whatever others hold, in bytes.
+/// What each message may have whatever the others hold, in bytes: most JSON messages are smaller.
 const SMALL: usize = 64 * 1024;
-/// The largest message of a caller that was not allowed anything yet: enough to set up a session.
+/// The largest message of a caller that was not allowed anything yet, in bytes: enough to set up
+/// a session with its instructions and tools.
 const FIRST: usize = 256 * 1024;
-/// What all sockets hold beyond [`SMALL`] each: 32 of the largest messages.
+/// What all sockets hold beyond [`SMALL`] each, in bytes: 32 of the largest messages.
 const MAX_HELD: usize = 512 << 20;
 
-impl Inboxes {
-    pub(crate) fn inbox(&self) -> Inbox {
-        Inbox(Arc::new(Shared {
-            came: AtomicUsize::new(0),
+impl MessageBudget {
+    /// The limit of a new socket.
+    pub(crate) fn limit(&self) -> MessageLimit {
+        MessageLimit(Arc::new(Shared {
+            received: AtomicUsize::new(0),
             limit: AtomicUsize::new(FIRST),
-            all: self.clone(),
+            budget: self.clone(),
         }))
     }
 }
 
-impl Inbox {
+impl MessageLimit {
     /// Allows messages of this size from now on.
     pub(crate) fn allow(&self, bytes: usize) {
         self.0.limit.store(bytes + SMALL, Ordering::Relaxed);
     }
 
-    /// A whole message was consumed.
-    pub(crate) fn taken(&self) {
-        let came = self.0.came.swap(0, Ordering::Relaxed);
-        let beyond = came.saturating_sub(SMALL);
-        self.0.all.0.fetch_sub(beyond, Ordering::Relaxed);
+    /// A complete message was consumed.
+    pub(crate) fn release(&self) {
+        let received = self.0.received.swap(0, Ordering::Relaxed);
+        let beyond = received.saturating_sub(SMALL);
+        self.0.budget.0.fetch_sub(beyond, Ordering::Relaxed);
     }
 
-    /// Counts bytes that arrived; returns whether they may be held.
+    /// Counts bytes that arrived. Returns whether they may be held.
     fn hold(&self, bytes: usize) -> bool {
-        let before = self.0.came.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.0.received.fetch_add(bytes, Ordering::Relaxed);
         let now = before + bytes;
         let beyond = now.saturating_sub(SMALL) - before.saturating_sub(SMALL);
-        let all = self.0.all.0.fetch_add(beyond, Ordering::Relaxed) + beyond;
+        let all = self.0.budget.0.fetch_add(beyond, Ordering::Relaxed) + beyond;
         now <= self.0.limit.load(Ordering::Relaxed) && (beyond == 0 || all <= MAX_HELD)
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let beyond = self.came.get_mut().saturating_sub(SMALL);
-        self.all.0.fetch_sub(beyond, Ordering::Relaxed);
+        let beyond = self.received.get_mut().saturating_sub(SMALL);
+        self.budget.0.fetch_sub(beyond, Ordering::Relaxed);
     }
 }
 
-impl<T> Bounded<T> {
-    pub(crate) const fn new(stream: T, inbox: Inbox) -> Self {
-        Self { stream, inbox }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Bounded<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if !self.inbox.hold(buffer.filled().len() - before) {
-            buffer.set_filled(before);
-            let much = "more of a message than is held";
-            return Poll::Ready(Err(io::Error::other(much)));
+impl StreamObserver for MessageLimit {
+    fn on_read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        match self.hold(bytes.len()) {
+            true => Ok(()),
+            false => Err(io::Error::other("the WebSocket message is too large")),
         }
-        polled
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Bounded<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -128,28 +92,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn little_is_held_for_those_who_may_do_nothing() {
-        let all = Inboxes::default();
-        let inbox = all.inbox();
-        assert!(inbox.hold(FIRST));
-        assert!(!inbox.hold(1));
-        inbox.taken();
-        inbox.allow(1 << 20);
-        assert!(inbox.hold(1 << 20));
-        assert!(!inbox.hold(SMALL + 1));
-        drop(inbox);
+    fn a_caller_that_was_allowed_nothing_has_small_messages() {
+        let all = MessageBudget::default();
+        let limit = all.limit();
+        assert!(limit.hold(FIRST));
+        assert!(!limit.hold(1));
+        limit.release();
+        limit.allow(1 << 20);
+        assert!(limit.hold(1 << 20));
+        assert!(!limit.hold(SMALL + 1));
+        drop(limit);
         assert_eq!(all.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn small_messages_are_held_whatever_others_hold() {
-        let all = Inboxes::default();
-        let (large, small) = (all.inbox(), all.inbox());
+    fn a_small_message_is_held_whatever_others_hold() {
+        let all = MessageBudget::default();
+        let (large, small) = (all.limit(), all.limit());
         large.allow(MAX_HELD + SMALL);
         assert!(large.hold(MAX_HELD + SMALL));
         assert!(small.hold(SMALL));
         assert!(!small.hold(1));
-        large.taken();
+        large.release();
         assert!(small.hold(1));
     }
 }

@@ -126,7 +126,9 @@ const PUBLIC: &[&str] = &[
     "effect",
     "reason",
     "result",
+    "share",
     "what",
+    "why",
     "status",
     "failure",
     "class",
@@ -191,8 +193,8 @@ pub(crate) fn closed_idle() {
     counter!("spanner_closed_connections_total", "why" => "idle").increment(1);
 }
 
-/// A connection was not taken.
-pub(crate) fn turned_away(share: &'static str) {
+/// A connection was refused.
+pub(crate) fn refused(share: &'static str) {
     counter!("spanner_refused_connections_total", "share" => share).increment(1);
 }
 

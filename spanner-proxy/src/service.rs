@@ -16,15 +16,15 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
-use crate::slot_pool::Crowd;
 use crate::health::{Detail, Health, ReadList};
 use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
-use crate::server::{self, Bounds, Callers, Front};
-use crate::ship::Ships;
-use crate::websocket::Talks;
+use crate::server::{self, Callers, ConnectionLimits, Frontend};
+use crate::ship::Shipments;
+use crate::slot_pool::SlotPool;
 use crate::trust::Trust;
 use crate::watched::Watched;
+use crate::websocket::WebSocketRelays;
 use crate::{meters, open_files, signals};
 
 /// A proxy that serves until it is stopped.
@@ -34,8 +34,8 @@ pub struct Service {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     ledger: Ledger,
-    talks: Talks,
-    ships: Ships,
+    relays: WebSocketRelays,
+    ships: Shipments,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -134,7 +134,7 @@ impl Service {
         let opened = spawn_blocking(move || builder.open()).await;
         let opened = opened.map_err(|_| ServiceError::Abandoned)?;
         let ledger = opened.map_err(ServiceError::Ledger)?;
-        let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
+        let ships = Shipments::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let watched = Watched::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
         let administration = loaded.administration(promotions.clone(), &watched)?;
@@ -143,7 +143,7 @@ impl Service {
             dispatch,
             administration,
             scheme: scheme(config.public_origin.as_deref()),
-            turns: Crowd::new(config.max_requests),
+            admissions: SlotPool::new(config.max_requests),
         };
         let (stop, stopped) = watch::channel(false);
         let mut service = Self {
@@ -153,7 +153,7 @@ impl Service {
                 .zip(config.admin_listen)
                 .map(|(listener, asked)| address_of(listener, asked)),
             ledger,
-            talks: loaded.talks.clone(),
+            relays: loaded.relays.clone(),
             ships,
             stop,
             tasks: JoinSet::new(),
@@ -201,13 +201,13 @@ impl Service {
             revocations: list.as_ref().map(|(_, list)| list.clone()),
             detail: Detail::Full,
         };
-        let bounds = Bounds {
+        let limits = ConnectionLimits {
             connections: open_files::connections(config.max_connections),
             per_peer: config.limits.connections_per_peer,
             idle: config.limits.idle,
             stall: config.limits.stall,
         };
-        let front = Front {
+        let front = Frontend {
             health: admin.is_none().then(|| Health {
                 detail: config.public_probes,
                 ..health.clone()
@@ -215,13 +215,13 @@ impl Service {
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
-        tasks.spawn(server::run(listener, front, bounds, stopped.clone()));
+        tasks.spawn(server::run(listener, front, limits, stopped.clone()));
         if let Some(admin) = admin {
-            let front = Front {
+            let front = Frontend {
                 health: Some(health),
                 callers: None,
             };
-            tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
+            tasks.spawn(server::run(admin, front, limits, stopped.clone()));
         }
         let reload = Reload {
             promotions,
@@ -267,7 +267,7 @@ impl Service {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|_| ServiceError::Abandoned)?;
         }
-        self.talks.end().await;
+        self.relays.end().await;
         let ledger = self.ledger.clone();
         let ships = self.ships;
         let closed = spawn_blocking(move || {

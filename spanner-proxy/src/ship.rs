@@ -17,13 +17,13 @@ use crate::health::Detail;
 
 /// All that are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Ships(Vec<(String, RunningShipment)>);
+pub(crate) struct Shipments(Vec<(String, RunningShipment)>);
 
 /// Sees where they stand. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watches(Vec<(String, StatusHandle)>);
 
-impl Ships {
+impl Shipments {
     /// Starts them; they read the ledger in a directory.
     pub(crate) fn start(ledger: &Path, configs: &[ShipConfig]) -> io::Result<Self> {
         let mut all = Vec::with_capacity(configs.len());

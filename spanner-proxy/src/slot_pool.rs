@@ -1,8 +1,8 @@
-//! A limited number of places, which idle holders cannot keep from others.
+//! A pool of slots that evicts idle holders.
 //!
-//! When all places are taken, the one whose holder has been idle for the longest time is taken
-//! back: a request whose body does not arrive, a connection without a request. Honest holders
-//! are idle for moments only, so they keep theirs however many places an attacker holds.
+//! When all slots are taken, the holder that has been idle for the longest time is evicted: a
+//! request whose body does not arrive, or a connection without a request. Honest holders are idle
+//! only briefly, so they keep their slots however many an attacker takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,218 +12,221 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Places. Cheap to clone.
+/// The pool. Cheap to clone; clones share the slots.
 #[derive(Debug, Clone)]
-pub(crate) struct Crowd {
-    places: Arc<Semaphore>,
-    waiting: Arc<Mutex<Waiting>>,
+pub(crate) struct SlotPool {
+    slots: Arc<Semaphore>,
+    idle: Arc<Mutex<IdleHolders>>,
 }
 
-/// Idle holders. Those of the lowest rank lose their places first; within a rank, the eldest.
+/// The idle holders. The lowest rank is evicted first; within a rank, the longest idle.
 #[derive(Debug, Default)]
-struct Waiting {
+struct IdleHolders {
     next: u64,
     by_age: BTreeMap<Key, CancellationToken>,
-    /// Those who wait for a place and found no idle holder.
+    /// Requests for a slot that found no idle holder to evict.
     wanted: BTreeSet<u64>,
 }
 
 type Key = (u8, u64);
 
-/// A place, free again when it is dropped.
+/// A slot. Dropping it frees it.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    _place: OwnedSemaphorePermit,
-    waiting: Arc<Mutex<Waiting>>,
-    /// Cancelled when the place must be given up.
-    taken_back: CancellationToken,
-    /// Since when the holder has been idle.
+pub(crate) struct PoolSlot {
+    _permit: OwnedSemaphorePermit,
+    idle: Arc<Mutex<IdleHolders>>,
+    /// Cancelled when the holder is evicted.
+    evicted: CancellationToken,
+    /// When the holder became idle, as a sequence number.
     age: Option<u64>,
     key: Option<Key>,
 }
 
-/// How long to wait for a place that is taken back or given up.
-const MOMENT: Duration = Duration::from_secs(5);
+/// How long to wait for a slot. An evicted holder frees its slot within milliseconds, unless the
+/// process is overloaded.
+const ACQUIRE: Duration = Duration::from_secs(5);
 
-impl Crowd {
-    pub(crate) fn new(places: usize) -> Self {
+impl SlotPool {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            waiting: Arc::default(),
+            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            idle: Arc::default(),
         }
     }
 
-    /// Takes a place, which is taken back through this token; `None` if no holder is idle.
-    pub(crate) async fn sit(&self, taken_back: CancellationToken) -> Option<Seat> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
+    /// Takes a slot, evicting an idle holder if necessary. `evicted` is cancelled when the new holder
+    /// must give the slot up itself. `None` if no holder becomes idle in time.
+    pub(crate) async fn acquire(&self, evicted: CancellationToken) -> Option<PoolSlot> {
+        let permit = match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(permit) => permit,
             Err(_) => {
-                let _wanted = Wanted::of(&self.waiting);
-                let place = Arc::clone(&self.places).acquire_owned();
-                timeout(MOMENT, place).await.ok()?.ok()?
+                let _wanted = Wanted::register(&self.idle);
+                let permit = Arc::clone(&self.slots).acquire_owned();
+                timeout(ACQUIRE, permit).await.ok()?.ok()?
             }
         };
-        Some(Seat {
-            _place: place,
-            waiting: Arc::clone(&self.waiting),
-            taken_back,
+        Some(PoolSlot {
+            _permit: permit,
+            idle: Arc::clone(&self.idle),
+            evicted,
             age: None,
             key: None,
         })
     }
 
-    /// Whether nobody holds any of its `places`.
-    pub(crate) fn is_empty(&self, places: usize) -> bool {
-        self.places.available_permits() >= places
+    /// Whether none of its `slots` is taken.
+    pub(crate) fn is_unused(&self, slots: usize) -> bool {
+        self.slots.available_permits() >= slots
     }
 }
 
-/// Somebody who waits for a place. An idle holder gives one up, now or as soon as there is one.
-struct Wanted<'c> {
-    waiting: &'c Mutex<Waiting>,
+/// A request for a slot. It evicts an idle holder, now or as soon as there is one.
+struct Wanted<'p> {
+    idle: &'p Mutex<IdleHolders>,
     id: u64,
 }
 
-impl Waiting {
+impl IdleHolders {
     fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// Takes the eldest place back; whether there was one.
-    fn take_back(&mut self) -> bool {
-        let eldest = self.by_age.pop_first();
-        eldest.map(|(_, eldest)| eldest.cancel()).is_some()
+    /// Evicts the next holder. Returns whether there was one.
+    fn evict(&mut self) -> bool {
+        let next = self.by_age.pop_first();
+        next.map(|(_, holder)| holder.cancel()).is_some()
     }
 }
 
-impl<'c> Wanted<'c> {
-    fn of(waiting: &'c Mutex<Waiting>) -> Self {
-        let mut guard = lock(waiting);
+impl<'p> Wanted<'p> {
+    fn register(idle: &'p Mutex<IdleHolders>) -> Self {
+        let mut guard = lock(idle);
         let id = guard.next();
-        if !guard.take_back() {
+        if !guard.evict() {
             guard.wanted.insert(id);
         }
-        Self { waiting, id }
+        Self { idle, id }
     }
 }
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
-        lock(self.waiting).wanted.remove(&self.id);
+        lock(self.idle).wanted.remove(&self.id);
     }
 }
 
-impl Seat {
+impl PoolSlot {
     /// The holder is idle from now on.
-    pub(crate) fn idle(&mut self) {
-        self.busy();
+    pub(crate) fn mark_idle(&mut self) {
+        self.mark_busy();
         self.age = None;
-        self.wait(0);
+        self.mark_waiting(0);
     }
 
-    /// The holder is idle, counted from the first time. A higher rank loses its place later.
-    pub(crate) fn wait(&mut self, rank: u8) {
-        let mut waiting = lock(&self.waiting);
-        let age = *self.age.get_or_insert_with(|| waiting.next());
-        if self.key.is_none() && !self.taken_back.is_cancelled() {
+    /// The holder is idle, and counts as idle since the first such call. A higher rank is evicted
+    /// later.
+    pub(crate) fn mark_waiting(&mut self, rank: u8) {
+        let mut idle = lock(&self.idle);
+        let age = *self.age.get_or_insert_with(|| idle.next());
+        if self.key.is_none() && !self.evicted.is_cancelled() {
             self.key = Some((rank, age));
-            waiting.by_age.insert((rank, age), self.taken_back.clone());
-            if waiting.wanted.pop_first().is_some() {
-                waiting.take_back();
+            idle.by_age.insert((rank, age), self.evicted.clone());
+            if idle.wanted.pop_first().is_some() {
+                idle.evict();
             }
         }
     }
 
     /// The holder is busy.
-    pub(crate) fn busy(&mut self) {
+    pub(crate) fn mark_busy(&mut self) {
         if let Some(key) = self.key.take() {
-            lock(&self.waiting).by_age.remove(&key);
+            lock(&self.idle).by_age.remove(&key);
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
-        self.busy();
+        self.mark_busy();
     }
 }
 
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(idle: &Mutex<IdleHolders>) -> MutexGuard<'_, IdleHolders> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Takes a place whose holder gives it up as soon as it is taken back.
-    async fn sit(crowd: &Crowd, rank: Option<u8>) -> Option<CancellationToken> {
+    /// Takes a slot whose holder frees it as soon as it is evicted.
+    async fn acquire(pool: &SlotPool, rank: Option<u8>) -> Option<CancellationToken> {
         let token = CancellationToken::new();
-        let mut seat = crowd.sit(token.clone()).await?;
+        let mut slot = pool.acquire(token.clone()).await?;
         if let Some(rank) = rank {
-            seat.wait(rank);
+            slot.mark_waiting(rank);
         }
-        let taken_back = token.clone();
+        let evicted = token.clone();
         tokio::spawn(async move {
-            taken_back.cancelled().await;
-            drop(seat);
+            evicted.cancelled().await;
+            drop(slot);
         });
         Some(token)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_longest_gives_its_place_to_the_next() {
-        let crowd = Crowd::new(3);
-        let busy = sit(&crowd, None).await.unwrap();
-        let first = sit(&crowd, Some(0)).await.unwrap();
-        let second = sit(&crowd, Some(0)).await.unwrap();
-        let third = sit(&crowd, Some(1)).await.unwrap();
+    async fn the_longest_idle_holder_is_evicted_first() {
+        let pool = SlotPool::new(3);
+        let busy = acquire(&pool, None).await.unwrap();
+        let first = acquire(&pool, Some(0)).await.unwrap();
+        let second = acquire(&pool, Some(0)).await.unwrap();
+        let third = acquire(&pool, Some(1)).await.unwrap();
         assert!(first.is_cancelled() && !second.is_cancelled());
-        let fourth = sit(&crowd, Some(0)).await.unwrap();
+        let fourth = acquire(&pool, Some(0)).await.unwrap();
         assert!(second.is_cancelled() && !third.is_cancelled());
-        // Of a higher rank, though it is older.
-        sit(&crowd, None).await.unwrap();
+        // A higher rank is evicted later although it is older.
+        acquire(&pool, None).await.unwrap();
         assert!(fourth.is_cancelled() && !third.is_cancelled());
-        sit(&crowd, None).await.unwrap();
+        acquire(&pool, None).await.unwrap();
         assert!(third.is_cancelled() && !busy.is_cancelled());
-        assert!(sit(&crowd, None).await.is_none());
+        assert!(acquire(&pool, None).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_comes_to_wait_gives_way_to_who_waits_for_a_place() {
-        let crowd = Crowd::new(1);
+    async fn a_holder_that_becomes_idle_is_evicted_for_a_waiting_request() {
+        let pool = SlotPool::new(1);
         let token = CancellationToken::new();
-        let mut seat = crowd.sit(token.clone()).await.unwrap();
+        let mut slot = pool.acquire(token.clone()).await.unwrap();
         let next = tokio::spawn({
-            let crowd = crowd.clone();
-            async move { crowd.sit(CancellationToken::new()).await.is_some() }
+            let pool = pool.clone();
+            async move { pool.acquire(CancellationToken::new()).await.is_some() }
         });
         tokio::task::yield_now().await;
         assert!(!token.is_cancelled());
-        seat.wait(0);
+        slot.mark_waiting(0);
         assert!(token.is_cancelled());
-        drop(seat);
+        drop(slot);
         assert!(next.await.unwrap());
-        assert!(lock(&crowd.waiting).wanted.is_empty());
+        assert!(lock(&pool.idle).wanted.is_empty());
     }
 
     #[tokio::test]
-    async fn who_goes_on_is_not_disturbed() {
-        let crowd = Crowd::new(2);
+    async fn a_busy_holder_is_not_evicted() {
+        let pool = SlotPool::new(2);
         let (first, second) = (CancellationToken::new(), CancellationToken::new());
-        let mut eldest = crowd.sit(first.clone()).await.unwrap();
-        let mut other = crowd.sit(second.clone()).await.unwrap();
-        eldest.idle();
-        other.idle();
-        eldest.busy();
-        eldest.idle();
-        lock(&crowd.waiting).take_back();
+        let mut eldest = pool.acquire(first.clone()).await.unwrap();
+        let mut other = pool.acquire(second.clone()).await.unwrap();
+        eldest.mark_idle();
+        other.mark_idle();
+        eldest.mark_busy();
+        eldest.mark_idle();
+        lock(&pool.idle).evict();
         assert!(second.is_cancelled() && !first.is_cancelled());
-        eldest.busy();
-        lock(&crowd.waiting).take_back();
+        eldest.mark_busy();
+        lock(&pool.idle).evict();
         assert!(!first.is_cancelled());
         drop((eldest, other));
-        assert!(crowd.is_empty(2));
+        assert!(pool.is_unused(2));
     }
 }

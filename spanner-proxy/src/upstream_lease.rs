@@ -1,4 +1,4 @@
-//! What an answer holds until it ends: a place at the upstream, and its caller's connection.
+//! What a response holds until it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,69 +6,69 @@ use std::task::{Context, Poll};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use crate::upstream_pool::OnLane;
-use crate::connections::Work;
-use crate::slot_pool::Seat;
-use crate::upstream_queue::Place;
+use crate::connections::ActiveRequest;
+use crate::slot_pool::PoolSlot;
+use crate::upstream_pool::Http2Request;
+use crate::upstream_queue::UpstreamSlot;
 
-/// A place at an upstream.
+/// A slot at an upstream, the activity of the caller's connection, and a request on a connection
+/// to the upstream. Dropping it frees them.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct UpstreamLease {
     kind: Kind,
-    _work: Option<Work>,
-    on_lane: Option<OnLane>,
+    _active: Option<ActiveRequest>,
+    http2: Option<Http2Request>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// Of a caller.
-    Caller { _place: Place },
-    /// Of a request to a public route. It is taken back when others need it.
+    /// For the request of a caller.
+    Caller { _slot: UpstreamSlot },
+    /// For a request to a public route. It is evicted when others need the slot.
     Public {
-        _seat: Seat,
+        _slot: PoolSlot,
         _share: Option<OwnedSemaphorePermit>,
         token: CancellationToken,
-        taken_back: Pin<Box<WaitForCancellationFutureOwned>>,
+        evicted: Pin<Box<WaitForCancellationFutureOwned>>,
     },
 }
 
-impl Held {
-    pub(crate) const fn of_caller(place: Place, work: Option<Work>) -> Self {
-        let kind = Kind::Caller { _place: place };
+impl UpstreamLease {
+    pub(crate) const fn for_caller(slot: UpstreamSlot, active: Option<ActiveRequest>) -> Self {
         Self {
-            kind,
-            _work: work,
-            on_lane: None,
+            kind: Kind::Caller { _slot: slot },
+            _active: active,
+            http2: None,
         }
     }
 
-    /// A place that is taken back by a token.
-    pub(crate) fn of_public(
-        mut seat: Seat,
+    /// A lease that `evicted` ends.
+    pub(crate) fn for_public(
+        mut slot: PoolSlot,
         share: Option<OwnedSemaphorePermit>,
-        taken_back: CancellationToken,
-        work: Option<Work>,
+        evicted: CancellationToken,
+        active: Option<ActiveRequest>,
     ) -> Self {
-        seat.idle();
+        slot.mark_idle();
         let kind = Kind::Public {
-            _seat: seat,
+            _slot: slot,
             _share: share,
-            taken_back: Box::pin(taken_back.clone().cancelled_owned()),
-            token: taken_back,
+            evicted: Box::pin(evicted.clone().cancelled_owned()),
+            token: evicted,
         };
         Self {
             kind,
-            _work: work,
-            on_lane: None,
+            _active: active,
+            http2: None,
         }
     }
 
-    /// Holds a connection to the model server as well.
-    pub(crate) fn on_lane(&mut self, on_lane: Option<OnLane>) {
-        self.on_lane = on_lane;
+    /// Holds a request on an HTTP/2 connection as well.
+    pub(crate) fn hold(&mut self, http2: Option<Http2Request>) {
+        self.http2 = http2;
     }
 
-    /// What is cancelled when the place must be given up.
+    /// The token that is cancelled when the lease is evicted.
     pub(crate) fn token(&self) -> CancellationToken {
         match &self.kind {
             Kind::Caller { .. } => CancellationToken::new(),
@@ -76,11 +76,11 @@ impl Held {
         }
     }
 
-    /// Waits until the place must be given up.
-    pub(crate) fn poll_taken_back(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until the lease is evicted.
+    pub(crate) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.kind {
             Kind::Caller { .. } => Poll::Pending,
-            Kind::Public { taken_back, .. } => taken_back.as_mut().poll(cx),
+            Kind::Public { evicted, .. } => evicted.as_mut().poll(cx),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The places at one upstream, which callers share.
+//! A fair queue for the slots of one upstream.
 //!
-//! 1. A caller below its share gets any free place, and waits ahead of the others.
-//! 2. A caller at its share gets more only while a reserve stays free for others: a caller
-//!    alone may use three quarters of a server.
+//! 1. A caller below its share gets any free slot, and waits ahead of the others.
+//! 2. A caller at its share gets more only while a reserve stays free: a single caller may use
+//!    three quarters of an upstream.
 //! 3. Only a few requests of callers at their share may wait. Further ones are refused at once.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,20 +13,20 @@ use spanner_core::Principal;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The places. Cheap to clone.
+/// The queue. Cheap to clone; clones share the slots.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct UpstreamQueue {
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// What one caller may hold although others want more.
+    /// How many slots one caller may hold while others wait.
     share: usize,
-    /// What is kept free for callers below their share.
+    /// How many slots are kept free for callers below their share.
     reserve: usize,
     /// How many requests of callers at their share may wait.
-    patient: usize,
+    max_waiting: usize,
     state: Mutex<State>,
 }
 
@@ -41,33 +41,34 @@ struct State {
 #[derive(Debug)]
 struct Waiter {
     caller: Principal,
-    answer: oneshot::Sender<Place>,
+    granted: oneshot::Sender<UpstreamSlot>,
 }
 
-/// A place, free again when it is dropped.
+/// A slot. Dropping it frees it.
 #[derive(Debug)]
-pub(crate) struct Place {
-    of: Option<(Arc<Shared>, Principal)>,
+pub(crate) struct UpstreamSlot {
+    owner: Option<(Arc<Shared>, Principal)>,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// The caller has its share.
+pub(crate) enum NoSlot {
+    /// The caller holds its share.
     Share,
     /// All are taken.
     Busy,
 }
 
-impl Places {
-    pub(crate) fn new(places: usize) -> Self {
+impl UpstreamQueue {
+    /// A queue for this many slots.
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
-                share: (places / 8).max(1),
-                reserve: places / 4,
-                patient: (places / 4).max(16),
+                share: (slots / SHARES).max(1),
+                reserve: slots / RESERVE,
+                max_waiting: (slots / RESERVE).max(MIN_WAITING),
                 state: Mutex::new(State {
-                    free: places,
+                    free: slots,
                     held: HashMap::new(),
                     below: VecDeque::new(),
                     above: VecDeque::new(),
@@ -76,36 +77,43 @@ impl Places {
         }
     }
 
-    /// Takes a place, or waits for one.
-    pub(crate) async fn take(&self, caller: &Principal, wait: Duration) -> Result<Place, NoPlace> {
+    /// Takes a slot, or waits for one.
+    pub(crate) async fn take(
+        &self,
+        caller: &Principal,
+        wait: Duration,
+    ) -> Result<UpstreamSlot, NoSlot> {
         let waiting = match self.ask(caller)? {
-            Ok(place) => return Ok(place),
+            Ok(slot) => return Ok(slot),
             Err(waiting) => waiting,
         };
         match timeout(wait, waiting).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(NoPlace::Busy),
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(NoSlot::Busy),
         }
     }
 
-    fn ask(&self, caller: &Principal) -> Result<Result<Place, oneshot::Receiver<Place>>, NoPlace> {
+    fn ask(
+        &self,
+        caller: &Principal,
+    ) -> Result<Result<UpstreamSlot, oneshot::Receiver<UpstreamSlot>>, NoSlot> {
         let mut state = self.shared.state();
         if self.shared.may_take(&state, caller) {
-            return Ok(Ok(self.shared.seat(&mut state, caller.clone())));
+            return Ok(Ok(self.shared.grant(&mut state, caller.clone())));
         }
         let is_below = state.count(caller) < self.shared.share;
-        let line = match is_below {
+        let queue = match is_below {
             true => &mut state.below,
             false => &mut state.above,
         };
-        // Who gave up waiting is told by its receiver.
-        line.retain(|waiter| !waiter.answer.is_closed());
-        if !is_below && line.len() >= self.shared.patient {
-            return Err(NoPlace::Share);
+        // Requests that stopped waiting do not count.
+        queue.retain(|waiter| !waiter.granted.is_closed());
+        if !is_below && queue.len() >= self.shared.max_waiting {
+            return Err(NoSlot::Share);
         }
-        let (answer, waiting) = oneshot::channel();
+        let (granted, waiting) = oneshot::channel();
         let caller = caller.clone();
-        line.push_back(Waiter { caller, answer });
+        queue.push_back(Waiter { caller, granted });
         Ok(Err(waiting))
     }
 }
@@ -122,30 +130,33 @@ impl Shared {
         }
     }
 
-    fn seat(self: &Arc<Self>, state: &mut State, caller: Principal) -> Place {
+    fn grant(self: &Arc<Self>, state: &mut State, caller: Principal) -> UpstreamSlot {
         state.free -= 1;
         *state.held.entry(caller.clone()).or_default() += 1;
-        let of = Some((Arc::clone(self), caller));
-        Place { of }
+        let owner = Some((Arc::clone(self), caller));
+        UpstreamSlot { owner }
     }
 
-    /// Gives what is free to those who wait.
-    fn hand_out(self: &Arc<Self>, state: &mut State) -> Vec<(Place, oneshot::Sender<Place>)> {
-        let mut given = Vec::new();
+    /// Grants the free slots to waiting requests.
+    fn grant_free(
+        self: &Arc<Self>,
+        state: &mut State,
+    ) -> Vec<(UpstreamSlot, oneshot::Sender<UpstreamSlot>)> {
+        let mut granted_slots = Vec::new();
         loop {
-            let fits = |line: &VecDeque<Waiter>| {
+            let fits = |queue: &VecDeque<Waiter>| {
                 let fits = |waiter: &Waiter| self.may_take(state, &waiter.caller);
-                line.iter().position(fits)
+                queue.iter().position(fits)
             };
             let next = match fits(&state.below) {
                 Some(at) => state.below.remove(at),
                 None => fits(&state.above).and_then(|at| state.above.remove(at)),
             };
-            let Some(Waiter { caller, answer }) = next else {
-                return given;
+            let Some(Waiter { caller, granted }) = next else {
+                return granted_slots;
             };
-            if !answer.is_closed() {
-                given.push((self.seat(state, caller), answer));
+            if !granted.is_closed() {
+                granted_slots.push((self.grant(state, caller), granted));
             }
         }
     }
@@ -157,9 +168,9 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for UpstreamSlot {
     fn drop(&mut self) {
-        let Some((shared, caller)) = self.of.take() else {
+        let Some((shared, caller)) = self.owner.take() else {
             return;
         };
         let mut state = shared.state();
@@ -170,14 +181,22 @@ impl Drop for Place {
                 state.held.remove(&caller);
             }
         }
-        let given = shared.hand_out(&mut state);
+        let slots = shared.grant_free(&mut state);
         drop(state);
-        for (place, answer) in given {
-            // Who left meanwhile gives it back by the same way.
-            drop(answer.send(place));
+        for (slot, granted) in slots {
+            // If the request left meanwhile, the slot comes back and is dropped, which frees it.
+            drop(granted.send(slot));
         }
     }
 }
+
+/// A caller's share is an eighth: seven others are served beside a greedy one.
+const SHARES: usize = 8;
+/// The reserve is a quarter: a single caller still gets most of an upstream.
+const RESERVE: usize = 4;
+/// How many requests of callers at their share may wait at a small upstream: a batch client sends
+/// as many at once.
+const MIN_WAITING: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -190,41 +209,41 @@ mod tests {
         Principal::new(issuer, CallerKind::User, SubjectId::new(name).unwrap())
     }
 
-    async fn take(places: &Places, name: &str) -> Result<Place, NoPlace> {
-        places.take(&caller(name), Duration::from_millis(1)).await
+    async fn take(queue: &UpstreamQueue, name: &str) -> Result<UpstreamSlot, NoSlot> {
+        queue.take(&caller(name), Duration::from_millis(1)).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_caller_leaves_a_part_to_others() {
-        let places = Places::new(16);
+    async fn one_caller_leaves_a_reserve_to_others() {
+        let queue = UpstreamQueue::new(16);
         let mut greedy = Vec::new();
-        while let Ok(place) = take(&places, "greedy").await {
-            greedy.push(place);
+        while let Ok(slot) = take(&queue, "greedy").await {
+            greedy.push(slot);
         }
         assert_eq!(greedy.len(), 12);
         let mut held = Vec::new();
         for name in ["a", "b"] {
             for _ in 0..2 {
-                held.push(take(&places, name).await.unwrap());
+                held.push(take(&queue, name).await.unwrap());
             }
-            assert_eq!(take(&places, name).await.unwrap_err(), NoPlace::Busy);
+            assert_eq!(take(&queue, name).await.unwrap_err(), NoSlot::Busy);
         }
-        assert_eq!(take(&places, "c").await.unwrap_err(), NoPlace::Busy);
+        assert_eq!(take(&queue, "c").await.unwrap_err(), NoSlot::Busy);
         drop((greedy, held));
-        assert!(places.shared.state().held.is_empty());
-        assert_eq!(places.shared.state().free, 16);
+        assert!(queue.shared.state().held.is_empty());
+        assert_eq!(queue.shared.state().free, 16);
     }
 
     #[tokio::test]
-    async fn who_has_less_goes_first() {
-        let places = Places::new(4);
+    async fn a_caller_below_its_share_goes_first() {
+        let queue = UpstreamQueue::new(4);
         let mut greedy = Vec::new();
         for _ in 0..3 {
-            greedy.push(take(&places, "greedy").await.unwrap());
+            greedy.push(take(&queue, "greedy").await.unwrap());
         }
-        let other = take(&places, "a").await.unwrap();
-        let mut more = places.ask(&caller("greedy")).unwrap().unwrap_err();
-        let mut small = places.ask(&caller("b")).unwrap().unwrap_err();
+        let other = take(&queue, "a").await.unwrap();
+        let mut more = queue.ask(&caller("greedy")).unwrap().unwrap_err();
+        let mut small = queue.ask(&caller("b")).unwrap().unwrap_err();
         greedy.pop();
         let small = small.try_recv().unwrap();
         assert!(more.try_recv().is_err());
@@ -233,18 +252,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn few_who_have_their_share_may_wait() {
-        let places = Places::new(1);
-        let only = take(&places, "greedy").await.unwrap();
+    async fn few_requests_of_a_caller_at_its_share_may_wait() {
+        let queue = UpstreamQueue::new(1);
+        let only = take(&queue, "greedy").await.unwrap();
         let waiting: Vec<_> = (0..16)
-            .map(|_| places.ask(&caller("greedy")).unwrap().unwrap_err())
+            .map(|_| queue.ask(&caller("greedy")).unwrap().unwrap_err())
             .collect();
-        assert_eq!(places.ask(&caller("greedy")).unwrap_err(), NoPlace::Share);
-        assert!(places.ask(&caller("b")).unwrap().is_err());
-        // Who gave up waiting is not counted.
+        assert_eq!(queue.ask(&caller("greedy")).unwrap_err(), NoSlot::Share);
+        assert!(queue.ask(&caller("b")).unwrap().is_err());
+        // Requests that stopped waiting do not count.
         drop(waiting);
-        assert!(places.ask(&caller("greedy")).unwrap().is_err());
+        assert!(queue.ask(&caller("greedy")).unwrap().is_err());
         drop(only);
-        assert_eq!(places.shared.state().free, 1);
+        assert_eq!(queue.shared.state().free, 1);
     }
 }

@@ -1,11 +1,12 @@
 //! WebSockets: both sides of a conversation, and the guard between them.
 //!
-//! Whole messages are passed on, each of the caller's after it was examined. No extension is
-//! negotiated, so that what is examined is what is sent. What either side closes is closed;
-//! a message that is refused closes both with 1008 and the reason, and so does the end of the
-//! caller's credential or permission.
+//! 1. Whole messages are relayed, each of the caller's after the guard examined it. No extension
+//!    is negotiated, so the bytes that are examined are the bytes that are sent.
+//! 2. When one side closes, the other is closed too.
+//! 3. A refused message, and the end of the caller's credential or permission, close both sides
+//!    with 1008 and the reason.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -23,82 +24,83 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::frame_budget::Budget;
-use crate::upstream_lease::Held;
-use crate::message_budget::{Bounded, Inbox, Inboxes};
+use crate::frame_budget::FrameBudget;
+use crate::message_budget::{MessageBudget, MessageLimit};
+use crate::observed_stream::ObservedStream;
+use crate::upstream_lease::UpstreamLease;
 
-/// The conversations under way. Cheap to clone.
+/// The relays that are running. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Talks {
+pub(crate) struct WebSocketRelays {
     tracker: TaskTracker,
     stop: CancellationToken,
-    inboxes: Inboxes,
+    budget: MessageBudget,
 }
 
-/// One conversation that is about to begin.
-pub(crate) struct Talk {
-    pub(crate) frames: Conversation,
+/// A relay to be started.
+pub(crate) struct WebSocketRelay {
+    pub(crate) conversation: Conversation,
     pub(crate) caller: OnUpgrade,
     pub(crate) model: OnUpgrade,
-    /// The upstream's place, for as long as it lasts.
-    pub(crate) place: Held,
-    pub(crate) patience: Patience,
+    /// Held until the relay ends.
+    pub(crate) lease: UpstreamLease,
+    pub(crate) timeouts: RelayTimeouts,
 }
 
-/// How long is waited in a conversation.
+/// How long a relay waits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct RelayTimeouts {
     /// For the first message of a caller whose request named no model.
     pub(crate) first: Duration,
     /// For the next message of either side.
     pub(crate) idle: Duration,
-    /// For a side to take what it is sent.
+    /// For a side to accept what it is sent.
     pub(crate) stall: Duration,
 }
 
 type Socket<T = TokioIo<Upgraded>> = WebSocketStream<T>;
-/// The caller's side, of which less is held.
-type CallerSocket = Socket<Bounded<TokioIo<Upgraded>>>;
+/// The caller's side, whose messages are limited.
+type CallerSocket = Socket<ObservedStream<TokioIo<Upgraded>, MessageLimit>>;
 
 /// The largest message, in bytes: some minutes of sound, or a photograph.
 const MAX_MESSAGE: usize = 16 << 20;
-/// What is read or sent at once, in bytes.
-const READ: usize = 16 * 1024;
-/// The most that waits to be sent to one side, in bytes: the largest message, whose sending
-/// is waited for, and a frame that answers.
+/// The size of the read and write buffers, in bytes: most messages fit.
+const BUFFER: usize = 16 * 1024;
+/// How much may wait to be sent to one side, in bytes: the largest message, and the frames that
+/// answer pings meanwhile.
 const MAX_UNSENT: usize = MAX_MESSAGE + 256 * 1024;
-/// How long either side may take to become a WebSocket, or to take a close.
-const MOMENT: Duration = Duration::from_secs(5);
+/// How long either side may take to upgrade, or to accept a close: a few round trips.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
-impl Talks {
-    /// Begins a conversation as soon as both sides are there.
-    pub(crate) fn begin(&self, talk: Talk) {
-        let (stop, inbox) = (self.stop.clone(), self.inboxes.inbox());
+impl WebSocketRelays {
+    /// Starts a relay, which begins once both sides are upgraded.
+    pub(crate) fn start(&self, relay: WebSocketRelay) {
+        let (stop, limit) = (self.stop.clone(), self.budget.limit());
         self.tracker.spawn(async move {
-            let Talk {
-                frames,
+            let WebSocketRelay {
+                conversation,
                 caller,
                 model,
-                place,
-                patience,
-            } = talk;
+                lease,
+                timeouts,
+            } = relay;
             let both = async { tokio::try_join!(caller, model) };
-            if let Ok(Ok((caller, model))) = timeout(MOMENT, both).await {
-                let caller = Bounded::new(TokioIo::new(caller), inbox.clone());
+            if let Ok(Ok((caller, model))) = timeout(HANDSHAKE, both).await {
+                let caller = ObservedStream::new(TokioIo::new(caller), limit.clone());
                 let caller = socket(caller, Role::Server).await;
                 let model = socket(TokioIo::new(model), Role::Client).await;
-                converse(frames, (caller, inbox), model, patience, stop).await;
+                run(conversation, (caller, limit), model, timeouts, stop).await;
             }
-            drop(place);
+            drop(lease);
         });
     }
 
-    /// Ends all conversations.
+    /// Ends all relays.
     pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.tracker.close();
-        if timeout(MOMENT, self.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.tracker.len(), "conversations are cut off");
+        if timeout(HANDSHAKE, self.tracker.wait()).await.is_err() {
+            tracing::warn!(left = self.tracker.len(), "WebSockets are cut off");
         }
     }
 }
@@ -108,218 +110,271 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ)
-        .write_buffer_size(READ)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
         .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     WebSocketStream::from_raw_socket(stream, role, Some(config)).await
 }
 
-/// How a conversation went on.
-enum Turn {
-    On,
-    /// One side closed it, perhaps with a reason.
+/// What happens next in a relay.
+#[derive(Debug)]
+enum Step {
+    /// A message was relayed.
+    Relayed,
+    /// A control frame was handled.
+    Handled,
+    /// One side closed the conversation, perhaps with a reason.
     Closed(Option<CloseFrame>),
     Refused(MessageRefused),
     CallerLeft,
     ModelFailed,
     Stopped,
-    /// A side only pings, or sends other frames that say nothing.
-    Chatter,
-    /// Nothing was said for too long.
-    Quiet,
+    /// One side sends too many control frames.
+    ControlFlood,
+    /// Neither side sent a message in time.
+    Idle,
 }
 
-async fn converse(
-    mut frames: Conversation,
-    (mut caller, inbox): (CallerSocket, Inbox),
+async fn run(
+    mut conversation: Conversation,
+    (mut caller, limit): (CallerSocket, MessageLimit),
     mut model: Socket,
-    patience: Patience,
+    timeouts: RelayTimeouts,
     stop: CancellationToken,
 ) {
-    let Patience { first, idle, stall } = patience;
-    let mut budgets = (Budget::new(), Budget::new());
-    let quiet = sleep(if frames.is_decided() { idle } else { first });
-    // Also while either side takes its time with a message.
-    let mut ending = pin!(frames.ending().wait());
-    tokio::pin!(quiet);
-    if frames.is_decided() {
-        inbox.allow(MAX_MESSAGE);
+    let RelayTimeouts { first, idle, stall } = timeouts;
+    let mut budgets = (FrameBudget::new(), FrameBudget::new());
+    let time = |conversation: &Conversation| match conversation.is_decided() {
+        true => idle,
+        false => first,
+    };
+    let mut deadline = pin!(sleep(time(&conversation)));
+    let mut ending = pin!(conversation.ending().wait());
+    if conversation.is_decided() {
+        limit.allow(MAX_MESSAGE);
     }
     let end = loop {
-        let (says_something, turn) = tokio::select! {
-            () = stop.cancelled() => (false, Turn::Stopped),
-            refused = &mut ending => (false, Turn::Refused(refused)),
-            () = &mut quiet => (false, Turn::Quiet),
-            said = caller.next() => match control(&said, &mut budgets.0, &mut caller, stall).await {
-                Some(turn) => (false, turn),
-                None => {
-                    let heard = heard(&mut frames, said, &mut model);
-                    let heard = within(stall, heard, Turn::ModelFailed);
-                    let turn = tokio::select! {
-                        refused = &mut ending => Turn::Refused(refused),
-                        turn = heard => turn,
-                    };
-                    inbox.taken();
-                    if frames.is_decided() {
-                        inbox.allow(MAX_MESSAGE);
+        let step = tokio::select! {
+            () = stop.cancelled() => Step::Stopped,
+            refused = &mut ending => Step::Refused(refused),
+            () = &mut deadline => Step::Idle,
+            received = caller.next() => {
+                let step = async {
+                    match control(&received, &mut budgets.0, &mut caller, stall).await {
+                        Some(step) => step,
+                        None => {
+                            let relayed = to_model(&mut conversation, received, &mut model);
+                            within(stall, relayed, Step::ModelFailed).await
+                        }
                     }
-                    (true, turn)
+                };
+                let step = unless_ended(ending.as_mut(), Step::Refused, step).await;
+                if matches!(step, Step::Relayed) {
+                    limit.release();
+                    if conversation.is_decided() {
+                        limit.allow(MAX_MESSAGE);
+                    }
                 }
-            },
-            said = model.next() => match control(&said, &mut budgets.1, &mut model, stall).await {
-                Some(Turn::CallerLeft) => (false, Turn::ModelFailed),
-                Some(turn) => (false, turn),
-                None => {
-                    let passed = passed(&mut frames, said, &mut caller);
-                    let passed = within(stall, passed, Turn::CallerLeft);
-                    let turn = tokio::select! {
-                        refused = &mut ending => Turn::Refused(refused),
-                        turn = passed => turn,
-                    };
-                    (true, turn)
-                }
-            },
+                step
+            }
+            received = model.next() => {
+                let step = async {
+                    match control(&received, &mut budgets.1, &mut model, stall).await {
+                        Some(Step::CallerLeft) => Step::ModelFailed,
+                        Some(step) => step,
+                        None => {
+                            let relayed = to_caller(&mut conversation, received, &mut caller);
+                            within(stall, relayed, Step::CallerLeft).await
+                        }
+                    }
+                };
+                unless_ended(ending.as_mut(), Step::Refused, step).await
+            }
         };
-        if !matches!(turn, Turn::On) {
-            break turn;
+        match step {
+            Step::Relayed => {
+                let time = time(&conversation);
+                deadline.as_mut().reset(Instant::now() + time);
+            }
+            Step::Handled => {}
+            end => break end,
         }
-        if says_something {
-            let wait = if frames.is_decided() { idle } else { first };
-            quiet.as_mut().reset(Instant::now() + wait);
-        }
-    };
-    let frame = |code, reason: String| {
-        Some(CloseFrame {
-            code,
-            reason: reason.into(),
-        })
-    };
-    let close = match &end {
-        Turn::Closed(close) => close.clone(),
-        Turn::Refused(refused) => {
-            let code = CloseCode::from(MessageRefused::CLOSE_CODE);
-            frame(code, refused.reason())
-        }
-        Turn::ModelFailed => frame(CloseCode::Error, "the model's server broke off".to_owned()),
-        Turn::Stopped => frame(CloseCode::Away, "the service is being restarted".to_owned()),
-        Turn::Chatter => frame(
-            CloseCode::Policy,
-            "too many frames that say nothing".to_owned(),
-        ),
-        Turn::Quiet => frame(
-            CloseCode::Policy,
-            "nothing was said for too long".to_owned(),
-        ),
-        Turn::CallerLeft | Turn::On => None,
     };
     let closing = async {
         let _: (Result<(), Error>, Result<(), Error>) =
-            tokio::join!(caller.close(close.clone()), model.close(None));
+            tokio::join!(caller.close(end.close()), model.close(None));
     };
-    if timeout(MOMENT, closing).await.is_err() {
-        tracing::debug!("a socket did not close in time");
+    if timeout(HANDSHAKE, closing).await.is_err() {
+        tracing::debug!("a WebSocket did not close in time");
     }
     match end {
-        Turn::Closed(_) | Turn::Stopped | Turn::Chatter | Turn::Quiet => frames.finish(),
-        Turn::ModelFailed => frames.broke(),
-        // Its end says by itself that the caller left, or was refused.
-        Turn::CallerLeft | Turn::Refused(_) | Turn::On => drop(frames),
+        Step::Closed(_) | Step::Stopped | Step::ControlFlood | Step::Idle => conversation.finish(),
+        Step::ModelFailed => conversation.broke(),
+        // A conversation that is dropped records that the caller left; a refusal is recorded.
+        Step::CallerLeft | Step::Refused(_) | Step::Relayed | Step::Handled => drop(conversation),
     }
 }
 
-/// Deals with a frame that says nothing; `None` if it is another one. A ping is answered
-/// before anything more is read: what is not taken shall not pile up.
+impl Step {
+    /// The frame that the caller's side is closed with.
+    fn close(&self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::Closed(close) => return close.clone(),
+            Self::Refused(refused) => {
+                let code = CloseCode::from(MessageRefused::CLOSE_CODE);
+                let reason = refused.reason().into();
+                return Some(CloseFrame { code, reason });
+            }
+            Self::ModelFailed => (
+                CloseCode::Error,
+                "the model's server closed the connection early",
+            ),
+            Self::Stopped => (CloseCode::Away, "the service is being restarted"),
+            Self::ControlFlood => (CloseCode::Policy, "too many control frames"),
+            Self::Idle => (CloseCode::Policy, "nothing was said for too long"),
+            Self::CallerLeft | Self::Relayed | Self::Handled => return None,
+        };
+        let reason = reason.into();
+        Some(CloseFrame { code, reason })
+    }
+}
+
+/// Handles a control frame; `None` for a message, a close or an error. The answer to a ping is
+/// flushed before anything more is read, so that unread answers do not pile up.
 async fn control<T>(
-    said: &Option<Result<Message, Error>>,
-    budget: &mut Budget,
+    received: &Option<Result<Message, Error>>,
+    budget: &mut FrameBudget,
     socket: &mut Socket<T>,
     stall: Duration,
-) -> Option<Turn>
+) -> Option<Step>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    match said {
+    match received {
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) if !budget.spend() => {
-            Some(Turn::Chatter)
+            Some(Step::ControlFlood)
         }
         Some(Ok(Message::Ping(_))) => match timeout(stall, socket.flush()).await {
-            Ok(Ok(())) => Some(Turn::On),
-            Ok(Err(_)) | Err(_) => Some(Turn::CallerLeft),
+            Ok(Ok(())) => Some(Step::Handled),
+            Ok(Err(_)) | Err(_) => Some(Step::CallerLeft),
         },
-        Some(Ok(Message::Pong(_) | Message::Frame(_))) => Some(Turn::On),
+        Some(Ok(Message::Pong(_) | Message::Frame(_))) => Some(Step::Handled),
         Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Close(_)) | Err(_)) | None => {
-            budget.work();
+            budget.earn();
             None
         }
     }
 }
 
-/// How it goes on, unless that takes too long.
-async fn within(stall: Duration, turn: impl Future<Output = Turn>, otherwise: Turn) -> Turn {
-    timeout(stall, turn).await.unwrap_or(otherwise)
+/// A step that must not take longer than `stall`.
+async fn within(stall: Duration, step: impl Future<Output = Step>, otherwise: Step) -> Step {
+    timeout(stall, step).await.unwrap_or(otherwise)
 }
 
-/// Passes on what the caller said, if it may say it.
-async fn heard(
-    frames: &mut Conversation,
-    said: Option<Result<Message, Error>>,
+/// A step that is abandoned when the caller's permission ends, however long it waits for a side.
+async fn unless_ended<E>(
+    ending: Pin<&mut impl Future<Output = E>>,
+    ended: impl FnOnce(E) -> Step,
+    step: impl Future<Output = Step>,
+) -> Step {
+    tokio::select! {
+        end = ending => ended(end),
+        step = step => step,
+    }
+}
+
+/// Relays the caller's message if the guard permits it.
+async fn to_model(
+    conversation: &mut Conversation,
+    received: Option<Result<Message, Error>>,
     model: &mut Socket,
-) -> Turn {
-    let message = match said {
-        Some(Ok(Message::Close(close))) => return Turn::Closed(close),
+) -> Step {
+    let message = match received {
+        Some(Ok(Message::Close(close))) => return Step::Closed(close),
         Some(Ok(message)) => message,
-        Some(Err(_)) | None => return Turn::CallerLeft,
+        Some(Err(_)) | None => return Step::CallerLeft,
     };
     let examined = match &message {
-        Message::Text(text) => frames.examine(text.as_bytes(), false).await,
-        Message::Binary(bytes) => frames.examine(bytes, true).await,
-        // Answered by the socket itself.
+        Message::Text(text) => conversation.examine(text.as_bytes(), false).await,
+        Message::Binary(bytes) => conversation.examine(bytes, true).await,
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => {
-            return Turn::On;
+            return Step::Handled;
         }
     };
     match examined {
-        Err(refused) => Turn::Refused(refused),
-        Ok(()) if model.send(message).await.is_ok() => Turn::On,
-        Ok(()) => Turn::ModelFailed,
+        Err(refused) => Step::Refused(refused),
+        Ok(()) if model.send(message).await.is_ok() => Step::Relayed,
+        Ok(()) => Step::ModelFailed,
     }
 }
 
-/// Passes on what the model said.
-async fn passed(
-    frames: &mut Conversation,
-    said: Option<Result<Message, Error>>,
+/// Relays the model's message.
+async fn to_caller(
+    conversation: &mut Conversation,
+    received: Option<Result<Message, Error>>,
     caller: &mut CallerSocket,
-) -> Turn {
-    match said {
+) -> Step {
+    let message = match received {
         Some(Ok(Message::Close(close))) => {
             if let Some(close) = &close {
-                frames.closing(close.code.into());
+                conversation.closing(close.code.into());
             }
-            Turn::Closed(close)
+            return Step::Closed(close);
         }
-        Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-            match &message {
-                Message::Text(text) => frames.heard(text.as_bytes()),
-                Message::Binary(bytes) => frames.heard(bytes),
-                _ => {}
-            }
-            match caller.send(message).await {
-                Ok(()) => Turn::On,
-                Err(_) => Turn::CallerLeft,
-            }
+        Some(Ok(message)) => message,
+        Some(Err(_)) | None => return Step::ModelFailed,
+    };
+    match &message {
+        Message::Text(text) => conversation.heard(text.as_bytes()),
+        Message::Binary(bytes) => conversation.heard(bytes),
+        Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => {
+            return Step::Handled;
         }
-        Some(Ok(_)) => Turn::On,
-        Some(Err(_)) | None => Turn::ModelFailed,
+    }
+    match caller.send(message).await {
+        Ok(()) => Step::Relayed,
+        Err(_) => Step::CallerLeft,
     }
 }
 
-/// Makes headers those of a request, or of an answer, that opens a WebSocket without
-/// extensions (RFC 6455 §4).
+/// Makes headers those of a request or response that opens a WebSocket without extensions
+/// (RFC 6455 §4).
 pub(crate) fn upgrading(headers: &mut HeaderMap) {
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_whose_answer_is_not_read_does_not_outlast_the_permission() {
+        let (mut client, server) = duplex(4);
+        let mut socket = socket(server, Role::Server).await;
+        let stall = Duration::from_secs(60);
+        let ping = b"\x89\x84\0\0\0\0ping";
+        let sending = tokio::spawn(async move {
+            client.write_all(ping).await.unwrap();
+            client
+        });
+        let received = socket.next().await;
+        let mut budget = FrameBudget::new();
+        let mut ending = pin!(sleep(stall / 2));
+        let began = Instant::now();
+        let step = async {
+            control(&received, &mut budget, &mut socket, stall)
+                .await
+                .unwrap()
+        };
+        let step = unless_ended(ending.as_mut(), |()| Step::Stopped, step).await;
+        assert!(matches!(step, Step::Stopped), "{step:?}");
+        assert_eq!(began.elapsed(), stall / 2);
+        drop(sending.await);
+    }
 }
