@@ -86,6 +86,8 @@ mod book;
 mod effect;
 mod error;
 mod keeper;
+#[cfg(feature = "operate")]
+pub mod operate;
 mod promotions;
 mod proposal;
 

@@ -45,7 +45,6 @@ mod upstream_body;
 mod upstream_lease;
 mod upstream_pool;
 mod upstream_queue;
-mod watched;
 mod websocket;
 pub mod words;
 

@@ -17,6 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use spanner_core::text::error_chain;
 use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
 use spanner_tower::{Conversation, Permitted, RequestBody, is_grpc};
@@ -40,7 +41,6 @@ use crate::upstream_lease::UpstreamLease;
 use crate::upstream_pool::{TlsRoots, UpstreamPool, is_callers};
 use crate::upstream_queue::{NoSlot, UpstreamQueue, UpstreamSlot};
 use crate::websocket::{self, RelayTimeouts, WebSocketRelay, WebSocketRelays};
-use crate::words::chain;
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ impl Upstream {
     pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
         let reason = "the response broke off before its end";
         self.shared
-            .log_failure(Failure::Broken, reason, &chain(error));
+            .log_failure(Failure::Broken, reason, &error_chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
@@ -212,18 +212,18 @@ impl Shared {
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
-                self.log_failure(Failure::Unreachable, cause(&error), &chain(&error));
+                self.log_failure(Failure::Unreachable, cause(&error), &error_chain(&error));
                 return Err(Failure::Unreachable);
             }
             Ok(Err(error)) if is_callers(&error) => {
-                tracing::debug!(upstream = %self.name, cause = chain(&error), "the caller left");
+                tracing::debug!(upstream = %self.name, cause = error_chain(&error), "the caller left");
                 return Err(Failure::CallerLeft);
             }
             Ok(Err(error)) => {
                 self.log_failure(
                     Failure::Broken,
                     "the connection broke off before the response",
-                    &chain(&error),
+                    &error_chain(&error),
                 );
                 return Err(Failure::Broken);
             }
