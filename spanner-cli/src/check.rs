@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use spanner_proxy::{Loaded, words};
+use spanner_proxy::Loaded;
+use spanner_toml::line;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, say};
@@ -23,7 +24,7 @@ impl Check {
         for note in loaded.notes() {
             say(&format!("note: {note}"));
         }
-        let file = words::line(&file.display().to_string());
+        let file = line(&file.display().to_string());
         writeln!(out, "{file}: no problems")?;
         Ok(ExitCode::SUCCESS)
     }

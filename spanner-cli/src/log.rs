@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use spanner_proxy::words;
+use spanner_toml::lines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -55,7 +55,7 @@ impl Write for Plain {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Each event comes whole.
         let text = String::from_utf8_lossy(bytes);
-        self.0.write_all(words::lines(&text).as_bytes())?;
+        self.0.write_all(lines(&text).as_bytes())?;
         Ok(bytes.len())
     }
 

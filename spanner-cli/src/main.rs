@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use spanner_core::text::error_chain;
-use spanner_proxy::words;
+use spanner_toml::lines;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe, say};
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("spanner: {}", error_chain(&*error));
-            say(&words::lines(&error));
+            say(&lines(&error));
             ExitCode::FAILURE
         }
     }
@@ -105,7 +105,7 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    say(words::lines(&text).trim_end());
+    say(lines(&text).trim_end());
     ExitCode::from(2)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use spanner_proxy::words;
+use spanner_toml::line;
 
 /// Any reason that ends a command.
 pub(crate) type Stop = Box<dyn std::error::Error + Send + Sync>;
@@ -14,7 +14,7 @@ pub(crate) fn say(line: &str) {
 
 /// Says something beside the output, in one line.
 pub(crate) fn aside(what: &str) {
-    say(&words::line(&format!("spanner: {what}")));
+    say(&line(&format!("spanner: {what}")));
 }
 
 /// Whether the reader of the output closed it.

@@ -18,7 +18,7 @@ use spanner_admin::operate::{Detail, ListStatus, Readiness};
 use spanner_tower::bearer::Revocations;
 
 use crate::meters;
-use crate::ship::Watches;
+use crate::ship::ShipmentStatuses;
 
 /// What is asked about when a probe comes. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub(crate) struct Health {
     /// The list of revocations, if one is configured.
     pub(crate) revocations: Option<RevocationList>,
     /// Where shipments of the ledger stand.
-    pub(crate) ships: Watches,
+    pub(crate) ships: ShipmentStatuses,
     /// How much is said of it.
     pub(crate) detail: Detail,
 }

@@ -1,7 +1,7 @@
 //! From a configuration to the parts of a service, or every problem with it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use http::uri::Scheme;
@@ -23,11 +23,11 @@ use tower_layer::Layer;
 use crate::addresses::Addresses;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Guarded, Route};
-use crate::restart::{self, Fixed};
+use crate::paths::{missing_directory, problem_file};
+use crate::startup_files::{self, StartupFile};
 use crate::upstream::Upstream;
 use crate::upstream_pool::TlsRoots;
 use crate::websocket::WebSocketRelays;
-use crate::words;
 use spanner_core::text::error_chain;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
@@ -45,7 +45,7 @@ pub struct Loaded {
     pub(crate) shadow_seen: Option<FileWatch>,
     pub(crate) revocations_seen: Option<FileWatch>,
     /// Files that are read at start only.
-    pub(crate) fixed: Vec<Fixed>,
+    pub(crate) startup_files: Vec<StartupFile>,
     pub(crate) relays: WebSocketRelays,
     bodies: BodyBudget,
     /// One for each upstream whose surfaces go together, made when a dispatch is first built.
@@ -102,7 +102,7 @@ impl Loaded {
         let access_seen = std::iter::once(FileWatch::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(FileWatch::before_reading);
-        let fixed = restart::fixed(&config);
+        let startup_files = startup_files::of(&config);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(FileWatch::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -122,7 +122,7 @@ impl Loaded {
             access_seen,
             shadow_seen,
             revocations_seen,
-            fixed,
+            startup_files,
             relays: WebSocketRelays::default(),
             resolvers: OnceLock::new(),
         };
@@ -435,7 +435,7 @@ pub(crate) fn revocation_problems(file: &Path, error: &RevocationError) -> Vec<P
 /// The access, and beside it the one that is tried out.
 fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
     let mut is_there = |dir: &Path, place, advice| {
-        let missing = no_directory(dir);
+        let missing = missing_directory(dir);
         if let Some(what) = &missing {
             config.problem(problems, place, what, advice);
         }
@@ -457,36 +457,6 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
         }
     }
     access
-}
-
-/// Why there is no directory at a path, if there is none.
-#[must_use]
-pub fn no_directory(path: &Path) -> Option<String> {
-    let shown = path.display();
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => None,
-        Ok(_) => Some(format!("`{shown}` is no directory")),
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
-            Some(format!("there is no directory `{shown}`"))
-        }
-        Err(fault) => Some(format!("the directory `{shown}` cannot be read: {fault}")),
-    }
-}
-
-/// The file of a problem with an access, as whoever corrects it finds it: those in folders of
-/// models carry that folder's name already.
-#[must_use]
-pub fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
-    let is_whole = file == "."
-        || Path::new(file) == dir
-        || models
-            .iter()
-            .any(|models| Path::new(file).starts_with(models));
-    match (is_whole, file) {
-        (true, ".") => dir.display().to_string(),
-        (true, _) => file.to_owned(),
-        (false, _) => dir.join(file).display().to_string(),
-    }
 }
 
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
@@ -511,7 +481,7 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
 
 /// Notes a problem of the access with the whole name of its file.
 fn note(config: &Config, dir: &Path, problem: &Problem, problems: &mut Problems) {
-    let file = file_of(dir, &config.models, &problem.file);
+    let file = problem_file(dir, &config.models, &problem.file);
     let (what, advice) = (&problem.what, &problem.advice);
     problems.push(Problem::new(&file, problem.position, what, advice));
 }
@@ -580,7 +550,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
                 dir.display(),
                 error_chain(source)
             );
-            let dir = words::line(&dir.display().to_string());
+            let dir = spanner_toml::line(&dir.display().to_string());
             let advice = format!(
                 "look at it with `spanner ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner ledger acknowledge {dir} --reason …`"
             );

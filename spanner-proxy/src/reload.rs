@@ -10,18 +10,18 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::read_text;
 use crate::health::RevocationList;
+use crate::key_reload::KeyReload;
 use crate::load::revocation_problems;
 use crate::meters;
-use crate::restart::Fixed;
-use crate::trust::Trust;
+use crate::startup_files::StartupFile;
 
 /// What is read again, and who is told.
 pub(crate) struct Reload {
     pub(crate) access: AccessWatch,
     pub(crate) revocations: Option<(FileWatch, RevocationList)>,
-    pub(crate) trust: Trust,
+    pub(crate) keys: KeyReload,
     /// What is read at start only.
-    pub(crate) fixed: Vec<Fixed>,
+    pub(crate) startup_files: Vec<StartupFile>,
 }
 
 impl Reload {
@@ -52,8 +52,8 @@ impl Reload {
             {
                 revoke(file.path(), revocations).await;
             }
-            self.trust.check(asked).await;
-            for file in &mut self.fixed {
+            self.keys.check(asked).await;
+            for file in &mut self.startup_files {
                 file.check(asked).await;
             }
         }

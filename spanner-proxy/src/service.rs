@@ -18,12 +18,12 @@ use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::health::{Health, RevocationList};
+use crate::key_reload::KeyReload;
 use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
 use crate::server::{self, Callers, ConnectionLimits, Frontend};
 use crate::ship::Shipments;
 use crate::slot_pool::SlotPool;
-use crate::trust::Trust;
 use crate::websocket::WebSocketRelays;
 use crate::{meters, open_files, signals};
 
@@ -184,7 +184,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
-            fixed,
+            startup_files,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -199,7 +199,7 @@ impl Service {
                 promotions: promotions.clone(),
                 ledger: ledger.clone(),
             },
-            ships: self.ships.watches(),
+            ships: self.ships.statuses(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
             detail: Detail::Full,
         };
@@ -232,8 +232,8 @@ impl Service {
         let reload = Reload {
             access: watch,
             revocations: list,
-            trust: Trust::new(bearer.clone(), &config),
-            fixed,
+            keys: KeyReload::new(bearer.clone(), &config),
+            startup_files,
         };
         tasks.spawn(reload.run(ask, stopped.clone()));
         tasks.spawn(inspect(ledger.clone(), stopped.clone()));

@@ -21,7 +21,7 @@ pub(crate) struct Shipments(Vec<(String, RunningShipment)>);
 
 /// Sees where they stand. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watches(Vec<(String, StatusHandle)>);
+pub(crate) struct ShipmentStatuses(Vec<(String, StatusHandle)>);
 
 impl Shipments {
     /// Starts them; they read the ledger in a directory.
@@ -40,10 +40,10 @@ impl Shipments {
         Ok(Self(all))
     }
 
-    pub(crate) fn watches(&self) -> Watches {
+    pub(crate) fn statuses(&self) -> ShipmentStatuses {
         let watch =
             |(name, shipping): &(String, RunningShipment)| (name.clone(), shipping.handle());
-        Watches(self.0.iter().map(watch).collect())
+        ShipmentStatuses(self.0.iter().map(watch).collect())
     }
 
     /// Sends what the closed ledger holds, as long as that goes well. Blocks.
@@ -97,7 +97,7 @@ pub(crate) fn endpoint(url: &str, credential: Option<&Credential>) -> Endpoint {
     }
 }
 
-impl Watches {
+impl ShipmentStatuses {
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use spanner_cedar::{Cedar, LoadError};
 use spanner_core::IssuerAlias;
 use spanner_proxy::config::Config;
-use spanner_proxy::{file_of, no_directory};
+use spanner_proxy::paths::{missing_directory, problem_file};
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, say};
@@ -159,7 +159,7 @@ impl Besides {
         }
         // What is to be replaced may have the names that the last one puts right.
         let load = |(number, dir): (usize, &Path)| {
-            if let Some(what) = no_directory(dir) {
+            if let Some(what) = missing_directory(dir) {
                 return Err(format!("{what}; name the access directory").into());
             }
             let builder = match number + 1 < N {
@@ -198,7 +198,7 @@ fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
         .iter()
         .map(|it| {
             let mut located = it.clone();
-            located.file = file_of(dir, models, &it.file);
+            located.file = problem_file(dir, models, &it.file);
             located.to_string()
         })
         .collect();

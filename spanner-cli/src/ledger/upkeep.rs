@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use spanner_core::text::error_chain;
 use spanner_ledger::{AcknowledgeError, Acknowledgment, CheckpointNote, Retention};
-use spanner_proxy::no_directory;
+use spanner_proxy::paths::missing_directory;
 
 use super::open;
 use crate::print::Stop;
@@ -62,7 +62,7 @@ pub(super) fn acknowledge(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Stop> {
-    if let Some(what) = no_directory(dir) {
+    if let Some(what) = missing_directory(dir) {
         return Err(format!("{what}; name the ledger's directory").into());
     }
     let mut builder = spanner_ledger::Ledger::builder(dir);

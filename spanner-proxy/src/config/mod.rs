@@ -31,7 +31,7 @@ use spanner_toml::{Key, Kind, Position, Problem, Problems, Source, Table, Toml};
 use spanner_tower::bearer::IssuerConfig;
 use spanner_tower::surface::Surface;
 
-use crate::words;
+use crate::paths;
 use limits::COUNT;
 
 pub use checkpoints::{Checkpoints, SendMethod};
@@ -324,7 +324,7 @@ pub(crate) struct Unread {
 /// The text of a file, without a byte order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
     let unread = |error: &std::io::Error, position| {
-        let (what, advice) = words::unreadable(path, error);
+        let (what, advice) = paths::unreadable(path, error);
         Unread {
             position,
             what,

@@ -31,7 +31,7 @@ use super::credential::{self, Credential, credential};
 use super::limits::COUNT;
 use super::upstream::server;
 use super::{Context, Secrets};
-use crate::words;
+use crate::paths;
 
 /// One place that entries are sent to.
 #[derive(Debug, Clone)]
@@ -214,7 +214,7 @@ fn syslog(table: Table<'_>, context: Context<'_>, problems: &mut Problems) -> Op
         (true, Some(ca)) => {
             let file = context.within(ca.value);
             if let Err(error) = std::fs::read(&file) {
-                let (what, advice) = words::unreadable(&file, &error);
+                let (what, advice) = paths::unreadable(&file, &error);
                 table.problem(ca.at, format!("`ca`: {what}"), advice, problems);
                 return None;
             }

@@ -16,13 +16,13 @@ use crate::config::{Config, Credential};
 use crate::meters;
 
 /// What is read again.
-pub(crate) struct Trust {
+pub(crate) struct KeyReload {
     bearer: Bearer,
     files: Vec<(PathBuf, FileWatch)>,
     credentials: Vec<(Credential, FileWatch)>,
 }
 
-impl Trust {
+impl KeyReload {
     pub(crate) fn new(bearer: Bearer, config: &Config) -> Self {
         let files = bearer.files().into_iter();
         let files = files.map(|file| (file.clone(), FileWatch::unread(&file)));

@@ -16,7 +16,7 @@ use crate::config::Config;
 
 /// A file that is read at start only.
 #[derive(Debug)]
-pub(crate) struct Fixed {
+pub(crate) struct StartupFile {
     seen: FileWatch,
     path: PathBuf,
     kind: Kind,
@@ -45,17 +45,18 @@ impl Kind {
 }
 
 /// The files of a configuration that are read at start only. To be asked before they are read.
-pub(crate) fn fixed(config: &Config) -> Vec<Fixed> {
+pub(crate) fn of(config: &Config) -> Vec<StartupFile> {
     let surfaces = config.surface_files.iter();
     let surfaces = surfaces.map(|path| (path, Kind::Surface));
     let authorities = config.ship.iter().filter_map(|ship| ship.ca.as_ref());
     let authorities = authorities.map(|path| (path, Kind::Authorities));
     let configuration = std::iter::once((&config.file, Kind::Configuration));
     let all = configuration.chain(surfaces).chain(authorities);
-    all.map(|(path, kind)| Fixed::new(path, kind)).collect()
+    all.map(|(path, kind)| StartupFile::new(path, kind))
+        .collect()
 }
 
-impl Fixed {
+impl StartupFile {
     fn new(path: &Path, kind: Kind) -> Self {
         Self {
             seen: FileWatch::before_reading(path),
