@@ -10,7 +10,7 @@ use spanner_toml::line;
 use crate::configuration::Configuration;
 use crate::print::{Stop, say};
 
-/// Which configuration is checked.
+/// The options of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]

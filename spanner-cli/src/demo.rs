@@ -40,7 +40,7 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Serves with both until the operating system says to stop.
+/// Serves until the process is told to stop.
 pub(crate) async fn serve(
     configuration: &Configuration,
     listen: Option<SocketAddr>,
@@ -103,7 +103,7 @@ async fn start_model() -> Result<Authority, Stop> {
     Ok(address.parse()?)
 }
 
-/// What to try.
+/// The calls to try.
 fn invite(service: &Service, [sam, tina]: &[String; 2], endpoint: &str, ledger: &Path) -> String {
     let (address, sentiment) = (service.address(), model::SENTIMENT);
     let probes = service.admin_address().unwrap_or(address);

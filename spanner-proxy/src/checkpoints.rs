@@ -1,4 +1,4 @@
-//! Has the ledger ship its checkpoints, and shows whether they arrive.
+//! Ships the ledger's checkpoints, and publishes as metrics whether they arrive.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use crate::config::{Checkpoints, SendMethod};
 use crate::service::ServiceError;
 use crate::ship::endpoint;
 
-/// Gives a ledger all places that its checkpoints shall go to.
+/// Adds the configured sinks of checkpoints to a ledger.
 pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Builder, ServiceError> {
     wanted.iter().try_fold(builder, |builder, place| {
         Ok(match place {
@@ -48,13 +48,13 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
     })
 }
 
-/// A sink whose state stands among the metrics.
+/// A sink whose state is published as metrics.
 struct MonitoredSink<S> {
     place: String,
     sink: S,
 }
 
-/// What is said of it where it fails.
+/// The text that the ledger logs when the sink fails.
 impl<S> fmt::Debug for MonitoredSink<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place)
@@ -67,18 +67,18 @@ impl<S> MonitoredSink<S> {
         Self { place, sink }
     }
 
-    /// Whether the newest checkpoint is not there: also while that is being tried.
-    fn owes(&self, owes: bool) {
+    /// Publishes whether the newest checkpoint has not arrived. It has not while it is being sent.
+    fn publish_unshipped(&self, unshipped: bool) {
         gauge!("spanner_checkpoint_unshipped", "place" => self.place.clone())
-            .set(f64::from(u8::from(owes)));
+            .set(f64::from(u8::from(unshipped)));
     }
 }
 
 impl<S: CheckpointSink> CheckpointSink for MonitoredSink<S> {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        self.owes(true);
+        self.publish_unshipped(true);
         self.sink.ship(checkpoint)?;
-        self.owes(false);
+        self.publish_unshipped(false);
         gauge!("spanner_checkpoint_entries", "place" => self.place.clone())
             .set(checkpoint.size() as f64);
         Ok(())

@@ -1,27 +1,36 @@
-//! How many files the process may have open, so that connections leave some for the ledger.
+//! The limit of open files, so that connections leave descriptors for the ledger.
 
-/// For the ledger, its shipping, what is read again, and what the runtime has.
+use crate::config::MAX_CONNECTIONS;
+
+/// Descriptors for everything but connections: the ledger's segments, shipments, files that are
+/// reloaded, and the runtime. A busy process has some thirty open.
 const OTHERS: usize = 128;
 
-/// So many connections as there can be: for each a descriptor, and one to a model server.
-/// What was asked for, where the limit is not known.
-pub(crate) fn connections(asked: usize) -> usize {
+/// How many connections the limit of open files allows, at most `configured`. Each needs a descriptor,
+/// and one more to a model server. A lower limit than the file asks for is a warning; one below the
+/// default, which nobody asked for, is only noted.
+pub(crate) fn connections(configured: usize) -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let Some(files) = soft_limit(&limits) else {
-        return asked;
+        return configured;
     };
     let possible = (files.saturating_sub(OTHERS) / 2).max(1);
-    if possible < asked {
+    if possible < configured && configured == MAX_CONNECTIONS {
+        tracing::info!(
+            max_connections = possible,
+            "the process may open {files} files: raise the limit (`ulimit -n`, `LimitNOFILE=`) for more connections"
+        );
+    } else if possible < configured {
         tracing::warn!(
-            max_connections = asked,
+            max_connections = configured,
             possible,
-            "the process may have {files} files open, which is too few for so many connections: raise the limit (`ulimit -n`, `LimitNOFILE=`) or lower `max_connections`"
+            "the process may open {files} files, which is too few for `max_connections`: raise the limit (`ulimit -n`, `LimitNOFILE=`) or lower `max_connections`"
         );
     }
-    asked.min(possible)
+    configured.min(possible)
 }
 
-/// The soft limit of open files, as Linux tells it (proc_pid_limits(5)).
+/// The soft limit of open files, from the text of proc_pid_limits(5).
 fn soft_limit(limits: &str) -> Option<usize> {
     let line = limits
         .lines()
@@ -34,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_counts() {
+    fn the_soft_limit_is_read() {
         let text = |soft| {
             format!(
                 "Limit                     Soft Limit           Hard Limit           Units     \n\

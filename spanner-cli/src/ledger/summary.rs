@@ -11,14 +11,14 @@ use spanner_ledger::visible_json;
 use super::{Part, code, nothing, open, remark};
 use crate::print::Stop;
 
-/// Of what, and in which form.
+/// The options of `ledger summary`.
 #[derive(Debug, Args)]
 pub(crate) struct Summary {
     /// The ledger's directory
     dir: PathBuf,
     #[command(flatten)]
     pub(super) part: Part,
-    /// In which form; HTML is one file that needs nothing else
+    /// The output format; HTML is a self-contained page
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
 }

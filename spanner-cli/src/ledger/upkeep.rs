@@ -14,7 +14,7 @@ use spanner_proxy::paths::missing_directory;
 use super::open;
 use crate::print::Stop;
 
-/// What may go; something must be said.
+/// The retention of the options of `ledger prune`, of which at least one is required.
 pub(super) fn retention(
     older_than: Option<Duration>,
     segments: Option<u64>,

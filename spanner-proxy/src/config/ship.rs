@@ -1,4 +1,4 @@
-//! `[[ship]]`: where entries of the ledger are sent, and in which form.
+//! `[[ship]]`: where entries of the ledger are sent, and in which format.
 //!
 //! ```toml
 //! [[ship]]
@@ -33,28 +33,27 @@ use super::upstream::server;
 use super::{Context, Secrets};
 use crate::paths;
 
-/// One place that entries are sent to.
+/// One shipment of entries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShipConfig {
-    /// Where the table is in the file.
+    /// The position of the table in the file.
     pub position: Position,
     /// The name of the cursor, in metrics and in readiness.
     pub name: String,
-    /// In which form.
+    /// The format of the entries.
     pub format: Format,
-    /// Where to.
+    /// The receiver.
     pub destination: Destination,
-    /// The certificates that must vouch for a syslog receiver, if they are not the platform's.
-    /// Read at start only.
+    /// The certificate authorities of a syslog receiver. `None`: the platform's. Read only at start.
     pub ca: Option<PathBuf>,
-    /// How many entries at once.
+    /// How many entries are sent at once. `None`: the default of the receiver.
     pub batch: Option<usize>,
-    /// Who is said to have produced the events, in OCSF and syslog.
+    /// The producer that events name, in OCSF and syslog.
     pub producer: Producer,
 }
 
-/// Where entries go.
+/// The receiver of entries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Destination {
@@ -66,14 +65,14 @@ pub enum Destination {
     Http {
         /// Its address.
         url: String,
-        /// What is sent as `Authorization`; read again where it is from a file.
+        /// Sent as `Authorization`.
         credential: Option<Credential>,
     },
     /// A syslog receiver, over TCP or TLS.
     Syslog(SyslogReceiver),
 }
 
-/// All of them, each under a name of its own.
+/// All shipments. Each has a name of its own.
 pub(super) fn read(
     top: Table<'_>,
     context: Context<'_>,
