@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the command line, or the help or version that was asked for.
+/// Prints a problem with the command line, or the requested help or version.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _: io::Result<()> = error.print();
@@ -139,7 +139,7 @@ impl Earlier {
         })
     }
 
-    /// Gives a command the options that were written before it.
+    /// Passes the options before the command on to it.
     fn hand_over(self, command: &mut Command) {
         if let Command::Serve(serve) = command {
             serve.listen = serve.listen.or(self.listen);

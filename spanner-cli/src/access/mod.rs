@@ -1,4 +1,4 @@
-//! `spanner access`: who may do what, and what a change of it would mean.
+//! `spanner access`: reviews access, and tests changes to it.
 
 mod diff;
 mod explain;
@@ -158,7 +158,7 @@ impl Besides {
         for (environment, spelling) in spellings {
             builder = builder.spelling(environment, spelling);
         }
-        // What is to be replaced may have the names that the last one puts right.
+        // Only the new access must have the right names; the one that it replaces may have wrong ones.
         let load = |(number, dir): (usize, &Path)| {
             if let Some(what) = missing_directory(dir) {
                 return Err(format!("{what}; name the access directory").into());

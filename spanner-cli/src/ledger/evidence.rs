@@ -1,4 +1,4 @@
-//! `spanner ledger verify`, `prove` and `verify-proof`: what a ledger proves.
+//! `spanner ledger verify`, `prove` and `verify-proof`.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -165,8 +165,8 @@ pub(super) fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Resul
     Ok(found.verdict)
 }
 
-/// The checkpoints of a ledger in the file beside its directory, and the origins of other ledgers
-/// that left one there.
+/// The checkpoints of a ledger in the note beside its directory, and the origins of other ledgers with
+/// a checkpoint there.
 fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
     let Some(path) = CheckpointNote::beside(dir) else {
         return Default::default();

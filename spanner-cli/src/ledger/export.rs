@@ -1,4 +1,4 @@
-//! `spanner ledger export`: entries in the form of another program.
+//! `spanner ledger export`: entries in the format of another program.
 
 use std::io::Write;
 use std::path::PathBuf;

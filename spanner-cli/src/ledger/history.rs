@@ -1,4 +1,4 @@
-//! `spanner ledger history`: who approved what is served?
+//! `spanner ledger history`: promotions with their approvals, and other events.
 
 use std::io::Write;
 use std::process::ExitCode;

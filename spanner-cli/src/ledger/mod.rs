@@ -1,4 +1,4 @@
-//! `spanner ledger`: reads a ledger, also while it is written.
+//! `spanner ledger`: reads a ledger, also while a service writes it.
 
 mod evidence;
 mod export;
@@ -202,7 +202,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    // A zone that is named and not understood must not be passed over.
+    // An unknown time zone must not be ignored.
     let is_bare = |text: &str| text.chars().all(|it| "0123456789-:.T ".contains(it));
     if is_bare(text)
         && let Ok(time) = text.parse::<DateTime>()
@@ -278,7 +278,7 @@ impl Ledger {
                     Verdict::Unreadable => ExitCode::from(evidence::UNREADABLE),
                     _ => ExitCode::FAILURE,
                 });
-                // Whoever waits for 1 must not take a wrong path for damage.
+                // A script that tests for 1 must not take a wrong path for damage.
                 verified.or_else(|stop| {
                     if is_broken_pipe(&*stop) {
                         return Err(stop);
@@ -353,7 +353,7 @@ pub(crate) fn remark(
 pub(crate) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::partial(dir).map_err(|error| match &error {
-        // It is the directory itself, and says so.
+        // The error names the directory already.
         ReadError::Io { name, .. } if *name == shown.to_string() => error_chain(&error),
         _ => format!("`{shown}`: {}", error_chain(&error)),
     })?;

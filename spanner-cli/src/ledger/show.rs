@@ -1,4 +1,4 @@
-//! `spanner ledger show`: requests, one a line.
+//! `spanner ledger show`: requests, one per line.
 
 use std::collections::VecDeque;
 use std::io::Write;

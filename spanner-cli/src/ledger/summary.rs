@@ -1,4 +1,4 @@
-//! `spanner ledger summary`: what an auditor asks of a span of time.
+//! `spanner ledger summary`: a period, summarized for an auditor.
 
 use std::io::Write;
 use std::path::PathBuf;

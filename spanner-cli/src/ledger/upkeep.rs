@@ -1,4 +1,4 @@
-//! `spanner ledger prune` and `acknowledge`: what is done to a ledger that nobody writes.
+//! `spanner ledger prune` and `acknowledge`: maintenance while no service writes the ledger.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub(super) fn retention(
         retention = retention.bytes(bytes);
     }
     match retention == Retention::new() {
-        true => Err("say what may go: --older-than, --segments or --bytes".into()),
+        true => Err("name what to delete: --older-than, --segments or --bytes".into()),
         false => Ok(retention),
     }
 }

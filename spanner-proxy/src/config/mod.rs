@@ -415,7 +415,7 @@ fn upstreams(
 }
 
 fn surface_files(top: Table<'_>, context: Context<'_>) -> Vec<PathBuf> {
-    // What is wrong with the names is reported where the upstreams are read.
+    // Problems with the names are reported when the upstreams are read.
     let mut reported = Problems::default();
     let tables = top.tables("upstream", &mut reported).into_iter();
     let names = tables.flat_map(|table| table.one_or_more("surface", &mut reported));
@@ -514,7 +514,7 @@ const DURABILITIES: [(&str, Durability); 3] = [
     ("relaxed", Durability::Relaxed),
 ];
 
-/// By default, one team's broken file does not keep the others' from taking effect.
+/// By default, one team's broken file does not prevent the other files from taking effect.
 const BROKEN_MANIFESTS: [(&str, BrokenManifests); 3] = [
     ("keep_last", BrokenManifests::KeepLast),
     ("close", BrokenManifests::Close),
@@ -524,9 +524,9 @@ const BROKEN_MANIFESTS: [(&str, BrokenManifests); 3] = [
 const ACCESS_DIR: &str = "access";
 const LEDGER_DIR: &str = "ledger";
 
-/// Nobody but this machine.
+/// By default, only this machine can connect.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Each takes a file descriptor and, idle, some 10 KiB.
+/// Each takes a file descriptor and, while idle, some 10 KiB.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 /// Each may hold a body of 8 MiB until it is forwarded.
 const MAX_REQUESTS: usize = 2_048;
