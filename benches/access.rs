@@ -1,12 +1,11 @@
-//! What a decision costs, by how many grants there are, on how many models, and how many
-//! groups the caller is in; beside plain Cedar over the whole set, `casbin` and `regorus`.
+//! Measures a decision by the number of grants, models and groups of the caller, compared with plain
+//! Cedar over the whole policy set, `casbin` and `regorus`.
 //!
-//! `cargo run --release -p spanner-benches --bin access`. Everybody decides the same: a person
-//! whose one group of many is granted a role on one model of many, and the same person on a
-//! model where nothing is granted. Spanner's figures are of the whole decision, from caller to
-//! verdict; the others have their request and entities at hand. Within a size all take turns;
-//! each figure is a median. What takes long is timed a few times only. `--quick` leaves the
-//! largest sizes out.
+//! `cargo run --release -p spanner-benches --bin access`. All decide the same questions: a
+//! person with many groups, one of which has a role on one of many models, and the same person on a
+//! model without grants. Spanner's figures include the whole decision, from caller to verdict; the
+//! others start with the request and entities prepared. The engines are interleaved for each size, and
+//! each figure is a median. Slow ones are timed only a few times. `--quick` skips the largest sizes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -27,13 +26,13 @@ use spanner_core::{
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How much there is.
+/// The size of an access.
 #[derive(Clone, Copy)]
 struct Size {
     grants: usize,
     models: usize,
     groups: usize,
-    /// Guardrails with conditions that must be evaluated for the question.
+    /// Guardrails whose conditions must be evaluated for the question.
     guardrails: usize,
 }
 
@@ -60,7 +59,7 @@ const SIZES: [Size; 11] = [
     size(100_000, 100, 10, 0),
 ];
 
-/// What one who measures something may take, for each size.
+/// The time limit of a measurement, for each size.
 const BUDGET: Duration = Duration::from_millis(600);
 
 fn main() -> Result<(), Failure> {
@@ -104,16 +103,16 @@ fn micros(time: Duration) -> String {
     }
 }
 
-/// Somebody who decides the question that is granted, or the one that is not.
+/// An engine that decides the granted question or the denied one.
 type Decide = Box<dyn FnMut(bool) -> Result<bool, Failure>>;
 
-/// Lets each take turns, and tells the median of each.
+/// Measures the engines interleaved, and prints the median of each.
 fn measure(size: Size) -> Result<Vec<Option<Duration>>, Failure> {
     let conditions = size.guardrails > 0;
     let mut contestants: Vec<Option<Contestant>> = vec![
         Some(Contestant::new(spanner(size)?)?),
         Some(Contestant::new(cedar(size)?)?),
-        // Conditions on the circumstances would be another program of theirs.
+        // The other engines would need another program for conditions on the context.
         (!conditions)
             .then(|| Contestant::new(casbin(size)?))
             .transpose()?,
@@ -140,7 +139,7 @@ struct Contestant {
 }
 
 impl Contestant {
-    /// Asks both questions once, which warms up, and checks the answers.
+    /// Asks both questions once, as a warm-up, and checks the answers.
     fn new(mut decide: Decide) -> Result<Self, Failure> {
         if !decide(true)? || decide(false)? {
             return Err("a contestant decides wrongly".into());
@@ -179,13 +178,12 @@ impl Contestant {
 }
 
 impl Size {
-    /// The model that is asked about: in the midst of all, for those who look at one after the
-    /// other.
+    /// The model of the question: in the middle, for engines that scan linearly.
     const fn asked(self) -> usize {
         self.models / 2
     }
 
-    /// The groups that are granted the role `caller` on a model; the caller is in one of them.
+    /// The groups with the role `caller` on a model; the caller is in one of them.
     fn granted(self, model: usize) -> impl Iterator<Item = String> {
         let each = self.grants / self.models;
         (0..each).map(
@@ -216,7 +214,7 @@ fn model(number: usize) -> String {
     format!("acme/model-{number}")
 }
 
-/// A model on which nobody is granted anything.
+/// A model without grants.
 const OTHER: &str = "acme/other";
 
 fn spanner(size: Size) -> Result<Decide, Failure> {
@@ -356,7 +354,7 @@ fn casbin(size: Size) -> Result<Decide, Failure> {
     }))
 }
 
-/// Its author arranges the grants by model and group, which makes it a look-up.
+/// The policy indexes the grants by model and group, so that a decision is a look-up.
 fn regorus(size: Size) -> Result<Decide, Failure> {
     let policy = "package access\nimport rego.v1\ndefault allow := false\nallow if {\n  some name in input.groups\n  input.action in data.grants[input.model][name]\n}\n";
     let mut grants = serde_json::Map::new();

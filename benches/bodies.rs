@@ -1,8 +1,8 @@
-//! What finding the model's name in a body costs, beside `serde_json` reading the same bytes:
-//! as a tree, and passing over them.
+//! Measures finding the model's name in a body, compared with `serde_json` parsing the same bytes into
+//! a tree, and skipping over them.
 //!
-//! `cargo run --release -p spanner-benches --bin bodies`. Variants take turns within each round;
-//! each figure is the median of all rounds. `--rounds N` sets how many (default 60).
+//! `cargo run --release -p spanner-benches --bin bodies`. Variants are interleaved in each
+//! round. Each figure is the median of all rounds. `--rounds N` sets their number (default 60).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn rounds() -> Result<usize, Failure> {
     }
 }
 
-/// Bodies that name a model first, and then much else.
+/// Bodies with the model's name first, followed by much other content.
 fn bodies() -> Vec<(&'static str, String)> {
     const LARGE: usize = 8_000_000;
     let with = |rest: String| format!(r#"{{"model":"acme/m","x":{rest}}}"#);

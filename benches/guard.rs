@@ -1,9 +1,9 @@
-//! What a guard costs per request, beside the same service unguarded and beside
+//! Measures the cost of a guard per request, compared with the same service without one, and with
 //! `tower-oauth2-resource-server` and `jwt-authorizer` verifying the same token.
 //!
-//! `cargo run --release -p spanner-benches --bin guard`. Variants take turns within each
-//! round, so that whatever else the machine does falls on all of them; each figure is the
-//! median of all rounds. `--rounds N` sets how many (default 300).
+//! `cargo run --release -p spanner-benches --bin guard`. Variants are interleaved in
+//! each round, so that other load on the machine affects all of them. Each figure is the median of all
+//! rounds. `--rounds N` sets their number (default 300).
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +32,7 @@ use tower_oauth2_resource_server::tenant::TenantConfiguration;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Body = Full<Bytes>;
 
-/// Requests per turn of a warm variant.
+/// Requests per run of a warm variant.
 const BATCH: usize = 100;
 
 fn main() -> Result<(), Failure> {
@@ -70,7 +70,7 @@ fn rounds() -> Result<usize, Failure> {
     }
 }
 
-/// Something that is measured: a turn answers with the time of one request.
+/// A variant: a run returns the time of one request.
 struct Variant {
     name: &'static str,
     turn: Box<dyn FnMut() -> Result<Duration, Failure>>,
@@ -93,7 +93,7 @@ impl Variant {
     }
 }
 
-/// Lets the variants take turns and prints a table. The first is the base of `added`, the
+/// Measures the variants interleaved and prints a table. The first is the base of `added`, the
 /// second the base of the ratio.
 fn report(title: &str, variants: &mut [Variant], rounds: usize) -> Result<(), Failure> {
     for round in 0..=rounds {
@@ -124,7 +124,7 @@ fn report(title: &str, variants: &mut [Variant], rounds: usize) -> Result<(), Fa
     Ok(())
 }
 
-/// What all variants share: the keys, the token, and where ledgers go.
+/// What all variants share: the keys, the token, and the folder of ledgers.
 struct Stage {
     jwks: String,
     issuer: String,
@@ -176,7 +176,7 @@ impl Stage {
         (0..count).map(request).collect()
     }
 
-    /// Who verifies tokens: each time, as the peers do, or once a minute.
+    /// The authenticator, which verifies a token with every request, as the peers do, or once a minute.
     fn callers(&self, tokens: Tokens) -> Result<Bearer, Failure> {
         let issuer = Issuer::oidc(&self.issuer).alias("corp").audience("models");
         let builder = Bearer::builder().issuer(issuer.static_jwks(&self.jwks));
@@ -289,8 +289,8 @@ fn warm(stage: &Stage, runtime: &Arc<Runtime>) -> Result<Vec<Variant>, Failure> 
     Ok(variants)
 }
 
-/// Making a layer from a key set, with the first request through it. Spanner's decides by a
-/// rule in memory here, as its peers decide nothing.
+/// Building a layer from a key set, with its first request. Spanner decides by a rule in memory here,
+/// since the peers do not decide anything.
 fn cold(stage: &Arc<Stage>, runtime: &Arc<Runtime>) -> Vec<Variant> {
     let turn = |make: fn(&Stage) -> Making<'_>| {
         let (stage, runtime) = (Arc::clone(stage), Arc::clone(runtime));
@@ -347,11 +347,11 @@ fn cold(stage: &Arc<Stage>, runtime: &Arc<Runtime>) -> Vec<Variant> {
     ]
 }
 
-/// Makes a layer and sends one request through it.
+/// Builds a layer and sends one request through it.
 type Making<'a> = Box<dyn FnOnce(Request<Body>) -> Made<'a> + 'a>;
 type Made<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
 
-/// Sends requests one after the other and reads each answer to its end.
+/// Sends requests one by one and reads each response to its end.
 fn measured<S, A, R>(
     name: &'static str,
     stage: &Stage,
@@ -398,7 +398,7 @@ where
 
 const ANSWER: &str = "{\"choices\": []}";
 
-/// The service that is guarded: reads the request and answers.
+/// The guarded service, which reads the request and responds.
 async fn serve<B: http_body::Body>(request: Request<B>) -> Result<Response<Body>, Infallible>
 where
     B::Error: std::fmt::Debug,
@@ -416,7 +416,7 @@ where
     Ok(Response::new(Full::from(answer)))
 }
 
-/// An answer that `jwt-authorizer` can also make of its errors.
+/// A response type into which `jwt-authorizer` can convert its errors.
 struct Other(Response<Body>);
 
 impl From<AuthError> for Other {
@@ -444,7 +444,7 @@ enum Tokens {
     Kept,
 }
 
-/// A sink that acknowledges at once and keeps nothing.
+/// A sink that acknowledges at once and stores nothing.
 #[derive(Debug, Clone, Copy)]
 struct Void;
 

@@ -1,13 +1,13 @@
-//! What it costs to keep a record, beside SQLite, `tracing-appender` and a plain file.
+//! Measures the cost of a record, compared with SQLite, `tracing-appender` and a plain file.
 //!
-//! `cargo run --release -p spanner-benches --bin ledger`. Variants take turns within each
-//! round, so that whatever else the machine does falls on all of them; each figure is the
-//! median of all rounds. `--rounds N` sets how many (default 8), `--dir PATH` on which disk
-//! (default: the temporary folder; memory, such as `/dev/shm`, has no sync to wait for),
-//! `--records N` how large a ledger is reopened and verified (default 1,000,000).
+//! `cargo run --release -p spanner-benches --bin ledger`. Variants are interleaved in
+//! each round, so that other load on the machine affects all of them. Each figure is the median of all
+//! rounds. `--rounds N` sets their number (default 8), `--dir PATH` the folder (default: the temporary
+//! folder; in memory, such as `/dev/shm`, a sync takes no time), and `--records N` the size of the
+//! ledger that is reopened and verified (default 1,000,000).
 //!
-//! A record is a decision and its outcome, which are two entries. The peers write the JSON of
-//! both, as one line. What is said to be durable was synced before it was acknowledged.
+//! A record is a decision and its outcome, which are two entries. The peers write the JSON of both as
+//! one line. Durable variants sync before they acknowledge.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,9 +28,9 @@ use sample::Sample;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long one turn of a variant lasts.
+/// How long one run of a variant lasts.
 const TURN: Duration = Duration::from_millis(250);
-/// What waits for one sync in the variants that write in batches.
+/// The batch size of the variants that sync in batches.
 const BATCH: usize = 256;
 
 fn main() -> Result<(), Failure> {
@@ -104,7 +104,7 @@ fn line(sample: &Sample) -> Result<Vec<u8>, Failure> {
     Ok(line)
 }
 
-/// Something that is measured.
+/// A variant.
 struct Variant {
     name: String,
     durable: &'static str,
@@ -112,11 +112,11 @@ struct Variant {
     turns: Vec<Turn>,
 }
 
-/// What one turn came to.
+/// The result of one run.
 struct Turn {
     records: u64,
     time: Duration,
-    /// What each waited, so far as anybody did.
+    /// How long each record waited; empty for variants that do not wait.
     waits: Vec<Duration>,
 }
 
@@ -192,7 +192,7 @@ fn variants(folder: &Path, sample: &Sample, line: &[u8]) -> Result<Vec<Variant>,
     Ok(variants)
 }
 
-/// Keeps so many requests open, each a record.
+/// Keeps this many requests open, each with a record.
 fn recording(ledger: Ledger, sample: Sample, open: usize) -> impl FnMut() -> Result<Turn, Failure> {
     let mut number = 0;
     move || {
@@ -209,7 +209,7 @@ fn recording(ledger: Ledger, sample: Sample, open: usize) -> impl FnMut() -> Res
                     Ok(receipt) => {
                         waiting.push_back((asked, receipt.acknowledged, receipt.room, outcome));
                     }
-                    // The queue is full: whoever asks must wait for the writer.
+                    // The queue is full, so the request waits for the writer.
                     Err(SinkFault::Full) if !waiting.is_empty() => break,
                     Err(SinkFault::Full) => thread::yield_now(),
                     Err(fault) => return Err(fault.into()),
@@ -231,7 +231,7 @@ fn recording(ledger: Ledger, sample: Sample, open: usize) -> impl FnMut() -> Res
     }
 }
 
-/// Writes some lines and syncs them, over and over.
+/// Writes and syncs batches of lines repeatedly.
 fn storing(
     batch: usize,
     mut store: impl FnMut(usize) -> Result<(), Failure>,
@@ -287,7 +287,7 @@ fn inserting(
     })
 }
 
-/// The turn ends when all is in the file.
+/// The run ends when everything is in the file.
 fn logging(folder: &Path, line: Vec<u8>) -> impl FnMut() -> Result<Turn, Failure> + use<> {
     let folder = folder.to_owned();
     move || {
@@ -323,7 +323,7 @@ fn report(variants: &[Variant]) {
     println!();
 }
 
-/// Reopens and verifies a ledger of some size, which was not closed well.
+/// Reopens and verifies a large ledger that was not closed cleanly.
 fn reopened(dir: &Path, sample: &Sample, records: u64) -> Result<(), Failure> {
     // One in a thousand is left open, to be closed on reopening.
     sample.fill(Ledger::builder(dir), records, |number| number % 1000 > 0)?;

@@ -47,8 +47,8 @@ impl Sample {
         (decision, outcome)
     }
 
-    /// Writes a ledger of so many records, as fast as it takes them, and closes it. Every
-    /// request of which that is said has an outcome.
+    /// Writes a ledger of this many records as fast as possible, and closes it. `ends` selects the
+    /// requests with an outcome.
     pub(crate) fn fill(
         &self,
         builder: spanner_ledger::Builder,

@@ -1,15 +1,14 @@
-//! What shipping costs those who are served, and how fast it catches up.
+//! Measures what shipping costs the callers, and how fast it catches up.
 //!
-//! `cargo run --release -p spanner-benches --bin ship`. Callers ask for decisions at a fixed
-//! rate, as those of a service that is not overloaded do, and wait until they are durable; the
-//! ledger is shipped at the same time to nobody, to a receiver that takes all at once, to one
-//! that is away, and to one that takes a second for each batch. Each variant has a ledger of its
-//! own. Variants take turns within each round, so that whatever else the machine does falls on
-//! all of them; each figure is the median of all rounds. `--rounds N` sets how many (default
-//! 5), `--rate N` how many records a second (default 1,000), `--dir PATH` on which disk (default:
-//! the temporary folder).
+//! `cargo run --release -p spanner-benches --bin ship`. Callers request decisions at a fixed
+//! rate, as in a service that is not overloaded, and wait until they are durable. Meanwhile the ledger
+//! is not shipped, or is shipped to a fast receiver, to one that is down, or to one that takes a second
+//! for each batch. Each variant has a ledger of its own. Variants are interleaved in each round, so
+//! that other load on the machine affects all of them. Each figure is the median of all rounds.
+//! `--rounds N` sets their number (default 5), `--rate N` the records per second (default 1,000), and
+//! `--dir PATH` the folder (default: the temporary folder).
 //!
-//! Then a backlog is shipped, to see how much faster that goes than records come.
+//! Then a backlog is shipped, to compare its speed with the rate of records.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -28,13 +27,13 @@ use sample::Sample;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long one turn of a variant lasts: long enough for the cursor to be saved once.
+/// How long one run of a variant lasts: long enough for the cursor to be saved once.
 const TURN: Duration = Duration::from_secs(6);
-/// How many may wait at once.
+/// How many callers may wait at once.
 const CALLERS: u32 = 16;
-/// What the slow receiver takes for each batch.
+/// The time that the slow receiver takes for each batch.
 const SLOW: Duration = Duration::from_secs(1);
-/// What is to be caught up with: records, each of two entries.
+/// The size of the backlog in records, each of two entries.
 const BACKLOG: u64 = 100_000;
 
 fn main() -> Result<(), Failure> {
@@ -104,7 +103,7 @@ impl Options {
     }
 }
 
-/// Where entries go.
+/// The receiver of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Nowhere,
@@ -137,7 +136,7 @@ impl Receiver for Kind {
     }
 }
 
-/// Asks as one of the callers, over and over. Answers with what each decision waited.
+/// Requests decisions repeatedly as one caller. Returns how long each took.
 fn call(
     ledger: &Ledger,
     sample: &Sample,
@@ -150,8 +149,8 @@ fn call(
         thread::sleep(due.saturating_duration_since(Instant::now()));
         number += u64::from(CALLERS);
         let (decision, outcome) = sample.numbered(number.into());
-        // A sleep ends late, which is nobody's fault; but whoever comes behind a slow decision
-        // waits for that, too.
+        // A late wake-up does not count, but a decision that starts late because the one before was
+        // slow does.
         let asked = Instant::now();
         let asked = if asked - due > every { due } else { asked };
         let receipt = ledger.record(decision)?;
@@ -163,7 +162,7 @@ fn call(
     Ok(waits)
 }
 
-/// Something that is measured.
+/// A variant.
 struct Variant {
     kind: Kind,
     ledger: Ledger,
@@ -171,9 +170,9 @@ struct Variant {
     turns: Vec<Turn>,
 }
 
-/// What one turn came to.
+/// The result of one run.
 struct Turn {
-    /// What each waited for its decision, the shortest first.
+    /// How long each decision took, in ascending order.
     waits: Vec<Duration>,
     shipped: u64,
 }
@@ -220,7 +219,7 @@ impl Variant {
         Ok(Some(shipment.start()?))
     }
 
-    /// The median over all turns.
+    /// The median over all runs.
     fn wait(&self, per_thousand: usize) -> f64 {
         let of = |turn: &Turn| {
             let wait = turn.waits.get(turn.waits.len() * per_thousand / 1000);
@@ -255,7 +254,7 @@ fn report(variants: &[Variant]) {
     println!();
 }
 
-/// Ships a backlog in each form, to a receiver that takes all at once, and to a file.
+/// Ships a backlog in each format, to a fast receiver and to a file.
 fn caught_up(folder: &Path, sample: &Sample, rate: u32) -> Result<(), Failure> {
     let dir = folder.join("backlog");
     sample.fill(Ledger::builder(&dir), BACKLOG, |_| true)?;

@@ -1,9 +1,9 @@
-//! What a start costs: compiling surfaces and building a guard around each, with one surface and
-//! with all that Spanner ships; beside parsing the same files as TOML alone.
+//! Measures a start: compiling surfaces and building a guard for each, with one surface and with all
+//! built-in ones, compared with only parsing the same files as TOML.
 //!
 //! `cargo run --release -p spanner-benches --bin start`. Each figure is the median of several
-//! processes, since compiled surfaces are kept for the life of a process. `--rounds N` sets how
-//! many (default 15).
+//! processes, since compiled surfaces are cached for the life of a process. `--rounds N` sets their
+//! number (default 15).
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use spanner_tower::{Bearer, GuardLayer, surface};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The variants: a word for the child process, and the row of the table.
+/// The variants: the argument of the child process, and the row of the table.
 const VARIANTS: [(&str, &str); 4] = [
     ("parse", "all files parsed as TOML, nothing compiled"),
     ("one", "`openai` compiled, and one guard"),

@@ -1,4 +1,4 @@
-//! What the examples share, and the compiled examples of the README and of the guide.
+//! Code that the examples share, and the compiled examples of the README and the guide.
 
 pub mod telling;
 

@@ -1,24 +1,24 @@
-//! What examples that tell a story share: the colours, and the ledger's view of it.
+//! Code that the examples share: the colours of their output, and reading their ledgers.
 
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use spanner_ledger::{Ledger, Row};
 
-/// As it should be.
+/// An expected result.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// Not as it should be.
+/// An unexpected result.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Beside the point.
+/// A detail.
 pub const DIM: Style = Style::new().dimmed();
-/// What comes next.
+/// A heading.
 pub const TITLE: Style = Style::new().bold();
 
-/// What a ledger says of this many calls. An outcome may be written a moment after the
-/// client has seen the end of the answer.
+/// The ledger's records of this many calls. An outcome may be written a moment after the client has
+/// seen the end of the response.
 ///
 /// # Errors
-/// If the ledger cannot be read, or an outcome does not come within two seconds.
+/// If the ledger cannot be read, or an outcome is missing after two seconds.
 pub async fn rows(
     ledger: &Ledger,
     calls: usize,

@@ -1,7 +1,7 @@
 //! Finds the commit that the program is built from, for `spanner --version`.
 //!
-//! In a checkout git says it, in a published package the file that `cargo package` adds. (The
-//! crates for this bring a library for git or for dates.)
+//! In a checkout, git knows it; in a published package, the file that `cargo package` adds. (Crates for
+//! this depend on a git or date library.)
 
 use std::env;
 use std::fs;
@@ -27,7 +27,7 @@ fn packaged() -> Option<String> {
 
 /// The commit of a checkout.
 fn checked_out() -> Option<String> {
-    // It changes with each commit and with each change of branch.
+    // The file changes with each commit and each change of branch.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
     println!("cargo::rerun-if-changed={log}");
     git(&["rev-parse", &format!("--short={DIGITS}"), "HEAD"])

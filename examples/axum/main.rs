@@ -1,7 +1,7 @@
-//! The smallest honest axum service behind a guard.
+//! A minimal axum service behind a guard.
 //!
-//! `cargo run --example axum` starts an identity provider (so that there is one), guards a
-//! router, and prints a call to try. In a service of your own, name your provider instead.
+//! `cargo run --example axum` starts an identity provider and a guarded router, and prints a call to
+//! try. A service of your own names your provider instead.
 
 use axum::extract::Json;
 use axum::routing::post;

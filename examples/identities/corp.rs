@@ -1,4 +1,4 @@
-//! The company's provider: the real one, or the one that plays it.
+//! The company's provider: `oidc-provider`, or a replacement in this process.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::Stop;
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// What tokens are for.
+/// The audience of tokens.
 pub(crate) const MODELS: &str = "https://models.example.com";
 pub(crate) const MODELS_OPAQUE: &str = "https://models.example.com/opaque";
 pub(crate) const PAYROLL: &str = "https://payroll.example.com";
@@ -19,7 +19,7 @@ pub(crate) const PAYROLL: &str = "https://payroll.example.com";
 pub(crate) enum Corp {
     /// `oidc-provider`, at this address.
     Real(String),
-    /// The examples' own.
+    /// The replacement in this process.
     Played(Idp),
 }
 
@@ -40,7 +40,7 @@ impl Corp {
         }
     }
 
-    /// A person signs in.
+    /// Signs a person in.
     pub(crate) async fn person(&self, name: &str, resource: &str) -> Result<String, Stop> {
         match self {
             Self::Real(_) => {
@@ -64,7 +64,7 @@ impl Corp {
         }
     }
 
-    /// The copilot gets a token to act for whoever holds the other one (RFC 8693).
+    /// Exchanges a person's token for one in which the copilot acts for that person (RFC 8693).
     pub(crate) async fn copilot(&self, token: &str) -> Result<String, Stop> {
         let form = [
             ("grant_type", EXCHANGE),
@@ -77,7 +77,7 @@ impl Corp {
         self.token(&form, None).await
     }
 
-    /// A service signs in; with a key, its token is bound to that (RFC 9449 §5).
+    /// Signs a service in. With a key, its token is bound to the key (RFC 9449 §5).
     pub(crate) async fn service(&self, name: &str, key: Option<&Signer>) -> Result<String, Stop> {
         let form = [
             ("grant_type", "client_credentials"),
@@ -90,7 +90,7 @@ impl Corp {
         self.token(&form, proof.transpose()?).await
     }
 
-    /// The operator's hand.
+    /// Changes the provider as its operator would.
     pub(crate) async fn admin(&self, what: &str) -> Result<(), Stop> {
         let url = format!("{}/admin/{what}", self.issuer());
         reqwest::Client::new()

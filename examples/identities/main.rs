@@ -1,14 +1,14 @@
-//! One service, three identity providers, each with tokens of its own kind:
+//! One service with three identity providers, each with its own kind of token:
 //! `examples/identities/run` starts everything.
 //!
-//! The company's provider is the npm package `oidc-provider`, a certified one: people with
-//! signed and with opaque tokens, services with and without proofs of possession, an agent
-//! that acts for people. Jobs of GitHub Actions and pods of a Kubernetes cluster sign in as
-//! what they are; their providers are played by keys of this process, with the claims that
-//! the real ones put into their tokens. All are configured in `providers.toml`.
+//! The company's provider is the npm package `oidc-provider`, which is certified. It has people with
+//! signed and with opaque tokens, services with and without proof of possession, and an agent that
+//! acts for people. Jobs of GitHub Actions and pods of a Kubernetes cluster have workload identities;
+//! keys in this process replace their providers, with the claims of real tokens. `providers.toml`
+//! configures all of them.
 //!
-//! `cargo run --example identities` alone plays the company's provider too, and leaves out
-//! what only the real one can do; with its address as the argument it is used.
+//! `cargo run --example identities` alone replaces the company's provider too, and skips the calls
+//! that need the real one. With the provider's address as an argument, it uses that.
 
 mod corp;
 mod stage;
@@ -22,7 +22,7 @@ use spanner_report::table;
 
 use stage::Stage;
 
-/// Anything that stops the story from being told.
+/// Any error that ends the example.
 type Stop = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tells the story; returns how many calls differ from it.
+/// Runs all calls. Returns how many had an unexpected result.
 async fn run(provider: Option<String>) -> Result<usize, Stop> {
     let real = provider.is_some();
     let stage = Stage::set(provider).await?;

@@ -1,4 +1,4 @@
-//! The parts of the story: three providers, a guarded service, a ledger.
+//! The parts of the example: three providers, a guarded service and a ledger.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ use crate::corp::Corp;
 const PROVIDERS: &str = include_str!("providers.toml");
 const ACCESS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/identities/access");
 
-/// Everything that runs while the story is told.
+/// Everything that runs during the example.
 pub(crate) struct Stage {
     pub(crate) corp: Corp,
     pub(crate) github: Signer,
     pub(crate) cluster: Signer,
-    /// The key that the service `vault` proves its tokens with.
+    /// The key that the tokens of the service `vault` are bound to.
     pub(crate) vault: Signer,
     pub(crate) service: String,
     pub(crate) client: reqwest::Client,
-    /// Tokens that a later scene uses again.
+    /// Tokens that later calls use again.
     pub(crate) kept: Mutex<Vec<String>>,
     callers: Bearer,
     ledger: Ledger,
@@ -77,7 +77,7 @@ impl Stage {
         })
     }
 
-    /// A job's token, as GitHub signs it: for a repository of this owner.
+    /// The token of a GitHub Actions job in a repository of this owner.
     pub(crate) fn job(&self, owner: u32, issued_ago: i64) -> Result<String, Stop> {
         let issued = Timestamp::now().as_second() - issued_ago;
         let claims = json!({
@@ -92,7 +92,7 @@ impl Stage {
         Ok(self.github.sign("JWT", &claims)?)
     }
 
-    /// A pod's token, as a cluster signs it for the pod's service account.
+    /// The token of a Kubernetes pod for its service account.
     pub(crate) fn pod(&self, namespace: &str) -> Result<String, Stop> {
         let issued = Timestamp::now().as_second();
         let claims = json!({
@@ -108,7 +108,7 @@ impl Stage {
         Ok(self.cluster.sign("JWT", &claims)?)
     }
 
-    /// A token that somebody signed who is no provider here.
+    /// A token signed by an unknown issuer.
     pub(crate) fn stranger(&self) -> Result<String, Stop> {
         let issued = Timestamp::now().as_second();
         let claims = json!({
@@ -138,7 +138,7 @@ impl Stage {
             .revoke(revocation, Timestamp::now())?)
     }
 
-    /// How each provider stands, a line each.
+    /// The readiness of each provider, one per line.
     pub(crate) fn readiness(&self) -> Vec<String> {
         let line = |it: spanner_tower::bearer::IssuerReadiness| {
             let word = if it.is_ready() { "ready" } else { "not ready" };
@@ -150,7 +150,7 @@ impl Stage {
         self.callers.readiness().into_iter().map(line).collect()
     }
 
-    /// What the ledger says of this many calls.
+    /// The ledger's records of this many calls.
     pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
         telling::rows(&self.ledger, calls).await
     }

@@ -1,4 +1,4 @@
-//! The calls of the story, and who is due to have made each.
+//! The calls of the example, with the expected caller of each.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -9,18 +9,18 @@ use crate::Stop;
 use crate::corp::{MODELS, MODELS_OPAQUE, PAYROLL, prove};
 use crate::stage::Stage;
 
-/// One call: what it is, and what is due.
+/// One call with its expected result.
 pub(crate) struct Scene {
     pub(crate) title: &'static str,
     caller: Caller,
     path: &'static str,
     status: u16,
-    /// Who called, as the record has it; empty where nobody was identified.
+    /// The caller in the record; empty if no caller was identified.
     who: &'static str,
     reason: &'static str,
 }
 
-/// Who calls, with what.
+/// The credential of a call.
 #[derive(Clone, Copy)]
 enum Caller {
     Person(&'static str),
@@ -42,7 +42,7 @@ enum Caller {
     PodDuringOutage,
 }
 
-/// What came back.
+/// The response to a call.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) text: String,
@@ -51,7 +51,7 @@ pub(crate) struct Reply {
 const CHAT: &str = "/v1/chat/completions";
 const UPLOAD: &str = "/v1/uploads";
 
-/// Everything that is called, in order; with the real provider, what only it can do too.
+/// All calls, in order; some only with the real provider.
 pub(crate) fn all(real: bool) -> Vec<Scene> {
     let served = |title, caller, who| Scene {
         title,
@@ -202,7 +202,7 @@ impl Scene {
         Ok(Reply { status, text })
     }
 
-    /// Gets the token that the scene is about, and puts it into the request.
+    /// Gets the token of a call, and adds it to the request.
     async fn credentials(
         &self,
         stage: &Stage,
@@ -252,12 +252,12 @@ impl Scene {
         Ok(request.bearer_auth(token))
     }
 
-    /// Whether the ledger says who it was, and why it was decided so.
+    /// Whether the record has the expected caller and reason.
     pub(crate) fn is_recorded(&self, row: &Row) -> bool {
         row.decision.reason == self.reason && who(row) == self.who
     }
 
-    /// What the record is due to say, for people.
+    /// The expected record, as text.
     pub(crate) fn expectation(&self) -> String {
         format!("`{}` by {:?}", self.reason, self.who)
     }
@@ -269,7 +269,7 @@ fn who(row: &Row) -> String {
 }
 
 impl Reply {
-    /// Whether it is the one that is due.
+    /// Whether the response is the expected one.
     pub(crate) const fn is(&self, scene: &Scene) -> bool {
         self.status == scene.status
     }

@@ -1,10 +1,9 @@
 //! A model's way into production, with its access: `cargo run --release --example promotion`.
 //!
 //! It starts an OpenID provider, a model server guarded twice (as staging and as production),
-//! the administration API and a ledger in a temporary folder; then several people register a
-//! model, try it, propose it, sign, promote, edit, and restore, over real HTTP. Every reply is
-//! checked against what the story says. At the end `history` answers who approved what. The exit
-//! status is 1 if anything differs.
+//! the administration API and a ledger in a temporary folder. Several people register a model, call
+//! it, propose it, sign, promote, edit and restore it, over HTTP. Every response is checked. At the
+//! end, `history` shows who approved what. The exit status is 1 if a result is unexpected.
 
 mod stage;
 mod story;
@@ -16,7 +15,7 @@ use anstream::{eprintln, println};
 use spanner_examples::telling::{BAD, GOOD};
 use stage::Stage;
 
-/// Anything that stops the story from being told.
+/// Any error that ends the example.
 type Stop = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
@@ -37,7 +36,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tells the story; returns how many steps it has, and how many replies differ from it.
+/// Runs all steps. Returns their number, and how many had an unexpected result.
 async fn tell() -> Result<(usize, usize), Stop> {
     let mut stage = Stage::set().await?;
     story::tell(&mut stage).await?;

@@ -1,4 +1,4 @@
-//! The parts of the story: a provider, two guarded servers, the administration, a ledger.
+//! The parts of the example: a provider, two guarded servers, the administration API and a ledger.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::Stop;
 
-/// Everything that runs while the story is told, and how it goes.
+/// Everything that runs during the example, and its results so far.
 pub(crate) struct Stage {
     idp: Idp,
     staging: String,
@@ -28,7 +28,7 @@ pub(crate) struct Stage {
     pub(crate) differences: usize,
 }
 
-/// The reply that is due: a status, and a part of its text.
+/// The expected response: a status, and a part of its text.
 pub(crate) type Due = (u16, &'static str);
 
 const ORGANIZATION: &str = include_str!("access/organization.toml");
@@ -78,7 +78,7 @@ impl Stage {
         })
     }
 
-    /// Writes the model's manifest, as its team would, and has it read.
+    /// Writes the model's manifest, as its team would, and reloads the access.
     pub(crate) async fn write(&self, manifest: &str) -> Result<(), Stop> {
         std::fs::write(self.manifest(), manifest)?;
         Ok(self.promotions.reload().await?)
@@ -89,7 +89,7 @@ impl Stage {
         models.join(format!("{}.toml", model::SENTIMENT))
     }
 
-    /// Somebody calls the model.
+    /// Calls the model as a person.
     pub(crate) async fn chat(&mut self, who: &str, staging: bool, due: Due) -> Result<(), Stop> {
         let (at, url) = match staging {
             true => ("staging", &self.staging),
@@ -104,7 +104,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Somebody asks the administration.
+    /// Sends a request to the administration API as a person.
     pub(crate) async fn ask(
         &mut self,
         title: &str,

@@ -1,4 +1,4 @@
-//! What happens, and what is due to each step.
+//! The steps of the example, with their expected results.
 
 use anstream::println;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ fn chapter(title: &str) {
     println!("\n{TITLE}{title}{TITLE:#}");
 }
 
-/// Nina proposes a revision, and what it would change is shown.
+/// Nina proposes a revision, and the change of access is shown.
 async fn propose(stage: &mut Stage, revision: &str) -> Result<String, Stop> {
     let body = json!({"model": SENTIMENT, "environment": "production", "revision": revision});
     let title = format!("nina proposes {revision} for production");
@@ -85,7 +85,7 @@ async fn propose(stage: &mut Stage, revision: &str) -> Result<String, Stop> {
     Ok(id.ok_or("the promotion has no id")?.to_owned())
 }
 
-/// Nina proposes what was in force before.
+/// Nina proposes the version that was in force before.
 async fn restore(stage: &mut Stage, before: &str) -> Result<String, Stop> {
     let body = json!({"model": SENTIMENT, "environment": "production", "restores": before});
     let due = (201, "\"standing\":\"open\"");
@@ -118,7 +118,7 @@ async fn promote(stage: &mut Stage, id: &str, due: Due) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Who gains and loses what, one line each.
+/// Gained and lost access, one line each.
 fn differences(told: &Value) {
     let changes = told.get("difference").and_then(Value::as_array);
     for change in changes.into_iter().flatten() {
@@ -139,7 +139,7 @@ fn differences(told: &Value) {
     }
 }
 
-/// Who did what, one line each.
+/// The history, one line per step.
 fn show(history: &Value) {
     let events = history.get("events").and_then(Value::as_array);
     for event in events.into_iter().flatten() {

@@ -1,10 +1,10 @@
-//! The whole story in one run, on real parts and with nothing to install:
+//! A tour of Spanner in one run, with nothing to install:
 //! `cargo run --release --example quickstart`.
 //!
-//! It starts an OpenID provider, a model server guarded twice (as staging and as
-//! production), and a ledger in a temporary folder; sends real HTTP calls as several
-//! people, an agent and a few strangers; checks every reply against what the story says;
-//! and prints the ledger. The exit status is 1 if anything differs.
+//! It starts an OpenID provider, a model server behind two guards (for staging and for production),
+//! and a ledger in a temporary folder. It sends HTTP calls as several people, an agent and a few
+//! unauthorized clients, checks every response, and prints the ledger. The exit status is 1 if a
+//! result is unexpected.
 //!
 //! With `--serve` it keeps running and prints `curl` lines with tokens to try.
 
@@ -20,7 +20,7 @@ use spanner_examples::telling::{BAD, DIM, GOOD, TITLE};
 use spanner_report::table;
 use stage::Stage;
 
-/// Anything that stops the story from being told.
+/// Any error that ends the example.
 type Stop = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Tells the story; returns how many replies differ from it.
+/// Runs all calls. Returns how many had an unexpected result.
 async fn run(serve: bool) -> Result<usize, Stop> {
     let stage = Stage::set().await?;
     println!("{TITLE}Who may call which model, where?{TITLE:#}");

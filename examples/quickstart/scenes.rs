@@ -1,4 +1,4 @@
-//! The calls of the story and what is due to each.
+//! The calls of the example, with their expected results.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(crate) struct Scene {
     due: Due,
 }
 
-/// The reply that is due.
+/// The expected response.
 #[derive(Clone, Copy)]
 struct Due {
     status: u16,
@@ -27,7 +27,7 @@ struct Due {
     reason: &'static str,
 }
 
-/// What came back.
+/// The response.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) fault: String,
@@ -36,7 +36,7 @@ pub(crate) struct Reply {
     by_guard: bool,
 }
 
-/// Everything that is called, in order.
+/// All calls, in order.
 pub(crate) async fn all(stage: &Stage) -> Result<Vec<Scene>, Stop> {
     let tina = stage.sign_in(&stage.corp, "tina").await?;
     let sam = stage.sign_in(&stage.corp, "sam").await?;
@@ -193,8 +193,8 @@ impl Scene {
         })
     }
 
-    /// Whether the reply is the one that is due: its status, whose fault it names, what it
-    /// says, and that the guard answered exactly where it was not the model.
+    /// Whether the response is the expected one: its status, its `spanner-fault`, its text, and its
+    /// origin, which is the guard exactly where the model did not respond.
     pub(crate) fn is_as_told(&self, reply: &Reply) -> bool {
         let Due {
             status,
@@ -208,8 +208,7 @@ impl Scene {
             && reply.by_guard == !matches!(fault, "" | "model")
     }
 
-    /// Whether the ledger has this call once, with the reason that is due and the status
-    /// that was sent.
+    /// Whether the ledger has this call once, with the expected reason and the status that was sent.
     pub(crate) fn is_recorded(&self, reply: &Reply, rows: &[Row]) -> bool {
         let mut rows = rows
             .iter()
@@ -221,7 +220,7 @@ impl Scene {
             && row.outcome.as_ref().and_then(|outcome| outcome.status) == Some(reply.status)
     }
 
-    /// What is due, for people.
+    /// The expected result, as text.
     pub(crate) fn expectation(&self) -> String {
         let Due {
             status,

@@ -1,4 +1,4 @@
-//! The parts of the story: a provider, two guarded servers, a ledger.
+//! The parts of the example: a provider, two guarded servers and a ledger.
 
 use spanner_cedar::Cedar;
 use spanner_demo::idp::{Account, Idp, SECRET};
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::Stop;
 use anstream::println;
 
-/// Everything that runs while the story is told.
+/// Everything that runs during the example.
 pub(crate) struct Stage {
     pub(crate) corp: Idp,
     pub(crate) stranger: Idp,
@@ -19,7 +19,7 @@ pub(crate) struct Stage {
     pub(crate) production: String,
     pub(crate) client: reqwest::Client,
     ledger: Ledger,
-    /// Goes with the stage, and the ledger with it.
+    /// The ledger's folder, which is deleted at the end.
     _folder: tempfile::TempDir,
 }
 
@@ -80,7 +80,7 @@ impl Stage {
         self.token(idp, &form).await
     }
 
-    /// A token in which the copilot acts for whoever holds the other token.
+    /// A token in which the copilot acts for the holder of another token.
     pub(crate) async fn delegate(&self, token: &str) -> Result<String, Stop> {
         let form = [
             (
@@ -107,12 +107,12 @@ impl Stage {
         Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
     }
 
-    /// What the ledger says of this many calls.
+    /// The ledger's records of this many calls.
     pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
         telling::rows(&self.ledger, calls).await
     }
 
-    /// Keeps running until interrupted, with calls to try.
+    /// Prints calls to try, and runs until interrupted.
     pub(crate) async fn invite(&self) -> Result<(), Stop> {
         let sam = self.sign_in(&self.corp, "sam").await?;
         let tina = self.sign_in(&self.corp, "tina").await?;

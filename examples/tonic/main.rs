@@ -1,9 +1,8 @@
-//! The smallest honest tonic service behind a guard.
+//! A minimal tonic service behind a guard.
 //!
-//! `cargo run --example tonic` starts an identity provider (so that there is one) and guards
-//! an Open Inference server; then it calls it once as somebody who may and once as somebody
-//! who may not, over real gRPC, and keeps running until interrupted. With `--once` it ends
-//! after the calls.
+//! `cargo run --example tonic` starts an identity provider and a guarded Open Inference server. It
+//! calls the server over gRPC, once as a caller who is allowed and once as one who is not, and keeps
+//! running until interrupted. With `--once` it ends after the calls.
 
 use std::pin::Pin;
 
@@ -167,7 +166,7 @@ impl GrpcInferenceService for Classifier {
     }
 }
 
-/// What a client does: a token, and a call with it.
+/// Gets a token as a client does, and makes a call with it.
 async fn infer(url: &str, token: &str) -> Result<String, Status> {
     let channel = Channel::from_shared(url.to_owned())
         .map_err(|error| Status::internal(error.to_string()))?

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use spanner_proxy::{Loaded, words};
+use spanner_proxy::Loaded;
+use spanner_toml::line;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, say};
 
-/// Which configuration is checked.
+/// The options of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -23,7 +24,7 @@ impl Check {
         for note in loaded.notes() {
             say(&format!("note: {note}"));
         }
-        let file = words::line(&file.display().to_string());
+        let file = line(&file.display().to_string());
         writeln!(out, "{file}: no problems")?;
         Ok(ExitCode::SUCCESS)
     }

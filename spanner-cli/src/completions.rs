@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::Cli;
 use crate::print::Stop;
 
-/// For which shell.
+/// The options of `completions`.
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     #[arg(value_enum)]

@@ -6,35 +6,35 @@ use clap::Args;
 use spanner_core::{Environment, Spelling};
 use spanner_proxy::config::Config;
 
-/// Which configuration a command reads.
+/// The configuration that a command reads.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Configuration {
-    /// The configuration [default: spanner.toml]
+    /// The configuration file [default: spanner.toml]
     #[arg(long = "config", value_name = "FILE")]
     named: Option<PathBuf>,
 }
 
-/// The configuration that is read if none is named.
+/// The default of `--config`.
 const DEFAULT: &str = "spanner.toml";
 
 impl Configuration {
-    /// The file.
+    /// The path of the file.
     pub(crate) fn file(&self) -> &Path {
         self.named.as_deref().unwrap_or_else(|| Path::new(DEFAULT))
     }
 
-    /// Whether the command line names it.
+    /// Whether `--config` was given.
     pub(crate) const fn is_named(&self) -> bool {
         self.named.is_some()
     }
 
-    /// Reads this file, unless another one is named already.
+    /// Reads this file unless `--config` was given.
     pub(crate) fn or(&mut self, file: PathBuf) {
         self.named.get_or_insert(file);
     }
 
-    /// How the surfaces of the upstreams read names, and a note if they are unknown or not all
-    /// known.
+    /// How the surfaces of the upstreams spell models' names, with a note if some of them cannot be
+    /// read.
     pub(crate) fn spellings(&self) -> (Vec<(Environment, Spelling)>, Option<String>) {
         if !self.is_named() {
             let note = "names are compared as they are written: with `--config` the surfaces' own spelling is looked at";

@@ -1,7 +1,7 @@
 //! `spanner serve --demo`: a proxy with a provider and a model server of its own.
 //!
-//! Both run in this process, on the loopback interface: the provider stands in for the first
-//! issuer, the model server for every upstream. The ledger, and the configuration unless one is
+//! Both run in this process, on the loopback interface: the provider replaces the first issuer, the
+//! model server every upstream. The ledger, and the configuration unless one is
 //! named, are in a temporary directory.
 
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Serves with both until the operating system says to stop.
+/// Serves until the process is told to stop.
 pub(crate) async fn serve(
     configuration: &Configuration,
     listen: Option<SocketAddr>,
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
     let endpoint = idp.token_endpoint();
     spanner_proxy::serve(Loaded::of(config, problems)?, |service| {
         let invitation = invite(service, &tokens, &endpoint, &ledger);
-        // Serving goes on where nobody reads it.
+        // The service also runs without a reader of its output.
         let _: io::Result<()> = write!(io::stdout(), "{invitation}");
     })
     .await?;
@@ -81,7 +81,7 @@ fn unpack(folder: &Path) -> io::Result<PathBuf> {
     Ok(folder.join("spanner.toml"))
 }
 
-/// Sam answers tickets in production; Tina tests in staging only.
+/// Sam may call the model in production, Tina in staging only.
 fn accounts() -> Vec<Account> {
     vec![
         Account {
@@ -103,7 +103,7 @@ async fn start_model() -> Result<Authority, Stop> {
     Ok(address.parse()?)
 }
 
-/// What to try.
+/// The calls to try.
 fn invite(service: &Service, [sam, tina]: &[String; 2], endpoint: &str, ledger: &Path) -> String {
     let (address, sentiment) = (service.address(), model::SENTIMENT);
     let probes = service.admin_address().unwrap_or(address);

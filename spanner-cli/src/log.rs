@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use spanner_proxy::words;
+use spanner_toml::lines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging to the standard error stream: what concerns Spanner, or what `RUST_LOG` says.
+/// Starts logging to standard error, at the level of `RUST_LOG` or, by default, info for Spanner and
+/// warn for libraries.
 pub(crate) fn start() {
     let wanted = std::env::var_os("RUST_LOG").filter(|wanted| !wanted.is_empty());
     let wanted = wanted.as_deref().map(OsStr::to_string_lossy);
@@ -48,14 +49,14 @@ pub(crate) fn start() {
     }
 }
 
-/// Lines of the log, without secrets in addresses and without what a terminal obeys.
+/// A writer that hides secrets in URLs and escapes control characters.
 struct Plain(io::Stderr);
 
 impl Write for Plain {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Each event comes whole.
+        // The subscriber writes each event as a whole.
         let text = String::from_utf8_lossy(bytes);
-        self.0.write_all(words::lines(&text).as_bytes())?;
+        self.0.write_all(lines(&text).as_bytes())?;
         Ok(bytes.len())
     }
 

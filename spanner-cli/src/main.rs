@@ -1,7 +1,6 @@
 //! `spanner`, the command line.
 //!
-//! Each command has a file. What a command does is in the crates; here are its options and what
-//! it prints.
+//! Each command has a file with its options and its output. The crates do the work.
 
 mod access;
 mod check;
@@ -21,14 +20,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use spanner_core::text::error_chain;
-use spanner_proxy::words;
+use spanner_toml::lines;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe, say};
 use crate::serve::Serve;
 
-/// Who may call which model, and who approved it: a guard for model servers, and the tools to
-/// review access and to read the record of it.
+/// Control and record who calls which model: a proxy for model servers, and tools to review access
+/// and to verify the ledger
 #[derive(Debug, Parser)]
 #[command(name = "spanner", version = VERSION, after_help = ENVIRONMENT)]
 struct Cli {
@@ -38,8 +37,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// Options that stood before the command until the command line had `serve`. They are still
-/// understood.
+/// Options that are accepted before the command, as they were before `serve` was a command.
 #[derive(Debug, clap::Args)]
 struct Earlier {
     #[arg(long, hide = true, value_name = "FILE")]
@@ -63,19 +61,20 @@ Environment:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Guard model servers: the proxy of a configuration
+    /// Run the proxy of a configuration
     Serve(Serve),
-    /// Load everything that the configuration names and print all problems; exit 1 if there are any
+    /// Load the configuration and everything that it names, and print all problems; exit 1 if there
+    /// are any
     Check(check::Check),
-    /// Read one raw HTTP/1.1 request from the standard input and print what Spanner sees in it
+    /// Read a raw HTTP/1.1 request from standard input, and print its actions and models as JSON
     Resolve(resolve::Resolve),
-    /// Review access, and test a change of it
+    /// Review access, and test changes to it
     #[command(subcommand)]
     Access(access::Access),
     /// Verify and read a ledger
     #[command(subcommand)]
     Ledger(ledger::Ledger),
-    /// Print the completions of a shell
+    /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Print the manual page
     Man(man::Man),
@@ -88,24 +87,24 @@ fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(code) => code,
-        // The reader of the output has enough of it.
+        // The reader of the output has closed it.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("spanner: {}", error_chain(&*error));
-            say(&words::lines(&error));
+            say(&lines(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints what is wrong with the command line, or the help or version that was asked for.
+/// Prints a problem with the command line, or the requested help or version.
 fn explain(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _: io::Result<()> = error.print();
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    say(words::lines(&text).trim_end());
+    say(lines(&text).trim_end());
     ExitCode::from(2)
 }
 
@@ -131,7 +130,7 @@ fn run(Cli { earlier, command }: Cli) -> Result<ExitCode, Stop> {
 }
 
 impl Earlier {
-    /// The command that these options meant where no command follows.
+    /// The command that these options mean if no command follows.
     fn command(&self) -> Option<Command> {
         let is_given = self.config.is_some() || self.listen.is_some() || self.demo;
         is_given.then(|| {
@@ -140,7 +139,7 @@ impl Earlier {
         })
     }
 
-    /// Gives a command the options that were written before it.
+    /// Passes the options before the command on to it.
     fn hand_over(self, command: &mut Command) {
         if let Command::Serve(serve) = command {
             serve.listen = serve.listen.or(self.listen);

@@ -9,11 +9,10 @@ use clap::{Args, CommandFactory};
 use crate::Cli;
 use crate::print::Stop;
 
-/// Where the pages go.
+/// The options of `man`.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Write a page for each command into this directory, instead of `spanner(1)` to the standard
-    /// output
+    /// Write a page for each command into this directory, instead of `spanner(1)` to standard output
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

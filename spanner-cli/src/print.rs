@@ -2,19 +2,19 @@
 
 use std::io::{self, Write};
 
-use spanner_proxy::words;
+use spanner_toml::line;
 
 /// Any reason that ends a command.
 pub(crate) type Stop = Box<dyn std::error::Error + Send + Sync>;
 
-/// Writes a line to the standard error stream. A failure has nobody left to hear of it.
+/// Writes a line to standard error. A failure is ignored, since it cannot be reported.
 pub(crate) fn say(line: &str) {
     let _: io::Result<()> = writeln!(io::stderr(), "{line}");
 }
 
-/// Says something beside the output, in one line.
+/// Writes a note beside the output, in one line.
 pub(crate) fn aside(what: &str) {
-    say(&words::line(&format!("spanner: {what}")));
+    say(&line(&format!("spanner: {what}")));
 }
 
 /// Whether the reader of the output closed it.

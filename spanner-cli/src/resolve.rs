@@ -9,18 +9,19 @@ use spanner_proxy::config::Config;
 use crate::configuration::Configuration;
 use crate::print::Stop;
 
-/// Which configuration answers.
+/// The options of `resolve`.
 #[derive(Debug, Args)]
 pub(crate) struct Resolve {
     #[command(flatten)]
     pub(crate) configuration: Configuration,
 }
 
-/// How much of the standard input is read, in bytes: more than any body that a guard keeps.
+/// How much of standard input is read, in bytes: more than any body that a guard buffers.
 const MAX_REQUEST: u64 = 64 << 20;
 
 impl Resolve {
-    /// Reads a request and prints what it touches, or why it is refused, as one line of JSON.
+    /// Reads a request, and prints its actions and models, or why it is refused, as one line of
+    /// JSON.
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         let (config, problems) = Config::read_without_secrets(self.configuration.file());
         let Some(config) = config.filter(|_| problems.is_empty()) else {

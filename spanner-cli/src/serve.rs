@@ -11,16 +11,16 @@ use crate::configuration::Configuration;
 use crate::print::Stop;
 use crate::{demo, log};
 
-/// What to serve.
+/// The options of `serve`.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) configuration: Configuration,
-    /// Listen here instead; port 0 takes a free one
+    /// Listen at this address instead of the configured one; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Start an identity provider and a model server, too, and print calls to try. Needs no
-    /// configuration; one that is named is used
+    /// Also start an identity provider and a model server for a demonstration, and print calls to
+    /// try. Uses a configuration of its own unless `--config` is given
     #[arg(long)]
     pub(crate) demo: bool,
 }

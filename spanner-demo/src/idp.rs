@@ -1,7 +1,7 @@
 //! A small OpenID provider: discovery, JWKS and a token endpoint over loopback HTTP.
 //!
-//! People sign in with the password grant (RFC 6749 §4.3, fit for a demonstration and
-//! nothing else), services with client credentials (§4.4), and an agent obtains a token to
+//! People sign in with the password grant (RFC 6749 §4.3, suitable only for a demonstration),
+//! services with client credentials (§4.4), and an agent obtains a token to
 //! act for a person by token exchange (RFC 8693). Tokens follow RFC 9068.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::signer::Signer;
 
-/// Somebody who can sign in.
+/// A person who can sign in.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// The login name, which is also the token's `sub`.
@@ -28,7 +28,7 @@ pub struct Account {
     pub groups: &'static [&'static str],
 }
 
-/// The provider, running.
+/// The running provider.
 #[derive(Clone)]
 pub struct Idp {
     provider: Arc<Provider>,
@@ -42,7 +42,7 @@ struct Provider {
     agents: Vec<&'static str>,
 }
 
-/// Why the provider does not start.
+/// Why the provider cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("the identity provider does not start: {0}")]
 pub struct IdpError(String);
@@ -58,7 +58,7 @@ impl Idp {
     /// `agents` can exchange a person's token for one in which they act for that person.
     ///
     /// # Errors
-    /// [`IdpError`] when there is no free port or no randomness.
+    /// [`IdpError`] if no port is free, or no random bytes are available.
     pub async fn start(
         audience: &str,
         accounts: Vec<Account>,
@@ -84,7 +84,7 @@ impl Idp {
         Ok(Self { provider })
     }
 
-    /// Its issuer identifier, which is also where its metadata is.
+    /// Its issuer identifier, below which its metadata is served.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.provider.issuer
@@ -96,11 +96,10 @@ impl Idp {
         format!("{}/token", self.provider.issuer)
     }
 
-    /// A token that this provider signed an hour ago and that expired since: what a
-    /// forgotten one looks like.
+    /// A token that the provider signed an hour ago and that has expired since.
     ///
     /// # Errors
-    /// [`IdpError`] when it cannot be signed.
+    /// [`IdpError`] if it cannot be signed.
     pub fn expired_token(&self, subject: &str, groups: &[&str]) -> Result<String, IdpError> {
         let issued = Timestamp::now().as_second() - 3600;
         self.provider
@@ -207,7 +206,7 @@ impl Provider {
         self.sign(subject.name, subject.groups, Some(agent), now)
     }
 
-    /// Whose token of our own this is.
+    /// The subject of a token that this provider signed.
     fn subject_of(&self, token: &str) -> Result<&Account, Problem> {
         let invalid = || problem("invalid_grant", "the subject token is not one of ours");
         let set: jsonwebtoken::jwk::JwkSet =

@@ -1,4 +1,4 @@
-//! An OpenID provider and a model server, both small and real, for demonstrations.
+//! A small OpenID provider and a small model server, for demonstrations.
 //!
 //! The provider ([`idp`]) signs with a key made at start and serves discovery, JWKS and a token
 //! endpoint over loopback HTTP. The model ([`model`]) is trained at start and computes every

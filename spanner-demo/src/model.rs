@@ -1,5 +1,5 @@
-//! A small model server that really computes: a classifier of support tickets, trained at
-//! start, on the routes of the OpenAI API.
+//! A small model server: a classifier of support tickets, trained at start, with the routes of the
+//! OpenAI API.
 //!
 //! The model is logistic regression over hashed words and word pairs, fitted by stochastic
 //! gradient descent (Bottou, 2010). `/v1/embeddings` gives its features, normalised.
@@ -16,7 +16,7 @@ use spanner_tower::Permitted;
 
 /// The name under which the classifier is served.
 pub const SENTIMENT: &str = "acme/sentiment";
-/// A model that is registered and could not be loaded.
+/// A model that is listed but not loaded.
 pub const TRANSLATOR: &str = "acme/translator";
 
 /// Labelled tickets: a label, a tab, a text.
@@ -34,7 +34,7 @@ pub struct Sentiment {
 }
 
 impl Sentiment {
-    /// Trains on the tickets that come with this crate. Deterministic.
+    /// Trains on the tickets in this crate. Deterministic.
     #[must_use]
     pub fn train() -> Self {
         let examples: Vec<(f32, Vec<f32>)> = TICKETS
@@ -119,7 +119,7 @@ struct Embeddings {
     input: String,
 }
 
-/// The routes of the model server, unguarded: add the guard's layer to them.
+/// The routes of the model server, without a guard: add its layer.
 pub fn router() -> Router {
     let model = Sentiment::train();
     let chat = move |Permitted(access): Permitted, body: Json<Chat>| async move {
@@ -128,8 +128,7 @@ pub fn router() -> Router {
     routes().route("/v1/chat/completions", post(chat))
 }
 
-/// The same routes for a server of its own: a guard elsewhere says in a header which record
-/// a request belongs to.
+/// The routes for a separate server, behind a guard that sends the record's identifier in a header.
 pub fn behind_a_proxy() -> Router {
     let model = Sentiment::train();
     let chat = move |headers: HeaderMap, body: Json<Chat>| async move {

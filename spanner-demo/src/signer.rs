@@ -14,7 +14,7 @@ pub struct Signer {
     public: Value,
 }
 
-/// Why there is no key, or no signature.
+/// Why a key cannot be generated, or a signature not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SignerError(String);
@@ -23,7 +23,7 @@ impl Signer {
     /// A new key with this identifier (`kid`).
     ///
     /// # Errors
-    /// [`SignerError`] when there is no randomness.
+    /// [`SignerError`] if no random bytes are available.
     pub fn new(id: &'static str) -> Result<Self, SignerError> {
         let error = |text: String| SignerError(format!("the key cannot be made: {text}"));
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
@@ -59,7 +59,7 @@ impl Signer {
     /// A signed JWT of this type.
     ///
     /// # Errors
-    /// [`SignerError`] when it cannot be signed.
+    /// [`SignerError`] if it cannot be signed.
     pub fn sign(&self, typ: &str, claims: &Value) -> Result<String, SignerError> {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
@@ -70,7 +70,7 @@ impl Signer {
     /// A `DPoP` proof (RFC 9449 §4.2), which carries its public key.
     ///
     /// # Errors
-    /// [`SignerError`] when it cannot be signed.
+    /// [`SignerError`] if it cannot be signed.
     pub fn prove(&self, claims: &Value) -> Result<String, SignerError> {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some("dpop+jwt".to_owned());

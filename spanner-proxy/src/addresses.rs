@@ -1,17 +1,17 @@
-//! Addresses in a model server's reply lead back through the proxy.
+//! Rewrites a model server's addresses in its responses, so that callers stay behind the guard.
 //!
 //! A server that names its own address sends the caller past the guard: unguarded, unrecorded, and
-//! with the caller's own token. So an address at a configured upstream is rewritten to where callers
-//! reach it, below its `path_prefix`, or the reply is refused.
+//! with the caller's own token. So an address of a configured upstream is rewritten to the one that
+//! callers use, below its `path_prefix`, or the response is refused.
 //!
 //! 1. In headers, every absolute address is rewritten, and in the headers that hold an address
 //!    (`Location`, `Link` and the like) the relative ones too.
 //! 2. A header that names an upstream in another way (a cookie's domain, a bare host) is dropped.
 //! 3. In bodies, addresses are rewritten where an API defines them: JSON of the Hub, of MLflow and
-//!    of generated images, while it passes (`rewrite.rs`), and the batches of Git LFS (`lfs.rs`).
-//!    Model output is never touched.
-//! 4. An address at an upstream's host that is outside its base path has no counterpart at the
-//!    proxy. Such a reply is refused as a whole.
+//!    of generated images, as a stream (`rewrite.rs`), and the batches of Git LFS (`lfs.rs`).
+//!    Model output is never changed.
+//! 4. An address at an upstream's host but outside its base path has no counterpart at the
+//!    proxy. Such a response is refused as a whole.
 
 mod lfs;
 mod rewrite;
@@ -31,37 +31,37 @@ use spanner_tower::surface::Dialect;
 use crate::config::UpstreamConfig;
 use crate::headers::Hop;
 
-pub(crate) use lfs::lead_back as lead_batch_back;
-pub(crate) use rewrite::Rewriting;
+pub(crate) use lfs::rewrite_batch;
+pub(crate) use rewrite::RewrittenBody;
 
-/// Where every upstream is, and where callers reach it. Cheap to clone.
+/// The addresses of all upstreams, and those that callers use for them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses {
-    upstreams: Arc<[Known]>,
-    /// What callers use if the configuration says it: `https://models.example.com`.
+    upstreams: Arc<[UpstreamAddress]>,
+    /// The configured `public_origin`: `https://models.example.com`.
     public: Option<Arc<str>>,
 }
 
-/// One upstream's two addresses.
+/// The address of one upstream, and the one that callers use for it.
 #[derive(Debug)]
-struct Known {
+struct UpstreamAddress {
     authority: Authority,
-    /// What stands before every path at the server: empty, or `/base`.
+    /// The prefix of every path at the server: empty, or `/base`.
     base: String,
-    /// What callers write before its paths: empty, or `/hub`.
+    /// The prefix of its paths at the proxy: empty, or `/hub`.
     prefix: String,
-    /// The host that callers name, if it has one of its own.
+    /// The `Host` that selects it, if configured.
     host: Option<Authority>,
     resolver: Option<Resolver>,
 }
 
-/// The addresses as one caller sees them, in the reply of one upstream.
+/// The addresses as one caller sees them, in a response of one upstream.
 #[derive(Debug, Clone)]
-pub(crate) struct Facing {
+pub(crate) struct CallerAddresses {
     addresses: Addresses,
-    /// `https://models.example.com`; absent if the caller named no host.
+    /// `https://models.example.com`; `None` if the caller sent no `Host`.
     origin: Option<String>,
-    /// Of the upstream that replies.
+    /// The base path of the upstream that responds.
     base: String,
     prefix: String,
     host: Option<Authority>,
@@ -69,22 +69,23 @@ pub(crate) struct Facing {
 }
 
 /// An address at an upstream that no caller can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stray;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the model server named an address of its own that callers cannot reach")]
+pub(crate) struct UnreachableAddress;
 
-/// How a reply's body names addresses.
+/// How the body of a response contains addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Names {
-    /// It does not, or nobody follows them.
+pub(crate) enum AddressForm {
+    /// It does not, or clients do not follow them.
     Nothing,
     /// In the strings of a JSON document.
     Json,
-    /// In the actions of a batch of Git LFS.
+    /// In the actions of a Git LFS batch.
     Batch,
 }
 
-/// Headers whose value, or a part of it, is an address that may be relative.
-const HOLDING: [&str; 6] = [
+/// Headers that contain addresses, which may be relative.
+const ADDRESS_HEADERS: [&str; 6] = [
     "location",
     "content-location",
     "link",
@@ -93,17 +94,17 @@ const HOLDING: [&str; 6] = [
     "azure-asyncoperation",
 ];
 
-/// An alternative service (RFC 7838) is the server's own address by definition.
+/// An alternative service (RFC 7838) is always the server's own address.
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 
 impl Addresses {
-    /// The addresses of these upstreams, each with what tells its routes if its surfaces go
-    /// together.
+    /// The addresses of these upstreams, each with the resolver of its routes if its surfaces do not
+    /// conflict.
     pub(crate) fn new(
         upstreams: &[(&UpstreamConfig, Option<Resolver>)],
         public_origin: Option<&str>,
     ) -> Self {
-        let known = upstreams.iter().map(|(config, resolver)| Known {
+        let known = upstreams.iter().map(|(config, resolver)| UpstreamAddress {
             authority: config.origin.authority.clone(),
             base: config.origin.path.clone(),
             prefix: config.path_prefix.clone(),
@@ -117,14 +118,14 @@ impl Addresses {
         }
     }
 
-    /// The same for the caller of a request to an upstream.
-    pub(crate) fn facing(&self, config: &UpstreamConfig, hop: Option<&Hop>) -> Facing {
+    /// The addresses as the caller of a request to an upstream sees them.
+    pub(crate) fn for_caller(&self, config: &UpstreamConfig, hop: Option<&Hop>) -> CallerAddresses {
         let named = || {
             let host = hop?.host.as_ref()?.to_str().ok()?;
             Some(format!("{}://{host}", hop?.scheme))
         };
         let public = self.public.as_deref().map(str::to_owned);
-        Facing {
+        CallerAddresses {
             origin: public.or_else(named),
             addresses: self.clone(),
             base: config.origin.path.clone(),
@@ -135,8 +136,8 @@ impl Addresses {
     }
 }
 
-impl Names {
-    /// What the reply to a request may name, by its API and path.
+impl AddressForm {
+    /// How the response to a request may contain addresses, by its API and path.
     pub(crate) fn of(dialect: Option<Dialect>, path: &str) -> Self {
         let file = ["/resolve/", "/resolve-cache/", "/raw/"];
         match dialect {
@@ -158,23 +159,23 @@ impl Names {
         }
     }
 
-    /// Asks the server for a body that can be read.
-    pub(crate) fn ask(self, headers: &mut HeaderMap) {
+    /// Asks the server for a body without encoding, which can be rewritten.
+    pub(crate) fn request_identity(self, headers: &mut HeaderMap) {
         if self != Self::Nothing {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
     }
 
-    /// What the reply with this head names.
+    /// How the response with this head contains addresses.
     ///
     /// # Errors
-    /// [`Stray`] if it cannot be read although it was asked for plain.
-    pub(crate) fn in_reply(
+    /// [`UnreachableAddress`] if the body is encoded although none was asked for.
+    pub(crate) fn in_response(
         self,
         method: &Method,
         status: StatusCode,
         headers: &HeaderMap,
-    ) -> Result<Self, Stray> {
+    ) -> Result<Self, UnreachableAddress> {
         let empty = *method == Method::HEAD
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
@@ -186,7 +187,7 @@ impl Names {
             .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         match self == Self::Nothing || plain {
             true => Ok(self),
-            false => Err(Stray),
+            false => Err(UnreachableAddress),
         }
     }
 }
@@ -203,12 +204,15 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-impl Facing {
-    /// Rewrites what headers name.
+impl CallerAddresses {
+    /// Rewrites the addresses in headers.
     ///
     /// # Errors
-    /// [`Stray`] if one of them leads to where no caller can go.
-    pub(crate) fn headers(&self, headers: &mut HeaderMap) -> Result<(), Stray> {
+    /// [`UnreachableAddress`] if one of them contains an address without a counterpart.
+    pub(crate) fn rewrite_headers(
+        &self,
+        headers: &mut HeaderMap,
+    ) -> Result<(), UnreachableAddress> {
         headers.remove(ALT_SVC);
         let names: Vec<HeaderName> = headers.keys().cloned().collect();
         for name in names {
@@ -245,13 +249,17 @@ impl Facing {
     }
 
     /// A header's value as the caller gets it; `None` if it is dropped.
-    fn header<'v>(&self, name: &HeaderName, value: &'v str) -> Result<Option<Cow<'v, str>>, Stray> {
+    fn header<'v>(
+        &self,
+        name: &HeaderName,
+        value: &'v str,
+    ) -> Result<Option<Cow<'v, str>>, UnreachableAddress> {
         if *name == SET_COOKIE {
             return Ok(Some(self.cookie(value)));
         }
-        // Relative addresses first: what an absolute one becomes is below its own prefix, which
-        // may be another's.
-        let held = match HOLDING.contains(&name.as_str()) {
+        // Relative addresses are rewritten first: a rewritten absolute one has a prefix already,
+        // perhaps that of another upstream.
+        let held = match ADDRESS_HEADERS.contains(&name.as_str()) {
             true => self.relative(name, value)?,
             false => Cow::Borrowed(value),
         };
@@ -301,8 +309,8 @@ impl Facing {
     /// Rewrites every absolute address of an upstream in a text, with `/` or JSON's `\/`.
     ///
     /// # Errors
-    /// [`Stray`] if one has no counterpart.
-    pub(crate) fn absolute<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Stray> {
+    /// [`UnreachableAddress`] if one has no counterpart.
+    pub(crate) fn absolute<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, UnreachableAddress> {
         let mut written: Option<String> = None;
         let (mut copied, mut from) = (0, 0);
         while let Some(found) = next_authority(text, from) {
@@ -324,9 +332,13 @@ impl Facing {
         })
     }
 
-    /// What stands for an address up to its base path, and where that ends; `None` if it is at no
-    /// upstream.
-    fn counterpart(&self, text: &str, found: &Found<'_>) -> Result<Option<(String, usize)>, Stray> {
+    /// The replacement of an address up to its base path, and where that ends; `None` if the address
+    /// is at no upstream.
+    fn counterpart(
+        &self,
+        text: &str,
+        found: &AddressMatch<'_>,
+    ) -> Result<Option<(String, usize)>, UnreachableAddress> {
         let https = match found.scheme.to_ascii_lowercase().as_str() {
             "" => self.https,
             scheme => scheme == "https" || scheme == "wss",
@@ -340,14 +352,15 @@ impl Facing {
         }
         let rest = text.get(found.end..).unwrap_or_default();
         let below = at().filter_map(|known| Some((known, below(rest, &known.base)?)));
-        // Of several upstreams with one address, the one that replies speaks of itself.
-        let replies = |known: &Known| known.prefix == self.prefix && known.host == self.host;
-        let rank = |known: &Known| (known.base.len(), replies(known));
+        // Of several upstreams with one address, the one that responds means itself.
+        let responds =
+            |known: &UpstreamAddress| known.prefix == self.prefix && known.host == self.host;
+        let rank = |known: &UpstreamAddress| (known.base.len(), responds(known));
         let Some((known, length)) = below.max_by_key(|(known, _)| rank(known)) else {
-            return Err(Stray);
+            return Err(UnreachableAddress);
         };
-        let origin = self.origin.as_deref().ok_or(Stray)?;
-        let (scheme, host) = origin.split_once("://").ok_or(Stray)?;
+        let origin = self.origin.as_deref().ok_or(UnreachableAddress)?;
+        let (scheme, host) = origin.split_once("://").ok_or(UnreachableAddress)?;
         let host = known.host.as_ref().map_or(host, Authority::as_str);
         let scheme = match found.scheme {
             "" => String::new(),
@@ -369,11 +382,15 @@ impl Facing {
         Ok(Some((to, found.end + length)))
     }
 
-    /// Puts the prefix before what a header names relative to the server's root.
+    /// Adds the prefix to the addresses of a header that are relative to the server's root.
     ///
     /// # Errors
-    /// [`Stray`] if that is outside the upstream's base path.
-    fn relative<'v>(&self, name: &HeaderName, value: &'v str) -> Result<Cow<'v, str>, Stray> {
+    /// [`UnreachableAddress`] if that is outside the upstream's base path.
+    fn relative<'v>(
+        &self,
+        name: &HeaderName,
+        value: &'v str,
+    ) -> Result<Cow<'v, str>, UnreachableAddress> {
         if self.base.is_empty() && self.prefix.is_empty() {
             return Ok(Cow::Borrowed(value));
         }
@@ -392,13 +409,13 @@ impl Facing {
         let mut written = String::new();
         let mut copied = 0;
         for start in starts {
-            // A server that heeds `X-Forwarded-Host` names the caller's host, without the prefix.
+            // A server that honours `X-Forwarded-Host` names the caller's host, without the prefix.
             let start = start + self.own_origin(value.get(start..).unwrap_or_default());
             let rest = value.get(start..).unwrap_or_default();
             if !rest.starts_with('/') || rest.starts_with("//") {
                 continue;
             }
-            let length = below(rest, &self.base).ok_or(Stray)?;
+            let length = below(rest, &self.base).ok_or(UnreachableAddress)?;
             written.push_str(value.get(copied..start).unwrap_or_default());
             written.push_str(&self.prefix);
             copied = start + length;
@@ -415,7 +432,7 @@ impl Facing {
         let Some(origin) = self.origin.as_deref() else {
             return 0;
         };
-        let is_upstream = |found: Found<'_>| {
+        let is_upstream = |found: AddressMatch<'_>| {
             let mut all = self.addresses.upstreams.iter();
             all.any(|known| known.is_at(found.authority, found.scheme == "https"))
         };
@@ -430,7 +447,7 @@ impl Facing {
         }
     }
 
-    /// Whether the guard knows what an address leads to that was rewritten.
+    /// Whether the guard knows the route of a rewritten address.
     fn is_routed(&self, method: Method, address: &str) -> bool {
         let Ok(request) = http::Request::builder()
             .method(method)
@@ -474,7 +491,7 @@ impl Facing {
     }
 }
 
-impl Known {
+impl UpstreamAddress {
     /// Whether an authority of a text is this upstream's.
     fn is_at(&self, authority: &str, https: bool) -> bool {
         let host_and_port = authority
@@ -495,7 +512,7 @@ impl Known {
         same_port && same_host(named.host(), self.authority.host())
     }
 
-    /// Whether a text names it without being an address.
+    /// Whether a text contains the upstream's authority outside an address.
     fn is_named_in(&self, text: &str) -> bool {
         let (text, own) = (
             text.to_ascii_lowercase(),
@@ -511,14 +528,14 @@ impl Known {
     }
 }
 
-/// Whether two hosts are one: loopback has several names.
+/// Whether two hosts are the same: loopback has several names.
 fn same_host(one: &str, other: &str) -> bool {
     const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
     let is_loopback = |host: &str| LOOPBACK.iter().any(|name| name.eq_ignore_ascii_case(host));
     one.eq_ignore_ascii_case(other) || (is_loopback(one) && is_loopback(other))
 }
 
-/// How much of a text is a prefix of whole segments; `None` if it does not begin with it.
+/// The length of a prefix of whole segments; `None` if the text does not begin with it.
 fn below(text: &str, prefix: &str) -> Option<usize> {
     let rest = text.strip_prefix(prefix)?;
     let ends = prefix.is_empty()
@@ -528,7 +545,7 @@ fn below(text: &str, prefix: &str) -> Option<usize> {
 }
 
 /// `scheme://authority` in a text.
-struct Found<'t> {
+struct AddressMatch<'t> {
     /// Without its colon; empty in `//authority`.
     scheme: &'t str,
     authority: &'t str,
@@ -538,7 +555,7 @@ struct Found<'t> {
     end: usize,
 }
 
-fn next_authority(text: &str, mut from: usize) -> Option<Found<'_>> {
+fn next_authority(text: &str, mut from: usize) -> Option<AddressMatch<'_>> {
     loop {
         let rest = text.get(from..)?;
         let slashes = rest.find("//").map(|at| (at, 2));
@@ -555,7 +572,7 @@ fn next_authority(text: &str, mut from: usize) -> Option<Found<'_>> {
         let end = after + tail.find(delimiter).unwrap_or(tail.len());
         if end > after {
             let authority = text.get(after..end)?;
-            return Some(Found {
+            return Some(AddressMatch {
                 scheme,
                 authority,
                 start,
@@ -565,8 +582,8 @@ fn next_authority(text: &str, mut from: usize) -> Option<Found<'_>> {
     }
 }
 
-/// The scheme at the end of a text, and where it begins. None, if what comes next is no address:
-/// two slashes within a path.
+/// The scheme at the end of a text, and where it begins. `None` if the two slashes after it are
+/// within a path.
 fn scheme_before(text: &str) -> Option<(&str, usize)> {
     let Some(before) = text.strip_suffix(':') else {
         let begins = text.is_empty() || text.ends_with([' ', '<', '"', '\'', '=', ',', ';', '(']);
@@ -580,8 +597,8 @@ fn scheme_before(text: &str) -> Option<(&str, usize)> {
         .then_some((scheme, start))
 }
 
-/// A body whose length is not the server's any more.
-pub(crate) fn without_length(headers: &mut HeaderMap) {
+/// Removes the length of a body that is rewritten.
+pub(crate) fn remove_length(headers: &mut HeaderMap) {
     headers.remove(CONTENT_LENGTH);
 }
 

@@ -1,4 +1,4 @@
-//! Has the ledger ship its checkpoints, and shows whether they arrive.
+//! Ships the ledger's checkpoints, and publishes as metrics whether they arrive.
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,20 @@ use crate::config::{Checkpoints, SendMethod};
 use crate::service::ServiceError;
 use crate::ship::endpoint;
 
-/// Gives a ledger all places that its checkpoints shall go to.
+/// Adds the configured sinks of checkpoints to a ledger.
 pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Builder, ServiceError> {
     wanted.iter().try_fold(builder, |builder, place| {
         Ok(match place {
-            Checkpoints::Stdout => builder.checkpoints(Shown::new("-", CheckpointStdout::new())),
+            Checkpoints::Stdout => {
+                builder.checkpoints(MonitoredSink::new("-", CheckpointStdout::new()))
+            }
             Checkpoints::File(file) => {
                 let sink = CheckpointFile::append(file);
                 let sink = sink.map_err(|source| ServiceError::Checkpoints {
                     file: file.clone(),
                     source,
                 })?;
-                builder.checkpoints(Shown::new(&file.display().to_string(), sink))
+                builder.checkpoints(MonitoredSink::new(&file.display().to_string(), sink))
             }
             Checkpoints::Http {
                 url,
@@ -40,43 +42,43 @@ pub(crate) fn shipping(builder: Builder, wanted: &[Checkpoints]) -> Result<Build
                 }
                 // A query may hold a secret.
                 let place = url.split('?').next().unwrap_or_default();
-                builder.checkpoints(Shown::new(place, sink))
+                builder.checkpoints(MonitoredSink::new(place, sink))
             }
         })
     })
 }
 
-/// A sink whose state stands among the metrics.
-struct Shown<S> {
+/// A sink whose state is published as metrics.
+struct MonitoredSink<S> {
     place: String,
     sink: S,
 }
 
-/// What is said of it where it fails.
-impl<S> fmt::Debug for Shown<S> {
+/// The text that the ledger logs when the sink fails.
+impl<S> fmt::Debug for MonitoredSink<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.place)
     }
 }
 
-impl<S> Shown<S> {
+impl<S> MonitoredSink<S> {
     fn new(place: &str, sink: S) -> Self {
         let place = place.to_owned();
         Self { place, sink }
     }
 
-    /// Whether the newest checkpoint is not there: also while that is being tried.
-    fn owes(&self, owes: bool) {
+    /// Publishes whether the newest checkpoint has not arrived. It has not while it is being sent.
+    fn publish_unshipped(&self, unshipped: bool) {
         gauge!("spanner_checkpoint_unshipped", "place" => self.place.clone())
-            .set(f64::from(u8::from(owes)));
+            .set(f64::from(u8::from(unshipped)));
     }
 }
 
-impl<S: CheckpointSink> CheckpointSink for Shown<S> {
+impl<S: CheckpointSink> CheckpointSink for MonitoredSink<S> {
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
-        self.owes(true);
+        self.publish_unshipped(true);
         self.sink.ship(checkpoint)?;
-        self.owes(false);
+        self.publish_unshipped(false);
         gauge!("spanner_checkpoint_entries", "place" => self.place.clone())
             .set(checkpoint.size() as f64);
         Ok(())

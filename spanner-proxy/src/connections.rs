@@ -1,64 +1,64 @@
-//! The callers' connections, and what each may hold.
+//! The callers' connections and their limits.
 //!
-//! 1. The number of connections is limited, in all and per client address: an IPv4 address,
-//!    or the first 64 bits of an IPv6 address, which is what one party is given.
+//! 1. The number of connections is limited, in all and per peer: see [`PeerNetwork::host`].
 //! 2. At the limit, the connection that has been idle for the longest time is closed to make
-//!    room: one of the same address, if that address is at its own limit.
-//! 3. A client that gets no place is told so, if that takes no longer than a moment.
-//! 4. A connection may have only a few requests to public routes under way.
+//!    room: one of the same peer, if that peer is at its own limit.
+//! 3. A connection that is refused gets a response, if sending it takes at most [`REFUSAL`].
+//! 4. A connection may have only a few requests to public routes in progress.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use spanner_tower::PeerNetwork;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd::{Crowd, Seat};
 use crate::meters;
+use crate::slot_pool::{PoolSlot, SlotPool};
 
-/// The connections at one address of ours.
+/// The connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    all: Crowd,
+    all: SlotPool,
     per_peer: usize,
-    peers: Mutex<HashMap<IpAddr, Crowd>>,
-    /// Limits how many clients are being turned away at once.
-    refused: Arc<Semaphore>,
+    peers: Mutex<HashMap<PeerNetwork, SlotPool>>,
+    /// Limits how many refusals are sent at once.
+    refusals: Arc<Semaphore>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    seats: Mutex<Seats>,
-    ended: CancellationToken,
-    public: Arc<Semaphore>,
+    state: Mutex<ConnectionState>,
+    evicted: CancellationToken,
+    public_requests: Arc<Semaphore>,
 }
 
-/// A connection that its requests know. Cheap to clone.
+/// A connection, as an extension of its requests. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Line(Arc<Connection>);
+pub(crate) struct ConnectionHandle(Arc<Connection>);
 
 #[derive(Debug)]
-struct Seats {
-    all: Seat,
-    peer: Option<Seat>,
-    /// How many of its requests are being worked on.
-    working: usize,
+struct ConnectionState {
+    all: PoolSlot,
+    peer: Option<PoolSlot>,
+    /// How many of its requests are active.
+    active: usize,
     idle_since: Instant,
 }
 
-/// A request of a connection is being worked on, until this is dropped.
+/// An active request of a connection. Dropping it ends the activity.
 #[derive(Debug)]
-pub(crate) struct Work(Line);
+pub(crate) struct ActiveRequest(ConnectionHandle);
 
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Full {
+pub(crate) enum ConnectionLimit {
     All,
     Peer,
 }
@@ -66,117 +66,123 @@ pub(crate) enum Full {
 impl Connections {
     pub(crate) fn new(all: usize, per_peer: usize) -> Self {
         Self {
-            all: Crowd::new(all),
+            all: SlotPool::new(all),
             per_peer,
             peers: Mutex::default(),
-            refused: Arc::new(Semaphore::new(MAX_TOLD)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         }
     }
 
-    /// Takes a place among all.
-    pub(crate) async fn enter(&self) -> Option<Line> {
-        let ended = CancellationToken::new();
-        let mut all = self.all.sit(ended.clone()).await?;
-        all.idle();
-        let seats = Seats {
+    /// Takes a slot for a connection; `None` if no connection is idle.
+    pub(crate) async fn enter(&self) -> Option<ConnectionHandle> {
+        let evicted = CancellationToken::new();
+        let mut all = self.all.acquire(evicted.clone()).await?;
+        all.mark_idle();
+        let state = ConnectionState {
             all,
             peer: None,
-            working: 0,
+            active: 0,
             idle_since: Instant::now(),
         };
-        Some(Line(Arc::new(Connection {
-            seats: Mutex::new(seats),
-            ended,
-            public: Arc::new(Semaphore::new(MAX_PUBLIC)),
+        Some(ConnectionHandle(Arc::new(Connection {
+            state: Mutex::new(state),
+            evicted,
+            public_requests: Arc::new(Semaphore::new(MAX_PUBLIC)),
         })))
     }
 
-    /// Takes a place among those of its address; returns whether there was one.
-    pub(crate) async fn take_share(&self, line: &Line, peer: IpAddr) -> bool {
-        let crowd = self.peer(of_party(peer));
-        let Some(mut seat) = crowd.sit(line.0.ended.clone()).await else {
+    /// Takes a slot of the peer's share. Returns whether there was one.
+    pub(crate) async fn take_share(&self, connection: &ConnectionHandle, peer: IpAddr) -> bool {
+        let pool = self.peer(PeerNetwork::host(peer));
+        let Some(mut slot) = pool.acquire(connection.0.evicted.clone()).await else {
             return false;
         };
-        let mut seats = line.seats();
-        if seats.working == 0 {
-            seat.idle();
+        let mut state = connection.state();
+        if state.active == 0 {
+            slot.mark_idle();
         }
-        seats.peer = Some(seat);
+        state.peer = Some(slot);
         true
     }
 
-    fn peer(&self, party: IpAddr) -> Crowd {
+    fn peer(&self, peer: PeerNetwork) -> SlotPool {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(crowd) = peers.get(&party) {
-            return crowd.clone();
+        if let Some(pool) = peers.get(&peer) {
+            return pool.clone();
         }
-        if peers.len() >= MANY && peers.len().is_power_of_two() {
-            peers.retain(|_, crowd| !crowd.is_empty(self.per_peer));
+        if peers.len() >= MAX_UNUSED && peers.len().is_power_of_two() {
+            peers.retain(|_, pool| !pool.is_unused(self.per_peer));
         }
-        let crowd = Crowd::new(self.per_peer);
-        peers.insert(party, crowd.clone());
-        crowd
+        let pool = SlotPool::new(self.per_peer);
+        peers.insert(peer, pool.clone());
+        pool
     }
 
-    /// Tells a client that there is no place for it, and closes.
-    pub(crate) fn turn_away(&self, stream: TcpStream, full: Full) {
-        meters::turned_away(full.as_str());
-        let Ok(told) = Arc::clone(&self.refused).try_acquire_owned() else {
+    /// Refuses a connection with a response, and closes it.
+    pub(crate) fn refuse(&self, stream: TcpStream, limit: ConnectionLimit) {
+        meters::refused(limit.as_str());
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
             return;
         };
         tokio::spawn(async move {
-            let _told = told;
-            // Whether the client receives it does not matter here.
-            drop(timeout(MOMENT, say(stream, full)).await);
+            let _permit = permit;
+            // The connection is closed whether or not the client receives the response.
+            drop(timeout(REFUSAL, send_refusal(stream, limit)).await);
         });
     }
 }
 
-impl Line {
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
+impl ConnectionHandle {
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has begun: unless others are worked on, the idle time starts anew.
+    /// A request has begun: unless others are active, the idle time starts again.
     pub(crate) fn begin(&self) {
-        let mut seats = self.seats();
-        if seats.working == 0 {
-            seats.idle();
+        let mut state = self.state();
+        if state.active == 0 {
+            state.mark_idle();
         }
     }
 
-    /// Work on one of its requests begins.
-    pub(crate) fn work(self) -> Work {
-        let mut seats = self.seats();
-        seats.working += 1;
-        seats.all.busy();
-        if let Some(peer) = &mut seats.peer {
-            peer.busy();
+    /// Counts one more active request. A connection with an active request is not closed for
+    /// another.
+    pub(crate) fn activate(self) -> ActiveRequest {
+        let mut state = self.state();
+        state.active += 1;
+        state.all.mark_busy();
+        if let Some(peer) = &mut state.peer {
+            peer.mark_busy();
         }
-        drop(seats);
-        Work(self)
+        drop(state);
+        ActiveRequest(self)
     }
 
-    /// Takes a place for a request to a public route.
-    pub(crate) fn public(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.public).try_acquire_owned().ok()
+    /// Takes a permit for a request to a public route.
+    pub(crate) fn public_request(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.public_requests).try_acquire_owned().ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_active(&self) -> bool {
+        self.state().active > 0
     }
 
     /// How long it has been idle.
-    fn quiet(&self) -> Duration {
-        let seats = self.seats();
-        match seats.working {
-            0 => seats.idle_since.elapsed(),
+    fn idle_time(&self) -> Duration {
+        let state = self.state();
+        match state.active {
+            0 => state.idle_since.elapsed(),
             _ => Duration::ZERO,
         }
     }
 
-    /// Waits until the connection must be closed: because others need its place, or because
-    /// it has been idle for too long.
-    pub(crate) async fn over(&self, idle: Duration) {
-        let for_long = async {
+    /// Waits until the connection must be closed: because it was evicted for another, or because
+    /// it has been idle for `idle`.
+    pub(crate) async fn expired(&self, idle: Duration) {
+        let too_long = async {
             loop {
-                let left = idle.saturating_sub(self.quiet());
+                let left = idle.saturating_sub(self.idle_time());
                 if left.is_zero() {
                     return;
                 }
@@ -184,34 +190,34 @@ impl Line {
             }
         };
         tokio::select! {
-            () = self.0.ended.cancelled() => {}
-            () = for_long => {}
+            () = self.0.evicted.cancelled() => {}
+            () = too_long => {}
         }
         meters::closed_idle();
     }
 }
 
-impl Seats {
-    fn idle(&mut self) {
+impl ConnectionState {
+    fn mark_idle(&mut self) {
         self.idle_since = Instant::now();
-        self.all.idle();
+        self.all.mark_idle();
         if let Some(peer) = &mut self.peer {
-            peer.idle();
+            peer.mark_idle();
         }
     }
 }
 
-impl Drop for Work {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let mut seats = self.0.seats();
-        seats.working -= 1;
-        if seats.working == 0 {
-            seats.idle();
+        let mut state = self.0.state();
+        state.active -= 1;
+        if state.active == 0 {
+            state.mark_idle();
         }
     }
 }
 
-impl Full {
+impl ConnectionLimit {
     const fn as_str(self) -> &'static str {
         match self {
             Self::All => "connections",
@@ -226,7 +232,7 @@ impl Full {
         }
     }
 
-    /// The answer to a client of HTTP/1.
+    /// The response over HTTP/1.
     fn http1(self) -> String {
         let body = format!(
             r#"{{"type":"about:blank","title":"guard_unavailable","status":503,"detail":"{}; close some, and try again","fault":"guard_unavailable"}}"#,
@@ -241,26 +247,28 @@ impl Full {
     }
 }
 
-/// No settings, and a GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8, §7).
-const CALM: &[u8] = &[
+/// The response over HTTP/2: no settings, and a GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8, §7).
+const GOAWAY: &[u8] = &[
     0, 0, 0, 4, 0, 0, 0, 0, 0, //
     0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11,
 ];
 
-async fn say(mut stream: TcpStream, full: Full) -> std::io::Result<()> {
-    // Closing a socket that has unread bytes resets it, and the client may miss the answer.
-    let mut came = [0; 4096];
+async fn send_refusal(mut stream: TcpStream, limit: ConnectionLimit) -> std::io::Result<()> {
+    // Closing a socket with unread bytes resets it, and the client may miss the response.
+    let mut received = [0; 4096];
     stream.readable().await?;
-    let length = stream.try_read(&mut came)?;
-    let http2 = came.get(..length).is_some_and(|it| it.starts_with(b"PRI "));
+    let length = stream.try_read(&mut received)?;
+    let http2 = received
+        .get(..length)
+        .is_some_and(|it| it.starts_with(b"PRI "));
     match http2 {
-        true => stream.write_all(CALM).await?,
-        false => stream.write_all(full.http1().as_bytes()).await?,
+        true => stream.write_all(GOAWAY).await?,
+        false => stream.write_all(limit.http1().as_bytes()).await?,
     }
     stream.shutdown().await?;
     loop {
         stream.readable().await?;
-        match stream.try_read(&mut came) {
+        match stream.try_read(&mut received) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -269,79 +277,57 @@ async fn say(mut stream: TcpStream, full: Full) -> std::io::Result<()> {
     }
 }
 
-/// What stands for one party: an IPv4 address, or the first 64 bits of an IPv6 address.
-fn of_party(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(prefix.into())
-        }
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-/// Requests of one connection to public routes at a time: probes come one by one.
+/// Requests to public routes in progress on one connection: health checkers send one at a time.
 const MAX_PUBLIC: usize = 32;
-/// Clients that are being turned away at a time: each costs a task and a small buffer.
-const MAX_TOLD: usize = 256;
-/// How long turning one away may take.
-const MOMENT: Duration = Duration::from_millis(500);
-/// Addresses that are remembered before those without a connection are forgotten.
-const MANY: usize = 1024;
+/// Refusals that are sent at once: each costs a task and a buffer of 4 KiB. Further connections are
+/// closed without a response.
+const MAX_REFUSALS: usize = 256;
+/// How long sending a refusal may take: two round trips to a distant client.
+const REFUSAL: Duration = Duration::from_millis(500);
+/// How many peers are kept before those without a connection are removed: a few hundred bytes each.
+const MAX_UNUSED: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_party_has_an_address_or_a_network() {
-        for (peer, party) in [
-            ("192.0.2.1", "192.0.2.1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("::1", "::"),
-        ] {
-            assert_eq!(of_party(peer.parse().unwrap()).to_string(), party);
-        }
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn an_address_with_its_share_gives_up_its_own() {
+    async fn a_peer_at_its_limit_loses_its_own_idle_connection() {
         let connections = Connections::new(10, 2);
         let (here, there) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let other = connections.enter().await.unwrap();
         assert!(connections.take_share(&other, there).await);
         let mut own = Vec::new();
         for _ in 0..2 {
-            let line = connections.enter().await.unwrap();
-            assert!(connections.take_share(&line, here).await);
-            own.push(Some(line));
+            let connection = connections.enter().await.unwrap();
+            assert!(connections.take_share(&connection, here).await);
+            own.push(Some(connection));
         }
         let first = own[0].take().unwrap();
-        let ending = tokio::spawn(async move { first.over(Duration::MAX / 4).await });
+        let ending = tokio::spawn(async move { first.expired(Duration::MAX / 4).await });
         let next = connections.enter().await.unwrap();
         assert!(connections.take_share(&next, here).await);
         ending.await.unwrap();
-        assert!(!other.0.ended.is_cancelled());
-        // Where somebody works at all of them, there is none to give up.
-        let work = [own[1].clone().unwrap().work(), next.work()];
+        assert!(!other.0.evicted.is_cancelled());
+        // Active connections are not closed for others.
+        let active = [own[1].clone().unwrap().activate(), next.activate()];
         let more = connections.enter().await.unwrap();
         assert!(!connections.take_share(&more, here).await);
         assert!(connections.take_share(&more, there).await);
-        drop(work);
+        drop(active);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_requests_is_closed_after_a_while() {
+    async fn a_connection_without_requests_expires() {
         let connections = Connections::new(10, 2);
-        let line = connections.enter().await.unwrap();
+        let connection = connections.enter().await.unwrap();
         let idle = Duration::from_secs(600);
-        let work = line.clone().work();
-        let over = line.over(idle);
-        tokio::pin!(over);
-        let working = timeout(idle * 3, &mut over).await;
-        assert!(working.is_err());
-        drop(work);
-        assert!(timeout(idle * 2, over).await.is_ok());
+        let active = connection.clone().activate();
+        let expired = connection.expired(idle);
+        tokio::pin!(expired);
+        let while_active = timeout(idle * 3, &mut expired).await;
+        assert!(while_active.is_err());
+        drop(active);
+        assert!(timeout(idle * 2, expired).await.is_ok());
     }
 }

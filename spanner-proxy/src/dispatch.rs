@@ -1,11 +1,11 @@
-//! Which upstream a request is for.
+//! Routes a request to its upstream.
 //!
-//! 1. By `Host`: exactly, in any letters; its port counts only where the configuration names
-//!    one. An upstream without a host takes any, after those that name it.
-//! 2. Then by the longest `path_prefix`, segment by segment. It is taken away before the
-//!    guard looks at the path.
-//! 3. Where several have the same host and prefix, by the surface that knows the route.
-//! 4. What is for nobody goes to a guard that knows no route: it is refused and recorded
+//! 1. By `Host`, ignoring case. The port counts only if the configuration has one. An upstream
+//!    without a host accepts any, after those with the request's host.
+//! 2. Then by the longest `path_prefix`, in whole segments. The prefix is removed before the guard
+//!    matches the path.
+//! 3. Among several with the same host and prefix, by the surface that has the route.
+//! 4. A request without an upstream goes to a guard without routes, which refuses and records it
 //!    like any unknown route.
 
 use std::sync::Arc;
@@ -31,22 +31,22 @@ pub(crate) struct Dispatch {
     otherwise: Guarded,
 }
 
-/// How requests find their upstreams. Cheap to clone.
+/// The routes to all upstreams. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes(Arc<[Route]>);
 
-/// Which requests an upstream gets.
+/// The route to an upstream.
 #[derive(Debug)]
 pub(crate) struct Route {
     host: Option<Authority>,
     prefix: String,
-    /// What its surfaces see in a request.
+    /// Resolves a request by the upstream's surfaces.
     pub(crate) resolver: Resolver,
 }
 
 impl Dispatch {
-    pub(crate) fn new(doors: Vec<(Route, Guarded)>, otherwise: Guarded) -> Self {
-        let (routes, guards): (Vec<Route>, Vec<Guarded>) = doors.into_iter().unzip();
+    pub(crate) fn new(guarded: Vec<(Route, Guarded)>, otherwise: Guarded) -> Self {
+        let (routes, guards): (Vec<Route>, Vec<Guarded>) = guarded.into_iter().unzip();
         Self {
             routes: Routes(routes.into()),
             guards: guards.into(),
@@ -54,7 +54,7 @@ impl Dispatch {
         }
     }
 
-    /// The upstream of a request, from whose path its prefix is taken away.
+    /// The upstream of a request. Its prefix is removed from the path.
     pub(crate) fn choose(&self, parts: &mut Parts) -> &Guarded {
         let guard = self.routes.find(parts).map(|(index, _)| index);
         let guard = guard.and_then(|index| self.guards.get(index));
@@ -63,8 +63,7 @@ impl Dispatch {
 }
 
 impl Routes {
-    /// The routes to the upstreams of a configuration. Surfaces that do not go together are a
-    /// problem.
+    /// The routes to the upstreams of a configuration. Conflicting surfaces are a problem.
     pub(crate) fn of(config: &Config, problems: &mut Problems) -> Self {
         let route = |upstream: &UpstreamConfig| {
             Resolver::new(upstream.surfaces.clone())
@@ -79,8 +78,8 @@ impl Routes {
         Self(config.upstreams.iter().filter_map(route).collect())
     }
 
-    /// The upstream of a request, with its number, from whose path its prefix is taken away.
-    /// `None` if the request is for nobody.
+    /// The upstream of a request, with its index. Its prefix is removed from the path. `None` if no
+    /// upstream matches.
     pub(crate) fn find(&self, parts: &mut Parts) -> Option<(usize, &Route)> {
         let host = host_of(parts);
         let path = parts.uri.path();
@@ -119,28 +118,27 @@ impl Route {
     }
 }
 
-/// The one of several whose surface knows the route; where none does, any of them refuses
-/// it.
+/// The first candidate whose surface has the route, or else the first one, which refuses the request.
 fn knowing<'r>(candidates: &[(usize, &'r Route)], parts: &Parts) -> Option<(usize, &'r Route)> {
     let knows = |(_, route): &&(usize, &Route)| route.resolver.surface_of(parts).is_some();
     let knowing = candidates.iter().find(knows);
     knowing.or_else(|| candidates.first()).copied()
 }
 
-/// The host that the caller named. One that is named in two ways is refused by any guard.
+/// The host of a request. Every guard refuses a request with two different ones.
 fn host_of(parts: &Parts) -> Option<Authority> {
     let named = parts.headers.get(HOST);
     let named = named.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     named.or_else(|| parts.uri.authority().cloned())
 }
 
-/// What is left of a path behind a prefix of whole segments.
+/// The rest of a path after a prefix of whole segments.
 fn rest<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(prefix)?;
     (prefix.is_empty() || rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// The same address without a prefix of its path.
+/// A URI without a prefix of its path.
 fn without(uri: &Uri, prefix: &str) -> Option<Uri> {
     if prefix.is_empty() {
         return Some(uri.clone());
@@ -163,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_whole_segments() {
+    fn a_prefix_matches_whole_segments() {
         for (path, prefix, expected) in [
             ("/v1/models", "", Some("/v1/models")),
             ("/hub/v1", "/hub", Some("/v1")),
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_exactly_what_was_sent() {
+    fn removing_a_prefix_changes_nothing_else() {
         for (uri, expected) in [
             ("/hub/v1/models?a=%20&b", "/v1/models?a=%20&b"),
             ("/hub", "/"),

@@ -1,7 +1,7 @@
-//! What a caller hears when the model server gives no answer.
+//! The response to a caller when the model server gives none.
 //!
-//! The guard says whose failure it is (`spanner-fault: model` or `model_timeout`); here it
-//! is put into the words of the API, so that official clients show it.
+//! The guard adds whose failure it is (`spanner-fault: model` or `model_timeout`). The body is in
+//! the format of the API, so that official clients show its message.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,35 +19,34 @@ use spanner_core::{Fault, Share};
 use spanner_tower::surface::Dialect;
 use spanner_tower::{Exhausted, GuardResponse};
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// No connection.
+    /// No connection could be opened.
     Unreachable,
-    /// A connection that ended before the answer began.
+    /// The connection ended before the response began.
     Broken,
-    /// No answer in time.
+    /// No response began in time.
     TimedOut,
-    /// As many requests as it may have are under way.
+    /// As many requests as `max_requests` are in progress.
     Busy,
-    /// An answer that would lead the caller past the guard.
+    /// The response would lead the caller past the guard.
     Astray,
-    /// The caller's body did not arrive whole.
+    /// The request's body did not arrive completely.
     CallerLeft,
-    /// It does not accept the credential that the proxy is configured with.
+    /// The server rejects the credential that the proxy is configured with.
     Rejected,
-    /// It wants a credential of the proxy, and none is configured.
+    /// The server asks for a credential of the proxy, and none is configured.
     NoCredential,
-    /// The caller's body did not arrive in time.
+    /// The request's body did not arrive in time.
     CallerLate,
-    /// One more than a share allows; the guard says which.
+    /// The caller has its share; the guard adds which one.
     Share(Share),
 }
 
-/// What kept a connection from being made, in a word for the log.
+/// Why a connection could not be opened, in a few words for the log.
 ///
-/// The libraries below say it in layers of errors of which the outer ones are alike for all; the
-/// innermost one knows.
+/// The outer errors of the HTTP libraries are the same for every cause; the inner ones differ.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> &'static str {
     let mut cause = Some(error);
     let mut found = None;
@@ -82,69 +81,69 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> &'static str {
     found.unwrap_or("no connection")
 }
 
-/// Keeps the log of an upstream that is down readable: each reason at once, and then every ten
-/// seconds with how often it came in between.
+/// Limits the log of an upstream that is down: each reason is logged at once, and then at most every
+/// [`LOG_EVERY`], with the number of failures that were not logged.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
+pub(crate) struct FailureLog {
     reasons: Mutex<HashMap<&'static str, (Instant, u64)>>,
     any: AtomicBool,
 }
 
-impl Complaints {
-    /// How many of these were not told, if this one is to be.
-    pub(crate) fn tell(&self, reason: &'static str) -> Option<u64> {
+impl FailureLog {
+    /// Notes a failure. Returns the number of suppressed ones if this one is to be logged.
+    pub(crate) fn note(&self, reason: &'static str) -> Option<u64> {
         self.any.store(true, Ordering::Relaxed);
         let now = Instant::now();
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let (told, untold) = match reasons.entry(reason) {
+        let (logged, suppressed) = match reasons.entry(reason) {
             Entry::Vacant(entry) => {
                 entry.insert((now, 0));
                 return Some(0);
             }
             Entry::Occupied(entry) => entry.into_mut(),
         };
-        match now.duration_since(*told) >= TOLD_EVERY {
+        match now.duration_since(*logged) >= LOG_EVERY {
             true => {
-                *told = now;
-                Some(std::mem::take(untold))
+                *logged = now;
+                Some(std::mem::take(suppressed))
             }
             false => {
-                *untold += 1;
+                *suppressed += 1;
                 None
             }
         }
     }
 
-    /// How many were not told, if there was any before things went well again.
-    pub(crate) fn settle(&self) -> Option<u64> {
+    /// Notes a success. Returns the number of suppressed failures if there was any failure before.
+    pub(crate) fn recovered(&self) -> Option<u64> {
         if !self.any.swap(false, Ordering::Relaxed) {
             return None;
         }
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        // Told again soon, so that what comes and goes does not fill the log either.
+        // The times stay, so that an upstream that fails now and then does not fill the log.
         Some(
             reasons
                 .values_mut()
-                .map(|(_, untold)| std::mem::take(untold))
+                .map(|(_, suppressed)| std::mem::take(suppressed))
                 .sum(),
         )
     }
 }
 
-/// Often enough to see that it goes on.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often a reason is logged: often enough to see that it continues.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// How to say so.
+/// The format of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Voice {
-    /// Trailers only, over HTTP 200.
+pub(crate) enum FailureFormat {
+    /// gRPC: trailers only, with HTTP 200.
     Grpc,
     /// A JSON body in a surface's dialect, to a request of this method.
     Http(Dialect, Method),
 }
 
 impl Failure {
-    /// The word in metrics and bodies.
+    /// The code in metrics and bodies.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "model_unreachable",
@@ -195,20 +194,20 @@ impl Failure {
                 "the call is permitted and the model's server cannot be reached; tell its operator"
             }
             Self::Broken => {
-                "the call is permitted and the model's server broke off; tell its operator"
+                "the call is permitted and the model's server closed the connection early; tell its operator"
             }
             Self::TimedOut => {
-                "the call is permitted and the model's server does not answer in time; try again, or tell its operator"
+                "the call is permitted and the model's server does not respond in time; try again, or tell its operator"
             }
             Self::Busy => {
-                "the call is permitted and the model's server has as many requests as it may; try again"
+                "the call is permitted and the model's server is busy with as many requests as its limit allows; try again"
             }
             Self::Astray => {
-                "the call is permitted and the model's server answered with an address of its own, past Spanner, so the answer is withheld; tell its operator"
+                "the call is permitted and the model's server responded with an address of its own, past Spanner, so the response is withheld; tell its operator"
             }
             Self::CallerLeft => "the request's body ended early; send it again",
             Self::Rejected => {
-                "the call is permitted and the model's server rejects this proxy's own credential, not yours; tell its operator, who must mend the credential of the upstream"
+                "the call is permitted and the model's server rejects this proxy's own credential, not yours; tell its operator, who must correct the credential of the upstream"
             }
             Self::NoCredential => {
                 "the call is permitted and the model's server asks this proxy for a credential, not you; tell its operator, who must configure one for the upstream"
@@ -218,11 +217,11 @@ impl Failure {
         }
     }
 
-    /// The answer.
-    pub(crate) fn answer(self, voice: Voice) -> Response<Full<Bytes>> {
-        let mut response = match voice {
-            Voice::Grpc => self.grpc_answer(),
-            Voice::Http(dialect, method) => self.http_answer(dialect, &method),
+    /// The response.
+    pub(crate) fn answer(self, format: FailureFormat) -> Response<Full<Bytes>> {
+        let mut response = match format {
+            FailureFormat::Grpc => self.grpc_answer(),
+            FailureFormat::Http(dialect, method) => self.http_answer(dialect, &method),
         };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -244,15 +243,15 @@ impl Failure {
         let mut response = Response::new(Full::default());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        self.say_in(headers);
+        self.set_grpc_status(headers);
         response
     }
 
-    /// Makes headers or trailers those of a gRPC answer that says so.
-    pub(crate) fn say_in(self, headers: &mut HeaderMap) {
+    /// Sets the gRPC status in headers or trailers.
+    pub(crate) fn set_grpc_status(self, headers: &mut HeaderMap) {
         headers.insert("grpc-status", HeaderValue::from_static(self.grpc()));
         headers.insert("grpc-message", HeaderValue::from_static(self.sentence()));
-        // Whatever was said in its place.
+        // Details of the replaced status.
         headers.remove("grpc-status-details-bin");
     }
 
@@ -272,7 +271,7 @@ mod tests {
     struct Outer(#[source] Box<dyn Error + Send + Sync>);
 
     #[test]
-    fn each_cause_has_its_word() {
+    fn each_cause_has_its_words() {
         let rows: [(Box<dyn Error + Send + Sync>, &str); 6] = [
             (
                 Box::new(io::Error::from(ErrorKind::ConnectionRefused)),
@@ -305,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_told_once_in_a_while_and_another_at_once() {
-        let complaints = Complaints::default();
-        assert_eq!(complaints.settle(), None);
-        assert_eq!(complaints.tell("one"), Some(0));
-        assert_eq!(complaints.tell("one"), None);
-        assert_eq!(complaints.tell("one"), None);
-        assert_eq!(complaints.tell("two"), Some(0));
-        assert_eq!(complaints.settle(), Some(2));
-        assert_eq!(complaints.settle(), None);
+    fn a_reason_is_logged_once_in_a_while_and_another_at_once() {
+        let log = FailureLog::default();
+        assert_eq!(log.recovered(), None);
+        assert_eq!(log.note("one"), Some(0));
+        assert_eq!(log.note("one"), None);
+        assert_eq!(log.note("one"), None);
+        assert_eq!(log.note("two"), Some(0));
+        assert_eq!(log.recovered(), Some(2));
+        assert_eq!(log.recovered(), None);
     }
 }

@@ -1,12 +1,11 @@
-//! Which headers cross the proxy.
+//! Which headers are forwarded.
 //!
-//! 1. What a connection says of itself (RFC 9110 §7.6.1) ends here, in both directions.
-//!    Fields that `Connection` names are taken away *before* the guard looks at the request:
-//!    what was checked is what is forwarded. Fields that the guard decides by, or that say
-//!    where a body ends, cannot be named away.
-//! 2. The caller's credentials are never forwarded, wherever they stand.
-//! 3. What the caller says of earlier hops is replaced by what this one knows.
-//! 4. The model server learns who is calling from the guard alone.
+//! 1. Hop-by-hop fields (RFC 9110 §7.6.1) are removed, in both directions. Fields that `Connection`
+//!    names are removed *before* the guard examines the request, so that what it checks is what is
+//!    forwarded. Fields that the guard decides by, or that delimit the body, cannot be removed so.
+//! 2. The caller's credentials are never forwarded, in headers, in the query or in cookies.
+//! 3. The caller's claims about earlier hops are replaced by what this hop knows.
+//! 4. Only the guard tells the model server who is calling.
 
 use std::net::IpAddr;
 
@@ -18,7 +17,7 @@ use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-/// What a connection says of itself, besides what `Connection` names.
+/// The hop-by-hop fields, besides those that `Connection` names.
 const HOP_BY_HOP: [&str; 8] = [
     "connection",
     "http2-settings",
@@ -30,7 +29,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// Fields that `Connection` cannot name away.
+/// Fields that `Connection` cannot remove.
 const END_TO_END: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
@@ -42,7 +41,7 @@ const END_TO_END: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// Headers in which model APIs take keys.
+/// Headers in which model APIs accept keys.
 const CREDENTIALS: [&str; 5] = [
     "authorization",
     "api-key",
@@ -51,28 +50,27 @@ const CREDENTIALS: [&str; 5] = [
     "x-goog-api-key",
 ];
 
-/// Parameters of a query in which model APIs take keys.
+/// Query parameters in which model APIs accept keys.
 const QUERY_CREDENTIALS: [&str; 2] = ["access_token", "key"];
 
-/// The cookie in which notebooks and their hubs take tokens.
+/// The cookie in which notebooks and their hubs accept tokens.
 const TOKEN_COOKIE: &str = "token";
 
-/// The encodings in which the guard reads what an answer reports.
+/// The encodings in which the guard can read a response.
 const READABLE: [&str; 6] = ["gzip", "x-gzip", "deflate", "zstd", "br", "identity"];
 
 /// The connection that a request came in on.
 #[derive(Debug, Clone)]
 pub(crate) struct Hop {
     pub(crate) peer: IpAddr,
-    /// The scheme that callers use, whoever ends their TLS.
+    /// The scheme that callers use, wherever TLS is terminated.
     pub(crate) scheme: &'static str,
-    /// The host that the caller named.
+    /// The `Host` that the caller sent.
     pub(crate) host: Option<HeaderValue>,
 }
 
-/// Makes a head one that can be looked at: what `Connection` names is taken away, and a
-/// request over HTTP/1.1 that names no host has no target (RFC 9112 §3.2), so that every guard
-/// refuses it.
+/// Prepares a request's head for the guard: fields that `Connection` names are removed, and a request
+/// over HTTP/1.1 without `Host` (RFC 9112 §3.2) loses its target, so that every guard refuses it.
 pub(crate) fn received(parts: &mut Parts) {
     remove_nominated(&mut parts.headers);
     if parts.version == Version::HTTP_11 && !parts.headers.contains_key(HOST) {
@@ -80,7 +78,7 @@ pub(crate) fn received(parts: &mut Parts) {
     }
 }
 
-/// Takes away what `Connection` names.
+/// Removes the fields that `Connection` names.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         if !END_TO_END.contains(&name) {
@@ -89,11 +87,11 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes the caller's headers those of a request to a model server.
+/// Turns the caller's headers into those of a request to a model server.
 pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool) {
     remove_all(headers, &HOP_BY_HOP);
     remove_all(headers, &CREDENTIALS);
-    // `100 Continue` was said, or not, on the caller's connection.
+    // `Expect: 100-continue` was handled on the caller's connection.
     headers.remove(EXPECT);
     headers.remove(HOST);
     headers.remove(TE);
@@ -105,7 +103,7 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, hop: Option<&Hop>, grpc: bool
     replace_forwarded(headers, hop);
 }
 
-/// Makes a model server's headers those of an answer to the caller.
+/// Turns a model server's headers into those of a response to the caller.
 pub(crate) fn to_caller(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove_all(headers, &HOP_BY_HOP);
@@ -139,7 +137,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Removes headers of these names, also as a server reads them that takes `_` for `-`
+/// Removes headers of these names, also with `_` for `-`, which CGI servers do not tell apart
 /// (RFC 3875 §4.1.18).
 fn remove_all(headers: &mut HeaderMap, names: &[&str]) {
     let is_one = |name: &&HeaderName| names.contains(&name.as_str().replace('_', "-").as_str());
@@ -149,14 +147,14 @@ fn remove_all(headers: &mut HeaderMap, names: &[&str]) {
     }
 }
 
-/// What is left is one field again: HTTP/2 may have split it, and HTTP/1.1 must not see that
-/// (RFC 9113 §8.2.3).
+/// Removes the cookie with a token. The other cookies become one field: HTTP/2 may split it, and
+/// HTTP/1.1 may not (RFC 9113 §8.2.3).
 fn remove_token_cookie(headers: &mut HeaderMap) {
     let is_token = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         name.trim().eq_ignore_ascii_case(TOKEN_COOKIE)
     };
-    // What is not text is no list of cookies that could be looked through.
+    // A value that is not text is dropped, since it cannot be searched for tokens.
     let texts = headers.get_all(COOKIE).iter();
     let texts = texts.filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';').filter(|pair| !is_token(pair)));
@@ -168,8 +166,8 @@ fn remove_token_cookie(headers: &mut HeaderMap) {
     }
 }
 
-/// Of the encodings that the caller takes, a server is offered those that the guard reads as
-/// well: what an answer reports is recorded.
+/// Offers the server only those of the caller's encodings that the guard can read, since usage that
+/// a response reports is recorded.
 fn offer_readable(headers: &mut HeaderMap) {
     let Some(first) = headers.get(ACCEPT_ENCODING) else {
         return;
@@ -180,7 +178,7 @@ fn offer_readable(headers: &mut HeaderMap) {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(name))
     };
-    // What is no text offers nothing.
+    // A value that is not text offers nothing.
     let texts = headers.get_all(ACCEPT_ENCODING).iter();
     let codings = texts.filter_map(|value| value.to_str().ok());
     let codings = codings.flat_map(|text| text.split(',')).map(str::trim);
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_cannot_name_away_what_is_decided_by() {
+    fn connection_cannot_remove_fields_that_are_decided_by() {
         let mut map = headers(&[
             (
                 "connection",
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_names_no_host_has_no_target() {
+    fn a_request_without_a_host_has_no_target() {
         for (version, uri, host, expected) in [
             (Version::HTTP_11, "/v1", None, "*"),
             (Version::HTTP_11, "http://a/v1", None, "*"),
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_callers_connection_or_credentials_goes_on() {
+    fn the_callers_credentials_and_hop_by_hop_fields_are_not_forwarded() {
         let mut map = headers(&[
             ("accept", "*/*"),
             ("api_key", "k"),
@@ -318,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_out_of_a_query_and_the_rest_stays_as_it_is() {
+    fn keys_are_removed_from_a_query_and_the_rest_does_not_change() {
         for (query, expected) in [
             (None, "/v1"),
             (Some(""), "/v1?"),
@@ -332,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_offered_encodings_that_can_be_read() {
+    fn a_server_is_offered_only_readable_encodings() {
         for (offered, expected) in [
             (None, None),
             (Some(""), Some("")),

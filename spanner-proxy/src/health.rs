@@ -1,10 +1,10 @@
-//! What probes and scrapers ask: `/spanner/live`, `/spanner/ready`, `/spanner/metrics`.
+//! The pages for probes and scrapers: `/spanner/live`, `/spanner/ready`, `/spanner/metrics`.
 //!
-//! 1. Nobody is asked who they are, so nothing is said that a caller could not find out: no name
-//!    of a person or a policy anywhere; and where callers come in ([`Detail::Brief`]), no name of
-//!    a model, an issuer or a shipment, and no address of a server. Whoever operates the service
-//!    asks at `admin_listen`, or opens the details with `public_probes = "full"`.
-//! 2. What makes the service ready is said at [`Readiness`].
+//! 1. They require no authentication, so they name no person and no policy. At the address for
+//!    callers ([`Detail::Brief`]) they also name no model, issuer or shipment, and no address of a
+//!    server. Operators read the details at `admin_listen`, or allow them for everyone with
+//!    `public_probes = "full"`.
+//! 2. [`Readiness`] documents what makes the service ready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,21 +18,21 @@ use spanner_admin::operate::{Detail, ListStatus, Readiness};
 use spanner_tower::bearer::Revocations;
 
 use crate::meters;
-use crate::ship::Watches;
+use crate::ship::ShipmentStatuses;
 
-/// What is asked about when a probe comes. Cheap to clone.
+/// The sources of the pages. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Health {
     pub(crate) readiness: Readiness,
     /// The list of revocations, if one is configured.
     pub(crate) revocations: Option<RevocationList>,
-    /// Where shipments of the ledger stand.
-    pub(crate) ships: Watches,
-    /// How much is said of it.
+    /// The status of the ledger's shipments.
+    pub(crate) ships: ShipmentStatuses,
+    /// How much the pages reveal.
     pub(crate) detail: Detail,
 }
 
-/// The list of revocations, and whether its file could be read at last.
+/// The list of revocations, and whether its file could be read the last time.
 #[derive(Clone)]
 pub(crate) struct RevocationList {
     pub(crate) list: Revocations,

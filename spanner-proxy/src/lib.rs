@@ -1,53 +1,55 @@
 //! An identity-aware proxy for model servers, from one TOML file.
 //!
 //! It puts a guard ([`spanner_tower::GuardLayer`]) before each model server of a
-//! [configuration](config), and adds what a process in front of others needs: choosing the
-//! server, connections, limits, probes, metrics, reloading, an orderly end. Who may do what
-//! is decided in the guard; nothing here knows of a policy or a token.
+//! [configuration](config), and adds what a proxy needs: routing to the server, connections, limits,
+//! probes, metrics, reloading and a graceful shutdown. The guard alone decides; nothing here
+//! evaluates a policy or a token.
 //!
 //! ```text
 //! accept ─▶ server ─▶ dispatch ─▶ guard ─▶ upstream ─▶ the model's server
-//!           limits    which one   may they  headers, pools, time
+//!           limits    routing     decision  headers, pools, timeouts
 //! ```
 
 mod addresses;
-mod answered;
+mod admission;
 mod checkpoints;
-mod client;
+mod client_stream;
 pub mod config;
 mod connections;
-mod crowd;
 mod dispatch;
+mod draining_body;
 mod failure;
-mod files;
-mod flood;
+mod frame_budget;
 mod headers;
 mod health;
-mod held;
-mod inbox;
+mod http2;
+mod key_reload;
 mod load;
+mod message_budget;
 mod meters;
 mod metric;
-mod patience;
-mod places;
+mod observed_stream;
+mod open_files;
+pub mod paths;
 mod rejection;
 mod reload;
 mod resolve;
-mod restart;
 mod server;
 mod service;
 mod ship;
 mod signals;
+mod slot_pool;
+mod startup_files;
 mod surfaces;
-mod talk;
-mod targets;
-mod trust;
-mod turn;
-mod unread;
+mod target_filter;
 mod upstream;
-pub mod words;
+mod upstream_body;
+mod upstream_lease;
+mod upstream_pool;
+mod upstream_queue;
+mod websocket;
 
-pub use load::{Loaded, file_of, no_directory};
+pub use load::Loaded;
 pub use metric::{METRICS, Metric, MetricKind};
 pub use service::{Service, ServiceError, serve};
 

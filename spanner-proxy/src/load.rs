@@ -1,7 +1,7 @@
-//! From a configuration to the parts of a service, or every problem with it.
+//! Loads what a configuration names, and reports every problem with it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use http::uri::Scheme;
@@ -21,41 +21,41 @@ use spanner_tower::{
 use tower_layer::Layer;
 
 use crate::addresses::Addresses;
-use crate::client::Trust;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Guarded, Route};
-use crate::restart::{self, Fixed};
-use crate::talk::Talks;
+use crate::paths::{missing_directory, problem_file};
+use crate::startup_files::{self, StartupFile};
 use crate::upstream::Upstream;
-use crate::words;
+use crate::upstream_pool::TlsRoots;
+use crate::websocket::WebSocketRelays;
 use spanner_core::text::error_chain;
 
-/// A configuration with all that it names: keys can be asked for, the access is in force.
-/// Nothing listens and nothing is written yet.
+/// A configuration with everything that it names: issuers, access, revocations. Nothing listens and
+/// nothing is written yet.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// What the file says.
+    /// The configuration.
     pub config: Config,
     pub(crate) bearer: Bearer,
     pub(crate) access: Cedar,
     pub(crate) revocations: Revocations,
-    /// The access directory, then the folders of models.
+    /// Watches of the access directory and of the folders of models.
     pub(crate) access_seen: Vec<FileWatch>,
     pub(crate) shadow_seen: Option<FileWatch>,
     pub(crate) revocations_seen: Option<FileWatch>,
-    /// Files that are read at start only.
-    pub(crate) fixed: Vec<Fixed>,
-    pub(crate) talks: Talks,
+    /// Files that are read only at start.
+    pub(crate) startup_files: Vec<StartupFile>,
+    pub(crate) relays: WebSocketRelays,
     bodies: BodyBudget,
-    /// One for each upstream whose surfaces go together, made when a dispatch is first built.
+    /// One per upstream whose surfaces do not conflict, built with the first dispatch.
     resolvers: OnceLock<Vec<Option<Resolver>>>,
 }
 
 /// What all upstreams share.
-struct Outside {
+struct SharedByUpstreams {
     addresses: Addresses,
-    trust: Trust,
+    trust: TlsRoots,
 }
 
 /// The service's name in records.
@@ -74,7 +74,8 @@ impl Loaded {
         }
     }
 
-    /// The same, and looks at manifests that would fail alone as well.
+    /// Reads a configuration as [`read`](Self::read) does, and also reports broken manifests that a
+    /// running service would skip.
     ///
     /// # Errors
     /// [`Problems`], all of them.
@@ -91,7 +92,7 @@ impl Loaded {
         }
     }
 
-    /// Loads what a configuration names. `problems` are those that were found when it was read.
+    /// Loads what a configuration names. `problems` are those of reading it.
     ///
     /// # Errors
     /// [`Problems`], all of them.
@@ -102,7 +103,7 @@ impl Loaded {
         let access_seen = std::iter::once(FileWatch::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
         let shadow_seen = config.shadow.as_deref().map(FileWatch::before_reading);
-        let fixed = restart::fixed(&config);
+        let startup_files = startup_files::of(&config);
         let list = config.revocations.as_deref();
         let revocations_seen = list.map(FileWatch::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
@@ -122,8 +123,8 @@ impl Loaded {
             access_seen,
             shadow_seen,
             revocations_seen,
-            fixed,
-            talks: Talks::default(),
+            startup_files,
+            relays: WebSocketRelays::default(),
             resolvers: OnceLock::new(),
         };
         if let Err(found) = loaded.unwritten() {
@@ -151,7 +152,7 @@ impl Loaded {
             true => PromotedManifests::default(),
             false => match promotions_read(&self.config.ledger) {
                 Ok(kept) => kept,
-                // Why the ledger cannot be read is told where it is opened.
+                // Opening the ledger reports why it cannot be read.
                 Err(error) => return vec![format!("the promotions cannot be read: {error}")],
             },
         };
@@ -174,12 +175,12 @@ impl Loaded {
         notes
     }
 
-    /// Where requests would go, as long as nothing is recorded.
+    /// The dispatch of a configuration that is only checked: nothing is recorded.
     pub(crate) fn unwritten(&self) -> Result<Dispatch, Problems> {
-        self.dispatch(&Unwritten)
+        self.dispatch(&NoLedger)
     }
 
-    /// One guard for each upstream, and one for what is for nobody; all record to one sink.
+    /// One guard per upstream, and one for requests without an upstream. All record to one sink.
     pub(crate) fn dispatch<S>(&self, sink: &S) -> Result<Dispatch, Problems>
     where
         S: AuditSink + Clone,
@@ -192,24 +193,24 @@ impl Loaded {
         });
         let upstreams = self.config.upstreams.iter().zip(resolvers.iter().cloned());
         let upstreams: Vec<(&UpstreamConfig, Option<Resolver>)> = upstreams.collect();
-        let Some(outside) = self.outside(&upstreams, &mut problems) else {
+        let Some(shared) = self.shared(&upstreams, &mut problems) else {
             return Err(problems);
         };
-        let doors: Vec<(Route, Guarded)> = upstreams
+        let routes: Vec<(Route, Guarded)> = upstreams
             .into_iter()
             .filter_map(|(config, resolver)| {
-                self.door(config, resolver, &outside, sink, &mut problems)
+                self.guarded(config, resolver, &shared, sink, &mut problems)
             })
             .collect();
-        let otherwise = doors.first().map(|(_, guarded)| guarded.clone());
-        let otherwise = self.otherwise(&outside, sink, &mut problems).or(otherwise);
+        let otherwise = routes.first().map(|(_, guarded)| guarded.clone());
+        let otherwise = self.otherwise(&shared, sink, &mut problems).or(otherwise);
         match otherwise {
-            Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(doors, otherwise)),
+            Some(otherwise) if problems.is_empty() => Ok(Dispatch::new(routes, otherwise)),
             _ => Err(problems),
         }
     }
 
-    /// The administration behind a guard of its own, which records to the same sink.
+    /// The administration API behind a guard of its own, which records to the same sink.
     pub(crate) fn administration<S>(
         &self,
         promotions: Promotions,
@@ -227,55 +228,61 @@ impl Loaded {
         let guard = self.guard(environment, &[spanner_admin::surface()], sink);
         let guarded = guard.map(|guard| guard.layer(Admin::new(promotions)));
         guarded.map_err(|error| {
-            self.note(&error, upstream, &mut problems);
+            self.report(&error, upstream, &mut problems);
             problems
         })
     }
 
     /// What all upstreams share.
-    fn outside(
+    fn shared(
         &self,
         upstreams: &[(&UpstreamConfig, Option<Resolver>)],
         problems: &mut Problems,
-    ) -> Option<Outside> {
+    ) -> Option<SharedByUpstreams> {
         let addresses = Addresses::new(upstreams, self.config.public_origin.as_deref());
         let over_tls = |config: &&UpstreamConfig| config.origin.scheme == Scheme::HTTPS;
         let trust = match self.config.upstreams.iter().find(over_tls) {
-            Some(config) => Trust::platform().map_err(|error| {
+            Some(config) => TlsRoots::platform().map_err(|error| {
                 let advice = "install the system's certificates (`ca-certificates`)";
                 self.config
                     .problem(problems, config.position, error, advice);
             }),
-            None => Ok(Trust::nobody()),
+            None => Ok(TlsRoots::none()),
         };
         let trust = trust.ok()?;
-        Some(Outside { addresses, trust })
+        Some(SharedByUpstreams { addresses, trust })
     }
 
-    fn door<S>(
+    /// An upstream behind its guard, with its route.
+    fn guarded<S>(
         &self,
         config: &UpstreamConfig,
         resolver: Option<Resolver>,
-        outside: &Outside,
+        shared: &SharedByUpstreams,
         sink: &S,
         problems: &mut Problems,
     ) -> Option<(Route, Guarded)>
     where
         S: AuditSink + Clone,
     {
-        // What speaks no surface was told of already.
+        // An upstream without a surface was reported when the configuration was read.
         if config.surfaces.is_empty() {
             return None;
         }
         let guard = self
             .guard(&config.environment, &config.surfaces, sink)
-            .map_err(|error| self.note(&error, config, problems));
+            .map_err(|error| self.report(&error, config, problems));
         let route = Route::new(config, resolver?);
-        Some((route, guard.ok()?.layer(self.upstream(config, outside))))
+        Some((route, guard.ok()?.layer(self.upstream(config, shared))))
     }
 
-    /// A guard that knows no route: nothing comes through it.
-    fn otherwise<S>(&self, outside: &Outside, sink: &S, problems: &mut Problems) -> Option<Guarded>
+    /// A guard without routes, for requests without an upstream: it refuses every request.
+    fn otherwise<S>(
+        &self,
+        shared: &SharedByUpstreams,
+        sink: &S,
+        problems: &mut Problems,
+    ) -> Option<Guarded>
     where
         S: AuditSink + Clone,
     {
@@ -285,17 +292,17 @@ impl Loaded {
         let nothing = Surface::from_toml("none", "dialect = \"problem\"\nroutes = []").ok()?;
         let guard = self
             .guard(environment, &[nothing], sink)
-            .map_err(|error| self.note(&error, config, problems));
-        Some(guard.ok()?.layer(self.upstream(config, outside)))
+            .map_err(|error| self.report(&error, config, problems));
+        Some(guard.ok()?.layer(self.upstream(config, shared)))
     }
 
-    fn upstream(&self, config: &UpstreamConfig, outside: &Outside) -> Upstream {
+    fn upstream(&self, config: &UpstreamConfig, shared: &SharedByUpstreams) -> Upstream {
         Upstream::new(
             config.clone(),
             &self.config.limits,
-            self.talks.clone(),
-            outside.addresses.clone(),
-            &outside.trust,
+            self.relays.clone(),
+            shared.addresses.clone(),
+            &shared.trust,
         )
     }
 
@@ -329,7 +336,7 @@ impl Loaded {
         guard.build()
     }
 
-    /// What is public of the service, for clients that look for a token (RFC 9728).
+    /// The protected resource metadata (RFC 9728), which tells clients where to get a token.
     fn resource(&self) -> Option<ProtectedResource> {
         let mut resource = ProtectedResource::new(self.config.public_origin.as_deref()?);
         let mut issuers: Vec<String> = self
@@ -338,7 +345,7 @@ impl Loaded {
             .into_iter()
             .map(|it| it.url)
             .collect();
-        // Who asks about opaque tokens, or vouches for workloads, gives nobody a token here.
+        // Introspection endpoints and trust domains issue no tokens to clients.
         issuers.retain(|url| url.starts_with("http"));
         issuers.dedup();
         for issuer in issuers {
@@ -355,8 +362,8 @@ impl Loaded {
         }
     }
 
-    /// Notes why a guard cannot be built, where that stands.
-    fn note(&self, error: &BuildError, config: &UpstreamConfig, problems: &mut Problems) {
+    /// Reports why a guard cannot be built, at its position in the file.
+    fn report(&self, error: &BuildError, config: &UpstreamConfig, problems: &mut Problems) {
         for problem in error.problems() {
             let (place, advice) = match problem {
                 GuardProblem::Surfaces(_) => (
@@ -377,7 +384,7 @@ impl Loaded {
 fn bearer(config: &Config, revocations: &Revocations, problems: &mut Problems) -> Option<Bearer> {
     let mut good = Vec::new();
     for issuer in &config.issuers {
-        // Each alone, so that its problems have its position.
+        // Each issuer is checked alone, so that its problems have its position.
         good.extend(issuer.check(problems));
     }
     if good.is_empty() || good.len() < config.issuers.len() {
@@ -419,7 +426,7 @@ fn read_revocations(config: &Config, revocations: &Revocations, problems: &mut P
     }
 }
 
-/// The problems of a list of revocations with the name of its file.
+/// The problems of a list of revocations, with the path of its file.
 pub(crate) fn revocation_problems(file: &Path, error: &RevocationError) -> Vec<Problem> {
     let file = file.display().to_string();
     match error {
@@ -432,10 +439,10 @@ pub(crate) fn revocation_problems(file: &Path, error: &RevocationError) -> Vec<P
     }
 }
 
-/// The access, and beside it the one that is tried out.
+/// The access, with the candidate beside it.
 fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
     let mut is_there = |dir: &Path, place, advice| {
-        let missing = no_directory(dir);
+        let missing = missing_directory(dir);
         if let Some(what) = &missing {
             config.problem(problems, place, what, advice);
         }
@@ -459,36 +466,6 @@ fn access(config: &Config, problems: &mut Problems) -> Option<Cedar> {
     access
 }
 
-/// Why there is no directory at a path, if there is none.
-#[must_use]
-pub fn no_directory(path: &Path) -> Option<String> {
-    let shown = path.display();
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => None,
-        Ok(_) => Some(format!("`{shown}` is no directory")),
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
-            Some(format!("there is no directory `{shown}`"))
-        }
-        Err(fault) => Some(format!("the directory `{shown}` cannot be read: {fault}")),
-    }
-}
-
-/// The file of a problem with an access, as whoever corrects it finds it: those in folders of
-/// models carry that folder's name already.
-#[must_use]
-pub fn file_of(dir: &Path, models: &[PathBuf], file: &str) -> String {
-    let is_whole = file == "."
-        || Path::new(file) == dir
-        || models
-            .iter()
-            .any(|models| Path::new(file).starts_with(models));
-    match (is_whole, file) {
-        (true, ".") => dir.display().to_string(),
-        (true, _) => file.to_owned(),
-        (false, _) => dir.join(file).display().to_string(),
-    }
-}
-
 fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Cedar> {
     let aliases = config.issuers.iter();
     let aliases = aliases.filter_map(|issuer| IssuerAlias::new(issuer.alias()).ok());
@@ -509,14 +486,14 @@ fn access_in(config: &Config, dir: &Path, problems: &mut Problems) -> Option<Ced
     loaded.ok()
 }
 
-/// Notes a problem of the access with the whole name of its file.
+/// Reports a problem of the access with the complete path of its file.
 fn note(config: &Config, dir: &Path, problem: &Problem, problems: &mut Problems) {
-    let file = file_of(dir, &config.models, &problem.file);
+    let file = problem_file(dir, &config.models, &problem.file);
     let (what, advice) = (&problem.what, &problem.advice);
     problems.push(Problem::new(&file, problem.position, what, advice));
 }
 
-/// An environment that the access does not know would refuse everybody.
+/// Reports environments that the access does not know: they would refuse every caller.
 fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Problems) {
     let Some(access) = access else { return };
     let known = access.status().environments;
@@ -533,8 +510,7 @@ fn check_environments(config: &Config, access: Option<&Cedar>, problems: &mut Pr
     }
 }
 
-/// Upstreams with the same host and prefix are told apart by their routes, so none may be of
-/// two.
+/// Reports upstreams with the same host and prefix that have a route in common.
 pub(crate) fn check_neighbours(config: &Config, problems: &mut Problems) {
     let mut earlier: Vec<&UpstreamConfig> = Vec::new();
     for upstream in &config.upstreams {
@@ -555,15 +531,16 @@ pub(crate) fn check_neighbours(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// What would keep the ledger from being opened. It is not opened: a service may be writing it.
+/// Reports what would prevent the ledger from being opened. It is not opened, since a service may be
+/// writing it.
 fn check_ledger(config: &Config, problems: &mut Problems) {
     if let Err(error) = Ledger::check(&config.ledger) {
-        let (what, advice) = ledger_words(&error);
+        let (what, advice) = ledger_problem(&error);
         config.problem(problems, config.positions.ledger, what, advice);
     }
 }
 
-/// What the promotions of a ledger keep in force. Blocks.
+/// The promoted manifests of a ledger. Blocks.
 fn promotions_read(dir: &Path) -> Result<PromotedManifests, String> {
     let reader = Ledger::read(dir).map_err(|error| error.to_string())?;
     let read = futures_executor::block_on(promotions_in(reader));
@@ -571,8 +548,8 @@ fn promotions_read(dir: &Path) -> Result<PromotedManifests, String> {
         .map_err(|error| error.to_string())
 }
 
-/// What keeps a ledger from being opened, and what to do.
-pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
+/// Why a ledger cannot be opened, and what to do about it.
+pub(crate) fn ledger_problem(error: &OpenError) -> (String, String) {
     let advice = match error {
         OpenError::Damaged { dir, source } => {
             let what = format!(
@@ -580,9 +557,9 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
                 dir.display(),
                 error_chain(source)
             );
-            let dir = words::line(&dir.display().to_string());
+            let dir = spanner_toml::line(&dir.display().to_string());
             let advice = format!(
-                "look at it with `spanner ledger verify {dir}` and restore it from a copy; to go on without what is lost, `spanner ledger acknowledge {dir} --reason …`"
+                "examine it with `spanner ledger verify {dir}` and restore it from a copy; to continue without the lost entries, `spanner ledger acknowledge {dir} --reason …`"
             );
             return (what, advice);
         }
@@ -596,7 +573,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
                 "name a directory that can be written with `[ledger]` and `dir`"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that disk",
-            // It says so itself.
+            // The error has its own advice.
             io::ErrorKind::InvalidInput => "",
             _ => "correct that, or name another directory with `[ledger]` and `dir`",
         },
@@ -605,11 +582,11 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
     (error_chain(error), advice.to_owned())
 }
 
-/// Stands for the ledger while a configuration is only looked at.
+/// Replaces the ledger while a configuration is only checked.
 #[derive(Clone)]
-struct Unwritten;
+struct NoLedger;
 
-impl AuditSink for Unwritten {
+impl AuditSink for NoLedger {
     fn record(&self, _: Decision) -> Result<Receipt, SinkFault> {
         Err(SinkFault::Closed)
     }

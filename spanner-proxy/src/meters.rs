@@ -1,24 +1,24 @@
-//! What the proxy counts, beside what the guard counts
-//! ([`spanner_tower::metered`]): every label is the operator's own word or Spanner's.
+//! The proxy's metrics, besides those of the guard ([`spanner_tower::metered`]). Every label value
+//! comes from the configuration or from Spanner, never from a request.
 //!
 //! | metric | kind | labels | |
 //! |---|---|---|---|
-//! | `spanner_upstream_seconds` | histogram | upstream, status | until an upstream began to answer |
-//! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without an answer |
-//! | `spanner_connections` | gauge | | callers' connections that are open |
-//! | `spanner_refused_connections_total` | counter | share | connections for which there was no place: of all, or of their address |
-//! | `spanner_closed_connections_total` | counter | why | connections that were closed to make room (`idle`), or for frames that do no work (`flood`) |
-//! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that is read and not sent |
-//! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that are still to be sent |
+//! | `spanner_upstream_seconds` | histogram | upstream, status | time until an upstream began to respond |
+//! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without a response |
+//! | `spanner_connections` | gauge | | open connections of callers |
+//! | `spanner_refused_connections_total` | counter | share | connections that were refused, because of the limit of all or of their peer |
+//! | `spanner_closed_connections_total` | counter | why | connections that were closed while idle (`idle`), or for too many frames without content (`flood`) |
+//! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that was read and not sent |
+//! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that were not sent yet |
 //! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
-//! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver takes nothing |
-//! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint is not there |
-//! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that is there |
-//! | `spanner_reloads_total` | counter | what, result | access, revocations, keys and credentials read again |
-//! | `spanner_stale` | gauge | what | 1 while what was read last is not in force |
+//! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver rejects everything |
+//! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint has not arrived |
+//! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that arrived |
+//! | `spanner_reloads_total` | counter | what, result | reloads of access, revocations, keys and credentials |
+//! | `spanner_stale` | gauge | what | 1 while the newest version of a file is not in force |
 //! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
-//! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted and that nobody approved |
-//! | `spanner_promotions_void_grants` | gauge | | parts of promoted manifests that name what is gone, and grant nothing |
+//! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted without an approval |
+//! | `spanner_promotions_void_grants` | gauge | | parts of promoted manifests that name something that no longer exists, and grant nothing |
 //! | `spanner_ledger_failing` | gauge | | 1 while decisions do not become durable |
 
 use std::sync::{Arc, OnceLock};
@@ -32,16 +32,17 @@ use spanner_admin::operate::MonitoredLedger;
 use crate::failure::Failure;
 use crate::metric::{METRICS, Metric};
 
-/// The recorder of this process: there can be one only.
+/// The recorder of this process, of which there can be only one.
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Bounds of the histograms, in seconds: from a key at hand to the longest wait for a model.
+/// Bounds of the histograms, in seconds: from a decision with cached keys to the longest wait for a
+/// model.
 const BOUNDS: [f64; 15] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 120.0,
     300.0,
 ];
 
-/// Begins to count. Does nothing where that has begun, or somebody else counts.
+/// Installs the recorder. Does nothing if the process has one already.
 pub(crate) fn install() {
     RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new().set_buckets(&BOUNDS).ok()?;
@@ -51,15 +52,16 @@ pub(crate) fn install() {
     });
 }
 
-/// Everything counted so far, as Prometheus reads it; `None` where somebody else counts.
+/// All metrics in the text format of Prometheus; `None` if the process has a recorder of its own.
 pub(crate) fn page() -> Option<String> {
     let handle = RECORDER.get()?.as_ref()?;
     handle.run_upkeep();
     Some(handle.render())
 }
 
-/// The page without the labels that name a model, an issuer, a server, a shipment or a place:
-/// what differed only in those is added up, and of states the greatest is shown.
+/// The page without labels that name a model, an issuer, a server, a shipment or a checkpoint sink.
+/// Series that differ only in these are merged: counters are added, and of gauges the greatest
+/// counts.
 pub(crate) fn without_names(page: &str) -> String {
     let (mut out, mut family, mut adds) = (String::new(), Vec::new(), true);
     for line in page.lines() {
@@ -93,7 +95,7 @@ fn flush(family: &mut Vec<(String, f64)>, out: &mut String) {
     }
 }
 
-/// The name of a series with the labels that anybody may see.
+/// The name of a series with its public labels.
 fn unnamed(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else {
         return series.to_owned();
@@ -121,7 +123,7 @@ fn unnamed(series: &str) -> String {
     }
 }
 
-/// The labels that name nothing of what is behind the service.
+/// Labels that reveal nothing about the systems behind the service.
 const PUBLIC: &[&str] = &[
     "service",
     "environment",
@@ -130,7 +132,9 @@ const PUBLIC: &[&str] = &[
     "effect",
     "reason",
     "result",
+    "share",
     "what",
+    "why",
     "status",
     "failure",
     "class",
@@ -139,7 +143,7 @@ const PUBLIC: &[&str] = &[
     "quantile",
 ];
 
-/// Keeps what was observed small where nobody asks for the page.
+/// Bounds the memory of histograms while nothing scrapes the page.
 pub(crate) fn upkeep() {
     if let Some(Some(handle)) = RECORDER.get() {
         handle.run_upkeep();
@@ -193,22 +197,22 @@ pub(crate) fn void_grants(count: usize) {
     gauge!("spanner_promotions_void_grants").set(count as f64);
 }
 
-/// A connection was closed for frames that do no work.
+/// Counts a connection that was closed for too many frames without content.
 pub(crate) fn cut_off() {
     counter!("spanner_closed_connections_total", "why" => "flood").increment(1);
 }
 
-/// A connection without a request was closed, for others or after a long time.
+/// Counts an idle connection that was closed, for another or after `idle`.
 pub(crate) fn closed_idle() {
     counter!("spanner_closed_connections_total", "why" => "idle").increment(1);
 }
 
-/// A connection was not taken.
-pub(crate) fn turned_away(share: &'static str) {
+/// Counts a connection that was refused.
+pub(crate) fn refused(share: &'static str) {
     counter!("spanner_refused_connections_total", "share" => share).increment(1);
 }
 
-/// A caller's connection, counted while it is open.
+/// Counts a caller's connection while it is open.
 #[derive(Debug)]
 pub(crate) struct Connected(());
 
@@ -230,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_what_is_behind_is_named_to_strangers() {
+    fn the_public_page_names_nothing_behind_the_service() {
         let page = r#"# TYPE spanner_decisions_total counter
 spanner_decisions_total{service="s",model="acme/a",effect="allow"} 2
 spanner_decisions_total{service="s",model="acme/b\"},x",effect="allow"} 3
@@ -246,6 +250,14 @@ spanner_upstream_seconds_bucket{upstream="10.0.0.2:80",status="2xx",le="0.5"} 4
 spanner_upstream_seconds_sum{upstream="10.0.0.1:80",status="2xx"} 0.25
 
 spanner_connections 7
+
+# TYPE spanner_refused_connections_total counter
+spanner_refused_connections_total{share="connections"} 1
+spanner_refused_connections_total{share="connections_per_peer"} 2
+
+# TYPE spanner_closed_connections_total counter
+spanner_closed_connections_total{why="idle"} 3
+spanner_closed_connections_total{why="flood"} 4
 "#;
         let expected = r#"# TYPE spanner_decisions_total counter
 spanner_decisions_total{service="s",effect="allow"} 5
@@ -259,6 +271,14 @@ spanner_upstream_seconds_bucket{status="2xx",le="0.5"} 5
 spanner_upstream_seconds_sum{status="2xx"} 0.25
 
 spanner_connections 7
+
+# TYPE spanner_refused_connections_total counter
+spanner_refused_connections_total{share="connections"} 1
+spanner_refused_connections_total{share="connections_per_peer"} 2
+
+# TYPE spanner_closed_connections_total counter
+spanner_closed_connections_total{why="idle"} 3
+spanner_closed_connections_total{why="flood"} 4
 "#;
         assert_eq!(without_names(page), expected);
     }

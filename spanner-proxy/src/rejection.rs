@@ -1,9 +1,9 @@
-//! Whether a model server rejects the proxy itself.
+//! Recognises responses in which a model server rejects the proxy's own credential.
 //!
-//! The caller's credential never reaches a model server, so an answer about a credential is
-//! about the proxy's own, or about its having none. Callers cannot mend that, and a challenge
-//! would make them send theirs again. What 400 and 403 are about, some APIs say only in their
-//! body; a short one in JSON is read for it.
+//! The caller's credential never reaches a model server, so a response about a credential is about
+//! the proxy's own, or about its absence. Callers cannot correct that, and a challenge would make
+//! them send theirs again. Some APIs give the reason of a 400 or 403 only in the body, so a short
+//! JSON body is read.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ use tokio::time::timeout;
 
 use crate::failure::Failure;
 
-/// The body of an answer, which was read or not.
+/// The body of a response: a stream, or whole if it was read.
 pub(crate) type Received = Either<Incoming, Full<Bytes>>;
 
-/// Headers in which a server speaks of credentials (RFC 9110 §11).
+/// Headers about credentials (RFC 9110 §11).
 const CHALLENGES: [HeaderName; 3] = [
     WWW_AUTHENTICATE,
     HeaderName::from_static("authentication-info"),
     HeaderName::from_static("proxy-authentication-info"),
 ];
-/// Classes of errors with which AWS answers 403 to a credential.
+/// Error classes of AWS's 403 for a bad credential.
 const AMZN_REJECTIONS: [&str; 9] = [
     "AccessDeniedException",
     "ExpiredTokenException",
@@ -41,14 +41,14 @@ const AMZN_REJECTIONS: [&str; 9] = [
     "OptInRequired",
     "UnrecognizedClientException",
 ];
-/// What the Hugging Face Hub answers with 401 to somebody without a credential for which the
-/// thing asked for does not exist.
+/// Codes with which the Hugging Face Hub responds 401 to a client without a credential where what it
+/// asks for does not exist.
 const HUB_NOT_FOUND: [&str; 3] = ["EntryNotFound", "RepoNotFound", "RevisionNotFound"];
-/// What it says of a repository whose terms the proxy's account has not accepted.
+/// Its code for a repository whose terms the proxy's account has not accepted.
 const HUB_GATED: &str = "GatedRepo";
 
-/// Words for it in the bodies of other APIs: Anthropic's types, OpenAI's and Azure's codes,
-/// the reasons of `google.api.ErrorReason`.
+/// Codes in the bodies of other APIs: Anthropic's types, OpenAI's and Azure's codes, the reasons of
+/// `google.api.ErrorReason`.
 const REJECTIONS: [&str; 18] = [
     "authentication_error",
     "permission_error",
@@ -69,38 +69,37 @@ const REJECTIONS: [&str; 18] = [
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
     "IAM_PERMISSION_DENIED",
 ];
-/// What 403 is about the proxy's account with, where it has one, although the same word with
-/// another status is about the request.
+/// Codes that with 403 are about the proxy's account, and with another status about the request.
 const FORBIDDEN_TO_ACCOUNT: [&str; 2] = ["insufficient_permissions", "model_not_found"];
-/// Where such words stand in a body.
+/// Members of a body that contain such codes.
 const MEMBERS: [&str; 4] = ["__type", "code", "reason", "type"];
-/// The longest body that is read for them, in bytes: an error has a few hundred.
+/// The longest body that is read, in bytes: an error has a few hundred.
 const MAX_READ: u64 = 16 << 10;
 
 /// gRPC `UNAUTHENTICATED`.
 const GRPC_UNAUTHENTICATED: &str = "16";
 
-/// Takes what concerns the proxy's credential out of an answer, whose body must arrive in time
-/// if it is read.
+/// Checks a response, and removes challenges from it. If the body is read, it must arrive within
+/// `time`.
 ///
 /// # Errors
-/// The failure that it is, where the answer is about nothing else.
-pub(crate) async fn look<B>(
+/// The failure, if the response is about the proxy's credential.
+pub(crate) async fn check<B>(
     response: Response<B>,
     configured: bool,
-    patience: Duration,
+    time: Duration,
 ) -> Result<Response<Either<B, Full<Bytes>>>, Failure>
 where
     B: Body<Data = Bytes>,
 {
     let (parts, body) = response.into_parts();
     let mut head = Response::from_parts(parts, ());
-    look_at_head(&mut head, configured)?;
+    check_head(&mut head, configured)?;
     let (parts, ()) = head.into_parts();
     if body.is_end_stream() || !may_say_more(parts.status, &parts.headers) {
         return Ok(Response::from_parts(parts, Either::Left(body)));
     }
-    let read = timeout(patience, body.collect()).await;
+    let read = timeout(time, body.collect()).await;
     let read = read.map_err(|_| Failure::TimedOut)?;
     let read = read.map_err(|_| Failure::Broken)?.to_bytes();
     let said = serde_json::from_slice(&read).unwrap_or_default();
@@ -114,7 +113,7 @@ where
     }
 }
 
-/// Whether the body may say that it is about a credential, and is worth reading.
+/// Whether the body may be about a credential, and is short enough to be read.
 fn may_say_more(status: StatusCode, headers: &HeaderMap) -> bool {
     let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|it| it.parse::<u64>().ok());
     let json = |it: &str| {
@@ -130,7 +129,7 @@ fn may_say_more(status: StatusCode, headers: &HeaderMap) -> bool {
         && !headers.contains_key(CONTENT_ENCODING)
 }
 
-/// Whether an error in JSON has one of the words, or of these, where such words stand.
+/// Whether an error in JSON has one of the known codes, or of these.
 fn is_rejection(said: &Value, more: &[&str]) -> bool {
     match said {
         Value::Object(members) => members.iter().any(|(name, value)| match value {
@@ -147,14 +146,14 @@ fn is_rejection(said: &Value, more: &[&str]) -> bool {
     }
 }
 
-fn look_at_head<B>(response: &mut Response<B>, configured: bool) -> Result<(), Failure> {
+fn check_head<B>(response: &mut Response<B>, configured: bool) -> Result<(), Failure> {
     let (status, headers) = (response.status(), response.headers());
     let code = text(headers, "x-error-code");
     let missing = code.is_some_and(|code| HUB_NOT_FOUND.contains(&code));
     let rejected = match status {
         StatusCode::UNAUTHORIZED => !missing,
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => true,
-        // Whose account it is has to pay.
+        // The account that has to pay is the proxy's if it has one.
         StatusCode::PAYMENT_REQUIRED => configured,
         StatusCode::FORBIDDEN => {
             headers.contains_key(WWW_AUTHENTICATE)
@@ -173,10 +172,11 @@ fn look_at_head<B>(response: &mut Response<B>, configured: bool) -> Result<(), F
     Ok(())
 }
 
-/// The same for the trailers of a gRPC answer, which are rewritten.
-pub(crate) fn look_at_trailers(trailers: &mut HeaderMap, configured: bool) {
+/// Checks the trailers of a gRPC response, and rewrites them if they are about the proxy's
+/// credential.
+pub(crate) fn check_trailers(trailers: &mut HeaderMap, configured: bool) {
     if is_unauthenticated(trailers) {
-        failure(configured).say_in(trailers);
+        failure(configured).set_grpc_status(trailers);
     }
     remove_challenges(trailers);
 }
@@ -192,7 +192,7 @@ fn is_unauthenticated(headers: &HeaderMap) -> bool {
     text(headers, "grpc-status") == Some(GRPC_UNAUTHENTICATED)
 }
 
-/// Behind a colon stands where the class is described, before a `#` its namespace.
+/// A class may have a namespace before a `#`, and an address after a colon.
 fn is_amzn_rejection(class: &str) -> bool {
     let class = class.split(':').next().unwrap_or_default();
     let class = class.rsplit('#').next().unwrap_or_default();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_is_about_the_proxys_credential() {
+    fn a_rejection_of_the_proxys_credential_is_recognised() {
         let rejected = Err(Failure::Rejected);
         let bearer = ("www-authenticate", "Bearer realm=\"upstream\"");
         for (status, headers, due) in [
@@ -248,19 +248,19 @@ mod tests {
             (200, &[bearer], Ok(200)),
         ] {
             let mut response = answer(status, headers);
-            let found = look_at_head(&mut response, true).map(|()| response.status().as_u16());
+            let found = check_head(&mut response, true).map(|()| response.status().as_u16());
             assert_eq!(found, due, "{status} {headers:?}");
             let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
             assert!(found.is_err() || !challenged, "{status} {headers:?}");
         }
         let mut response = answer(401, &[]);
-        let found = look_at_head(&mut response, false);
+        let found = check_head(&mut response, false);
         assert_eq!(found, Err(Failure::NoCredential));
-        assert_eq!(look_at_head(&mut answer(402, &[]), false), Ok(()));
+        assert_eq!(check_head(&mut answer(402, &[]), false), Ok(()));
     }
 
     #[tokio::test]
-    async fn reads_what_a_short_body_says_and_passes_any_other_on() {
+    async fn a_short_body_is_read_and_any_other_is_passed_on() {
         let rejected = Err(Failure::Rejected);
         let anthropic = r#"{"type":"error","error":{"type":"permission_error","message":"no"}}"#;
         let google = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#;
@@ -286,7 +286,7 @@ mod tests {
                 .header("content-length", body.len())
                 .body(Full::new(Bytes::from_static(body.as_bytes())))
                 .unwrap();
-            let found = match look(response, true, Duration::from_secs(5)).await {
+            let found = match check(response, true, Duration::from_secs(5)).await {
                 Ok(passed) => Ok(passed.into_body().collect().await.unwrap().to_bytes()),
                 Err(failure) => Err(failure),
             };
@@ -295,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn rewrites_the_trailers_of_a_rejection() {
+    fn the_trailers_of_a_rejection_are_rewritten() {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("16"));
         trailers.insert("grpc-message", HeaderValue::from_static("bad token"));
         trailers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        look_at_trailers(&mut trailers, true);
+        check_trailers(&mut trailers, true);
         assert_eq!(trailers["grpc-status"], "14");
         let message = trailers["grpc-message"].to_str().unwrap();
         assert!(message.contains("operator"), "{message}");
         assert!(!trailers.contains_key(WWW_AUTHENTICATE));
         trailers.insert("grpc-status", HeaderValue::from_static("7"));
-        look_at_trailers(&mut trailers, true);
+        check_trailers(&mut trailers, true);
         assert_eq!(trailers["grpc-status"], "7");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading files again when they change: the access, the revocations, keys and secrets.
+//! Reloads files when they change: the access, the revocations, keys and credentials.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -10,22 +10,22 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::read_text;
 use crate::health::RevocationList;
+use crate::key_reload::KeyReload;
 use crate::load::revocation_problems;
 use crate::meters;
-use crate::restart::Fixed;
-use crate::trust::Trust;
+use crate::startup_files::StartupFile;
 
-/// What is read again, and who is told.
+/// The files to reload.
 pub(crate) struct Reload {
     pub(crate) access: AccessWatch,
     pub(crate) revocations: Option<(FileWatch, RevocationList)>,
-    pub(crate) trust: Trust,
-    /// What is read at start only.
-    pub(crate) fixed: Vec<Fixed>,
+    pub(crate) keys: KeyReload,
+    /// Files that are read only at start.
+    pub(crate) startup_files: Vec<StartupFile>,
 }
 
 impl Reload {
-    /// Goes on until told to stop. Whatever `ask` brings (SIGHUP) reads everything at once.
+    /// Runs until `stop`. A value from `ask` (SIGHUP) reloads all files at once.
     pub(crate) async fn run(
         mut self,
         mut ask: mpsc::Receiver<()>,
@@ -41,7 +41,7 @@ impl Reload {
             };
             if asked {
                 tracing::info!(
-                    "SIGHUP: the access, the revocations, keys and secrets of files are read again, and issuers are asked for their keys; for a change of the configuration itself, of surfaces or of certificates, start again"
+                    "SIGHUP: reloading the access, the revocations, and files with keys and credentials, and asking issuers for their keys; a change of the configuration itself, of surfaces or of certificates needs the proxy to start again"
                 );
             }
             for reloaded in self.access.check(asked).await {
@@ -52,8 +52,8 @@ impl Reload {
             {
                 revoke(file.path(), revocations).await;
             }
-            self.trust.check(asked).await;
-            for file in &mut self.fixed {
+            self.keys.check(asked).await;
+            for file in &mut self.startup_files {
                 file.check(asked).await;
             }
         }
@@ -77,8 +77,11 @@ async fn revoke(path: &Path, revocations: &RevocationList) {
     match read {
         Ok(()) => {
             let entries = revocations.list.len();
-            tracing::info!(entries, "the revocations are read again");
+            tracing::info!(entries, "the revocations are reloaded");
         }
-        Err(error) => tracing::error!(error, "the revocations are not; those before count"),
+        Err(error) => tracing::error!(
+            error,
+            "the revocations cannot be reloaded; the previous ones stay in force"
+        ),
     }
 }

@@ -1,4 +1,4 @@
-//! What a guard sees in a request, without a guard.
+//! Resolves one raw request offline, as a guard would.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,32 +23,33 @@ use crate::headers;
 use crate::load::check_neighbours;
 
 impl Config {
-    /// Reads one raw HTTP/1.1 request as the server would, and returns what a guard sees in it:
-    /// the pairs of action and model, the surface and the route, or why it is refused. Nothing
-    /// is sent and nothing is recorded. It needs no secrets: see [`Config::read_without_secrets`].
+    /// Reads one raw HTTP/1.1 request as the server would, and returns what a guard resolves it to:
+    /// the pairs of action and model, the surface and the route, or why it is refused. Nothing is
+    /// sent and nothing is recorded. It needs no secrets: see [`Config::read_without_secrets`].
     ///
     /// # Errors
-    /// [`Problems`] if the surfaces of the upstreams do not go together.
+    /// [`Problems`] if the surfaces of an upstream conflict, or those of upstreams with the same host
+    /// and prefix.
     pub async fn resolve(&self, request: Vec<u8>) -> Result<Value, Problems> {
         let mut problems = Problems::default();
         let routes = Routes::of(self, &mut problems);
         check_neighbours(self, &mut problems);
         problems.none_or(())?;
-        Ok(see(routes, request).await)
+        Ok(resolve(routes, request).await)
     }
 }
 
-/// What is seen in a raw request, which the server's own parser reads.
-async fn see(routes: Routes, request: Vec<u8>) -> Value {
-    let seen: Arc<Mutex<Option<Value>>> = Arc::default();
-    let told = Arc::clone(&seen);
+/// Resolves a raw request, which the server's own parser reads.
+async fn resolve(routes: Routes, request: Vec<u8>) -> Value {
+    let resolved: Arc<Mutex<Option<Value>>> = Arc::default();
+    let result = Arc::clone(&resolved);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (routes, told) = (routes.clone(), Arc::clone(&told));
+        let (routes, result) = (routes.clone(), Arc::clone(&result));
         async move {
-            let answer = look(&routes, request).await;
-            // A second request on the connection is not asked about.
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.get_or_insert(answer);
+            let answer = resolve_one(&routes, request).await;
+            // Only the first request on the connection counts.
+            let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
+            result.get_or_insert(answer);
             Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
         }
     });
@@ -58,7 +59,7 @@ async fn see(routes: Routes, request: Vec<u8>) -> Value {
     http.keep_alive(false).half_close(true);
     let served = http.serve_connection(TokioIo::new(server), service);
     let send = async move {
-        // A server that answers at once may not read all.
+        // A server that responds early may not read everything.
         let _: io::Result<()> = to.write_all(&request).await;
         let _: io::Result<()> = to.shutdown().await;
     };
@@ -68,18 +69,21 @@ async fn see(routes: Routes, request: Vec<u8>) -> Value {
         answer
     };
     let (_, (), answer) = tokio::join!(served, send, drain);
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-    seen.unwrap_or_else(|| {
-        // What is no request is refused by the server, before any guard.
+    let resolved = resolved
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    resolved.unwrap_or_else(|| {
+        // The HTTP library refuses malformed requests before any guard.
         let answer = String::from_utf8_lossy(&answer);
         let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
         json!({"refused": "ambiguous_request", "reason": "no HTTP/1.1 request", "status": status.unwrap_or(400)})
     })
 }
 
-async fn look(routes: &Routes, request: Request<Incoming>) -> Value {
+async fn resolve_one(routes: &Routes, request: Request<Incoming>) -> Value {
     let (mut parts, body) = request.into_parts();
-    // What is written by hand may leave `Host` out; then it is for an upstream without one.
+    // A request written by hand may lack `Host`; then it goes to an upstream without one.
     headers::remove_nominated(&mut parts.headers);
     let resolved = match routes.find(&mut parts) {
         Some((_, route)) => {

@@ -1,8 +1,8 @@
-//! Where callers come in: HTTP/1.1 and HTTP/2 without TLS on one port.
+//! The HTTP server: HTTP/1.1 and HTTP/2 without TLS on one port.
 //!
-//! Everything that a stranger can hold is bounded: connections, heads, streams, the time
-//! that a head may take; and what does nothing makes way for what does something. The
-//! caller's address is that of the socket; nothing that a request says of it counts.
+//! Everything that a client can hold is limited: connections, heads, streams, and the time that a
+//! head may take. Idle connections are closed for new ones. The caller's address is that of the
+//! socket; headers about it are ignored.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,69 +27,78 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use crate::answered::UpstreamBody;
-use crate::connections::{Connections, Full as NoPlace, Line};
-use crate::crowd::Crowd;
+use crate::admission::Admission;
+use crate::client_stream::{ClientObserver, ClientStream};
+use crate::connections::{ConnectionHandle, ConnectionLimit, Connections};
 use crate::dispatch::Dispatch;
+use crate::draining_body::DrainingBody;
 use crate::headers::{self, Hop};
 use crate::health::{self, Health};
 use crate::meters::Connected;
-use crate::patience::Patience;
-use crate::targets::Targets;
-use crate::turn::Turn;
-use crate::unread::Arriving;
+use crate::slot_pool::SlotPool;
+use crate::upstream_body::UpstreamBody;
 
-/// What answers at one address. Cheap to clone.
+/// What is served at one address. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Front {
-    /// Absent where probes are served elsewhere.
+pub(crate) struct Frontend {
+    /// `None` where probes are served at another address.
     pub(crate) health: Option<Health>,
-    /// Absent where nothing but probes is served.
+    /// `None` where only probes are served.
     pub(crate) callers: Option<Callers>,
 }
 
-/// What callers get.
+/// What is served to callers.
 #[derive(Clone)]
 pub(crate) struct Callers {
     pub(crate) dispatch: Dispatch,
-    /// What answers below `/spanner/v1`.
+    /// Served below [`ADMINISTRATION`].
     pub(crate) administration: GuardService<Admin>,
-    /// The scheme that callers use, whoever ends their TLS.
+    /// The scheme that callers use, wherever TLS is terminated.
     pub(crate) scheme: &'static str,
-    /// As many requests wait for a decision at once.
-    pub(crate) turns: Crowd,
+    /// Limits the requests that wait for a decision.
+    pub(crate) admissions: SlotPool,
 }
 
-/// What the connections at one address may hold.
+/// The limits of the connections at one address.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct ConnectionLimits {
     pub(crate) connections: usize,
     pub(crate) per_peer: usize,
-    /// How long one may have nothing to do.
+    /// How long a connection may be idle.
     pub(crate) idle: Duration,
-    /// How long a client may take nothing of what it is sent.
+    /// How long a client may accept nothing of a response.
     pub(crate) stall: Duration,
 }
 
 type Answer = Response<Either<Guarded, Full<Bytes>>>;
 
-/// What a guard lets through: from a model server, or from the administration.
+/// A guarded response, from a model server or from the administration.
 type Guarded = Either<GuardBody<UpstreamBody>, GuardBody<Full<Bytes>>>;
 
 const ADMINISTRATION: &str = "/spanner/v1";
 
-impl Front {
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, line: &Line) -> Answer {
+impl Frontend {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        connection: &ConnectionHandle,
+    ) -> Answer {
         let (parts, body) = request.into_parts();
-        let (body, ending) = Arriving::new(&parts, body);
+        let (body, close) = DrainingBody::new(&parts, body);
         let request = Request::from_parts(parts, body);
-        let mut answer = self.respond(request, peer, line).await;
-        ending.say_in(answer.headers_mut());
+        let mut answer = self.respond(request, peer, connection).await;
+        close.apply_to(answer.headers_mut());
         answer
     }
 
-    async fn respond(&self, request: Request<Arriving>, peer: SocketAddr, line: &Line) -> Answer {
-        line.begin();
+    async fn respond(
+        &self,
+        request: Request<DrainingBody>,
+        peer: SocketAddr,
+        connection: &ConnectionHandle,
+    ) -> Answer {
+        connection.begin();
         if let Some(health) = &self.health {
             let page = health.page(request.method(), request.uri().path()).await;
             if let Some(page) = page {
@@ -97,7 +106,10 @@ impl Front {
             }
         }
         match &self.callers {
-            Some(callers) => callers.answer(request, peer, line).await.map(Either::Left),
+            Some(callers) => callers
+                .answer(request, peer, connection)
+                .await
+                .map(Either::Left),
             None => health::nothing_else().map(Either::Right),
         }
     }
@@ -106,20 +118,20 @@ impl Front {
 impl Callers {
     async fn answer(
         &self,
-        request: Request<Arriving>,
+        request: Request<DrainingBody>,
         peer: SocketAddr,
-        line: &Line,
+        connection: &ConnectionHandle,
     ) -> Response<Guarded> {
         let (mut parts, body) = request.into_parts();
-        let (turn, body) = Turn::take(&self.turns, body).await;
-        match turn {
-            Some(turn) => parts.extensions.insert(turn).map(drop),
+        let (admission, body) = Admission::take(&self.admissions, connection.clone(), body).await;
+        match admission {
+            Some(admission) => parts.extensions.insert(admission).map(drop),
             None => parts
                 .extensions
                 .insert(Exhausted(Share::Requests))
                 .map(drop),
         };
-        parts.extensions.insert(line.clone());
+        parts.extensions.insert(connection.clone());
         headers::received(&mut parts);
         let host = parts.headers.get(HOST).cloned();
         let named = || parts.uri.authority()?.as_str().parse().ok();
@@ -146,15 +158,14 @@ fn is_administration(path: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Accepts connections until told to stop, then lets them end what they are at, for at most
-/// [`DRAIN`].
+/// Accepts connections until `stop`. Then it waits for open requests, for at most [`DRAIN`].
 pub(crate) async fn run(
     listener: TcpListener,
-    front: Front,
-    bounds: Bounds,
+    front: Frontend,
+    limits: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let connections = Arc::new(Connections::new(bounds.connections, bounds.per_peer));
+    let connections = Arc::new(Connections::new(limits.connections, limits.per_peer));
     let (graceful, mut tasks) = (GracefulShutdown::new(), JoinSet::new());
     let builder = builder();
     loop {
@@ -166,37 +177,37 @@ pub(crate) async fn run(
         let Some((stream, peer)) = accepted else {
             continue;
         };
-        let Some(line) = connections.enter().await else {
-            connections.turn_away(stream, NoPlace::All);
+        let Some(connection) = connections.enter().await else {
+            connections.refuse(stream, ConnectionLimit::All);
             continue;
         };
         let (front, builder, watcher) = (front.clone(), builder.clone(), graceful.watcher());
         let connections = Arc::clone(&connections);
         tasks.spawn(async move {
-            if !connections.take_share(&line, peer.ip()).await {
-                return connections.turn_away(stream, NoPlace::Peer);
+            if !connections.take_share(&connection, peer.ip()).await {
+                return connections.refuse(stream, ConnectionLimit::Peer);
             }
             let _counted = Connected::begin();
             let served = serve(
                 stream,
                 peer,
                 front,
-                (&builder, bounds.stall),
+                (&builder, limits.stall),
                 watcher,
-                &line,
+                &connection,
             );
             tokio::select! {
                 () = served => {}
-                () = line.over(bounds.idle) => {}
+                () = connection.expired(limits.idle) => {}
             }
         });
     }
     drop(listener);
     if timeout(DRAIN, graceful.shutdown()).await.is_err() {
         let left = tasks.len();
-        tracing::warn!(left, "connections are closed before they are done");
+        tracing::warn!(left, "connections are closed with requests in progress");
     }
-    // Whatever is dropped settles its record.
+    // A request that is dropped settles its record.
     tasks.shutdown().await;
 }
 
@@ -205,7 +216,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
-            // Out of file descriptors, most likely: some are closed soon.
+            // The process is probably out of file descriptors, and others will be closed soon.
             sleep(Duration::from_millis(50)).await;
             None
         }
@@ -215,21 +226,21 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    front: Front,
+    front: Frontend,
     (builder, stall): (&Builder<TokioExecutor>, Duration),
     watcher: Watcher,
-    line: &Line,
+    connection: &ConnectionHandle,
 ) {
-    // Tokens of a stream go out one by one.
+    // Each token of a stream is sent at once.
     let _: Result<(), _> = stream.set_nodelay(true);
-    let line = line.clone();
+    let connection = connection.clone();
     let service = service_fn(move |request| {
-        let (front, line) = (front.clone(), line.clone());
-        async move { Ok::<_, Infallible>(front.answer(request, peer, &line).await) }
+        let (front, connection) = (front.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(front.answer(request, peer, &connection).await) }
     });
-    let stream = TokioIo::new(Patience::new(Targets::new(stream), HEAD, stall));
-    let connection = builder.serve_connection_with_upgrades(stream, service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let stream = TokioIo::new(ClientStream::new(stream, ClientObserver::new(HEAD, stall)));
+    let served = builder.serve_connection_with_upgrades(stream, service);
+    if let Err(error) = watcher.watch(served.into_owned()).await {
         tracing::debug!(error, "a connection ended early");
     }
 }
@@ -255,22 +266,27 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// How long open requests may take to end when the service stops.
+/// How long open requests may take to end when the service stops: as long as Kubernetes waits by
+/// default.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long a request's head may take, the first included. Also how long an HTTP/1
-/// connection stays open between two.
+/// How long a request's head may take, and how long an HTTP/1 connection stays open between two
+/// requests: a slow link sends [`MAX_HEAD`] in less.
 const HEAD: Duration = Duration::from_secs(30);
 /// The longest head, in bytes: a token of 16 KiB and as much again.
 const MAX_HEAD: usize = 32 * 1024;
-/// Browsers behind proxies send some thirty.
+/// The most headers of a request: browsers behind proxies send some thirty.
 const MAX_HEADERS: usize = 100;
-/// Requests at once on one HTTP/2 connection.
+/// Requests at once on one HTTP/2 connection: what Go's server allows.
 const MAX_STREAMS: u32 = 250;
-/// What is kept of an answer that its client does not take, in bytes.
+/// How much of a response is buffered while the client does not read it, in bytes: two windows of
+/// HTTP/2.
 const MAX_UNSENT: usize = 128 * 1024;
-/// Streams that a client gave up before they were looked at (CVE-2023-44487), and those
-/// that it made the server give up (CVE-2025-8671), before its connection is closed.
+/// How many streams a client may reset before they are accepted until its connection is closed
+/// (CVE-2023-44487): hyper's default.
 const MAX_RESETS: usize = 20;
+/// How many streams a client may make the server reset until its connection is closed
+/// (CVE-2025-8671): hyper's default.
 const MAX_ERRORS: usize = 1024;
-/// How often, and for how long, an HTTP/2 client is asked whether it is there.
+/// How often an idle HTTP/2 client is pinged, and how long it may take to answer: load balancers drop
+/// silent connections after a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

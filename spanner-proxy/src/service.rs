@@ -1,4 +1,4 @@
-//! The proxy, running.
+//! The running proxy: start, tasks and graceful shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,50 +17,50 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
-use crate::crowd::Crowd;
 use crate::health::{Health, RevocationList};
-use crate::load::{Loaded, ledger_words};
+use crate::key_reload::KeyReload;
+use crate::load::{Loaded, ledger_problem};
 use crate::reload::Reload;
-use crate::server::{self, Bounds, Callers, Front};
-use crate::ship::Ships;
-use crate::talk::Talks;
-use crate::trust::Trust;
-use crate::{files, meters, signals};
+use crate::server::{self, Callers, ConnectionLimits, Frontend};
+use crate::ship::Shipments;
+use crate::slot_pool::SlotPool;
+use crate::websocket::WebSocketRelays;
+use crate::{meters, open_files, signals};
 
 /// A proxy that serves until it is stopped.
 #[derive(Debug)]
-#[must_use = "it serves only while it is kept"]
+#[must_use = "the proxy stops when it is dropped"]
 pub struct Service {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     ledger: Ledger,
-    talks: Talks,
-    ships: Ships,
+    relays: WebSocketRelays,
+    ships: Shipments,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
-/// Why the proxy does not serve, or did not end well.
+/// Why the proxy did not start, or did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
-    /// Nobody could come in at an address.
+    /// An address cannot be listened at.
     #[error(
         "`{key} = \"{address}\"` cannot be listened at: {source}; {}",
         listen_advice(source)
     )]
     Listen {
-        /// The key of the configuration that names it.
+        /// The configuration key of the address.
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Nothing could be recorded.
-    #[error("{}", said(ledger_words(.0)))]
+    /// The ledger cannot be opened.
+    #[error("{}", with_advice(ledger_problem(.0)))]
     Ledger(OpenError),
-    /// What was promoted cannot be put in force.
+    /// The promoted manifests cannot be put in force.
     #[error(transparent)]
     Promotions(#[from] spanner_admin::OpenError),
     /// The file of checkpoints cannot be appended to.
@@ -71,32 +71,34 @@ pub enum ServiceError {
     Checkpoints {
         /// The file.
         file: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Entries cannot be sent elsewhere.
+    /// A shipment of the ledger cannot be started.
     #[error("the ledger cannot be shipped by `[[ship]]` {0}")]
     Ship(io::Error),
     /// The guards cannot be built.
     #[error(transparent)]
     Problems(#[from] Problems),
-    /// The operating system's signals cannot be waited for.
-    #[error("signals cannot be waited for: {0}")]
+    /// Signals of the operating system cannot be received.
+    #[error("signals cannot be received: {0}")]
     Signals(#[source] io::Error),
-    /// The ledger was not closed well.
+    /// The ledger was not closed cleanly.
     #[error(transparent)]
     Close(#[from] CloseError),
-    /// A part of it ended with a panic.
+    /// A task of the proxy ended with a panic.
     #[error("a part of the proxy ended unexpectedly")]
     Abandoned,
 }
 
-/// How long is waited at start for keys before the first request may have to.
+/// How long one attempt to fetch the issuers' keys in the background may take: longer than a slow
+/// issuer needs for its metadata and its keys.
 const WARM_UP: Duration = Duration::from_secs(5);
-/// How often keys are asked for that are not at hand, and the counted is put in order.
-const KEEP: Duration = Duration::from_secs(2);
+/// The interval of background work: missing keys, the ledger's files, and the metrics' buffers. A probe
+/// every few seconds sees a change at once.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is recorded, and what the record puts in force.
+/// The ledger, and the promotions that it puts in force.
 struct Records {
     ledger: MonitoredLedger,
     promotions: Promotions,
@@ -109,7 +111,7 @@ impl Service {
     /// [`ServiceError`]; nothing runs then.
     pub async fn start(loaded: Loaded) -> Result<Self, ServiceError> {
         meters::install();
-        // Before anybody can know that it runs: until then SIGHUP ends the process.
+        // First of all, since SIGHUP ends a process without a handler.
         let ask = signals::hang_ups().map_err(ServiceError::Signals)?;
         let config = &loaded.config;
         for hint in &config.hints {
@@ -134,7 +136,7 @@ impl Service {
         let opened = spawn_blocking(move || builder.open()).await;
         let opened = opened.map_err(|_| ServiceError::Abandoned)?;
         let ledger = opened.map_err(ServiceError::Ledger)?;
-        let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
+        let ships = Shipments::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
         let monitored = MonitoredLedger::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
         let administration = loaded.administration(promotions.clone(), &monitored)?;
@@ -143,7 +145,7 @@ impl Service {
             dispatch,
             administration,
             scheme: scheme(config.public_origin.as_deref()),
-            turns: Crowd::new(config.max_requests),
+            admissions: SlotPool::new(config.max_requests),
         };
         let (stop, stopped) = watch::channel(false);
         let mut service = Self {
@@ -153,7 +155,7 @@ impl Service {
                 .zip(config.admin_listen)
                 .map(|(listener, asked)| address_of(listener, asked)),
             ledger,
-            talks: loaded.talks.clone(),
+            relays: loaded.relays.clone(),
             ships,
             stop,
             tasks: JoinSet::new(),
@@ -184,7 +186,7 @@ impl Service {
             access_seen,
             shadow_seen,
             revocations_seen,
-            fixed,
+            startup_files,
             ..
         } = loaded;
         let list = revocations_seen.map(|seen| {
@@ -199,17 +201,17 @@ impl Service {
                 promotions: promotions.clone(),
                 ledger: ledger.clone(),
             },
-            ships: self.ships.watches(),
+            ships: self.ships.statuses(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
             detail: Detail::Full,
         };
-        let bounds = Bounds {
-            connections: files::connections(config.max_connections),
+        let limits = ConnectionLimits {
+            connections: open_files::connections(config.max_connections),
             per_peer: config.limits.connections_per_peer,
             idle: config.limits.idle,
             stall: config.limits.stall,
         };
-        let front = Front {
+        let front = Frontend {
             health: admin.is_none().then(|| Health {
                 detail: config.public_probes,
                 ..health.clone()
@@ -217,13 +219,13 @@ impl Service {
             callers: Some(callers),
         };
         let tasks = &mut self.tasks;
-        tasks.spawn(server::run(listener, front, bounds, stopped.clone()));
+        tasks.spawn(server::run(listener, front, limits, stopped.clone()));
         if let Some(admin) = admin {
-            let front = Front {
+            let front = Frontend {
                 health: Some(health),
                 callers: None,
             };
-            tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
+            tasks.spawn(server::run(admin, front, limits, stopped.clone()));
         }
         let mut watch = AccessWatch::new(promotions, ledger.clone(), access_seen);
         if let Some(dir) = shadow_seen {
@@ -232,12 +234,12 @@ impl Service {
         let reload = Reload {
             access: watch,
             revocations: list,
-            trust: Trust::new(bearer.clone(), &config),
-            fixed,
+            keys: KeyReload::new(bearer.clone(), &config),
+            startup_files,
         };
         tasks.spawn(reload.run(ask, stopped.clone()));
         tasks.spawn(inspect(ledger.clone(), stopped.clone()));
-        tasks.spawn(keep(bearer, stopped));
+        tasks.spawn(fetch_keys(bearer, stopped));
         tasks.spawn(async move {
             let body = json!({"digest": &*access.digest()});
             ledger.event("access.in_force", body).await;
@@ -248,20 +250,20 @@ impl Service {
         });
     }
 
-    /// Where callers come in.
+    /// The address for callers.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where probes and metrics are served, if that is elsewhere.
+    /// The address for probes and metrics, if it is a separate one.
     #[must_use]
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
     }
 
-    /// Stops accepting, lets open requests end for at most 30 seconds, settles every
-    /// record and closes the ledger.
+    /// Stops accepting connections, waits at most 30 seconds for open requests, settles every record
+    /// and closes the ledger.
     ///
     /// # Errors
     /// [`ServiceError`] if something could not be stored.
@@ -270,7 +272,7 @@ impl Service {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|_| ServiceError::Abandoned)?;
         }
-        self.talks.end().await;
+        self.relays.end().await;
         let ledger = self.ledger.clone();
         let ships = self.ships;
         let closed = spawn_blocking(move || {
@@ -283,11 +285,11 @@ impl Service {
     }
 }
 
-/// Serves until the operating system says to stop: SIGTERM, or SIGINT as from Ctrl-C. Calls
-/// `started` once the proxy accepts connections.
+/// Serves until the process gets SIGTERM, or SIGINT as from Ctrl-C. Calls `started` once the proxy
+/// accepts connections.
 ///
 /// # Errors
-/// [`ServiceError`] if it does not start, or if something could not be stored at the end.
+/// [`ServiceError`] if the proxy does not start or does not stop cleanly.
 pub async fn serve(loaded: Loaded, started: impl FnOnce(&Service)) -> Result<(), ServiceError> {
     let mut stops = signals::stops().map_err(ServiceError::Signals)?;
     let upstreams = loaded.config.upstreams.len();
@@ -298,7 +300,7 @@ pub async fn serve(loaded: Loaded, started: impl FnOnce(&Service)) -> Result<(),
     }
     started(&service);
     stops.recv().await;
-    tracing::info!("stopping: no more connections, open requests may end");
+    tracing::info!("stopping: no new connections, waiting for open requests");
     service.stop().await?;
     tracing::info!("stopped: every record is settled and synced");
     Ok(())
@@ -324,31 +326,31 @@ fn listen_advice(fault: &io::Error) -> &'static str {
     }
 }
 
-/// What is wrong, and what to do.
-fn said((what, advice): (String, String)) -> String {
+/// A problem with its advice, if there is any.
+fn with_advice((what, advice): (String, String)) -> String {
     match advice.is_empty() {
         true => what,
         false => format!("{what}; {advice}"),
     }
 }
 
-/// Looks whether the files of the ledger are still there.
+/// Checks regularly that the files of the ledger still exist.
 async fn inspect(ledger: MonitoredLedger, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(KEEP) => {}
+            () = sleep(INTERVAL) => {}
         }
         ledger.inspect().await;
     }
 }
 
-/// Where a listener is, with the port that it got.
+/// The address of a listener, with the port that it got.
 fn address_of(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
-/// The scheme that callers use, whoever ends their TLS.
+/// The scheme that callers use, wherever TLS is terminated.
 fn scheme(origin: Option<&str>) -> &'static str {
     match origin {
         Some(origin) if origin.starts_with("https:") => "https",
@@ -356,25 +358,27 @@ fn scheme(origin: Option<&str>) -> &'static str {
     }
 }
 
-/// Asks for keys until they are at hand, so that a proxy to which nobody sends requests
-/// while it is not ready becomes so by itself.
-async fn keep(bearer: spanner_tower::Bearer, mut stop: watch::Receiver<bool>) {
-    let mut told = false;
+/// Fetches missing keys of issuers, so that a proxy that gets no requests while it is unready becomes
+/// ready by itself.
+async fn fetch_keys(bearer: spanner_tower::Bearer, mut stop: watch::Receiver<bool>) {
+    let mut logged = false;
     loop {
         let warmed = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             warmed = bearer.warm_up(WARM_UP) => warmed,
         };
-        match (warmed, told) {
-            (Err(error), false) => tracing::warn!("{error}; their callers get 503 until then"),
-            (Ok(()), true) => tracing::info!("the keys of every issuer are at hand"),
+        match (warmed, logged) {
+            (Err(error), false) => {
+                tracing::warn!("{error}; callers of these issuers get 503 until then")
+            }
+            (Ok(()), true) => tracing::info!("the keys of every issuer are available"),
             _ => {}
         }
-        told = bearer.readiness().iter().any(|issuer| !issuer.is_ready());
+        logged = bearer.readiness().iter().any(|issuer| !issuer.is_ready());
         meters::upkeep();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
-            () = sleep(KEEP) => {}
+            () = sleep(INTERVAL) => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sends entries of the ledger elsewhere, beside everything else: no request waits for it.
+//! Ships entries of the ledger to other systems, in the background: no request waits for it.
 
 use std::io;
 use std::path::Path;
@@ -15,16 +15,16 @@ use spanner_ship::{
 use crate::config::{Credential, Destination, ShipConfig};
 use spanner_admin::operate::Detail;
 
-/// All that are under way.
+/// The running shipments.
 #[derive(Debug, Default)]
-pub(crate) struct Ships(Vec<(String, RunningShipment)>);
+pub(crate) struct Shipments(Vec<(String, RunningShipment)>);
 
-/// Sees where they stand. Cheap to clone.
+/// Reads the status of the shipments. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watches(Vec<(String, StatusHandle)>);
+pub(crate) struct ShipmentStatuses(Vec<(String, StatusHandle)>);
 
-impl Ships {
-    /// Starts them; they read the ledger in a directory.
+impl Shipments {
+    /// Starts the configured shipments of the ledger in a directory.
     pub(crate) fn start(ledger: &Path, configs: &[ShipConfig]) -> io::Result<Self> {
         let mut all = Vec::with_capacity(configs.len());
         for config in configs {
@@ -40,13 +40,13 @@ impl Ships {
         Ok(Self(all))
     }
 
-    pub(crate) fn watches(&self) -> Watches {
+    pub(crate) fn statuses(&self) -> ShipmentStatuses {
         let watch =
             |(name, shipping): &(String, RunningShipment)| (name.clone(), shipping.handle());
-        Watches(self.0.iter().map(watch).collect())
+        ShipmentStatuses(self.0.iter().map(watch).collect())
     }
 
-    /// Sends what the closed ledger holds, as long as that goes well. Blocks.
+    /// Sends the remaining entries of the closed ledger, for at most [`FINISH`]. Blocks.
     pub(crate) fn finish(self) {
         let ending: Vec<_> = self
             .0
@@ -65,7 +65,7 @@ impl Ships {
                 Some(reason) => tracing::warn!(
                     shipment = name,
                     reason,
-                    "not all entries are sent; the next start goes on"
+                    "not all entries are sent; the next start continues"
                 ),
             }
         }
@@ -89,7 +89,7 @@ fn shipment(ledger: &Path, config: &ShipConfig) -> Shipment {
     }
 }
 
-/// A server, with the credential as it is at each request.
+/// A server with its credential, which is read for each request.
 pub(crate) fn endpoint(url: &str, credential: Option<&Credential>) -> Endpoint {
     match credential.cloned() {
         Some(credential) => Endpoint::new(url).authorization_from(move || credential.header()),
@@ -97,13 +97,13 @@ pub(crate) fn endpoint(url: &str, credential: Option<&Credential>) -> Endpoint {
     }
 }
 
-impl Watches {
+impl ShipmentStatuses {
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What readiness says of each. None makes the service unready: what is not sent yet is
-    /// in the ledger all the same.
+    /// The status of each for the readiness page. None makes the service unready, since entries that
+    /// are not sent yet are safe in the ledger.
     pub(crate) fn readiness(&self, detail: Detail) -> Value {
         let now = Timestamp::now();
         let says = |(name, watch): &(String, StatusHandle)| {
@@ -128,7 +128,7 @@ impl Watches {
         self.0.iter().map(says).collect()
     }
 
-    /// Puts where they stand among the metrics.
+    /// Publishes their status as metrics.
     pub(crate) fn publish(&self) {
         let now = Timestamp::now();
         for (name, watch) in &self.0 {
@@ -147,5 +147,6 @@ impl Watches {
     }
 }
 
-/// What a receiver may take for the last entries when the service stops.
+/// How long a receiver may take for the last entries when the service stops: a small part of the time
+/// that Kubernetes allows.
 const FINISH: Duration = Duration::from_secs(5);

@@ -1,11 +1,11 @@
-//! What the operating system tells the process: to stop, or to read again.
+//! Signals of the operating system: to stop, and to reload.
 
 use std::io;
 
 use tokio::sync::mpsc;
 
-/// Brings one thing when the process is to stop: SIGTERM, or SIGINT as from Ctrl-C. They
-/// count from now on, and no longer end the process by themselves.
+/// Receives a value on SIGTERM, or on SIGINT as from Ctrl-C. From now on these signals no longer end
+/// the process by themselves.
 pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::channel(1);
     #[cfg(unix)]
@@ -31,7 +31,7 @@ pub(crate) fn stops() -> io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// Brings something for each SIGHUP, from now on.
+/// Receives a value for each SIGHUP from now on. Signals that arrive while one is pending are merged.
 pub(crate) fn hang_ups() -> io::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::channel(1);
     #[cfg(unix)]
@@ -39,7 +39,6 @@ pub(crate) fn hang_ups() -> io::Result<mpsc::Receiver<()>> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hang_ups = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
-            // One that waits already reads what the next one means.
             while hang_ups.recv().await.is_some() {
                 let _: Result<(), _> = sender.try_send(());
                 if sender.is_closed() {

@@ -7,8 +7,8 @@ use spanner_tower::surface::{self, Surface};
 
 use crate::config::{Unread, read_text};
 
-/// The surface of a name, or of a file: whatever has a `/` in it or ends in `.toml`. The name of a
-/// surface from a file is the file's, without the ending. Problems are reported at the name in the
+/// Loads the surface of a name or of a file. A name with a `/` or the extension `.toml` is a path, and
+/// the surface is named like the file, without the extension. Problems are reported at the name in the
 /// configuration, or in the surface's own file.
 pub(crate) fn load(
     table: Table<'_>,
@@ -46,9 +46,9 @@ pub(crate) fn load(
     read.ok()
 }
 
-const ADVICE: &str = "correct the surface; those that come with Spanner are files of the same form";
+const ADVICE: &str = "correct the surface; the built-in surfaces are files in the same format";
 
-/// Whether a name is that of a file.
+/// Whether a name is the path of a file.
 pub(crate) fn is_file(name: &str) -> bool {
     name.contains('/') || name.ends_with(".toml")
 }

@@ -1,8 +1,8 @@
 //! The model server behind a guard, as a service.
 //!
-//! What comes here was permitted. It is sent on as it is, without the caller's credentials
-//! and with the upstream's own; what comes back is passed on as it comes. Nothing is kept in
-//! between.
+//! The guard permitted every request that arrives here. It is forwarded without the caller's
+//! credentials and with the upstream's own, and the response is streamed back. Neither body is
+//! buffered as a whole.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -17,6 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use spanner_core::text::error_chain;
 use spanner_core::{Principal, Share};
 use spanner_tower::surface::Dialect;
 use spanner_tower::{Conversation, Permitted, RequestBody, is_grpc};
@@ -24,21 +25,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::addresses::{self, Addresses, Facing, Names, Rewriting, Stray};
-use crate::answered::UpstreamBody;
-use crate::client::{Client, Trust, is_callers};
+use crate::addresses::{
+    self, AddressForm, Addresses, CallerAddresses, RewrittenBody, UnreachableAddress,
+};
+use crate::admission::{Admission, CallerBody};
 use crate::config::{LimitsConfig, UpstreamConfig};
-use crate::connections::Line;
-use crate::crowd::Crowd;
-use crate::failure::{Complaints, Failure, Voice, cause};
+use crate::connections::ConnectionHandle;
+use crate::failure::{Failure, FailureFormat, FailureLog, cause};
 use crate::headers::{self, Hop};
-use crate::held::Held;
 use crate::meters;
-use crate::places::{NoPlace, Place, Places};
 use crate::rejection;
-use crate::talk::{self, Patience, Talk, Talks};
-use crate::turn::{CallerBody, Turn};
-use spanner_core::text::error_chain;
+use crate::slot_pool::SlotPool;
+use crate::upstream_body::UpstreamBody;
+use crate::upstream_lease::UpstreamLease;
+use crate::upstream_pool::{TlsRoots, UpstreamPool, is_callers};
+use crate::upstream_queue::{NoSlot, UpstreamQueue, UpstreamSlot};
+use crate::websocket::{self, RelayTimeouts, WebSocketRelay, WebSocketRelays};
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -49,31 +51,31 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 struct Shared {
     config: UpstreamConfig,
-    client: Client,
-    /// For requests to public routes: they share no connection with those that were decided.
-    public_client: Client,
+    client: UpstreamPool,
+    /// For requests to public routes, which share no connection with permitted requests.
+    public_client: UpstreamPool,
     /// For requests of callers.
-    places: Places,
+    slots: UpstreamQueue,
     /// For WebSockets.
-    sockets: Places,
+    sockets: UpstreamQueue,
     /// For requests to public routes.
-    public: Crowd,
+    public: SlotPool,
     stall: Duration,
-    patience: Patience,
-    /// What it is called in metrics.
+    timeouts: RelayTimeouts,
+    /// Its name in metrics.
     name: Arc<str>,
-    talks: Talks,
+    relays: WebSocketRelays,
     addresses: Addresses,
-    complaints: Complaints,
+    failures: FailureLog,
 }
 
 type PermittedBody = RequestBody<CallerBody>;
 type Answer = Response<UpstreamBody>;
 
-/// What a reply may name, and as the caller sees it.
-struct Named {
-    names: Names,
-    facing: Facing,
+/// The addresses in the response to a request, and how the caller sees them.
+struct ResponseAddresses {
+    form: AddressForm,
+    caller: CallerAddresses,
     method: Method,
 }
 
@@ -81,41 +83,41 @@ impl Upstream {
     pub(crate) fn new(
         config: UpstreamConfig,
         limits: &LimitsConfig,
-        talks: Talks,
+        relays: WebSocketRelays,
         addresses: Addresses,
-        trust: &Trust,
+        trust: &TlsRoots,
     ) -> Self {
         let requests = config.max_requests;
-        let public = (requests / 16).max(4);
+        let public = (requests / PUBLIC_SHARE).max(MIN_PUBLIC);
         let (connect, idle) = (config.connect_timeout, config.idle_timeout);
-        let client = |requests| Client::new(trust, connect, idle, requests);
+        let client = |requests| UpstreamPool::new(trust, connect, idle, requests);
         Self {
             shared: Arc::new(Shared {
                 client: client(requests),
                 public_client: client(public),
-                places: Places::new(requests),
-                sockets: Places::new((requests / 4).max(1)),
-                public: Crowd::new(public),
+                slots: UpstreamQueue::new(requests),
+                sockets: UpstreamQueue::new((requests / SOCKET_SHARE).max(1)),
+                public: SlotPool::new(public),
                 stall: limits.stall,
-                patience: Patience {
+                timeouts: RelayTimeouts {
                     first: limits.body_wait,
                     idle: limits.idle,
                     stall: limits.stall,
                 },
                 name: config.origin.authority.as_str().into(),
-                talks,
+                relays,
                 addresses,
-                complaints: Complaints::default(),
+                failures: FailureLog::default(),
                 config,
             }),
         }
     }
 
-    /// An answer that had begun broke off.
+    /// Logs that the body of a response broke off.
     pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
-        let reason = "the answer broke off in its middle";
+        let reason = "the response broke off before its end";
         self.shared
-            .complain(Failure::Broken, reason, &error_chain(error));
+            .log_failure(Failure::Broken, reason, &error_chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
@@ -129,20 +131,20 @@ impl Upstream {
         match answered {
             Ok(answer) => {
                 meters::answered(name, answer.status(), began.elapsed());
-                if let Some(untold) = self.shared.complaints.settle() {
-                    tracing::info!(upstream = %name, untold, "the upstream answers again");
+                if let Some(suppressed) = self.shared.failures.recovered() {
+                    tracing::info!(upstream = %name, suppressed, "the upstream responds again");
                 }
                 let credential = self.shared.config.credential.is_some();
                 let upstream = self.clone();
-                answer.map(|body| body.of(upstream, credential))
+                answer.map(|body| body.with_source(upstream, credential))
             }
             Err(failure) => {
                 meters::failed(name, failure);
-                let voice = match grpc {
-                    true => Voice::Grpc,
-                    false => Voice::Http(dialect.unwrap_or(Dialect::Problem), method),
+                let format = match grpc {
+                    true => FailureFormat::Grpc,
+                    false => FailureFormat::Http(dialect.unwrap_or(Dialect::Problem), method),
                 };
-                let answer = failure.answer(voice);
+                let answer = failure.answer(format);
                 answer.map(UpstreamBody::text)
             }
         }
@@ -155,42 +157,42 @@ impl Shared {
         mut request: Request<PermittedBody>,
         grpc: bool,
     ) -> Result<Answer, Failure> {
-        let line = request.extensions().get::<Line>().cloned();
-        // What the guard lets through to be upgraded is a WebSocket whose frames it decides.
+        let connection = request.extensions().get::<ConnectionHandle>().cloned();
+        // The only upgrade that the guard permits is a WebSocket, whose messages it examines.
         let conversation = Conversation::take(request.extensions_mut())
             .map(|frames| (frames, hyper::upgrade::on(&mut request)));
         let caller = request
             .extensions()
             .get()
             .map(|Permitted(access)| Arc::clone(access));
-        let mut held = match &caller {
+        let mut lease = match &caller {
             Some(access) => {
                 let caller = &access.caller.subject().principal;
-                let place = self.place(&mut request, caller, conversation.is_some());
-                Held::of_caller(place.await?, line.map(Line::work))
+                let slot = self.slot(&mut request, caller, conversation.is_some());
+                UpstreamLease::for_caller(slot.await?, connection.map(ConnectionHandle::activate))
             }
-            None => self.public(&mut request, line).await?,
+            None => self.public(&mut request, connection).await?,
         };
-        if let Some(turn) = request.extensions_mut().remove::<Turn>() {
-            turn.end();
+        if let Some(admission) = request.extensions_mut().remove::<Admission>() {
+            admission.end();
         }
-        let named = self.named(&request);
+        let addresses = self.addresses_for(&request);
         let mut request = self.addressed(request, grpc).ok_or(Failure::Broken)?;
-        named.names.ask(request.headers_mut());
+        addresses.form.request_identity(request.headers_mut());
         if conversation.is_some() {
-            talk::upgrading(request.headers_mut());
+            websocket::upgrading(request.headers_mut());
         }
         let client = match caller {
             Some(_) => &self.client,
             None => &self.public_client,
         };
-        let (sent, on_lane) = client.send(request, grpc);
-        held.on_lane(on_lane);
+        let (sent, http2) = client.send(request, grpc);
+        lease.hold(http2);
         let answered = timeout(self.config.response_timeout, sent);
         let answered = async {
             tokio::select! {
                 answered = answered => Some(answered),
-                () = poll_fn(|cx| held.poll_taken_back(cx)) => None,
+                () = poll_fn(|cx| lease.poll_evicted(cx)) => None,
             }
         };
         let Some(answered) = answered.await else {
@@ -198,16 +200,19 @@ impl Shared {
         };
         let response = match answered {
             Err(_) => {
-                let cause = format!("nothing came within {:?}", self.config.response_timeout);
-                self.complain(
+                let cause = format!(
+                    "no response began within {:?}",
+                    self.config.response_timeout
+                );
+                self.log_failure(
                     Failure::TimedOut,
-                    "no answer within `response_timeout`",
+                    "no response within `response_timeout`",
                     &cause,
                 );
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
-                self.complain(Failure::Unreachable, cause(&error), &error_chain(&error));
+                self.log_failure(Failure::Unreachable, cause(&error), &error_chain(&error));
                 return Err(Failure::Unreachable);
             }
             Ok(Err(error)) if is_callers(&error) => {
@@ -215,9 +220,9 @@ impl Shared {
                 return Err(Failure::CallerLeft);
             }
             Ok(Err(error)) => {
-                self.complain(
+                self.log_failure(
                     Failure::Broken,
-                    "the answer broke off",
+                    "the connection broke off before the response",
                     &error_chain(&error),
                 );
                 return Err(Failure::Broken);
@@ -225,151 +230,162 @@ impl Shared {
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.opened(response, conversation, held);
+            return self.opened(response, conversation, lease);
         }
-        self.replied(response, named, held).await
+        self.responded(response, addresses, lease).await
     }
 
-    /// What the reply to a request may name.
-    fn named(&self, request: &Request<PermittedBody>) -> Named {
+    /// The addresses in the response to a request.
+    fn addresses_for(&self, request: &Request<PermittedBody>) -> ResponseAddresses {
         let dialect = request.extensions().get::<Dialect>().copied();
-        Named {
-            names: Names::of(dialect, request.uri().path()),
-            facing: self
+        ResponseAddresses {
+            form: AddressForm::of(dialect, request.uri().path()),
+            caller: self
                 .addresses
-                .facing(&self.config, request.extensions().get::<Hop>()),
+                .for_caller(&self.config, request.extensions().get::<Hop>()),
             method: request.method().clone(),
         }
     }
 
-    /// The reply as the caller gets it: no address in it leads past the guard.
-    async fn replied(
+    /// The response as the caller gets it: no address in it leads past the guard.
+    async fn responded(
         &self,
         response: Response<Incoming>,
-        named: Named,
-        held: Held,
+        addresses: ResponseAddresses,
+        lease: UpstreamLease,
     ) -> Result<Answer, Failure> {
         let credential = self.config.credential.is_some();
-        let patience = self.config.response_timeout;
-        let looked = rejection::look(response, credential, patience).await;
-        let response = looked.inspect_err(|failure| {
+        let time = self.config.response_timeout;
+        let checked = rejection::check(response, credential, time).await;
+        let response = checked.inspect_err(|failure| {
             let reason = match failure {
                 Failure::Rejected => "it rejects the `credential` of its `[[upstream]]`",
                 Failure::NoCredential => "it asks for a `credential` in its `[[upstream]]`",
-                _ => "an error that it began to say broke off",
+                _ => "the body of its error response broke off",
             };
-            self.complain(*failure, reason, "");
+            self.log_failure(*failure, reason, "");
         })?;
-        let stray = |Stray| {
-            let reason = "it answered with an address of its own";
-            self.complain(Failure::Astray, reason, "");
+        let unreachable = |UnreachableAddress| {
+            let reason = "its response contains an address that callers cannot reach";
+            self.log_failure(Failure::Astray, reason, "");
             Failure::Astray
         };
         let (mut parts, body) = response.into_parts();
         headers::to_caller(&mut parts.headers);
-        named.facing.headers(&mut parts.headers).map_err(stray)?;
-        let names = named
-            .names
-            .in_reply(&named.method, parts.status, &parts.headers);
-        let body = match names.map_err(stray)? {
-            Names::Nothing => UpstreamBody::open(Either::Left(body), held, self.stall),
-            Names::Json => {
-                addresses::without_length(&mut parts.headers);
-                let body = Either::Right(Rewriting::new(body, named.facing));
-                UpstreamBody::open(body, held, self.stall)
+        addresses
+            .caller
+            .rewrite_headers(&mut parts.headers)
+            .map_err(unreachable)?;
+        let form = addresses
+            .form
+            .in_response(&addresses.method, parts.status, &parts.headers);
+        let body = match form.map_err(unreachable)? {
+            AddressForm::Nothing => UpstreamBody::open(Either::Left(body), lease, self.stall),
+            AddressForm::Json => {
+                addresses::remove_length(&mut parts.headers);
+                let body = Either::Right(RewrittenBody::new(body, addresses.caller));
+                UpstreamBody::open(body, lease, self.stall)
             }
-            Names::Batch => {
-                addresses::without_length(&mut parts.headers);
-                let batch = addresses::lead_batch_back(body, &named.facing);
-                let batch = timeout(patience, batch).await;
-                let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(stray)?;
+            AddressForm::Batch => {
+                addresses::remove_length(&mut parts.headers);
+                let batch = addresses::rewrite_batch(body, &addresses.caller);
+                let batch = timeout(time, batch).await;
+                let batch = batch.map_err(|_| Failure::TimedOut)?.map_err(unreachable)?;
                 UpstreamBody::text(Full::new(batch))
             }
         };
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Passes an upgrade on, and begins the conversation behind it. Nobody else asked to
-    /// switch protocols: the guard refuses other upgrades.
+    /// Completes an upgrade to a WebSocket, and starts its relay. There is no other upgrade: the
+    /// guard refuses those.
     fn opened(
         &self,
         mut response: Response<Incoming>,
         conversation: Option<(Conversation, OnUpgrade)>,
-        place: Held,
+        lease: UpstreamLease,
     ) -> Result<Answer, Failure> {
         let (frames, caller) = conversation.ok_or(Failure::Broken)?;
         if response.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS) {
             return Err(Failure::Broken);
         }
-        self.talks.begin(Talk {
-            frames,
+        self.relays.start(WebSocketRelay {
+            conversation: frames,
             caller,
             model: hyper::upgrade::on(&mut response),
-            place,
-            patience: self.patience,
+            lease,
+            timeouts: self.timeouts,
         });
         let (mut parts, _) = response.into_parts();
         headers::to_caller(&mut parts.headers);
-        talk::upgrading(&mut parts.headers);
+        websocket::upgrading(&mut parts.headers);
         let body = UpstreamBody::text(Full::default());
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Logs why there is no answer, unless that was just said.
-    fn complain(&self, failure: Failure, reason: &'static str, cause: &str) {
-        if let Some(untold) = self.complaints.tell(reason) {
+    /// Logs why there is no response, unless the same reason was logged a moment ago.
+    fn log_failure(&self, failure: Failure, reason: &'static str, cause: &str) {
+        if let Some(suppressed) = self.failures.note(reason) {
             tracing::warn!(
-                upstream = %self.name, failure = failure.as_str(), reason, cause, untold, "no answer"
+                upstream = %self.name, failure = failure.as_str(), reason, cause, suppressed, "no answer"
             );
         }
     }
 
-    /// Waits until there is something to send, and then for a place, as long as for a
-    /// connection.
-    async fn place(
+    /// Waits until there is something to send, and then for a slot, at most `connect_timeout`.
+    async fn slot(
         &self,
         request: &mut Request<PermittedBody>,
         caller: &Principal,
-        talks: bool,
-    ) -> Result<Place, Failure> {
-        let places = match talks {
+        websocket: bool,
+    ) -> Result<UpstreamSlot, Failure> {
+        let queue = match websocket {
             true => &self.sockets,
-            false => &self.places,
+            false => &self.slots,
         };
-        if !talks {
+        if !websocket {
             gather(request, 1).await?;
         }
-        let place = places.take(caller, self.config.connect_timeout).await;
-        place.map_err(|none| match none {
-            NoPlace::Busy => {
+        let slot = queue.take(caller, self.config.connect_timeout).await;
+        slot.map_err(|none| match none {
+            NoSlot::Busy => {
                 let (wait, most) = (self.config.connect_timeout, self.config.max_requests);
                 let cause =
-                    format!("{most} requests are under way, and none ended within {wait:?}");
+                    format!("{most} requests are in progress, and none ended within {wait:?}");
                 let reason = "as many requests as `max_requests` allows";
-                self.complain(Failure::Busy, reason, &cause);
+                self.log_failure(Failure::Busy, reason, &cause);
                 Failure::Busy
             }
-            NoPlace::Share => Failure::Share(Share::Upstream),
+            NoSlot::Share => Failure::Share(Share::Upstream),
         })
     }
 
-    /// Waits until all of a small request is there, and then for a place among the requests to
+    /// Waits until a small request has arrived whole, and then for a slot among the requests to
     /// public routes.
     async fn public(
         &self,
         request: &mut Request<PermittedBody>,
-        line: Option<Line>,
-    ) -> Result<Held, Failure> {
-        let share = match &line {
-            Some(line) => Some(line.public().ok_or(Failure::Share(Share::Connection))?),
+        connection: Option<ConnectionHandle>,
+    ) -> Result<UpstreamLease, Failure> {
+        let share = match &connection {
+            Some(connection) => Some(
+                connection
+                    .public_request()
+                    .ok_or(Failure::Share(Share::Connection))?,
+            ),
             None => None,
         };
         let whole = timeout(PUBLIC_WAIT, gather(request, MAX_PUBLIC));
         whole.await.map_err(|_| Failure::CallerLate)??;
         let token = CancellationToken::new();
-        let seat = self.public.sit(token.clone()).await;
-        let seat = seat.ok_or(Failure::Share(Share::Public))?;
-        Ok(Held::of_public(seat, share, token, line.map(Line::work)))
+        let slot = self.public.acquire(token.clone()).await;
+        let slot = slot.ok_or(Failure::Share(Share::Public))?;
+        Ok(UpstreamLease::for_public(
+            slot,
+            share,
+            token,
+            connection.map(ConnectionHandle::activate),
+        ))
     }
 
     /// The request as the model server gets it.
@@ -422,8 +438,15 @@ async fn gather(request: &mut Request<PermittedBody>, bytes: usize) -> Result<()
     gathered.map_err(|_| Failure::CallerLeft)
 }
 
-/// How much of a request to a public route must be there before it gets a place, in bytes:
+/// WebSockets get a quarter as many slots as requests: a conversation takes one for minutes.
+const SOCKET_SHARE: usize = 4;
+/// Requests to public routes get a sixteenth as many slots: they are health checks and metadata,
+/// and nobody is accountable for them.
+const PUBLIC_SHARE: usize = 16;
+/// A load balancer's probes need a few slots even at a small upstream.
+const MIN_PUBLIC: usize = 4;
+/// How much of a request to a public route must have arrived before it gets a slot, in bytes:
 /// more than a probe or a form has.
 const MAX_PUBLIC: usize = 64 * 1024;
-/// How long to wait for that.
+/// How long to wait for that: a probe is sent at once, and a slow link sends 64 KiB in this time.
 const PUBLIC_WAIT: Duration = Duration::from_secs(10);

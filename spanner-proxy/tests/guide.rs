@@ -286,7 +286,7 @@ fn unnamed<'w>(words: impl IntoIterator<Item = &'w str>, text: &str) -> Vec<&'w 
 }
 
 #[test]
-fn names_every_surface_and_every_preset() {
+fn the_guide_names_every_surface_and_every_preset() {
     let surfaces = unnamed(spanner_tower::surface::built_in(), &page("surfaces.md"));
     assert!(
         surfaces.is_empty(),
@@ -307,7 +307,7 @@ fn names_every_surface_and_every_preset() {
 }
 
 #[test]
-fn names_every_metric_and_no_other() {
+fn the_guide_names_every_metric_and_no_other() {
     let page = page("operate.md");
     let known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
     assert_eq!(unnamed(known.iter().copied(), &page), Vec::<&str>::new());
@@ -318,7 +318,7 @@ fn names_every_metric_and_no_other() {
 }
 
 #[test]
-fn names_every_format_of_a_shipment() {
+fn the_guide_names_every_format_of_a_shipment() {
     let formats = Format::ALL.iter().map(|format| format.as_str());
     let formats = unnamed(formats, &page("audit.md"));
     assert!(
@@ -328,7 +328,7 @@ fn names_every_format_of_a_shipment() {
 }
 
 #[test]
-fn says_of_every_reason_what_to_do() {
+fn the_guide_has_advice_for_every_reason() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spanner-core/src");
     let mut reasons: Vec<String> = Vec::new();
     for file in files(&source, ".rs") {
@@ -385,7 +385,7 @@ fn says_of_every_reason_what_to_do() {
 }
 
 #[test]
-fn explains_every_member_of_a_record_and_a_siem_gets_it() {
+fn the_guide_explains_every_member_of_a_record() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let record = fs::read_to_string(workspace.join("spanner-core/src/record.rs")).unwrap();
     let members: Vec<&str> = record

@@ -69,6 +69,7 @@ pub mod metered;
 pub mod mock_idp;
 #[cfg(feature = "jwks")]
 pub mod opaque;
+mod peer_network;
 mod resolve;
 mod resolver;
 #[cfg(feature = "test-util")]
@@ -90,6 +91,7 @@ pub use host::SystemHost;
 pub use media::is_grpc;
 #[cfg(feature = "jwks")]
 pub use opaque::Introspection;
+pub use peer_network::PeerNetwork;
 pub use resolve::{BodyCut, BodyError, BodyLate, BoxError, CheckBody, Limits, RequestBody};
 pub use resolver::{Resolved, Resolver, ResolverError};
 pub use shares::BodyBudget;

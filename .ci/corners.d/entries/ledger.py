@@ -162,7 +162,7 @@ def words():
     for name, options, expected in [
             ("no access directory", {"top": "", "access": 'shadow = "nowhere"'},
              "there is no directory `"),
-            ("unknown key of an issuer", {"issuer": "shape = 1"}, "issuer `corp`"),
+            ("unknown key of an issuer", {"issuer": "shape = 1"}, "unknown key `shape`"),
             ("no such surface file", {"surface": "nowhere.toml"}, "there is no such file"),
             ("a folder for a file", {"more": '[revocations]\nfile = "access"\n'},
              "it is a directory"),

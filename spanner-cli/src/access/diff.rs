@@ -9,19 +9,19 @@ use clap::Args;
 use super::{Besides, FailOn};
 use crate::print::Stop;
 
-/// Which accesses, and when to fail.
+/// The options of `access diff`.
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// The access directory before
+    /// The current access directory
     old: PathBuf,
-    /// The access directory after
+    /// The changed access directory
     new: PathBuf,
     #[command(flatten)]
     pub(super) besides: Besides,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Exit 1 if the new one is wider, or differs at all
+    /// Exit 1 if the changed access permits more, or if it differs at all
     #[arg(long, value_enum, default_value_t = FailOn::Widen)]
     fail_on: FailOn,
 }

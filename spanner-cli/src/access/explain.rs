@@ -11,45 +11,46 @@ use toml::{Table, Value};
 use super::Folder;
 use crate::print::Stop;
 
-/// Who wants what where, under which circumstances.
+/// The options of `access explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// Who asks: `user:corp/ann`, `service:ticket-bot`
+    /// The caller: `user:corp/ann` or `service:ticket-bot`
     #[arg(long)]
     caller: String,
-    /// A group of theirs: `support`
+    /// A group of the caller, such as `support`; repeatable
     #[arg(long)]
     group: Vec<String>,
-    /// A role that their issuer gives them
+    /// A role from the caller's issuer; repeatable
     #[arg(long)]
     role: Vec<String>,
-    /// Who acts for them: `agent:copilot`; several are a chain, the current one first
+    /// An actor on behalf of the caller, such as `agent:copilot`; repeat it for a chain, the current
+    /// actor first
     #[arg(long)]
     actor: Vec<String>,
-    /// What they want to do: `generate`, or a group of actions such as `infer`
+    /// The action, such as `generate`, or a group of actions such as `infer`
     #[arg(long, required = true)]
     action: Vec<String>,
-    /// With which model; the server as a whole, if left out
+    /// The model; without it, the server as a whole
     #[arg(long)]
     model: Option<String>,
-    /// Where
+    /// The environment
     #[arg(long)]
     environment: String,
-    /// How old the token is: `8d`
+    /// The age of the token, such as `8d`
     #[arg(long)]
     token_age: Option<String>,
-    /// How long ago they signed in: `5m`
+    /// The time since the caller signed in, such as `5m`
     #[arg(long)]
     signed_in: Option<String>,
-    /// How strongly they were authenticated, from 0 to 3
+    /// The level of assurance of the sign-in, from 0 to 3
     #[arg(long)]
     assurance: Option<i64>,
-    /// A scope of the token
+    /// A scope of the token; repeatable
     #[arg(long)]
     scope: Vec<String>,
-    /// The tenant of theirs
+    /// The tenant of the caller
     #[arg(long)]
     tenant: Option<String>,
     /// Print JSON
@@ -90,7 +91,7 @@ impl Explain {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The question in the words of a case, whose reader knows what is wrong with it.
+    /// The question as a test case, whose reader reports the problems with it.
     fn case(&self) -> Result<String, toml::ser::Error> {
         let mut case = Table::new();
         let text = |text: &String| Value::String(text.clone());
@@ -123,7 +124,7 @@ impl Explain {
     }
 }
 
-/// What is wrong with the question; it stands in no file.
+/// The problems with the question, without a file name.
 fn told(error: &LoadError) -> Stop {
     let problems = error.problems().iter();
     let lines: Vec<String> = problems

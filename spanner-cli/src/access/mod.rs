@@ -1,4 +1,4 @@
-//! `spanner access`: who may do what, and what a change of it would mean.
+//! `spanner access`: reviews access, and tests changes to it.
 
 mod diff;
 mod explain;
@@ -17,26 +17,27 @@ use clap::{Args, Subcommand, ValueEnum};
 use spanner_cedar::{Cedar, LoadError};
 use spanner_core::IssuerAlias;
 use spanner_proxy::config::Config;
-use spanner_proxy::{file_of, no_directory};
+use spanner_proxy::paths::{missing_directory, problem_file};
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, say};
 
-/// What to do with an access directory.
+/// The commands below `access`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Access {
-    /// Print who may do what, on which model, in which environment, and why
+    /// Print who may do what with which model in which environment, and why
     Review(review::Review),
-    /// Print who gains and loses what from one access to another
+    /// Print who gains and loses access by a change
     Diff(diff::Diff),
-    /// Prove that a change lets nobody do more than `diff` shows, or print who can; exit 1 then
+    /// Prove that a change permits nothing beyond what `diff` shows; otherwise print a
+    /// counterexample and exit 1
     #[cfg(feature = "prove")]
     Prove(prove::Prove),
-    /// Ask the access the cases in its folder `cases`; exit 1 if one is not as expected
+    /// Run the test cases in the folder `cases`; exit 1 if one fails
     Test(test::Test),
-    /// Decide again what a ledger recorded, and print what would be decided otherwise
+    /// Repeat the recorded decisions of a ledger with another access, and print those that change
     Replay(replay::Replay),
-    /// Print why somebody may do something or not, and what would change that
+    /// Print why a caller may or may not do something, and what would change that
     Explain(Box<explain::Explain>),
     /// Print the JSON Schema of a kind of file, for editors
     Schema(schema::Schema),
@@ -45,31 +46,31 @@ pub(crate) enum Access {
 /// An access directory.
 #[derive(Debug, Args)]
 struct Folder {
-    /// The access directory; what the configuration names, if left out
+    /// The access directory [default: the one that the configuration names]
     dir: Option<PathBuf>,
     #[command(flatten)]
     besides: Besides,
 }
 
-/// What an access is read with besides its directory.
+/// Options for reading an access directory.
 #[derive(Debug, Args)]
 struct Besides {
-    /// A folder of models' own folders, each with its manifest as `access.toml`
+    /// A folder that contains a folder per model, with its manifest in `access.toml`; repeatable
     #[arg(long, value_name = "DIR")]
     models: Vec<PathBuf>,
-    /// The alias of an issuer, where organization.toml lists none
+    /// The alias of an issuer, if organization.toml lists none; repeatable
     #[arg(long, value_name = "ALIAS")]
     issuer: Vec<IssuerAlias>,
     #[command(flatten)]
     configuration: Configuration,
 }
 
-/// What makes a command that finds differences exit 1.
+/// Which differences make a command exit 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// Somebody gains something, or could
+    /// A caller gains access, or could
     Widen,
-    /// Anything differs
+    /// Any difference
     Any,
     /// Nothing
     Never,
@@ -106,8 +107,8 @@ impl Access {
 }
 
 impl Folder {
-    /// The same as [`load`](Self::load), with a note if names are not, or not all, compared with
-    /// what the surfaces read.
+    /// Loads as [`load`](Self::load) does, with a note if the names of some models cannot be compared
+    /// with the surfaces.
     fn load_and_tell(&self) -> Result<Cedar, Stop> {
         let configuration = &self.besides.configuration;
         let (_, note) = configuration.spellings();
@@ -118,7 +119,7 @@ impl Folder {
         self.load()
     }
 
-    /// Loads the directory, or the one that the configuration names with what else it says of it.
+    /// Loads the directory, or the one that the configuration names, with the options there.
     fn load(&self) -> Result<Cedar, Stop> {
         if let Some(dir) = &self.dir {
             return self.besides.load(dir);
@@ -157,9 +158,9 @@ impl Besides {
         for (environment, spelling) in spellings {
             builder = builder.spelling(environment, spelling);
         }
-        // What is to be replaced may have the names that the last one puts right.
+        // Only the new access must have the right names; the one that it replaces may have wrong ones.
         let load = |(number, dir): (usize, &Path)| {
-            if let Some(what) = no_directory(dir) {
+            if let Some(what) = missing_directory(dir) {
                 return Err(format!("{what}; name the access directory").into());
             }
             let builder = match number + 1 < N {
@@ -191,14 +192,14 @@ impl FailOn {
     }
 }
 
-/// Problems with the whole names of their files.
+/// Problems with the complete paths of their files.
 fn located(dir: &Path, models: &[PathBuf], error: &LoadError) -> Stop {
     let mut lines: Vec<String> = error
         .problems()
         .iter()
         .map(|it| {
             let mut located = it.clone();
-            located.file = file_of(dir, models, &it.file);
+            located.file = problem_file(dir, models, &it.file);
             located.to_string()
         })
         .collect();

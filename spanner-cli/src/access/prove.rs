@@ -10,14 +10,14 @@ use spanner_cedar::{Solver, prove};
 use super::Besides;
 use crate::print::Stop;
 
-/// Two accesses, of which one is to take the other's place.
+/// The options of `access prove`.
 #[derive(Debug, Args)]
 pub(crate) struct Prove {
-    /// The access before
+    /// The current access directory
     old: PathBuf,
-    /// The access after
+    /// The changed access directory
     new: PathBuf,
-    /// The solver; otherwise what the environment variable CVC5 names, or `cvc5` on the path
+    /// The path of the solver [default: the environment variable CVC5, or `cvc5` on the PATH]
     #[arg(long, value_name = "PROGRAM")]
     cvc5: Option<PathBuf>,
     #[command(flatten)]

@@ -12,19 +12,19 @@ use super::{Besides, FailOn};
 use crate::ledger::open;
 use crate::print::Stop;
 
-/// Which ledger, which access, and when to fail.
+/// The options of `access replay`.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The ledger's directory
     ledger: PathBuf,
-    /// The access directory that is to decide again
+    /// The access directory to decide with
     candidate: PathBuf,
     #[command(flatten)]
     pub(super) besides: Besides,
     /// Print JSON lines: each change, then a count
     #[arg(long)]
     json: bool,
-    /// Exit 1 if a decision would be another, or only if one would be allowed that was not
+    /// Exit 1 if any decision changes, or only if a denied one becomes allowed
     #[arg(long, value_enum, default_value_t = FailOn::Any)]
     fail_on: FailOn,
 }

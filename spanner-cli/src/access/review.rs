@@ -14,30 +14,30 @@ use super::Folder;
 use crate::ledger::{open, remark};
 use crate::print::Stop;
 
-/// Which access, in which form.
+/// The options of `access review`.
 #[derive(Debug, Args)]
 pub(crate) struct Review {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// How to print it
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
-    /// A ledger, which tells what is in force as promoted, and of emergencies, grants that nobody
-    /// uses and credentials that grow old
+    /// A ledger: adds promoted manifests, emergency access, unused grants and old credentials to the
+    /// review
     #[arg(long, value_name = "DIR")]
     ledger: Option<PathBuf>,
 }
 
-/// A form of a review.
+/// The format of a review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a page
+    /// Markdown
     Markdown,
-    /// One line for each grant, for a spreadsheet
+    /// CSV, one line per grant
     Csv,
-    /// One file for a browser
+    /// A self-contained HTML page
     Html,
-    /// For programs
+    /// JSON
     Json,
 }
 

@@ -9,10 +9,11 @@ use spanner_proxy::config::reference;
 
 use crate::print::Stop;
 
-/// Of which kind of file.
+/// The options of `access schema`.
 #[derive(Debug, Args)]
 pub(crate) struct Schema {
-    /// `organization.toml`, a model's manifest, a file of cases, or the configuration of the proxy
+    /// The kind of file: `organization.toml`, a model's manifest, test cases, or the proxy's
+    /// configuration
     #[arg(value_enum)]
     kind: Kind,
 }

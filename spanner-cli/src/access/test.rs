@@ -9,12 +9,12 @@ use clap::Args;
 use super::{Folder, located};
 use crate::print::Stop;
 
-/// Which access.
+/// The options of `access test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     #[command(flatten)]
     pub(super) folder: Folder,
-    /// Print JSON, with the cases that are as expected
+    /// Print JSON, including the cases that pass
     #[arg(long)]
     json: bool,
 }

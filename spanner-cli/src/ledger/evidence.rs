@@ -1,4 +1,4 @@
-//! `spanner ledger verify`, `prove` and `verify-proof`: what a ledger proves.
+//! `spanner ledger verify`, `prove` and `verify-proof`.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -15,31 +15,31 @@ use spanner_ledger::{Checkpoint, CheckpointNote, Proof, Reader, Verdict, Verifie
 use super::{Place, open};
 use crate::print::{Stop, aside};
 
-/// What to hold a ledger against, from elsewhere than its directory.
+/// Evidence from outside the ledger's directory.
 #[derive(Debug, Args)]
 pub(crate) struct Trust {
-    /// A file of checkpoints that were shipped; can be given several times
+    /// A file of shipped checkpoints to compare with; repeatable
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
-    /// The ledger's verifier key, or a file of such keys; without it, the `vkey` beside the
-    /// ledger counts
+    /// The ledger's verifier key, or a file of such keys; repeatable [default: `vkey` in the
+    /// ledger's directory]
     #[arg(long, value_name = "KEY|FILE")]
     vkey: Vec<String>,
 }
 
-/// What to prove.
+/// The subject of a proof.
 #[derive(Debug, Args)]
 pub(crate) struct Wanted {
-    /// A record's identifier (as in `spanner-decision`), or an entry's sequence
+    /// The identifier of a record (as in `spanner-decision`), or the sequence number of an entry
     #[arg(required_unless_present = "since")]
     record: Option<String>,
-    /// Prove that the ledger still holds what it held at the checkpoint in this file
+    /// Also prove that the ledger is consistent with the checkpoint in this file
     #[arg(long, value_name = "FILE", conflicts_with = "record")]
     since: Option<PathBuf>,
 }
 
 impl Trust {
-    /// The keys, those beside the ledger if none are given.
+    /// The given keys, or else those in the ledger's directory.
     fn keys(&self, reader: &Reader) -> Result<Vec<VerifierKey>, Stop> {
         let keys = keys(&self.vkey)?;
         Ok(match keys.is_empty() {
@@ -165,8 +165,8 @@ pub(super) fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Resul
     Ok(found.verdict)
 }
 
-/// The checkpoints of a ledger in the file beside its directory, and the origins of other ledgers
-/// that left one there.
+/// The checkpoints of a ledger in the note beside its directory, and the origins of other ledgers with
+/// a checkpoint there.
 fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
     let Some(path) = CheckpointNote::beside(dir) else {
         return Default::default();
@@ -181,10 +181,10 @@ fn beside(dir: &Path, keys: &[VerifierKey]) -> (Vec<Checkpoint>, Vec<String>) {
         })
 }
 
-/// How `verify` ends where nothing can be said of the ledger.
+/// The exit code of `verify` if the ledger cannot be checked.
 pub(super) const UNREADABLE: u8 = 2;
 
-/// Prints proofs, one a line.
+/// Prints proofs, one per line.
 pub(super) fn prove(
     dir: &Path,
     wanted: &Wanted,
@@ -221,7 +221,7 @@ pub(super) fn prove(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks what `prove` printed; nothing but the file and the key is looked at.
+/// Checks the output of `prove`, using only the file and the key.
 pub(super) fn verify_proof(
     file: &Path,
     vkey: &[String],

@@ -1,4 +1,4 @@
-//! `spanner ledger export`: entries in the form of another program.
+//! `spanner ledger export`: entries in the format of another program.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,19 +11,19 @@ use spanner_ship::{Format, Producer, export};
 use super::{Part, code, nothing, open, remark};
 use crate::print::Stop;
 
-/// Of what, and in which form.
+/// The options of `ledger export`.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The ledger's directory
     dir: PathBuf,
-    /// In which form: entries as they are stored, OCSF, or syslog; or requests as CSV
+    /// The output format: stored entries (JSON lines), OCSF or syslog, or requests as CSV
     #[arg(long, value_enum, default_value_t = Form::Jsonl)]
     format: Form,
-    /// The vendor that OCSF events name, instead of `Spanner`
+    /// The vendor name in OCSF events [default: Spanner]
     #[arg(long, value_name = "NAME")]
     vendor: Option<String>,
-    /// IANA's private enterprise number of your organization, for syslog: `spanner@NUMBER`.
-    /// Without it, the one that is reserved for documentation (32473)
+    /// The IANA private enterprise number of your organization, for syslog (`spanner@NUMBER`)
+    /// [default: 32473, which is reserved for documentation]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     enterprise_number: Option<u32>,
     #[command(flatten)]

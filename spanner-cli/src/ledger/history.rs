@@ -1,4 +1,4 @@
-//! `spanner ledger history`: who approved what is served?
+//! `spanner ledger history`: promotions with their approvals, and other events.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,12 +9,12 @@ use spanner_report::{table, write_history_json};
 use super::{Part, Place, code, nothing, open, remark};
 use crate::print::Stop;
 
-/// What of it.
+/// The options of `ledger history`.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
     #[command(flatten)]
     pub(super) part: Part,
-    /// Show the requests as well, each with the promotion under which it was served
+    /// Show requests as well, each with the promotion that it was served under
     #[arg(long)]
     requests: bool,
 }

@@ -1,4 +1,4 @@
-//! `spanner ledger`: reads a ledger, also while it is written.
+//! `spanner ledger`: reads a ledger, also while a service writes it.
 
 mod evidence;
 mod export;
@@ -25,21 +25,21 @@ use spanner_proxy::config::Config;
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe};
 
-/// What to do with a ledger.
+/// The commands below `ledger`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
-    /// Hold all of it against what was signed; exit 1 on anything but clean or a torn tail, 2
-    /// if that cannot be found out
+    /// Verify all entries against the signed checkpoints; exit 1 unless the ledger is clean or has a
+    /// torn tail, 2 if it cannot be checked
     Verify {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         trust: evidence::Trust,
-        /// Exit 0 if nothing is wrong but losses that were acknowledged
+        /// Exit 0 if the only damage is acknowledged losses
         #[arg(long)]
         accept_acknowledged: bool,
     },
-    /// Print proofs that a record stands in it, as JSON lines
+    /// Print proofs that the ledger contains a record, as JSON lines
     Prove {
         /// The ledger's directory
         dir: PathBuf,
@@ -48,69 +48,70 @@ pub(crate) enum Ledger {
         #[command(flatten)]
         trust: evidence::Trust,
     },
-    /// Let old segments go, while no service writes it; events and open requests stay
+    /// Delete old segments while no service writes the ledger; events and open requests are kept
     Prune {
         /// The ledger's directory
         dir: PathBuf,
-        /// Segments whose entries are all older: `400d`; a number alone is one of days
+        /// Delete segments whose entries are all older than this, such as `400d`; a bare number is in
+        /// days
         #[arg(long, value_name = "AGE", value_parser = age)]
         older_than: Option<Duration>,
-        /// As long as there are more segments
+        /// Delete the oldest segments until at most this many are left
         #[arg(long, value_name = "COUNT")]
         segments: Option<u64>,
-        /// As long as they take more than this: `10 GiB`; a number alone is one of bytes
+        /// Delete the oldest segments until they take at most this much, such as `10 GiB`; a bare
+        /// number is in bytes
         #[arg(long, value_name = "SIZE", value_parser = size)]
         bytes: Option<u64>,
-        /// Also what a shipment has not delivered
+        /// Delete even entries that a shipment has not delivered
         #[arg(long)]
         undelivered: bool,
     },
-    /// Let a ledger be opened again of which entries are lost, while no service writes it; the
-    /// loss is recorded in it
+    /// Record the loss of entries in a damaged ledger, so that it can be opened again; no service may
+    /// write it meanwhile
     Acknowledge {
         /// The ledger's directory
         dir: PathBuf,
-        /// What happened, and who decided to go on; it is recorded
+        /// What happened and who decided to continue, for the record
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: String,
-        /// The file that keeps the newest checkpoint outside the directory, if that is not the
-        /// one beside it
+        /// The file outside the directory that keeps the newest checkpoint [default: the one beside
+        /// the directory]
         #[arg(long, value_name = "FILE")]
         note: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Check proofs, without the ledger
+    /// Check proofs without the ledger
     VerifyProof {
-        /// What `prove` printed
+        /// The output of `prove`
         file: PathBuf,
         /// The ledger's verifier key, or a file of such keys
         #[arg(long, value_name = "KEY|FILE", required = true)]
         vkey: Vec<String>,
     },
-    /// Show requests, the last ones last
+    /// Show requests, the newest last
     Show {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         filter: show::Filter,
     },
-    /// Show who proposed and approved what is served, and what else happened apart from
-    /// requests
+    /// Show promotions with their approvals, and other events
     History {
         #[command(flatten)]
         place: Place,
         #[command(flatten)]
         filter: history::Filter,
     },
-    /// Summarize a span of time for an auditor
+    /// Summarize a period for an auditor
     Summary(summary::Summary),
-    /// Write entries in the form of another program
+    /// Export entries in a format of other programs
     Export(export::Export),
 }
 
-/// A reason that somebody can read.
+/// A reason with visible text.
 fn reason(text: &str) -> Result<String, String> {
     let is_visible = |c: char| c.is_alphanumeric();
     match text.chars().any(is_visible) && text.len() <= MAX_REASON {
@@ -121,7 +122,7 @@ fn reason(text: &str) -> Result<String, String> {
 
 const MAX_REASON: usize = 4096;
 
-/// Which ledger, and how to print it.
+/// A ledger, and how to print it.
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// The ledger's directory
@@ -131,23 +132,23 @@ pub(super) struct Place {
     json: bool,
 }
 
-/// Which part of a ledger.
+/// A selection of a ledger's entries.
 #[derive(Debug, Args)]
 pub(super) struct Part {
-    /// Of this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`
+    /// Only this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`
     #[arg(long)]
     caller: Option<String>,
-    /// For this model
+    /// Only this model
     #[arg(long)]
     model: Option<String>,
-    /// In this environment
+    /// Only this environment
     #[arg(long)]
     environment: Option<String>,
-    /// From this time on: `2026-11-24T08:30:00Z`, `2026-11-24` (UTC, unless it says otherwise),
-    /// or `2w`, `7d`, `12h` or `30m` ago
+    /// Only from this time on: `2026-11-24T08:30:00Z`, `2026-11-24` (UTC by default), or an age such
+    /// as `2w`, `7d`, `12h` or `30m`
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     since: Option<Timestamp>,
-    /// Before this time
+    /// Only before this time
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     until: Option<Timestamp>,
     #[command(flatten)]
@@ -155,8 +156,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// What to say of a model's name that the surfaces read as another one. The ledger may be
-    /// older than they are, so it is looked for all the same.
+    /// A note about a model's name that the surfaces read as another one. The ledger may be older than
+    /// the surfaces, so the name is still searched for.
     fn misspelt(&self) -> Option<String> {
         let model = ModelName::new(self.model.as_deref()?).ok()?;
         let (config, _) = Config::read_without_secrets(self.configuration.file());
@@ -196,12 +197,12 @@ impl Part {
     }
 }
 
-/// A time as people write it.
+/// A time in one of the accepted notations.
 fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
-    // A zone that is named and not understood must not be passed over.
+    // An unknown time zone must not be ignored.
     let is_bare = |text: &str| text.chars().all(|it| "0123456789-:.T ".contains(it));
     if is_bare(text)
         && let Ok(time) = text.parse::<DateTime>()
@@ -238,7 +239,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl Ledger {
-    /// The part that is asked for, where one is.
+    /// The selection, for commands that have one.
     const fn part(&mut self) -> Option<&mut Part> {
         match self {
             Self::Show { filter, .. } => Some(&mut filter.part),
@@ -277,7 +278,7 @@ impl Ledger {
                     Verdict::Unreadable => ExitCode::from(evidence::UNREADABLE),
                     _ => ExitCode::FAILURE,
                 });
-                // Whoever waits for 1 must not take a wrong path for damage.
+                // A script that tests for 1 must not take a wrong path for damage.
                 verified.or_else(|stop| {
                     if is_broken_pipe(&*stop) {
                         return Err(stop);
@@ -320,8 +321,8 @@ impl Ledger {
     }
 }
 
-/// How reading ends: with 1 where something is missing that nobody acknowledged, so that no
-/// program takes the rest for the whole.
+/// The exit code after reading: 1 if entries are missing without an acknowledgement, so that no program
+/// takes the rest for the whole.
 pub(super) fn code(notes: &Notes) -> ExitCode {
     match notes.is_damaged() {
         true => ExitCode::FAILURE,
@@ -329,12 +330,12 @@ pub(super) fn code(notes: &Notes) -> ExitCode {
     }
 }
 
-/// Says that nothing is selected. That is no failure.
+/// Notes that nothing is selected, which is no failure.
 fn nothing(notes: &Notes) {
     aside(&notes.nothing());
 }
 
-/// Says what is left out: to people in the text, and beside what programs read.
+/// Notes what is left out: in the text for people, on standard error for programs.
 pub(crate) fn remark(
     notes: &Notes,
     is_for_programs: bool,
@@ -352,7 +353,7 @@ pub(crate) fn remark(
 pub(crate) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::partial(dir).map_err(|error| match &error {
-        // It is the directory itself, and says so.
+        // The error names the directory already.
         ReadError::Io { name, .. } if *name == shown.to_string() => error_chain(&error),
         _ => format!("`{shown}`: {}", error_chain(&error)),
     })?;

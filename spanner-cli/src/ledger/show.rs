@@ -1,4 +1,4 @@
-//! `spanner ledger show`: requests, one a line.
+//! `spanner ledger show`: requests, one per line.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -11,16 +11,16 @@ use spanner_report::{request_json, table};
 use super::{Part, Place, code, nothing, open, remark};
 use crate::print::Stop;
 
-/// Which requests.
+/// The options of `ledger show`.
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
     #[command(flatten)]
     pub(super) part: Part,
-    /// At most so many, the last ones
+    /// Only the newest requests, at most this many
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// The one with this identifier (as in `spanner-decision`), or whose identifier alone
-    /// begins so
+    /// Only the request with this identifier (as in `spanner-decision`), or with this unique prefix of
+    /// one
     #[arg(long, value_name = "ID", conflicts_with = "limit")]
     record: Option<RecordPrefix>,
 }

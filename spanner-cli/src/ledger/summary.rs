@@ -1,4 +1,4 @@
-//! `spanner ledger summary`: what an auditor asks of a span of time.
+//! `spanner ledger summary`: a period, summarized for an auditor.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use spanner_ledger::visible_json;
 use super::{Part, code, nothing, open, remark};
 use crate::print::Stop;
 
-/// Of what, and in which form.
+/// The options of `ledger summary`.
 #[derive(Debug, Args)]
 pub(crate) struct Summary {
     /// The ledger's directory
     dir: PathBuf,
     #[command(flatten)]
     pub(super) part: Part,
-    /// In which form; HTML is one file that needs nothing else
+    /// The output format; HTML is a self-contained page
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
 }

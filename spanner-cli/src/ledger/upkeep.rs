@@ -1,4 +1,4 @@
-//! `spanner ledger prune` and `acknowledge`: what is done to a ledger that nobody writes.
+//! `spanner ledger prune` and `acknowledge`: maintenance while no service writes the ledger.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde_json::json;
 use spanner_core::text::error_chain;
 use spanner_ledger::{AcknowledgeError, Acknowledgment, CheckpointNote, Retention};
-use spanner_proxy::no_directory;
+use spanner_proxy::paths::missing_directory;
 
 use super::open;
 use crate::print::Stop;
 
-/// What may go; something must be said.
+/// The retention of the options of `ledger prune`, of which at least one is required.
 pub(super) fn retention(
     older_than: Option<Duration>,
     segments: Option<u64>,
@@ -33,7 +33,7 @@ pub(super) fn retention(
         retention = retention.bytes(bytes);
     }
     match retention == Retention::new() {
-        true => Err("say what may go: --older-than, --segments or --bytes".into()),
+        true => Err("name what to delete: --older-than, --segments or --bytes".into()),
         false => Ok(retention),
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn acknowledge(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<ExitCode, Stop> {
-    if let Some(what) = no_directory(dir) {
+    if let Some(what) = missing_directory(dir) {
         return Err(format!("{what}; name the ledger's directory").into());
     }
     let mut builder = spanner_ledger::Ledger::builder(dir);

@@ -5,23 +5,17 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use spanner_ledger::{Entry, Ledger};
 
-use crate::binary;
 use crate::support::{MANIFEST, Model, Stage, ask, chat, get, openai, prompt, until};
+use crate::{binary, path, printed};
 
 fn run(args: &[&str]) -> Output {
-    Command::new(binary())
-        .arg("access")
-        .args(args)
-        .output()
-        .unwrap()
+    crate::run(&[&["access"], args].concat())
 }
 
-/// What a command printed, and its exit code.
+/// What the command prints, and its exit code.
 fn said(args: &[&str]) -> (String, i32) {
     let output = run(args);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    (text + &error, output.status.code().unwrap())
+    (printed(&output), output.status.code().unwrap())
 }
 
 #[track_caller]
@@ -45,12 +39,8 @@ async fn stage() -> Stage {
     stage
 }
 
-fn path(stage: &Stage, name: &str) -> String {
-    stage.path(name).to_str().unwrap().to_owned()
-}
-
 #[tokio::test]
-async fn review_prints_the_matrix_in_four_forms() {
+async fn review_prints_the_matrix_in_four_formats() {
     let stage = stage().await;
     let dir = path(&stage, "access");
     let grant = "grant/production/acme/sentiment/caller/group:corp/support";
@@ -97,7 +87,7 @@ async fn review_prints_the_matrix_in_four_forms() {
 }
 
 #[tokio::test]
-async fn diff_exits_with_1_where_somebody_gains() {
+async fn diff_exits_with_1_if_a_caller_gains_access() {
     let stage = stage().await;
     let (old, new) = (path(&stage, "access"), path(&stage, "next"));
     let gains = "production acme/sentiment group:corp/qa: + list, read, embed, generate, predict";
@@ -119,7 +109,7 @@ async fn diff_exits_with_1_where_somebody_gains() {
 }
 
 #[tokio::test]
-async fn test_exits_with_1_where_a_case_fails_or_there_is_none() {
+async fn test_exits_with_1_if_a_case_fails_or_there_is_none() {
     let stage = stage().await;
     let (old, new) = (path(&stage, "access"), path(&stage, "next"));
     check(&["test", &old], 1, &["there is no case"]);
@@ -146,7 +136,7 @@ async fn test_exits_with_1_where_a_case_fails_or_there_is_none() {
 }
 
 #[tokio::test]
-async fn explain_says_who_may_what_and_what_would_help() {
+async fn explain_prints_the_decision_and_what_would_change_it() {
     let stage = stage().await;
     let dir = path(&stage, "access");
     let model = ["--model", "acme/sentiment", "--environment", "production"];
@@ -221,7 +211,7 @@ async fn explain_says_who_may_what_and_what_would_help() {
 }
 
 #[tokio::test]
-async fn schema_prints_what_editors_read() {
+async fn schema_prints_a_json_schema_for_editors() {
     for kind in ["organization", "manifest", "case"] {
         let (text, code) = said(&["schema", kind]);
         assert_eq!(code, 0);
@@ -241,7 +231,7 @@ async fn call(stage: &Stage, lines: &str) {
 }
 
 #[tokio::test]
-async fn replay_and_review_read_what_was_really_asked() {
+async fn replay_and_review_read_the_recorded_requests() {
     let stage = stage().await;
     let model = Model::start("model").await;
     call(&stage, &openai(&model.url)).await;
@@ -280,7 +270,7 @@ async fn replay_and_review_read_what_was_really_asked() {
 }
 
 #[tokio::test]
-async fn an_access_is_tried_out_and_read_again() {
+async fn a_candidate_access_is_evaluated_and_reloaded() {
     let stage = stage().await;
     let model = Model::start("model").await;
     let lines = format!("[access]\nshadow = \"next\"\n{}", openai(&model.url));
@@ -337,7 +327,7 @@ async fn an_access_is_tried_out_and_read_again() {
 }
 
 #[tokio::test]
-async fn manifests_may_live_in_models_own_folders() {
+async fn manifests_may_be_in_the_models_folders() {
     let stage = Stage::set().await;
     let model = Model::start("model").await;
     std::fs::remove_file(stage.path("access/models/acme/sentiment.toml")).unwrap();

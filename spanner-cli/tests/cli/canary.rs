@@ -38,7 +38,7 @@ fn canary(place: &str) -> String {
 
 /// AUD-07.
 #[tokio::test]
-async fn no_canary_gets_into_records_exports_logs_metrics_or_refusals() {
+async fn no_secret_gets_into_records_exports_logs_metrics_or_refusals() {
     let stage = Stage::set().await;
     let model = serve(Router::new().fallback(async || {
         let said = json!({"model": "acme/sentiment", "choices": [{"message": {"content": canary("completion")}}]});

@@ -3,24 +3,20 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use spanner_ledger::Ledger;
 
-use crate::binary;
 use crate::support::{Model, Stage, ask, chat, openai, prompt};
-
-fn run(args: &[&str]) -> Output {
-    Command::new(binary()).args(args).output().unwrap()
-}
+use crate::{binary, run};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 #[tokio::test]
-async fn check_exits_with_1_and_every_problem_or_with_0() {
+async fn check_prints_every_problem_and_exits_with_1() {
     let stage = Stage::set().await;
     let config = stage.configure(&openai("http://127.0.0.1:9000"));
     let config = config.to_str().unwrap();
@@ -56,7 +52,7 @@ fn resolve(config: &str, request: &[u8]) -> Value {
 }
 
 #[tokio::test]
-async fn resolve_says_what_is_seen_in_a_request() {
+async fn resolve_prints_the_actions_and_models_of_a_request() {
     let stage = Stage::set().await;
     let lines = format!(
         "{}[[upstream]]\nsurface = \"oip-grpc\"\nurl = \"http://127.0.0.1:9000\"\nhost = \"grpc\"\n",
@@ -122,7 +118,7 @@ async fn ledger(stage: &Stage) -> String {
 }
 
 #[tokio::test]
-async fn show_finds_requests_by_who_what_and_where() {
+async fn show_filters_by_caller_model_and_environment() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     for (filter, expected) in [
@@ -159,7 +155,7 @@ async fn show_finds_requests_by_who_what_and_where() {
 }
 
 #[tokio::test]
-async fn show_finds_the_record_that_a_reply_names() {
+async fn show_finds_the_record_that_a_response_names() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     let id = stage.rows()[0].decision.id.to_string();
@@ -190,7 +186,7 @@ async fn show_finds_the_record_that_a_reply_names() {
 }
 
 #[tokio::test]
-async fn what_matches_nothing_says_so_and_why() {
+async fn an_empty_selection_is_noted_with_its_reason() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     for (args, said) in [
@@ -232,7 +228,7 @@ async fn what_matches_nothing_says_so_and_why() {
 }
 
 #[test]
-fn history_tells_programs_what_is_in_force_though_nothing_happened_since() {
+fn history_prints_what_is_in_force_without_recent_events() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = Ledger::open(&dir).unwrap();
@@ -259,7 +255,7 @@ fn history_tells_programs_what_is_in_force_though_nothing_happened_since() {
 }
 
 #[tokio::test]
-async fn times_are_taken_as_people_write_them() {
+async fn times_have_several_notations() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     for (since, expected) in [
@@ -291,7 +287,7 @@ async fn times_are_taken_as_people_write_them() {
 }
 
 #[tokio::test]
-async fn what_is_invisible_in_a_name_is_seen_in_what_is_printed() {
+async fn invisible_characters_are_escaped_in_output() {
     let stage = Stage::set().await;
     let model = Model::start("model").await;
     let service = stage.serve_before(&model.url).await;
@@ -325,7 +321,7 @@ async fn what_is_invisible_in_a_name_is_seen_in_what_is_printed() {
 }
 
 #[tokio::test]
-async fn an_auditor_gets_a_summary_and_other_programs_their_form() {
+async fn a_ledger_is_summarized_and_exported() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     for (args, said) in [
@@ -379,7 +375,7 @@ async fn an_auditor_gets_a_summary_and_other_programs_their_form() {
 }
 
 #[tokio::test]
-async fn verify_exits_with_1_where_anything_is_damaged() {
+async fn verify_exits_with_1_if_anything_is_damaged() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     let clean = run(&["ledger", "verify", &dir]);
@@ -427,7 +423,7 @@ async fn verify_exits_with_1_where_anything_is_damaged() {
 /// `check` says what the start would.
 #[cfg(unix)]
 #[tokio::test]
-async fn check_tells_of_a_ledger_that_could_not_be_opened() {
+async fn check_reports_a_ledger_that_cannot_be_opened() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
@@ -461,7 +457,7 @@ async fn check_tells_of_a_ledger_that_could_not_be_opened() {
 }
 
 #[tokio::test]
-async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
+async fn a_proof_of_a_record_is_checked_with_only_the_key() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     let (vkey, newest) = (format!("{dir}/vkey"), format!("{dir}/checkpoint"));
@@ -544,7 +540,7 @@ async fn a_record_is_proved_to_somebody_who_has_only_the_key() {
 }
 
 #[tokio::test]
-async fn every_reading_goes_on_after_what_a_newer_version_wrote_and_says_so() {
+async fn every_reader_skips_entries_of_a_newer_version_and_notes_it() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     prophesy(Path::new(&dir));
@@ -577,7 +573,7 @@ async fn every_reading_goes_on_after_what_a_newer_version_wrote_and_says_so() {
 }
 
 #[tokio::test]
-async fn every_reading_says_that_requests_were_pruned() {
+async fn every_reader_notes_that_requests_were_pruned() {
     let stage = Stage::set().await;
     let dir = ledger(&stage).await;
     let pruned = run(&["ledger", "prune", &dir, "--segments", "1"]);
@@ -638,7 +634,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test]
-async fn options_before_the_command_are_understood_as_before() {
+async fn options_before_the_command_are_accepted() {
     let stage = Stage::set().await;
     stage.write("spanner.toml", "listen = 7\n");
     let config = stage.path("spanner.toml");
@@ -668,7 +664,7 @@ fn the_version_names_the_commit() {
 }
 
 #[test]
-fn completions_and_pages_know_every_command() {
+fn completions_and_manual_pages_have_every_command() {
     let commands = ["serve", "check", "resolve", "access", "ledger"];
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = run(&["completions", shell]);

@@ -28,7 +28,7 @@ const KILLS: usize = 50;
 const KILLS_OF_ONE_LEDGER: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_without_its_decision_whenever_the_proxy_is_killed() {
+async fn every_response_has_its_decision_whenever_the_proxy_is_killed() {
     let kills = std::env::var("SPANNER_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let (mut kill, mut answers, mut unknown) = (0, 0, 0);
     while kill < kills {

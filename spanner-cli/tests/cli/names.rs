@@ -1,23 +1,15 @@
 //! A model's name means the same wherever it is written.
 
-use std::process::Command;
-
 use http::Request;
 use serde_json::{Value, json};
 
-use crate::binary;
 use crate::support::{Model, Stage, ask, get, post, prompt, until};
+use crate::{path, printed};
 
-/// What a command printed, and its exit code.
+/// What the command prints, and its exit code.
 fn run(args: &[&str]) -> (String, i32) {
-    let output = Command::new(binary()).args(args).output().unwrap();
-    let text =
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    (text, output.status.code().unwrap())
-}
-
-fn path(stage: &Stage, name: &str) -> String {
-    stage.path(name).to_str().unwrap().to_owned()
+    let output = crate::run(args);
+    (printed(&output), output.status.code().unwrap())
 }
 
 fn ollama(lines: &str) -> String {
@@ -88,7 +80,7 @@ async fn a_name_that_a_surface_folds_is_refused_with_the_spelling_that_works() {
 }
 
 #[tokio::test]
-async fn the_model_of_an_upstream_is_spelled_as_its_surface_reads_it() {
+async fn the_model_of_an_upstream_has_the_spelling_of_its_surface() {
     let stage = Stage::set().await;
     for (surface, model, advice) in [
         ("ollama", "Gemma3:latest", "write `gemma3`"),
@@ -167,7 +159,7 @@ async fn the_administration_and_the_ledger_know_the_spelling() {
 }
 
 #[tokio::test]
-async fn a_model_may_be_called_by_the_path_that_it_was_read_from() {
+async fn a_model_may_be_named_by_its_path() {
     let stage = Stage::set().await;
     let model = Model::start("vllm").await;
     let manifest = crate::support::MANIFEST.replace("acme/sentiment", "/models/x");

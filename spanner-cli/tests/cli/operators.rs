@@ -2,25 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
-use crate::binary;
 use crate::process::{signal, start, start_logging};
 use crate::support::{Model, PATIENCE, Stage, ask, chat, openai, prompt};
-
-fn run(args: &[&str]) -> Output {
-    let mut command = Command::new(binary());
-    command.args(args).env_remove("RUST_LOG").output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let both = [&*output.stdout, &*output.stderr].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
+use crate::{binary, printed, run};
 
 /// Nothing that a terminal obeys, and no word of the language that this is written in.
 fn is_plain(said: &str) {
@@ -42,7 +32,7 @@ const UPSTREAM: &str = "[[upstream]]\nsurface = \"openai\"\nurl = \"http://127.0
 
 /// A configuration whose parts are replaced, and what `check` says of it.
 #[tokio::test]
-async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
+async fn check_prints_position_problem_and_advice_for_every_fault() {
     let stage = Stage::set().await;
     stage.write("latin.toml", "");
     fs::write(stage.path("latin.toml"), b"a = 1\nb = \"\xe9\"\n").unwrap();
@@ -161,7 +151,7 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         stage.write("spanner.toml", &text);
         let config = stage.path("spanner.toml");
         let output = run(&["check", "--config", config.to_str().unwrap()]);
-        let said = said(&output);
+        let said = printed(&output);
         assert_eq!(output.status.code(), Some(1), "{text}\n{said}");
         is_plain(&said);
         for words in expected {
@@ -174,7 +164,7 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_no_text_is_told_by_its_place() {
+async fn a_configuration_that_is_not_utf8_is_reported_with_a_position() {
     let stage = Stage::set().await;
     let config = stage.configure(&openai("http://127.0.0.1:9"));
     let good = fs::read(&config).unwrap();
@@ -203,14 +193,14 @@ async fn a_configuration_that_is_no_text_is_told_by_its_place() {
         let output = check(name);
         assert_eq!(output.status.code(), Some(1), "{name}");
         assert!(
-            said(&output).contains(expected),
+            printed(&output).contains(expected),
             "{name}: {}",
-            said(&output)
+            printed(&output)
         );
-        is_plain(&said(&output));
+        is_plain(&printed(&output));
     }
     let shy = run(&["check", "--config", "/no\u{1b}[2Jwhere"]);
-    is_plain(&said(&shy));
+    is_plain(&printed(&shy));
     for args in [
         &["\u{1b}[2J"][..],
         &["--listen", "\u{1b}[2J"],
@@ -218,11 +208,11 @@ async fn a_configuration_that_is_no_text_is_told_by_its_place() {
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        is_plain(&said(&output));
+        is_plain(&printed(&output));
     }
     let help = run(&["--help"]);
     assert!(
-        help.status.success() && said(&help).contains("RUST_LOG"),
+        help.status.success() && printed(&help).contains("RUST_LOG"),
         "{help:?}"
     );
 }
@@ -261,7 +251,7 @@ async fn no_password_in_an_address_is_shown() {
         let config = stage.path("spanner.toml");
         let output = run(&["check", "--config", config.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1), "{text}\n{output:?}");
-        let said = said(&output);
+        let said = printed(&output);
         assert!(!said.contains(SECRET), "{text}\n{said}");
         is_plain(&said);
     }
@@ -269,7 +259,7 @@ async fn no_password_in_an_address_is_shown() {
 
 /// Each reason for which there is no answer, by its own words and with the upstream's name.
 #[tokio::test]
-async fn the_log_says_why_an_upstream_does_not_answer() {
+async fn the_log_says_why_an_upstream_does_not_respond() {
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -340,7 +330,7 @@ fn segments(dir: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_lost_segment_is_told_read_past_and_acknowledged() {
+async fn a_lost_segment_is_reported_skipped_and_acknowledged() {
     let stage = Stage::set().await;
     let dir = three(&stage).await;
     let all = segments(&dir);
@@ -359,7 +349,7 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
     ] {
         let shown = run(&[&["ledger", args[0], &*dir], &args[1..]].concat());
         assert_eq!(shown.status.code(), Some(1), "{args:?}: {shown:?}");
-        assert!(said(&shown).contains(&missing), "{args:?}: {shown:?}");
+        assert!(printed(&shown).contains(&missing), "{args:?}: {shown:?}");
     }
     let shown = run(&["ledger", "show", &dir, "--json"]);
     assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), 2);
@@ -376,15 +366,15 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
     let refused = run(&["--config", config.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let words = format!("spanner ledger acknowledge {dir} --reason");
-    assert!(said(&refused).contains(&words), "{refused:?}");
-    is_plain(&said(&refused));
+    assert!(printed(&refused).contains(&words), "{refused:?}");
+    is_plain(&printed(&refused));
     for reason in ["", " ", "\u{200b}"] {
         let refused = run(&["ledger", "acknowledge", &dir, "--reason", reason]);
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
     let done = run(&["ledger", "acknowledge", &dir, "--reason", "the disk failed"]);
     assert!(
-        done.status.success() && said(&done).contains(&missing),
+        done.status.success() && printed(&done).contains(&missing),
         "{done:?}"
     );
     let again = run(&["ledger", "acknowledge", &dir, "--reason", "again"]);
@@ -397,11 +387,11 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
         .unwrap();
     let shown = run(&["ledger", "show", &dir]);
     assert!(
-        shown.status.success() && said(&shown).contains("which was acknowledged"),
+        shown.status.success() && printed(&shown).contains("which was acknowledged"),
         "{shown:?}"
     );
     let history = run(&["ledger", "history", &dir]);
-    let told = said(&history);
+    let told = printed(&history);
     assert!(
         told.contains("ledger.acknowledged") && told.contains("the disk failed"),
         "{told}"
@@ -411,13 +401,13 @@ async fn a_lost_segment_is_told_read_past_and_acknowledged() {
     let accepted = run(&["ledger", "verify", &dir, "--accept-acknowledged"]);
     assert!(accepted.status.success(), "{accepted:?}");
     assert!(
-        said(&verified).starts_with("acknowledged: "),
+        printed(&verified).starts_with("acknowledged: "),
         "{verified:?}"
     );
 }
 
 #[tokio::test]
-async fn a_cut_end_is_noticed_though_tiles_and_checkpoint_are_gone() {
+async fn a_truncated_ledger_is_noticed_without_tiles_and_checkpoint() {
     let stage = Stage::set().await;
     let dir = three(&stage).await;
     let last = segments(&dir).pop().unwrap();
@@ -428,7 +418,7 @@ async fn a_cut_end_is_noticed_though_tiles_and_checkpoint_are_gone() {
     let refused = run(&["--config", config.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(
-        said(&refused).contains("its end was cut off"),
+        printed(&refused).contains("its end was cut off"),
         "{refused:?}"
     );
     // Without the note as well nothing can be compared, and that is said.
@@ -439,7 +429,7 @@ async fn a_cut_end_is_noticed_though_tiles_and_checkpoint_are_gone() {
         .await
         .unwrap()
         .unwrap();
-    let verified = said(&run(&["ledger", "verify", &dir]));
+    let verified = printed(&run(&["ledger", "verify", &dir]));
     assert!(
         verified.contains("there was no checkpoint to compare them with"),
         "{verified}"
@@ -447,7 +437,7 @@ async fn a_cut_end_is_noticed_though_tiles_and_checkpoint_are_gone() {
 }
 
 #[tokio::test]
-async fn a_removed_lock_lets_no_second_process_in() {
+async fn a_removed_lock_admits_no_second_process() {
     let stage = Stage::set().await;
     let lines = openai("http://127.0.0.1:9");
     let mut running = start(&stage, &lines).await;
@@ -458,7 +448,7 @@ async fn a_removed_lock_lets_no_second_process_in() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(1), "{second:?}");
-    let said = said(&second);
+    let said = printed(&second);
     assert!(
         said.contains("written by somebody else") && said.contains("stop the other"),
         "{said}"
@@ -477,7 +467,7 @@ async fn a_removed_lock_lets_no_second_process_in() {
 }
 
 #[tokio::test]
-async fn a_wrong_log_filter_is_told_and_a_taken_port_is_named() {
+async fn a_bad_log_filter_and_a_port_in_use_are_reported() {
     let stage = Stage::set().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -94,7 +94,7 @@ async fn sigterm_drains_settles_and_exits_with_0() {
 }
 
 #[tokio::test]
-async fn sighup_reads_the_access_again_and_tells_every_problem() {
+async fn sighup_reloads_the_access_and_logs_every_problem() {
     let stage = Stage::set().await;
     let mut running = start(&stage, &openai("http://127.0.0.1:9000")).await;
     stage.write(
@@ -113,7 +113,7 @@ async fn sighup_reads_the_access_again_and_tells_every_problem() {
 /// What is read at start only is said loudly when it changes; a file with keys that cannot be
 /// read is named with the mistake, and what was read before stays in use.
 #[tokio::test]
-async fn the_log_says_what_was_read_again_and_what_needs_a_restart() {
+async fn the_log_says_what_was_reloaded_and_what_needs_a_restart() {
     let stage = Stage::set().await;
     stage.write("keys.json", &stage.idp.jwks());
     stage.write("mine.toml", "dialect = \"openai\"\nroutes = []\n");

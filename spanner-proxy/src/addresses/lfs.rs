@@ -1,7 +1,7 @@
-//! The batches of Git LFS: where objects are fetched from and sent to.
+//! Rewrites the batches of Git LFS, which say where objects are downloaded and uploaded.
 //!
-//! An action that leads elsewhere (object storage, by a signed address) stays as it is. One at an
-//! upstream is rewritten if the guard knows its route; otherwise its object gets an error with a
+//! An action with an address elsewhere (object storage with signed addresses) is not changed. One at
+//! an upstream is rewritten if the guard knows its route. Otherwise its object gets an error with a
 //! reason, which git-lfs shows.
 //!
 //! Format: <https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md>.
@@ -13,51 +13,58 @@ use http::Method;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
-use super::{Facing, Stray};
+use super::{CallerAddresses, UnreachableAddress};
 use crate::rejection::Received;
 
-/// Of a batch. Its objects are a hundred or so, each with the signed addresses of its parts.
+/// The largest batch, in bytes: clients ask for about a hundred objects, each with the signed
+/// addresses of its parts.
 const MAX_BATCH: usize = 16 * 1024 * 1024;
 
 const REASON: &str = "the model server keeps this object at an address of its own, which Spanner does not guard yet; ask the operator for object storage with signed addresses";
 
-/// Reads a batch and rewrites what it names.
+/// Reads a batch and rewrites the addresses in it.
 ///
 /// # Errors
-/// [`Stray`] if it cannot be read.
-pub(crate) async fn lead_back(body: Received, facing: &Facing) -> Result<Bytes, Stray> {
+/// [`UnreachableAddress`] if it cannot be parsed.
+pub(crate) async fn rewrite_batch(
+    body: Received,
+    caller: &CallerAddresses,
+) -> Result<Bytes, UnreachableAddress> {
     let whole = Limited::new(body, MAX_BATCH).collect().await;
-    let whole = whole.map_err(|_| Stray)?.to_bytes();
-    rewritten(whole, facing)
+    let whole = whole.map_err(|_| UnreachableAddress)?.to_bytes();
+    rewritten(whole, caller)
 }
 
-fn rewritten(whole: Bytes, facing: &Facing) -> Result<Bytes, Stray> {
-    let mut batch: Value = serde_json::from_slice(&whole).map_err(|_| Stray)?;
+fn rewritten(whole: Bytes, caller: &CallerAddresses) -> Result<Bytes, UnreachableAddress> {
+    let mut batch: Value = serde_json::from_slice(&whole).map_err(|_| UnreachableAddress)?;
     let mut changed = false;
     let objects = batch.get_mut("objects").and_then(Value::as_array_mut);
     for object in objects.into_iter().flatten() {
-        match reachable(object, facing) {
+        match rewrite_actions(object, caller) {
             Ok(rewrote) => changed |= rewrote,
-            Err(Stray) => {
+            Err(UnreachableAddress) => {
                 changed = true;
                 refuse(object);
             }
         }
     }
-    // Whatever else may name one: a message with a link to documentation, say.
+    // Other members may contain an address too, such as a message with a link.
     let text = match changed {
         true => batch.to_string(),
-        false => String::from_utf8(whole.to_vec()).map_err(|_| Stray)?,
+        false => String::from_utf8(whole.to_vec()).map_err(|_| UnreachableAddress)?,
     };
-    Ok(match facing.absolute(&text)? {
+    Ok(match caller.absolute(&text)? {
         Cow::Borrowed(_) if !changed => whole,
         Cow::Borrowed(_) => text.into(),
         Cow::Owned(text) => text.into(),
     })
 }
 
-/// Rewrites the actions of an object; says whether there was anything to rewrite.
-fn reachable(object: &mut Value, facing: &Facing) -> Result<bool, Stray> {
+/// Rewrites the actions of an object. Returns whether anything changed.
+fn rewrite_actions(
+    object: &mut Value,
+    caller: &CallerAddresses,
+) -> Result<bool, UnreachableAddress> {
     let mut changed = false;
     let actions = object.get_mut("actions").and_then(Value::as_object_mut);
     for (name, action) in actions.into_iter().flatten() {
@@ -66,17 +73,20 @@ fn reachable(object: &mut Value, facing: &Facing) -> Result<bool, Stray> {
             "upload" => Method::PUT,
             _ => Method::POST,
         };
-        let href = action.get("href").and_then(Value::as_str).ok_or(Stray)?;
+        let href = action
+            .get("href")
+            .and_then(Value::as_str)
+            .ok_or(UnreachableAddress)?;
         let address = match href.starts_with('/') && !href.starts_with("//") {
-            true => return Err(Stray),
-            false => facing.absolute(href)?.into_owned(),
+            true => return Err(UnreachableAddress),
+            false => caller.absolute(href)?.into_owned(),
         };
-        if address != href || facing.is_ours(&address) {
-            if !facing.is_routed(method, &address) {
-                return Err(Stray);
+        if address != href || caller.is_ours(&address) {
+            if !caller.is_routed(method, &address) {
+                return Err(UnreachableAddress);
             }
             changed = true;
-            // The server's own credential for it would displace the caller's.
+            // The server's credential for the address would replace the caller's.
             if let Some(headers) = action.get_mut("header").and_then(Value::as_object_mut) {
                 headers.retain(|name, _| !name.eq_ignore_ascii_case("authorization"));
             }
@@ -84,15 +94,15 @@ fn reachable(object: &mut Value, facing: &Facing) -> Result<bool, Stray> {
                 *href = address.into();
             }
         }
-        // The parts of a large object.
+        // The addresses of a large object's parts are in the headers.
         let headers = action.get("header").and_then(Value::as_object);
         for value in headers
             .into_iter()
             .flatten()
             .filter_map(|(_, value)| value.as_str())
         {
-            if facing.absolute(value)? != value {
-                return Err(Stray);
+            if caller.absolute(value)? != value {
+                return Err(UnreachableAddress);
             }
         }
     }
@@ -107,7 +117,10 @@ fn refuse(object: &mut Value) {
 }
 
 #[cfg(test)]
-pub(super) fn rewritten_for_tests(text: &str, facing: &Facing) -> Result<Value, Stray> {
-    let bytes = rewritten(Bytes::copy_from_slice(text.as_bytes()), facing)?;
-    serde_json::from_slice(&bytes).map_err(|_| Stray)
+pub(super) fn rewritten_for_tests(
+    text: &str,
+    caller: &CallerAddresses,
+) -> Result<Value, UnreachableAddress> {
+    let bytes = rewritten(Bytes::copy_from_slice(text.as_bytes()), caller)?;
+    serde_json::from_slice(&bytes).map_err(|_| UnreachableAddress)
 }

@@ -1,4 +1,4 @@
-//! Rewrites addresses in JSON while it passes.
+//! Rewrites the addresses in a JSON body as a stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,47 +7,43 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
-use super::{Facing, Stray};
+use super::{CallerAddresses, UnreachableAddress};
 use crate::rejection::Received;
 
 pin_project! {
-    /// A JSON body, in whose strings addresses are rewritten. What could be the beginning of an
-    /// address is held back, and no more than two times [`HELD`] bytes and a scheme.
-    pub(crate) struct Rewriting {
+    /// A JSON body whose addresses are rewritten. Bytes that may begin an address are held back, at
+    /// most twice [`HELD`] and a scheme.
+    pub(crate) struct RewrittenBody {
         #[pin]
         body: Received,
         held: BytesMut,
-        facing: Facing,
+        caller: CallerAddresses,
         trailers: Option<Frame<Bytes>>,
         ended: bool,
     }
 }
 
-/// Longer than an address with its base path is; text without any delimiter (an image) is not kept.
+/// How much is held back, in bytes: longer than any address up to its base path. Text without
+/// delimiters, such as an image, is passed on beyond that.
 const HELD: usize = 4096;
-/// Longer than the scheme of an address is.
+/// The longest scheme that is recognised: those in use are shorter than 10 bytes.
 const MAX_SCHEME: usize = 64;
-
-/// Why a body is broken off.
-#[derive(Debug, thiserror::Error)]
-#[error("the model server named an address of its own that callers cannot reach")]
-pub(crate) struct NamesStray;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-impl Rewriting {
-    pub(crate) fn new(body: Received, facing: Facing) -> Self {
+impl RewrittenBody {
+    pub(crate) fn new(body: Received, caller: CallerAddresses) -> Self {
         Self {
             body,
             held: BytesMut::new(),
-            facing,
+            caller,
             trailers: None,
             ended: false,
         }
     }
 }
 
-impl Body for Rewriting {
+impl Body for RewrittenBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -82,18 +78,18 @@ impl Body for Rewriting {
             if piece.is_empty() {
                 continue;
             }
-            return Poll::Ready(Some(match rewritten(piece.freeze(), this.facing) {
+            return Poll::Ready(Some(match rewritten(piece.freeze(), this.caller) {
                 Ok(bytes) => Ok(Frame::data(bytes)),
-                Err(Stray) => {
+                Err(error) => {
                     *this.ended = true;
-                    Err(NamesStray.into())
+                    Err(error.into())
                 }
             }));
         }
     }
 }
 
-/// How much of what arrived cannot end within the first [`HELD`] bytes of an address.
+/// How many of the held bytes cannot be within the first [`HELD`] bytes of an address.
 fn complete(held: &[u8]) -> usize {
     let is_end = |byte: &u8| matches!(byte, b'"' | b',' | b' ' | b'\n' | b'}' | b']');
     let end = held.iter().rposition(is_end).map_or(0, |at| at);
@@ -124,10 +120,10 @@ fn begin(before: &[u8]) -> Option<usize> {
     }
 }
 
-fn rewritten(piece: Bytes, facing: &Facing) -> Result<Bytes, Stray> {
+fn rewritten(piece: Bytes, caller: &CallerAddresses) -> Result<Bytes, UnreachableAddress> {
     let mut out = BytesMut::new();
     let mut rest: &[u8] = &piece;
-    // What is not UTF-8 names nothing; it passes as it is.
+    // Bytes that are not UTF-8 contain no address and are not changed.
     while !rest.is_empty() {
         let (valid, invalid) = match std::str::from_utf8(rest) {
             Ok(text) => (text, 0),
@@ -137,7 +133,7 @@ fn rewritten(piece: Bytes, facing: &Facing) -> Result<Bytes, Stray> {
                 (std::str::from_utf8(text).unwrap_or_default(), skipped)
             }
         };
-        let written = facing.absolute(valid)?;
+        let written = caller.absolute(valid)?;
         if matches!(written, std::borrow::Cow::Borrowed(_)) && invalid == 0 && out.is_empty() {
             return Ok(piece);
         }

@@ -2,8 +2,8 @@ use super::*;
 use serde_json::{Value, json};
 
 /// Two upstreams: a Hub below `/hub`, and a server with a base path and a host of its own.
-fn facing() -> Facing {
-    let known = |authority: &str, base: &str, prefix: &str, host: Option<&str>| Known {
+fn caller() -> CallerAddresses {
+    let known = |authority: &str, base: &str, prefix: &str, host: Option<&str>| UpstreamAddress {
         authority: authority.parse().unwrap(),
         base: base.to_owned(),
         prefix: prefix.to_owned(),
@@ -14,7 +14,7 @@ fn facing() -> Facing {
         known("127.0.0.1:9000", "", "/hub", None),
         known("models.internal", "/v9", "", Some("m.example.com")),
     ];
-    Facing {
+    CallerAddresses {
         addresses: Addresses {
             upstreams: upstreams.into(),
             public: None,
@@ -60,13 +60,13 @@ fn absolute_addresses_of_upstreams_lead_back() {
             r#"{"u":"https://spanner.example.com/hub\/a"}"#,
         ),
     ] {
-        assert_eq!(facing().absolute(text).as_deref(), Ok(expected), "{text}");
+        assert_eq!(caller().absolute(text).as_deref(), Ok(expected), "{text}");
     }
 }
 
 /// One server below two prefixes, another server below a third, and a reply below one of them.
-fn among_several(prefix: &str) -> Facing {
-    let known = |authority: &str, prefix: &str| Known {
+fn among_several(prefix: &str) -> CallerAddresses {
+    let known = |authority: &str, prefix: &str| UpstreamAddress {
         authority: authority.parse().unwrap(),
         base: String::new(),
         prefix: prefix.to_owned(),
@@ -78,10 +78,10 @@ fn among_several(prefix: &str) -> Facing {
         known("127.0.0.1:9001", "/o"),
         known("127.0.0.1:9000", "/v"),
     ];
-    let mut facing = facing();
-    facing.addresses.upstreams = upstreams.into();
-    prefix.clone_into(&mut facing.prefix);
-    facing
+    let mut caller = caller();
+    caller.addresses.upstreams = upstreams.into();
+    prefix.clone_into(&mut caller.prefix);
+    caller
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_is_elsewhere_stays_as_it_is() {
         "",
     ] {
         assert!(
-            matches!(facing().absolute(text), Ok(Cow::Borrowed(_))),
+            matches!(caller().absolute(text), Ok(Cow::Borrowed(_))),
             "{text}"
         );
     }
@@ -149,7 +149,7 @@ fn what_is_outside_a_base_path_has_no_counterpart() {
         "http://models.internal/v99/x",
         "http://models.internal",
     ] {
-        assert_eq!(facing().absolute(text), Err(Stray), "{text}");
+        assert_eq!(caller().absolute(text), Err(UnreachableAddress), "{text}");
     }
 }
 
@@ -157,7 +157,7 @@ fn written(name: &str, value: &str) -> Option<String> {
     let mut headers = HeaderMap::new();
     let name: HeaderName = name.parse().unwrap();
     headers.insert(&name, value.parse().unwrap());
-    facing().headers(&mut headers).unwrap();
+    caller().rewrite_headers(&mut headers).unwrap();
     headers
         .get(&name)
         .map(|value| value.to_str().unwrap().to_owned())
@@ -227,7 +227,7 @@ fn headers_that_are_not_ascii_lead_back_as_well() {
     let written = |value: &[u8]| {
         let mut headers = HeaderMap::new();
         headers.insert("location", HeaderValue::from_bytes(value).unwrap());
-        facing().headers(&mut headers).unwrap();
+        caller().rewrite_headers(&mut headers).unwrap();
         let value = headers.get("location");
         value.map(|value| value.as_bytes().to_owned())
     };
@@ -249,11 +249,11 @@ fn headers_that_are_not_ascii_lead_back_as_well() {
 
 #[test]
 fn the_path_of_a_cookie_is_taken_in_whole_segments() {
-    let mut facing = facing();
-    facing.base = "/v9".to_owned();
-    facing.prefix = String::new();
+    let mut caller = caller();
+    caller.base = "/v9".to_owned();
+    caller.prefix = String::new();
     for (path, expected) in [("/v9/x", "/x"), ("/v99", "/v99"), ("/v9", "/")] {
-        let written = facing.cookie(&format!("a=1; Path={path}")).into_owned();
+        let written = caller.cookie(&format!("a=1; Path={path}")).into_owned();
         assert_eq!(written, format!("a=1; Path={expected}"));
     }
 }
@@ -264,7 +264,7 @@ fn several_values_of_a_header_stay_several() {
     for value in ["</a>; rel=\"next\"", "<https://other/b>; rel=\"prev\""] {
         headers.append(LINK, value.parse().unwrap());
     }
-    facing().headers(&mut headers).unwrap();
+    caller().rewrite_headers(&mut headers).unwrap();
     let values: Vec<_> = headers.get_all(LINK).iter().collect();
     assert_eq!(
         values,
@@ -274,13 +274,16 @@ fn several_values_of_a_header_stay_several() {
 
 #[test]
 fn without_a_host_of_the_caller_an_absolute_address_is_refused() {
-    let facing = Facing {
+    let caller = CallerAddresses {
         origin: None,
-        ..facing()
+        ..caller()
     };
-    assert_eq!(facing.absolute("http://127.0.0.1:9000/x"), Err(Stray));
     assert_eq!(
-        facing.absolute("https://cdn.example.com/x").as_deref(),
+        caller.absolute("http://127.0.0.1:9000/x"),
+        Err(UnreachableAddress)
+    );
+    assert_eq!(
+        caller.absolute("https://cdn.example.com/x").as_deref(),
         Ok("https://cdn.example.com/x")
     );
 }
@@ -291,36 +294,48 @@ fn a_reply_is_read_where_its_api_defines_addresses() {
         (
             Dialect::Git,
             "/o/n.git/info/lfs/objects/batch",
-            Names::Batch,
+            AddressForm::Batch,
         ),
-        (Dialect::HuggingFace, "/api/models", Names::Json),
-        (Dialect::HuggingFaceCreate, "/api/repos/create", Names::Json),
+        (Dialect::HuggingFace, "/api/models", AddressForm::Json),
+        (
+            Dialect::HuggingFaceCreate,
+            "/api/repos/create",
+            AddressForm::Json,
+        ),
         (
             Dialect::HuggingFaceRouter,
             "/v1/images/generations",
-            Names::Json,
+            AddressForm::Json,
         ),
         (
             Dialect::HuggingFaceRouter,
             "/v1/chat/completions",
-            Names::Nothing,
+            AddressForm::Nothing,
         ),
         (
             Dialect::HuggingFace,
             "/o/n/resolve/main/config.json",
-            Names::Nothing,
+            AddressForm::Nothing,
         ),
-        (Dialect::Mlflow, "/api/2.0/mlflow/runs/get", Names::Json),
+        (
+            Dialect::Mlflow,
+            "/api/2.0/mlflow/runs/get",
+            AddressForm::Json,
+        ),
         (
             Dialect::Mlflow,
             "/api/2.0/mlflow-artifacts/artifacts/x",
-            Names::Nothing,
+            AddressForm::Nothing,
         ),
-        (Dialect::OpenAi, "/v1/images/generations", Names::Json),
-        (Dialect::OpenAi, "/v1/chat/completions", Names::Nothing),
-        (Dialect::Anthropic, "/v1/messages", Names::Nothing),
+        (Dialect::OpenAi, "/v1/images/generations", AddressForm::Json),
+        (
+            Dialect::OpenAi,
+            "/v1/chat/completions",
+            AddressForm::Nothing,
+        ),
+        (Dialect::Anthropic, "/v1/messages", AddressForm::Nothing),
     ] {
-        assert_eq!(Names::of(Some(dialect), path), expected, "{path}");
+        assert_eq!(AddressForm::of(Some(dialect), path), expected, "{path}");
     }
 }
 
@@ -333,15 +348,16 @@ fn an_answer_that_cannot_be_read_is_refused() {
             .parse()
             .unwrap(),
     );
-    let read =
-        |headers: &HeaderMap, method| Names::Batch.in_reply(&method, StatusCode::OK, headers);
-    assert_eq!(read(&headers, Method::POST), Ok(Names::Batch));
+    let read = |headers: &HeaderMap, method| {
+        AddressForm::Batch.in_response(&method, StatusCode::OK, headers)
+    };
+    assert_eq!(read(&headers, Method::POST), Ok(AddressForm::Batch));
     headers.insert(CONTENT_ENCODING, "gzip".parse().unwrap());
-    assert_eq!(read(&headers, Method::POST), Err(Stray));
-    assert_eq!(read(&headers, Method::HEAD), Ok(Names::Nothing));
+    assert_eq!(read(&headers, Method::POST), Err(UnreachableAddress));
+    assert_eq!(read(&headers, Method::HEAD), Ok(AddressForm::Nothing));
     assert_eq!(
-        Names::Nothing.in_reply(&Method::POST, StatusCode::OK, &headers),
-        Ok(Names::Nothing)
+        AddressForm::Nothing.in_response(&Method::POST, StatusCode::OK, &headers),
+        Ok(AddressForm::Nothing)
     );
 }
 
@@ -349,7 +365,7 @@ fn batch(href: &str, header: &Value) -> Value {
     let text = json!({"transfer": "basic", "objects": [
         {"oid": "a", "size": 1, "actions": {"download": {"href": href, "header": header}}},
     ]});
-    let written = lfs::rewritten_for_tests(&text.to_string(), &facing()).unwrap();
+    let written = lfs::rewritten_for_tests(&text.to_string(), &caller()).unwrap();
     written["objects"][0].clone()
 }
 
@@ -393,7 +409,13 @@ fn a_batch_names_no_address_past_the_guard() {
 
 #[test]
 fn a_batch_that_cannot_be_read_is_refused() {
-    assert_eq!(lfs::rewritten_for_tests("{", &facing()), Err(Stray));
+    assert_eq!(
+        lfs::rewritten_for_tests("{", &caller()),
+        Err(UnreachableAddress)
+    );
     let elsewhere = r#"{"message":"see http://models.internal/docs"}"#;
-    assert_eq!(lfs::rewritten_for_tests(elsewhere, &facing()), Err(Stray));
+    assert_eq!(
+        lfs::rewritten_for_tests(elsewhere, &caller()),
+        Err(UnreachableAddress)
+    );
 }

@@ -1,5 +1,5 @@
-//! `[ledger] checkpoints`: where signed checkpoints go, so that nobody can rewrite what came
-//! before.
+//! `[ledger] checkpoints`: where signed checkpoints are sent, so that entries before them cannot be
+//! rewritten unnoticed.
 //!
 //! ```toml
 //! [ledger]
@@ -11,8 +11,8 @@
 //! ]
 //! ```
 //!
-//! One of them may stand without the list. A server is asked with GET for its newest when the
-//! service starts; one that does not answer stops the start only if it is `required`.
+//! A single one needs no list. When the service starts, it asks a server for its newest checkpoint
+//! with GET; a server that does not respond prevents the start only if it is `required`.
 
 use std::path::PathBuf;
 
@@ -22,23 +22,23 @@ use super::Context;
 use super::credential::{self, Credential, credential};
 use super::upstream::server;
 
-/// One place that a ledger's checkpoints go to.
+/// One sink of a ledger's checkpoints.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Checkpoints {
-    /// They are appended to a file, which should not be this machine's.
+    /// A file that they are appended to, which should be on another machine.
     File(PathBuf),
-    /// They are printed, for whatever collects the output.
+    /// The standard output, for a log collector.
     Stdout,
-    /// They are sent to a server.
+    /// A server that they are sent to.
     Http {
         /// Its address.
         url: String,
-        /// How.
+        /// The HTTP method.
         method: SendMethod,
-        /// What is sent as `Authorization`; read again where it is from a file.
+        /// Sent as `Authorization`.
         credential: Option<Credential>,
-        /// Whether the service starts only if the server says what it holds.
+        /// Whether the service starts only if the server returns its newest checkpoint.
         required: bool,
     },
 }
@@ -53,7 +53,7 @@ pub enum SendMethod {
     Put,
 }
 
-/// All of them.
+/// All configured sinks.
 pub(super) fn read(
     ledger: Table<'_>,
     context: Context<'_>,

@@ -1,4 +1,4 @@
-//! `credential`: what the proxy itself is known by elsewhere.
+//! `credential`: the proxy's own credential at another server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,8 @@ use spanner_toml::{Key, Kind, Problems, Table};
 use super::{Context, Secrets, read_text};
 
 /// A value of `Authorization`, from a variable (`{ env = "NAME" }`) or from a file
-/// (`{ file = "path" }`). A file is read again when it changes and on SIGHUP, and what it held
-/// before stays in use as long as it cannot be read; a variable is read at start only. Clones
-/// are the same.
+/// (`{ file = "path" }`). A file is reloaded when it changes and on SIGHUP; while it cannot be read,
+/// the previous value stays in use. A variable is read only at start. Clones share the value.
 #[derive(Clone)]
 pub struct Credential {
     file: Option<Arc<Path>>,
@@ -21,19 +20,19 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The header as it is now; marked as sensitive.
+    /// The current header, marked as sensitive.
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         let header = self.header.read().unwrap_or_else(PoisonError::into_inner);
         header.clone()
     }
 
-    /// The file that it is from, if it is from one.
+    /// The file that it is read from; `None` for a variable.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Reads the file again; whether it holds another token.
+    /// Reloads the file. Returns whether the token changed.
     pub(crate) fn reload(&self) -> Result<bool, String> {
         let Some(file) = &self.file else {
             return Ok(false);
@@ -73,7 +72,7 @@ impl fmt::Debug for Credential {
 }
 
 /// The credential of a table, if it has one and secrets are resolved. A credential that cannot be
-/// had is a problem.
+/// read is a problem.
 pub(super) fn credential(
     table: Table<'_>,
     context: Context<'_>,
@@ -85,7 +84,7 @@ pub(super) fn credential(
         (Some(_), None, Secrets::Skip) | (None, Some(_), Secrets::Skip) => return None,
         (Some(name), None, Secrets::Resolve) => Credential::of_variable(name.value),
         (None, Some(path), Secrets::Resolve) => Credential::of_file(context.within(path.value)),
-        _ => Err("it comes from one place".to_owned()),
+        _ => Err("give one of `env` and `file`".to_owned()),
     };
     let credential = credential.map_err(|what| {
         let advice = "give `{ env = \"NAME\" }` of a variable, or `{ file = \"path\" }`, with the bare token in it";
@@ -94,7 +93,7 @@ pub(super) fn credential(
     credential.ok()
 }
 
-/// The description of the key where it can be given.
+/// The description of the key, for the tables that accept it.
 pub(super) const KEY: Key = Key::new(
     "credential",
     Kind::Table(KEYS),
@@ -128,7 +127,7 @@ fn bearer(secret: &str) -> Result<HeaderValue, String> {
             header.set_sensitive(true);
             Ok(header)
         }
-        // What it is instead must not be said: it may be a secret all the same.
+        // The message must not contain the value: it may be a secret even so.
         _ => Err("what is there is no token of one word".to_owned()),
     }
 }
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_again_leaves_the_token_before() {
+    fn a_file_that_cannot_be_reloaded_leaves_the_previous_token() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "one\n").unwrap();

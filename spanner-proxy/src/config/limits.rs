@@ -13,7 +13,7 @@ pub struct LimitsConfig {
     /// Default: half of `max_connections`, since all callers have one address behind a load
     /// balancer.
     pub connections_per_peer: usize,
-    /// How many requests one caller may have under way with one upstream. Default: 512.
+    /// How many requests of one caller may be in progress with one upstream. Default: 512.
     pub requests_per_caller: usize,
     /// How long the guard waits for the part of a body that decides. Default: 30 s.
     pub body_wait: Duration,
@@ -23,17 +23,16 @@ pub struct LimitsConfig {
     /// How long a stream or a WebSocket may go on without a message, and a connection
     /// without a request. Default: 10 min.
     pub idle: Duration,
-    /// How long a client may take nothing of a response. Default: 60 s.
+    /// How long a client may accept nothing of a response. Default: 60 s.
     pub stall: Duration,
-    /// How many bytes of all callers' bodies may wait for a decision, over all upstreams;
-    /// of each, the first 64 KiB are not counted. Default: 256 MiB. One more is refused with
-    /// 503.
+    /// How many bytes of bodies may wait for a decision, over all callers and upstreams. The first
+    /// 64 KiB of each body do not count. Default: 256 MiB. A request over the limit gets 503.
     pub held_bytes: usize,
-    /// How many of one caller. Default: 128 MiB. One more is refused with 429.
+    /// The same for one caller with one upstream. Default: 128 MiB. A request over the limit gets
+    /// 429.
     pub held_bytes_per_caller: usize,
-    /// How long what was allowed goes on at most after the caller's credential expired or was
-    /// revoked, or the access stopped allowing it: streams, WebSockets, transfers. Default:
-    /// 1 min.
+    /// How long a stream, WebSocket or transfer may continue after the caller's credential expired or
+    /// was revoked, or the access no longer allows it. Default: 1 min.
     pub outlive: Duration,
 }
 
@@ -55,7 +54,7 @@ pub(super) const COUNT: Kind = Kind::Number {
     max: u32::MAX as u64,
 };
 
-/// Longer than a reader stops to think, shorter than others wait for the place.
+/// Longer than a client pauses between reads, shorter than other callers would wait for the slot.
 const STALL: Duration = Duration::from_secs(60);
 
 impl LimitsConfig {
@@ -89,7 +88,7 @@ impl LimitsConfig {
         }
     }
 
-    /// The same for a guard.
+    /// The limits of a guard.
     pub(crate) fn of_guard(&self) -> Limits {
         let mut limits = Limits::default();
         limits.per_caller = self.requests_per_caller;

@@ -1,16 +1,15 @@
 //! The proxy's configuration: one TOML file.
 //!
-//! 1. Paths in it are relative to the file.
-//! 2. Everything that is wrong is told at once, with file, line, column and what to do.
-//! 3. The file itself, and the files of surfaces and certificates that it names, are read at
-//!    start only: a change is told in the log, and counts when the proxy is started again.
-//!    The access, the folders of models, the revocations, files with keys (`jwks_file`) and
-//!    with secrets (`client_secret_file`, `credential = { file = … }`) are read again on
-//!    change and on SIGHUP. What cannot be read leaves what was read before in force. The
-//!    environment's variables, the platform's certificates and the ledger's signing key count
-//!    as they were at start.
-//! 4. What is read here is checked: addresses are addresses, surfaces are loaded, secrets
-//!    are at hand. What takes a service to check stands in [`Loaded`](crate::Loaded).
+//! 1. Paths are relative to the file.
+//! 2. All problems are reported at once, each with file, line, column and advice.
+//! 3. The file itself, and the files of surfaces and certificates that it names, are read only at
+//!    start: a change is logged, and takes effect when the proxy is restarted. The access
+//!    directory, the folders of models, the revocations, files with keys (`jwks_file`) and with
+//!    secrets (`client_secret_file`, `credential = { file = … }`) are reloaded on change and on
+//!    SIGHUP. If a file cannot be read, its previous content stays in force. Environment variables,
+//!    the platform's certificates and the ledger's signing key are read only at start.
+//! 4. A [`Config`] is checked: addresses are valid, surfaces are loaded, secrets are available.
+//!    [`Loaded`](crate::Loaded) checks the rest.
 
 mod checkpoints;
 mod credential;
@@ -31,7 +30,7 @@ use spanner_toml::{Key, Kind, Position, Problem, Problems, Source, Table, Toml};
 use spanner_tower::bearer::IssuerConfig;
 use spanner_tower::surface::Surface;
 
-use crate::words;
+use crate::paths;
 use limits::COUNT;
 
 pub use checkpoints::{Checkpoints, SendMethod};
@@ -41,68 +40,68 @@ pub use ship::{Destination, ShipConfig};
 pub use spanner_admin::operate::Detail;
 pub use upstream::{Origin, UpstreamConfig};
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The file.
+    /// The path of the file.
     pub file: PathBuf,
-    /// Where callers come in.
+    /// The address for callers.
     pub listen: SocketAddr,
-    /// Where probes and metrics are served; beside everything else, if absent.
+    /// The address for probes and metrics. `None`: they are served at `listen`.
     pub admin_listen: Option<SocketAddr>,
-    /// How much probes and metrics say where callers come in.
+    /// How much probes and metrics reveal at `listen`.
     pub public_probes: Detail,
     /// The environment of upstreams that name none.
     pub environment: Option<Environment>,
-    /// The address that callers know the proxy by.
+    /// The origin that callers use, such as `https://models.example.com`.
     pub public_origin: Option<String>,
-    /// Whose tokens are accepted.
+    /// The issuers whose tokens are accepted.
     pub issuers: Vec<IssuerConfig>,
     /// The access directory.
     pub access: PathBuf,
-    /// Folders of models' own folders, with manifests as `access.toml`.
+    /// Folders that contain a folder per model, with its manifest in `access.toml`.
     pub models: Vec<PathBuf>,
-    /// What becomes of such a manifest that has a problem.
+    /// What to do with such a manifest if it has a problem.
     pub broken_manifests: BrokenManifests,
-    /// The access directory that is tried out beside it, if there is one.
+    /// A candidate access directory, which is evaluated beside `access` without effect.
     pub shadow: Option<PathBuf>,
     /// The ledger's directory.
     pub ledger: PathBuf,
     /// What an acknowledged decision survives.
     pub durability: Durability,
-    /// How long its entries are kept; for ever, if nothing is said.
+    /// How long its entries are kept. `None`: forever.
     pub keep_for: Option<Duration>,
-    /// How many bytes of it are kept; all, if nothing is said.
+    /// How many bytes of entries are kept. `None`: all.
     pub keep_bytes: Option<u64>,
-    /// The file outside the ledger's directory that keeps its newest checkpoint, if there is one.
+    /// The file outside the ledger's directory that keeps its newest checkpoint.
     pub note: Option<PathBuf>,
-    /// Where its checkpoints are shipped to.
+    /// The sinks of its checkpoints.
     pub checkpoints: Vec<Checkpoints>,
-    /// Where entries of the ledger are sent.
+    /// The destinations of its entries.
     pub ship: Vec<ShipConfig>,
-    /// Which of several processes this is, in records.
+    /// The name of this process in records, if several share an environment.
     pub instance: Option<String>,
-    /// The members of W3C Baggage that records keep as claimed.
+    /// The members of W3C Baggage that records keep, marked as asserted.
     pub asserted_baggage: Vec<String>,
-    /// The list of revocations, if there is one.
+    /// The file with the list of revocations.
     pub revocations: Option<PathBuf>,
     /// The model servers.
     pub upstreams: Vec<UpstreamConfig>,
-    /// The files that surfaces were read from.
+    /// The files of surfaces.
     pub(crate) surface_files: Vec<PathBuf>,
-    /// How many connections are open at once.
+    /// How many connections may be open at once.
     pub max_connections: usize,
-    /// How many requests wait for a decision at once.
+    /// How many requests may wait for a decision at once.
     pub max_requests: usize,
-    /// What one connection, address or caller may hold, and for how long.
+    /// The limits of one connection, address or caller.
     pub limits: LimitsConfig,
-    /// What is accepted and should be changed, such as old names of keys.
+    /// Accepted spellings that should be changed, such as old names of keys.
     pub(crate) hints: Vec<Problem>,
     pub(crate) positions: Positions,
 }
 
-/// Positions of what only a service can check.
+/// Positions of keys whose values are checked by [`Loaded`](crate::Loaded).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Positions {
     pub(crate) access: Position,
@@ -112,7 +111,7 @@ pub(crate) struct Positions {
     pub(crate) public_origin: Position,
 }
 
-/// What the readers of the file's parts need to know.
+/// The context of the readers of the file's parts.
 #[derive(Debug, Clone, Copy)]
 struct Context<'c> {
     /// The folder that paths are relative to.
@@ -120,7 +119,7 @@ struct Context<'c> {
     secrets: Secrets,
 }
 
-/// Whether variables and files with credentials are read.
+/// Whether credentials are read from variables and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Secrets {
     Resolve,
@@ -134,15 +133,15 @@ impl Context<'_> {
 }
 
 impl Config {
-    /// Reads a file, and the variables and files with credentials that it names. What it says is
-    /// returned even if parts of it are wrong, so that the rest can be checked too; without
-    /// problems it is whole.
+    /// Reads a file, and the variables and files with credentials that it names. A configuration is
+    /// returned even if parts of it have problems, so that the rest can be checked too. Without
+    /// problems it is complete.
     pub fn read(file: &Path) -> (Option<Self>, Problems) {
         Self::read_with(file, Secrets::Resolve)
     }
 
-    /// The same, but without the credentials: for questions about requests, which need none. No
-    /// upstream, shipment or checkpoint of the result has a credential.
+    /// Reads a file without credentials, for commands that need none. No upstream, shipment or
+    /// checkpoint sink of the result has a credential.
     pub fn read_without_secrets(file: &Path) -> (Option<Self>, Problems) {
         Self::read_with(file, Secrets::Skip)
     }
@@ -251,13 +250,13 @@ impl Config {
         }
     }
 
-    /// Replaces everything outside this process by stand-ins, for a demonstration: the
-    /// server at `upstream` stands in for every upstream, and records go to `ledger` and
-    /// nowhere else. Returns the only issuer that is left, the first one; the caller points it
-    /// at a provider of its own with [`IssuerConfig::relocate`].
+    /// Replaces all external systems for a demonstration: the server at `upstream` replaces every
+    /// upstream, and records go to `ledger` and nowhere else. Only the first issuer is left, which
+    /// is returned; the caller points it at a provider of its own with
+    /// [`IssuerConfig::relocate`].
     ///
     /// # Errors
-    /// A message if the configuration has no issuer to stand in for.
+    /// A message if the configuration has no issuer.
     pub fn demonstrate(
         &mut self,
         upstream: &Authority,
@@ -275,7 +274,7 @@ impl Config {
         issuer.ok_or("the configuration has no `[[issuer]]` to stand in for")
     }
 
-    /// How the upstreams' surfaces read models' names, each with its environment.
+    /// How the surfaces of the upstreams spell models' names, each with its environment.
     pub fn spellings(&self) -> impl Iterator<Item = (Environment, Spelling)> {
         self.upstreams.iter().flat_map(|upstream| {
             let spellings = upstream.surfaces.iter().filter_map(Surface::spelling);
@@ -283,7 +282,7 @@ impl Config {
         })
     }
 
-    /// What the proxy is known by elsewhere: at upstreams, where entries and checkpoints go.
+    /// The proxy's own credentials: for upstreams, shipments and checkpoint sinks.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &Credential> {
         let upstreams = self.upstreams.iter();
         let upstreams = upstreams.filter_map(|upstream| upstream.credential.as_ref());
@@ -300,7 +299,7 @@ impl Config {
         upstreams.chain(ships).chain(checkpoints)
     }
 
-    /// Adds a problem with it.
+    /// Adds a problem at a position in the file.
     pub(crate) fn problem(
         &self,
         problems: &mut Problems,
@@ -313,9 +312,9 @@ impl Config {
     }
 }
 
-/// Why a file that the configuration names, or itself, has no text.
+/// Why the configuration, or a file that it names, cannot be read as text.
 pub(crate) struct Unread {
-    /// Where the first byte is that is not UTF-8, if that is why.
+    /// The position of the first byte that is not UTF-8.
     pub(crate) position: Option<Position>,
     pub(crate) what: String,
     pub(crate) advice: &'static str,
@@ -324,7 +323,7 @@ pub(crate) struct Unread {
 /// The text of a file, without a byte order mark.
 pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
     let unread = |error: &std::io::Error, position| {
-        let (what, advice) = words::unreadable(path, error);
+        let (what, advice) = paths::unreadable(path, error);
         Unread {
             position,
             what,
@@ -345,8 +344,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Unread> {
     })
 }
 
-/// The note of a ledger: beside its directory, unless it is said where else, or that there is to
-/// be none.
+/// The note of a ledger: beside its directory by default, or at a configured path, or none.
 fn note(
     ledger: Option<Table<'_>>,
     context: Context<'_>,
@@ -417,7 +415,7 @@ fn upstreams(
 }
 
 fn surface_files(top: Table<'_>, context: Context<'_>) -> Vec<PathBuf> {
-    // What is wrong with the names is reported where the upstreams are read.
+    // Problems with the names are reported when the upstreams are read.
     let mut reported = Problems::default();
     let tables = top.tables("upstream", &mut reported).into_iter();
     let names = tables.flat_map(|table| table.one_or_more("surface", &mut reported));
@@ -516,7 +514,7 @@ const DURABILITIES: [(&str, Durability); 3] = [
     ("relaxed", Durability::Relaxed),
 ];
 
-/// By default, one team's broken file does not keep the others' from taking effect.
+/// By default, one team's broken file does not prevent the other files from taking effect.
 const BROKEN_MANIFESTS: [(&str, BrokenManifests); 3] = [
     ("keep_last", BrokenManifests::KeepLast),
     ("close", BrokenManifests::Close),
@@ -526,9 +524,9 @@ const BROKEN_MANIFESTS: [(&str, BrokenManifests); 3] = [
 const ACCESS_DIR: &str = "access";
 const LEDGER_DIR: &str = "ledger";
 
-/// Nobody but this machine.
+/// By default, only this machine can connect.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Each takes a file descriptor and, idle, some 10 KiB.
-const MAX_CONNECTIONS: usize = 10_000;
+/// Each takes a file descriptor and, while idle, some 10 KiB.
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 /// Each may hold a body of 8 MiB until it is forwarded.
 const MAX_REQUESTS: usize = 2_048;

@@ -32,7 +32,7 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// A section of the page for a key with keys of its own, and for those in it.
+/// The section of the page for a table, and those of the tables in it.
 fn section(page: &mut String, path: &str, key: &Key) {
     let Some(keys) = inner(key) else { return };
     let path = match path.is_empty() {
@@ -72,7 +72,7 @@ fn rows(page: &mut String, keys: &[&Key]) {
     }
 }
 
-/// The type of a key in words.
+/// The type of a key, as text.
 fn words(kind: Kind) -> String {
     match kind {
         Kind::Text(word) | Kind::Other(word) => word.to_owned(),
@@ -153,7 +153,7 @@ fn property(key: &Key) -> Value {
     };
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("description".to_owned(), key.about.into());
-        // A default that is no TOML value is said in words by the description.
+        // The description contains a default that is no TOML value.
         let default = format!("it = {}", key.default).parse::<toml::Table>();
         let default = default
             .ok()
@@ -285,7 +285,7 @@ mod tests {
                 match (inner(key), key.required || key.name == "url") {
                     (Some(_), _) => None,
                     (None, true) => Some(format!("{} = {}\n", key.name, required(key.name))),
-                    // What is said in words is no value.
+                    // A default in prose is no value.
                     (None, false) if key.default.is_empty() || !defaults => None,
                     (None, false) => Some(format!("{} = {}\n", key.name, key.default)),
                 }

@@ -1,4 +1,4 @@
-//! `[[ship]]`: where entries of the ledger are sent, and in which form.
+//! `[[ship]]`: where entries of the ledger are sent, and in which format.
 //!
 //! ```toml
 //! [[ship]]
@@ -31,30 +31,29 @@ use super::credential::{self, Credential, credential};
 use super::limits::COUNT;
 use super::upstream::server;
 use super::{Context, Secrets};
-use crate::words;
+use crate::paths;
 
-/// One place that entries are sent to.
+/// One shipment of entries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShipConfig {
-    /// Where the table is in the file.
+    /// The position of the table in the file.
     pub position: Position,
     /// The name of the cursor, in metrics and in readiness.
     pub name: String,
-    /// In which form.
+    /// The format of the entries.
     pub format: Format,
-    /// Where to.
+    /// The receiver.
     pub destination: Destination,
-    /// The certificates that must vouch for a syslog receiver, if they are not the platform's.
-    /// Read at start only.
+    /// The certificate authorities of a syslog receiver. `None`: the platform's. Read only at start.
     pub ca: Option<PathBuf>,
-    /// How many entries at once.
+    /// How many entries are sent at once. `None`: the default of the receiver.
     pub batch: Option<usize>,
-    /// Who is said to have produced the events, in OCSF and syslog.
+    /// The producer that events name, in OCSF and syslog.
     pub producer: Producer,
 }
 
-/// Where entries go.
+/// The receiver of entries.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Destination {
@@ -66,14 +65,14 @@ pub enum Destination {
     Http {
         /// Its address.
         url: String,
-        /// What is sent as `Authorization`; read again where it is from a file.
+        /// Sent as `Authorization`.
         credential: Option<Credential>,
     },
     /// A syslog receiver, over TCP or TLS.
     Syslog(SyslogReceiver),
 }
 
-/// All of them, each under a name of its own.
+/// All shipments. Each has a name of its own.
 pub(super) fn read(
     top: Table<'_>,
     context: Context<'_>,
@@ -214,7 +213,7 @@ fn syslog(table: Table<'_>, context: Context<'_>, problems: &mut Problems) -> Op
         (true, Some(ca)) => {
             let file = context.within(ca.value);
             if let Err(error) = std::fs::read(&file) {
-                let (what, advice) = words::unreadable(&file, &error);
+                let (what, advice) = paths::unreadable(&file, &error);
                 table.problem(ca.at, format!("`ca`: {what}"), advice, problems);
                 return None;
             }

@@ -1,4 +1,4 @@
-//! `[[upstream]]`: one model server, and what is asked of those who call it.
+//! `[[upstream]]`: one model server, and the requests that it gets.
 
 use std::time::Duration;
 
@@ -17,36 +17,36 @@ use crate::surfaces;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UpstreamConfig {
-    /// Where the table is in the file.
+    /// The position of the table in the file.
     pub position: Position,
-    /// The model APIs that it speaks. Files with surfaces are read at start only.
+    /// The model APIs that it serves. Surface files are read only at start.
     pub surfaces: Vec<Surface>,
-    /// Where `surface` is in the file.
+    /// The position of `surface` in the file.
     pub surfaces_at: Position,
-    /// Where it is.
+    /// Its address.
     pub origin: Origin,
-    /// What callers write before its paths: empty, or `/hub`.
+    /// The prefix of its paths at the proxy: empty, or `/hub`.
     pub path_prefix: String,
-    /// The host that callers name; any, if absent.
+    /// The `Host` that selects it. `None`: any.
     pub host: Option<Authority>,
-    /// The environment whose access is asked.
+    /// The environment that decisions are made in.
     pub environment: Environment,
-    /// Where `environment` is in the file.
+    /// The position of `environment` in the file.
     pub environment_at: Position,
-    /// What it is sent as `Authorization`. `None` also where secrets were not resolved.
+    /// Sent as `Authorization`. `None` also if secrets were not resolved.
     pub credential: Option<Credential>,
-    /// How long a connection to it may take.
+    /// How long opening a connection may take, and the wait for a slot among `max_requests`.
     pub connect_timeout: Duration,
-    /// How long it may take until it begins to answer.
+    /// How long it may take until it begins to respond.
     pub response_timeout: Duration,
-    /// How many requests of callers it is given at once. WebSockets have a quarter as many
-    /// places beside these, and requests for which nobody is asked who calls a sixteenth.
+    /// How many requests of callers it gets at once. WebSockets have a quarter as many slots besides,
+    /// and requests to public routes a sixteenth.
     pub max_requests: usize,
-    /// How long a connection to it over HTTP/1.1 is kept that nobody uses.
+    /// How long an unused connection over HTTP/1.1 is kept.
     pub idle_timeout: Duration,
 }
 
-/// Where an upstream is.
+/// The address of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {
@@ -54,7 +54,7 @@ pub struct Origin {
     pub scheme: Scheme,
     /// Host and port.
     pub authority: Authority,
-    /// What stands before every path: empty, or `/base`.
+    /// The prefix of every path: empty, or `/base`.
     pub path: String,
 }
 
@@ -109,7 +109,7 @@ impl UpstreamConfig {
 }
 
 impl Origin {
-    /// The address of a path here.
+    /// The URI of a path at this address.
     pub(crate) fn uri(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         let path = match self.path.is_empty() {
             true => path_and_query.parse::<PathAndQuery>()?,
@@ -122,7 +122,7 @@ impl Origin {
             .build()
     }
 
-    /// Says instead where it is.
+    /// Replaces the address.
     pub(crate) fn relocate(&mut self, authority: Authority) {
         self.scheme = Scheme::HTTP;
         self.authority = authority;
@@ -139,7 +139,7 @@ fn surfaces(
     let names = table.one_or_more("surface", problems);
     if names.is_empty() {
         let advice = "add `surface = \"openai\"`, or the path of a surface file";
-        table.whole("the upstream speaks no surface", advice, problems);
+        table.whole("the upstream has no surface", advice, problems);
     }
     let mut surfaces = Vec::new();
     for name in names {
@@ -154,7 +154,7 @@ fn surfaces(
     surfaces
 }
 
-/// A surface with its default model, if it has a request that is about one of this name.
+/// A surface with its default model, if one of its requests can be about a model of this name.
 fn bound(
     table: Table<'_>,
     surface: Surface,
@@ -218,14 +218,27 @@ fn no_server(table: Table<'_>, text: Text<'_>, problems: &mut Problems) {
         text.at,
         format!(
             "{} is no address of a server",
-            quoted(&hide_userinfo(text.value))
+            quoted(&without_path(text.value))
         ),
         "write `http://` or `https://`, a host, perhaps a port and a path, without credentials",
         problems,
     );
 }
 
-/// Segments that can be read in one way only, so that taking them away is exact.
+/// A text that should be a URL, without its userinfo and path: either may be a secret.
+fn without_path(text: &str) -> String {
+    let shown = hide_userinfo(text);
+    let after_scheme = shown.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = shown.split_at(after_scheme);
+    match rest.find(['/', '?', '#']) {
+        Some(end) if rest.get(end..) != Some("/") => {
+            format!("{scheme}{}…", rest.get(..end).unwrap_or_default())
+        }
+        Some(_) | None => shown.into_owned(),
+    }
+}
+
+/// A prefix of paths. Its segments have one spelling only, so that removing them is exact.
 fn prefix(table: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<String> {
     let path = text.value.strip_suffix('/').unwrap_or(text.value);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -288,13 +301,37 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("idle_timeout", Kind::Duration, "How long an unused connection (HTTP/1.1) is kept. It should be shorter than the server keeps its own.").default("\"1s\""),
 ];
 
-/// A server in the same building answers a connection in milliseconds.
+/// A server in the same data center accepts a connection in milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Shorter than servers keep theirs (Gunicorn 2 s; Uvicorn, Node.js and Apache 5 s), since a
-/// request that meets a connection in the moment in which it is closed is lost. Where there
-/// is less than a request each second, another connection costs little.
+/// Shorter than servers keep theirs (Gunicorn 2 s; Uvicorn, Node.js and Apache 5 s), since a request
+/// that is sent just as the server closes the connection is lost. With less than one request each
+/// second, another connection costs little.
 const IDLE: Duration = Duration::from_secs(1);
-/// A long answer that is not streamed takes minutes.
+/// A long response that is not streamed takes minutes.
 const RESPONSE: Duration = Duration::from_secs(300);
-/// More than a model server works on at once; what waits there waits better here.
+/// More than a model server processes at once. Requests that would queue there queue here, fairly.
 const MAX_REQUESTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_malformed_url_is_shown_without_its_path() {
+        for (text, expected) in [
+            (
+                "ftp://siem.example.com/in/secret",
+                "ftp://siem.example.com…",
+            ),
+            ("siem.example.com/secret", "siem.example.com…"),
+            ("https//siem.example.com/secret", "https…"),
+            ("https:/siem.example.com/secret", "https:…"),
+            ("http://a b?key=secret", "http://a b…"),
+            ("https://user:secret@host/secret", "https://…@host…"),
+            ("localhost:9000", "localhost:9000"),
+            ("ftp://localhost/", "ftp://localhost/"),
+        ] {
+            assert_eq!(without_path(text), expected, "{text}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ struct Expected {
 }
 
 #[tokio::test]
-async fn whose_failure_it_is_stands_in_the_head() {
+async fn the_response_head_names_whose_failure_it_is() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve_before(&model.url).await;
     let support = || stage.token("alice", &["support"]);
@@ -147,7 +147,7 @@ async fn the_model_server_learns_who_calls_and_never_their_credentials() {
 }
 
 #[tokio::test]
-async fn an_agent_is_named_beside_whom_it_acts_for() {
+async fn the_model_server_learns_the_agent_and_the_person_it_acts_for() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let manifest = "model = \"acme/sentiment\"\nowner = \"group:support\"\n\
                     [grants.production]\ncaller = [\"group:support\", \"agent:copilot\"]\n";
@@ -164,7 +164,7 @@ async fn an_agent_is_named_beside_whom_it_acts_for() {
 }
 
 #[tokio::test]
-async fn a_model_that_gives_no_answer_is_not_taken_for_a_refusal() {
+async fn a_model_that_does_not_respond_is_no_refusal() {
     let stage = Stage::set().await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let down = format!("http://{}", gone.local_addr().unwrap());
@@ -213,7 +213,7 @@ async fn a_model_that_gives_no_answer_is_not_taken_for_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_down_is_reported_in_the_words_of_its_api() {
+async fn a_model_that_is_down_is_reported_in_the_format_of_its_api() {
     let stage = Stage::set().await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let down = format!("http://{}", gone.local_addr().unwrap());
@@ -298,7 +298,7 @@ async fn a_caller_who_leaves_ends_the_call_of_the_model_server() {
 }
 
 #[tokio::test]
-async fn what_strangers_send_is_bounded() {
+async fn requests_of_unauthenticated_clients_are_limited() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve_before(&model.url).await;
     let long = format!(
@@ -324,7 +324,7 @@ async fn what_strangers_send_is_bounded() {
 }
 
 #[tokio::test]
-async fn no_more_requests_than_it_may_have_reach_a_model_server() {
+async fn a_model_server_gets_at_most_max_requests() {
     let stage = Stage::set().await;
     let (url, pieces) = serve_pieces().await;
     let lines = format!(
@@ -344,7 +344,7 @@ async fn no_more_requests_than_it_may_have_reach_a_model_server() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_stops_lets_what_is_open_end() {
+async fn a_proxy_that_stops_waits_for_open_requests() {
     let stage = Stage::set().await;
     let (url, pieces) = serve_pieces().await;
     let service = stage.serve_before(&url).await;

@@ -28,7 +28,7 @@ async fn check(text: &str, expected: &[&str]) {
 }
 
 #[tokio::test]
-async fn all_problems_are_told_at_once() {
+async fn all_problems_are_reported_at_once() {
     let text = r#"
 listen = "8080"
 enviroment = "production"
@@ -96,7 +96,7 @@ patience = "1s"
 }
 
 #[tokio::test]
-async fn what_is_named_is_loaded_too() {
+async fn files_that_the_configuration_names_are_loaded() {
     let text = r#"
 public_origin = "ftp://models.example.com"
 [[issuer]]
@@ -129,7 +129,7 @@ environment = "production"
 }
 
 #[tokio::test]
-async fn parts_must_go_together() {
+async fn conflicting_parts_are_reported() {
     let upstream = "surface = [\"openai\", \"openai\"]\nurl = \"http://127.0.0.1:9000\"\n";
     let text = format!(
         "environment = \"prod\"\npublic_origin = \"http://models.example.com\"\n\
@@ -145,7 +145,7 @@ async fn parts_must_go_together() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_said() {
+async fn missing_parts_are_reported() {
     let expected = [
         "1:1: no issuer is given, so that nobody could call; ",
         "1:1: no upstream is given, so that there is nothing to call; ",
@@ -155,7 +155,7 @@ async fn what_is_missing_is_said() {
 }
 
 #[tokio::test]
-async fn a_provider_may_need_whatever_a_file_of_providers_has() {
+async fn an_issuer_has_every_key_of_a_file_of_providers() {
     let stage = Stage::set().await;
     stage.write("keys.json", &stage.idp.jwks());
     stage.write("secret", "s\n");
@@ -196,7 +196,7 @@ url = "https://models.example.com/base/"
 }
 
 #[tokio::test]
-async fn shipments_go_to_one_place_each_that_fits_their_form() {
+async fn a_shipment_has_one_receiver_that_fits_its_format() {
     let text = r#"
 environment = "production"
 [[issuer]]
@@ -290,7 +290,7 @@ stdout = false
 }
 
 #[tokio::test]
-async fn checkpoints_go_to_files_servers_and_the_output() {
+async fn checkpoints_go_to_files_servers_and_standard_output() {
     let text = r#"
 environment = "production"
 [ledger]
@@ -325,7 +325,7 @@ url = "http://127.0.0.1:9000"
 }
 
 #[tokio::test]
-async fn what_is_kept_of_a_ledger_is_no_less_than_a_record() {
+async fn retention_of_a_ledger_has_a_minimum() {
     for (line, problem) in [
         (
             "keep_for = \"5m\"",
@@ -368,7 +368,7 @@ async fn old_names_of_keys_are_notes_and_no_problems() {
 }
 
 #[test]
-fn questions_about_requests_need_no_secrets() {
+fn reading_without_secrets_resolves_no_credential() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("spanner.toml");
     let text = r#"

@@ -59,7 +59,7 @@ fn lines(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_call_goes_through_with_its_trailers() {
+async fn a_call_is_forwarded_with_its_trailers() {
     let stage = Stage::set().await;
     let url = serve(Router::new().fallback(inference)).await;
     let service = stage.serve(&lines(&url)).await;

@@ -7,13 +7,13 @@
 )]
 
 mod calls;
+mod checkpoints;
 mod config;
+mod draining;
 mod grpc;
-mod places;
+mod limits;
 mod probes;
 mod reload;
 mod routing;
 mod shipping;
 mod support;
-mod unread;
-mod witness;

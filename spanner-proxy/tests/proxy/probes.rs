@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Model, Stage, ask, chat, get, openai, prompt, until};
 
 #[tokio::test]
-async fn readiness_says_how_each_part_stands() {
+async fn readiness_shows_the_state_of_each_part() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve(&full(&model.url)).await;
     assert_eq!(get(&service, "/spanner/live").await.status, 200);
@@ -25,7 +25,7 @@ async fn readiness_says_how_each_part_stands() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_down_is_no_readiness_and_nobodys_fault() {
+async fn a_provider_that_is_down_makes_the_proxy_unready() {
     let (mut stage, model) = (Stage::set().await, Model::start("model").await);
     let token = stage.token("alice", &["support"]);
     stage.take_down_provider();
@@ -81,7 +81,7 @@ fn full(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn nobody_learns_names_or_addresses_where_callers_come_in() {
+async fn public_probes_reveal_no_names_or_addresses() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let ship = "[[ship]]\nto = \"jsonl\"\nname = \"siem\"\nfile = \"out.jsonl\"\n";
     let lines = format!(
@@ -121,7 +121,7 @@ async fn nobody_learns_names_or_addresses_where_callers_come_in() {
 }
 
 #[tokio::test]
-async fn a_segment_that_vanishes_is_no_readiness() {
+async fn a_missing_segment_makes_the_proxy_unready() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve_before(&model.url).await;
     let ready = async || get(&service, "/spanner/ready").await;
@@ -140,7 +140,7 @@ async fn a_segment_that_vanishes_is_no_readiness() {
 }
 
 #[tokio::test]
-async fn probes_are_elsewhere_if_that_is_configured() {
+async fn probes_are_served_at_the_admin_address_if_configured() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!("admin_listen = \"127.0.0.1:0\"\n{}", openai(&model.url));
     let service = stage.serve(&lines).await;

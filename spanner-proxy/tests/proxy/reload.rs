@@ -91,7 +91,7 @@ async fn serve_with_keys(stage: &Stage, lines: &str) -> Service {
 }
 
 #[tokio::test]
-async fn a_key_that_is_taken_out_of_its_file_is_trusted_no_longer() {
+async fn a_key_removed_from_its_file_is_no_longer_trusted() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!("public_probes = \"full\"\n{}", openai(&model.url));
     let service = serve_with_keys(&stage, &lines).await;
@@ -121,7 +121,7 @@ async fn a_key_that_is_taken_out_of_its_file_is_trusted_no_longer() {
 }
 
 #[tokio::test]
-async fn a_credential_of_a_file_is_sent_as_it_is_now() {
+async fn a_credential_is_reloaded_from_its_file() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     stage.write("token", "one\n");
     let lines = openai(&model.url) + "credential = { file = \"token\" }\n";

@@ -3,7 +3,7 @@
 use crate::support::{Model, Stage, ask, openai, prompt};
 
 #[tokio::test]
-async fn by_host_then_by_the_longest_prefix() {
+async fn routes_by_host_then_by_the_longest_prefix() {
     let stage = Stage::set().await;
     let names = ["any", "hub", "deep", "host", "host hub", "port"];
     let mut models = Vec::new();
@@ -61,7 +61,7 @@ async fn by_host_then_by_the_longest_prefix() {
 }
 
 #[tokio::test]
-async fn neighbours_are_told_apart_by_their_routes() {
+async fn upstreams_with_one_prefix_are_chosen_by_their_routes() {
     let stage = Stage::set().await;
     let (chats, scores) = (Model::start("chats").await, Model::start("scores").await);
     stage.write(
@@ -92,7 +92,7 @@ async fn neighbours_are_told_apart_by_their_routes() {
 }
 
 #[tokio::test]
-async fn what_is_for_nobody_is_refused_and_recorded() {
+async fn a_request_without_an_upstream_is_refused_and_recorded() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!("{}host = \"a.example.com\"\n", openai(&model.url));
     let service = stage.serve(&lines).await;

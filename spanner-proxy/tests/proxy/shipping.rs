@@ -57,7 +57,7 @@ async fn every_entry_arrives_before_the_service_has_ended() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_away_stops_nobody_and_is_shown() {
+async fn a_receiver_that_is_down_delays_no_request_and_is_shown() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     // Nobody listens there: the port was given back.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

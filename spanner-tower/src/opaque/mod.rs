@@ -53,6 +53,7 @@ use tokio::time::{Instant, timeout};
 use crate::authenticate::BoxFuture;
 use crate::bearer::TokenKey;
 use crate::keys::FetchError;
+use crate::peer_network::PeerNetwork;
 use queue::{Asker, FairQueue};
 
 pub use introspection::Introspection;
@@ -251,7 +252,7 @@ impl OpaqueTokens {
         self.good.remove_if(&key, |kept| kept.until <= late);
         let asker = match self.known.get(&key) {
             Some(()) => Asker::Known,
-            None => Asker::Stranger(peer.map(queue::network)),
+            None => Asker::Stranger(peer.map(PeerNetwork::site)),
         };
         let question = self.question(verifier, &key, token, asker, now);
         let asked = self.good.get_or_insert_async(&key, question);

@@ -12,12 +12,13 @@
 //!    quarter of a second, so that an issuer that answers fast is not asked at any rate.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::peer_network::PeerNetwork;
 
 /// How many questions to one issuer are under way at most: 640 a second, if it answers in 100 ms.
 pub(super) const QUESTIONS: usize = 64;
@@ -37,21 +38,7 @@ const ALL_WAITING: usize = 1_024;
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// The network of a peer; `None` where the service does not say who its peers are.
-pub(super) type Network = Option<IpAddr>;
-
-/// The network that an address belongs to.
-pub(super) fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(address) => {
-            let [a, b, c, _] = address.octets();
-            Ipv4Addr::new(a, b, c, 0).into()
-        }
-        IpAddr::V6(address) => {
-            const LAST: u32 = 128 - 56;
-            Ipv6Addr::from_bits(address.to_bits() >> LAST << LAST).into()
-        }
-    }
-}
+pub(super) type Network = Option<PeerNetwork>;
 
 /// The questions to one issuer. Clones share one queue.
 #[derive(Clone, Default)]
@@ -332,20 +319,7 @@ mod tests {
     use super::*;
 
     fn of(address: &str) -> Network {
-        Some(network(address.parse().unwrap()))
-    }
-
-    #[test]
-    fn a_network_is_what_one_customer_has() {
-        for (one, other, same) in [
-            ("192.0.2.1", "192.0.2.255", true),
-            ("192.0.2.1", "192.0.3.1", false),
-            ("192.0.2.1", "::ffff:192.0.2.9", true),
-            ("2001:db8::1", "2001:db8:0:ff:1::", true),
-            ("2001:db8::1", "2001:db8:0:100::1", false),
-        ] {
-            assert_eq!(of(one) == of(other), same, "{one} {other}");
-        }
+        Some(PeerNetwork::site(address.parse().unwrap()))
     }
 
     async fn now(queue: &FairQueue, asker: Asker) -> Option<Ticket> {

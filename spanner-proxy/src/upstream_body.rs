@@ -1,8 +1,8 @@
-//! The body of an answer, from the model server to the caller.
+//! The body of a response, from the model server to the caller.
 //!
-//! A caller that takes nothing of it for a while loses it: the connection to the model
-//! server, and the place there, are for others. Nobody asks for a body that nobody reads, so
-//! somebody else looks at the clock.
+//! If the caller does not read it for a while, it is aborted, which frees the connection to the
+//! model server and the slot there. A body that is not read is not polled either, so a task of
+//! its own watches the time.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,88 +17,92 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::addresses::Rewriting;
-use crate::held::Held;
+use crate::addresses::RewrittenBody;
 use crate::rejection::{self, Received};
 use crate::upstream::Upstream;
+use crate::upstream_lease::UpstreamLease;
 
-/// The body of an answer. The upstream's place is free for another when it is dropped.
+/// The body of a response. Dropping it ends the upstream's lease.
 pub(crate) struct UpstreamBody {
     kind: Kind,
-    of: Option<Sender>,
+    source: Option<BodySource>,
 }
 
-/// The model server that an answer comes from.
-struct Sender {
+/// The model server that a response comes from.
+struct BodySource {
     upstream: Upstream,
-    /// Whether it was sent a credential of the proxy.
+    /// Whether the proxy has a credential for it.
     credential: bool,
 }
 
 enum Kind {
-    /// The proxy's own, or nothing.
+    /// A body of the proxy's own, perhaps empty.
     Text(Full<Bytes>),
-    /// The model server's.
+    /// The model server's body.
     Open {
         shared: Arc<Mutex<Shared>>,
-        watch: AbortHandle,
+        watchdog: AbortHandle,
     },
 }
 
 struct Shared {
-    /// The answer, or why the rest of it is not passed on.
-    open: Result<(Either<Received, Rewriting>, Held), Lost>,
-    /// Since when the caller has something to take; `None` while it waits.
+    /// The body with its lease, or why it was aborted.
+    open: Result<(Either<Received, RewrittenBody>, UpstreamLease), Aborted>,
+    /// Since when the caller has something to read; `None` while it waits for more.
     ready_since: Option<Instant>,
 }
 
-/// Why an answer ends early.
+/// Why a body was aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Lost {
-    #[error("the caller does not read the answer")]
+enum Aborted {
+    #[error("the caller does not read the response")]
     Unread,
-    #[error("the place is needed for another request without a caller")]
-    TakenBack,
+    #[error("another request to a public route needs the slot")]
+    Evicted,
 }
 
 impl UpstreamBody {
     pub(crate) const fn text(text: Full<Bytes>) -> Self {
         let kind = Kind::Text(text);
-        Self { kind, of: None }
+        Self { kind, source: None }
     }
 
-    /// The same, of an upstream that learns if it breaks off.
-    pub(crate) fn of(mut self, upstream: Upstream, credential: bool) -> Self {
-        self.of = Some(Sender {
+    /// The same, with the upstream that logs a failure of the body.
+    pub(crate) fn with_source(mut self, upstream: Upstream, credential: bool) -> Self {
+        self.source = Some(BodySource {
             upstream,
             credential,
         });
         self
     }
 
-    /// What comes from a model server, where this is held until it has ended.
-    pub(crate) fn open(body: Either<Received, Rewriting>, held: Held, stall: Duration) -> Self {
+    /// A body from a model server, with the lease that it holds until its end.
+    pub(crate) fn open(
+        body: Either<Received, RewrittenBody>,
+        lease: UpstreamLease,
+        stall: Duration,
+    ) -> Self {
         if body.is_end_stream() {
             return Self::text(Full::default());
         }
-        let token = held.token();
+        let token = lease.token();
         let shared = Arc::new(Mutex::new(Shared {
-            open: Ok((body, held)),
+            open: Ok((body, lease)),
             ready_since: Some(Instant::now()),
         }));
-        let watch = tokio::spawn(watch(Arc::downgrade(&shared), stall, token)).abort_handle();
+        let watchdog = tokio::spawn(watch(Arc::downgrade(&shared), stall, token)).abort_handle();
         Self {
-            kind: Kind::Open { shared, watch },
-            of: None,
+            kind: Kind::Open { shared, watchdog },
+            source: None,
         }
     }
 }
 
-/// Closes what is not read for this long, or as soon as its place is taken back.
-async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, taken_back: CancellationToken) {
+/// Aborts a body that is not read for `stall`, or as soon as its lease is evicted.
+async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, evicted: CancellationToken) {
     let mut left = stall;
     loop {
-        let is_late = timeout(left, taken_back.cancelled()).await.is_err();
+        let is_late = timeout(left, evicted.cancelled()).await.is_err();
         let Some(shared) = shared.upgrade() else {
             return;
         };
@@ -106,12 +110,12 @@ async fn watch(shared: Weak<Mutex<Shared>>, stall: Duration, taken_back: Cancell
         let unread = shared.ready_since.map_or(Duration::ZERO, |it| it.elapsed());
         left = stall.saturating_sub(unread);
         if left.is_zero() || !is_late {
-            let lost = if is_late {
-                Lost::Unread
+            let aborted = if is_late {
+                Aborted::Unread
             } else {
-                Lost::TakenBack
+                Aborted::Evicted
             };
-            shared.open = Err(lost);
+            shared.open = Err(aborted);
             return;
         }
     }
@@ -128,13 +132,13 @@ impl Kind {
             Self::Open { shared, .. } => shared,
         };
         let mut shared = lock(shared);
-        let (body, held) = match &mut shared.open {
+        let (body, lease) = match &mut shared.open {
             Ok(open) => open,
-            Err(lost) => return Poll::Ready(Some(Err((*lost).into()))),
+            Err(aborted) => return Poll::Ready(Some(Err((*aborted).into()))),
         };
-        if held.poll_taken_back(cx).is_ready() {
-            shared.open = Err(Lost::TakenBack);
-            return Poll::Ready(Some(Err(Lost::TakenBack.into())));
+        if lease.poll_evicted(cx).is_ready() {
+            shared.open = Err(Aborted::Evicted);
+            return Poll::Ready(Some(Err(Aborted::Evicted.into())));
         }
         let polled = Pin::new(body).poll_frame(cx);
         shared.ready_since = polled.is_ready().then(Instant::now);
@@ -151,17 +155,17 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut polled = self.kind.poll(cx);
-        let Some(sender) = &self.of else {
+        let Some(source) = &self.source else {
             return polled;
         };
         match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    rejection::look_at_trailers(trailers, sender.credential);
+                    rejection::check_trailers(trailers, source.credential);
                 }
             }
-            Poll::Ready(Some(Err(error))) if !error.is::<Lost>() => {
-                sender.upstream.broke_off(&**error);
+            Poll::Ready(Some(Err(error))) if !error.is::<Aborted>() => {
+                source.upstream.broke_off(&**error);
             }
             Poll::Ready(Some(Err(_)) | None) | Poll::Pending => {}
         }
@@ -197,8 +201,8 @@ impl Body for UpstreamBody {
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if let Kind::Open { watch, .. } = &self.kind {
-            watch.abort();
+        if let Kind::Open { watchdog, .. } = &self.kind {
+            watchdog.abort();
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Keys of issuers and secrets of the proxy's own, read again from their files.
+//! Reloads the keys of issuers and the proxy's own credentials from their files.
 //!
-//! Whoever takes a key away must be able to rely on it: a file with keys is read again when it
-//! changes, and what its keys verified before does not count any more. With SIGHUP, all files
-//! are read and all issuers are asked. With a problem, what was read last stays in use, and a
-//! line of the log names the file and the mistake.
+//! Removing a key must take effect: a file with keys is read again when it changes, and tokens that
+//! a removed key verified are no longer accepted. On SIGHUP, all files are read and all issuers are
+//! asked for their keys. If a file has a problem, the previous keys stay in use, and the log names
+//! the file and the problem.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ use tokio::task::spawn_blocking;
 use crate::config::{Config, Credential};
 use crate::meters;
 
-/// What is read again.
-pub(crate) struct Trust {
+/// The files to reload.
+pub(crate) struct KeyReload {
     bearer: Bearer,
     files: Vec<(PathBuf, FileWatch)>,
     credentials: Vec<(Credential, FileWatch)>,
 }
 
-impl Trust {
+impl KeyReload {
     pub(crate) fn new(bearer: Bearer, config: &Config) -> Self {
         let files = bearer.files().into_iter();
         let files = files.map(|file| (file.clone(), FileWatch::unread(&file)));
@@ -38,7 +38,7 @@ impl Trust {
         }
     }
 
-    /// Reads what changed; when `asked`, everything.
+    /// Reads the files that changed; when `asked`, all files.
     pub(crate) async fn check(&mut self, asked: bool) {
         for (credential, seen) in &mut self.credentials {
             if seen.changed().await || asked {
@@ -52,18 +52,18 @@ impl Trust {
             }
         }
         if asked {
-            // An issuer that does not answer must not keep anything else from being read.
+            // An issuer that does not respond must not delay the other files.
             let bearer = self.bearer.clone();
-            tokio::spawn(async move { tell(bearer.reload().await, true) });
+            tokio::spawn(async move { log_reload(bearer.reload().await, true) });
             return;
         }
         for file in changed {
-            tell(self.bearer.reload_file(&file).await, false);
+            log_reload(self.bearer.reload_file(&file).await, false);
         }
     }
 }
 
-fn tell(all: Vec<Reloaded>, asked: bool) {
+fn log_reload(all: Vec<Reloaded>, asked: bool) {
     for reloaded in all {
         let Reloaded {
             issuer,
@@ -76,7 +76,7 @@ fn tell(all: Vec<Reloaded>, asked: bool) {
         meters::reloaded("keys", result.is_ok());
         match result {
             Ok(true) => {
-                tracing::info!(%issuer, from, "the {what} of the issuer changed; the new ones count")
+                tracing::info!(%issuer, from, "the {what} of the issuer changed; the new ones are in use")
             }
             Ok(false) if asked => {
                 tracing::info!(%issuer, from, "the {what} of the issuer are as before");

@@ -1,16 +1,16 @@
-//! The rest of a request's body that nobody reads.
+//! Drains a request's body that was not read to its end.
 //!
 //! Over HTTP/1, the next request follows the body on the same connection. Unless the body is
 //! read to its end, the connection is closed, and a client that is still sending gets a reset
-//! instead of the answer.
+//! instead of the response.
 //!
 //! 1. The rest of a dropped body is read and discarded, up to [`MAX_DISCARDED`] bytes and for at
-//!    most [`LINGER`]. That holds no turn, and its connection may be closed for another.
-//! 2. If more than [`MAX_SHORT`] bytes are due, or nobody knows how many, the answer says
+//!    most [`LINGER`]. Meanwhile the request is not admitted, and the connection is idle.
+//! 2. If more than [`MAX_SHORT`] bytes are left, or their number is unknown, the response has
 //!    `connection: close`, so that the client does not use the connection again.
-//! 3. A client that waits for `100 Continue` is not asked for a body that nobody reads.
+//! 3. A client that waits for `100 Continue` is not asked for a body that is not read.
 //!
-//! HTTP/2 ends each stream by itself.
+//! HTTP/2 needs none of this: each stream ends by itself.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,22 +28,22 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// A body as it arrives, whose rest is discarded if it is dropped before its end.
-pub(crate) struct Arriving {
-    /// Absent once it has ended.
+/// A body whose rest is discarded if it is dropped before its end.
+pub(crate) struct DrainingBody {
+    /// `None` once it has ended.
     body: Option<Incoming>,
     http1: bool,
-    /// Whether the client waits until it is asked for the body.
+    /// Whether the client waits for `100 Continue`.
     waits: bool,
     closes: Arc<AtomicBool>,
 }
 
-/// What the answer must say of the connection.
+/// Whether the response must close the connection.
 #[derive(Debug)]
-pub(crate) struct Ending(Arc<AtomicBool>);
+pub(crate) struct ConnectionClose(Arc<AtomicBool>);
 
-impl Arriving {
-    pub(crate) fn new(parts: &Parts, body: Incoming) -> (Self, Ending) {
+impl DrainingBody {
+    pub(crate) fn new(parts: &Parts, body: Incoming) -> (Self, ConnectionClose) {
         let closes = Arc::<AtomicBool>::default();
         let body = Self {
             body: Some(body),
@@ -51,20 +51,31 @@ impl Arriving {
             waits: parts.headers.contains_key(EXPECT),
             closes: Arc::clone(&closes),
         };
-        (body, Ending(closes))
+        (body, ConnectionClose(closes))
+    }
+
+    /// A body that has ended.
+    #[cfg(test)]
+    pub(crate) fn ended() -> Self {
+        Self {
+            body: None,
+            http1: true,
+            waits: false,
+            closes: Arc::default(),
+        }
     }
 }
 
-impl Ending {
-    /// Says in an answer that the connection is not to be used again, if so.
-    pub(crate) fn say_in(&self, headers: &mut HeaderMap) {
+impl ConnectionClose {
+    /// Adds `connection: close` to a response if the connection cannot be used again.
+    pub(crate) fn apply_to(&self, headers: &mut HeaderMap) {
         if self.0.load(Ordering::Acquire) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 }
 
-impl Drop for Arriving {
+impl Drop for DrainingBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else {
             return;
@@ -77,7 +88,7 @@ impl Drop for Arriving {
         if self.waits || !is_short {
             self.closes.store(true, Ordering::Release);
         }
-        // A body may be dropped while the runtime ends.
+        // A body may be dropped while the runtime shuts down.
         if let (false, Ok(runtime)) = (self.waits, Handle::try_current()) {
             runtime.spawn(timeout(LINGER, discard(body)));
         }
@@ -95,7 +106,7 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-impl Body for Arriving {
+impl Body for DrainingBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -124,15 +135,16 @@ impl Body for Arriving {
     }
 }
 
-impl std::fmt::Debug for Arriving {
+impl std::fmt::Debug for DrainingBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Arriving")
     }
 }
 
-/// The longest rest after which the connection is used again, in bytes: most calls are shorter.
+/// The longest rest after which the connection is used again, in bytes: most requests are shorter.
 const MAX_SHORT: u64 = 64 * 1024;
-/// What is discarded of one body, in bytes: who sends more may miss the answer.
+/// How much of one body is discarded, in bytes: enough for a photograph. A client that sends more may
+/// miss the response.
 const MAX_DISCARDED: usize = 16 << 20;
-/// How long a rest is discarded.
+/// How long a rest is discarded: a slow link sends some megabytes in that time.
 const LINGER: Duration = Duration::from_secs(2);

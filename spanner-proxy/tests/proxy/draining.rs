@@ -71,7 +71,7 @@ async fn a_connection_is_used_again_after_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_a_long_body_is_readable_and_says_that_the_connection_ends() {
+async fn a_refusal_of_a_long_body_is_readable_and_closes_the_connection() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve_before(&model.url).await;
     let alice = stage.token("alice", &["support"]);
@@ -98,7 +98,7 @@ async fn a_refusal_of_a_long_body_is_readable_and_says_that_the_connection_ends(
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_or_not_asked_for_ends_the_connection() {
+async fn a_body_of_unknown_length_or_without_a_continue_closes_the_connection() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = stage.serve_before(&model.url).await;
     for length in [

@@ -84,7 +84,7 @@ async fn a_caller_over_its_share_is_refused_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn a_turn_is_for_who_sends_something() {
+async fn a_request_whose_body_does_not_arrive_is_evicted() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = serving(&stage, &format!("max_requests = 2\n{}", openai(&model.url))).await;
     let alice = stage.token("alice", &["support"]);
@@ -121,7 +121,7 @@ async fn a_turn_is_for_who_sends_something() {
 }
 
 #[tokio::test]
-async fn a_probe_takes_a_place_when_it_is_whole() {
+async fn a_probe_takes_a_slot_once_it_has_arrived() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let lines = format!(
         "[[upstream]]\nsurface = [\"generic\", \"openai\"]\nurl = \"{}\"\nmax_requests = 1\n",
@@ -147,7 +147,7 @@ async fn a_probe_takes_a_place_when_it_is_whole() {
 }
 
 #[tokio::test]
-async fn one_connection_has_few_probes_under_way() {
+async fn one_connection_has_few_probes_in_progress() {
     let stage = Stage::set().await;
     let lines = "[[upstream]]\nsurface = \"generic\"\nurl = \"http://127.0.0.1:9\"\n";
     let service = serving(&stage, lines).await;
@@ -179,7 +179,7 @@ async fn one_connection_has_few_probes_under_way() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_makes_way() {
+async fn an_idle_connection_is_closed_for_a_new_one() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = serving(
         &stage,
@@ -196,7 +196,7 @@ async fn an_idle_connection_makes_way() {
 }
 
 #[tokio::test]
-async fn an_address_with_its_share_is_told() {
+async fn a_peer_at_its_connection_limit_gets_a_response() {
     let stage = Stage::set().await;
     let url = serve(Router::new().fallback(endless)).await;
     let lines = format!("{}[limits]\nconnections_per_peer = 1\n", openai(&url));
@@ -242,7 +242,7 @@ async fn endless() -> Response<AnswerBody> {
 }
 
 #[tokio::test]
-async fn who_does_not_read_loses_the_place() {
+async fn a_caller_that_does_not_read_loses_its_slot() {
     let stage = Stage::set().await;
     let url = serve(Router::new().fallback(endless)).await;
     let lines = format!(
@@ -263,7 +263,7 @@ async fn who_does_not_read_loses_the_place() {
 }
 
 #[tokio::test]
-async fn a_connection_that_only_chatters_is_closed() {
+async fn a_connection_with_only_frames_without_content_is_closed() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let service = serving(&stage, &openai(&model.url)).await;
     let mut stream = TcpStream::connect(service.address()).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_connection_that_only_chatters_is_closed() {
 }
 
 #[tokio::test]
-async fn an_upstream_connection_is_not_used_after_its_time() {
+async fn an_upstream_connection_is_not_used_after_its_idle_timeout() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -377,7 +377,7 @@ fn holds(came: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_socket_in_which_nothing_is_said_is_closed() {
+async fn a_silent_websocket_is_closed() {
     let stage = Stage::set().await;
     let url = silent().await;
     let lines = "[limits]\nidle = \"300ms\"\nbody_wait = \"300ms\"\n";
@@ -392,7 +392,7 @@ async fn a_socket_in_which_nothing_is_said_is_closed() {
 }
 
 #[tokio::test]
-async fn pings_are_answered_one_by_one_and_not_for_ever() {
+async fn pings_are_answered_one_by_one_up_to_a_limit() {
     let stage = Stage::set().await;
     let url = silent().await;
     let service = serving(&stage, &openai(&url)).await;

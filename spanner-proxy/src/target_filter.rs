@@ -1,75 +1,88 @@
-//! Fragments in what is asked for.
+//! Refuses fragments in request targets.
 //!
-//! A request target has no fragment (RFC 9112 §3.2, RFC 9113 §8.3.1), and servers differ in
-//! what they make of one. The libraries below drop it before anybody can see it, so it is
-//! looked for in what a connection reads: a `#` of a target becomes a `>`, which no URI may
-//! have, so that they refuse it: with 400 over HTTP/1.1, with a reset of the stream over
-//! HTTP/2. Nothing else is changed.
+//! A request target has no fragment (RFC 9112 §3.2, RFC 9113 §8.3.1), and servers disagree about
+//! one that is sent. The HTTP libraries below drop it before the guard sees it. So it is looked
+//! for in the bytes of the connection: a `#` in a target becomes a `>`, which no URI may contain,
+//! and the libraries refuse the request: with 400 over HTTP/1.1, with a reset of the stream over
+//! HTTP/2. No other byte changes.
 //!
-//! Requests are followed as far as it takes to find their targets: over HTTP/1.1 by
-//! `Content-Length` and chunks, over HTTP/2 by frames and header fields. Of the fields, those
-//! count that name `:path` by the static table (RFC 7541 §A), as clients do; a connection that
-//! hides its paths from this gains nothing, since what is left of them is what is decided and
-//! forwarded.
+//! Requests are followed only as far as their targets require: over HTTP/1.1 by `Content-Length`
+//! and chunks, over HTTP/2 by frames and header fields. A header field is recognised as `:path` by
+//! its index in the static table (RFC 7541 §A), as clients send it. A client that spells the name
+//! out instead gains nothing: its fragment is dropped before the decision, and what was decided
+//! is what is forwarded.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use crate::http2::{FrameHeader, FrameReader, PREFACE, flag, kind};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+/// Follows the requests of a connection, and replaces fragments in their targets.
+#[derive(Debug, Default)]
+pub(crate) struct TargetFilter(State);
 
-/// A stream of requests whose targets have no fragment.
-#[derive(Debug)]
-pub(crate) struct Targets<T> {
-    stream: T,
-    reader: Reader,
+/// The HTTP version of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1, or what followed an upgrade.
+    Http1,
+    Http2,
 }
 
-impl<T> Targets<T> {
-    pub(crate) const fn new(stream: T) -> Self {
-        let reader = Reader::Preface(0);
-        Self { stream, reader }
-    }
-}
-
-/// Where in a connection it is.
+/// The part of a connection that is read next.
 #[derive(Debug)]
-enum Reader {
-    /// So many bytes began as HTTP/2 does (RFC 9113 §3.4).
+enum State {
+    /// This many bytes match the preface of HTTP/2.
     Preface(usize),
     Http1(Http1),
     Http2(Http2),
-    /// What follows is not HTTP, or nobody will read it.
+    /// An upgraded connection, or one that the HTTP library refuses.
     Done,
 }
 
-/// The bytes that begin HTTP/2 (RFC 9113 §3.4).
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+impl Default for State {
+    fn default() -> Self {
+        Self::Preface(0)
+    }
+}
 
-impl Reader {
-    fn read(&mut self, bytes: &mut [u8]) {
+impl TargetFilter {
+    /// Replaces fragments in the next bytes of the connection. Calls `each` for every HTTP/2
+    /// frame header in them.
+    pub(crate) fn filter(&mut self, bytes: &mut [u8], mut each: impl FnMut(FrameHeader)) {
         let mut at = 0;
         while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            let passed = self.pass(rest.len());
-            at += passed;
-            if passed == 0 {
-                rest.iter_mut().take(1).for_each(|byte| self.take(byte));
+            let skipped = self.0.skip(rest.len());
+            at += skipped;
+            if skipped == 0 {
+                for byte in rest.iter_mut().take(1) {
+                    self.0.take(byte).into_iter().for_each(&mut each);
+                }
                 at += 1;
             }
         }
     }
 
-    /// Goes past content that is none of its business, of which so much is there.
-    fn pass(&mut self, there: usize) -> usize {
+    /// The HTTP version; `None` until enough bytes have arrived to tell.
+    pub(crate) const fn protocol(&self) -> Option<Protocol> {
+        match &self.0 {
+            State::Preface(_) => None,
+            State::Http1(_) | State::Done => Some(Protocol::Http1),
+            State::Http2(_) => Some(Protocol::Http2),
+        }
+    }
+}
+
+impl State {
+    /// Skips content that has no target in it, at most `available` bytes.
+    fn skip(&mut self, available: usize) -> usize {
         match self {
-            Self::Http1(http1) => http1.pass(there),
-            Self::Http2(http2) => http2.pass(there),
-            Self::Done => there,
+            Self::Http1(http1) => http1.skip(available),
+            Self::Http2(http2) => http2.skip(available),
+            Self::Done => available,
             Self::Preface(_) => 0,
         }
     }
 
-    fn take(&mut self, byte: &mut u8) {
+    /// Takes a byte. Returns the HTTP/2 frame header that it completes.
+    fn take(&mut self, byte: &mut u8) -> Option<FrameHeader> {
         match self {
             Self::Preface(count) if PREFACE.get(*count) == Some(byte) => {
                 *count += 1;
@@ -95,24 +108,25 @@ impl Reader {
                     *self = Self::Done;
                 }
             }
-            Self::Http2(http2) => http2.take(byte),
+            Self::Http2(http2) => return http2.take(byte),
             Self::Done => {}
         }
+        None
     }
 }
 
-/// Replaces what a target may not have.
+/// Replaces a byte of a target if it begins a fragment.
 const fn refuse(byte: &mut u8) {
     if *byte == b'#' {
         *byte = b'>';
     }
 }
 
-/// Follows requests of HTTP/1.1.
+/// Follows the requests of an HTTP/1.1 connection.
 #[derive(Debug, Default)]
 struct Http1 {
     at: At,
-    /// The line so far, as much of it as matters.
+    /// The line so far, up to [`MAX_LINE`].
     line: Vec<u8>,
     length: u64,
     chunked: bool,
@@ -125,32 +139,34 @@ enum At {
     Target,
     Version,
     Field,
-    /// So much of a body is to come.
+    /// This many bytes of the body are still to come.
     Body(u64),
     ChunkSize,
-    /// So much of a chunk is to come, with the line end behind it.
+    /// This many bytes of a chunk and its line end are still to come.
     Chunk(u64),
     Trailer,
 }
 
-/// The longest line that is looked at: the fields that matter are short.
+/// How much of a line is kept: `Content-Length`, `Transfer-Encoding`, `Upgrade` and chunk sizes are
+/// far shorter.
 const MAX_LINE: usize = 256;
 
 impl Http1 {
-    /// All of a body but its last byte, behind which something else begins.
-    fn pass(&mut self, there: usize) -> usize {
+    /// Skips a body except for its last byte, after which the next part begins.
+    fn skip(&mut self, available: usize) -> usize {
         let (At::Body(left) | At::Chunk(left)) = &mut self.at else {
             return 0;
         };
-        let passed = usize::try_from(left.saturating_sub(1)).map_or(there, |left| left.min(there));
-        *left -= passed as u64;
-        passed
+        let most = usize::try_from(left.saturating_sub(1)).unwrap_or(usize::MAX);
+        let skipped = most.min(available);
+        *left -= skipped as u64;
+        skipped
     }
 
-    /// Whether it goes on.
+    /// Takes a byte. Returns whether HTTP/1.1 continues after it.
     fn take(&mut self, byte: &mut u8) -> bool {
         match self.at {
-            // Empty lines before a request do not count (RFC 9112 §2.2).
+            // Empty lines before a request are ignored (RFC 9112 §2.2).
             At::Method if matches!(byte, b'\r' | b'\n') => {}
             At::Method if *byte == b' ' => self.at = At::Target,
             At::Method => {}
@@ -217,76 +233,61 @@ impl Http1 {
     }
 }
 
-/// Follows frames of HTTP/2 (RFC 9113 §4.1).
+/// Follows the frames of HTTP/2, and the header fields in them.
 #[derive(Debug, Default)]
 struct Http2 {
-    head: [u8; HEAD],
-    have: usize,
-    /// What is to come of the frame, and how much of it are fields.
-    payload: usize,
-    /// What comes before the fields: the length of the padding and the priority.
+    frames: FrameReader,
+    /// Bytes of the payload before the fields: the length of the padding, and the priority.
     before: usize,
     padded: bool,
     padding: usize,
+    /// Whether the frame has header fields.
     fields: bool,
     block: Block,
 }
 
-const HEAD: usize = 9;
-
 impl Http2 {
-    /// All that is left of a frame without header fields.
-    fn pass(&mut self, there: usize) -> usize {
-        if self.fields {
-            return 0;
+    /// Skips the rest of a frame without header fields.
+    fn skip(&mut self, available: usize) -> usize {
+        match self.fields {
+            true => 0,
+            false => self.frames.skip(available),
         }
-        let passed = self.payload.min(there);
-        self.payload -= passed;
-        passed
     }
 
-    fn take(&mut self, byte: &mut u8) {
-        if self.payload == 0 {
-            if let Some(slot) = self.head.get_mut(self.have) {
-                *slot = *byte;
-            }
-            self.have += 1;
-            if self.have == HEAD {
-                self.have = 0;
-                self.begin();
-            }
-            return;
+    fn take(&mut self, byte: &mut u8) -> Option<FrameHeader> {
+        if self.frames.skip(1) == 0 {
+            let header = self.frames.take(*byte)?;
+            self.begin(header);
+            return Some(header);
         }
-        self.payload -= 1;
         if self.before > 0 {
             if std::mem::take(&mut self.padded) {
                 self.padding = usize::from(*byte);
             }
             self.before -= 1;
-        } else if self.fields && self.payload >= self.padding {
+        } else if self.fields && self.frames.payload() >= self.padding {
             self.block.take(byte);
         }
+        None
     }
 
-    fn begin(&mut self) {
-        const HEADERS: u8 = 0x1;
-        const CONTINUATION: u8 = 0x9;
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        self.payload = usize::try_from(length).unwrap_or(usize::MAX);
-        let headers = kind == HEADERS;
-        self.fields = headers || kind == CONTINUATION;
-        self.padded = headers && flags & 0x8 != 0;
+    fn begin(&mut self, header: FrameHeader) {
+        /// The length of the priority fields (RFC 9113 §6.2).
+        const PRIORITY: usize = 5;
+        let headers = header.kind == kind::HEADERS;
+        self.fields = headers || header.kind == kind::CONTINUATION;
+        self.padded = headers && header.has(flag::PADDED);
         self.padding = 0;
-        let priority = headers && flags & 0x20 != 0;
-        self.before = usize::from(self.padded) + 5 * usize::from(priority);
+        let priority = headers && header.has(flag::PRIORITY);
+        self.before = usize::from(self.padded) + PRIORITY * usize::from(priority);
         if headers {
             self.block = Block::default();
         }
     }
 }
 
-/// Follows header fields (RFC 7541 §6), which may go on in the next frame.
+/// Follows a block of header fields (RFC 7541 §6), which may continue in the next frame.
 #[derive(Debug, Default)]
 struct Block {
     at: Part,
@@ -301,15 +302,15 @@ struct Block {
 enum Part {
     #[default]
     Field,
-    /// The rest of a number that says nothing more.
+    /// More bytes of an index whose field has no value here.
     Index,
-    /// The rest of a number that names a field, whose value follows.
+    /// More bytes of the index of a name, after which the value follows.
     Name,
     NameLength,
     NameText(u64),
     ValueLength,
     ValueText(u64),
-    /// The rest of a length of a name, or of a value.
+    /// More bytes of the length of a name, or of a value.
     MoreNameLength,
     MoreValueLength,
 }
@@ -375,7 +376,7 @@ impl Block {
         }
     }
 
-    /// Begins a number with a prefix of so many bits (RFC 7541 §5.1).
+    /// Begins an integer with a prefix of this many bits (RFC 7541 §5.1).
     fn number(&mut self, byte: u8, bits: u32, done: Part, more: Part) {
         let most = (1_u8 << bits) - 1;
         self.number = u64::from(byte & most);
@@ -383,7 +384,7 @@ impl Block {
         self.at = if byte & most == most { more } else { done };
     }
 
-    /// Goes on with a number; whether it is whole.
+    /// Continues an integer. Returns whether it is complete.
     fn more(&mut self, byte: u8) -> bool {
         let part = u64::from(byte & 0x7F).checked_shl(self.shift);
         self.number = self.number.saturating_add(part.unwrap_or(u64::MAX));
@@ -398,7 +399,7 @@ impl Block {
         }
     }
 
-    /// A field's name has this index.
+    /// The index of the field's name is known.
     fn named(&mut self) {
         const PATH: [u64; 2] = [4, 5];
         self.is_path = PATH.contains(&self.number);
@@ -408,7 +409,7 @@ impl Block {
         };
     }
 
-    /// A text has this length.
+    /// The length of a name or value is known.
     fn length(&mut self) {
         self.at = match (self.at, self.number) {
             (Part::NameLength, 0) => Part::ValueLength,
@@ -419,8 +420,8 @@ impl Block {
     }
 }
 
-/// Follows a text in the code of RFC 7541 §B, which is canonical: how many codes there are of
-/// each length says where each ends.
+/// Follows a string in the Huffman code of RFC 7541 §B. The code is canonical, so the number of codes
+/// of each length determines where each code ends.
 #[derive(Debug, Clone, Copy, Default)]
 struct Code {
     code: u32,
@@ -429,12 +430,12 @@ struct Code {
     first: u32,
 }
 
-/// How many codes have so many bits.
+/// How many codes there are of each length in bits.
 const CODES: [u32; 31] = [
     0, 0, 0, 0, 0, 10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15, 19,
     29, 0, 4,
 ];
-/// `#`, which is one bit away from `>`.
+/// The code of `#`, which differs in one bit from that of `>`.
 const FRAGMENT: u32 = 0xFFA;
 const FRAGMENT_BITS: usize = 12;
 
@@ -457,62 +458,19 @@ impl Code {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Targets<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            let bytes = buffer.filled_mut().get_mut(before..).unwrap_or_default();
-            self.reader.read(bytes);
-        }
-        polled
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Targets<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http2::frame;
 
-    /// What is read of these bytes, in pieces of any size.
+    /// The filtered bytes, which are the same for pieces of any size.
     fn read(bytes: &[u8]) -> Vec<u8> {
         let mut found = Vec::new();
         for piece in [1, 2, 7, 1_000] {
-            let (mut reader, mut read) = (Reader::Preface(0), bytes.to_vec());
-            read.chunks_mut(piece).for_each(|bytes| reader.read(bytes));
+            let (mut filter, mut read) = (TargetFilter::default(), bytes.to_vec());
+            for bytes in read.chunks_mut(piece) {
+                filter.filter(bytes, |_| {});
+            }
             assert!(found.is_empty() || found == read, "{piece}");
             found = read;
         }
@@ -520,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_of_a_target_becomes_what_no_uri_may_have() {
+    fn a_fragment_in_a_target_becomes_invalid() {
         for (sent, due) in [
             (
                 "GET /a#b HTTP/1.1\r\nx: #\r\n\r\n",
@@ -531,7 +489,7 @@ mod tests {
                 "\r\nPUT /a?b>c HTTP/1.1\r\n\r\n",
             ),
             ("PRIX # HTTP/1.1\r\n\r\n", "PRIX > HTTP/1.1\r\n\r\n"),
-            // Bodies are left as they are, and the request behind them is found.
+            // Bodies do not change, and the request after one is found.
             (
                 "POST /a HTTP/1.1\r\ncontent-length: 9\r\n\r\nGET /# HTGET /# HTTP/1.1\r\n\r\n",
                 "POST /a HTTP/1.1\r\ncontent-length: 9\r\n\r\nGET /# HTGET /> HTTP/1.1\r\n\r\n",
@@ -550,27 +508,19 @@ mod tests {
         }
     }
 
-    /// A frame of HTTP/2 on the first stream.
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(payload.len()).unwrap();
-        let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, 1];
-        frame.extend(payload);
-        frame
-    }
-
     fn connection(frames: &[Vec<u8>]) -> Vec<u8> {
         [PREFACE.to_vec(), frame(4, 0, b""), frames.concat()].concat()
     }
 
     #[test]
-    fn a_fragment_is_found_wherever_the_path_stands_among_fields() {
+    fn a_fragment_is_found_wherever_the_path_is_among_the_fields() {
         let path = |text: &[u8]| {
             let fields: &[u8] = &[
-                // Indexed, a change of the table's size, a literal with a name of its own.
+                // An indexed field, a change of the table's size, a literal with a literal name.
                 &[0x82, 0x3F, 0xE1, 0x1F, 0x00, 1, b'x', 2, b'#', b'#'],
                 &[0x44, u8::try_from(text.len()).unwrap()][..],
                 text,
-                // Another field that has one.
+                // Another field with a `#`.
                 &[0x10, 0x83, 1, 2, 3, 1, b'#'],
             ]
             .concat();
@@ -596,7 +546,7 @@ mod tests {
 
     /// `/a#b` and `/a>b`, as RFC 7541 §B codes them.
     #[test]
-    fn a_fragment_is_found_in_the_code_of_fields() {
+    fn a_fragment_is_found_in_huffman_coded_fields() {
         let coded = |symbols: &[(u32, u32)]| {
             let (mut bits, mut count) = (0_u64, 0);
             for (code, length) in symbols {
@@ -617,7 +567,7 @@ mod tests {
             coded(&[slash, a, refused, b])
         );
         assert_eq!(read(&coded(&[fragment])), coded(&[refused]));
-        // What is longer, and what begins as it does, is told from it.
+        // Longer codes, and codes with the same beginning, are no fragment.
         let other = [(0x1FF9, 13), (0x7FFFF0, 23), (0x3FF, 10), b];
         assert_eq!(read(&coded(&other)), coded(&other));
     }

@@ -1,8 +1,8 @@
-//! Files that are read at start only, and what is said when they change.
+//! Files that are read only at start.
 //!
-//! The proxy goes on as it was started. That must not surprise whoever changed a file, so a
-//! change is a warning in the log, at once and with every SIGHUP, until the proxy is started
-//! again or the file is as it was.
+//! The proxy ignores a change of such a file until it is restarted. That must not surprise the
+//! operator, so a change is logged as a warning, at once and on every SIGHUP, until the proxy is
+//! restarted or the file has its previous content.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,14 +14,14 @@ use tokio::task::spawn_blocking;
 
 use crate::config::Config;
 
-/// A file that is read at start only.
+/// A file that is read only at start.
 #[derive(Debug)]
-pub(crate) struct Fixed {
+pub(crate) struct StartupFile {
     seen: FileWatch,
     path: PathBuf,
     kind: Kind,
-    /// What it held when the proxy was started.
-    held: Option<u64>,
+    /// The digest of its content at start; `None` if it could not be read.
+    digest: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ enum Kind {
     Authorities,
 }
 
-/// So much of a file is compared; none that is read at start is longer.
+/// How much of a file is compared, in bytes: configurations, surfaces and certificates are shorter.
 const MAX_BYTES: u64 = 16 << 20;
 
 impl Kind {
@@ -44,28 +44,30 @@ impl Kind {
     }
 }
 
-/// The files of a configuration that are read at start only. To be asked before they are read.
-pub(crate) fn fixed(config: &Config) -> Vec<Fixed> {
+/// The files of a configuration that are read only at start. Call it before they are read, so that
+/// no change is missed.
+pub(crate) fn of(config: &Config) -> Vec<StartupFile> {
     let surfaces = config.surface_files.iter();
     let surfaces = surfaces.map(|path| (path, Kind::Surface));
     let authorities = config.ship.iter().filter_map(|ship| ship.ca.as_ref());
     let authorities = authorities.map(|path| (path, Kind::Authorities));
     let configuration = std::iter::once((&config.file, Kind::Configuration));
     let all = configuration.chain(surfaces).chain(authorities);
-    all.map(|(path, kind)| Fixed::new(path, kind)).collect()
+    all.map(|(path, kind)| StartupFile::new(path, kind))
+        .collect()
 }
 
-impl Fixed {
+impl StartupFile {
     fn new(path: &Path, kind: Kind) -> Self {
         Self {
             seen: FileWatch::before_reading(path),
             path: path.to_owned(),
             kind,
-            held: held(path),
+            digest: digest(path),
         }
     }
 
-    /// Warns if it changed; when `asked`, also if it did so before.
+    /// Warns if the file changed; when `asked`, also if it changed earlier.
     pub(crate) async fn check(&mut self, asked: bool) {
         let changed = self.seen.changed().await;
         if !changed && !asked {
@@ -77,29 +79,31 @@ impl Fixed {
                 Kind::Configuration => Config::read(&path).1.all().len(),
                 Kind::Surface | Kind::Authorities => 0,
             };
-            (held(&path), problems)
+            (digest(&path), problems)
         });
         let Ok((now, problems)) = looked.await else {
             return;
         };
         let (file, what) = (self.path.display(), self.kind.as_str());
-        match now == self.held {
-            true if changed => tracing::info!(%file, "{what} is again as it was read at start"),
+        match now == self.digest {
+            true if changed => {
+                tracing::info!(%file, "{what} is again as it was read at start")
+            }
             true => {}
             false if problems > 0 => tracing::warn!(
                 %file, problems,
-                "{what} changed, and is read at start only: what was read then is in force, and with these problems the proxy would not start again; see `spanner check`"
+                "{what} changed, and is read at start only: the version read then is in force, and with these problems the proxy would not start again; see `spanner check`"
             ),
             false => tracing::warn!(
                 %file,
-                "{what} changed, and is read at start only: what was read then is in force until the proxy is started again"
+                "{what} changed, and is read at start only: the version read then is in force until the proxy is restarted"
             ),
         }
     }
 }
 
-/// A print of what a file holds; none where it cannot be read.
-fn held(path: &Path) -> Option<u64> {
+/// The digest of a file's content; `None` if it cannot be read.
+fn digest(path: &Path) -> Option<u64> {
     let mut bytes = Vec::new();
     let file = File::open(path).ok()?;
     file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;

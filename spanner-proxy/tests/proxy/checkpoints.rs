@@ -27,7 +27,7 @@ async fn witness(taken: Arc<Mutex<Vec<String>>>) -> String {
 }
 
 #[tokio::test]
-async fn checkpoints_go_to_each_place_and_the_record_is_held_against_them() {
+async fn checkpoints_reach_every_sink_and_the_ledger_is_verified_against_them() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let taken = Arc::default();
     let url = witness(Arc::clone(&taken)).await;
@@ -65,7 +65,7 @@ async fn checkpoints_go_to_each_place_and_the_record_is_held_against_them() {
 }
 
 #[tokio::test]
-async fn a_witness_that_is_away_stops_only_those_who_require_it() {
+async fn a_witness_that_is_down_prevents_a_start_only_if_required() {
     let (stage, model) = (Stage::set().await, Model::start("model").await);
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/ledger", gone.local_addr().unwrap());
