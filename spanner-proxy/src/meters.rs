@@ -1,25 +1,5 @@
-//! The proxy's metrics, besides those of the guard ([`spanner_tower::metered`]). Every label value
-//! comes from the configuration or from Spanner, never from a request.
-//!
-//! | metric | kind | labels | |
-//! |---|---|---|---|
-//! | `spanner_upstream_seconds` | histogram | upstream, status | time until an upstream began to respond |
-//! | `spanner_upstream_failures_total` | counter | upstream, failure | requests without a response |
-//! | `spanner_connections` | gauge | | open connections of callers |
-//! | `spanner_refused_connections_total` | counter | share | connections that were refused, because of the limit of all or of their peer |
-//! | `spanner_closed_connections_total` | counter | why | connections that were closed while idle (`idle`), or for too many frames without content (`flood`) |
-//! | `spanner_ship_lag_seconds` | gauge | shipment | age of the oldest entry that was read and not sent |
-//! | `spanner_ship_undelivered` | gauge | shipment | entries of the ledger that were not sent yet |
-//! | `spanner_ship_delivered`, `_set_aside`, `_lost` | gauge | shipment | entries since the start |
-//! | `spanner_ship_failing` | gauge | shipment | 1 while the receiver rejects everything |
-//! | `spanner_checkpoint_unshipped` | gauge | place | 1 while the newest checkpoint has not arrived |
-//! | `spanner_checkpoint_entries` | gauge | place | entries under the newest checkpoint that arrived |
-//! | `spanner_reloads_total` | counter | what, result | reloads of access, revocations, keys and credentials |
-//! | `spanner_stale` | gauge | what | 1 while the newest version of a file is not in force |
-//! | `spanner_ledger_entries`, `spanner_ledger_signed_entries` | gauge | | entries written, and those under the newest checkpoint |
-//! | `spanner_promotions_unapproved` | gauge | environment | models in force that were adopted without an approval |
-//! | `spanner_promotions_void_grants` | gauge | | parts of promoted manifests that name something that no longer exists, and grant nothing |
-//! | `spanner_ledger_failing` | gauge | | 1 while decisions do not become durable |
+//! What the proxy measures, besides what its guards do ([`spanner_tower::metered`]). [`METRICS`]
+//! lists both. Every label value comes from the configuration or from Spanner, never from a request.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
