@@ -1,4 +1,4 @@
-//! The ledger that a service writes.
+//! The ledger's handle and its options: opening, recording, pruning and closing.
 
 use std::fmt;
 use std::io;
@@ -34,11 +34,11 @@ use crate::seen::Seen;
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
-/// An append-only ledger in a directory of plain files, and the writer of it.
+/// An append-only ledger in a directory of plain files, together with its writer.
 ///
-/// Clones share one writer. When the last one is dropped, what waits is stored, and the
-/// writer's thread is joined, which blocks for a moment; [`Ledger::close`] also waits for
-/// outcomes that are still owed and says whether all went well.
+/// Clones share one writer. Dropping the last clone stores all pending entries and joins the
+/// writer's thread, which blocks for a moment. [`Ledger::close`] also waits for outstanding
+/// outcomes and reports errors.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -61,21 +61,22 @@ pub struct Ledger {
     shared: Arc<Shared>,
 }
 
-/// What an acknowledged decision survives.
+/// Which failures an acknowledged decision survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// A failure of the power: it is synced before the answer. The default.
+    /// A power failure: the decision is synced before it is acknowledged. The default.
     #[default]
     PowerLoss,
-    /// A crash of the process: it is written before the answer and synced within a second.
+    /// A crash of the process: the decision is written before it is acknowledged, and synced
+    /// within a second.
     ProcessCrash,
-    /// Neither: it has room in the queue before the answer, and is written soon and synced
+    /// Neither: the decision is queued before it is acknowledged, written soon after, and synced
     /// within a second.
     Relaxed,
 }
 
-/// Options of a ledger.
+/// Options for opening a ledger. Created by [`Ledger::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `open`"]
 pub struct Builder {
@@ -101,7 +102,7 @@ struct Shared {
     progress: SharedProgress,
     pruner: Pruner,
     recovery: Recovery,
-    /// The segments that were there when they were looked at last.
+    /// The segments found by the last [`Ledger::inspect`].
     seen: Mutex<Seen>,
     threads: Mutex<Option<Threads>>,
     index: Index,
@@ -112,24 +113,25 @@ struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
     keeper: JoinHandle<()>,
-    /// Prunes until its end of the channel is gone.
+    /// The pruning thread. It ends when the sender is dropped.
     pruning: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory, which is made if need be, with the defaults.
+    /// Opens the ledger in a directory with the default options. Creates the directory if it does
+    /// not exist.
     ///
-    /// Reads the whole ledger (less than a second per gigabyte), cuts what a crash left
-    /// unfinished, and gives every decision without an outcome the outcome `unknown`.
+    /// Reads the whole ledger (less than a second per gigabyte), truncates an incomplete write at
+    /// its end, and appends the outcome `unknown` for every decision without an outcome.
     ///
     /// # Errors
-    /// [`OpenError`] if somebody else writes there, if a file cannot be read or written, or
-    /// if the ledger is damaged.
+    /// [`OpenError`] if another process has the ledger open for writing, if a file cannot be read
+    /// or written, or if the ledger is damaged.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder(dir).open()
     }
 
-    /// A ledger with options.
+    /// Returns options for the ledger in a directory.
     pub fn builder(dir: impl AsRef<Path>) -> Builder {
         Builder {
             dir: dir.as_ref().to_owned(),
@@ -149,7 +151,8 @@ impl Ledger {
         }
     }
 
-    /// A reader of the ledger in a directory, also while somebody writes it.
+    /// Returns a reader of the ledger in a directory. It also works while a service writes to the
+    /// ledger.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -157,12 +160,12 @@ impl Ledger {
         Reader::open(dir)
     }
 
-    /// Finds what would keep the ledger in a directory from being opened, as far as that can be
-    /// seen without writing: also while somebody writes it, and before it is there. Only its
-    /// end is not looked at, nor whether it is what was signed; that is [`Reader::verify`]'s.
+    /// Checks without writing whether the ledger in a directory can be opened. Also works while a
+    /// service writes to the ledger, and for a directory that does not exist yet. Does not check
+    /// the last segment's end or the signatures; see [`Reader::verify`].
     ///
     /// # Errors
-    /// [`OpenError`], as [`Ledger::open`] would say it.
+    /// The [`OpenError`] that [`Ledger::open`] would return.
     pub fn check(dir: impl AsRef<Path>) -> Result<(), OpenError> {
         let builder = Self::builder(dir);
         let disk = Disk::checked(&builder.dir).map_err(|source| builder.failed(source))?;
@@ -177,53 +180,55 @@ impl Ledger {
             .map_err(|fault| builder.not_recovered(Failure::Read(fault)))
     }
 
-    /// The directory.
+    /// The ledger's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }
 
-    /// What was found and done when this ledger was opened.
+    /// What opening this ledger found and repaired.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.shared.recovery
     }
 
-    /// Looks whether the files are still there: the directory, and every segment that was there
-    /// when this was asked before, as long as it was. Reads names and sizes only. Entries go on
-    /// being stored if a segment is gone, but the ledger is no longer whole, and will not be
-    /// opened again ([`Builder::acknowledge`]); so a service should say that something is wrong.
+    /// Checks that the directory and the segments of the previous call still exist and have not
+    /// shrunk. Reads names and sizes only.
+    ///
+    /// If a segment is missing, the ledger continues to store entries, but it is incomplete and
+    /// cannot be reopened without [`Builder::acknowledge`]. A service should therefore report the
+    /// error to its operator.
     ///
     /// # Errors
-    /// [`ReadError`] with the first that is missing or cut.
+    /// [`ReadError`] for the first segment that is missing or truncated.
     pub fn inspect(&self) -> Result<(), ReadError> {
         let files = lock(&self.shared.pruner.files).clone();
         let Some(files) = files else {
-            // It is closed, and whatever happens to the files is not its business any more.
+            // After closing, the files may be moved or deleted.
             return Ok(());
         };
         lock(&self.shared.seen).look(&*files, self.written())
     }
 
-    /// Whether the disk is full: then nothing is allowed, and refusals and events live off a
-    /// reserve. Space that is there again is noticed without being asked for.
+    /// Whether the disk is full. While it is, the ledger refuses decisions that allow, and stores
+    /// refusals and events in the reserve. It detects free space by itself.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.shared.queue.is_full()
     }
 
-    /// Records something that happened, apart from requests: access reloaded or refused, a
-    /// model promoted. `event` is one stable word such as `access.reloaded`; `body` is what
-    /// there is to know about it, without secrets. Life-cycle events are appended through
-    /// [`Journal`](spanner_core::journal::Journal).
+    /// Records an event that belongs to no request, such as a reload of the access configuration.
     ///
-    /// The event is stored whether the acknowledgement is awaited or not; await it where
-    /// nothing may go on before.
+    /// `event` is one stable word such as `access.reloaded`. `body` holds the details and must
+    /// not contain secrets. Append life-cycle events through
+    /// [`Journal`](spanner_core::journal::Journal) instead.
+    ///
+    /// The event is stored whether the acknowledgement is awaited or not. Await it before any
+    /// action that depends on the record.
     ///
     /// # Errors
-    /// [`SinkFault::Full`] if there is no room, [`SinkFault::Closed`] after
-    /// [`Ledger::close`], [`SinkFault::NotDurable`] if it is larger than
-    /// [`MAX_ENTRY_BYTES`].
+    /// [`SinkFault::Full`] if there is no room, [`SinkFault::Closed`] after [`Ledger::close`],
+    /// [`SinkFault::NotDurable`] if the event is larger than [`MAX_ENTRY_BYTES`].
     pub fn event(
         &self,
         event: &str,
@@ -235,7 +240,7 @@ impl Ledger {
         Ok(acknowledgement(acknowledged))
     }
 
-    /// The files, for reading.
+    /// The files, opened for reading.
     pub(crate) fn files(&self) -> Arc<dyn Files> {
         let files = lock(&self.shared.pruner.files).clone();
         files.unwrap_or_else(|| Arc::new(Disk::reading(&self.shared.dir)))
@@ -245,7 +250,7 @@ impl Ledger {
         &self.shared.index
     }
 
-    /// Records a life-cycle event whose sequence is wanted.
+    /// Records a life-cycle event and returns a handle to its sequence.
     pub(crate) fn push_placed(&self, event: &Event) -> Result<(Acknowledged, Place), SinkFault> {
         let payload = payload(&Entry::Event(event.clone()))?;
         let place = Place::default();
@@ -256,42 +261,44 @@ impl Ledger {
         Ok((pushed, place))
     }
 
-    /// How many entries are written: the sequence of the next one.
+    /// The number of entries written, which is the sequence of the next entry.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.progress.entries()
     }
 
-    /// The newest checkpoint; absent for a moment after a ledger is made.
+    /// The newest checkpoint, or `None` until the first one is signed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.shared.progress.checkpoint()
     }
 
-    /// Has a checkpoint made over all that is stored by now, and waits for it, up to five
-    /// seconds. Blocks. Checkpoints are made every second without it.
+    /// Signs a checkpoint over all entries stored so far. Blocks for at most five seconds and
+    /// returns `None` on timeout. Checkpoints are signed every second without this call.
     #[must_use]
     pub fn checkpoint_now(&self) -> Option<Checkpoint> {
         let patience = self.shared.pruner.patience;
         self.shared.progress.checkpoint_now(patience)
     }
 
-    /// Lets old segments go; see [`Retention`]. The tiles of the tree stay, and so does what
-    /// must survive: every event, and every decision whose outcome does not go with it, each
-    /// at its own sequence. The entry `ledger.pruned` says so first. Blocks.
+    /// Deletes old segments; see [`Retention`].
+    ///
+    /// The tiles of the Merkle tree remain. Every event, and every decision whose outcome is not
+    /// deleted with it, also remains at its sequence. The ledger first records the entry
+    /// `ledger.pruned`. Blocks.
     ///
     /// # Errors
-    /// [`PruneError`]; then nothing went, or less than could.
+    /// [`PruneError`]. In that case nothing, or only a part, was deleted.
     pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
         self.shared.pruner.prune(retention)
     }
 
-    /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
-    /// stores everything and ends the writer. Blocks; the other clones are closed as well.
-    /// Once closed, closing again does nothing.
+    /// Refuses new decisions, waits up to five seconds for outstanding outcomes, stores all
+    /// pending entries and ends the writer. Blocks, and closes the other clones as well. Closing
+    /// twice has no effect.
     ///
     /// # Errors
-    /// [`CloseError`] if something could not be stored. Nothing of that was acknowledged.
+    /// [`CloseError`] if an entry could not be stored. No such entry was acknowledged.
     pub fn close(&self) -> Result<(), CloseError> {
         self.shared.queue.close(DRAIN);
         self.shared.join()
@@ -299,111 +306,114 @@ impl Ledger {
 }
 
 impl Builder {
-    /// The least that [`Builder::keep_for`] takes: what is kept for less is no record.
+    /// The minimum for [`Builder::keep_for`]: one hour, the interval at which retention runs.
     pub const LEAST_AGE: Duration = Duration::from_secs(3600);
-    /// The least that [`Builder::keep_bytes`] takes.
+    /// The minimum for [`Builder::keep_bytes`]: 1 MiB, room for one entry of the maximum size.
     pub const LEAST_BYTES: u64 = 1024 * 1024;
 
-    /// What an acknowledged decision survives. Default: [`Durability::PowerLoss`].
+    /// Sets which failures an acknowledged decision survives. Default: [`Durability::PowerLoss`].
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// The size at which a segment is ended and the next begun. Default: 64 MiB; at least
-    /// 4 KiB. Space is allocated ahead, 4 MiB at a time.
+    /// Sets the size at which a new segment begins. Default: 64 MiB; minimum: 4 KiB. Space is
+    /// allocated in steps of 4 MiB.
     pub const fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// How many entries may wait at once, counting one for each outcome that is owed: a
-    /// bound on open requests. Default: 65,536; at least 2.
+    /// Sets how many entries may be pending at once, including one for each outstanding outcome.
+    /// This limits the number of open requests. Default: 65,536; minimum: 2.
     pub const fn queue(mut self, entries: usize) -> Self {
         self.queue = entries;
         self
     }
 
-    /// How many bytes may wait at once, counting about half a kilobyte for each outcome that
-    /// is owed. Default: 32 MiB; at least 1 MiB and a bit, the room of one great entry.
+    /// Sets how many bytes may be pending at once, including about 1.3 kB for each outstanding
+    /// outcome. Default: 32 MiB; the minimum is slightly more than 1 MiB, the room for one entry
+    /// of the maximum size.
     pub const fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// How long a decision may take to become durable before its request is refused.
-    /// Default: 250 ms; at least 1 ms.
+    /// Sets how long a decision may take to become durable before its request is refused.
+    /// Default: 250 ms; minimum: 1 ms.
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// How many refusals of unidentified callers are recorded one by one, per second, after
-    /// a first burst of a minute's worth, and never more than a mebibyte of them in a minute
-    /// (some 10 a second for long). The rest are counted, and the count is recorded, so that
-    /// nobody can fill the disk without a token. Default: 50.
+    /// Sets how many refusals of unauthenticated callers are recorded individually per second. A
+    /// burst may use up to one minute's worth, and these records never exceed 1 MiB per minute
+    /// (about 10 per second, sustained). Further refusals are only counted, and the counts are
+    /// recorded, so that a caller without a token cannot fill the disk. Default: 50.
     pub const fn unidentified_per_second(mut self, refusals: u32) -> Self {
         self.unidentified = refusals;
         self
     }
 
-    /// The name of the ledger in its checkpoints, when it is opened for the first time:
-    /// preferably a URL without its scheme, such as `example.com/models/ledger`. Default: a
-    /// random name. Later openings keep the name that the key has.
+    /// Sets the ledger's name in its checkpoints (its origin). It takes effect when the ledger is
+    /// created; later, the name of the existing key applies. A URL without its scheme is
+    /// recommended, such as `example.com/models/ledger`. Default: a random name.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origin = Some(origin.into());
         self
     }
 
-    /// Signs checkpoints with this key, which is not written anywhere. Default: the key in
-    /// the directory's file `key`, which is made when the ledger is opened for the first time.
-    /// Give one where the key shall not lie beside the ledger. Another key than before is
-    /// taken, and `vkey` lists both.
+    /// Signs checkpoints with this key, which is never written to disk. Default: the key in the
+    /// directory's file `key`, which is created with the ledger. Supply a key if it must not be
+    /// stored next to the ledger. The key may differ from the previous one; `vkey` then lists
+    /// both.
     pub fn signing_key(mut self, key: SigningKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Ships each checkpoint to a place that whoever holds this machine cannot change; can be
-    /// called several times. Default: none, and checkpoints stay in the directory.
+    /// Ships each checkpoint to a sink that an attacker on this machine cannot modify. May be
+    /// called several times. Default: none; checkpoints are stored only in the directory.
     pub fn checkpoints(mut self, sink: impl CheckpointSink + 'static) -> Self {
         self.sinks.push(Box::new(sink));
         self
     }
 
-    /// Keeps the newest checkpoint in a file outside the directory as well, usually the one that
-    /// [`CheckpointNote::beside`] names, and holds the ledger against it when it is opened: a
-    /// ledger that lost its end or was set back to an older copy is not opened then, even if its
-    /// own checkpoint and tiles are gone. A note of another ledger, as one that was begun anew in
-    /// the same place finds it, keeps a ledger with entries of its own from being opened if those
-    /// cannot be compared with anything else; otherwise it is logged and recorded. A note that
-    /// cannot be read or written is logged, and the ledger is opened all the same. Default: none.
+    /// Also stores the newest checkpoint in a file outside the directory, usually
+    /// [`CheckpointNote::beside`], and compares the ledger with it on opening. Default: none.
+    ///
+    /// 1. A ledger that was truncated or reverted to an older copy is rejected, even if its own
+    ///    checkpoint and tiles are missing.
+    /// 2. The note may belong to another ledger, for example after a new ledger was created in
+    ///    the same directory. A ledger that has entries and cannot be compared with any other
+    ///    checkpoint is then rejected. Otherwise the mismatch is logged and recorded.
+    /// 3. If the note cannot be read or written, the error is logged and the ledger opens.
     pub fn note(mut self, path: impl AsRef<Path>) -> Self {
         self.note = Some(CheckpointNote::new(path));
         self
     }
 
-    /// Lets segments go by themselves whose entries are all older than this; see
-    /// [`Ledger::prune`]. Looked at once an hour, and a segment is ended after an eighth of
-    /// that time. What a shipment (`spanner-ship`) has not delivered stays until it is. Default:
-    /// nothing goes; at least an hour.
+    /// Deletes segments automatically once all their entries are older than `age`; see
+    /// [`Ledger::prune`]. Retention runs once an hour, and a new segment begins after an eighth
+    /// of `age`. Entries that a shipment (`spanner-ship`) has not delivered are retained.
+    /// Default: no limit; minimum: one hour.
     pub const fn keep_for(mut self, age: Duration) -> Self {
         self.keeping.age = Some(age);
         self
     }
 
-    /// Lets the oldest segments go by themselves as long as all of them take more than so many
-    /// bytes, as [`Builder::keep_for`] does. Default: nothing goes; at least 1 MiB.
+    /// Deletes the oldest segments automatically while all segments together exceed `most` bytes,
+    /// with the same rules as [`Builder::keep_for`]. Default: no limit; minimum: 1 MiB.
     pub const fn keep_bytes(mut self, most: u64) -> Self {
         self.keeping.bytes = Some(most);
         self
     }
 
-    /// Opens it; see [`Ledger::open`].
+    /// Opens the ledger; see [`Ledger::open`].
     ///
     /// # Errors
-    /// [`OpenError`] if an option has an impossible value, if somebody else writes there, if
-    /// a file cannot be read or written, or if the ledger is damaged.
+    /// [`OpenError`] if an option is out of range, if another process has the ledger open for
+    /// writing, if a file cannot be read or written, or if the ledger is damaged.
     pub fn open(self) -> Result<Ledger, OpenError> {
         self.check()?;
         let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
@@ -416,7 +426,7 @@ impl Builder {
         }
     }
 
-    /// `beside` is the same directory, as the keeper of the evidence sees it.
+    /// `beside` is the same directory, for the checkpoint signer's own writes.
     pub(crate) fn open_in(
         mut self,
         files: Arc<dyn Files>,
@@ -513,15 +523,15 @@ impl Builder {
                 Ok(notes) => evidence.expect_notes(notes),
                 Err(fault) => tracing::warn!(
                     %fault, ?note,
-                    "the note of the ledger's newest checkpoint cannot be read; the ledger is not compared with it"
+                    "cannot read the note of the ledger's newest checkpoint; the ledger is not compared with it"
                 ),
             }
         }
         Ok(evidence)
     }
 
-    /// Says what could not be compared with anything, and does not open what was put in another
-    /// ledger's place.
+    /// Rejects a ledger that was put in place of another one. Logs entries that cannot be
+    /// compared with any checkpoint.
     fn compare(&self, evidence: &Evidence, entries: u64) -> Result<(), OpenError> {
         let others = strangers(evidence);
         if entries == 0 {
@@ -530,7 +540,7 @@ impl Builder {
                 tracing::warn!(
                     ?note,
                     others,
-                    "a new ledger begins where another one was: nothing of what that recorded, promotions included, counts here"
+                    "a new ledger begins where another one was: records of the old one, promotions included, do not count"
                 );
             }
             return Ok(());
@@ -540,7 +550,7 @@ impl Builder {
         }
         if !others.is_empty() {
             let problem = format!(
-                "it is missing, and the note outside the directory is of another ledger ({}): these {entries} entries were put in its place, or their key and checkpoint were removed",
+                "it is missing, and the note outside the directory belongs to another ledger ({}): these {entries} entries were put in its place, or their key and checkpoint were removed",
                 others.join(", "),
             );
             return Err(OpenError::Damaged {
@@ -553,7 +563,7 @@ impl Builder {
         }
         tracing::warn!(
             dir = %self.dir.display(), entries,
-            "the ledger has entries and no checkpoint, in its directory or elsewhere: whether more of them stood here cannot be told, and the record says so"
+            "the ledger has entries but no checkpoint, in its directory or elsewhere: entries may have been removed without a trace, and the ledger records this"
         );
         Ok(())
     }
@@ -644,7 +654,7 @@ impl Builder {
     }
 }
 
-/// What ledgers with other keys are called that left a note.
+/// Describes the notes that other ledgers left, by origin and size.
 fn strangers(evidence: &Evidence) -> Vec<String> {
     let name = |note: &String| {
         let mut lines = note.lines();
@@ -687,7 +697,7 @@ impl fmt::Debug for Ledger {
     }
 }
 
-/// Room for one outcome; dropped without it, it gives the room back.
+/// Reserved room for one outcome. Dropping it without an outcome releases the room.
 struct Owed(Option<SharedQueue>, Admission);
 
 impl Owed {
@@ -712,7 +722,7 @@ impl Shared {
         let Some(threads) = lock(&self.threads).take() else {
             return Ok(());
         };
-        // A waker may drop the last handle on the writer's own thread.
+        // A waker may drop the last handle on the writer's own thread, which cannot join itself.
         if threads.writer.thread().id() == thread::current().id() {
             return Ok(());
         }
@@ -778,7 +788,7 @@ fn payload(entry: &Entry) -> Result<Vec<u8>, SinkFault> {
     if payload.len() > MAX_ENTRY_BYTES {
         let bytes = payload.len();
         return Err(unfit(format!(
-            "the entry has {bytes} bytes, of {MAX_ENTRY_BYTES} allowed"
+            "the entry has {bytes} bytes; at most {MAX_ENTRY_BYTES} are allowed"
         )));
     }
     Ok(payload)
@@ -791,7 +801,7 @@ fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
     }
 }
 
-/// What a shutdown may take for open requests; orchestrators commonly give 10 to 30 s.
+/// How long closing waits for open requests. Orchestrators commonly grant a shutdown 10 to 30 s.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The greatest entry and its outcome must fit, or they never would.
+/// An entry of the maximum size and its outcome must fit, or the entry could never be admitted.
 const MIN_QUEUE_BYTES: u64 = (MAX_ENTRY_BYTES + crate::OVERHEAD + Share::OUTCOME_BYTES) as u64;

@@ -1,5 +1,5 @@
-//! What waits to be written: bounded in number and bytes, with room kept for every outcome
-//! that is still owed.
+//! The queue of entries to write. It is bounded in entries and bytes, and reserves room for every
+//! outstanding outcome.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,37 +16,38 @@ use crate::waiter::{Acknowledged, Waiter, lock};
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// The writer sleeps here.
+    /// Wakes the writer.
     work: Condvar,
-    /// The watchdog sleeps here.
+    /// Wakes the watchdog.
     alarm: Condvar,
-    /// Whoever closes the ledger sleeps here.
+    /// Wakes the threads that close the ledger.
     settled: Condvar,
     limits: Limits,
     tally: Tally,
 }
 
-/// How much may wait.
+/// The limits of a queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
-    /// How long a waiter waits at most; `None` if nobody waits at all.
+    /// How long a caller waits at most, or `None` if callers do not wait.
     pub(crate) wait: Option<Duration>,
-    /// Refusals of unidentified callers per second.
+    /// How many refusals of unidentified callers are recorded per second.
     pub(crate) unidentified: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     pending: Vec<Item>,
-    /// Whoever waits for what the writer has taken.
+    /// Callers that wait for entries the writer has taken.
     in_flight: Vec<Waiter>,
     taken: Share,
-    /// Outcomes that are still owed.
+    /// The number of outstanding outcomes.
     owed: usize,
     phase: Phase,
-    /// The disk is full: nothing is allowed, and refusals live off the reserve.
+    /// Whether the disk is full. Then decisions that allow are refused, and refusals use the
+    /// reserve.
     full: bool,
     budget: Option<Budget>,
     writer_sleeps: bool,
@@ -58,55 +59,56 @@ struct State {
 enum Phase {
     #[default]
     Open,
-    /// No decisions any more, outcomes still.
+    /// Refuses decisions, and accepts outcomes.
     Closing,
-    /// The writer takes what there is and ends.
+    /// The writer stores the pending entries and ends.
     Stopping,
     /// The writer has ended.
     Gone,
 }
 
-/// One entry on its way to the disk.
+/// One entry to be written.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) payload: Vec<u8>,
     pub(crate) waiter: Option<Waiter>,
-    /// What is given back once it is written.
+    /// The room that is released once the entry is written.
     pub(crate) share: Share,
-    /// Where whoever pushed it learns its sequence.
+    /// Receives the entry's sequence.
     pub(crate) place: Option<Place>,
 }
 
-/// The sequence of an entry, once it is written. Its other half is dropped when the entry is
-/// written or given up, so that whoever holds the last one knows that the queue has it no more.
+/// Receives the sequence of an entry once it is written. The queue drops its clone when the entry
+/// is written or abandoned, so a unique handle without a value means that the entry will never be
+/// stored.
 pub(crate) type Place = Arc<OnceLock<u64>>;
 
-/// A part of the queue's room.
+/// A share of the queue's capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Share {
     entries: usize,
     bytes: usize,
 }
 
-/// What the writer finds when it looks for work.
+/// What the writer takes from the queue.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// These, possibly none.
+    /// Entries to write. May be empty.
     Items(Vec<Item>),
-    /// These are the last.
+    /// The last entries, after which the writer ends.
     Last(Vec<Item>),
 }
 
-/// Whom a decision is about, as far as its admission depends on it.
+/// How an entry counts against the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It allows, and will be served.
+    /// A decision that allows.
     Allow,
-    /// It refuses somebody known.
+    /// A decision that refuses an authenticated caller.
     Refuse,
-    /// It refuses nobody known.
+    /// A decision that refuses an unauthenticated caller. Limited by [`Budget`].
     RefuseUnidentified,
-    /// An event, which owes no outcome.
+    /// An event, which has no outcome.
     Event,
 }
 
@@ -122,7 +124,7 @@ impl Queue {
         }
     }
 
-    /// Takes an entry, and room for its outcome. `None` if nobody need wait for it.
+    /// Queues an entry and reserves room for its outcome. Returns `None` if callers do not wait.
     pub(crate) fn push(
         &self,
         payload: Vec<u8>,
@@ -131,8 +133,8 @@ impl Queue {
         self.push_for(payload, admission, self.limits.wait, None)
     }
 
-    /// Takes an event whose sequence is wanted. Whoever pushed it always waits, whatever the
-    /// durability is.
+    /// Queues an event whose sequence the caller needs. The caller always waits, regardless of
+    /// the durability.
     pub(crate) fn push_placed(
         &self,
         payload: Vec<u8>,
@@ -144,7 +146,7 @@ impl Queue {
         pushed.ok_or(SinkFault::Closed)
     }
 
-    /// Takes an event, and blocks until it is stored.
+    /// Queues an event and blocks until it is stored.
     pub(crate) fn push_event(&self, payload: Vec<u8>, wait: Duration) -> Result<(), SinkFault> {
         let acknowledged = self.push_for(payload, Admission::Event, Some(wait), None)?;
         acknowledged.map_or(Ok(()), Acknowledged::wait)
@@ -181,7 +183,8 @@ impl Queue {
         Ok(acknowledged)
     }
 
-    /// Takes an outcome into the room reserved for it.
+    /// Queues an outcome in the room reserved for it, or releases the room if there is no
+    /// payload.
     pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>, admission: Admission) {
         let mut state = self.lock();
         if admission == Admission::RefuseUnidentified
@@ -206,7 +209,9 @@ impl Queue {
         self.wake_writer(&state);
         drop(state);
         if late {
-            tracing::error!("an outcome came after the ledger was closed; reopening will close it");
+            tracing::error!(
+                "an outcome arrived after the ledger was closed; reopening records it as unknown"
+            );
         }
     }
 
@@ -218,7 +223,7 @@ impl Queue {
         }
     }
 
-    /// What was counted since the last call, if anything.
+    /// The counts since the last call, if any.
     pub(crate) fn take_counts(&self) -> Option<Counts> {
         self.tally.take()
     }
@@ -227,11 +232,12 @@ impl Queue {
         self.tally.dirty.load(Ordering::Acquire)
     }
 
-    /// Waits for work, at most until a time; `held`, it waits in spite of work.
+    /// Waits for work, at most until `until`. If `held` is set, waits until then even if there is
+    /// work.
     pub(crate) fn take(&self, until: Option<Instant>, held: bool) -> Work {
         let mut state = self.lock();
         if !held {
-            // Nothing is left of what was taken before.
+            // The writer has stored everything it took before.
             state.in_flight.clear();
         }
         loop {
@@ -256,22 +262,22 @@ impl Queue {
         }
     }
 
-    /// Gives room back after something was written.
+    /// Releases room after an entry was written.
     pub(crate) fn release(&self, share: Share) {
         self.lock().release(share);
     }
 
-    /// While the disk is full nothing is allowed.
+    /// Sets whether the disk is full.
     pub(crate) fn set_full(&self, full: bool) {
         self.lock().full = full;
     }
 
-    /// Whether the disk is full, as far as is known.
+    /// Whether the disk was full at the last check.
     pub(crate) fn is_full(&self) -> bool {
         self.lock().full
     }
 
-    /// Refuses further decisions and waits for the outcomes that are owed.
+    /// Refuses further decisions and waits for outstanding outcomes, then stops the writer.
     pub(crate) fn close(&self, patience: Duration) {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Closing);
@@ -282,14 +288,14 @@ impl Queue {
         self.stop();
     }
 
-    /// Has the writer take what there is, and end.
+    /// Makes the writer store the pending entries and end.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Stopping);
         self.work.notify_all();
     }
 
-    /// The writer has ended. Whoever still waits has waited in vain.
+    /// Called when the writer has ended. Fails all callers that still wait.
     pub(crate) fn writer_is_gone(&self) {
         let mut state = self.lock();
         state.phase = Phase::Gone;
@@ -302,8 +308,8 @@ impl Queue {
         }
     }
 
-    /// Fails whoever has waited too long, even while the writer is stuck in a sync. Returns
-    /// when the writer has ended.
+    /// Fails callers whose deadline has passed, even while the writer is blocked in a sync.
+    /// Returns when the writer has ended.
     pub(crate) fn watch(&self) {
         let mut state = self.lock();
         while state.phase != Phase::Gone {
@@ -388,7 +394,7 @@ impl State {
         self.taken.bytes = self.taken.bytes.saturating_sub(share.bytes);
     }
 
-    /// Takes out whoever has waited too long; else says in how long the next one will have.
+    /// Removes and returns the overdue callers. Also returns the time until the next deadline.
     fn overdue(&mut self, now: Instant) -> (Vec<Waiter>, Option<Duration>) {
         let mut overdue: Vec<Waiter> = self
             .in_flight
@@ -407,7 +413,7 @@ impl State {
 impl Share {
     pub(crate) const OUTCOME_BYTES: usize = OVERHEAD + MAX_OUTCOME_BYTES;
 
-    /// Room for any outcome: its texts are bounded.
+    /// The room for any outcome. It is a constant because the texts of an outcome are bounded.
     pub(crate) const OUTCOME: Self = Self {
         entries: 1,
         bytes: Self::OUTCOME_BYTES,
@@ -428,8 +434,9 @@ impl Share {
     }
 }
 
-/// How many refusals of unidentified callers are recorded one by one, and how many bytes of
-/// them. The rest are counted, so that nobody can fill the disk without a token.
+/// Limits how many refusals of unidentified callers are recorded individually, and how many bytes
+/// they take. Further ones are only counted, so that a caller without a token cannot fill the
+/// disk.
 #[derive(Debug)]
 struct Budget {
     per_second: f64,
@@ -449,7 +456,7 @@ impl Budget {
         }
     }
 
-    /// Pays for a refusal and the greatest outcome that it may have.
+    /// Charges a refusal and the largest outcome that it may have.
     fn spend(&mut self, now: Instant, share: Share) -> Result<(), SinkFault> {
         let seconds = now.duration_since(self.at).as_secs_f64();
         self.at = now;
@@ -465,7 +472,7 @@ impl Budget {
         Ok(())
     }
 
-    /// An outcome was smaller than the greatest.
+    /// Refunds the difference between the largest outcome and the actual one.
     fn repay(&mut self, outcome: usize) {
         let over = Share::OUTCOME_BYTES.saturating_sub(OVERHEAD + outcome);
         self.bytes_left = (self.bytes_left + over as f64).min(UNIDENTIFIED_BYTES);
@@ -481,12 +488,12 @@ struct Tally {
 }
 
 impl Tally {
-    /// Returns whether this is the first since the counts were taken.
+    /// Returns whether this is the first count since the last [`Tally::take`].
     fn add(&self, what: Count) -> bool {
         let count = match what {
             Count::Public => &self.public,
             Count::Exempt => &self.exempt,
-            // What this version does not know is not lost: it was not recorded.
+            // A count that this version does not know is a decision that was not recorded.
             _ => &self.shed_refusal,
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -505,16 +512,15 @@ impl Tally {
     }
 }
 
-/// An outcome has an identifier, a time, four words, a model's name and fourteen numbers; a
-/// test adds up the longest.
+/// An outcome has an identifier, a time, four words, a model's name and fourteen numbers. A test
+/// adds up the longest values.
 pub(crate) const MAX_OUTCOME_BYTES: usize = 1280;
-/// A budget unused for a minute is there at once: a burst of strays is recorded in full.
+/// The budget accumulates for up to a minute, so that a short burst is recorded in full.
 const BURST_SECONDS: f64 = 60.0;
-/// At once, and again within each minute: so that no minute sees more than 1 MiB of them,
-/// with some room for the counts of the rest.
+/// The burst plus one minute's refill must stay below 1 MiB, with some room for the counts.
 const UNIDENTIFIED_BYTES: f64 = 480.0 * 1024.0;
 
-/// A queue, for handles that may outlive the ledger.
+/// A queue for handles that may outlive the ledger.
 pub(crate) type SharedQueue = Arc<Queue>;
 
 #[cfg(test)]
@@ -527,7 +533,8 @@ mod tests {
             let share = Share { entries: 1, bytes };
             let start = Instant::now();
             let mut budget = Budget::new(u32::MAX, start);
-            // Ten minutes of a thousand a second, and what was stored when.
+            // Ten minutes at a thousand refusals per second, and the time and size of each stored
+            // one.
             let mut stored = Vec::new();
             for millis in 0..600_000 {
                 let now = start + Duration::from_millis(millis);
@@ -544,7 +551,7 @@ mod tests {
             };
             let most = (0..540).map(|second| within(second * 1000)).max().unwrap();
             assert!(most <= 1024 * 1024, "{most}");
-            assert!(most > 900 * 1024, "the budget is used: {most}");
+            assert!(most > 900 * 1024, "the budget is not used: {most}");
         }
     }
 }

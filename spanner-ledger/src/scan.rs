@@ -1,21 +1,21 @@
-//! Walks over the entries of a ledger and tells a torn tail from damage.
+//! Iterates over the entries of a ledger and distinguishes a torn tail from damage.
 //!
-//! 1. Segments follow each other without a hole: each begins where the one before ends.
-//! 2. In a segment that has a successor every byte counts: whatever does not validate is
-//!    damage, unless the successor says that its predecessor was given up after a fault, and
-//!    the entry had not been synced by then.
-//! 3. In the last segment the first frame that does not validate ends the ledger. It is a
-//!    torn tail, unless some later frame says that this entry had been synced.
-//! 4. A last segment without a valid header was never begun.
-//! 5. Where entries were pruned, those that are kept come first, each at its own sequence;
-//!    segments below that are on their way out and do not count.
-//! 6. Entries whose loss was acknowledged ([`crate::lost`]) are passed over, and so is whatever
-//!    is missing or damaged where a reader asks for the rest ([`Walk::partial`]). What was passed
-//!    over is remembered ([`Walk::gaps`]).
+//! 1. Segments are contiguous: each begins where the previous one ends.
+//! 2. In a segment that has a successor, any invalid byte is damage. The exception is an entry
+//!    that was not yet synced when the successor's header says that the segment was abandoned
+//!    after a fault.
+//! 3. In the last segment, the first invalid frame ends the ledger. It is a torn tail, unless a
+//!    later frame states that this entry had been synced.
+//! 4. A last segment without a valid header was created but never written.
+//! 5. In a pruned ledger, the surviving entries come first, each at its own sequence. Segments
+//!    below the pruning point are about to be deleted and are ignored.
+//! 6. Entries whose loss was acknowledged ([`crate::lost`]) are skipped. A partial walk
+//!    ([`Walk::partial`]) also skips missing and damaged entries. [`Walk::gaps`] lists what was
+//!    skipped.
 //!
 //! # Caveats
-//! Damage to the entries of the very last sync looks like a torn tail, because nothing after
-//! it testifies; a ledger that was closed ends in such a witness.
+//! Damage to entries of the very last fsync looks like a torn tail, because no later frame states
+//! that they had been synced. Closing a ledger appends such a frame.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,18 +29,18 @@ use crate::frame::{Frame, HEADER_BYTES, Header, frame_length};
 use crate::lost::{Lost, Missing};
 use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 
-/// One entry, validated.
+/// A validated entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) payload: Vec<u8>,
-    /// A fault may have lost it: the next segment says that it was not synced by then. Only
-    /// where the durability is not `PowerLoss`.
+    /// A fault may have lost this entry: the next segment states that it was not synced by then.
+    /// Never set with `Durability::PowerLoss`.
     pub(crate) uncertain: bool,
 }
 
 impl Stored {
-    /// When it happened, if it says so.
+    /// The entry's time, if it has one.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         #[derive(Deserialize)]
         struct Timed {
@@ -51,21 +51,21 @@ impl Stored {
     }
 }
 
-/// How a ledger ends.
+/// Where and how a ledger ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// The last segment's name.
+    /// The first entry of the last segment, which is the segment's name.
     pub(crate) segment: u64,
-    /// Where its valid frames end.
+    /// The offset at which its valid frames end.
     pub(crate) end: u64,
-    /// Where those begin that no later frame says were synced.
+    /// The offset of the first frame that no later frame confirms as synced.
     pub(crate) unproven: u64,
-    /// How many bytes after the end are neither valid nor zero.
+    /// The number of invalid bytes after `end`, without trailing zeros.
     pub(crate) torn: u64,
 }
 
 impl Tail {
-    /// Says that the entry at the end should have been whole.
+    /// The error for an entry at the end that should have been complete.
     pub(crate) fn corrupt(&self, sequence: u64) -> ReadError {
         corrupt(self.segment, self.end, sequence)
     }
@@ -75,10 +75,10 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Walk {
     files: Arc<dyn Files>,
-    /// The segments that follow, the next one last.
+    /// The segments still to read, in reverse order.
     ahead: Vec<Header>,
     current: Option<Current>,
-    /// What is left of the entries that were pruned.
+    /// The entries that survived pruning.
     kept: Option<Current>,
     pruned: u64,
     next: u64,
@@ -86,10 +86,10 @@ pub(crate) struct Walk {
     unborn: Option<u64>,
     listed: bool,
     lost: Lost,
-    /// Whether to go on past what is missing or damaged.
+    /// Whether to skip missing and damaged entries.
     partial: bool,
     gaps: Vec<Missing>,
-    /// Where segments end that have something else behind their last entry.
+    /// Sequences at which a segment ends with extra bytes after its last entry.
     untidy: Vec<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Walk {
         Self::begun(files, false)
     }
 
-    /// Over all entries that can be read, past what is missing or damaged.
+    /// Iterates over all readable entries and skips missing and damaged ones.
     pub(crate) fn partial(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
         Self::begun(files, true)
     }
@@ -118,7 +118,7 @@ impl Walk {
             let mut walk = Self::at(Arc::clone(files), 0, lost.clone());
             walk.partial = partial;
             let begun = walk.begin();
-            // Segments may be pruned between being listed and being opened.
+            // A segment may be pruned after it was listed and before it is opened.
             match begun {
                 Err(ReadError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound
@@ -149,8 +149,8 @@ impl Walk {
         }
     }
 
-    /// Goes on at a later entry where the loss of those before it was acknowledged, or does not
-    /// matter to whoever reads; otherwise that is a fault.
+    /// Skips to a later entry. Fails with `fault` unless the walk is partial or the loss of the
+    /// skipped entries was acknowledged.
     fn pass(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
         let from = self.next;
         let acknowledged = self.lost.covers(from, to);
@@ -171,12 +171,12 @@ impl Walk {
         Ok(header.get(..HEADER_BYTES).unwrap_or_default().to_vec())
     }
 
-    /// From the beginning of the segment that holds an entry, or will.
+    /// Starts at the segment that contains, or will contain, an entry.
     pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
         Self::begun_from(files, sequence, false)
     }
 
-    /// The same, past what is missing or damaged.
+    /// Like [`Walk::from`], but skips missing and damaged entries.
     pub(crate) fn partial_from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
         Self::begun_from(files, sequence, true)
     }
@@ -214,16 +214,16 @@ impl Walk {
         }
     }
 
-    /// Sees what segments were begun since, so that [`Walk::step`] goes on after an end.
+    /// Lists the segments again, so that [`Walk::step`] can continue after the end.
     pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
         self.tail = None;
-        // A segment of which nothing was read may have been begun anew.
+        // A segment of which nothing was read may have been replaced.
         let next = self.next;
         let mut begun = self.current.take_if(|current| current.header.first < next);
         let from = begun.as_ref().map_or(next, |begun| begun.header.first + 1);
         self.look_ahead(from)?;
         if let Some(begun) = &mut begun {
-            // What was read ahead may be half of what was written since.
+            // The buffer may end in the middle of a frame that is complete by now.
             begun.reopen(&*self.files)?;
         }
         self.current = begun;
@@ -233,14 +233,14 @@ impl Walk {
         }
     }
 
-    /// The first entry of the last segment that is there.
+    /// The first entry of the last segment.
     pub(crate) fn last_segment(&self) -> u64 {
         let last = self.ahead.first().map(|header| header.first);
         let current = self.current.as_ref().map(|current| current.header.first);
         last.or(current).unwrap_or(self.next)
     }
 
-    /// Reads the headers of the segments from one on.
+    /// Reads the headers of all segments from `from` on.
     fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
         let names = names(&*self.files)?;
         self.listed = true;
@@ -260,7 +260,7 @@ impl Walk {
                 Ok(Some(header)) => self.ahead.push(header),
                 Ok(None) if index == 0 => self.unborn = Some(first),
                 Err(fault @ ReadError::Io { .. }) => return Err(fault),
-                // What it held is missed where the next one begins.
+                // The skipped entries are reported when the next segment begins.
                 _ if self.partial => {}
                 Ok(None) => return Err(corrupt(first, 0, first)),
                 Err(fault) => return Err(fault),
@@ -269,7 +269,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next entry, or `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
         loop {
             if let Some(kept) = &mut self.kept {
@@ -308,24 +308,23 @@ impl Walk {
         self.next
     }
 
-    /// How the ledger ends, once [`Walk::step`] has said that it does.
+    /// How the ledger ends. Set once [`Walk::step`] has returned `None`.
     pub(crate) const fn tail(&self) -> Option<Tail> {
         self.tail
     }
 
-    /// Entries below this were pruned.
+    /// The sequence below which entries were pruned.
     pub(crate) const fn pruned(&self) -> u64 {
         self.pruned
     }
 
-    /// What was passed over: in order, and complete once [`Walk::step`] has said that this is
-    /// the end.
+    /// The skipped entries, in order. Complete once [`Walk::step`] has returned `None`.
     pub(crate) fn gaps(&self) -> &[Missing] {
         &self.gaps
     }
 
-    /// What was passed over, and what is missing behind the end of entries of which so many were
-    /// signed.
+    /// The skipped entries, and those missing at the end of a ledger of which `signed` entries
+    /// were signed.
     pub(crate) fn missing_of(&self, signed: u64) -> Vec<Missing> {
         let mut missing = self.gaps.clone();
         if self.next < signed {
@@ -339,8 +338,8 @@ impl Walk {
         missing
     }
 
-    /// Where segments end that have something else behind their last entry, which a partial walk
-    /// does not mind.
+    /// The sequences at which a segment ends with extra bytes after its last entry, which a
+    /// partial walk tolerates.
     pub(crate) fn untidy(&self) -> &[u64] {
         &self.untidy
     }
@@ -350,7 +349,7 @@ impl Walk {
         self.lost.covers(sequence, sequence + 1)
     }
 
-    /// A last segment that was created and never begun.
+    /// A last segment that was created but never written.
     pub(crate) const fn unborn(&self) -> Option<u64> {
         self.unborn
     }
@@ -360,7 +359,7 @@ impl Walk {
         while let Some(header) = self.ahead.pop() {
             let first = header.first;
             if first < self.next && self.partial {
-                // Two segments say that they hold it; the first one is read.
+                // Two segments claim the same entries. The first one counts.
                 continue;
             }
             if first != self.next {
@@ -372,7 +371,7 @@ impl Walk {
         Ok(())
     }
 
-    /// A segment has given all its entries; nothing else may stand in it.
+    /// Checks that no bytes follow the last entry of a segment.
     fn check_rest(&mut self) -> Result<(), ReadError> {
         let forgiven = self.ahead.last().is_some_and(|header| header.after_fault)
             || self.lost.covers(self.next, self.next);
@@ -396,7 +395,7 @@ impl Walk {
         }
     }
 
-    /// The next frame does not validate. Returns whether to go on.
+    /// Handles an invalid frame. Returns whether to continue.
     fn broken_off(&mut self) -> Result<bool, ReadError> {
         let Some(current) = &mut self.current else {
             return Ok(false);
@@ -416,7 +415,8 @@ impl Walk {
             self.advance()?;
             return Ok(true);
         }
-        // Whoever writes may have gone on since; so look again before judging.
+        // The writer may have appended more since the buffer was filled, so read again before
+        // judging.
         let mut damaged = corrupt(current.header.first, current.at, self.next);
         for _ in 0..2 {
             current.reopen(&*self.files)?;
@@ -435,7 +435,7 @@ impl Walk {
         }
         match self.partial {
             true => {
-                // How many stood there is not known; one did.
+                // The number of lost entries is unknown, but it is at least one.
                 self.pass(self.next + 1, damaged)?;
                 self.current = None;
                 Ok(false)
@@ -466,7 +466,7 @@ impl Current {
         })
     }
 
-    /// The next entry of those that are kept, from a sequence on.
+    /// Reads the next entry that survived pruning, from a sequence on.
     fn read_kept(&mut self, from: u64) -> Result<Option<Stored>, ReadError> {
         let (end, at) = (self.header.first, self.at);
         let head = self.source.fill(OVERHEAD)?;
@@ -494,7 +494,7 @@ impl Current {
         Ok(())
     }
 
-    /// The next frame, if it validates and has this sequence.
+    /// The next frame, if it is valid and has this sequence.
     fn frame(&mut self, sequence: u64) -> Result<Option<Frame<'_>>, ReadError> {
         let head = self.source.fill(OVERHEAD)?;
         let length = frame_length(head).unwrap_or_default();
@@ -521,7 +521,7 @@ impl Current {
         }))
     }
 
-    /// What stands behind the valid frames, from the next byte on. Reads it, in bounded memory.
+    /// Examines the bytes after the valid frames, in bounded memory.
     fn rest(&mut self, files: &dyn Files, sequence: u64) -> Result<Rest, ReadError> {
         let (segment, offset) = (self.header.first, self.at);
         let damaged = || corrupt(segment, offset, sequence);
@@ -531,12 +531,13 @@ impl Current {
         if length > MAX_REST {
             return Err(damaged());
         }
-        // A frame takes at least its overhead, which bounds the sequences that may follow.
+        // A frame is at least `OVERHEAD` bytes long, which bounds the sequences that can follow.
         let most = sequence.saturating_add(length / OVERHEAD as u64);
         let (mut rest, mut passed, mut checked) = (Rest::default(), 0, 0);
         loop {
             let bytes = self.source.fill(WINDOW)?;
-            // What is looked at has the longest frame behind it, unless the file ends.
+            // Only positions are examined that have room for the longest frame behind them,
+            // unless the file ends.
             let looked = match bytes.len() < WINDOW {
                 true => bytes.len(),
                 false => READ_AHEAD,
@@ -560,7 +561,7 @@ impl Current {
                     checked += frame_length(frame).unwrap_or_default() as u64;
                     let frame = Frame::decode(&salt, frame);
                     rest.testified |= frame.is_some_and(|frame| frame.durable > sequence);
-                    // Bytes that only look like frames, over and over, are no accident.
+                    // A long run of bytes that only look like frames is no accident.
                     if checked > MAX_CHECKED + length {
                         return Err(damaged());
                     }
@@ -581,12 +582,12 @@ impl Current {
     }
 }
 
-/// What stands behind the last valid frame of a segment.
+/// The bytes after the last valid frame of a segment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rest {
-    /// How many bytes there are up to the last that is not zero.
+    /// The number of bytes up to the last non-zero byte.
     torn: u64,
-    /// Whether some later frame says that the entry that should stand first had been synced.
+    /// Whether a later frame states that the entry expected here had been synced.
     testified: bool,
 }
 
@@ -596,7 +597,7 @@ impl Rest {
     }
 }
 
-/// A file that is read ahead.
+/// A file with a read-ahead buffer.
 struct Source {
     name: String,
     reader: Box<dyn Read + Send>,
@@ -615,7 +616,7 @@ impl Source {
         })
     }
 
-    /// What lies ahead: so many bytes, or fewer if the file ends before.
+    /// Returns the next bytes: at least `want`, or fewer at the end of the file.
     fn fill(&mut self, want: usize) -> Result<&[u8], ReadError> {
         while self.bytes().len() < want {
             if self.start > READ_AHEAD {
@@ -647,7 +648,7 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// The name of the segment that begins with an entry.
+/// The file name of the segment that begins with an entry.
 pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
@@ -658,7 +659,7 @@ fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
         .map_err(|source| failed(&files.place(), source))
 }
 
-/// The name of the file of what is kept of all entries below one.
+/// The file name for the entries below `end` that survived pruning.
 pub(crate) fn kept_name(end: u64) -> String {
     format!("{end:020}{KEPT}")
 }
@@ -676,7 +677,7 @@ fn parse(name: &str, suffix: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
-/// The header of a segment; `None` if it was never begun.
+/// The header of a segment, or `None` if the segment was never written.
 pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
     let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
@@ -737,13 +738,14 @@ fn missing(from: u64, first: u64) -> ReadError {
 
 const SUFFIX: &str = ".seg";
 const KEPT: &str = ".kept";
-/// How often a listing may be out of date in a row.
+/// How many listings in a row may be outdated by pruning, which runs once an hour.
 const MAX_LISTINGS: u32 = 5;
-/// How much is read at once.
+/// The size of one read: large enough to amortize system calls, small enough for many readers.
 const READ_AHEAD: usize = 64 * 1024;
-/// What is held of what stands behind the valid frames.
+/// The buffer for the bytes after the valid frames: one read and the longest frame.
 const WINDOW: usize = READ_AHEAD + OVERHEAD + MAX_ENTRY_BYTES;
-/// No crash leaves more behind the valid frames: a second's entries, and space ahead.
+/// A crash leaves less than this after the valid frames: one second's entries and the
+/// preallocated space.
 const MAX_REST: u64 = 1 << 30;
-/// How much of what stands there is checked for being a frame.
+/// Bounds the work of searching those bytes for frames, which is quadratic for crafted input.
 const MAX_CHECKED: u64 = 64 << 20;

@@ -1,17 +1,18 @@
-//! Whether a ledger is what it was: offline, from its files and public keys alone.
+//! Verifies offline, from files and public keys alone, that a ledger was not changed.
 //!
-//! 1. Every entry is read, hashed, and held against the tree, and the tree against the
-//!    checkpoint in the directory and those that were shipped.
-//! 2. What is found is told apart ([`Verdict`]): a benign end of a crash, damage by accident,
-//!    entries changed by somebody, a cut end, another history.
-//! 3. Gaps and open decisions are counted. They are what happened, not a fault of the ledger.
-//! 4. Entries whose loss was acknowledged stay missing ([`Verdict::Acknowledged`]), if an entry
-//!    under the tree says so; of the rest nothing else is forgiven.
+//! 1. Every entry is read, hashed and compared with the Merkle tree. The tree is compared with
+//!    the checkpoint in the directory and with shipped checkpoints.
+//! 2. A [`Verdict`] classifies the result: a harmless crash, accidental damage, changed entries,
+//!    a truncated end, or a forked history.
+//! 3. Gaps and decisions without an outcome are counted. They record real failures and are not a
+//!    fault of the ledger.
+//! 4. Entries whose loss was acknowledged remain missing ([`Verdict::Acknowledged`]), provided
+//!    that an entry in the tree lists them. No other fault is tolerated.
 //!
 //! # Caveats
-//! Without a key from elsewhere, and without a checkpoint from elsewhere, a ledger is compared
-//! with itself: whoever can write the whole directory, its key included, can write another
-//! history that agrees with itself.
+//! Without a key and a checkpoint from elsewhere, a ledger is compared only with itself. An
+//! attacker who can write to the whole directory, its key included, can forge a consistent
+//! history.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,71 +36,72 @@ use crate::recovery::UNCOMPARED;
 use crate::retention::PRUNED;
 use crate::scan::{Stored, Walk, kept_name};
 
-/// What a ledger is found to be.
+/// The result of verifying a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// What it was, to the last byte that is signed; see [`Verification::unsigned`].
+    /// All signed entries are unchanged; see [`Verification::unsigned`].
     Clean,
-    /// What it was, and unfinished bytes at the end. A crash leaves such, which were never
-    /// acknowledged; above the checkpoint they cannot be told from damage.
+    /// All signed entries are unchanged, and the ledger ends in an incomplete write. A crash
+    /// leaves such bytes, which were never acknowledged. Above the checkpoint, they are
+    /// indistinguishable from damage.
     TornTail,
-    /// Entries are missing, and somebody acknowledged that ([`Builder::acknowledge`]); what is
-    /// there is what was signed.
+    /// Entries are missing, and an operator acknowledged the loss ([`Builder::acknowledge`]). All
+    /// other signed entries are unchanged.
     ///
     /// [`Builder::acknowledge`]: crate::Builder::acknowledge
     Acknowledged,
-    /// Bytes are not what they were; nobody took the trouble to hide it.
+    /// Bytes are damaged, and checksums reveal it. Typically an accident.
     Corrupt,
-    /// Entries are missing in the middle: a segment was removed or cut.
+    /// Entries are missing in the middle: a segment was removed or truncated.
     Missing,
-    /// An entry was changed, moved, removed or put in, and made to look whole.
+    /// An entry was changed, moved, removed or inserted, with a valid checksum.
     Tampered,
-    /// The end was cut off, or the whole set back: a checkpoint covers more.
+    /// The end was truncated, or the whole ledger was reverted: a checkpoint covers more entries.
     MissingTail,
-    /// It holds another history than a checkpoint says.
+    /// The entries differ from those that a checkpoint covers.
     Forked,
-    /// The checkpoint, a key or a tile is missing or damaged. The entries are not at fault so
-    /// far as can be told.
+    /// The checkpoint, a key or a tile is missing or damaged. No fault in the entries is known.
     Evidence,
     /// A file could not be read.
     Unreadable,
 }
 
-/// What verifying a ledger found.
+/// The findings of a verification.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Verification {
-    /// What it is.
+    /// The overall result.
     pub verdict: Verdict,
-    /// What is wrong, with the first place where it is.
+    /// The first fault, with its location.
     pub fault: Option<ReadError>,
-    /// Entries read.
+    /// The number of entries read.
     pub entries: u64,
     /// The sequence after the last entry, if all of them could be read.
     pub end: Option<u64>,
-    /// Decisions without an outcome: open requests, while the ledger is written.
+    /// Decisions without an outcome. While a service writes, these are open requests.
     pub open: u64,
-    /// Failures of the storage that were noted.
+    /// The number of recorded storage failures ([`Gap`](crate::Gap)).
     pub gaps: u64,
-    /// Entries that a newer version wrote.
+    /// The number of entries in a newer format.
     pub unknown: u64,
-    /// Entries below this were pruned, but for those that must be kept.
+    /// The sequence below which entries were pruned, except for those that must survive.
     pub pruned: u64,
-    /// How many entries the checkpoint in the directory covers, if there is one that can be
-    /// believed.
+    /// The number of entries that the checkpoint in the directory covers, if there is a valid
+    /// one.
     pub signed: Option<u64>,
-    /// Unfinished bytes at the end.
+    /// The number of bytes of an incomplete write at the end.
     pub torn_bytes: u64,
-    /// Entries that are not there, or cannot be read.
+    /// Entries that are missing or unreadable.
     pub missing: Vec<Missing>,
-    /// How many entries stood there when the ledger was opened without any checkpoint to hold
-    /// them against: whether there had been more of them cannot be told. 0 if that never was so.
+    /// The number of entries that the ledger had when it was last opened without a checkpoint to
+    /// compare them with; entries may have been removed before that without a trace. 0 if that
+    /// never happened.
     pub uncompared: u64,
 }
 
 impl Verdict {
-    /// One stable word.
+    /// The verdict as one stable word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,7 +118,7 @@ impl Verdict {
         }
     }
 
-    /// Whether nothing is wrong: clean, or a torn tail.
+    /// Whether the verdict is `Clean` or `TornTail`.
     #[must_use]
     pub const fn is_sound(self) -> bool {
         matches!(self, Self::Clean | Self::TornTail)
@@ -140,7 +142,7 @@ impl Verdict {
 }
 
 impl Verification {
-    /// The first entry that is not what was stored, missing, or known to be in doubt.
+    /// The first entry that is changed, missing or known to be in doubt.
     #[must_use]
     pub const fn first_bad(&self) -> Option<u64> {
         match &self.fault {
@@ -149,8 +151,8 @@ impl Verification {
         }
     }
 
-    /// How many entries stand above the checkpoint in the directory, so that nothing that is
-    /// signed vouches for them yet: a second's, of a ledger that is written.
+    /// The number of entries above the checkpoint in the directory, which no signature covers
+    /// yet. At most one second's worth while a service writes.
     #[must_use]
     pub fn unsigned(&self) -> u64 {
         let end = self.end.unwrap_or_default();
@@ -158,7 +160,7 @@ impl Verification {
     }
 }
 
-/// Of a ledger that cannot even be opened for reading.
+/// The findings for a ledger that cannot be opened for reading.
 impl From<ReadError> for Verification {
     fn from(fault: ReadError) -> Self {
         Self {
@@ -189,8 +191,8 @@ impl Verification {
 }
 
 impl Reader {
-    /// The verifier keys that stand beside the ledger, the one in use last. Whoever does not
-    /// trust the directory takes them from elsewhere.
+    /// The verifier keys stored in the ledger's directory, the current one last. To avoid
+    /// trusting the directory, obtain the keys from elsewhere.
     ///
     /// # Errors
     /// [`ReadError`] if they cannot be read.
@@ -198,24 +200,25 @@ impl Reader {
         keys_in(&**self.files())
     }
 
-    /// The checkpoint that stands in the directory.
+    /// The checkpoint stored in the directory.
     ///
     /// # Errors
-    /// [`ReadError`] if it cannot be read or its signature is not that of a key beside it.
+    /// [`ReadError`] if it cannot be read, or is not signed by a key in the directory.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>, ReadError> {
         newest(&**self.files(), &self.keys()?)
     }
 
-    /// Verifies the ledger against itself; see [`Reader::verify_against`].
+    /// Verifies the ledger against its own checkpoint and keys; see [`Reader::verify_against`].
     #[must_use]
     pub fn verify(&self) -> Verification {
         self.verify_against(&[], &[])
     }
 
-    /// Verifies the ledger against its tree and its checkpoint, and against checkpoints that
-    /// were shipped. Without keys it takes those beside the ledger.
+    /// Verifies the ledger against its Merkle tree, its checkpoint and shipped checkpoints. If
+    /// `keys` is empty, uses the keys in the ledger's directory.
     ///
-    /// Reads all of it, in bounded memory but for the identifiers of open decisions.
+    /// Reads the whole ledger. Memory is bounded except for the identifiers of decisions without
+    /// an outcome.
     #[must_use]
     pub fn verify_against(&self, keys: &[VerifierKey], shipped: &[Checkpoint]) -> Verification {
         let mut found = Verification::begin();
@@ -235,12 +238,13 @@ impl Reader {
         found
     }
 
-    /// As [`verify_against`](Self::verify_against), against any number of checkpoints: the ledger is
-    /// read once for every 100,000 of them, and no more are in memory. Ends with the first
-    /// verification that is not sound. Returns it with the number of checkpoints so far.
+    /// Like [`verify_against`](Self::verify_against), for any number of checkpoints. Reads the
+    /// ledger once per 100,000 checkpoints and holds at most that many in memory. Stops at the
+    /// first verification that is not sound. Returns the last verification and the number of
+    /// checkpoints compared.
     ///
     /// # Errors
-    /// The error of the first checkpoint that cannot be had.
+    /// The first error that the iterator yields.
     pub fn verify_against_all<E>(
         &self,
         keys: &[VerifierKey],
@@ -258,7 +262,8 @@ impl Reader {
         }
     }
 
-    /// What is not there of entries of which so many were signed, as far as that can be read.
+    /// The missing entries of a ledger of which `signed` entries were signed, as far as they can
+    /// be determined.
     fn missing(&self, signed: Option<u64>) -> Vec<Missing> {
         let Ok(mut walk) = Walk::partial(self.files()) else {
             return Vec::new();
@@ -270,7 +275,7 @@ impl Reader {
     /// The sequences of a record's entries: its decision and, if it has ended, its outcome.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read.
+    /// [`ReadError`] if the ledger is damaged or cannot be read.
     pub fn sequences_of(&self, id: RecordId) -> Result<Vec<u64>, ReadError> {
         let mut found = Vec::new();
         for numbered in self.entries()? {
@@ -290,12 +295,12 @@ impl Reader {
         Ok(found)
     }
 
-    /// Proves that an entry stands in the ledger, against a checkpoint: that in the directory,
-    /// or an earlier one.
+    /// Proves that an entry is in the ledger, for the checkpoint in the directory or an earlier
+    /// one.
     ///
     /// # Errors
-    /// [`ReadError`] if there is no such entry, if the checkpoint does not cover it, or if
-    /// what is there does not prove it.
+    /// [`ReadError`] if there is no such entry, if the checkpoint does not cover it, or if the
+    /// stored tree does not prove it.
     pub fn prove(&self, sequence: u64, at: &Checkpoint) -> Result<Inclusion, ReadError> {
         let (size, have) = (at.size(), self.tree_size(at)?);
         if sequence >= size {
@@ -319,10 +324,10 @@ impl Reader {
         Ok(Inclusion::of(sequence, entry, &hashes, at))
     }
 
-    /// Proves that the ledger of a later checkpoint begins with that of an earlier one.
+    /// Proves that the ledger of the larger checkpoint begins with the ledger of the smaller one.
     ///
     /// # Errors
-    /// [`ReadError::Forked`] if it does not; others if the tree cannot be read.
+    /// [`ReadError::Forked`] if it does not; other variants if the tree cannot be read.
     pub fn consistency(
         &self,
         from: &Checkpoint,
@@ -348,7 +353,7 @@ impl Reader {
         Ok(Consistency::of(from, to, &hashes))
     }
 
-    /// The size of the tree on the disk, which must be at least as large as the one asked for.
+    /// The size of the stored tree. Fails if the checkpoint covers more.
     fn tree_size(&self, at: &Checkpoint) -> Result<u64, ReadError> {
         let have = self.checkpoint()?.as_ref().map_or(0, Checkpoint::size);
         let (entries, signed) = (have, at.size());
@@ -372,7 +377,7 @@ impl Reader {
     }
 }
 
-/// One going over a ledger.
+/// The state of one verification.
 struct Check<'a> {
     files: &'a Arc<dyn Files>,
     found: &'a mut Verification,
@@ -382,13 +387,13 @@ struct Check<'a> {
     expected: Expected,
     local: Checkpoint,
     open: HashSet<RecordId>,
-    /// Over what is kept of the entries that were pruned.
+    /// The tree over the entries that survived pruning.
     kept: Tree,
-    /// What the last `ledger.pruned` says of it.
+    /// The root of that tree according to the last `ledger.pruned`.
     said: Option<String>,
-    /// The entries of which an entry says that they are lost.
+    /// The entries that an entry in the ledger declares as lost.
     declared: Vec<Span>,
-    /// The first entry, or tile, that does not fit.
+    /// The first entry or tile that does not match.
     suspect: Option<ReadError>,
 }
 
@@ -409,7 +414,7 @@ impl<'a> Check<'a> {
         };
         let local = newest(&**files, keys)?.ok_or_else(|| ReadError::Evidence {
             name: "checkpoint".to_owned(),
-            problem: "it is missing: nothing here is signed".to_owned(),
+            problem: "it is missing: no entry in this directory is signed".to_owned(),
         })?;
         found.signed = Some(local.size());
         let walk = Walk::new(files)?;
@@ -443,13 +448,13 @@ impl<'a> Check<'a> {
         self.check_end()?;
         self.check_earlier(&earlier)?;
         self.check_kept()?;
-        // The entries are those that were signed; so it is the tiles that are wrong.
+        // The signed root matches the entries, so the tiles are wrong.
         self.suspect.map_or(Ok(()), |suspect| {
             Err(match suspect {
                 ReadError::Tampered { sequence } => ReadError::Evidence {
                     name: tiles::name(0, sequence / 256, 256),
                     problem: format!(
-                        "the tile's hash of entry {sequence} is wrong, and the entries are those that were signed: remove the folder `tile`, and opening the ledger makes it anew"
+                        "the tile's hash of entry {sequence} is wrong, although the entries are those that were signed: remove the folder `tile`; opening the ledger creates it again"
                     ),
                 },
                 suspect => suspect,
@@ -484,8 +489,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Of entries whose loss was acknowledged the tree has the leaves, which the root of the
-    /// checkpoint vouches for.
+    /// Adds the leaves of entries whose loss was acknowledged. The tiles still hold them, and the
+    /// checkpoint's root covers them.
     fn grow_past_lost(&mut self, sequence: u64) -> Result<(), ReadError> {
         loop {
             let at = self.follower.tree.size();
@@ -520,15 +525,15 @@ impl<'a> Check<'a> {
         let agreed = self.expected.agreed;
         let checked = self.expected.check(&self.follower.tree);
         checked.map_err(|size| {
-            // The entry that does not fit its tile is the one that was changed.
+            // The entry that does not match its tile is the one that was changed.
             let suspect = self.suspect.take();
             let tampered = suspect.filter(|fault| matches!(fault, ReadError::Tampered { .. }));
             tampered.unwrap_or(ReadError::Forked { size, agreed })
         })
     }
 
-    /// What is wrong first. Where entries cannot be read on, those before may have been changed
-    /// all the same, and the tree says so if it is the one that was signed.
+    /// Returns the earlier fault. An entry before an unreadable one may have been changed as
+    /// well. The tree reveals that if its root is the signed one.
     fn sooner(&mut self, fault: ReadError) -> ReadError {
         let suspect = self.suspect.take_if(|suspect| match suspect {
             ReadError::Tampered { sequence } => {
@@ -546,14 +551,14 @@ impl<'a> Check<'a> {
             Ok(signed) if signed.get(..hashes.len()) == Some(hashes) => return,
             Ok(_) => ReadError::Evidence {
                 name: tiles::name(level, index, hashes.len()),
-                problem: "this tile of the tree is not that of the entries, which are those that were signed: remove the folder `tile`, and opening the ledger makes it anew".to_owned(),
+                problem: "this tile does not match the entries, although the entries are those that were signed: remove the folder `tile`; opening the ledger creates it again".to_owned(),
             },
             Err(fault) => fault,
         };
         self.suspect.get_or_insert(fault);
     }
 
-    /// Whether all is there that was signed.
+    /// Checks that all signed entries are present.
     fn check_end(&mut self) -> Result<(), ReadError> {
         let entries = self.walk.next();
         let Some(signed) = self.expected.unreached() else {
@@ -569,7 +574,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What was shipped before the pruned entries went.
+    /// Checks the shipped checkpoints that are smaller than the pruned part.
     fn check_earlier(&self, earlier: &[(u64, Hash)]) -> Result<(), ReadError> {
         let (have, root) = (self.local.size(), self.local.hash());
         for (size, expected) in earlier.iter().copied().filter(|(size, _)| *size > 0) {
@@ -582,7 +587,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Whether all is there that was to be kept.
+    /// Checks that all entries that must survive pruning are present.
     fn check_kept(&self) -> Result<(), ReadError> {
         let kept = self.kept.root().to_string();
         if self.found.pruned == 0 || self.said.as_deref() == Some(&*kept) {
@@ -590,7 +595,7 @@ impl<'a> Check<'a> {
         }
         Err(ReadError::Evidence {
             name: kept_name(self.found.pruned),
-            problem: "this is not all that the entry `ledger.pruned` says was kept".to_owned(),
+            problem: "the file lacks entries that must survive pruning according to the entry `ledger.pruned`".to_owned(),
         })
     }
 
@@ -630,7 +635,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Whether the tile's hash of an entry is under the root of a checkpoint.
+/// Whether the tile's hash of an entry is included in a checkpoint's root.
 fn is_signed(files: &Arc<dyn Files>, at: &Checkpoint, sequence: u64) -> bool {
     let size = at.size();
     let tree = tiles::Stored::of(files, size);
@@ -648,5 +653,5 @@ fn member<'a>(event: &'a Event, name: &str) -> Option<&'a Value> {
     event.body.get(name)
 }
 
-/// A bit more than a day's; some 40 MiB.
+/// Slightly more than one day of checkpoints at one per second, and about 40 MiB of memory.
 const MAX_CHECKPOINTS: usize = 100_000;

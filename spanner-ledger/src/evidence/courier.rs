@@ -1,5 +1,5 @@
-//! Takes checkpoints to one sink, on a thread of its own, so that a sink that is slow or away
-//! keeps neither the ledger's own checkpoints nor the other sinks waiting.
+//! Ships checkpoints to one sink on its own thread. A slow or unavailable sink delays neither the
+//! ledger's own checkpoints nor other sinks.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use super::{Checkpoint, CheckpointSink};
 use crate::waiter::lock;
 
-/// One sink, and the thread that ships to it.
+/// One sink and its shipping thread.
 pub(crate) struct Courier {
     desk: Arc<Desk>,
     pace: Duration,
     thread: Option<JoinHandle<()>>,
-    /// The size of the checkpoint that was given last.
+    /// The size of the last checkpoint passed to it.
     given: Option<u64>,
 }
 
-/// What the keeper and the thread share.
+/// The state shared by the checkpoint signer and the shipping thread.
 struct Desk {
     sink: Mutex<Box<dyn CheckpointSink>>,
     tray: Mutex<Tray>,
@@ -28,16 +28,16 @@ struct Desk {
 
 #[derive(Default)]
 struct Tray {
-    /// The newest checkpoint, unless the sink has it.
+    /// The newest checkpoint that the sink does not have yet.
     due: Option<Checkpoint>,
-    /// There will be no more.
+    /// Set when no more checkpoints will come.
     ended: bool,
-    /// Somebody takes from here.
+    /// Whether the shipping thread is running.
     attended: bool,
 }
 
 impl Courier {
-    /// What fails is tried again at this pace.
+    /// Creates a courier that retries failed shipments after `pace`.
     pub(crate) fn new(sink: Box<dyn CheckpointSink>, pace: Duration) -> Self {
         Self {
             desk: Arc::new(Desk {
@@ -51,7 +51,7 @@ impl Courier {
         }
     }
 
-    /// Has the newest checkpoint shipped, in place of an older one that still waits.
+    /// Ships a checkpoint, and drops an older one that is still waiting.
     pub(crate) fn give(&mut self, checkpoint: &Checkpoint) {
         let mut tray = lock(&self.desk.tray);
         if self.given != Some(checkpoint.size()) {
@@ -59,23 +59,23 @@ impl Courier {
             tray.due = Some(checkpoint.clone());
             self.desk.changed.notify_all();
         }
-        // At first, and where there was no thread to be had before.
+        // Start the thread on first use, and again if starting it failed before.
         let idle = tray.due.is_some() && !tray.attended;
         tray.attended |= idle;
         drop(tray);
         if idle && let Err(fault) = self.start() {
             lock(&self.desk.tray).attended = false;
-            tracing::error!(%fault, "there is no thread to ship checkpoints on");
+            tracing::error!(%fault, "cannot start the thread that ships checkpoints");
         }
     }
 
-    /// There will be no more: what waits is tried once again.
+    /// Ends the thread after one last attempt to ship the waiting checkpoint.
     pub(crate) fn end(&self) {
         lock(&self.desk.tray).ended = true;
         self.desk.changed.notify_all();
     }
 
-    /// Waits for the thread to end, no longer than until then.
+    /// Waits for the thread to end, at most until `until`.
     pub(crate) fn join(mut self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         let tray = lock(&self.desk.tray);
@@ -83,14 +83,14 @@ impl Courier {
         let waited = self.desk.changed.wait_timeout_while(tray, left, attended);
         let tray = waited.unwrap_or_else(PoisonError::into_inner).0;
         if tray.attended {
-            tracing::warn!("a checkpoint is still being shipped, and nobody waits for it");
+            tracing::warn!("the ledger closes while a checkpoint is still being shipped");
             return;
         }
         drop(tray);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("a sink of checkpoints panicked");
+            tracing::error!("a checkpoint sink panicked");
         }
     }
 
@@ -104,7 +104,7 @@ impl Courier {
     }
 }
 
-/// The thread; tells when it is gone, however it ends.
+/// The shipping thread. Dropping it reports its end, even after a panic.
 struct Attendant(Arc<Desk>);
 
 impl Attendant {
@@ -120,7 +120,7 @@ impl Attendant {
                 Ok(()) => {}
                 Err(fault) => {
                     if !failed || last {
-                        tracing::warn!(%fault, ?sink, last, "a checkpoint could not be shipped");
+                        tracing::warn!(%fault, ?sink, last, "cannot ship a checkpoint");
                     }
                     failed = true;
                     lock(&self.0.tray).due.get_or_insert(checkpoint);
@@ -132,8 +132,8 @@ impl Attendant {
         }
     }
 
-    /// Waits for a checkpoint to ship, after a failure for a while first, and says whether it
-    /// is tried for the last time. `None` if there will be no more.
+    /// Waits for a checkpoint to ship, after a failure for at least `after`. Also returns whether
+    /// this is the last attempt. `None` if there are no more checkpoints.
     fn take(&self, after: Option<Duration>) -> Option<(Checkpoint, bool)> {
         let mut tray = lock(&self.0.tray);
         if let Some(after) = after {
@@ -157,7 +157,7 @@ impl Drop for Attendant {
 }
 
 fn ship(sink: &mut dyn CheckpointSink, checkpoint: &Checkpoint) -> io::Result<()> {
-    // A panic is one more way to fail.
+    // A panic counts as a failed attempt.
     let shipped = catch_unwind(AssertUnwindSafe(|| sink.ship(checkpoint)));
     shipped.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
 }
