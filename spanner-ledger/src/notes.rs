@@ -1,4 +1,4 @@
-//! What is not seen in what was selected: what is left out, and why nothing may be there.
+//! Notes about what a selection omits, and why it may be empty.
 
 use serde::Serialize;
 use spanner_core::promotion::Step;
@@ -10,25 +10,24 @@ use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
 use crate::visible::visible_line;
 
-/// What whoever reads a [`Selection`] should know besides what is selected.
+/// What a reader of a [`Selection`] should know besides the selected entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Notes {
-    /// Requests before this entry were pruned; 0 if none were.
+    /// The entry before which requests were pruned; 0 if none were.
     pub pruned: u64,
-    /// Entries that are left out: a newer version wrote them, and this one does not understand
-    /// them.
+    /// The number of omitted entries whose format is newer than this version.
     pub not_understood: u64,
-    /// Entries that are not there: what was acknowledged to be lost, and for
-    /// [`Reader::partial`](crate::Reader::partial) whatever else is missing or damaged.
+    /// The missing entries: those whose loss was acknowledged and, for
+    /// [`Reader::partial`](crate::Reader::partial), all others that are missing or damaged.
     pub missing: Vec<Missing>,
-    /// Why nothing can be selected, in a sentence each: a name that occurs nowhere in the
-    /// ledger, whatever the time, or a span that ends before it begins.
+    /// Why the selection must be empty, one sentence each: a name that never occurs in the
+    /// ledger, or a time range that ends before it begins.
     pub unmet: Vec<String>,
 }
 
 impl Notes {
-    /// What is left out, in a sentence each; none if everything is there.
+    /// What is omitted, one sentence each. Empty if nothing is.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
@@ -46,14 +45,14 @@ impl Notes {
         sentences
     }
 
-    /// Whether something is not there that nobody has acknowledged to be lost.
+    /// Whether entries are missing whose loss was not acknowledged.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.missing.iter().any(|missing| !missing.acknowledged)
     }
 
-    /// For when nothing is selected: that it is so and, if that is known, why. No name in it can
-    /// forge a line or a terminal's command.
+    /// A message for an empty selection, with the reason if it is known. Names in it are escaped
+    /// and cannot forge lines or terminal commands.
     #[must_use]
     pub fn nothing(&self) -> String {
         let nothing = "nothing in this ledger is what was selected";
@@ -67,10 +66,10 @@ impl Notes {
     }
 }
 
-/// Notes while a ledger is read.
+/// Collects notes while a ledger is read.
 #[derive(Debug, Clone)]
 pub(crate) struct Noting {
-    /// What was not met yet.
+    /// The conditions that no entry has met yet.
     unmet: Selection,
     pruned: u64,
     not_understood: u64,
@@ -85,7 +84,7 @@ impl Noting {
         }
     }
 
-    /// An entry that is not understood is left out.
+    /// Counts an entry that this version does not understand.
     pub(crate) const fn leave_out(&mut self) {
         self.not_understood += 1;
     }
@@ -180,5 +179,5 @@ impl Noting {
     }
 }
 
-/// A sentence with a few names in it.
+/// Room for a sentence with a few names.
 const MAX_LINE: usize = 400;
