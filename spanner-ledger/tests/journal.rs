@@ -31,7 +31,7 @@ fn the_ledger_conforms_with_every_durability() {
         let fresh = || {
             let folder = tempfile::tempdir().unwrap();
             let ledger = open(&folder.path().join("ledger"));
-            // What else a ledger has is no part of the journal.
+            // Other entries of the ledger are not part of the journal.
             drop(ledger.event("access.reloaded", json!({})).unwrap());
             folders.borrow_mut().push(folder);
             ledger

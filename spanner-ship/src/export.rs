@@ -1,4 +1,4 @@
-//! Writes a part of a ledger in a format, once.
+//! Exports a part of a ledger in a format.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,18 +11,19 @@ use crate::keyed::{Joiner, KeyedEntry};
 use crate::producer::Producer;
 use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
 
-/// Writes the selected entries in a format, one a line, as a [`Shipment`](crate::Shipment) sends
-/// them: decisions with their outcomes, and the events that [`Reader::history`] selects. Entries of
-/// a newer version are left out where the format cannot express them, or where only a part of the
-/// ledger is selected.
+/// Writes the selected entries in a format, one per line, in the form in which a
+/// [`Shipment`](crate::Shipment) sends them. The selection contains decisions with their outcomes
+/// and the events of [`Reader::history`]. Entries in a newer format are omitted if the export
+/// format cannot express them, or if only a part of the ledger is selected.
 ///
-/// Invisible characters in JSON lines and OCSF are escaped ([`visible_json`]), which does not
-/// change their meaning; [`Reader::json_lines`] writes the bytes of which the tree is made.
+/// In JSON lines and OCSF, invisible characters are escaped ([`visible_json`]), which does not
+/// change the meaning. [`Reader::json_lines`] writes the original bytes, which are the leaves of
+/// the Merkle tree.
 ///
-/// Returns the number of lines, and what was left out.
+/// Returns the number of lines and what was omitted.
 ///
 /// # Errors
-/// [`ReadError`] if something is damaged, cannot be read, or cannot be written.
+/// [`ReadError`] if the ledger is damaged or cannot be read, or `out` cannot be written.
 pub fn export(
     reader: &Reader,
     format: Format,
@@ -55,7 +56,7 @@ pub fn export(
     Ok((lines, notes))
 }
 
-/// A line without invisible characters.
+/// Escapes invisible characters in a line.
 fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
     match (format, str::from_utf8(&line)) {
         (Format::JsonLines | Format::Ocsf, Ok(text)) => match visible_json(text) {
@@ -71,7 +72,7 @@ struct Part<'s> {
     selection: &'s Selection,
     /// The sequences of the selected events and gaps.
     happenings: HashSet<u64>,
-    /// The selected requests that have not ended.
+    /// The selected requests whose outcome has not been read.
     open: HashSet<RecordId>,
 }
 

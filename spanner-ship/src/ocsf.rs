@@ -1,12 +1,13 @@
-//! Entries as events of the Open Cybersecurity Schema Framework: class 6003, API Activity,
-//! with the profiles `ai_operation`, `security_control` and `trace`
+//! Encodes entries as events of the Open Cybersecurity Schema Framework: class 6003, API
+//! Activity, with the profiles `ai_operation`, `security_control` and `trace`
 //! (<https://schema.ocsf.io/1.8.0/classes/api_activity>).
 //!
-//! 1. A decision is what was asked and whether it was allowed; an outcome is the same
-//!    activity with how it ended. `metadata.correlation_uid` is the record of both.
-//! 2. What the schema has no place for stands in `unmapped`.
-//! 3. What a client merely claims stands in `http_request.x_forwarded_for` and in
-//!    `unmapped.asserted`, nowhere else.
+//! 1. A decision and its outcome are two events of the same activity with the same
+//!    `metadata.correlation_uid`. The first states whether the request was allowed, the second
+//!    how it ended.
+//! 2. `unmapped` contains data that the schema has no member for.
+//! 3. Unverified statements of a client appear only in `http_request.x_forwarded_for` and
+//!    `unmapped.asserted`.
 
 use serde_json::{Map, Value, json};
 use spanner_core::promotion::{Event as Taken, SignatoryEntry, Step};
@@ -19,7 +20,7 @@ use crate::Producer;
 use crate::keyed::KeyedEntry;
 use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
-/// The event; `None` if a newer version wrote the entry.
+/// Encodes an entry; `None` if its format is newer than this version.
 pub(crate) fn event(item: &KeyedEntry, producer: &Producer) -> Option<Value> {
     let said = match item.stored.entry.as_ref()? {
         Entry::Decision(decision) => decided(decision),
@@ -32,7 +33,7 @@ pub(crate) fn event(item: &KeyedEntry, producer: &Producer) -> Option<Value> {
     Some(said.event(item, producer))
 }
 
-/// What is the same in all of them.
+/// The members that all events have.
 struct EventBuilder {
     time: Timestamp,
     activity: Activity,
@@ -47,7 +48,7 @@ struct EventBuilder {
     unmapped: Map<String, Value>,
 }
 
-/// `activity_id`.
+/// The values of `activity_id`.
 #[derive(Debug, Clone, Copy)]
 enum Activity {
     Create = 1,
@@ -122,7 +123,7 @@ impl EventBuilder {
         self.more.insert(key.to_owned(), value.into());
     }
 
-    /// What the schema has no place for, if there is anything.
+    /// Adds a member to `unmapped`, unless it is empty.
     fn unmapped(&mut self, key: &str, value: Value) {
         let is_empty = match &value {
             Value::Null => true,
@@ -145,7 +146,7 @@ fn decided(decision: &Decision) -> EventBuilder {
     said
 }
 
-/// Who asked what, as far as a decision says it.
+/// The activity that a decision describes: caller, action and resources.
 fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
     let pair = decision.target.first();
     let action = pair.map(|pair| pair.action);
@@ -393,7 +394,7 @@ fn actor(caller: Option<&CallerEntry>) -> Value {
     actor
 }
 
-/// Whoever acts at the moment.
+/// The current actor.
 fn agent(actors: &[PrincipalEntry]) -> String {
     actors.first().map_or_else(String::new, ToString::to_string)
 }

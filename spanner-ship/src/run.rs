@@ -15,7 +15,7 @@ use crate::{Command, Format, Pace, Producer, Shared, chain, lock};
 use spanner_ledger::{EntryFollower, ReadError};
 
 pub(crate) struct Run {
-    /// Where what is rejected goes.
+    /// The file for rejected entries.
     pub(crate) aside: PathBuf,
     pub(crate) name: String,
     pub(crate) format: Format,
@@ -25,19 +25,19 @@ pub(crate) struct Run {
     pub(crate) cursor: Cursor,
     pub(crate) shared: Arc<Shared>,
     pub(crate) joiner: Joiner,
-    /// How often the batch was doubled, since all of it is rejected: what comes behind it may
-    /// not be.
+    /// How many times the batch size was doubled because the receiver rejected the whole batch.
+    /// Entries further on may be acceptable.
     pub(crate) stretch: u32,
-    /// When the cursor was saved last, or that was tried.
+    /// When the cursor was last saved, or the last attempt failed.
     pub(crate) saved: Instant,
-    /// Whether that was in vain.
+    /// Whether the last attempt to save the cursor failed.
     pub(crate) unsavable: bool,
 }
 
-/// It was asked to end.
+/// The thread was asked to end.
 struct Ended;
 
-/// Tells whoever waits for its end, however it ends.
+/// Notifies waiting threads when this thread ends, even by a panic.
 struct Over(Arc<Shared>);
 
 impl Drop for Over {
@@ -47,24 +47,24 @@ impl Drop for Over {
     }
 }
 
-/// What was read at once.
+/// The entries of one batch.
 #[derive(Default)]
 struct Batch {
     items: Vec<KeyedEntry>,
     lost: Lost,
-    /// Why there is not more of it.
+    /// The error that ended the batch early.
     fault: Option<ReadError>,
 }
 
-/// What a receiver rejects for good, as long as nobody knows whether it takes anything.
+/// Entries that the receiver rejected, until it is known whether it accepts any entry.
 #[derive(Default)]
 struct Rejected {
     held: Vec<(Message, String)>,
-    /// Whether it took something of the same batch.
+    /// Whether the receiver accepted an entry of the same batch.
     takes: bool,
 }
 
-/// What was removed before it was shipped.
+/// Entries that were deleted before they were shipped.
 #[derive(Default)]
 struct Lost {
     entries: u64,
@@ -91,7 +91,7 @@ impl Run {
         }
     }
 
-    /// Ships until it is asked to end (`None`), or the ledger cannot be read.
+    /// Ships until the thread is asked to end (`None`) or the ledger cannot be read.
     fn ship(&mut self) -> Result<(), Option<String>> {
         let mut follow = self.follow()?;
         loop {
@@ -105,7 +105,7 @@ impl Run {
                 };
                 let refused = self.hand_over(&items).map_err(|Ended| None)?;
                 if refused.is_some() {
-                    // With more behind it, if there is more by then.
+                    // The next attempt includes newer entries, if there are any.
                     return Err(refused);
                 }
                 self.count_lost(&lost);
@@ -116,7 +116,7 @@ impl Run {
             }
             self.save_in_time();
             if items.is_empty() {
-                // What was written before it was to finish was there for this look.
+                // Entries written before the command to finish are visible in this read.
                 if finishing {
                     return Err(None);
                 }
@@ -125,8 +125,8 @@ impl Run {
         }
     }
 
-    /// A reader at the cursor. A ledger that is not the one that the cursor knows is shipped
-    /// from its beginning, under another origin.
+    /// Opens a reader at the cursor. If the ledger differs from the one that was shipped, ships
+    /// it from the beginning under a new origin.
     fn follow(&mut self) -> Result<EntryFollower, Option<String>> {
         let Position { next, last, .. } = self.cursor.position;
         let Some(last) = last.filter(|_| next > 0) else {
@@ -138,21 +138,21 @@ impl Run {
                 follow.step().map_err(unread)?;
                 return Ok(follow);
             }
-            // What was before it is gone, and cannot be compared.
+            // The previous entry was deleted by retention and cannot be compared.
             Some(stored) if stored.sequence >= next => return Ok(follow),
             _ => {}
         }
         tracing::warn!(
             shipment = self.name,
-            "the ledger is not the one that was shipped: it is shipped again from its beginning"
+            "the ledger differs from the one that was shipped: shipping it again from its beginning"
         );
-        // Before anything goes out under its origin.
+        // The origin must be durable before entries are shipped under it.
         self.begin_again().map_err(|Ended| None)?;
         EntryFollower::from(&self.shared.ledger, 0).map_err(unread)
     }
 
-    /// Counts what was removed before it was shipped, once what comes after it is delivered:
-    /// until then it may be read again.
+    /// Counts deleted entries once the following ones are delivered. Until then, they may be
+    /// counted again.
     fn count_lost(&self, lost: &Lost) {
         if let Some(from) = lost.from {
             let lost = lost.entries;
@@ -166,7 +166,7 @@ impl Run {
         }
     }
 
-    /// What is there, up to the bounds.
+    /// Reads the next entries, up to the limits.
     fn batch(&mut self, follow: &mut EntryFollower) -> Batch {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         let Position { origin, next, .. } = self.cursor.position.clone();
@@ -190,14 +190,15 @@ impl Run {
         }
         let mut status = lock(&self.shared.status);
         status.oldest = batch.items.first().and_then(KeyedEntry::time);
-        // A fault may have taken back what was read: then it begins earlier.
+        // After a storage fault, the ledger may be shorter than before.
         status.undelivered = due.saturating_sub(next);
         drop(status);
         batch
     }
 
-    /// Delivers a batch; what cannot be said or is rejected is set aside. Answers with why, if
-    /// the receiver took nothing of it: then it is the receiver's fault, and nothing is.
+    /// Delivers a batch, and sets aside entries that cannot be encoded or are rejected. Returns
+    /// the reason if the receiver rejected the whole batch. In that case the receiver is at fault
+    /// and nothing is set aside.
     fn hand_over(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
         let (mut messages, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
@@ -213,7 +214,8 @@ impl Run {
         let mut rejected = Rejected::default();
         self.deliver(&messages, &mut rejected)?;
         while let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
-            // All before it were rejected. Does it take the last one, at least?
+            // All entries up to here were rejected. Test whether the receiver accepts at least
+            // the last one.
             let (_, rest) = messages.split_at(rejected.held.len().min(messages.len()));
             let last = rest.last().map(std::slice::from_ref);
             if last.is_none_or(|last| self.receiver.receive(last).is_err()) {
@@ -273,11 +275,11 @@ impl Run {
         let mut status = lock(&self.shared.status);
         status.delivered += entries as u64;
         if status.failing.take().is_some() {
-            tracing::info!(shipment = self.name, "the receiver takes entries again");
+            tracing::info!(shipment = self.name, "the receiver accepts entries again");
         }
     }
 
-    /// Keeps what is rejected, so that a person can look at it.
+    /// Appends a rejected entry to the file for inspection by a person.
     fn set_aside(&mut self, message: &Message, reason: &str) -> Result<(), Ended> {
         let mut failures = 0;
         while let Err(error) = self.write_aside(message, reason) {
@@ -289,7 +291,7 @@ impl Run {
             shipment = self.name,
             key = message.key,
             reason,
-            "an entry is set aside"
+            "an entry was rejected and set aside"
         );
         lock(&self.shared.status).set_aside += 1;
         Ok(())
@@ -297,11 +299,11 @@ impl Run {
 
     fn write_aside(&self, message: &Message, reason: &str) -> io::Result<()> {
         let mut file = private(&self.aside, true)?;
-        // Half of one, if the disk was full in the middle of it.
+        // A full disk may have left an incomplete line.
         cut_torn_line(&mut file)?;
         if file.metadata()?.len() >= MAX_ASIDE_BYTES {
             return Err(io::Error::other(
-                "more is set aside than anybody looks at: see what is wrong, and move the file away",
+                "too many rejected entries are set aside: find the cause and move the file away",
             ));
         }
         let entry = String::from_utf8_lossy(&message.bytes);
@@ -310,7 +312,7 @@ impl Run {
         file.sync_data()
     }
 
-    /// Begins under another origin, durably.
+    /// Starts under a new origin, durably.
     fn begin_again(&mut self) -> Result<(), Ended> {
         let (position, mut failures) = (Position::begin(), 0);
         while let Err(error) = self.cursor.save(position.clone()) {
@@ -321,7 +323,7 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on from here.
+    /// Advances the position.
     fn go(&mut self, position: Position) {
         let mut status = lock(&self.shared.status);
         status.next = position.next;
@@ -331,15 +333,15 @@ impl Run {
         self.cursor.go(position);
     }
 
-    /// Saves the cursor once in a while: decisions that are synced on the same disk wait behind
-    /// it, and if that were one in a hundred, it would show.
+    /// Saves the cursor periodically. Saving it after each batch would delay decisions that are
+    /// synced on the same disk.
     fn save_in_time(&mut self) {
         if self.saved.elapsed() >= self.pace.poll.saturating_mul(SAVE) {
             self.save();
         }
     }
 
-    /// Saves the cursor; says once if that cannot be done, and once if it can again.
+    /// Saves the cursor. Logs the first failure and the recovery.
     fn save(&mut self) {
         self.saved = Instant::now();
         match self.cursor.catch_up() {
@@ -348,7 +350,7 @@ impl Run {
                 tracing::warn!(
                     shipment = self.name,
                     %error,
-                    "the cursor cannot be saved: entries go on being sent, and after a restart some are sent twice"
+                    "cannot save the cursor: shipping continues, and a restart sends some entries twice"
                 );
             }
             Ok(()) if self.unsavable => {
@@ -359,11 +361,11 @@ impl Run {
         }
     }
 
-    /// Waits after a failure, longer each time, and never at the same beat as others.
+    /// Waits after a failure, with exponential backoff and jitter.
     fn wait(&self, failures: u32, reason: &str, after: Option<Duration>) -> Result<(), Ended> {
         let mut status = lock(&self.shared.status);
         if status.failing.is_none() {
-            tracing::warn!(shipment = self.name, reason, "nothing goes out");
+            tracing::warn!(shipment = self.name, reason, "shipping fails");
         }
         status.failing = Some(reason.to_owned());
         drop(status);
@@ -375,7 +377,7 @@ impl Run {
         self.rest(most.mul_f64(jitter()))
     }
 
-    /// Whether another batch is wanted; whether that is to be the last look.
+    /// Whether to continue, and whether the next batch is part of finishing.
     fn goes_on(&self) -> Result<bool, Ended> {
         match *lock(&self.shared.command) {
             Command::Run => Ok(false),
@@ -384,7 +386,7 @@ impl Run {
         }
     }
 
-    /// Waits, or hears that it is to end, or to finish.
+    /// Waits for a time, or until there is a command.
     fn rest(&self, time: Duration) -> Result<(), Ended> {
         let until = Instant::now() + time;
         let mut command = lock(&self.shared.command);
@@ -403,14 +405,14 @@ impl Run {
 }
 
 impl Rejected {
-    /// Nothing is taken, and so much was asked that nothing will be.
+    /// Whether the receiver rejected so many entries that it is considered to be down.
     const fn is_broken(&self) -> bool {
         !self.takes && self.held.len() >= MAX_REJECTED
     }
 }
 
 impl Lost {
-    /// What is missing between what is due and what came.
+    /// Counts the entries between the expected and the actual sequence.
     fn count(&mut self, due: u64, sequence: u64) {
         if sequence > due {
             self.entries += sequence - due;
@@ -419,7 +421,7 @@ impl Lost {
     }
 }
 
-/// From a half to the whole.
+/// A random factor between 0.5 and 1.
 fn jitter() -> f64 {
     let mut random = [0; 1];
     match getrandom::fill(&mut random) {
@@ -428,20 +430,22 @@ fn jitter() -> f64 {
     }
 }
 
-/// What there is to wait for.
+/// Converts a read error into a reason to wait.
 #[expect(clippy::needless_pass_by_value, reason = "maps errors")]
 fn unread(fault: ReadError) -> Option<String> {
     Some(chain(&fault))
 }
 
-/// How many polls there are between two times that the cursor is saved.
+/// The cursor is saved after this many poll intervals: every five seconds by default.
 const SAVE: u32 = 25;
-/// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
+/// Larger batches are not faster, and receivers commonly limit requests to some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// Rejections in a row from which on the receiver is taken for broken.
+/// The number of rejections without any acceptance after which a receiver is considered to be
+/// down. It bounds the requests that a broken receiver causes.
 const MAX_REJECTED: usize = 100;
-/// How often a batch is doubled at most, in entries and in bytes.
+/// The maximum number of doublings: in entries up to 4096 times, in bytes up to 8 MiB.
 const MOST_STRETCH: u32 = 12;
 const MOST_STRETCH_BYTES: u32 = 3;
-/// What is set aside; beyond it nobody looks, and nothing is lost.
+/// Bounds the disk space for rejected entries. A larger file indicates a problem that an operator
+/// must solve.
 const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! What was stored is changed behind the ledger's back.
+//! Stored bytes are changed behind the ledger's back.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::{OpenError, ReadError};
 
 const FIRST: &str = "00000000000000000000.seg";
 
-/// A ledger of several segments, closed.
+/// A closed ledger with several segments.
 fn closed() -> Sim {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
@@ -48,7 +48,7 @@ fn refuses_every_flipped_byte_but_those_of_the_last_word() {
             }
         }
     }
-    // Only the witness itself, `ledger.closed`, can go unnoticed.
+    // Only damage to the last entry, `ledger.closed`, can go undetected.
     assert!(cut.len() < 120 && cut.last() == Some(&cut.len()), "{cut:?}");
 }
 

@@ -1,4 +1,4 @@
-//! What was signed is changed behind the ledger's back.
+//! Signed entries are changed behind the ledger's back.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::{
 
 const FIRST: &str = "00000000000000000000.seg";
 
-/// Where a ledger was, before, at its end, and what was shipped.
+/// A ledger at two points in time, and its shipped checkpoints.
 struct Stage {
     sim: Sim,
     /// A copy after half of the requests.
@@ -24,7 +24,7 @@ struct Stage {
     shelf: Shelf,
 }
 
-/// A ledger of one segment, closed.
+/// A closed ledger with one segment.
 fn stage() -> Stage {
     let (sim, shelf) = (Sim::default(), Shelf::default());
     let builder = || options().segment_bytes(1 << 20).checkpoints(shelf.clone());
@@ -33,7 +33,7 @@ fn stage() -> Stage {
         drop(service.allow().unwrap());
     }
     let half = service.ledger.checkpoint_now().unwrap();
-    // One that comes while it is on its way may take its place.
+    // A newer checkpoint may replace one that is not shipped yet.
     until(|| lock(&shelf.0).iter().any(|it| it.size() == half.size()));
     let before = sim.after_kill();
     for _ in 0..6 {
@@ -50,7 +50,7 @@ fn contents(sim: &Sim, name: &str) -> Vec<u8> {
     found
 }
 
-/// Does what a row says. Answers with how to look at it.
+/// Applies the attack of a row. Returns the inputs of the verification.
 fn harm(stage: &Stage, harm: &str) -> (Sim, Vec<crate::VerifierKey>, Vec<Checkpoint>) {
     let sim = stage.sim.after_kill();
     let forged = || br#"{"kind":"event","time":"2026-01-01T00:00:00Z","event":"x"}"#.to_vec();
@@ -82,7 +82,7 @@ fn harm(stage: &Stage, harm: &str) -> (Sim, Vec<crate::VerifierKey>, Vec<Checkpo
             });
         }
         "call_lost" => {
-            // The segment is parted, and the second half says that the first was given up.
+            // The segment is split, and the second half claims that the first was abandoned.
             let mut header = Header::decode(&contents(&sim, FIRST)).unwrap();
             let all = payloads(&header.salt, &contents(&sim, FIRST));
             edit(&sim, FIRST, |entries| entries.truncate(8));
@@ -191,8 +191,8 @@ fn every_row_of_attacks_is_told_for_what_it_is() {
     }
 }
 
-/// Whatever an attacker did, opening does not go on from it.
-/// The next segment cannot follow one with an entry more or less, and is not at fault.
+/// Opening rejects every attack. The segment after the changed entry is consistent with its
+/// header and is not at fault.
 #[test]
 fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
     type Edit = fn(&mut Vec<Vec<u8>>);
@@ -213,7 +213,7 @@ fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
         assert_eq!(found.first_bad(), Some(first_bad), "{index}: {found:?}");
         let tampered = matches!(found.verdict, Verdict::Tampered);
         assert_eq!(tampered, index < 2, "{index}: {found:?}");
-        // Tiles that say nothing that is signed accuse no entry.
+        // Tiles without a signed root prove nothing against an entry.
         sim.harm("tile/0/000.p/62", |bytes| bytes[2 * 32] ^= 1);
         let found = reader(&sim).verify();
         assert_ne!(found.first_bad(), Some(2), "{index}: {found:?}");
@@ -288,7 +288,7 @@ fn every_flipped_byte_is_found_and_its_entry_named() {
     assert!(flipped > 10_000, "{flipped}");
 }
 
-/// The entry that each byte of a segment belongs to.
+/// The sequence of the entry at each byte of a segment.
 fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
     let mut places = vec![header.first; HEADER_BYTES];
     for (sequence, payload) in (header.first..).zip(payloads(&header.salt, bytes)) {
@@ -321,7 +321,7 @@ fn is_sound_at_every_moment_while_it_is_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// AUD-31: whatever stands in the files, looking at it ends, and opening it, too.
+    /// AUD-31: with arbitrary file contents, reading and opening terminate without a panic.
     #[test]
     fn hostile_files_are_an_error_and_never_a_panic(
         which in 0usize..100,
@@ -472,7 +472,7 @@ fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
             for _ in 0..30 {
                 drop(service.allow());
             }
-            // The trouble may come only now.
+            // The fault may occur only now.
             drop(service.ledger.close());
             sim.trouble([]);
             open(options(), &sim).unwrap().close().unwrap();
@@ -554,7 +554,7 @@ fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
     ledger.close().unwrap();
     let read = |name: &str| std::fs::read(ledger.dir().join(name)).unwrap();
     let secret = String::from_utf8(read("key")).unwrap();
-    // PRIVATE, KEY, name, identifier, and the secret, in which a plus may stand.
+    // PRIVATE, KEY, name, id and secret. The secret may contain a plus sign.
     let secret = secret.trim().splitn(5, '+').nth(4).unwrap();
     let secret = secret.as_bytes();
     assert!(secret.len() > 32);
@@ -577,7 +577,7 @@ fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
     assert!(matches!(origin, Err(OpenError::Key { .. })));
 }
 
-/// Blocks or fails as it is told, and keeps what it takes.
+/// A sink that blocks or fails on command, and stores checkpoints.
 #[derive(Debug, Clone)]
 struct Moody {
     shelf: Shelf,

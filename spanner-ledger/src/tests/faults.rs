@@ -207,7 +207,7 @@ fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
         block_on(service.ledger.append(append))
     };
     drop(service.allow().unwrap());
-    // Read before the disk hangs, so that only the append has to wait for it.
+    // Read before the disk hangs, so that only the append waits for it.
     block_on(service.ledger.read(&Cursor::default())).unwrap();
     sim.stick(true);
     let first = append(1);
@@ -221,7 +221,7 @@ fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
         "{second:?}"
     );
     sim.stick(false);
-    // Once it is stored, it came first.
+    // The event was stored, so it precedes the next one.
     until(|| match append(2) {
         Err(JournalError::Overtaken { by }) => by.body["number"] == 1,
         Err(_) => false,

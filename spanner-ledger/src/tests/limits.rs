@@ -1,4 +1,4 @@
-//! Room, counts, events and closing.
+//! Limits, counts, events and closing.
 
 use spanner_core::record::{Outcome, OutcomeClass};
 use spanner_core::{AuditSink, Count, SinkFault};

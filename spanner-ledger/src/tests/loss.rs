@@ -1,5 +1,5 @@
-//! What was stored is gone: it is read as far as it goes, and opened again only after somebody
-//! said so.
+//! Stored entries are missing. The rest can be read, and the ledger opens again only after the
+//! loss was acknowledged.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     ReadError, Reader, Selection, Verdict,
 };
 
-/// A ledger of several segments, closed, and the checkpoints that it shipped.
+/// A closed ledger with several segments, and its shipped checkpoints.
 fn closed() -> (Sim, Vec<Checkpoint>) {
     let (sim, shelf) = (Sim::default(), Shelf::default());
     let service = Service::of(options().checkpoints(shelf.clone()), &sim).unwrap();
@@ -26,7 +26,7 @@ fn closed() -> (Sim, Vec<Checkpoint>) {
     (sim, shipped)
 }
 
-/// The first entries of the segments, and the one that would come next.
+/// The first entries of the segments, and the sequence after the last entry.
 fn firsts(sim: &Sim) -> Vec<u64> {
     let names = sim.names().unwrap();
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
@@ -46,7 +46,7 @@ fn spans(missing: &[Missing]) -> Vec<(u64, u64)> {
     missing.iter().map(|it| (it.from, it.to)).collect()
 }
 
-/// What is done to a ledger, with the checkpoints that it shipped, and the entries that are gone.
+/// A kind of damage, the checkpoints that were shipped, and the missing entries.
 type Harmed = (&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>);
 
 fn harms() -> Vec<Harmed> {
@@ -175,7 +175,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
             matches!(again, Err(AcknowledgeError::Nothing)),
             "{name}: {again:?}"
         );
-        // What was proved before the loss is proved still, by the tree.
+        // The tree still proves entries that were proved before the loss.
         let last = reader(&sim).checkpoint().unwrap().unwrap();
         for from in &shipped {
             assert!(reader(&sim).consistency(from, &last).is_ok(), "{name}");
@@ -213,7 +213,7 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
         "{opened:?}"
     );
     assert_eq!(reader(&sim).verify().verdict, Verdict::Missing);
-    // Whoever means it can say so.
+    // The operator can acknowledge it.
     options().acknowledge_in(&files(&sim), "lost").unwrap();
     open(options(), &sim).unwrap().close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Acknowledged);
@@ -274,7 +274,7 @@ fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     }
 }
 
-/// A ledger with a note outside, closed.
+/// A closed ledger with a note outside its directory.
 fn noted(path: &std::path::Path) -> Sim {
     let sim = Sim::default();
     let service = Service::of(options().note(path), &sim).unwrap();
@@ -341,7 +341,7 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
     let done = options()
         .note(&path)
         .acknowledge_in(&files(&copy), "restored");
-    // The numbers of what is gone are not used again.
+    // Sequences of lost entries are not reused.
     assert_eq!(spans(&done.unwrap().missing), [(before, after - 1)]);
     opened_with(options().note(&path), &copy).unwrap();
     assert_eq!(reader(&copy).verify().verdict, Verdict::Acknowledged);
@@ -359,7 +359,7 @@ fn without_a_note_the_record_says_that_nothing_could_be_compared() {
     ledger.close().unwrap();
     let found = reader(&sim).verify();
     assert_eq!((found.verdict, found.uncompared), (Verdict::Clean, last));
-    // A ledger that is new has nothing to be compared.
+    // A new ledger has nothing to compare.
     let new = Sim::default();
     let ledger = open(options(), &new).unwrap();
     assert_eq!(ledger.recovery().uncompared, 0);
@@ -380,7 +380,7 @@ fn a_new_ledger_in_the_place_of_another_is_opened_and_says_so() {
     });
     let others = told.unwrap()["notes_of_others"].clone();
     assert_eq!(others.as_array().map(Vec::len), Some(1), "{others}");
-    // A note that nobody can read keeps nobody from opening.
+    // An unreadable note does not prevent opening.
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     opened_with(options().note(&path), &new).unwrap();
@@ -420,8 +420,8 @@ fn notices_what_vanishes_while_it_is_written() {
                 .collect();
             firsts.sort_unstable();
             assert!(firsts.len() > 2);
-            // The first, one in the middle, and the one that is written, which grows and is not
-            // compared by its size.
+            // The first segment, a middle one, and the current one, which grows and is not
+            // compared by size.
             let at = [0, firsts.len() / 2, firsts.len() - 1][at];
             if name == "cut" && at == firsts.len() - 1 {
                 continue;

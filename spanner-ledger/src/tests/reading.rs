@@ -1,4 +1,4 @@
-//! Reading in bounded memory, and saying what is left out.
+//! Reading in bounded memory, and reporting what is omitted.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::files::sim::Sim;
 use crate::log::{Log, SegmentSize};
 use crate::{Durability, Reader, Retention, Row, Selection, Verdict};
 
-/// Rows of which at most so many wait for an outcome.
+/// Reads rows with a limit on those that wait for an outcome.
 fn rows(reader: &Reader, most: usize) -> Vec<Row> {
     let mut rows = reader.rows(&Selection::new()).unwrap();
     rows.most = most;
@@ -75,7 +75,7 @@ fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
     assert_eq!(became(&reader(&sim).show().unwrap()), due);
     let bounded = rows(&reader(&sim), 6);
     assert_eq!(bounded.len(), 7);
-    // Reopening closes what was left open, and these were not.
+    // Reopening closes open decisions, but not these.
     let again = Service::open(&sim).unwrap();
     again.ledger.close().unwrap();
     assert_eq!(became(&reader(&sim).show().unwrap()), due);
@@ -98,7 +98,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
     assert!(ended.duration_us().is_some());
 }
 
-/// Appends an entry of a kind that nobody knows yet to a ledger that is closed.
+/// Appends an entry of an unknown kind to a closed ledger.
 fn prophesy(sim: &Sim) {
     let size = SegmentSize {
         bytes: 4096,
@@ -158,7 +158,7 @@ fn every_reading_says_that_requests_were_pruned() {
     assert_eq!(stored.notes().pruned, pruned.before);
 }
 
-/// Nobody but somebody who writes the files decides an identifier twice.
+/// Only an attacker who writes the files can record an identifier twice.
 #[test]
 fn a_decision_that_stands_there_twice_ends_nothing() {
     let sim = Sim::default();

@@ -1,4 +1,4 @@
-//! What people and other programs get to see.
+//! What people and other programs see of a ledger.
 
 use spanner_core::testing::{Fixed, Rules};
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn a_closed_ledger_takes_no_more_space_than_it_needs() {
     assert!(sim.used() < 4096, "{}", sim.used());
 }
 
-/// A credential of the time and age given, in days before the calls.
+/// A credential by hash and age, in days before the calls.
 fn credential(hash: &str, age: u64, max_age: Option<u64>, lives: u64) -> Credential {
     let day = Duration::from_secs(86_400);
     let now: jiff::Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
@@ -180,9 +180,9 @@ fn reports_credentials_that_must_be_replaced_soon() {
             .collect();
         short
     };
-    // The third expires in two days, long before its age would tell.
+    // The third one expires in two days, long before it reaches its maximum age.
     assert_eq!(due(0), ["c u 1", "d e 1", "b s 2"]);
-    // Two days later two are refused already, and another has grown old unused.
+    // Two days later, two are refused, and another one has aged without being used.
     assert_eq!(due(2), ["b s 2", "f g 3"]);
     assert_eq!(due(400), Vec::<String>::new());
 }

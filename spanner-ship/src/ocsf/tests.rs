@@ -1,4 +1,4 @@
-//! Entries as OCSF events.
+//! Tests of the OCSF format.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::keyed::Joiner;
 use crate::{EncodeError, Format};
 use spanner_ledger::StoredEntry;
 
-/// The entries of both files of examples, in every kind that there is.
+/// All entries of both example files, which contain every kind.
 fn items() -> Vec<KeyedEntry> {
     let lines = [
         include_str!("../../../spanner-ledger/tests/data/story.jsonl"),
@@ -18,7 +18,7 @@ fn items() -> Vec<KeyedEntry> {
     lines
         .map(|(line, sequence)| {
             let mut value: Value = serde_json::from_str(line).unwrap();
-            // The ledger gives events their time.
+            // The ledger sets the time of an event.
             if value["time"].is_null() {
                 value["time"] = json!("2026-11-24T10:00:00Z");
             }
@@ -52,7 +52,7 @@ fn what_was_used_and_what_failed_is_told() {
     }
 }
 
-/// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.
+/// Also writes the events to `SPANNER_OCSF_OUT`, for an independent validator.
 #[test]
 fn every_entry_is_an_event_of_the_class() {
     let mut out = String::new();
