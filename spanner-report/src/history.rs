@@ -1,4 +1,4 @@
-//! What happened apart from requests: who proposed and approved what, and every other event.
+//! The history of promotions and events as a page.
 
 use serde_json::Value;
 use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
@@ -6,7 +6,7 @@ use spanner_ledger::{Approval, Happening, History, Signed};
 
 use crate::page::{Block, Cell, Page, Section, Table, Text};
 
-/// What happened apart from requests: each promotion with its steps, then a table of all events.
+/// Renders a history: each promotion with its steps, then a table of all events.
 #[must_use]
 pub fn history(history: &History) -> Page {
     let mut page = Page::default();
@@ -33,7 +33,7 @@ pub fn history(history: &History) -> Page {
     page
 }
 
-/// Why there is no promotion to show.
+/// Explains why there is no promotion to show.
 fn nobody(history: &History) -> String {
     let selection = history.selection();
     if !history.notes.unmet.is_empty() {
@@ -78,7 +78,7 @@ fn events(happenings: &[Happening]) -> Table {
     }))
 }
 
-/// A promotion: its state, each step with who took it, what it changes, and who was served.
+/// A promotion: its state, its steps, its changes in access, and the callers that were served.
 fn promotion(approval: &Approval) -> Section {
     let mut facts = vec![(
         approval.standing.as_str().to_owned(),
@@ -99,7 +99,7 @@ fn promotion(approval: &Approval) -> Section {
     }
 }
 
-/// So many of them.
+/// A number with its unit.
 pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
     match number {
         1 => format!("1 {one}"),
@@ -123,7 +123,7 @@ fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
         what.push_str(&format!(" {}", quoted(reason)));
     }
     let who = match signed.step.as_str() {
-        // It is noticed, and nobody does it.
+        // The service detects this step; no principal takes it.
         "voided" => "-",
         _ => signed.by.as_deref().unwrap_or("nobody"),
     };
@@ -141,7 +141,7 @@ pub(crate) fn candidate(approval: &Approval) -> String {
     }
 }
 
-/// How often a promotion was used, and by whom, the most frequent first.
+/// How many calls a promotion served, and for whom, the most frequent callers first.
 pub(crate) fn served(approval: &Approval) -> String {
     let mut callers: Vec<_> = approval.callers.iter().collect();
     callers.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
@@ -159,7 +159,7 @@ pub(crate) fn served(approval: &Approval) -> String {
     format!("{calls}: {}{more}", named.join(", "))
 }
 
-/// An event in words. Names in it are not escaped.
+/// Describes an event in words. Names are not escaped.
 #[must_use]
 pub fn describe(event: &Happening) -> String {
     let is_step = event.event.starts_with("promotion.");
@@ -168,12 +168,12 @@ pub fn describe(event: &Happening) -> String {
     }
     describe_known(event).unwrap_or_else(|| match &event.body {
         Value::Null => String::new(),
-        // JSON escapes what could forge a line.
+        // JSON escapes line breaks and control characters.
         body => body.to_string(),
     })
 }
 
-/// An event of the ledger or of the access, if its body is as this version writes it.
+/// Describes an event of the ledger or of the access, if its body has the expected form.
 fn describe_known(event: &Happening) -> Option<String> {
     let number = |key: &str| event.body.get(key)?.as_u64();
     let text = |key: &str| event.body.get(key)?.as_str();
@@ -210,7 +210,7 @@ fn describe_known(event: &Happening) -> Option<String> {
     })
 }
 
-/// A step, with the model and the target environment of its promotion, if they are known.
+/// Describes a promotion step, with the model and the target environment if they are known.
 fn describe_step(event: &Happening, taken: &Taken) -> String {
     let place = event.model.as_ref().zip(event.environment.as_ref());
     let place = place.map(|(model, environment)| format!("{model} in {environment}"));
@@ -267,7 +267,7 @@ fn describe_step(event: &Happening, taken: &Taken) -> String {
     parts.join("; ")
 }
 
-/// Words that somebody wrote, which end where they end.
+/// Quotes a reason. Quotation marks in it cannot end the quotation.
 pub(crate) fn quoted(words: &str) -> String {
     format!("\"{}\"", words.replace('"', "'"))
 }
@@ -280,13 +280,13 @@ fn at(revision: Option<&str>) -> String {
     revision.map_or_else(String::new, |revision| format!(" at {revision}"))
 }
 
-/// Who gains and loses what, in a line for all.
+/// The changes in access on one line.
 fn changes(difference: &[ChangeEntry]) -> String {
     let all: Vec<String> = difference.iter().map(changed).collect();
     all.join("; ")
 }
 
-/// Who gains and loses what.
+/// The change in access of one holder.
 pub(crate) fn changed(change: &ChangeEntry) -> String {
     let listed = |word: &str, actions: &[spanner_core::Action]| {
         let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
@@ -301,5 +301,5 @@ pub(crate) fn changed(change: &ChangeEntry) -> String {
 }
 
 const NO_EVENTS: &str = "Nothing else of what was selected happened, but for requests.";
-/// Callers that are named; all of them are in the JSON.
+/// The number of callers that are named; JSON lists all of them.
 const MAX_NAMED: usize = 8;

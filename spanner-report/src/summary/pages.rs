@@ -1,4 +1,4 @@
-//! A summary as a page.
+//! Renders a summary as a page.
 
 use spanner_ledger::{Approval, ApprovalStanding, Signed};
 
@@ -173,7 +173,7 @@ fn approvals(summary: &Summary) -> Section {
     Section::table("Who approved what", note, table)
 }
 
-/// Who took a step, when and why, behind some words.
+/// The principal, time and reason of a step, after some words.
 fn sign(signed: &Signed, words: &str) -> Text {
     let who = signed.by.as_deref().unwrap_or("nobody");
     let text = Text::from(format!("{words}{who} on ")).time(signed.time);
@@ -396,7 +396,7 @@ fn record(summary: &Summary) -> Section {
         .rows(rows);
     Section::table(
         "What the record says of itself",
-        "Whether it is whole is another question, which verifying it answers.",
+        "This does not verify the integrity of the ledger; `spanner ledger verify` does.",
         table,
     )
 }
@@ -440,5 +440,5 @@ fn list(lines: impl Iterator<Item = Text>) -> Cell {
     Cell::list(lines)
 }
 
-/// More are a list that nobody reads.
+/// A longer list is of little use on a page.
 const MAX_OPEN: usize = 50;
