@@ -1,5 +1,5 @@
-//! What keeps promotions: takes one step at a time, appends its event, and puts in force what the
-//! events say.
+//! Manages promotions: takes one step at a time, appends its event, and puts the resulting state
+//! in force.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
@@ -16,26 +16,27 @@ use crate::book::{AppendFault, Book};
 use crate::effect::{Previews, check_base, stale};
 use crate::error::{OpenError, StepError};
 
-/// The promotions of a journal and the access that they decide.
+/// The promotions of a journal and the access configuration that they govern.
 pub(crate) struct Keeper {
     pub(crate) cedar: Cedar,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) host: Box<dyn Host>,
-    /// One step at a time.
+    /// The promotions. The lock serializes steps.
     pub(crate) book: Arc<Mutex<Book>>,
-    /// How many models are in force that nobody approved, by environment.
+    /// The number of models in force without any approval, by environment.
     pub(crate) unapproved: Lock<BTreeMap<Environment, usize>>,
     pub(crate) previews: Previews,
 }
 
-/// Works out the event of a step. It is worked out again if another process is faster.
+/// Computes the event of a step. Called again if another process appends first.
 pub(crate) type Step =
     dyn Fn(&Keeper, &HistoryState, &Permit) -> Result<Event, StepError> + Send + Sync;
 
 type BookGuard = OwnedMutexGuard<Book>;
 
-/// How often a step is worked out again because other processes were faster: each time one of
-/// them has succeeded, so this is reached only if many people act on one journal within a second.
+/// The number of attempts at a step when other processes append first. Each failed attempt means
+/// that another step succeeded, so the limit is reached only if many people act on one journal
+/// within a second.
 const MAX_ATTEMPTS: usize = 8;
 
 impl Keeper {
@@ -60,7 +61,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Reads the access directory again.
+    /// Reloads the access directory.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), OpenError> {
         let mut book = Arc::clone(&self.book).lock_owned().await;
         let cedar = self.cedar.clone();
@@ -72,7 +73,7 @@ impl Keeper {
         self.settle_approvals(&mut book).await
     }
 
-    /// Takes in what other processes appended after what was read.
+    /// Waits for events of other processes and puts them in force.
     pub(crate) async fn follow(&self) -> Result<(), OpenError> {
         let cursor = self.book.lock().await.cursor().clone();
         self.journal.wait(&cursor).await?;
@@ -80,7 +81,7 @@ impl Keeper {
         self.catch_up(&mut book).await
     }
 
-    /// Reads what the journal has by now, and puts it in force.
+    /// Reads the events that the journal has by now and puts them in force.
     async fn catch_up(&self, book: &mut Book) -> Result<(), OpenError> {
         book.catch_up().await?;
         match book.is_applied() {
@@ -89,8 +90,8 @@ impl Keeper {
         }
     }
 
-    /// Takes a step to its end. The approvals of the promotion that it counts on are checked
-    /// first.
+    /// Takes a step. First checks the approvals of the promotion `counts_on`, if the step depends
+    /// on them.
     pub(crate) async fn take(
         self: Arc<Self>,
         counts_on: Option<PromotionId>,
@@ -120,9 +121,9 @@ impl Keeper {
         );
         let beside =
             move |it: &Promotion| (&it.candidate().model, &it.plan().into) == (&place.0, &place.1);
-        // The step is taken; which approvals it voids is checked again before they count.
+        // The step is taken. Approvals that it voids are checked again before they count.
         if let Err(error) = self.void_changed(&mut book, beside).await {
-            tracing::warn!(%error, "whether approvals are void is not found out yet");
+            tracing::warn!(%error, "cannot check yet whether approvals are void");
         }
         Ok(promotion)
     }
@@ -158,7 +159,7 @@ impl Keeper {
         Ok((book, permit, taken))
     }
 
-    /// Appends an event, and puts in force what it says.
+    /// Appends an event and puts its effect in force.
     async fn enter(&self, book: &mut Book, event: Event) -> Result<Promotion, StepError> {
         let after = book.append(event).await?.clone();
         let put = self.put_in_force(book).await;
@@ -166,7 +167,7 @@ impl Keeper {
         Ok(after)
     }
 
-    /// The book, with everything that the journal has.
+    /// The promotions, up to date with the journal.
     pub(crate) async fn book(&self) -> Result<BookGuard, StepError> {
         let mut book = Arc::clone(&self.book).lock_owned().await;
         let caught_up = self.catch_up(&mut book).await;
@@ -174,7 +175,8 @@ impl Keeper {
         Ok(book)
     }
 
-    /// Voids every approval that no longer covers what would happen.
+    /// Voids all approvals that no longer cover the current effect. Retries if other processes
+    /// append.
     async fn settle_approvals(self: &Arc<Self>, book: &mut Book) -> Result<(), OpenError> {
         for _ in 1..MAX_ATTEMPTS {
             match self.void_changed(book, |_| true).await {
@@ -185,7 +187,8 @@ impl Keeper {
         self.void_changed(book, |_| true).await
     }
 
-    /// Voids the approvals of open promotions that no longer cover what would happen.
+    /// Voids the approvals of the selected open promotions that no longer cover the current
+    /// effect.
     async fn void_changed(
         self: &Arc<Self>,
         book: &mut Book,
@@ -218,7 +221,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Why what was approved cannot be promoted any more, whatever the terms are.
+    /// Why the approved promotion can no longer take effect, regardless of its terms.
     fn outdated(
         &self,
         history: &HistoryState,
@@ -238,7 +241,7 @@ impl Keeper {
         None
     }
 
-    /// Begins to keep promotions wherever there is a rule. Whether it is somewhere new.
+    /// Begins to govern every environment that has a rule. Returns whether there is a new one.
     async fn begin_keeping(&self, book: &mut Book) -> Result<bool, OpenError> {
         let (mut is_new, mut overtaken) = (false, 0);
         loop {
@@ -271,7 +274,7 @@ impl Keeper {
                 tracing::warn!(
                     environment,
                     manifests,
-                    "this ledger has no promotions into the environment: what the files say is adopted, and nobody approved it; if promotions were kept before, stop and bring their ledger back, or set `existing = \"refuse\"`"
+                    "this ledger has no promotions into the environment: the manifests in the files are adopted without approval; if an earlier ledger has promotions, stop and restore it, or set `existing = \"refuse\"`"
                 );
             }
             _ => tracing::warn!(
@@ -282,7 +285,7 @@ impl Keeper {
         Ok(book.begin(rule).await?)
     }
 
-    /// Keeps what the files have in force; returns how many manifests that are.
+    /// Adopts the manifests that the files put in force. Returns their number.
     async fn adopt(&self, book: &mut Book, into: &Environment) -> Result<usize, OpenError> {
         let mut count = 0;
         for (model, manifest) in self.cedar.claiming(into) {
@@ -325,7 +328,7 @@ impl Keeper {
     }
 }
 
-/// Ends the record of a step that is not taken.
+/// Completes the record of a step that failed.
 fn decline(permit: Permit, error: StepError) -> StepError {
     Reauthorize::declined(permit, error.status(), error.code());
     error

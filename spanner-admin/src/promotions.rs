@@ -1,4 +1,4 @@
-//! Promotions over a journal, and the steps that people take.
+//! The public API of promotions: reading them and taking steps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,53 +18,54 @@ use crate::error::{OpenError, StepError};
 use crate::keeper::{Keeper, abandoned};
 use crate::proposal::{Preconditions, ProposalRequest, check_room, size};
 
-/// Keeps the promotions of a journal, and puts in force what they say. Cheap to clone.
+/// Manages the promotions of a journal and puts them in force. Cheap to clone.
 ///
-/// Reload the access through [`Promotions::reload`], so that a change of it and a promotion
-/// cannot get in each other's way.
+/// Reload the access configuration through [`Promotions::reload`], which is synchronized with
+/// steps.
 #[derive(Clone)]
 pub struct Promotions {
     keeper: Arc<Keeper>,
 }
 
-/// How long [`Promotions::follow`] waits after a failure before it reads again.
+/// The delay before [`Promotions::follow`] retries after a failure: short, and harmless for a
+/// store that is down.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Promotions {
-    /// Reads what a journal says of promotions, adopts what is in force where nothing was said
-    /// yet, and puts in force what was promoted. A `Ledger` is a journal; an `Arc<dyn Journal>`
-    /// is one too, where the store is chosen at run time.
+    /// Reads the promotions of a journal, adopts existing manifests in newly governed
+    /// environments, and puts the promoted manifests in force. A `Ledger` is a journal, and so is
+    /// an `Arc<dyn Journal>`.
     ///
     /// # Errors
-    /// [`OpenError`]; the access is in force as it was.
+    /// [`OpenError`]. The access in force has not changed.
     pub async fn open(cedar: Cedar, journal: impl Journal) -> Result<Self, OpenError> {
         let keeper = Keeper::open(cedar, Arc::new(journal)).await?;
         Ok(Self { keeper })
     }
 
-    /// Reads the access directory again, as [`Cedar::reload`] does, and begins to keep
-    /// promotions where it has a new rule for them.
+    /// Reloads the access directory like [`Cedar::reload`], and begins to govern environments
+    /// with a new rule.
     ///
     /// # Errors
-    /// [`OpenError`]; with [`OpenError::Access`] what was in force stays.
+    /// [`OpenError`]. After [`OpenError::Access`], the access in force has not changed.
     pub async fn reload(&self) -> Result<(), OpenError> {
         self.keeper.reload().await
     }
 
-    /// Puts in force what other processes append to the same journal, until it is dropped. Where
-    /// one process keeps the promotions, as with a ledger, there is nothing to follow. A failure
-    /// is logged, and what is in force stays.
+    /// Puts in force what other processes append to the journal. Runs until the future is
+    /// dropped. Not needed if only one process manages promotions, as with a ledger. Failures are
+    /// logged and retried; the access in force does not change meanwhile.
     pub async fn follow(&self) -> std::convert::Infallible {
         loop {
             if let Err(error) = self.keeper.follow().await {
-                tracing::warn!(%error, "promotions of other processes are not followed");
+                tracing::warn!(%error, "cannot follow the promotions of other processes; will retry");
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 
-    /// How many models are in force that were adopted and that nobody has approved, for each
-    /// environment that the organization has a rule of promotion for.
+    /// The number of adopted models in force that nobody approved, for each environment with a
+    /// promotion rule.
     #[must_use]
     pub fn unapproved(&self) -> BTreeMap<Environment, usize> {
         let counted = self.keeper.unapproved.lock();
@@ -78,54 +79,55 @@ impl Promotions {
             .collect()
     }
 
-    /// The access in which it is put in force.
+    /// The access configuration that the promotions govern.
     #[must_use]
     pub fn access(&self) -> &Cedar {
         &self.keeper.cedar
     }
 
-    /// The rule of an environment.
+    /// The promotion rule of an environment.
     ///
     /// # Errors
-    /// [`StepError::NoRule`].
+    /// [`StepError::NoRule`] if there is none.
     pub fn rule(&self, into: &Environment) -> Result<PromotionRule, StepError> {
         self.keeper.rule(into)
     }
 
-    /// Looks something up in the history. Steps wait meanwhile.
+    /// Reads the history. Steps wait while `up` runs.
     ///
     /// # Errors
-    /// [`StepError::Unavailable`] if the ledger had to be read again, and could not be.
+    /// [`StepError::Unavailable`] if the journal cannot be read.
     pub async fn look<T>(&self, up: impl FnOnce(&HistoryState) -> T) -> Result<T, StepError> {
         let book = self.keeper.book().await?;
         Ok(up(book.history()))
     }
 
-    /// A promotion.
+    /// Returns a promotion.
     ///
     /// # Errors
-    /// [`StepError::Unknown`], [`StepError::Unavailable`].
+    /// [`StepError::Unknown`] if there is none by this identifier, [`StepError::Unavailable`] if
+    /// the journal cannot be read.
     pub async fn promotion(&self, id: PromotionId) -> Result<Promotion, StepError> {
         let found = self.look(|history| history.promotion(id).cloned()).await?;
         found.ok_or(StepError::Unknown(id))
     }
 
-    /// What an open promotion would change in what is in force now, and what an approval of it
-    /// would cover.
+    /// Computes the current effect of an open promotion, and the terms that an approval would
+    /// cover.
     ///
     /// # Errors
-    /// [`StepError::Access`] if it could not be put in force as the organization is by now;
-    /// [`StepError::NoRule`].
+    /// [`StepError::Access`] if it could not be put in force at present, [`StepError::NoRule`] if
+    /// its environment has no rule any more.
     pub async fn preview(&self, promotion: &Promotion) -> Result<Preview, StepError> {
         let (keeper, promotion) = (Arc::clone(&self.keeper), promotion.clone());
         let previewed = spawn_blocking(move || keeper.preview(&promotion)).await;
         previewed.map_err(|_| abandoned())?
     }
 
-    /// Proposes a model, as it is in force in the environment that comes before.
+    /// Proposes to promote a model from the source environment of the rule.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn propose(
         &self,
         request: ProposalRequest,
@@ -159,10 +161,10 @@ impl Promotions {
         .await
     }
 
-    /// Approves what was shown.
+    /// Approves a promotion. Fails if it differs from `expected`.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn approve(
         &self,
         id: PromotionId,
@@ -178,7 +180,7 @@ impl Promotions {
                 Arc::clone(promotion.difference()),
             );
             basis.terms = promotion.terms().cloned();
-            // What the life cycle objects to says more than what comes after.
+            // Errors of the life cycle are more specific than those of the checks below.
             promotion.approve(&basis, permit, now)?;
             keeper.check_listed(promotion, permit)?;
             promotion.unchanged(&keeper.current(history, promotion)?)?;
@@ -194,10 +196,10 @@ impl Promotions {
         .await
     }
 
-    /// Turns it down.
+    /// Rejects a promotion.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn reject(
         &self,
         id: PromotionId,
@@ -213,10 +215,10 @@ impl Promotions {
         .await
     }
 
-    /// Takes it back.
+    /// Withdraws a promotion.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn withdraw(&self, id: PromotionId, permit: Permit) -> Result<Promotion, StepError> {
         self.take(None, permit, move |keeper, history, permit| {
             let promotion = known(history, id)?;
@@ -225,10 +227,10 @@ impl Promotions {
         .await
     }
 
-    /// Puts it in force, with its approvals or, with the reason for it, in an emergency.
+    /// Puts a promotion in force. Requires its approvals, or the reason for an emergency.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn promote(
         &self,
         id: PromotionId,
@@ -254,13 +256,14 @@ impl Promotions {
         .await
     }
 
-    /// Ends what was promoted last for a model, and puts in force again what was before. Where
-    /// that gives anybody more than they have, it takes the approvals of the rule: propose
-    /// [what was there before](ProposalRequest::restoring), or do it in an
-    /// [emergency](Urgency::Emergency), which is marked for ever.
+    /// Rolls back the last promotion of a model and restores the previous one.
+    ///
+    /// A rollback that adds access for anybody needs the approvals of the rule. Propose [the
+    /// earlier state](ProposalRequest::restoring) instead, or use an
+    /// [emergency](Urgency::Emergency), which the record marks permanently.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn roll_back(
         &self,
         model: ModelName,
@@ -285,7 +288,7 @@ impl Promotions {
         .await
     }
 
-    /// Takes a step to its end, whether or not anybody still waits for it.
+    /// Takes a step to its end, even if the caller's future is dropped.
     async fn take(
         &self,
         counts_on: Option<PromotionId>,

@@ -1,4 +1,4 @@
-//! What is told of models: who may do what with them, and who did.
+//! Handlers for models: their access and their history.
 
 use serde_json::{Value, json};
 use spanner_cedar::Cedar;
@@ -44,7 +44,7 @@ impl Call<'_> {
             grant.environment == environment && grant.model.as_ref().is_none_or(|it| it == model)
         });
         let grants: Vec<Value> = grants.map(view::granted).collect();
-        // What the organization guards against is for those who answer for the model.
+        // Guardrails are visible only to callers that are responsible for the model.
         let guardrails = asker.answers_for(model, &environment).then(|| {
             let here = review.guardrails.iter();
             let here = here.filter(|guardrail| guardrail.applies_to(model, &environment));
@@ -128,7 +128,7 @@ impl Call<'_> {
     }
 }
 
-/// One environment of a model in a list.
+/// The state of a model in one environment, for the list of models.
 fn served(
     history: &HistoryState,
     access: &Cedar,

@@ -1,4 +1,4 @@
-//! Promotions: what waits, and the steps that people take.
+//! Handlers for promotions: listing them and taking their steps.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ impl Call<'_> {
         let rule = match self.promotions.rule(&what.environment) {
             Ok(rule) => rule,
             Err(error) => {
-                // Whoever may not promote anything learns nothing of the rules.
+                // A caller that may promote nothing must not learn about the rules.
                 let permit = asker.reauthorize.permit(&asker.here, pair).await?;
                 let decision = Reauthorize::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
@@ -247,7 +247,7 @@ impl Call<'_> {
                 (permit.await?, reason, Urgency::Regular)
             }
             (None, None) => {
-                let what = "the body is not what it must be: there is no `reason`";
+                let what = "the body is not valid: there is no `reason`";
                 return Err(Reply::malformed("body", &what, "say why"));
             }
         };
@@ -259,16 +259,16 @@ impl Call<'_> {
         self.taken(taken, decision).await
     }
 
-    /// Answers a step with what the promotion is after it.
+    /// Returns the promotion after a step, or the error of the step.
     async fn taken(&self, taken: Result<Promotion, StepError>, decision: RecordId) -> Answer {
         let promotion = taken.map_err(|error| Reply::step(&error, Some(decision)))?;
         let view = self.view(&promotion).await?;
         Ok(Reply::good(view, Some(decision)))
     }
 
-    /// A promotion that whoever asks may know of. One that is hidden from them is answered as one
-    /// that is none: as unknown, or to whoever answers for no model at all, as nothing that they
-    /// may see. What was tried with a hidden one is on record.
+    /// Returns a promotion that the caller may know of. A hidden promotion is answered like a
+    /// missing one: as unknown, or with a refusal for a caller that is responsible for no model.
+    /// The attempt on a hidden one is recorded.
     async fn seen(
         &self,
         asker: &Asker,
@@ -281,7 +281,8 @@ impl Call<'_> {
                 return Ok(promotion);
             }
             Ok(hidden) => {
-                // In its own time: whoever waits must not tell it from one that is none.
+                // Recorded by a separate task, so that the response time does not reveal that the
+                // promotion exists.
                 let asker = asker.clone();
                 tokio::spawn(async move {
                     let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
@@ -294,7 +295,8 @@ impl Call<'_> {
             Err(error) => error,
         };
         if matches!(unknown, StepError::Unknown(_)) && !asker.answers_for_any(access) {
-            let what = "you answer for no model, and may see no promotion by this identifier";
+            let what =
+                "you are responsible for no model, and may see no promotion by this identifier";
             let advice = "ask whoever runs this service who may grant it";
             let code = "permission_denied";
             return Err(Reply::failure(403, Fault::Permission, code, &what, advice));
@@ -303,7 +305,7 @@ impl Call<'_> {
     }
 
     async fn view(&self, promotion: &Promotion) -> Result<Value, Reply> {
-        // What cannot be put in force any more still can be looked at.
+        // A promotion that can no longer come into force can still be displayed.
         let preview = match promotion.standing() {
             Standing::Open => self.promotions.preview(promotion).await.ok(),
             _ => None,
@@ -335,7 +337,7 @@ mod tests {
     use super::super::openapi::openapi;
     use super::*;
 
-    /// The members that a body can have, as serde lists them where there is another.
+    /// The members of a request body, from serde's message about an unknown one.
     fn members<T: DeserializeOwned>() -> BTreeSet<String> {
         let error = serde_json::from_value::<T>(json!({"?": 0})).err().unwrap();
         let error = error.to_string();
