@@ -96,6 +96,8 @@ mod book;
 mod effect;
 mod error;
 mod keeper;
+#[cfg(feature = "operate")]
+pub mod operate;
 mod promotions;
 mod proposal;
 

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use spanner_core::text::error_chain;
 use spanner_proxy::words;
 
 use crate::configuration::Configuration;
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         // The reader of the output has enough of it.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            let error = format!("spanner: {}", words::chain(&*error));
+            let error = format!("spanner: {}", error_chain(&*error));
             say(&words::lines(&error));
             ExitCode::FAILURE
         }

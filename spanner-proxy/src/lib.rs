@@ -44,7 +44,6 @@ mod trust;
 mod turn;
 mod unread;
 mod upstream;
-mod watched;
 pub mod words;
 
 pub use load::{Loaded, file_of, no_directory};

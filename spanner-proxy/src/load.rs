@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use http::uri::Scheme;
+use spanner_admin::operate::FileWatch;
 use spanner_admin::{Admin, Promotions, promotions_in};
 use spanner_cedar::{Cedar, Existing, PromotedManifests};
 use spanner_core::record::Decision;
@@ -23,12 +24,11 @@ use crate::addresses::Addresses;
 use crate::client::Trust;
 use crate::config::{Config, Unread, UpstreamConfig, read_text};
 use crate::dispatch::{Dispatch, Guarded, Route};
-use crate::reload::Seen;
 use crate::restart::{self, Fixed};
 use crate::talk::Talks;
 use crate::upstream::Upstream;
 use crate::words;
-use crate::words::chain;
+use spanner_core::text::error_chain;
 
 /// A configuration with all that it names: keys can be asked for, the access is in force.
 /// Nothing listens and nothing is written yet.
@@ -41,9 +41,9 @@ pub struct Loaded {
     pub(crate) access: Cedar,
     pub(crate) revocations: Revocations,
     /// The access directory, then the folders of models.
-    pub(crate) access_seen: Vec<Seen>,
-    pub(crate) shadow_seen: Option<Seen>,
-    pub(crate) revocations_seen: Option<Seen>,
+    pub(crate) access_seen: Vec<FileWatch>,
+    pub(crate) shadow_seen: Option<FileWatch>,
+    pub(crate) revocations_seen: Option<FileWatch>,
     /// Files that are read at start only.
     pub(crate) fixed: Vec<Fixed>,
     pub(crate) talks: Talks,
@@ -98,13 +98,13 @@ impl Loaded {
     pub fn of(config: Config, mut problems: Problems) -> Result<Self, Problems> {
         let revocations = Revocations::new();
         let models = config.models.iter();
-        let models = models.map(|dir| Seen::before_reading_models(dir));
-        let access_seen = std::iter::once(Seen::before_reading(&config.access));
+        let models = models.map(|dir| FileWatch::before_reading_models(dir));
+        let access_seen = std::iter::once(FileWatch::before_reading(&config.access));
         let access_seen = access_seen.chain(models).collect();
-        let shadow_seen = config.shadow.as_deref().map(Seen::before_reading);
+        let shadow_seen = config.shadow.as_deref().map(FileWatch::before_reading);
         let fixed = restart::fixed(&config);
         let list = config.revocations.as_deref();
-        let revocations_seen = list.map(Seen::before_reading);
+        let revocations_seen = list.map(FileWatch::before_reading);
         let bearer = bearer(&config, &revocations, &mut problems);
         read_revocations(&config, &revocations, &mut problems);
         let access = access(&config, &mut problems);
@@ -578,7 +578,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
             let what = format!(
                 "the ledger in `{}` is damaged: {}",
                 dir.display(),
-                chain(source)
+                error_chain(source)
             );
             let dir = words::line(&dir.display().to_string());
             let advice = format!(
@@ -602,7 +602,7 @@ pub(crate) fn ledger_words(error: &OpenError) -> (String, String) {
         },
         _ => "name its directory with `[ledger]` and `dir`",
     };
-    (chain(error), advice.to_owned())
+    (error_chain(error), advice.to_owned())
 }
 
 /// Stands for the ledger while a configuration is only looked at.

@@ -27,6 +27,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use spanner_admin::operate::MonitoredLedger;
 
 use crate::failure::Failure;
 
@@ -175,6 +176,14 @@ pub(crate) fn stale(what: &'static str, is_stale: bool) {
 pub(crate) fn unapproved(environment: &str, models: usize) {
     gauge!("spanner_promotions_unapproved", "environment" => environment.to_owned())
         .set(models as f64);
+}
+
+/// How much of the ledger is written and signed, and whether it stores.
+pub(crate) fn ledger(ledger: &MonitoredLedger) {
+    let (written, signed) = ledger.entries();
+    gauge!("spanner_ledger_entries").set(written as f64);
+    gauge!("spanner_ledger_signed_entries").set(signed as f64);
+    gauge!("spanner_ledger_failing").set(f64::from(u8::from(ledger.is_failing())));
 }
 
 pub(crate) fn void_grants(count: usize) {

@@ -9,15 +9,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use spanner_admin::operate::FileWatch;
 use tokio::task::spawn_blocking;
 
 use crate::config::Config;
-use crate::reload::Seen;
 
 /// A file that is read at start only.
 #[derive(Debug)]
 pub(crate) struct Fixed {
-    seen: Seen,
+    seen: FileWatch,
     path: PathBuf,
     kind: Kind,
     /// What it held when the proxy was started.
@@ -58,7 +58,7 @@ pub(crate) fn fixed(config: &Config) -> Vec<Fixed> {
 impl Fixed {
     fn new(path: &Path, kind: Kind) -> Self {
         Self {
-            seen: Seen::before_reading(path),
+            seen: FileWatch::before_reading(path),
             path: path.to_owned(),
             kind,
             held: held(path),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use spanner_admin::Promotions;
+use spanner_admin::operate::{AccessWatch, Detail, MonitoredLedger, Readiness};
 use spanner_ledger::{CloseError, Ledger, OpenError};
 use spanner_toml::Problems;
 use tokio::net::TcpListener;
@@ -17,14 +18,13 @@ use tokio::time::sleep;
 
 use crate::checkpoints::shipping;
 use crate::crowd::Crowd;
-use crate::health::{Detail, Health, ReadList};
+use crate::health::{Health, RevocationList};
 use crate::load::{Loaded, ledger_words};
 use crate::reload::Reload;
 use crate::server::{self, Bounds, Callers, Front};
 use crate::ship::Ships;
 use crate::talk::Talks;
 use crate::trust::Trust;
-use crate::watched::Watched;
 use crate::{files, meters, signals};
 
 /// A proxy that serves until it is stopped.
@@ -98,7 +98,7 @@ const KEEP: Duration = Duration::from_secs(2);
 
 /// What is recorded, and what the record puts in force.
 struct Records {
-    ledger: Watched,
+    ledger: MonitoredLedger,
     promotions: Promotions,
 }
 
@@ -135,10 +135,10 @@ impl Service {
         let opened = opened.map_err(|_| ServiceError::Abandoned)?;
         let ledger = opened.map_err(ServiceError::Ledger)?;
         let ships = Ships::start(&config.ledger, &config.ship).map_err(ServiceError::Ship)?;
-        let watched = Watched::new(ledger.clone());
+        let monitored = MonitoredLedger::new(ledger.clone());
         let promotions = Promotions::open(loaded.access.clone(), ledger.clone()).await?;
-        let administration = loaded.administration(promotions.clone(), &watched)?;
-        let dispatch = loaded.dispatch(&watched)?;
+        let administration = loaded.administration(promotions.clone(), &monitored)?;
+        let dispatch = loaded.dispatch(&monitored)?;
         let callers = Callers {
             dispatch,
             administration,
@@ -159,7 +159,7 @@ impl Service {
             tasks: JoinSet::new(),
         };
         let records = Records {
-            ledger: watched,
+            ledger: monitored,
             promotions,
         };
         service.run(listener, admin, callers, loaded, records, (ask, stopped));
@@ -190,13 +190,15 @@ impl Service {
         let list = revocations_seen.map(|seen| {
             let stale = Arc::default();
             let list = revocations;
-            (seen, ReadList { list, stale })
+            (seen, RevocationList { list, stale })
         });
         let health = Health {
-            bearer: bearer.clone(),
-            access: access.clone(),
-            promotions: promotions.clone(),
-            ledger: ledger.clone(),
+            readiness: Readiness {
+                bearer: bearer.clone(),
+                access: access.clone(),
+                promotions: promotions.clone(),
+                ledger: ledger.clone(),
+            },
             ships: self.ships.watches(),
             revocations: list.as_ref().map(|(_, list)| list.clone()),
             detail: Detail::Full,
@@ -223,14 +225,15 @@ impl Service {
             };
             tasks.spawn(server::run(admin, front, bounds, stopped.clone()));
         }
+        let mut watch = AccessWatch::new(promotions, ledger.clone(), access_seen);
+        if let Some(dir) = shadow_seen {
+            watch = watch.candidate(dir);
+        }
         let reload = Reload {
-            promotions,
-            dirs: access_seen,
-            shadow: shadow_seen,
+            access: watch,
             revocations: list,
             trust: Trust::new(bearer.clone(), &config),
             fixed,
-            ledger: ledger.clone(),
         };
         tasks.spawn(reload.run(ask, stopped.clone()));
         tasks.spawn(inspect(ledger.clone(), stopped.clone()));
@@ -330,7 +333,7 @@ fn said((what, advice): (String, String)) -> String {
 }
 
 /// Looks whether the files of the ledger are still there.
-async fn inspect(ledger: Watched, mut stop: watch::Receiver<bool>) {
+async fn inspect(ledger: MonitoredLedger, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,

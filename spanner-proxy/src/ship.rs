@@ -13,7 +13,7 @@ use spanner_ship::{
 };
 
 use crate::config::{Credential, Destination, ShipConfig};
-use crate::health::Detail;
+use spanner_admin::operate::Detail;
 
 /// All that are under way.
 #[derive(Debug, Default)]

@@ -7,28 +7,28 @@
 
 use std::path::{Path, PathBuf};
 
+use spanner_admin::operate::FileWatch;
 use spanner_tower::Bearer;
 use spanner_tower::bearer::Reloaded;
 use tokio::task::spawn_blocking;
 
 use crate::config::{Config, Credential};
 use crate::meters;
-use crate::reload::Seen;
 
 /// What is read again.
 pub(crate) struct Trust {
     bearer: Bearer,
-    files: Vec<(PathBuf, Seen)>,
-    credentials: Vec<(Credential, Seen)>,
+    files: Vec<(PathBuf, FileWatch)>,
+    credentials: Vec<(Credential, FileWatch)>,
 }
 
 impl Trust {
     pub(crate) fn new(bearer: Bearer, config: &Config) -> Self {
         let files = bearer.files().into_iter();
-        let files = files.map(|file| (file.clone(), Seen::unread(&file)));
+        let files = files.map(|file| (file.clone(), FileWatch::unread(&file)));
         let credentials = config.credentials().cloned();
         let credentials = credentials.filter_map(|credential| {
-            let seen = Seen::unread(credential.file()?);
+            let seen = FileWatch::unread(credential.file()?);
             Some((credential, seen))
         });
         Self {

@@ -38,7 +38,7 @@ use crate::places::{NoPlace, Place, Places};
 use crate::rejection;
 use crate::talk::{self, Patience, Talk, Talks};
 use crate::turn::{CallerBody, Turn};
-use crate::words::chain;
+use spanner_core::text::error_chain;
 
 /// A model server. Cheap to clone; clones share its connections.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ impl Upstream {
     /// An answer that had begun broke off.
     pub(crate) fn broke_off(&self, error: &(dyn std::error::Error + 'static)) {
         let reason = "the answer broke off in its middle";
-        self.shared.complain(Failure::Broken, reason, &chain(error));
+        self.shared.complain(Failure::Broken, reason, &error_chain(error));
     }
 
     async fn answer(self, request: Request<PermittedBody>) -> Answer {
@@ -206,15 +206,19 @@ impl Shared {
                 return Err(Failure::TimedOut);
             }
             Ok(Err(error)) if error.is_connect() => {
-                self.complain(Failure::Unreachable, cause(&error), &chain(&error));
+                self.complain(Failure::Unreachable, cause(&error), &error_chain(&error));
                 return Err(Failure::Unreachable);
             }
             Ok(Err(error)) if is_callers(&error) => {
-                tracing::debug!(upstream = %self.name, cause = chain(&error), "the caller left");
+                tracing::debug!(upstream = %self.name, cause = error_chain(&error), "the caller left");
                 return Err(Failure::CallerLeft);
             }
             Ok(Err(error)) => {
-                self.complain(Failure::Broken, "the answer broke off", &chain(&error));
+                self.complain(
+                    Failure::Broken,
+                    "the answer broke off",
+                    &error_chain(&error),
+                );
                 return Err(Failure::Broken);
             }
             Ok(Ok(response)) => response,

@@ -5,22 +5,6 @@ use std::path::Path;
 
 pub use spanner_toml::{line, lines};
 
-/// The message of an error with its causes. A cause that the text already contains is left out.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let says = error.to_string();
-        if !text.contains(&says) {
-            text.push_str(": ");
-            text.push_str(&says);
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// Why a file cannot be read, and what to do about it.
 pub(crate) fn unreadable(path: &Path, error: &Error) -> (String, &'static str) {
     let advice = match error.kind() {

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 use spanner_core::RecordId;
+use spanner_core::text::error_chain;
 use spanner_ledger::{Checkpoint, CheckpointNote, Proof, Reader, Verdict, VerifierKey};
-use spanner_proxy::words::chain;
 
 use super::{Place, open};
 use crate::print::{Stop, aside};
@@ -100,7 +100,7 @@ pub(super) fn verify(place: &Place, trust: &Trust, out: &mut dyn Write) -> Resul
         Err(fault) => (fault.into(), 0),
     };
     let shipped = shipped.saturating_sub(noted.len());
-    let problem = found.fault.as_ref().map(|fault| chain(fault));
+    let problem = found.fault.as_ref().map(|fault| error_chain(fault));
     let result = found.verdict.as_str();
     let first_bad = found.first_bad();
     if place.json {
@@ -241,7 +241,7 @@ pub(super) fn verify_proof(
             .map_err(|error| format!("{place}: this is no proof: {error}"))?;
         let at = proof
             .check(&keys)
-            .map_err(|error| format!("{place}: {}", chain(&error)))?;
+            .map_err(|error| format!("{place}: {}", error_chain(&error)))?;
         proven += 1;
         match proof {
             Proof::Inclusion(inclusion) => writeln!(

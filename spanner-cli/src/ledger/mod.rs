@@ -16,11 +16,11 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use spanner_core::text::error_chain;
 use spanner_core::units::{DURATION_ADVICE, SIZE_ADVICE, parse_duration, parse_size};
 use spanner_core::{ModelName, Spelling};
 use spanner_ledger::{Notes, ReadError, Reader, Selection, Verdict};
 use spanner_proxy::config::Config;
-use spanner_proxy::words::chain;
 
 use crate::configuration::Configuration;
 use crate::print::{Stop, aside, is_broken_pipe};
@@ -282,7 +282,7 @@ impl Ledger {
                     if is_broken_pipe(&*stop) {
                         return Err(stop);
                     }
-                    aside(&chain(&*stop));
+                    aside(&error_chain(&*stop));
                     Ok(ExitCode::from(evidence::UNREADABLE))
                 })
             }
@@ -353,8 +353,8 @@ pub(crate) fn open(dir: &Path) -> Result<Reader, Stop> {
     let shown = dir.display();
     let reader = Reader::partial(dir).map_err(|error| match &error {
         // It is the directory itself, and says so.
-        ReadError::Io { name, .. } if *name == shown.to_string() => chain(&error),
-        _ => format!("`{shown}`: {}", chain(&error)),
+        ReadError::Io { name, .. } if *name == shown.to_string() => error_chain(&error),
+        _ => format!("`{shown}`: {}", error_chain(&error)),
     })?;
     match reader.is_empty()? {
         true => Err(format!("`{shown}` holds no entry: no ledger, or one that was emptied").into()),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
+use spanner_core::text::error_chain;
 use spanner_ledger::{AcknowledgeError, Acknowledgment, CheckpointNote, Retention};
 use spanner_proxy::no_directory;
-use spanner_proxy::words::chain;
 
 use super::open;
 use crate::print::Stop;
@@ -70,7 +70,7 @@ pub(super) fn acknowledge(
         builder = builder.note(note);
     }
     let done = builder.acknowledge(reason).map_err(|error| match error {
-        AcknowledgeError::Open(error) => Stop::from(chain(&error)),
+        AcknowledgeError::Open(error) => Stop::from(error_chain(&error)),
         error => format!("`{}`: {error}", dir.display()).into(),
     })?;
     let Acknowledgment {

@@ -92,11 +92,11 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ),
         (
             with("[ledger]\nnote = \"ledger/note\"\n"),
-            &["spanner.toml:10:8: the note stands in the ledger's own directory"],
+            &["spanner.toml:10:8: the note is in the ledger's own directory"],
         ),
         (
             format!("public_probes = \"loud\"\n{}", with("")),
-            &["spanner.toml:1:17: probes are not `loud`; write `brief`, or `full`"],
+            &["spanner.toml:1:17: `public_probes` cannot be `loud`; write one of `brief`, `full`"],
         ),
         (
             issuer("jwks_url = \"http://keys.example.com\""),
@@ -111,7 +111,7 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ),
         (
             issuer("shape = \"x\""),
-            &["spanner.toml:6:9: issuer `corp`"],
+            &["spanner.toml:6:1: unknown key `shape`; "],
         ),
         (
             upstream("credential = { file = \"nowhere\" }"),
@@ -120,7 +120,7 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         (
             with("[[upstream]]\nsurface = \"surface.toml\"\nurl = \"http://127.0.0.1:9\"\n"),
             &[
-                "surface.toml:1:1: `none` is no dialect",
+                "surface.toml:1:11: `none` is no dialect",
                 "; correct the surface",
             ],
         ),
@@ -135,11 +135,11 @@ async fn check_names_the_place_the_fault_and_what_to_do_whatever_is_wrong() {
         ("a = \"\u{1b}[2J\"\n".to_owned(), &["; correct the TOML"]),
         (
             issuer("introspection = 7"),
-            &["`introspection`: wrong type: integer `7`, expected a table"],
+            &["`introspection` must be a table, not a value of type integer"],
         ),
         (
             with("[revocations]\nfile = \"list.toml\"\n"),
-            &["list.toml:2:10: wrong type: integer `7`, expected a string; correct the list"],
+            &["list.toml:2:10: `token`: wrong type: integer `7`, expected a string; correct it"],
         ),
         (
             with("[[ship]]\nto = \"syslog\"\naddress = \"tls://h:1\"\nca = \"nowhere\"\n"),

@@ -34,11 +34,11 @@ use spanner_tower::surface::Surface;
 use crate::words;
 use limits::COUNT;
 
-pub use crate::health::Detail;
 pub use checkpoints::{Checkpoints, SendMethod};
 pub use credential::Credential;
 pub use limits::LimitsConfig;
 pub use ship::{Destination, ShipConfig};
+pub use spanner_admin::operate::Detail;
 pub use upstream::{Origin, UpstreamConfig};
 
 /// What the file says.

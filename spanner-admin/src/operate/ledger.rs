@@ -1,21 +1,20 @@
-//! The ledger, watched: whether it stores what it is given, for probes.
+//! Whether a ledger stores what it is given, for probes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::gauge;
 use spanner_core::record::Decision;
+use spanner_core::text::error_chain;
 use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
 use spanner_ledger::Ledger;
 use tokio::task::spawn_blocking;
 
-use crate::words::chain;
-
-/// A ledger that remembers whether the last decision became durable. Clones are the same.
+/// A ledger that knows whether it stores: the sink to give to a guard in its place, so that probes
+/// can ask. Clones share what they know.
 #[derive(Clone)]
-pub(crate) struct Watched {
+pub struct MonitoredLedger {
     ledger: Ledger,
     state: Arc<State>,
 }
@@ -23,24 +22,26 @@ pub(crate) struct Watched {
 #[derive(Default)]
 struct State {
     failing: AtomicBool,
-    /// What is gone of its files, as that was said last.
-    gone: Mutex<Option<String>>,
+    /// What is wrong with its files, since the log said so.
+    damage: Mutex<Option<String>>,
     probed: Mutex<Option<Instant>>,
 }
 
-/// One probe in this time, whatever is asked.
+/// At most one attempt in this time, however often probes ask.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-impl Watched {
-    pub(crate) fn new(ledger: Ledger) -> Self {
+impl MonitoredLedger {
+    /// Monitors a ledger.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
         let state = Arc::default();
         Self { ledger, state }
     }
 
-    /// Whether decisions become durable. While they do not, asking tries: nobody else may,
-    /// since who asks sends no requests to a service that is not ready. On a full disk the
-    /// ledger tries by itself, and what is tried here would be stored all the same.
-    pub(crate) async fn is_storing(&self) -> bool {
+    /// Whether decisions become durable. While they do not, each call appends an event to find out:
+    /// a service that is not ready gets no requests that could. On a full disk the ledger tries
+    /// again by itself.
+    pub async fn is_storing(&self) -> bool {
         if self.ledger.is_full() {
             return false;
         }
@@ -54,20 +55,21 @@ impl Watched {
             };
             self.state.failing.store(stored.is_err(), Ordering::Relaxed);
         }
-        // Entries are stored while an old segment is gone, and the ledger is not whole.
+        // Entries can be stored although an old segment was removed.
         self.inspect().await;
-        !self.state.failing.load(Ordering::Relaxed) && !self.is_gone()
+        !self.state.failing.load(Ordering::Relaxed) && !self.is_damaged()
     }
 
-    /// Looks whether its files are still there, and says so when that changes.
-    pub(crate) async fn inspect(&self) {
+    /// Checks that the ledger's files are there, and logs when that changes. Call it every few
+    /// seconds.
+    pub async fn inspect(&self) {
         let ledger = self.ledger.clone();
         let Ok(found) = spawn_blocking(move || ledger.inspect()).await else {
             return;
         };
-        let found = found.err().map(|fault| chain(&fault));
-        let mut gone = lock(&self.state.gone);
-        match (&found, &*gone) {
+        let found = found.err().map(|fault| error_chain(&fault));
+        let mut damage = lock(&self.state.damage);
+        match (&found, &*damage) {
             (Some(reason), before) if before.as_ref() != Some(reason) => tracing::error!(
                 reason,
                 "the ledger is no longer whole: put its files back, or stop, look at it with `spanner ledger verify`, and acknowledge the loss"
@@ -75,25 +77,29 @@ impl Watched {
             (None, Some(_)) => tracing::info!("the ledger's files are there again"),
             _ => {}
         }
-        *gone = found;
+        *damage = found;
     }
 
-    fn is_gone(&self) -> bool {
-        lock(&self.state.gone).is_some()
+    fn is_damaged(&self) -> bool {
+        lock(&self.state.damage).is_some()
     }
 
-    /// Puts where it stands among the metrics.
-    pub(crate) fn publish(&self) {
+    /// How many entries were written, and how many of them a signed checkpoint covers.
+    #[must_use]
+    pub fn entries(&self) -> (u64, u64) {
         let signed = self.ledger.checkpoint().map_or(0, |it| it.size());
-        gauge!("spanner_ledger_entries").set(self.ledger.written() as f64);
-        gauge!("spanner_ledger_signed_entries").set(signed as f64);
-        let failing =
-            self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed) || self.is_gone();
-        gauge!("spanner_ledger_failing").set(f64::from(u8::from(failing)));
+        (self.ledger.written(), signed)
     }
 
-    /// Records something that happened apart from requests; a failure is logged.
-    pub(crate) async fn event(&self, event: &str, body: serde_json::Value) {
+    /// Whether the ledger did not store at last, for metrics. Unlike [`is_storing`](Self::is_storing)
+    /// it tries nothing.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed) || self.is_damaged()
+    }
+
+    /// Appends an event that belongs to no request. A failure is logged.
+    pub async fn event(&self, event: &str, body: serde_json::Value) {
         let stored = match self.ledger.event(event, body) {
             Ok(acknowledged) => acknowledged.await,
             Err(fault) => Err(fault),
@@ -119,9 +125,9 @@ impl State {
     }
 }
 
-impl AuditSink for Watched {
+impl AuditSink for MonitoredLedger {
     fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
-        // Refusals are shed under a flood, which says nothing of the disk.
+        // A flood of refusals is shed, which is no sign of a failing disk.
         let counts = decision.effect == Effect::Allow;
         let taken = self.ledger.record(decision);
         if counts && taken.is_err() {
@@ -148,7 +154,7 @@ impl AuditSink for Watched {
     }
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for MonitoredLedger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.ledger.fmt(f)
     }
