@@ -1,4 +1,4 @@
-//! The administration behind a guard, as its callers see it.
+//! The administration API behind a guard, from the callers' point of view.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -22,7 +22,8 @@ use spanner_tower::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Whoever the bearer token says: `kind:name:group,group`, or `agent for kind:name:group`.
+/// Authenticates the caller that the bearer token names: `kind:name:group,group`, or `agent for
+/// kind:name:group`.
 struct Names;
 
 impl Authenticate for Names {
@@ -112,8 +113,8 @@ struct Answer {
 }
 
 impl World {
-    /// A service whose access has one old model in production and, after it has begun to keep
-    /// promotions, a new one.
+    /// A service whose access has an existing model in production and, after promotions govern
+    /// production, a new one.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "access/organization.toml", ORGANIZATION);
@@ -152,7 +153,7 @@ impl World {
         }
     }
 
-    /// The same after a restart.
+    /// The same service after a restart.
     async fn again(self) -> Self {
         self.ledger.close().unwrap();
         Self::open(self.dir).await
@@ -197,7 +198,7 @@ impl World {
             .await
     }
 
-    /// Proposed, approved twice, promoted.
+    /// A promotion that was proposed, approved twice and promoted.
     async fn promoted(&self) -> String {
         let id = self.propose().await;
         for who in [OMAR, PIA] {
@@ -209,7 +210,7 @@ impl World {
         id
     }
 
-    /// Whether somebody may generate, by the guard's own question.
+    /// Whether a caller may generate, according to the guard.
     async fn may(&self, who: &str, model: &str) -> bool {
         let asked = json!({"model": model, "action": "generate"});
         let answer = self.post(who, "explain", asked).await;
@@ -480,7 +481,7 @@ async fn a_rollback_that_only_takes_away_is_one_step() {
         .await;
     assert_eq!(back.status, 200, "{}", back.body);
     assert!(!world.may(SAM, "acme/sentiment").await);
-    // Nothing is left, and it says so; what was adopted is nothing that was promoted.
+    // No promotion remains, and the error says so. An adopted model was never promoted.
     for (model, title) in [
         ("acme/sentiment", "nothing_promoted"),
         ("acme/old", "promotion_is_over"),
@@ -496,7 +497,7 @@ async fn a_rollback_that_only_takes_away_is_one_step() {
     }
 }
 
-/// A removal that two people signed, on top of what they had signed before.
+/// A promotion that removes access, on top of another one. Both have two approvals.
 async fn narrowed() -> (World, String) {
     let world = World::new().await;
     let first = world.promoted().await;
@@ -664,7 +665,7 @@ async fn approvals_are_void_once_what_they_covered_changes() {
         assert!(detail.contains(because), "{what}: {detail}");
         assert!(!world.may(SAM, "acme/sentiment").await, "{what}");
 
-        // It stays void after a restart, and when what changed is as it was again.
+        // The approvals remain void after a restart, and after the change is reverted.
         write(world.dir.path(), "access/organization.toml", ORGANIZATION);
         let _ = std::fs::remove_file(world.dir.path().join("access/policies/delete.cedar"));
         let world = world.again().await;
@@ -877,7 +878,7 @@ async fn explains_to_each_what_they_may_know() {
     assert!(text.contains("the role caller would allow it"), "{text}");
 }
 
-/// An answer but for what differs from request to request.
+/// A response without the parts that differ between requests.
 fn told(answer: &Answer, name: &str, id: &str) -> (u16, Vec<String>, String) {
     let decision = answer.headers.get("spanner-decision");
     let decision = decision.map_or("", |it| it.to_str().unwrap());
@@ -980,7 +981,7 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
         ("/promote", json!({})),
         ("/promote", json!({"emergency": "now"})),
     ] {
-        // Who answers for no model, and who does for another one.
+        // Callers that are responsible for no model, and for another model.
         for (who, status) in [(stranger, 403), ("service:robot:", 404)] {
             for id in [&promoted, &open] {
                 let mut answers = Vec::new();
@@ -1074,7 +1075,7 @@ async fn a_reason_is_one_that_can_be_seen() {
     assert_eq!(shown.body["standing"], "open");
 }
 
-/// A manifest that grants everything to so many services.
+/// A manifest that grants access to a number of services.
 fn crowd(services: usize) -> String {
     let names: Vec<String> = (0..services)
         .map(|n| format!("\"service:s{n:05}\""))
@@ -1082,7 +1083,7 @@ fn crowd(services: usize) -> String {
     format!("{MANIFEST}admin = [{}]\n", names.join(", "))
 }
 
-/// A manifest with a comment of so many bytes.
+/// A manifest with a comment of a given size.
 fn padded(bytes: usize) -> String {
     format!("{MANIFEST}# {}\n", "x".repeat(bytes))
 }
@@ -1091,7 +1092,7 @@ fn padded(bytes: usize) -> String {
 async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
-    // The first does not fit with its difference, the second not even by itself.
+    // The first does not fit with its change in access, the second not even on its own.
     for (manifest, title) in [
         (crowd(6_500), "step_too_large"),
         (padded(256 * 1024), "manifest_too_large"),
@@ -1158,7 +1159,7 @@ async fn large_open_promotions_are_bounded_together() {
         proposed += 1;
     };
     assert_eq!(over.body["title"], "too_many_open", "{}", over.body);
-    // Of 8 MiB together.
+    // The limit is 8 MiB in total.
     assert!((35..42).contains(&proposed), "{proposed}");
 }
 
@@ -1211,7 +1212,7 @@ async fn what_nobody_approved_is_counted() {
     let review = world.cedar.review().with_history(&history);
     let due = Some(vec!["production acme/old".to_owned()]);
     assert_eq!(review.hygiene.unapproved, due);
-    // A ledger that is new tells of nothing, and everything would be adopted.
+    // A new ledger has no promotions, so everything would be adopted.
     let new = Cedar::from_dir(world.dir.path().join("access")).unwrap();
     let review = new.review().with_history(&Default::default());
     let due = ["production acme/old", "production acme/sentiment"];

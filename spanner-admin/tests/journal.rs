@@ -1,4 +1,4 @@
-//! Promotions of several processes over one journal.
+//! Promotions of several processes that share a journal.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
 use std::path::Path;
@@ -34,7 +34,7 @@ caller = ["group:support"]
 caller = ["group:support"]
 "#;
 
-/// Two processes with the same access and the same journal.
+/// Two processes with the same access configuration and the same journal.
 struct World {
     journal: MemoryJournal,
     one: Promotions,
@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// Proposed in one process, approved in the other, which has not heard of it.
+    /// A promotion that was proposed in one process and approved in the other.
     async fn approved(&self) -> Promotion {
         let request = ProposalRequest::new(model(), production());
         let permit = permit("nina", "nlp", Action::Promote).await;

@@ -1,4 +1,4 @@
-//! A review of an access, in each of its forms.
+//! A review of an access configuration, in each format.
 
 #![cfg(feature = "review")]
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]

@@ -1,4 +1,4 @@
-//! Who approved this endpoint, and under which approval was this call served?
+//! The history of promotions: who approved an endpoint, and which approval applied to a call.
 
 use serde_json::{Value, json};
 use spanner_ledger::ApprovalStanding::{InForce, Replaced};
@@ -40,7 +40,7 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
     assert_eq!((&first.doubts, &second.doubts), (&none, &none));
 }
 
-/// A promotion of the story, where it stands and after how many steps.
+/// A promotion of the story, its standing and the number of its steps.
 type Stands = (u128, ApprovalStanding, usize);
 
 #[test]

@@ -1,4 +1,4 @@
-//! The auditor's summary, in each of its forms.
+//! The auditor's summary in each format.
 
 use spanner_ledger::{Ledger, Retention, Selection};
 use spanner_report::Summary;
@@ -66,7 +66,7 @@ fn says_the_same_in_every_form() {
     }
 }
 
-/// HTML without the elements of times.
+/// Removes the `time` elements from HTML.
 fn without_times(html: &str) -> String {
     let mut out = String::new();
     for part in html.split("<time datetime=\"") {
@@ -144,7 +144,7 @@ fn no_name_is_a_tag_a_row_a_link_or_a_command() {
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
         assert!(!text.lines().any(|line| line.starts_with("# forged")));
     }
-    // Every row of a table has as many columns as its head.
+    // Every row of a table has as many columns as its header.
     let bars = |line: &str| line.replace(r"\|", "").matches('|').count();
     let mut head = 0;
     for line in markdown.lines().map(str::trim) {

@@ -1,4 +1,4 @@
-//! Over HTTP: a server that answers badly, slowly, twice or not at all.
+//! Shipping over HTTP to a server that fails, is slow, repeats or does not answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,15 +11,15 @@ use spanner_ship::{Endpoint, Format, HttpReceiver, Receiver, Shipment};
 
 use super::{PATIENCE, Stock, check_whole};
 
-/// One request that came whole.
+/// One complete request.
 #[derive(Debug, Clone)]
 pub(super) struct Posted {
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
-/// Answers the n-th request as told; `None` closes the connection without an answer, and a
-/// body is sent with 200.
+/// Returns the n-th response of the script; `None` closes the connection without a response, and
+/// a body is sent with status 200.
 fn serve(
     mut answer: impl FnMut(usize) -> Option<(u16, Vec<u8>)> + Send + 'static,
 ) -> (String, mpsc::Receiver<Posted>) {
@@ -30,7 +30,7 @@ fn serve(
     })
 }
 
-/// Answers each request as told.
+/// Answers each request as scripted.
 pub(super) fn serve_each(
     mut answer: impl FnMut(&Posted) -> Option<(u16, Vec<u8>)> + Send + 'static,
 ) -> (String, mpsc::Receiver<Posted>) {
@@ -43,7 +43,7 @@ pub(super) fn serve_each(
             let Some(request) = read(&stream) else {
                 continue;
             };
-            // The test may have seen enough.
+            // The test may have ended.
             let _: Result<(), _> = seen.send(request.clone());
             let Some((status, body)) = answer(&request) else {
                 continue;
@@ -124,7 +124,7 @@ fn a_server_that_is_too_slow_is_asked_again() {
     let (slow, hang) = mpsc::channel::<()>();
     let (url, posted) = serve(move |number| {
         if number == 0 {
-            // Until the sender has given up.
+            // Until the sender has timed out.
             let _: Result<(), _> = hang.recv();
         }
         Some((200, vec![]))
