@@ -83,27 +83,27 @@ impl Builder {
         files: &Arc<dyn Files>,
         reason: &str,
     ) -> Result<Acknowledgment, AcknowledgeError> {
-        let mut mending = Mending::default();
-        let read = mending.read(files);
+        let mut repair = Repair::default();
+        let read = repair.read(files);
         read.map_err(|failure| self.not_recovered(failure))?;
-        let evidence = self.usable_evidence(files, &mut mending)?;
+        let evidence = self.usable_evidence(files, &mut repair)?;
         let superseded = superseded(files, &evidence);
         let superseded = superseded.map_err(|fault| self.not_recovered(Failure::Read(fault)))?;
-        let next = mending.end.max(evidence.signed());
-        if next > mending.end {
-            let (from, end) = (mending.end, next);
-            mending.lose(Span { from, end });
+        let next = repair.end.max(evidence.signed());
+        if next > repair.end {
+            let (from, end) = (repair.end, next);
+            repair.lose(Span { from, end });
         }
-        if mending.is_idle() && superseded.is_empty() {
+        if repair.is_idle() && superseded.is_empty() {
             return Err(AcknowledgeError::Nothing);
         }
         let done = Acknowledgment {
-            missing: mending.acknowledged(),
-            set_aside: mending.set_aside.clone(),
+            missing: repair.acknowledged(),
+            set_aside: repair.set_aside.clone(),
             superseded,
             sequence: next,
         };
-        self.carry_out(files, &mending, &done, reason)
+        self.carry_out(files, &repair, &done, reason)
             .map_err(|source| self.failed(source))?;
         Ok(done)
     }
@@ -112,7 +112,7 @@ impl Builder {
     fn usable_evidence(
         &mut self,
         files: &Arc<dyn Files>,
-        mending: &mut Mending,
+        repair: &mut Repair,
     ) -> Result<Evidence, OpenError> {
         let mut tries = 0..3;
         loop {
@@ -131,7 +131,7 @@ impl Builder {
                 | ReadError::Corrupt { .. } => CHECKPOINT,
                 _ => return Err(self.not_recovered(Failure::Read(source))),
             };
-            mending
+            repair
                 .set_aside(&**files, name)
                 .map_err(|source| self.failed(source))?;
         }
@@ -140,11 +140,11 @@ impl Builder {
     fn carry_out(
         &self,
         files: &Arc<dyn Files>,
-        mending: &Mending,
+        repair: &Repair,
         done: &Acknowledgment,
         reason: &str,
     ) -> io::Result<()> {
-        mending.lost.write(&**files)?;
+        repair.lost.write(&**files)?;
         let spans: Vec<_> = done.missing.iter().map(|it| [it.from, it.to]).collect();
         let mut body = json!({
             "reason": reason, "lost": spans, "set_aside": done.set_aside,
@@ -171,7 +171,7 @@ impl Builder {
 
 /// What is missing from a ledger, and how to repair it.
 #[derive(Debug, Default)]
-struct Mending {
+struct Repair {
     lost: Lost,
     missing: Vec<Span>,
     set_aside: Vec<String>,
@@ -181,7 +181,7 @@ struct Mending {
     is_untidy: bool,
 }
 
-impl Mending {
+impl Repair {
     /// Reads all entries that are readable.
     fn read(&mut self, files: &Arc<dyn Files>) -> Result<(), Failure> {
         match Lost::read(&**files) {
@@ -201,7 +201,7 @@ impl Mending {
         for span in gaps.flat_map(|gap| gap.span().without(&declared)) {
             self.lose(span);
         }
-        for end in walk.untidy().iter().copied() {
+        for end in walk.trailing().iter().copied() {
             self.is_untidy = true;
             self.lost.add(Span { from: end, end });
         }
@@ -271,7 +271,7 @@ fn superseded(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Vec<String>
     match agrees {
         Ok(true) if evidence.is_compared() => Ok(Vec::new()),
         // The note belongs to another ledger.
-        Ok(true) => Ok(evidence.strangers.clone()),
+        Ok(true) => Ok(evidence.foreign_notes.clone()),
         Ok(false) | Err(ReadError::Forked { .. }) => Ok(evidence.notes()),
         Err(fault) => Err(fault),
     }

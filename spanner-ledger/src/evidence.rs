@@ -28,24 +28,24 @@
 mod checkpoint;
 mod courier;
 mod follower;
-mod keeper;
 mod key;
 mod notes;
 mod opened;
 mod progress;
 mod proof;
+mod signer;
 mod sink;
 pub(crate) mod tiles;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use follower::{Expected, Follower, Leaves, empty_leaf, leaf};
-pub(crate) use keeper::Keeper;
 pub use key::{KeyError, SigningKey, VerifierKey};
 pub use notes::Checkpoints;
 pub(crate) use opened::{Evidence, KeyFault, key as key_of, key_in, keys_in, newest};
 pub(crate) use progress::{Progress, SharedProgress};
 pub use proof::{Consistency, Inclusion, Proof, ProofError};
+pub(crate) use signer::CheckpointSigner;
 pub use sink::{CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout};
 pub(crate) use tree::Tree;
 

@@ -186,12 +186,12 @@ impl Reader {
     /// [`ReadError`] if the ledger is damaged or cannot be read. Entries in a newer format are
     /// omitted.
     pub fn history(&self, selection: &Selection) -> Result<History, ReadError> {
-        let mut telling = HistoryBuilder::new(selection.clone());
+        let mut builder = HistoryBuilder::new(selection.clone());
         let mut known = self.known(selection)?;
         for numbered in known.by_ref() {
-            telling.take(&numbered?);
+            builder.take(&numbered?);
         }
-        Ok(telling.history(known.notes()))
+        Ok(builder.history(known.notes()))
     }
 }
 
@@ -214,10 +214,10 @@ pub struct HistoryBuilder {
 struct Draft {
     approval: Approval,
     /// Whether the selection matches a step of it or a request under it.
-    is_meant: bool,
+    is_selected: bool,
     /// Whether the selection matches apart from the time.
-    is_meant_whenever: bool,
-    place: u64,
+    is_selected_at_any_time: bool,
+    first_sequence: u64,
 }
 
 impl HistoryBuilder {
@@ -242,18 +242,24 @@ impl HistoryBuilder {
         self.is_partial |= self.next == 0 && sequence > 0;
         self.next = sequence + 1;
         match &numbered.entry {
-            Entry::Event(event) => self.happened(sequence, event),
-            Entry::Gap(gap) => self.noted(sequence, gap.time, "ledger.gap", gap_body(gap)),
+            Entry::Event(event) => self.add_event(sequence, event),
+            Entry::Gap(gap) => self.add_general(sequence, gap.time, "ledger.gap", gap_body(gap)),
             Entry::Count(counts) if counts.shed_refusal > 0 => {
-                self.noted(sequence, counts.time, "ledger.shed", shed_body(counts));
+                self.add_general(sequence, counts.time, "ledger.shed", shed_body(counts));
             }
-            Entry::Decision(decision) => self.served(decision),
+            Entry::Decision(decision) => self.count_request(decision),
             Entry::Count(_) | Entry::Outcome(_) => {}
         }
     }
 
     /// Adds an event about the service as a whole.
-    fn noted(&mut self, sequence: u64, time: Timestamp, event: &str, body: serde_json::Value) {
+    fn add_general(
+        &mut self,
+        sequence: u64,
+        time: Timestamp,
+        event: &str,
+        body: serde_json::Value,
+    ) {
         if self.selection.takes_general() && self.selection.takes_time(time) {
             self.happenings.push(Happening {
                 sequence,
@@ -267,38 +273,38 @@ impl HistoryBuilder {
         }
     }
 
-    fn happened(&mut self, sequence: u64, event: &Event) {
+    fn add_event(&mut self, sequence: u64, event: &Event) {
         match promotion_event(event) {
-            Some(taken) => self.stepped(sequence, event, &taken),
-            None => self.noted(sequence, event.time, &event.event, event.body.clone()),
+            Some(step_event) => self.add_step(sequence, event, &step_event),
+            None => self.add_general(sequence, event.time, &event.event, event.body.clone()),
         }
     }
 
-    fn stepped(&mut self, sequence: u64, event: &Event, taken: &PromotionEvent) {
-        if let Some((model, environment)) = begins(&taken.step) {
+    fn add_step(&mut self, sequence: u64, event: &Event, step_event: &PromotionEvent) {
+        if let Some((model, environment)) = begins(&step_event.step) {
             let is_place = self.selection.takes_place(model, environment);
             self.promotions += u64::from(is_place);
         }
-        if self.selection.is_over(taken.time) {
+        if self.selection.is_over(step_event.time) {
             return;
         }
-        let by = taken.by.as_ref();
+        let by = step_event.by.as_ref();
         let who = by.map(ToString::to_string);
-        let doubt = self.state.take_doubtful(taken.clone());
-        let Some(kept) = self.draft(sequence, taken) else {
+        let doubt = self.state.take_doubtful(step_event.clone());
+        let Some(draft) = self.draft(sequence, step_event) else {
             // Earlier steps are missing, and with them the model and the environment.
-            self.noted(sequence, event.time, &event.event, event.body.clone());
+            self.add_general(sequence, event.time, &event.event, event.body.clone());
             return;
         };
         let parties: Vec<PrincipalEntry> = by.into_iter().flat_map(signatories).cloned().collect();
-        kept.approval.steps.push(Signed {
+        draft.approval.steps.push(Signed {
             sequence,
-            time: taken.time,
-            step: taken.step.as_str().to_owned(),
+            time: step_event.time,
+            step: step_event.step.as_str().to_owned(),
             by: who.clone(),
-            reason: reason(&taken.step).map(str::to_owned),
+            reason: reason(&step_event.step).map(str::to_owned),
             emergency: matches!(
-                taken.step,
+                step_event.step,
                 Step::Promoted {
                     emergency: Some(_),
                     ..
@@ -308,11 +314,11 @@ impl HistoryBuilder {
                 }
             ),
         });
-        let (model, environment) = (&kept.approval.model, &kept.approval.environment);
+        let (model, environment) = (&draft.approval.model, &draft.approval.environment);
         let place = (model.clone(), environment.clone());
-        kept.turn(&taken.step);
+        draft.update(&step_event.step);
         let doubt = doubt.map(|it| it.to_string());
-        if self.concerns(taken, &place, &parties, doubt) {
+        if self.select_step(step_event, &place, &parties, doubt) {
             let (model, environment) = place;
             self.happenings.push(Happening {
                 sequence,
@@ -327,37 +333,37 @@ impl HistoryBuilder {
     }
 
     /// Records a doubt about a step. Returns whether the step is selected.
-    fn concerns(
+    fn select_step(
         &mut self,
-        taken: &PromotionEvent,
+        step_event: &PromotionEvent,
         (model, environment): &(String, String),
         parties: &[PrincipalEntry],
         doubt: Option<String>,
     ) -> bool {
-        let is_meant_whenever =
+        let is_selected_at_any_time =
             self.selection.takes_place(model, environment) && self.selection.takes_one_of(parties);
-        let is_meant = is_meant_whenever && self.selection.takes_time(taken.time);
+        let is_selected = is_selected_at_any_time && self.selection.takes_time(step_event.time);
         let is_partial = self.is_partial;
-        if let Some(kept) = self.approvals.get_mut(&taken.promotion) {
-            kept.is_meant |= is_meant;
-            kept.is_meant_whenever |= is_meant_whenever;
+        if let Some(draft) = self.approvals.get_mut(&step_event.promotion) {
+            draft.is_selected |= is_selected;
+            draft.is_selected_at_any_time |= is_selected_at_any_time;
             if let Some(doubt) = doubt.filter(|_| !is_partial) {
-                kept.approval.doubts.push(doubt);
+                draft.approval.doubts.push(doubt);
             }
         }
-        is_meant
+        is_selected
     }
 
     /// The draft of the promotion that a step belongs to; `None` if its beginning is unknown.
-    fn draft(&mut self, sequence: u64, taken: &PromotionEvent) -> Option<&mut Draft> {
-        let promotion = self.state.promotion(taken.promotion)?;
-        let draft = match self.approvals.entry(taken.promotion) {
+    fn draft(&mut self, sequence: u64, step_event: &PromotionEvent) -> Option<&mut Draft> {
+        let promotion = self.state.promotion(step_event.promotion)?;
+        let draft = match self.approvals.entry(step_event.promotion) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Draft {
                 approval: Approval::of(promotion),
-                is_meant: false,
-                is_meant_whenever: false,
-                place: sequence,
+                is_selected: false,
+                is_selected_at_any_time: false,
+                first_sequence: sequence,
             }),
         };
         draft.approval.needed = promotion.needed();
@@ -385,32 +391,32 @@ impl HistoryBuilder {
     }
 
     /// Counts a request for the promotions under which its models were served.
-    fn served(&mut self, decision: &Decision) {
+    fn count_request(&mut self, decision: &Decision) {
         if !self.selection.takes_whenever(decision) || self.selection.is_over(decision.time) {
             return;
         }
-        let is_meant = self.selection.takes_time(decision.time);
+        let is_selected = self.selection.takes_time(decision.time);
         for promotion in promotions_of(decision) {
-            let Some(kept) = self.approvals.get_mut(&promotion) else {
+            let Some(draft) = self.approvals.get_mut(&promotion) else {
                 continue;
             };
             let Approval {
                 model, environment, ..
-            } = &kept.approval;
+            } = &draft.approval;
             let is_place = self.selection.takes_place(model, environment);
             if !is_place {
                 continue;
             }
-            kept.is_meant_whenever = true;
-            if !is_meant {
+            draft.is_selected_at_any_time = true;
+            if !is_selected {
                 continue;
             }
-            kept.is_meant = true;
-            kept.approval.served += 1;
+            draft.is_selected = true;
+            draft.approval.served += 1;
             let caller = decision.caller.as_ref();
             let caller = caller.map(ToString::to_string);
             let caller = caller.unwrap_or_default();
-            *kept.approval.callers.entry(caller).or_default() += 1;
+            *draft.approval.callers.entry(caller).or_default() += 1;
         }
     }
 
@@ -423,14 +429,14 @@ impl HistoryBuilder {
                 draft.approval.standing = self.standing(promotion);
             }
         }
-        let mut meant: Vec<Draft> = approvals.into_values().collect();
-        meant.retain(|kept| {
-            let is_in_force = kept.approval.standing == ApprovalStanding::InForce;
-            kept.is_meant || (is_in_force && kept.is_meant_whenever)
+        let mut selected: Vec<Draft> = approvals.into_values().collect();
+        selected.retain(|draft| {
+            let is_in_force = draft.approval.standing == ApprovalStanding::InForce;
+            draft.is_selected || (is_in_force && draft.is_selected_at_any_time)
         });
-        meant.sort_by_key(|kept| kept.place);
+        selected.sort_by_key(|draft| draft.first_sequence);
         History {
-            approvals: meant.into_iter().map(|kept| kept.approval).collect(),
+            approvals: selected.into_iter().map(|draft| draft.approval).collect(),
             happenings: self.happenings,
             promotions: self.promotions,
             notes,
@@ -441,7 +447,7 @@ impl HistoryBuilder {
 
 impl Draft {
     /// Copies the details that a step adds to its promotion.
-    fn turn(&mut self, step: &Step) {
+    fn update(&mut self, step: &Step) {
         let approval = &mut self.approval;
         match step {
             Step::Proposed { difference, .. } => approval.difference = difference.to_vec(),

@@ -31,7 +31,7 @@ use crate::entry::{Entry, Event};
 use crate::error::{ReadError, chain};
 use crate::ledger::Ledger;
 use crate::lost::Span;
-use crate::queue::Place;
+use crate::queue::SequenceCell;
 use crate::reader::Reader;
 use crate::waiter::lock;
 
@@ -55,7 +55,7 @@ struct State {
     lost: Vec<Span>,
     is_current: bool,
     /// An event that was not acknowledged in time and may still be stored.
-    undecided: Option<Place>,
+    undecided: Option<SequenceCell>,
 }
 
 #[derive(Debug, Default)]
@@ -122,11 +122,11 @@ impl Ledger {
             key: append.key.as_ref().map(|key| key.as_str().to_owned()),
         };
         let (acknowledged, place) = self
-            .push_placed(&event)
-            .map_err(|fault| not_taken(&fault))?;
+            .push_sequenced(&event)
+            .map_err(|fault| not_appended(&fault))?;
         match (acknowledged.wait(), place.get()) {
             (Ok(()), Some(sequence)) => {
-                state.meet(*sequence, &event);
+                state.observe(*sequence, &event);
                 index.publish(state.last);
                 recorded(*sequence, event)
             }
@@ -175,7 +175,7 @@ impl Ledger {
             if let Entry::Event(event) = &numbered.entry
                 && numbered.sequence >= state.next
             {
-                state.meet(numbered.sequence, event);
+                state.observe(numbered.sequence, event);
             }
         }
         state.is_current = !is_undecided;
@@ -188,7 +188,7 @@ impl Ledger {
 }
 
 impl State {
-    fn meet(&mut self, sequence: u64, event: &Event) {
+    fn observe(&mut self, sequence: u64, event: &Event) {
         self.next = sequence + 1;
         self.lost.extend(spans_of(event));
         if Topic::of(&event.event).is_some() {
@@ -347,7 +347,7 @@ fn recorded(sequence: u64, event: Event) -> Result<Recorded, JournalError> {
     Ok(Recorded::new(cursor, event.time, kind, event.body).key(key))
 }
 
-fn not_taken(fault: &SinkFault) -> JournalError {
+fn not_appended(fault: &SinkFault) -> JournalError {
     JournalError::Unavailable {
         reason: fault.to_string(),
     }

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::entry::{Entry, Event};
 use crate::error::{CloseError, OpenError, ReadError};
 use crate::evidence::{
-    Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress,
+    Checkpoint, CheckpointNote, CheckpointSigner, CheckpointSink, Evidence, KeyFault, Progress,
     SharedProgress, SigningKey, key_in, key_of, keys_in, newest,
 };
 use crate::files::Files;
@@ -26,11 +26,11 @@ use crate::files::disk::Disk;
 use crate::files::kind::Doubt;
 use crate::journal::Index;
 use crate::log::{Log, SegmentSize};
-use crate::queue::{Admission, Limits, Place, Queue, Share, SharedQueue};
+use crate::queue::{Admission, Limits, Queue, SequenceCell, Share, SharedQueue};
 use crate::reader::Reader;
-use crate::recovery::{Failure, Opened, Recovery, recover};
-use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
-use crate::seen::Seen;
+use crate::recovery::{Failure, OpenedEvent, Recovery, recover};
+use crate::retention::{PruneError, PruneLimits, Pruned, Pruner, Retention};
+use crate::snapshot::FileSnapshot;
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
 
@@ -91,7 +91,7 @@ pub struct Builder {
     key: Option<SigningKey>,
     sinks: Vec<Box<dyn CheckpointSink>>,
     pub(crate) note: Option<CheckpointNote>,
-    pub(crate) keeping: Keeping,
+    pub(crate) prune_limits: PruneLimits,
     pub(crate) pace: Pace,
     pub(crate) wall: fn() -> Timestamp,
 }
@@ -103,7 +103,7 @@ struct Shared {
     pruner: Pruner,
     recovery: Recovery,
     /// The segments found by the last [`Ledger::inspect`].
-    seen: Mutex<Seen>,
+    snapshot: Mutex<FileSnapshot>,
     threads: Mutex<Option<Threads>>,
     index: Index,
     wait: Duration,
@@ -112,7 +112,7 @@ struct Shared {
 struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
-    keeper: JoinHandle<()>,
+    signer: JoinHandle<()>,
     /// The pruning thread. It ends when the sender is dropped.
     pruning: Option<(Sender<()>, JoinHandle<()>)>,
 }
@@ -145,7 +145,7 @@ impl Ledger {
             key: None,
             sinks: Vec::new(),
             note: None,
-            keeping: Keeping::default(),
+            prune_limits: PruneLimits::default(),
             pace: Pace::default(),
             wall: Timestamp::now,
         }
@@ -207,7 +207,7 @@ impl Ledger {
             // After closing, the files may be moved or deleted.
             return Ok(());
         };
-        lock(&self.shared.seen).look(&*files, self.written())
+        lock(&self.shared.snapshot).refresh(&*files, self.written())
     }
 
     /// Whether the disk is full. While it is, the ledger refuses decisions that allow, and stores
@@ -251,13 +251,16 @@ impl Ledger {
     }
 
     /// Records a life-cycle event and returns a handle to its sequence.
-    pub(crate) fn push_placed(&self, event: &Event) -> Result<(Acknowledged, Place), SinkFault> {
+    pub(crate) fn push_sequenced(
+        &self,
+        event: &Event,
+    ) -> Result<(Acknowledged, SequenceCell), SinkFault> {
         let payload = payload(&Entry::Event(event.clone()))?;
-        let place = Place::default();
+        let place = SequenceCell::default();
         let pushed = self
             .shared
             .queue
-            .push_placed(payload, &place, self.shared.wait)?;
+            .push_sequenced(payload, &place, self.shared.wait)?;
         Ok((pushed, place))
     }
 
@@ -398,14 +401,14 @@ impl Builder {
     /// of `age`. Entries that a shipment (`spanner-ship`) has not delivered are retained.
     /// Default: no limit; minimum: one hour.
     pub const fn keep_for(mut self, age: Duration) -> Self {
-        self.keeping.age = Some(age);
+        self.prune_limits.age = Some(age);
         self
     }
 
     /// Deletes the oldest segments automatically while all segments together exceed `most` bytes,
     /// with the same rules as [`Builder::keep_for`]. Default: no limit; minimum: 1 MiB.
     pub const fn keep_bytes(mut self, most: u64) -> Self {
-        self.keeping.bytes = Some(most);
+        self.prune_limits.bytes = Some(most);
         self
     }
 
@@ -441,16 +444,16 @@ impl Builder {
         self.compare(&evidence, found.next)?;
         let size = SegmentSize {
             bytes: self.segment_bytes,
-            age: self.keeping.segment_age(),
+            age: self.prune_limits.segment_age(),
         };
         let mut log = Log::new(files, self.durability, size, found.next);
-        let opened = Opened {
+        let opened = OpenedEvent {
             vkey: evidence.key.verifier().to_string(),
             is_key_new: evidence.is_key_new,
             time: (self.wall)(),
             file_system: doubt.map(|doubt| doubt.name),
             is_uncompared: !evidence.is_compared(),
-            strangers: strangers(&evidence),
+            foreign_notes: foreign_notes(&evidence),
         };
         let recovery = found
             .close(&mut log, &opened)
@@ -466,20 +469,20 @@ impl Builder {
             self.pace,
             Clock::new(self.wall),
         );
-        let keeper = self.keeper(evidence, &progress);
-        let seen = Seen::of(&*beside).unwrap_or_default();
+        let signer = self.signer(evidence, &progress);
+        let snapshot = FileSnapshot::of(&*beside).unwrap_or_default();
         let pruner = Pruner {
             dir: self.dir.clone(),
             queue: Arc::clone(&queue),
             progress: Arc::clone(&progress),
             files: Arc::new(Mutex::new(Some(beside))),
-            alone: Arc::default(),
+            exclusive: Arc::default(),
             patience: self.pace.patience,
         };
-        let threads = Threads::start(&queue, writer, keeper);
+        let threads = Threads::start(&queue, writer, signer);
         let mut threads = threads.map_err(|source| self.failed(source))?;
-        if !self.keeping.is_all() {
-            let pruning = self.prune_by_itself(pruner.clone());
+        if !self.prune_limits.is_all() {
+            let pruning = self.start_pruning(pruner.clone());
             threads.pruning = Some(pruning.map_err(|source| {
                 queue.stop();
                 self.failed(source)
@@ -492,7 +495,7 @@ impl Builder {
                 progress,
                 pruner,
                 recovery,
-                seen: Mutex::new(seen),
+                snapshot: Mutex::new(snapshot),
                 threads: Mutex::new(Some(threads)),
                 index: Index::default(),
                 wait: self.wait,
@@ -533,7 +536,7 @@ impl Builder {
     /// Rejects a ledger that was put in place of another one. Logs entries that cannot be
     /// compared with any checkpoint.
     fn compare(&self, evidence: &Evidence, entries: u64) -> Result<(), OpenError> {
-        let others = strangers(evidence);
+        let others = foreign_notes(evidence);
         if entries == 0 {
             if let Some(note) = self.note.as_ref().filter(|_| !others.is_empty()) {
                 let others = others.join(", ");
@@ -568,21 +571,21 @@ impl Builder {
         Ok(())
     }
 
-    fn keeper(&mut self, evidence: Evidence, progress: &SharedProgress) -> Keeper {
+    fn signer(&mut self, evidence: Evidence, progress: &SharedProgress) -> CheckpointSigner {
         let mut sinks = std::mem::take(&mut self.sinks);
         if let Some(note) = self.note.take() {
             sinks.push(Box::new(note));
         }
         let pace = self.pace.checkpoint;
-        Keeper::new(evidence, Arc::clone(progress), sinks, pace)
+        CheckpointSigner::new(evidence, Arc::clone(progress), sinks, pace)
     }
 
-    fn prune_by_itself(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
+    fn start_pruning(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
         let (closing, closed) = channel();
-        let (keeping, pace, wall) = (self.keeping, self.pace.prune, self.wall);
+        let (prune_limits, pace, wall) = (self.prune_limits, self.pace.prune, self.wall);
         let thread = thread::Builder::new()
             .name("spanner-ledger-retention".to_owned())
-            .spawn(move || keeping.run(&pruner, &closed, pace, wall))?;
+            .spawn(move || prune_limits.run(&pruner, &closed, pace, wall))?;
         Ok((closing, thread))
     }
 
@@ -603,12 +606,12 @@ impl Builder {
             ("wait", self.wait.as_millis() as u64, 1),
             (
                 "keep_for (seconds)",
-                self.keeping.age.map_or(u64::MAX, |age| age.as_secs()),
+                self.prune_limits.age.map_or(u64::MAX, |age| age.as_secs()),
                 Self::LEAST_AGE.as_secs(),
             ),
             (
                 "keep_bytes",
-                self.keeping.bytes.unwrap_or(u64::MAX),
+                self.prune_limits.bytes.unwrap_or(u64::MAX),
                 Self::LEAST_BYTES,
             ),
         ];
@@ -655,7 +658,7 @@ impl Builder {
 }
 
 /// Describes the notes that other ledgers left, by origin and size.
-fn strangers(evidence: &Evidence) -> Vec<String> {
+fn foreign_notes(evidence: &Evidence) -> Vec<String> {
     let name = |note: &String| {
         let mut lines = note.lines();
         let (origin, size) = (lines.next().unwrap_or_default(), lines.next());
@@ -665,7 +668,7 @@ fn strangers(evidence: &Evidence) -> Vec<String> {
             size.unwrap_or("?").escape_debug()
         )
     };
-    evidence.strangers.iter().map(name).collect()
+    evidence.foreign_notes.iter().map(name).collect()
 }
 
 impl AuditSink for Ledger {
@@ -677,7 +680,7 @@ impl AuditSink for Ledger {
         };
         let payload = payload(&Entry::Decision(Box::new(decision)))?;
         let acknowledged = self.shared.queue.push(payload, admission)?;
-        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)), admission);
+        let mut owed = OutcomeRoom(Some(Arc::clone(&self.shared.queue)), admission);
         Ok(Receipt {
             acknowledged: acknowledgement(acknowledged),
             room: Room::new(move |outcome| owed.give(outcome)),
@@ -698,9 +701,9 @@ impl fmt::Debug for Ledger {
 }
 
 /// Reserved room for one outcome. Dropping it without an outcome releases the room.
-struct Owed(Option<SharedQueue>, Admission);
+struct OutcomeRoom(Option<SharedQueue>, Admission);
 
-impl Owed {
+impl OutcomeRoom {
     fn give(&mut self, outcome: Outcome) {
         if let Some(queue) = self.0.take() {
             let payload = Entry::Outcome(Box::new(outcome)).payload().ok();
@@ -709,7 +712,7 @@ impl Owed {
     }
 }
 
-impl Drop for Owed {
+impl Drop for OutcomeRoom {
     fn drop(&mut self) {
         if let Some(queue) = self.0.take() {
             queue.push_outcome(None, self.1);
@@ -732,9 +735,9 @@ impl Shared {
         });
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
-        let kept = threads.keeper.join();
+        let signed = threads.signer.join();
         lock(&self.pruner.files).take();
-        match (written, watched, kept, pruned) {
+        match (written, watched, signed, pruned) {
             (Ok(written), Ok(()), Ok(()), Ok(())) => written,
             _ => Err(CloseError {
                 lost: 0,
@@ -754,7 +757,7 @@ impl Drop for Shared {
 }
 
 impl Threads {
-    fn start(queue: &SharedQueue, writer: Writer, keeper: Keeper) -> io::Result<Self> {
+    fn start(queue: &SharedQueue, writer: Writer, signer: CheckpointSigner) -> io::Result<Self> {
         let progress = writer.progress();
         let watched = Arc::clone(queue);
         let watchdog = thread::Builder::new()
@@ -764,9 +767,9 @@ impl Threads {
             .name("spanner-ledger".to_owned())
             .spawn(move || writer.run())
             .inspect_err(|_| queue.writer_is_gone())?;
-        let keeper = thread::Builder::new()
+        let signer = thread::Builder::new()
             .name("spanner-ledger-evidence".to_owned())
-            .spawn(move || keeper.run())
+            .spawn(move || signer.run())
             .inspect_err(|_| {
                 queue.stop();
                 progress.end();
@@ -774,7 +777,7 @@ impl Threads {
         Ok(Self {
             writer,
             watchdog,
-            keeper,
+            signer,
             pruning: None,
         })
     }

@@ -75,8 +75,8 @@ mod retention;
 mod rotation;
 mod rows;
 mod scan;
-mod seen;
 mod select;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -81,20 +81,20 @@ impl Log {
     ///
     /// On an error, none of them counts as stored. Appending them again writes to a new segment.
     pub(crate) fn append(&mut self, payloads: &[&[u8]]) -> io::Result<()> {
-        let tried = self.try_append(payloads);
-        self.or_give_up(tried, payloads.len())
+        let result = self.try_append(payloads);
+        self.abandon_on_error(result, payloads.len())
     }
 
     /// Syncs everything that was appended.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        let tried = self.try_sync();
-        self.or_give_up(tried, 0)
+        let result = self.try_sync();
+        self.abandon_on_error(result, 0)
     }
 
     /// Syncs everything and releases the preallocated space.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let tried = self.try_finish();
-        self.or_give_up(tried, 0)
+        let result = self.try_finish();
+        self.abandon_on_error(result, 0)
     }
 
     /// Whether entries were appended and not yet synced.
@@ -250,24 +250,24 @@ impl Log {
     }
 
     /// *A failed write or sync is never retried on that file.*
-    fn or_give_up(&mut self, tried: io::Result<()>, entries: usize) -> io::Result<()> {
-        let Err(fault) = &tried else {
-            return tried;
+    fn abandon_on_error(&mut self, result: io::Result<()>, entries: usize) -> io::Result<()> {
+        let Err(fault) = &result else {
+            return result;
         };
-        let given_up = self.active.take();
+        let abandoned = self.active.take();
         self.gap.get_or_insert_with(|| Gap {
             time: Timestamp::now(),
-            segment: given_up.as_ref().map(|active| active.first),
+            segment: abandoned.as_ref().map(|active| active.first),
             uncertain: self.durable,
             entries: entries as u64,
             reason: fault.to_string(),
         });
-        if let Some(active) = given_up
+        if let Some(active) = abandoned
             && let Err(fault) = self.seal(active)
         {
             tracing::debug!(%fault, "cannot truncate the unsynced entries");
         }
-        tried
+        result
     }
 
     fn seal(&self, mut active: Active) -> io::Result<()> {

@@ -68,14 +68,14 @@ impl Notes {
 
 /// Collects notes while a ledger is read.
 #[derive(Debug, Clone)]
-pub(crate) struct Noting {
+pub(crate) struct NotesBuilder {
     /// The conditions that no entry has met yet.
     unmet: Selection,
     pruned: u64,
     not_understood: u64,
 }
 
-impl Noting {
+impl NotesBuilder {
     pub(crate) fn new(selection: &Selection, pruned: u64) -> Self {
         Self {
             unmet: selection.clone(),
@@ -85,40 +85,40 @@ impl Noting {
     }
 
     /// Counts an entry that this version does not understand.
-    pub(crate) const fn leave_out(&mut self) {
+    pub(crate) const fn skip_unknown(&mut self) {
         self.not_understood += 1;
     }
 
-    pub(crate) fn meet(&mut self, entry: &Entry) {
+    pub(crate) fn observe(&mut self, entry: &Entry) {
         if self.unmet.takes_general() {
             return;
         }
         match entry {
-            Entry::Decision(decision) => self.meet_request(decision),
-            Entry::Event(event) => self.meet_step(event),
+            Entry::Decision(decision) => self.observe_request(decision),
+            Entry::Event(event) => self.observe_step(event),
             Entry::Outcome(_) | Entry::Gap(_) | Entry::Count(_) => {}
         }
     }
 
-    fn meet_request(&mut self, decision: &Decision) {
+    fn observe_request(&mut self, decision: &Decision) {
         for pair in &decision.target {
-            self.meet_model(pair.model.as_deref());
+            self.observe_model(pair.model.as_deref());
         }
-        self.meet_environment(&decision.environment);
-        self.meet_caller(decision.caller.iter().flat_map(parties));
+        self.observe_environment(&decision.environment);
+        self.observe_caller(decision.caller.iter().flat_map(parties));
     }
 
-    fn meet_step(&mut self, event: &Event) {
-        let Some(taken) = promotion_event(event) else {
+    fn observe_step(&mut self, event: &Event) {
+        let Some(step_event) = promotion_event(event) else {
             return;
         };
-        self.meet_caller(taken.by.iter().flat_map(signatories));
-        match &taken.step {
+        self.observe_caller(step_event.by.iter().flat_map(signatories));
+        match &step_event.step {
             Step::Adopted {
                 candidate, into, ..
             } => {
-                self.meet_model(Some(&candidate.model));
-                self.meet_environment(into);
+                self.observe_model(Some(&candidate.model));
+                self.observe_environment(into);
             }
             Step::Proposed {
                 candidate,
@@ -126,26 +126,26 @@ impl Noting {
                 into,
                 ..
             } => {
-                self.meet_model(Some(&candidate.model));
-                self.meet_environment(from);
-                self.meet_environment(into);
+                self.observe_model(Some(&candidate.model));
+                self.observe_environment(from);
+                self.observe_environment(into);
             }
             _ => {}
         }
     }
 
-    fn meet_model(&mut self, model: Option<&str>) {
+    fn observe_model(&mut self, model: Option<&str>) {
         let unmet = &mut self.unmet.model;
         unmet.take_if(|wanted| Some(wanted.as_str()) == model);
     }
 
-    fn meet_environment(&mut self, environment: &str) {
+    fn observe_environment(&mut self, environment: &str) {
         self.unmet
             .environment
             .take_if(|wanted| wanted == environment);
     }
 
-    fn meet_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
+    fn observe_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
         if self.unmet.caller.is_some() && parties.any(|it| self.unmet.takes_one_of([it])) {
             self.unmet.caller = None;
         }

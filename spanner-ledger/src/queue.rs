@@ -42,7 +42,7 @@ struct State {
     pending: Vec<Item>,
     /// Callers that wait for entries the writer has taken.
     in_flight: Vec<Waiter>,
-    taken: Share,
+    used: Share,
     /// The number of outstanding outcomes.
     owed: usize,
     phase: Phase,
@@ -75,13 +75,13 @@ pub(crate) struct Item {
     /// The room that is released once the entry is written.
     pub(crate) share: Share,
     /// Receives the entry's sequence.
-    pub(crate) place: Option<Place>,
+    pub(crate) sequence_cell: Option<SequenceCell>,
 }
 
 /// Receives the sequence of an entry once it is written. The queue drops its clone when the entry
 /// is written or abandoned, so a unique handle without a value means that the entry will never be
 /// stored.
-pub(crate) type Place = Arc<OnceLock<u64>>;
+pub(crate) type SequenceCell = Arc<OnceLock<u64>>;
 
 /// A share of the queue's capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,14 +135,14 @@ impl Queue {
 
     /// Queues an event whose sequence the caller needs. The caller always waits, regardless of
     /// the durability.
-    pub(crate) fn push_placed(
+    pub(crate) fn push_sequenced(
         &self,
         payload: Vec<u8>,
-        place: &Place,
+        sequence_cell: &SequenceCell,
         wait: Duration,
     ) -> Result<Acknowledged, SinkFault> {
-        let place = Some(Arc::clone(place));
-        let pushed = self.push_for(payload, Admission::Event, Some(wait), place)?;
+        let sequence_cell = Some(Arc::clone(sequence_cell));
+        let pushed = self.push_for(payload, Admission::Event, Some(wait), sequence_cell)?;
         pushed.ok_or(SinkFault::Closed)
     }
 
@@ -157,7 +157,7 @@ impl Queue {
         payload: Vec<u8>,
         admission: Admission,
         wait: Option<Duration>,
-        place: Option<Place>,
+        sequence_cell: Option<SequenceCell>,
     ) -> Result<Option<Acknowledged>, SinkFault> {
         let now = Instant::now();
         let share = Share::of(&payload);
@@ -174,7 +174,7 @@ impl Queue {
             payload,
             waiter,
             share,
-            place,
+            sequence_cell,
         });
         if state.watchdog_sleeps {
             self.alarm.notify_one();
@@ -198,7 +198,7 @@ impl Queue {
                 payload,
                 waiter: None,
                 share: Share::OUTCOME,
-                place: None,
+                sequence_cell: None,
             }),
             _ => state.release(Share::OUTCOME),
         }
@@ -368,7 +368,7 @@ impl State {
         } else {
             share
         };
-        let then = self.taken.plus(whole);
+        let then = self.used.plus(whole);
         let has_room = then.entries <= limits.entries && then.bytes <= limits.bytes;
         if !has_room || (self.full && admission == Admission::Allow) {
             return Err(SinkFault::Full);
@@ -377,7 +377,7 @@ impl State {
             let fresh = || Budget::new(limits.unidentified, now);
             self.budget.get_or_insert_with(fresh).spend(now, share)?;
         }
-        self.taken = then;
+        self.used = then;
         self.owed += usize::from(owes);
         Ok(())
     }
@@ -390,8 +390,8 @@ impl State {
     }
 
     fn release(&mut self, share: Share) {
-        self.taken.entries = self.taken.entries.saturating_sub(share.entries);
-        self.taken.bytes = self.taken.bytes.saturating_sub(share.bytes);
+        self.used.entries = self.used.entries.saturating_sub(share.entries);
+        self.used.bytes = self.used.bytes.saturating_sub(share.bytes);
     }
 
     /// Removes and returns the overdue callers. Also returns the time until the next deadline.

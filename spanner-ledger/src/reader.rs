@@ -11,7 +11,7 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::lost::Missing;
-use crate::notes::{Notes, Noting};
+use crate::notes::{Notes, NotesBuilder};
 use crate::scan::Walk;
 use crate::select::Selection;
 
@@ -184,10 +184,10 @@ impl Reader {
         // Read before the entries, because the ledger may grow in between.
         let signed = self.signed();
         let walk = self.walk()?;
-        let noting = Noting::new(selection, walk.pruned());
+        let notes = NotesBuilder::new(selection, walk.pruned());
         Ok(StoredEntries {
             walk: Some(walk),
-            noting,
+            notes,
             signed,
             missing: Vec::new(),
         })
@@ -326,7 +326,7 @@ impl Iterator for Entries {
 #[derive(Debug)]
 pub struct StoredEntries {
     walk: Option<Walk>,
-    noting: Noting,
+    notes: NotesBuilder,
     signed: u64,
     missing: Vec<Missing>,
 }
@@ -336,7 +336,7 @@ impl StoredEntries {
     /// ended.
     #[must_use]
     pub fn notes(&self) -> Notes {
-        let mut notes = self.noting.notes();
+        let mut notes = self.notes.notes();
         notes.missing = self.missing.clone();
         notes
     }
@@ -351,8 +351,8 @@ impl Iterator for StoredEntries {
             Ok(Some(stored)) => {
                 let stored = StoredEntry::new(stored.sequence, stored.payload);
                 match &stored.entry {
-                    Some(entry) => self.noting.meet(entry),
-                    None => self.noting.leave_out(),
+                    Some(entry) => self.notes.observe(entry),
+                    None => self.notes.skip_unknown(),
                 }
                 Some(Ok(stored))
             }

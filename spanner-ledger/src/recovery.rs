@@ -43,7 +43,7 @@ pub struct Recovery {
 
 /// The contents of `ledger.opened`, apart from [`Recovery`].
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedEvent {
     pub(crate) vkey: String,
     /// Whether a different key signed the previous checkpoint.
     pub(crate) is_key_new: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Opened {
     /// Whether there was no checkpoint to compare the entries with.
     pub(crate) is_uncompared: bool,
     /// Descriptions of other ledgers whose notes are in the place of this ledger's note.
-    pub(crate) strangers: Vec<String>,
+    pub(crate) foreign_notes: Vec<String>,
 }
 
 /// Why a ledger could not be recovered.
@@ -77,7 +77,7 @@ impl From<io::Error> for Failure {
 
 /// The contents of a directory after cleaning up.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Recovered {
     pub(crate) next: u64,
     torn_bytes: u64,
     open: HashSet<RecordId>,
@@ -87,11 +87,11 @@ pub(crate) struct Found {
 
 /// Reads all entries, compares them with the checkpoints, and truncates what was never
 /// acknowledged.
-pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Found, Failure> {
+pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Recovered, Failure> {
     sweep(&**files)?;
     let mut torn_bytes = 0;
     loop {
-        let mut found = Found::default();
+        let mut found = Recovered::default();
         let mut walk = Walk::new(files)?;
         let mut opening = evidence.opening(&walk)?;
         let (mut last, mut declared) = (None, Vec::new());
@@ -112,7 +112,7 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
         torn_bytes += tail.map_or(0, |tail| tail.torn);
         // An empty segment would block the next segment, which has the same name.
         let empty = tail.filter(|tail| tail.segment == found.next);
-        if let Some(empty) = walk.unborn().or_else(|| empty.map(|tail| tail.segment)) {
+        if let Some(empty) = walk.unwritten().or_else(|| empty.map(|tail| tail.segment)) {
             files.remove(&segment_name(empty))?;
             files.sync()?;
             continue;
@@ -141,7 +141,7 @@ fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
     file.sync()
 }
 
-impl Opened {
+impl OpenedEvent {
     fn body(&self, recovery: Recovery) -> serde_json::Value {
         let mut body = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -159,17 +159,20 @@ impl Opened {
             if recovery.uncompared > 0 {
                 body.insert(UNCOMPARED.to_owned(), recovery.uncompared.into());
             }
-            if !self.strangers.is_empty() {
-                body.insert("notes_of_others".to_owned(), self.strangers.clone().into());
+            if !self.foreign_notes.is_empty() {
+                body.insert(
+                    "notes_of_others".to_owned(),
+                    self.foreign_notes.clone().into(),
+                );
             }
         }
         body
     }
 }
 
-impl Found {
+impl Recovered {
     /// Appends an outcome for each open decision, and the entry `ledger.opened`.
-    pub(crate) fn close(self, log: &mut Log, opened: &Opened) -> io::Result<Recovery> {
+    pub(crate) fn close(self, log: &mut Log, opened: &OpenedEvent) -> io::Result<Recovery> {
         let time = opened.time;
         if let Some(stepped) = self.last.and_then(|last| behind(last, time)) {
             append(log, [stepped])?;

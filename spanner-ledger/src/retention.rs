@@ -119,7 +119,7 @@ impl Retention {
 
 /// The limits for automatic pruning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Keeping {
+pub(crate) struct PruneLimits {
     pub(crate) age: Option<Duration>,
     pub(crate) bytes: Option<u64>,
 }
@@ -133,7 +133,7 @@ pub(crate) struct Pruner {
     /// The files, shared with the checkpoint signer. `None` once the ledger is closed, which
     /// releases the directory's lock.
     pub(crate) files: Arc<Mutex<Option<Arc<dyn Files>>>>,
-    pub(crate) alone: Arc<Mutex<()>>,
+    pub(crate) exclusive: Arc<Mutex<()>>,
     /// The timeout for storing an entry and for signing a checkpoint.
     pub(crate) patience: Duration,
 }
@@ -141,7 +141,7 @@ pub(crate) struct Pruner {
 impl Pruner {
     /// Deletes what exceeds the limits.
     pub(crate) fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
-        let _alone = lock(&self.alone);
+        let _exclusive = lock(&self.exclusive);
         let behind = match retention.delivered {
             true => undelivered(&self.dir),
             false => None,
@@ -171,7 +171,7 @@ impl Pruner {
     }
 }
 
-impl Keeping {
+impl PruneLimits {
     /// The maximum age of a segment, so that recent entries do not keep old ones in the same
     /// segment.
     pub(crate) fn segment_age(&self) -> Option<Duration> {
@@ -297,7 +297,7 @@ impl Plan {
             kept: 0,
             root: String::new(),
         };
-        plan.keep().map_err(|fault| match fault {
+        plan.write_survivors().map_err(|fault| match fault {
             ReadError::Io { source, .. } => PruneError::Io(source),
             fault => PruneError::Read(fault),
         })?;
@@ -331,7 +331,7 @@ impl Plan {
     }
 
     /// Writes the surviving entries to a file that has no effect until it is renamed.
-    fn keep(&mut self) -> Result<(), ReadError> {
+    fn write_survivors(&mut self) -> Result<(), ReadError> {
         let unsettled = self.unsettled()?;
         let salt = salt().map_err(wrong)?;
         let header = Header {
@@ -350,7 +350,7 @@ impl Plan {
             if stored.sequence >= self.end {
                 break;
             }
-            if !is_kept(&stored, &unsettled) {
+            if !survives(&stored, &unsettled) {
                 continue;
             }
             let mut bytes = Vec::new();
@@ -416,7 +416,7 @@ pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
     }
 }
 
-fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
+fn survives(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
     match Head::of(&stored.payload) {
         Head::Decision(id) => unsettled.contains(&id),
         Head::External(_) | Head::Outcome(_) | Head::Gap | Head::Count => false,

@@ -83,14 +83,14 @@ pub(crate) struct Walk {
     pruned: u64,
     next: u64,
     tail: Option<Tail>,
-    unborn: Option<u64>,
+    unwritten: Option<u64>,
     listed: bool,
     lost: Lost,
     /// Whether to skip missing and damaged entries.
     partial: bool,
     gaps: Vec<Missing>,
     /// Sequences at which a segment ends with extra bytes after its last entry.
-    untidy: Vec<u64>,
+    trailing: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -103,15 +103,15 @@ struct Current {
 
 impl Walk {
     pub(crate) fn new(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
-        Self::begun(files, false)
+        Self::start(files, false)
     }
 
     /// Iterates over all readable entries and skips missing and damaged ones.
     pub(crate) fn partial(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
-        Self::begun(files, true)
+        Self::start(files, true)
     }
 
-    fn begun(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
+    fn start(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
         let lost = Lost::read(&**files)?;
         let mut tries = 0..MAX_LISTINGS;
         loop {
@@ -141,7 +141,7 @@ impl Walk {
                         Ok(())
                     }
                     None => {
-                        self.pass(end, kept_corrupt(end, 0, 0))?;
+                        self.skip_to(end, kept_corrupt(end, 0, 0))?;
                         self.advance()
                     }
                 }
@@ -151,7 +151,7 @@ impl Walk {
 
     /// Skips to a later entry. Fails with `fault` unless the walk is partial or the loss of the
     /// skipped entries was acknowledged.
-    fn pass(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
+    fn skip_to(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
         let from = self.next;
         let acknowledged = self.lost.covers(from, to);
         let is_whole = !matches!(fault, ReadError::Io { .. });
@@ -173,19 +173,19 @@ impl Walk {
 
     /// Starts at the segment that contains, or will contain, an entry.
     pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
-        Self::begun_from(files, sequence, false)
+        Self::start_from(files, sequence, false)
     }
 
     /// Like [`Walk::from`], but skips missing and damaged entries.
     pub(crate) fn partial_from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
-        Self::begun_from(files, sequence, true)
+        Self::start_from(files, sequence, true)
     }
 
-    fn begun_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
+    fn start_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
         let names = names(&*files)?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         if pruned.is_some_and(|pruned| sequence < pruned) {
-            return Self::begun(&files, partial);
+            return Self::start(&files, partial);
         }
         let firsts = names.iter().filter_map(|name| parse_name(name));
         let first = firsts.filter(|first| *first <= sequence).max();
@@ -206,11 +206,11 @@ impl Walk {
             listed: false,
             next,
             tail: None,
-            unborn: None,
+            unwritten: None,
             lost,
             partial: false,
             gaps: Vec::new(),
-            untidy: Vec::new(),
+            trailing: Vec::new(),
         }
     }
 
@@ -254,11 +254,11 @@ impl Walk {
             .collect();
         firsts.sort_unstable_by(|one, other| other.cmp(one));
         self.ahead = Vec::with_capacity(firsts.len());
-        self.unborn = None;
+        self.unwritten = None;
         for (index, first) in firsts.into_iter().enumerate() {
             match read_header(&*self.files, first) {
                 Ok(Some(header)) => self.ahead.push(header),
-                Ok(None) if index == 0 => self.unborn = Some(first),
+                Ok(None) if index == 0 => self.unwritten = Some(first),
                 Err(fault @ ReadError::Io { .. }) => return Err(fault),
                 // The skipped entries are reported when the next segment begins.
                 _ if self.partial => {}
@@ -279,7 +279,7 @@ impl Walk {
                         return Ok(Some(stored));
                     }
                     Ok(None) => self.next = self.pruned,
-                    Err(fault) => self.pass(self.pruned, fault)?,
+                    Err(fault) => self.skip_to(self.pruned, fault)?,
                 }
                 self.kept = None;
                 self.advance()?;
@@ -297,7 +297,7 @@ impl Walk {
                 stored.uncertain = successor
                     .is_some_and(|header| header.after_fault && header.durable <= stored.sequence);
                 return Ok(Some(stored));
-            } else if !self.broken_off()? {
+            } else if !self.handle_invalid_frame()? {
                 return Ok(None);
             }
         }
@@ -340,8 +340,8 @@ impl Walk {
 
     /// The sequences at which a segment ends with extra bytes after its last entry, which a
     /// partial walk tolerates.
-    pub(crate) fn untidy(&self) -> &[u64] {
-        &self.untidy
+    pub(crate) fn trailing(&self) -> &[u64] {
+        &self.trailing
     }
 
     /// Whether an entry's loss was acknowledged.
@@ -350,8 +350,8 @@ impl Walk {
     }
 
     /// A last segment that was created but never written.
-    pub(crate) const fn unborn(&self) -> Option<u64> {
-        self.unborn
+    pub(crate) const fn unwritten(&self) -> Option<u64> {
+        self.unwritten
     }
 
     fn advance(&mut self) -> Result<(), ReadError> {
@@ -363,7 +363,7 @@ impl Walk {
                 continue;
             }
             if first != self.next {
-                self.pass(first, missing(self.next, first))?;
+                self.skip_to(first, missing(self.next, first))?;
             }
             self.current = Some(Current::open(&*self.files, header)?);
             return Ok(());
@@ -388,7 +388,7 @@ impl Walk {
         };
         match (self.partial, fault) {
             (true, ReadError::Corrupt { .. }) => {
-                self.untidy.push(self.next);
+                self.trailing.push(self.next);
                 Ok(())
             }
             (_, fault) => Err(fault),
@@ -396,7 +396,7 @@ impl Walk {
     }
 
     /// Handles an invalid frame. Returns whether to continue.
-    fn broken_off(&mut self) -> Result<bool, ReadError> {
+    fn handle_invalid_frame(&mut self) -> Result<bool, ReadError> {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
@@ -410,7 +410,7 @@ impl Walk {
                     Ok(_) => corrupt(current.header.first, current.at, self.next),
                     Err(fault) => fault,
                 };
-                self.pass(first, fault)?;
+                self.skip_to(first, fault)?;
             }
             self.advance()?;
             return Ok(true);
@@ -424,7 +424,7 @@ impl Walk {
                 return Ok(true);
             }
             match current.rest(&*self.files, self.next) {
-                Ok(rest) if !rest.testified => {
+                Ok(rest) if !rest.is_confirmed => {
                     self.tail = Some(current.tail(rest));
                     return Ok(false);
                 }
@@ -436,7 +436,7 @@ impl Walk {
         match self.partial {
             true => {
                 // The number of lost entries is unknown, but it is at least one.
-                self.pass(self.next + 1, damaged)?;
+                self.skip_to(self.next + 1, damaged)?;
                 self.current = None;
                 Ok(false)
             }
@@ -550,7 +550,7 @@ impl Current {
                 let zeros = part.iter().rev().take_while(|byte| **byte == 0).count();
                 rest.torn = passed + (looked - zeros) as u64;
             }
-            if !rest.testified && !is_zero(bytes.get(..looked + OVERHEAD).unwrap_or(bytes)) {
+            if !rest.is_confirmed && !is_zero(bytes.get(..looked + OVERHEAD).unwrap_or(bytes)) {
                 let salt = self.header.salt;
                 for frame in (0..looked).filter_map(|at| bytes.get(at..)) {
                     let claimed = frame.get(8..16).and_then(|claim| claim.first_chunk::<8>());
@@ -560,7 +560,7 @@ impl Current {
                     }
                     checked += frame_length(frame).unwrap_or_default() as u64;
                     let frame = Frame::decode(&salt, frame);
-                    rest.testified |= frame.is_some_and(|frame| frame.durable > sequence);
+                    rest.is_confirmed |= frame.is_some_and(|frame| frame.durable > sequence);
                     // A long run of bytes that only look like frames is no accident.
                     if checked > MAX_CHECKED + length {
                         return Err(damaged());
@@ -588,7 +588,7 @@ struct Rest {
     /// The number of bytes up to the last non-zero byte.
     torn: u64,
     /// Whether a later frame states that the entry expected here had been synced.
-    testified: bool,
+    is_confirmed: bool,
 }
 
 impl Rest {

@@ -388,9 +388,9 @@ struct Check<'a> {
     local: Checkpoint,
     open: HashSet<RecordId>,
     /// The tree over the entries that survived pruning.
-    kept: Tree,
+    survivors: Tree,
     /// The root of that tree according to the last `ledger.pruned`.
-    said: Option<String>,
+    declared_root: Option<String>,
     /// The entries that an entry in the ledger declares as lost.
     declared: Vec<Span>,
     /// The first entry or tile that does not match.
@@ -433,8 +433,8 @@ impl<'a> Check<'a> {
             expected: Expected::of(roots.map(|root| (root.size(), root.hash()))),
             local,
             open: HashSet::new(),
-            kept: Tree::default(),
-            said: None,
+            survivors: Tree::default(),
+            declared_root: None,
             declared: Vec::new(),
             suspect: None,
         })
@@ -444,10 +444,10 @@ impl<'a> Check<'a> {
         let earlier = self.expected.take_below(self.found.pruned);
         let read = self.read();
         self.found.open = self.open.len() as u64;
-        read.map_err(|fault| self.sooner(fault))?;
+        read.map_err(|fault| self.earlier_of(fault))?;
         self.check_end()?;
         self.check_earlier(&earlier)?;
-        self.check_kept()?;
+        self.check_survivors()?;
         // The signed root matches the entries, so the tiles are wrong.
         self.suspect.map_or(Ok(()), |suspect| {
             Err(match suspect {
@@ -534,7 +534,7 @@ impl<'a> Check<'a> {
 
     /// Returns the earlier fault. An entry before an unreadable one may have been changed as
     /// well. The tree reveals that if its root is the signed one.
-    fn sooner(&mut self, fault: ReadError) -> ReadError {
+    fn earlier_of(&mut self, fault: ReadError) -> ReadError {
         let suspect = self.suspect.take_if(|suspect| match suspect {
             ReadError::Tampered { sequence } => {
                 fault.first_bad().is_none_or(|bad| *sequence < bad)
@@ -588,9 +588,9 @@ impl<'a> Check<'a> {
     }
 
     /// Checks that all entries that must survive pruning are present.
-    fn check_kept(&self) -> Result<(), ReadError> {
-        let kept = self.kept.root().to_string();
-        if self.found.pruned == 0 || self.said.as_deref() == Some(&*kept) {
+    fn check_survivors(&self) -> Result<(), ReadError> {
+        let kept = self.survivors.root().to_string();
+        if self.found.pruned == 0 || self.declared_root.as_deref() == Some(&*kept) {
             return Ok(());
         }
         Err(ReadError::Evidence {
@@ -601,7 +601,7 @@ impl<'a> Check<'a> {
 
     fn note(&mut self, stored: &Stored, leaf: Hash) {
         if stored.sequence < self.found.pruned {
-            self.kept.push(leaf);
+            self.survivors.push(leaf);
         }
         match Head::of(&stored.payload) {
             Head::Decision(id) => {
@@ -630,7 +630,7 @@ impl<'a> Check<'a> {
         let of_these = member(&event, "before") == Some(&self.found.pruned.into());
         if event.event == PRUNED && of_these {
             let root = member(&event, "kept_root").and_then(Value::as_str);
-            self.said = root.map(str::to_owned);
+            self.declared_root = root.map(str::to_owned);
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Writer {
     counted_at: Option<Instant>,
     /// The last error, and when it was logged.
     fault: String,
-    told_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 /// The intervals of background work.
@@ -92,7 +92,7 @@ impl Writer {
             sync_at: None,
             counted_at: None,
             fault: String::new(),
-            told_at: None,
+            logged_at: None,
         }
     }
 
@@ -102,7 +102,7 @@ impl Writer {
 
     /// Runs until the queue is stopped.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
-        let _gone = Gone(self.queue.clone(), self.progress.clone());
+        let _exit = WriterExit(self.queue.clone(), self.progress.clone());
         loop {
             let work = self.queue.take(self.due(), self.retry_at.is_some());
             let last = matches!(work, Work::Last(_));
@@ -155,7 +155,7 @@ impl Writer {
                 payload,
                 waiter: None,
                 share: Share::default(),
-                place: None,
+                sequence_cell: None,
             });
         }
     }
@@ -191,9 +191,9 @@ impl Writer {
                 let first = self.log.next() - count as u64;
                 for (sequence, item) in (first..).zip(self.backlog.drain(..count)) {
                     self.queue.release(item.share);
-                    if let Some(place) = item.place {
+                    if let Some(sequence_cell) = item.sequence_cell {
                         // The cell is empty, because only the writer sets it.
-                        let _ = place.set(sequence);
+                        let _ = sequence_cell.set(sequence);
                     }
                     if let Some(waiter) = item.waiter {
                         waiter.resolve(Ok(()));
@@ -202,9 +202,9 @@ impl Writer {
             }
             Err(fault) => {
                 let reason = fault.to_string();
-                let is_old = self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+                let is_old = self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
                 if is_old || reason != self.fault {
-                    self.told_at = Some(Instant::now());
+                    self.logged_at = Some(Instant::now());
                     tracing::error!(%fault, entries = count, "cannot write to the ledger");
                 }
                 self.fault = reason;
@@ -272,9 +272,9 @@ impl Writer {
 }
 
 /// Notifies the queue and the checkpoint signer when the writer ends, even by a panic.
-struct Gone(SharedQueue, SharedProgress);
+struct WriterExit(SharedQueue, SharedProgress);
 
-impl Drop for Gone {
+impl Drop for WriterExit {
     fn drop(&mut self) {
         self.0.writer_is_gone();
         self.1.end();
@@ -310,6 +310,6 @@ fn is_full(fault: &io::Error) -> bool {
 }
 
 /// Writes are retried ten times a second, and logging each failure would flood the log.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Bounds the memory of one write, and how long the first entry of a batch waits for the last.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;

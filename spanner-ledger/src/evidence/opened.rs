@@ -27,7 +27,7 @@ pub(crate) struct Evidence {
     /// Whether a different key signed before.
     pub(crate) is_key_new: bool,
     /// Notes by other keys, found in the place of this ledger's note.
-    pub(crate) strangers: Vec<String>,
+    pub(crate) foreign_notes: Vec<String>,
 }
 
 /// Compares the entries with the checkpoints while opening. Writes nothing: the checkpoint signer
@@ -80,7 +80,7 @@ impl Evidence {
             tree,
             shipped: Vec::new(),
             is_key_new,
-            strangers: Vec::new(),
+            foreign_notes: Vec::new(),
         })
     }
 
@@ -90,7 +90,7 @@ impl Evidence {
         for note in notes {
             match Checkpoint::verify(&note, &self.keys) {
                 Ok(checkpoint) => self.shipped.push(checkpoint),
-                Err(_) => self.strangers.push(note),
+                Err(_) => self.foreign_notes.push(note),
             }
         }
     }
@@ -103,7 +103,7 @@ impl Evidence {
     /// The notes from outside the directory.
     pub(crate) fn notes(&self) -> Vec<String> {
         let notes = self.shipped.iter().map(|it| it.note().to_owned());
-        notes.chain(self.strangers.iter().cloned()).collect()
+        notes.chain(self.foreign_notes.iter().cloned()).collect()
     }
 
     /// The largest number of entries that any checkpoint covers.

@@ -30,7 +30,7 @@ pub(crate) struct Stage {
     /// The writer has ended.
     pub(crate) ended: bool,
     /// Whether the checkpoint signer has ended.
-    kept: bool,
+    signer_ended: bool,
     /// The largest size for which a thread requested a checkpoint.
     wanted: u64,
     checkpoint: Option<Checkpoint>,
@@ -70,8 +70,8 @@ impl Progress {
     }
 
     /// Called when the checkpoint signer has ended.
-    pub(crate) fn keeper_is_gone(&self) {
-        lock(&self.stage).kept = true;
+    pub(crate) fn signer_has_ended(&self) {
+        lock(&self.stage).signer_ended = true;
         self.signed.notify_all();
     }
 
@@ -104,7 +104,7 @@ impl Progress {
         let wanted = stage.written;
         stage.wanted = stage.wanted.max(wanted);
         self.work.notify_all();
-        while stage.size() < wanted && !stage.kept {
+        while stage.size() < wanted && !stage.signer_ended {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;

@@ -167,14 +167,14 @@ impl CheckpointNote {
     /// # Errors
     /// The operating system's error.
     pub fn checkpoints(&self, keys: &[VerifierKey]) -> io::Result<(Vec<Checkpoint>, Vec<String>)> {
-        let (mut own, mut strangers) = (Vec::new(), Vec::new());
+        let (mut own, mut foreign_origins) = (Vec::new(), Vec::new());
         for note in self.notes()? {
             match Checkpoint::verify(&note, keys) {
                 Ok(checkpoint) => own.push(checkpoint),
-                Err(_) => strangers.push(note.lines().next().unwrap_or_default().to_owned()),
+                Err(_) => foreign_origins.push(note.lines().next().unwrap_or_default().to_owned()),
             }
         }
-        Ok((own, strangers))
+        Ok((own, foreign_origins))
     }
 
     /// Replaces the contents of the file.

@@ -437,9 +437,9 @@ fn a_proof_that_was_changed_proves_nothing() {
     let last = reader.checkpoint().unwrap().unwrap();
     let whole = reader.prove(5, &last).unwrap();
     let stranger = SigningKey::generate("example.com/other").unwrap();
-    let strangers = [stranger.verifier().clone()];
+    let foreign_notes = [stranger.verifier().clone()];
     assert!(matches!(
-        whole.check(&strangers),
+        whole.check(&foreign_notes),
         Err(ProofError::Checkpoint(_))
     ));
     let mut rows = vec![whole.clone(); 6];

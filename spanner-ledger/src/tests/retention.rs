@@ -271,7 +271,7 @@ fn what_is_kept_cannot_be_changed_or_dropped() {
 fn prunes_by_itself_what_takes_too_much_room() {
     let sim = Sim::default();
     let mut builder = options();
-    builder.keeping.bytes = Some(3 * 4096);
+    builder.prune_limits.bytes = Some(3 * 4096);
     let service = Service::of(builder, &sim).unwrap();
     let open = fill(&service);
     // A reader may fail while segments are deleted; listing names does not.
@@ -291,7 +291,7 @@ fn prunes_by_itself_what_takes_too_much_room() {
 fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
     let sim = Sim::default();
     let mut builder = options().segment_bytes(1024 * 1024);
-    builder.keeping.age = Some(Duration::from_millis(80));
+    builder.prune_limits.age = Some(Duration::from_millis(80));
     let service = Service::of(builder, &sim).unwrap();
     let mut pruned = BTreeSet::new();
     until(|| {
@@ -314,7 +314,7 @@ fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
     };
     let mut builder = Ledger::builder(&dir).segment_bytes(4096);
     builder.pace = options().pace;
-    builder.keeping.bytes = Some(4096);
+    builder.prune_limits.bytes = Some(4096);
     let disk = Arc::new(Disk::writing(&dir).unwrap().unwrap());
     cursor("what is this?");
     let ledger = builder.open_in(disk.clone(), disk).unwrap();
@@ -352,7 +352,7 @@ fn a_wrong_clock_makes_nothing_old() {
 fn a_full_disk_is_relieved_by_what_may_go() {
     let sim = Sim::default();
     let mut builder = options();
-    builder.keeping.bytes = Some(1024 * 1024);
+    builder.prune_limits.bytes = Some(1024 * 1024);
     builder.pace.prune = Duration::from_secs(3600);
     let service = Service::of(builder, &sim).unwrap();
     drop(fill(&service));

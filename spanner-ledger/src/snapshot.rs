@@ -8,14 +8,14 @@ use crate::scan::{kept_name, parse_kept, parse_name, segment_name};
 
 /// The segments at one point in time.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct FileSnapshot {
     /// The first entry of each segment. The size is known once a later segment exists.
     segments: BTreeMap<u64, Option<u64>>,
     /// The sequence below which entries were pruned.
     pruned: u64,
 }
 
-impl Seen {
+impl FileSnapshot {
     pub(crate) fn of(files: &dyn Files) -> Result<Self, ReadError> {
         let names = files
             .names()
@@ -36,7 +36,7 @@ impl Seen {
 
     /// Compares the current files with the previous ones. On an error, the previous ones remain
     /// expected.
-    pub(crate) fn look(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
+    pub(crate) fn refresh(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
         files
             .inspect()
             .map_err(|source| failed(&files.place(), source))?;

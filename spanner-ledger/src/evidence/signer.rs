@@ -16,7 +16,7 @@ use crate::files::Files;
 use crate::scan::Walk;
 
 /// Follows the writer by reading its files, and signs checkpoints.
-pub(crate) struct Keeper {
+pub(crate) struct CheckpointSigner {
     files: Arc<dyn Files>,
     progress: SharedProgress,
     key: SigningKey,
@@ -32,7 +32,7 @@ pub(crate) struct Keeper {
     failed: bool,
 }
 
-impl Keeper {
+impl CheckpointSigner {
     pub(crate) fn new(
         evidence: Evidence,
         progress: SharedProgress,
@@ -57,7 +57,7 @@ impl Keeper {
 
     /// Runs until the writer has ended, and signs a last checkpoint.
     pub(crate) fn run(mut self) {
-        let _gone = Gone(Arc::clone(&self.progress));
+        let _exit = SignerExit(Arc::clone(&self.progress));
         // Opening a ledger signs a checkpoint immediately, because the previous one may be old.
         let mut pace = Duration::ZERO;
         loop {
@@ -65,8 +65,8 @@ impl Keeper {
             pace = self.pace;
             // Pruning waits for a checkpoint and frees space, so it proceeds even on a full disk.
             if !stage.full || stage.is_awaited() {
-                let kept = self.round(stage.durable);
-                self.tell(&kept);
+                let signed = self.round(stage.durable);
+                self.report(&signed);
             }
             if stage.ended {
                 return self.end();
@@ -74,8 +74,8 @@ impl Keeper {
         }
     }
 
-    fn tell(&mut self, kept: &Result<(), ReadError>) {
-        match kept {
+    fn report(&mut self, signed: &Result<(), ReadError>) {
+        match signed {
             Err(fault) if !self.failed => {
                 let fault = chain(fault);
                 tracing::error!(fault, "cannot sign a checkpoint; will retry");
@@ -83,7 +83,7 @@ impl Keeper {
             Ok(()) if self.failed => tracing::info!("checkpoints are signed again"),
             _ => {}
         }
-        self.failed = kept.is_err();
+        self.failed = signed.is_err();
     }
 
     fn round(&mut self, durable: u64) -> Result<(), ReadError> {
@@ -186,13 +186,13 @@ impl Keeper {
             return;
         };
         for courier in &mut self.couriers {
-            courier.give(&checkpoint);
+            courier.send(&checkpoint);
         }
     }
 
     /// Ships the last checkpoint.
     fn end(self) {
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + MAX_FAREWELL;
         self.couriers.iter().for_each(Courier::end);
         for courier in self.couriers {
             courier.join(until);
@@ -213,11 +213,11 @@ fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
 }
 
 /// Wakes the threads that wait for a checkpoint when this thread ends, even by a panic.
-struct Gone(SharedProgress);
+struct SignerExit(SharedProgress);
 
-impl Drop for Gone {
+impl Drop for SignerExit {
     fn drop(&mut self) {
-        self.0.keeper_is_gone();
+        self.0.signer_has_ended();
     }
 }
 
@@ -225,4 +225,4 @@ impl Drop for Gone {
 const TILES_AT_ONCE: usize = 256;
 /// How long closing waits for all sinks together, so that shutdown stays within the grace period
 /// of an orchestrator.
-const FAREWELL: Duration = Duration::from_secs(5);
+const MAX_FAREWELL: Duration = Duration::from_secs(5);
