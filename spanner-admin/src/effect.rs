@@ -10,8 +10,8 @@ use spanner_core::promotion::{
 };
 use spanner_core::{Environment, ModelName, Permit, PromotionId, Revision};
 
+use crate::engine::PromotionEngine;
 use crate::error::StepError;
-use crate::keeper::Keeper;
 use crate::proposal::{MAX_MANIFEST_BYTES, ProposalRequest};
 
 /// The effect of a promotion on the access in force.
@@ -28,7 +28,7 @@ pub struct Preview {
 /// computed from.
 pub(crate) type Previews = Mutex<HashMap<PromotionId, (Arc<str>, Preview)>>;
 
-impl Keeper {
+impl PromotionEngine {
     pub(crate) fn rule(&self, into: &Environment) -> Result<PromotionRule, StepError> {
         let rule = self.cedar.promotion(into);
         rule.ok_or_else(|| StepError::NoRule(into.clone()))
@@ -139,7 +139,7 @@ impl Keeper {
         }
         drop(known);
         let one = promoted(promotion).ok_or_else(|| StepFault::Standing(promotion.standing()))?;
-        let preview = self.work_out(one)?;
+        let preview = self.compute_preview(one)?;
         if promotion.standing() == Standing::Open && self.cedar.digest() == digest {
             let known = self.previews.lock();
             let mut known = known.unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ impl Keeper {
     }
 
     /// The effect of putting this manifest in force.
-    pub(crate) fn work_out(&self, one: Promoted) -> Result<Preview, StepError> {
+    pub(crate) fn compute_preview(&self, one: Promoted) -> Result<Preview, StepError> {
         let (model, environment) = (one.model.clone(), one.environment.clone());
         let preview = self.cedar.preview_of(&model, &environment, Some(one))?;
         let difference = difference(&self.cedar, &preview, &model, &environment);
@@ -235,7 +235,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The principals that would gain access, shortened to fit into a sentence.
-pub(crate) fn gainers(difference: &[ChangeEntry]) -> String {
+pub(crate) fn gaining_holders(difference: &[ChangeEntry]) -> String {
     const MOST: usize = 5;
     let gaining = difference.iter().filter(|change| !change.gains.is_empty());
     let names: Vec<&str> = gaining.map(|change| &*change.holder).collect();

@@ -131,11 +131,11 @@ pub enum StepError {
     },
     /// The rollback would add access and therefore needs approvals.
     #[error(
-        "this rollback would give {gainers} more access than they have now, and therefore needs approvals like a promotion"
+        "this rollback would give {gaining_holders} more access than they have now, and therefore needs approvals like a promotion"
     )]
     Widens {
         /// The principals that would gain access.
-        gainers: String,
+        gaining_holders: String,
         /// The promotion that the rollback would restore.
         before: Option<PromotionId>,
     },

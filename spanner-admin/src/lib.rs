@@ -92,21 +92,21 @@
 //! two people.
 
 mod api;
-mod book;
 mod effect;
+mod engine;
 mod error;
-mod keeper;
 #[cfg(feature = "operate")]
 pub mod operate;
 mod promotions;
 mod proposal;
+mod replica;
 
 pub use api::{Admin, openapi, surface};
-pub use book::promotions_in;
 pub use effect::Preview;
 pub use error::{OpenError, StepError};
 pub use promotions::Promotions;
 pub use proposal::{Preconditions, ProposalRequest};
+pub use replica::promotions_in;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -13,9 +13,9 @@ use spanner_core::promotion::{
 use spanner_core::{Environment, ModelName, Permit, PromotionId};
 use tokio::task::spawn_blocking;
 
-use crate::effect::{Preview, check_base, gainers, known};
+use crate::effect::{Preview, check_base, gaining_holders, known};
+use crate::engine::{PromotionEngine, abandoned};
 use crate::error::{OpenError, StepError};
-use crate::keeper::{Keeper, abandoned};
 use crate::proposal::{Preconditions, ProposalRequest, check_room, size};
 
 /// Manages the promotions of a journal and puts them in force. Cheap to clone.
@@ -24,7 +24,7 @@ use crate::proposal::{Preconditions, ProposalRequest, check_room, size};
 /// steps.
 #[derive(Clone)]
 pub struct Promotions {
-    keeper: Arc<Keeper>,
+    engine: Arc<PromotionEngine>,
 }
 
 /// The delay before [`Promotions::follow`] retries after a failure: short, and harmless for a
@@ -39,8 +39,8 @@ impl Promotions {
     /// # Errors
     /// [`OpenError`]. The access in force has not changed.
     pub async fn open(cedar: Cedar, journal: impl Journal) -> Result<Self, OpenError> {
-        let keeper = Keeper::open(cedar, Arc::new(journal)).await?;
-        Ok(Self { keeper })
+        let engine = PromotionEngine::open(cedar, Arc::new(journal)).await?;
+        Ok(Self { engine })
     }
 
     /// Reloads the access directory like [`Cedar::reload`], and begins to govern environments
@@ -49,7 +49,7 @@ impl Promotions {
     /// # Errors
     /// [`OpenError`]. After [`OpenError::Access`], the access in force has not changed.
     pub async fn reload(&self) -> Result<(), OpenError> {
-        self.keeper.reload().await
+        self.engine.reload().await
     }
 
     /// Puts in force what other processes append to the journal. Runs until the future is
@@ -57,7 +57,7 @@ impl Promotions {
     /// logged and retried; the access in force does not change meanwhile.
     pub async fn follow(&self) -> std::convert::Infallible {
         loop {
-            if let Err(error) = self.keeper.follow().await {
+            if let Err(error) = self.engine.follow().await {
                 tracing::warn!(%error, "cannot follow the promotions of other processes; will retry");
                 tokio::time::sleep(RETRY).await;
             }
@@ -68,9 +68,9 @@ impl Promotions {
     /// promotion rule.
     #[must_use]
     pub fn unapproved(&self) -> BTreeMap<Environment, usize> {
-        let counted = self.keeper.unapproved.lock();
+        let counted = self.engine.unapproved.lock();
         let counted = counted.unwrap_or_else(PoisonError::into_inner).clone();
-        let rules = self.keeper.cedar.promotions().into_iter();
+        let rules = self.engine.cedar.promotions().into_iter();
         rules
             .map(|rule| {
                 let count = counted.get(&rule.environment).copied();
@@ -82,7 +82,7 @@ impl Promotions {
     /// The access configuration that the promotions govern.
     #[must_use]
     pub fn access(&self) -> &Cedar {
-        &self.keeper.cedar
+        &self.engine.cedar
     }
 
     /// The promotion rule of an environment.
@@ -90,7 +90,7 @@ impl Promotions {
     /// # Errors
     /// [`StepError::NoRule`] if there is none.
     pub fn rule(&self, into: &Environment) -> Result<PromotionRule, StepError> {
-        self.keeper.rule(into)
+        self.engine.rule(into)
     }
 
     /// Reads the history. Steps wait while `up` runs.
@@ -98,8 +98,8 @@ impl Promotions {
     /// # Errors
     /// [`StepError::Unavailable`] if the journal cannot be read.
     pub async fn look<T>(&self, up: impl FnOnce(&HistoryState) -> T) -> Result<T, StepError> {
-        let book = self.keeper.book().await?;
-        Ok(up(book.history()))
+        let replica = self.engine.replica().await?;
+        Ok(up(replica.history()))
     }
 
     /// Returns a promotion.
@@ -119,8 +119,8 @@ impl Promotions {
     /// [`StepError::Access`] if it could not be put in force at present, [`StepError::NoRule`] if
     /// its environment has no rule any more.
     pub async fn preview(&self, promotion: &Promotion) -> Result<Preview, StepError> {
-        let (keeper, promotion) = (Arc::clone(&self.keeper), promotion.clone());
-        let previewed = spawn_blocking(move || keeper.preview(&promotion)).await;
+        let (engine, promotion) = (Arc::clone(&self.engine), promotion.clone());
+        let previewed = spawn_blocking(move || engine.preview(&promotion)).await;
         previewed.map_err(|_| abandoned())?
     }
 
@@ -133,11 +133,11 @@ impl Promotions {
         request: ProposalRequest,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let into = &request.environment;
-            let rule = keeper.rule(into)?;
-            let (candidate, manifest) = keeper.candidate(history, &request, &rule.from)?;
-            let id = keeper.host.promotion_id();
+            let rule = engine.rule(into)?;
+            let (candidate, manifest) = engine.candidate(history, &request, &rule.from)?;
+            let id = engine.host.promotion_id();
             let base = history.current(&request.model, into).map(Promotion::id);
             let plan = Plan::new(rule.from, into.clone(), rule.approvals)
                 .instead_of(base)
@@ -148,14 +148,14 @@ impl Promotions {
                 into.clone(),
                 Arc::clone(&manifest),
             );
-            let Preview { difference, terms } = keeper.work_out(one)?;
+            let Preview { difference, terms } = engine.compute_preview(one)?;
             check_room(history, permit, size(&manifest, &difference))?;
             let proposal = Proposal::new(candidate, plan, manifest, difference).terms(terms);
             Ok(Promotion::propose(
                 id,
                 &proposal,
                 permit,
-                keeper.host.now(),
+                engine.host.now(),
             )?)
         })
         .await
@@ -171,9 +171,9 @@ impl Promotions {
         expected: Preconditions,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(Some(id), permit, move |keeper, history, permit| {
+        self.take(Some(id), permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let now = keeper.host.now();
+            let now = engine.host.now();
             let terms = &expected.terms;
             let mut basis = Basis::new(
                 expected.candidate(promotion.candidate()),
@@ -182,10 +182,10 @@ impl Promotions {
             basis.terms = promotion.terms().cloned();
             // Errors of the life cycle are more specific than those of the checks below.
             promotion.approve(&basis, permit, now)?;
-            keeper.check_listed(promotion, permit)?;
-            promotion.unchanged(&keeper.current(history, promotion)?)?;
+            engine.check_listed(promotion, permit)?;
+            promotion.unchanged(&engine.current(history, promotion)?)?;
             check_base(history, promotion)?;
-            keeper.show(promotion, &mut basis)?;
+            engine.show(promotion, &mut basis)?;
             let is =
                 |terms: &Digest| basis.terms.as_ref().map(|it| &*it.digest) == Some(terms.as_str());
             if !terms.as_ref().is_none_or(is) {
@@ -206,10 +206,10 @@ impl Promotions {
         reason: String,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let event = promotion.reject(&reason, permit, keeper.host.now())?;
-            keeper.check_listed(promotion, permit)?;
+            let event = promotion.reject(&reason, permit, engine.host.now())?;
+            engine.check_listed(promotion, permit)?;
             Ok(event)
         })
         .await
@@ -220,9 +220,9 @@ impl Promotions {
     /// # Errors
     /// The [`StepError`] that prevented the step.
     pub async fn withdraw(&self, id: PromotionId, permit: Permit) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            Ok(promotion.withdraw(permit, keeper.host.now())?)
+            Ok(promotion.withdraw(permit, engine.host.now())?)
         })
         .await
     }
@@ -237,17 +237,17 @@ impl Promotions {
         emergency: Option<String>,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(Some(id), permit, move |keeper, history, permit| {
+        self.take(Some(id), permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let current = keeper.current(history, promotion)?;
-            let (mut basis, now) = (Basis::new(current, Vec::new()), keeper.host.now());
+            let current = engine.current(history, promotion)?;
+            let (mut basis, now) = (Basis::new(current, Vec::new()), engine.host.now());
             basis.terms = promotion.terms().cloned();
             match &emergency {
                 Some(reason) => promotion.promote_in_emergency(&basis, reason, permit, now)?,
                 None => promotion.promote(&basis, permit, now)?,
             };
             check_base(history, promotion)?;
-            keeper.show(promotion, &mut basis)?;
+            engine.show(promotion, &mut basis)?;
             Ok(match &emergency {
                 Some(reason) => promotion.promote_in_emergency(&basis, reason, permit, now)?,
                 None => promotion.promote(&basis, permit, now)?,
@@ -272,14 +272,16 @@ impl Promotions {
         urgency: Urgency,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
-            let (current, undo) = keeper.undo(history, &model, &environment)?;
-            let widens = undo.needs_approvals.then(|| gainers(&undo.difference));
-            let now = keeper.host.now();
+        self.take(None, permit, move |engine, history, permit| {
+            let (current, undo) = engine.undo(history, &model, &environment)?;
+            let widens = undo
+                .needs_approvals
+                .then(|| gaining_holders(&undo.difference));
+            let now = engine.host.now();
             let taken = current.roll_back(&reason, urgency, undo, permit, now);
             taken.map_err(|fault| match (fault, widens) {
-                (StepFault::Widens, Some(gainers)) => StepError::Widens {
-                    gainers,
+                (StepFault::Widens, Some(gaining_holders)) => StepError::Widens {
+                    gaining_holders,
                     before: history.before(&model, &environment).map(Promotion::id),
                 },
                 (fault, _) => fault.into(),
@@ -293,14 +295,14 @@ impl Promotions {
         &self,
         counts_on: Option<PromotionId>,
         permit: Permit,
-        step: impl Fn(&Keeper, &HistoryState, &Permit) -> Result<Event, StepError>
+        step: impl Fn(&PromotionEngine, &HistoryState, &Permit) -> Result<Event, StepError>
         + Send
         + Sync
         + 'static,
     ) -> Result<Promotion, StepError> {
-        let keeper = Arc::clone(&self.keeper);
+        let engine = Arc::clone(&self.engine);
         let step = Arc::new(step);
-        let taken = tokio::spawn(async move { keeper.take(counts_on, permit, step).await });
+        let taken = tokio::spawn(async move { engine.take(counts_on, permit, step).await });
         taken.await.map_err(|_| abandoned())?
     }
 }
@@ -308,8 +310,8 @@ impl Promotions {
 impl fmt::Debug for Promotions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Promotions")
-            .field("access", &self.keeper.cedar)
-            .field("journal", &self.keeper.journal)
+            .field("access", &self.engine.cedar)
+            .field("journal", &self.engine.journal)
             .finish_non_exhaustive()
     }
 }

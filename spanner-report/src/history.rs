@@ -1,7 +1,7 @@
 //! The history of promotions and events as a page.
 
 use serde_json::Value;
-use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
+use spanner_core::promotion::{ChangeEntry, Event as PromotionEvent, Step};
 use spanner_ledger::{Approval, Happening, History, Signed};
 
 use crate::page::{Block, Cell, Page, Section, Table, Text};
@@ -163,8 +163,9 @@ pub(crate) fn served(approval: &Approval) -> String {
 #[must_use]
 pub fn describe(event: &Happening) -> String {
     let is_step = event.event.starts_with("promotion.");
-    if is_step && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
-        return describe_step(event, &taken);
+    if is_step && let Ok(step_event) = serde_json::from_value::<PromotionEvent>(event.body.clone())
+    {
+        return describe_step(event, &step_event);
     }
     describe_known(event).unwrap_or_else(|| match &event.body {
         Value::Null => String::new(),
@@ -194,9 +195,9 @@ fn describe_known(event: &Happening) -> Option<String> {
         ),
         "ledger.clock_step" => {
             let millis = event.body.get("by_ms")?.as_i64()?;
-            let whither = if millis < 0 { "back" } else { "forward" };
+            let direction = if millis < 0 { "back" } else { "forward" };
             let (seconds, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-            format!("the clock was set {whither} by {seconds}.{rest:03} s")
+            format!("the clock was set {direction} by {seconds}.{rest:03} s")
         }
         "access.reload_refused" => {
             let problems = event.body.get("problems")?.as_array()?;
@@ -211,10 +212,10 @@ fn describe_known(event: &Happening) -> Option<String> {
 }
 
 /// Describes a promotion step, with the model and the target environment if they are known.
-fn describe_step(event: &Happening, taken: &Taken) -> String {
+fn describe_step(event: &Happening, step_event: &PromotionEvent) -> String {
     let place = event.model.as_ref().zip(event.environment.as_ref());
     let place = place.map(|(model, environment)| format!("{model} in {environment}"));
-    let what = match &taken.step {
+    let what = match &step_event.step {
         Step::Adopted {
             candidate, into, ..
         } => format!("{} in {into}, as it was found", candidate.model),
@@ -238,7 +239,7 @@ fn describe_step(event: &Happening, taken: &Taken) -> String {
         }
         _ => place.unwrap_or_default(),
     };
-    let why = match &taken.step {
+    let why = match &step_event.step {
         Step::RolledBack {
             reason,
             emergency: true,
@@ -256,13 +257,18 @@ fn describe_step(event: &Happening, taken: &Taken) -> String {
         } => format!("EMERGENCY because {}", quoted(reason)),
         _ => String::new(),
     };
-    let changes = match &taken.step {
+    let changes = match &step_event.step {
         Step::Proposed { difference, .. }
         | Step::Promoted { difference, .. }
         | Step::RolledBack { difference, .. } => changes(difference),
         _ => String::new(),
     };
-    let parts = [what, why, changes, format!("promotion {}", taken.promotion)];
+    let parts = [
+        what,
+        why,
+        changes,
+        format!("promotion {}", step_event.promotion),
+    ];
     let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
     parts.join("; ")
 }

@@ -233,7 +233,7 @@ impl Shipment {
             changed: Condvar::new(),
         });
         let run = Run {
-            aside: self.folder.join(format!("{}.dead.jsonl", self.name)),
+            dead_letter_file: self.folder.join(format!("{}.dead.jsonl", self.name)),
             name: self.name,
             format: self.format,
             producer: self.producer,
@@ -242,9 +242,9 @@ impl Shipment {
             cursor,
             shared: Arc::clone(&shared),
             joiner: Joiner::default(),
-            stretch: 0,
+            doublings: 0,
             saved: Instant::now(),
-            unsavable: false,
+            save_failed: false,
         };
         let thread = thread::Builder::new()
             .name("spanner-ship".to_owned())

@@ -257,7 +257,7 @@ impl Receiver for SyslogReceiver {
 /// Waits until the peer closes the connection, and ignores any data from it.
 pub(crate) fn until_closed(stream: &mut impl Read) -> io::Result<()> {
     let mut rest = [0; 64];
-    for _ in 0..MAX_SMALL_TALK {
+    for _ in 0..MAX_UNEXPECTED_READS {
         if stream.read(&mut rest)? == 0 {
             return Ok(());
         }
@@ -281,7 +281,7 @@ fn counted(messages: &[Message]) -> Vec<u8> {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of reads after which a receiver that sends data has failed; a proper receiver sends
 /// none.
-const MAX_SMALL_TALK: usize = 64;
+const MAX_UNEXPECTED_READS: usize = 64;
 
 #[cfg(test)]
 mod tests {

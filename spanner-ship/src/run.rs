@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::cursor::{Cursor, Position, private};
 use crate::keyed::{Joiner, KeyedEntry};
-use crate::priority::make_way;
+use crate::priority::lower_priority;
 use crate::receiver::{DeliveryError, Message, Receiver, cut_torn_line};
 use crate::{Command, Format, Pace, Producer, Shared, chain, lock};
 use spanner_ledger::{EntryFollower, ReadError};
 
 pub(crate) struct Run {
     /// The file for rejected entries.
-    pub(crate) aside: PathBuf,
+    pub(crate) dead_letter_file: PathBuf,
     pub(crate) name: String,
     pub(crate) format: Format,
     pub(crate) producer: Producer,
@@ -27,20 +27,20 @@ pub(crate) struct Run {
     pub(crate) joiner: Joiner,
     /// How many times the batch size was doubled because the receiver rejected the whole batch.
     /// Entries further on may be acceptable.
-    pub(crate) stretch: u32,
+    pub(crate) doublings: u32,
     /// When the cursor was last saved, or the last attempt failed.
     pub(crate) saved: Instant,
     /// Whether the last attempt to save the cursor failed.
-    pub(crate) unsavable: bool,
+    pub(crate) save_failed: bool,
 }
 
 /// The thread was asked to end.
 struct Ended;
 
 /// Notifies waiting threads when this thread ends, even by a panic.
-struct Over(Arc<Shared>);
+struct ExitNotice(Arc<Shared>);
 
-impl Drop for Over {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         *lock(&self.0.command) = Command::Ended;
         self.0.changed.notify_all();
@@ -59,9 +59,9 @@ struct Batch {
 /// Entries that the receiver rejected, until it is known whether it accepts any entry.
 #[derive(Default)]
 struct Rejected {
-    held: Vec<(Message, String)>,
+    entries: Vec<(Message, String)>,
     /// Whether the receiver accepted an entry of the same batch.
-    takes: bool,
+    accepts: bool,
 }
 
 /// Entries that were deleted before they were shipped.
@@ -73,13 +73,13 @@ struct Lost {
 
 impl Run {
     pub(crate) fn run(mut self) {
-        let _over = Over(Arc::clone(&self.shared));
-        make_way();
-        self.go_on();
+        let _exit = ExitNotice(Arc::clone(&self.shared));
+        lower_priority();
+        self.run_with_retries();
         self.save();
     }
 
-    fn go_on(&mut self) {
+    fn run_with_retries(&mut self) {
         let (mut failures, mut before) = (0, self.cursor.position.next);
         while let Err(Some(fault)) = self.ship() {
             let next = self.cursor.position.next;
@@ -95,7 +95,7 @@ impl Run {
     fn ship(&mut self) -> Result<(), Option<String>> {
         let mut follow = self.follow()?;
         loop {
-            let finishing = self.goes_on().map_err(|Ended| None)?;
+            let finishing = self.is_finishing().map_err(|Ended| None)?;
             let Batch { items, lost, fault } = self.batch(&mut follow);
             if let Some(last) = items.last() {
                 let position = Position {
@@ -103,7 +103,7 @@ impl Run {
                     next: last.stored.sequence + 1,
                     last: Some(last.stored.checksum()),
                 };
-                let refused = self.hand_over(&items).map_err(|Ended| None)?;
+                let refused = self.deliver_batch(&items).map_err(|Ended| None)?;
                 if refused.is_some() {
                     // The next attempt includes newer entries, if there are any.
                     return Err(refused);
@@ -112,7 +112,7 @@ impl Run {
                 self.go(position);
             }
             if let Some(fault) = fault {
-                return Err(unread(fault));
+                return Err(retry_later(fault));
             }
             self.save_in_time();
             if items.is_empty() {
@@ -120,7 +120,7 @@ impl Run {
                 if finishing {
                     return Err(None);
                 }
-                self.rest(self.pace.poll).map_err(|Ended| None)?;
+                self.sleep(self.pace.poll).map_err(|Ended| None)?;
             }
         }
     }
@@ -130,12 +130,12 @@ impl Run {
     fn follow(&mut self) -> Result<EntryFollower, Option<String>> {
         let Position { next, last, .. } = self.cursor.position;
         let Some(last) = last.filter(|_| next > 0) else {
-            return EntryFollower::from(&self.shared.ledger, next).map_err(unread);
+            return EntryFollower::from(&self.shared.ledger, next).map_err(retry_later);
         };
-        let mut follow = EntryFollower::from(&self.shared.ledger, next - 1).map_err(unread)?;
+        let mut follow = EntryFollower::from(&self.shared.ledger, next - 1).map_err(retry_later)?;
         match follow.first() {
             Some(stored) if stored.sequence + 1 == next && stored.checksum() == last => {
-                follow.step().map_err(unread)?;
+                follow.step().map_err(retry_later)?;
                 return Ok(follow);
             }
             // The previous entry was deleted by retention and cannot be compared.
@@ -148,7 +148,7 @@ impl Run {
         );
         // The origin must be durable before entries are shipped under it.
         self.begin_again().map_err(|Ended| None)?;
-        EntryFollower::from(&self.shared.ledger, 0).map_err(unread)
+        EntryFollower::from(&self.shared.ledger, 0).map_err(retry_later)
     }
 
     /// Counts deleted entries once the following ones are delivered. Until then, they may be
@@ -171,9 +171,9 @@ impl Run {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         let Position { origin, next, .. } = self.cursor.position.clone();
         let mut due = next;
-        let most = self.pace.batch.saturating_mul(1 << self.stretch);
-        let most_bytes = MAX_BATCH_BYTES << self.stretch.min(MOST_STRETCH_BYTES);
-        while batch.items.len() < most && bytes < most_bytes {
+        let most = self.pace.batch.saturating_mul(1 << self.doublings);
+        let max_bytes = MAX_BATCH_BYTES << self.doublings.min(MAX_BYTE_DOUBLINGS);
+        while batch.items.len() < most && bytes < max_bytes {
             let stored = match follow.step() {
                 Ok(Some(stored)) => stored,
                 Ok(None) => break,
@@ -199,45 +199,45 @@ impl Run {
     /// Delivers a batch, and sets aside entries that cannot be encoded or are rejected. Returns
     /// the reason if the receiver rejected the whole batch. In that case the receiver is at fault
     /// and nothing is set aside.
-    fn hand_over(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
-        let (mut messages, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
+    fn deliver_batch(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
+        let (mut messages, mut unencodable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
             let key = item.key.clone();
             match self.format.encode(item, &self.producer) {
                 Ok(bytes) => messages.push(Message { key, bytes }),
                 Err(fault) => {
                     let bytes = item.stored.json.clone();
-                    unsayable.push((Message { key, bytes }, fault.to_string()));
+                    unencodable.push((Message { key, bytes }, fault.to_string()));
                 }
             }
         }
         let mut rejected = Rejected::default();
         self.deliver(&messages, &mut rejected)?;
-        while let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
+        while let Some((_, reason)) = rejected.entries.first().filter(|_| !rejected.accepts) {
             // All entries up to here were rejected. Test whether the receiver accepts at least
             // the last one.
-            let (_, rest) = messages.split_at(rejected.held.len().min(messages.len()));
+            let (_, rest) = messages.split_at(rejected.entries.len().min(messages.len()));
             let last = rest.last().map(std::slice::from_ref);
             if last.is_none_or(|last| self.receiver.receive(last).is_err()) {
-                self.stretch = (self.stretch + 1).min(MOST_STRETCH);
+                self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
                 return Ok(Some(reason.clone()));
             }
-            rejected.takes = true;
+            rejected.accepts = true;
             self.set_all_aside(&mut rejected)?;
             self.deliver(rest, &mut rejected)?;
         }
-        self.stretch = 0;
-        rejected.held.extend(unsayable);
+        self.doublings = 0;
+        rejected.entries.extend(unencodable);
         self.set_all_aside(&mut rejected)?;
         Ok(None)
     }
 
     fn deliver(&mut self, messages: &[Message], rejected: &mut Rejected) -> Result<(), Ended> {
         let mut failures = 0;
-        while !messages.is_empty() && !rejected.is_broken() {
+        while !messages.is_empty() && !rejected.is_receiver_down() {
             let undelivered = match self.receiver.receive(messages) {
                 Ok(()) => {
-                    rejected.takes = true;
+                    rejected.accepts = true;
                     self.delivered(messages.len());
                     return self.set_all_aside(rejected);
                 }
@@ -247,8 +247,8 @@ impl Run {
                 DeliveryError::Rejected { reason } => {
                     let (one, other) = messages.split_at(messages.len() / 2);
                     if let ([], [message]) = (one, other) {
-                        rejected.held.push((message.clone(), reason));
-                        return match rejected.takes {
+                        rejected.entries.push((message.clone(), reason));
+                        return match rejected.accepts {
                             true => self.set_all_aside(rejected),
                             false => Ok(()),
                         };
@@ -266,8 +266,9 @@ impl Run {
     }
 
     fn set_all_aside(&mut self, rejected: &mut Rejected) -> Result<(), Ended> {
-        let held = std::mem::take(&mut rejected.held);
-        held.iter()
+        let entries = std::mem::take(&mut rejected.entries);
+        entries
+            .iter()
             .try_for_each(|(message, reason)| self.set_aside(message, reason))
     }
 
@@ -284,7 +285,7 @@ impl Run {
         let mut failures = 0;
         while let Err(error) = self.write_aside(message, reason) {
             failures += 1;
-            let what = format!("`{}`: {error}", self.aside.display());
+            let what = format!("`{}`: {error}", self.dead_letter_file.display());
             self.wait(failures, &what, None)?;
         }
         tracing::warn!(
@@ -298,7 +299,7 @@ impl Run {
     }
 
     fn write_aside(&self, message: &Message, reason: &str) -> io::Result<()> {
-        let mut file = private(&self.aside, true)?;
+        let mut file = private(&self.dead_letter_file, true)?;
         // A full disk may have left an incomplete line.
         cut_torn_line(&mut file)?;
         if file.metadata()?.len() >= MAX_ASIDE_BYTES {
@@ -336,7 +337,7 @@ impl Run {
     /// Saves the cursor periodically. Saving it after each batch would delay decisions that are
     /// synced on the same disk.
     fn save_in_time(&mut self) {
-        if self.saved.elapsed() >= self.pace.poll.saturating_mul(SAVE) {
+        if self.saved.elapsed() >= self.pace.poll.saturating_mul(POLLS_PER_SAVE) {
             self.save();
         }
     }
@@ -345,16 +346,16 @@ impl Run {
     fn save(&mut self) {
         self.saved = Instant::now();
         match self.cursor.catch_up() {
-            Err(error) if !self.unsavable => {
-                self.unsavable = true;
+            Err(error) if !self.save_failed => {
+                self.save_failed = true;
                 tracing::warn!(
                     shipment = self.name,
                     %error,
                     "cannot save the cursor: shipping continues, and a restart sends some entries twice"
                 );
             }
-            Ok(()) if self.unsavable => {
-                self.unsavable = false;
+            Ok(()) if self.save_failed => {
+                self.save_failed = false;
                 tracing::info!(shipment = self.name, "the cursor is saved again");
             }
             _ => {}
@@ -374,11 +375,11 @@ impl Run {
         }
         let doubled = self.pace.first.saturating_mul(1 << failures.min(16));
         let most = doubled.min(self.pace.most).max(after.unwrap_or_default());
-        self.rest(most.mul_f64(jitter()))
+        self.sleep(most.mul_f64(jitter()))
     }
 
     /// Whether to continue, and whether the next batch is part of finishing.
-    fn goes_on(&self) -> Result<bool, Ended> {
+    fn is_finishing(&self) -> Result<bool, Ended> {
         match *lock(&self.shared.command) {
             Command::Run => Ok(false),
             Command::Finish(until) if Instant::now() < until => Ok(true),
@@ -387,7 +388,7 @@ impl Run {
     }
 
     /// Waits for a time, or until there is a command.
-    fn rest(&self, time: Duration) -> Result<(), Ended> {
+    fn sleep(&self, time: Duration) -> Result<(), Ended> {
         let until = Instant::now() + time;
         let mut command = lock(&self.shared.command);
         loop {
@@ -406,8 +407,8 @@ impl Run {
 
 impl Rejected {
     /// Whether the receiver rejected so many entries that it is considered to be down.
-    const fn is_broken(&self) -> bool {
-        !self.takes && self.held.len() >= MAX_REJECTED
+    const fn is_receiver_down(&self) -> bool {
+        !self.accepts && self.entries.len() >= MAX_REJECTED
     }
 }
 
@@ -432,20 +433,20 @@ fn jitter() -> f64 {
 
 /// Converts a read error into a reason to wait.
 #[expect(clippy::needless_pass_by_value, reason = "maps errors")]
-fn unread(fault: ReadError) -> Option<String> {
+fn retry_later(fault: ReadError) -> Option<String> {
     Some(chain(&fault))
 }
 
 /// The cursor is saved after this many poll intervals: every five seconds by default.
-const SAVE: u32 = 25;
+const POLLS_PER_SAVE: u32 = 25;
 /// Larger batches are not faster, and receivers commonly limit requests to some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// The number of rejections without any acceptance after which a receiver is considered to be
 /// down. It bounds the requests that a broken receiver causes.
 const MAX_REJECTED: usize = 100;
 /// The maximum number of doublings: in entries up to 4096 times, in bytes up to 8 MiB.
-const MOST_STRETCH: u32 = 12;
-const MOST_STRETCH_BYTES: u32 = 3;
+const MAX_DOUBLINGS: u32 = 12;
+const MAX_BYTE_DOUBLINGS: u32 = 3;
 /// Bounds the disk space for rejected entries. A larger file indicates a problem that an operator
 /// must solve.
 const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;

@@ -60,7 +60,7 @@ impl CheckpointHttp {
         self
     }
 
-    fn ask(&mut self) -> io::Result<Option<String>> {
+    fn query(&mut self) -> io::Result<Option<String>> {
         let until = Instant::now() + self.endpoint.limit().unwrap_or(TIMEOUT);
         let answer = self.endpoint.send(Method::GET, |request| request);
         let answer = answer.map_err(io::Error::other)?;
@@ -96,9 +96,9 @@ impl CheckpointSink for CheckpointHttp {
     fn newest(&mut self) -> io::Result<Option<String>> {
         // The client blocks, which is not allowed on an async runtime's thread, so it runs on its
         // own thread.
-        let asked = thread::scope(|scope| scope.spawn(|| self.ask()).join());
-        let asked = asked.unwrap_or_else(|_| Err(io::Error::other("the client panicked")));
-        asked.or_else(|fault| {
+        let answer = thread::scope(|scope| scope.spawn(|| self.query()).join());
+        let answer = answer.unwrap_or_else(|_| Err(io::Error::other("the client panicked")));
+        answer.or_else(|fault| {
             if self.required {
                 let what = format!("`{}` does not say which checkpoint it holds: {fault}", self.place());
                 return Err(io::Error::new(fault.kind(), what));

@@ -26,7 +26,7 @@ pub(super) struct ExplainRequest {
 }
 
 /// The decision to explain.
-pub(super) struct Explaining {
+pub(super) struct Explanation {
     pub(super) model: ModelName,
     pub(super) environment: Environment,
     action: Action,
@@ -35,7 +35,7 @@ pub(super) struct Explaining {
 }
 
 impl ExplainRequest {
-    pub(super) fn read(self, here: &Environment) -> Result<Explaining, Reply> {
+    pub(super) fn read(self, here: &Environment) -> Result<Explanation, Reply> {
         let about = match &self.caller {
             Some(text) => Some(self.about(text)?),
             None if self.groups.is_empty() && self.roles.is_empty() && self.actor.is_none() => None,
@@ -55,7 +55,7 @@ impl ExplainRequest {
             Some(text) => Environment::new(text).map_err(|e| malformed("environment", &e))?,
             None => here.clone(),
         };
-        Ok(Explaining {
+        Ok(Explanation {
             model: ModelName::new(&self.model).map_err(|error| malformed("model", &error))?,
             environment,
             action: self.action,
@@ -130,12 +130,12 @@ fn owned(
 /// under which the model is served only if the caller may know of the model there.
 pub(super) fn answer(
     access: &Cedar,
-    asker: &Caller,
-    asked: &Explaining,
+    caller: &Caller,
+    asked: &Explanation,
     knows: bool,
     full: bool,
 ) -> Value {
-    let caller = asked.about.as_ref().unwrap_or(asker);
+    let caller = asked.about.as_ref().unwrap_or(caller);
     let (resource, now) = (Resource::model(asked.model.clone()), Timestamp::now());
     let context = Context::of(caller, now);
     let question = |party| {
@@ -154,14 +154,14 @@ pub(super) fn answer(
         .collect();
     let allowed = parties
         .iter()
-        .all(|(_, told)| told.verdict.effect == spanner_core::Effect::Allow);
+        .all(|(_, explanation)| explanation.verdict.effect == spanner_core::Effect::Allow);
     let views: Vec<Value> = parties
         .iter()
-        .map(|(party, told)| {
-            let mut view = brief(party, &told.verdict, knows);
+        .map(|(party, explanation)| {
+            let mut view = brief(party, &explanation.verdict, knows);
             if full && let Some(members) = view.as_object_mut() {
-                members.insert("explanation".to_owned(), json!(told));
-                members.insert("text".to_owned(), json!(told.to_string()));
+                members.insert("explanation".to_owned(), json!(explanation));
+                members.insert("text".to_owned(), json!(explanation.to_string()));
             }
             view
         })

@@ -1,6 +1,6 @@
 //! The HTTP API: a tower service behind a guard.
 
-mod asker;
+mod caller;
 mod explain;
 mod models;
 mod openapi;

@@ -41,7 +41,7 @@ impl Reply {
         Self::Document(text)
     }
 
-    pub(super) fn good(body: Value, decision: Option<RecordId>) -> Self {
+    pub(super) fn ok(body: Value, decision: Option<RecordId>) -> Self {
         Self::own(200, None, body, decision)
     }
 

@@ -8,10 +8,10 @@ use spanner_core::text::{Invisible, can_be_seen, invisible};
 use spanner_core::{Environment, Fault, ModelName};
 use spanner_tower::{Permitted, Reauthorize};
 
-use super::asker::Asker;
+use super::caller::ApiCaller;
 use super::openapi::openapi;
 use super::reply::Reply;
-use super::routes::{self, Asked, Query};
+use super::routes::{self, ParsedRequest, Query};
 use crate::error::StepError;
 use crate::promotions::Promotions;
 
@@ -34,35 +34,35 @@ impl<'c> Call<'c> {
     }
 
     /// Dispatches the request. The match covers every operation in the table of routes.
-    pub(super) async fn answer(&self, asked: Asked) -> Answer {
-        if asked == Asked::Service(routes::Service::Description) {
+    pub(super) async fn answer(&self, asked: ParsedRequest) -> Answer {
+        if asked == ParsedRequest::Service(routes::Service::Description) {
             return Ok(Reply::document(openapi()));
         }
-        let asker = self.asker()?;
+        let caller = self.caller()?;
         match asked {
-            Asked::Service(operation) => match operation {
+            ParsedRequest::Service(operation) => match operation {
                 routes::Service::Description => Ok(Reply::document(openapi())),
-                routes::Service::Models => self.models(&asker).await,
-                routes::Service::Explain => self.explain(&asker).await,
-                routes::Service::Promotions => self.list(&asker).await,
-                routes::Service::Propose => self.propose(&asker).await,
+                routes::Service::Models => self.models(&caller).await,
+                routes::Service::Explain => self.explain(&caller).await,
+                routes::Service::Promotions => self.list(&caller).await,
+                routes::Service::Propose => self.propose(&caller).await,
             },
-            Asked::Model(operation, model) => match operation {
-                routes::Model::Access => self.access(&asker, &model).await,
-                routes::Model::History => self.history(&asker, &model).await,
-                routes::Model::Rollback => self.roll_back(&asker, model).await,
+            ParsedRequest::Model(operation, model) => match operation {
+                routes::Model::Access => self.access(&caller, &model).await,
+                routes::Model::History => self.history(&caller, &model).await,
+                routes::Model::Rollback => self.roll_back(&caller, model).await,
             },
-            Asked::Promotion(operation, id) => match operation {
-                routes::Promotion::Read => self.promotion(&asker, id).await,
-                routes::Promotion::Approve => self.approve(&asker, id).await,
-                routes::Promotion::Reject => self.reject(&asker, id).await,
-                routes::Promotion::Withdraw => self.withdraw(&asker, id).await,
-                routes::Promotion::Promote => self.promote(&asker, id).await,
+            ParsedRequest::Promotion(operation, id) => match operation {
+                routes::Promotion::Read => self.promotion(&caller, id).await,
+                routes::Promotion::Approve => self.approve(&caller, id).await,
+                routes::Promotion::Reject => self.reject(&caller, id).await,
+                routes::Promotion::Withdraw => self.withdraw(&caller, id).await,
+                routes::Promotion::Promote => self.promote(&caller, id).await,
             },
         }
     }
 
-    fn asker(&self) -> Result<Asker, Reply> {
+    fn caller(&self) -> Result<ApiCaller, Reply> {
         let reauthorize = Reauthorize::of(&self.parts.extensions);
         let permitted = self.parts.extensions.get::<Permitted>();
         let (Some(reauthorize), Some(Permitted(access))) = (reauthorize, permitted) else {
@@ -72,7 +72,10 @@ impl<'c> Call<'c> {
                 Reply::failure(500, Fault::GuardUnavailable, "not_guarded", &what, advice);
             return Err(unguarded);
         };
-        Ok(Asker::new(reauthorize.clone(), access.environment.clone()))
+        Ok(ApiCaller::new(
+            reauthorize.clone(),
+            access.environment.clone(),
+        ))
     }
 
     /// Rejects a model name that no surface produces, and suggests the correct spelling. Accepts
@@ -85,8 +88,8 @@ impl<'c> Call<'c> {
         let Err(error) = self.promotions.access().check_name(model, environment) else {
             return Ok(());
         };
-        let told = |history: &HistoryState| history.of(model, None).next().is_some();
-        match lost(self.promotions.look(told).await)? {
+        let view = |history: &HistoryState| history.of(model, None).next().is_some();
+        match or_problem(self.promotions.look(view).await)? {
             true => Ok(()),
             false => Err(Reply::malformed("model", &error.what, &error.advice)),
         }
@@ -161,7 +164,7 @@ impl<'c> Call<'c> {
     }
 }
 
-pub(super) fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
+pub(super) fn or_problem<T>(found: Result<T, StepError>) -> Result<T, Reply> {
     found.map_err(|error| Reply::step(&error, None))
 }
 

@@ -256,7 +256,7 @@ routes! {
 
 /// A parsed request: an operation with its path variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ParsedRequest {
     Service(Service),
     Model(Model, ModelName),
     Promotion(Promotion, PromotionId),
@@ -300,15 +300,15 @@ impl Operation {
 
 /// Finds the route of a method and a path. The guard has rejected paths with dot segments and
 /// similar ambiguities.
-pub(super) fn read(method: &Method, path: &str) -> Result<Asked, Reply> {
+pub(super) fn read(method: &Method, path: &str) -> Result<ParsedRequest, Reply> {
     let rest = path.strip_prefix(BASE).ok_or_else(unknown)?;
     let mut routes = ROUTES.iter().filter(|route| route.verb.is(method));
     let found = routes.find_map(|route| Some((route.operation, captured(route, rest)?)));
     let (operation, captured) = found.ok_or_else(unknown)?;
     Ok(match operation {
-        Operation::Service(operation) => Asked::Service(operation),
-        Operation::Model(operation) => Asked::Model(operation, model(captured)?),
-        Operation::Promotion(operation) => Asked::Promotion(operation, id(captured)?),
+        Operation::Service(operation) => ParsedRequest::Service(operation),
+        Operation::Model(operation) => ParsedRequest::Model(operation, model(captured)?),
+        Operation::Promotion(operation) => ParsedRequest::Promotion(operation, id(captured)?),
     })
 }
 
@@ -386,10 +386,19 @@ mod tests {
     #[test]
     fn a_model_has_as_many_parts_as_it_has() {
         let id = "019a3c5e-0000-7000-8000-000000000000";
-        let model = |operation, name: &str| Some(Asked::Model(operation, name.parse().unwrap()));
+        let model =
+            |operation, name: &str| Some(ParsedRequest::Model(operation, name.parse().unwrap()));
         for (method, path, due) in [
-            ("GET", "models", Some(Asked::Service(Service::Models))),
-            ("HEAD", "models", Some(Asked::Service(Service::Models))),
+            (
+                "GET",
+                "models",
+                Some(ParsedRequest::Service(Service::Models)),
+            ),
+            (
+                "HEAD",
+                "models",
+                Some(ParsedRequest::Service(Service::Models)),
+            ),
             ("POST", "models", None),
             (
                 "GET",
@@ -411,12 +420,18 @@ mod tests {
             (
                 "GET",
                 &format!("promotions/{id}"),
-                Some(Asked::Promotion(Promotion::Read, id.parse().unwrap())),
+                Some(ParsedRequest::Promotion(
+                    Promotion::Read,
+                    id.parse().unwrap(),
+                )),
             ),
             (
                 "POST",
                 &format!("promotions/{id}/reject"),
-                Some(Asked::Promotion(Promotion::Reject, id.parse().unwrap())),
+                Some(ParsedRequest::Promotion(
+                    Promotion::Reject,
+                    id.parse().unwrap(),
+                )),
             ),
             ("GET", &format!("promotions/{id}/reject"), None),
             ("GET", "promotions/7", None),

@@ -239,7 +239,7 @@ impl<'s> Tally<'s> {
         self.history.take(numbered);
         match &numbered.entry {
             Entry::Decision(decision) if self.selection.takes(decision) => {
-                self.decided(sequence, decision);
+                self.add_decision(sequence, decision);
             }
             Entry::Outcome(outcome) => {
                 let open = self.open.remove(&outcome.id).map(|(_, keys)| keys);
@@ -266,27 +266,29 @@ impl<'s> Tally<'s> {
                 self.summary.gaps += 1;
                 self.summary.gap_entries += gap.entries;
             }
-            Entry::Count(counts) if self.selection.takes_time(counts.time) => self.counted(counts),
+            Entry::Count(counts) if self.selection.takes_time(counts.time) => {
+                self.add_counts(counts)
+            }
             Entry::Event(event) if self.selection.takes_time(event.time) => {
-                self.happened(sequence, event);
+                self.add_event(sequence, event);
             }
             _ => {}
         }
     }
 
-    fn decided(&mut self, sequence: u64, decision: &Decision) {
+    fn add_decision(&mut self, sequence: u64, decision: &Decision) {
         let caller = decision.caller.as_ref();
         let caller = caller.map(ToString::to_string);
         let keys = match (&caller, decision.effect) {
-            (Some(caller), _) => self.used(caller, decision),
+            (Some(caller), _) => self.add_uses(caller, decision),
             (None, _) => Vec::new(),
         };
         match decision.effect {
             Effect::Allow => self.summary.allowed += 1,
-            _ => self.refused(decision),
+            _ => self.add_refusal(decision),
         }
         if decision.enforcement.is_external() {
-            return self.handed_over(decision.id, keys);
+            return self.add_external(decision.id, keys);
         }
         let open = OpenDecision {
             id: decision.id,
@@ -298,7 +300,7 @@ impl<'s> Tally<'s> {
     }
 
     /// Counts a decision that another component enforces.
-    fn handed_over(&mut self, id: RecordId, keys: Vec<Key>) {
+    fn add_external(&mut self, id: RecordId, keys: Vec<Key>) {
         self.summary.external += 1;
         if self.external_order.len() >= MAX_EXTERNAL
             && let Some(oldest) = self.external_order.pop_front()
@@ -310,7 +312,7 @@ impl<'s> Tally<'s> {
     }
 
     /// Counts the uses in a request. Returns their keys.
-    fn used(&mut self, caller: &str, decision: &Decision) -> Vec<Key> {
+    fn add_uses(&mut self, caller: &str, decision: &Decision) -> Vec<Key> {
         let is_allowed = decision.effect == Effect::Allow;
         let mut keys = Vec::with_capacity(decision.target.len());
         for pair in &decision.target {
@@ -344,7 +346,7 @@ impl<'s> Tally<'s> {
         keys
     }
 
-    fn refused(&mut self, decision: &Decision) {
+    fn add_refusal(&mut self, decision: &Decision) {
         self.summary.refused += 1;
         let counted = self.refusals.entry(decision.reason.clone());
         let counted = counted.or_insert_with(|| RefusalCount {
@@ -359,13 +361,13 @@ impl<'s> Tally<'s> {
         counted.last = counted.last.max(decision.time);
     }
 
-    fn counted(&mut self, counts: &Counts) {
+    fn add_counts(&mut self, counts: &Counts) {
         self.summary.shed += counts.shed_refusal;
         self.summary.public += counts.public;
         self.summary.exempt += counts.exempt;
     }
 
-    fn happened(&mut self, sequence: u64, event: &Event) {
+    fn add_event(&mut self, sequence: u64, event: &Event) {
         let word = event.event.as_str();
         self.summary.starts += u64::from(word == "ledger.opened");
         self.summary.clock_steps += u64::from(word == "ledger.clock_step");

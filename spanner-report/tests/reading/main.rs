@@ -27,22 +27,22 @@ const fn promotion(number: u128) -> PromotionId {
 }
 
 /// A ledger that contains the story, and its reader.
-struct Told {
+struct Story {
     reader: Reader,
     _folder: TempDir,
 }
 
 const STORY: &str = include_str!("../../../spanner-ledger/tests/data/story.jsonl");
 
-fn told() -> Told {
-    told_of(STORY)
+fn story() -> Story {
+    story_of(STORY)
 }
 
-fn told_of(story: &str) -> Told {
+fn story_of(story: &str) -> Story {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     record(&dir, story);
-    Told {
+    Story {
         reader: Ledger::read(&dir).unwrap(),
         _folder: folder,
     }

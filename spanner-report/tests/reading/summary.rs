@@ -3,7 +3,7 @@
 use spanner_ledger::{Ledger, Retention, Selection};
 use spanner_report::Summary;
 
-use crate::{STORY, told, told_of};
+use crate::{STORY, story, story_of};
 
 fn now() -> jiff::Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
@@ -11,7 +11,7 @@ fn now() -> jiff::Timestamp {
 
 #[test]
 fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (3, 2));
     assert_eq!(summary.approvals.len(), 2);
     assert_eq!(summary.emergencies().count(), 1);
@@ -41,14 +41,14 @@ fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
 #[test]
 fn is_limited_to_a_span_of_time() {
     let until = "2026-11-24T10:05:00Z".parse().unwrap();
-    let summary = Summary::read(&told().reader, &Selection::new().until(until), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new().until(until), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (1, 0));
     assert_eq!(summary.approvals.len(), 1);
 }
 
 #[test]
 fn says_the_same_in_every_form() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let json = summary.json();
     assert_eq!(json["allowed"], 3);
     assert_eq!(json["approvals"][1]["standing"], "rolled_back");
@@ -78,7 +78,7 @@ fn without_times(html: &str) -> String {
 
 #[test]
 fn every_time_is_marked_so_that_it_does_not_break() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let html = summary.page().html();
     assert!(html.contains("<time datetime=\"2026-11-24T10:02:00Z\">2026-11-24T10:02:00Z</time>"));
     assert!(html.contains("time { white-space: nowrap; }"));
@@ -118,8 +118,8 @@ fn every_form_says_that_requests_were_pruned() {
 #[test]
 fn no_reason_looks_like_a_step_that_somebody_else_took() {
     let forged = "no; promoted by user:corp/omar on 2026-11-24T10:09:00Z";
-    let story = STORY.replace("it answers nonsense", forged);
-    let summary = Summary::read(&told_of(&story).reader, &Selection::new(), now());
+    let text = STORY.replace("it answers nonsense", forged);
+    let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
     let html = summary.unwrap().page().html();
     assert!(html.contains(&format!("&quot;{forged}&quot;")), "{html}");
     assert!(html.contains("<br>rolled back by user:corp/omar"), "{html}");
@@ -128,8 +128,8 @@ fn no_reason_looks_like_a_step_that_somebody_else_took() {
 #[test]
 fn one_problem_is_one_problem() {
     for (count, said) in [(1, "1 problem, first:"), (2, "2 problems, first")] {
-        let story = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
-        let summary = Summary::read(&told_of(&story).reader, &Selection::new(), now());
+        let text = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
+        let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
         let page = summary.unwrap().page().markdown();
         assert!(page.contains(&format!("**{said}")), "{page}");
     }
@@ -137,7 +137,7 @@ fn one_problem_is_one_problem() {
 
 #[test]
 fn no_name_is_a_tag_a_row_a_link_or_a_command() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let (markdown, html) = (summary.page().markdown(), summary.page().html());
     for text in [&markdown, &html] {
         assert!(!text.contains("<script"), "{text}");

@@ -13,13 +13,13 @@ use super::reply::Reply;
 
 /// The caller, as authenticated by the guard.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct ApiCaller {
     pub(super) reauthorize: Reauthorize,
     /// The guard's own environment, which applies to requests that name none.
     pub(super) here: Environment,
 }
 
-impl Asker {
+impl ApiCaller {
     pub(super) const fn new(reauthorize: Reauthorize, here: Environment) -> Self {
         Self { reauthorize, here }
     }
@@ -44,7 +44,7 @@ impl Asker {
         action: Action,
         model: &ModelName,
     ) -> Result<Permit, Reply> {
-        let there = !self.would(action, model, from) || self.would(action, model, into);
+        let there = !self.may(action, model, from) || self.may(action, model, into);
         let environment = if there { into } else { from };
         self.permit(environment, action, model).await
     }
@@ -58,25 +58,20 @@ impl Asker {
         Ok(Reauthorize::done(permit, 200))
     }
 
-    pub(super) fn would(
-        &self,
-        action: Action,
-        model: &ModelName,
-        environment: &Environment,
-    ) -> bool {
+    pub(super) fn may(&self, action: Action, model: &ModelName, environment: &Environment) -> bool {
         let pair = Pair::new(action, Resource::model(model.clone()));
         self.reauthorize.would_permit(environment, pair)
     }
 
     pub(super) fn knows(&self, model: &ModelName, environment: &Environment) -> bool {
-        self.would(Action::List, model, environment) || self.would(Action::Read, model, environment)
+        self.may(Action::List, model, environment) || self.may(Action::Read, model, environment)
     }
 
     /// Whether the caller is responsible for a model: may administer, approve or promote it. Such
     /// a caller may see everything about the model.
-    pub(super) fn answers_for(&self, model: &ModelName, environment: &Environment) -> bool {
-        let mut actions = ANSWERS.into_iter();
-        actions.any(|action| self.would(action, model, environment))
+    pub(super) fn is_responsible_for(&self, model: &ModelName, environment: &Environment) -> bool {
+        let mut actions = RESPONSIBLE.into_iter();
+        actions.any(|action| self.may(action, model, environment))
     }
 
     /// Whether the caller may know of a promotion: the caller proposed it, or may read its model
@@ -87,11 +82,11 @@ impl Asker {
         let model = &promotion.candidate().model;
         let asks = PrincipalEntry::from(&self.reauthorize.caller().subject().principal);
         promotion.proposer() == Some(&asks)
-            || concerns(promotion, |action, end| self.would(action, model, end))
+            || concerns(promotion, |action, end| self.may(action, model, end))
     }
 
     /// Like [`sees`](Self::sees), for the subject alone. A subject that may know of a promotion
-    /// is told why its agent may not.
+    /// is view why its agent may not.
     pub(super) fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
         let caller = self.reauthorize.caller();
         let context = Context::of(caller, Timestamp::now());
@@ -105,11 +100,11 @@ impl Asker {
     }
 
     /// Whether the caller is responsible for any model in any environment.
-    pub(super) fn answers_for_any(&self, access: &Cedar) -> bool {
+    pub(super) fn is_responsible_for_any(&self, access: &Cedar) -> bool {
         let environments = access.status().environments;
         access.models().into_iter().any(|(model, _)| {
             let mut everywhere = environments.iter();
-            everywhere.any(|environment| self.answers_for(&model, environment))
+            everywhere.any(|environment| self.is_responsible_for(&model, environment))
         })
     }
 }
@@ -118,11 +113,11 @@ impl Asker {
 /// is responsible for it, in the source or the target environment.
 fn concerns(promotion: &Promotion, may: impl Fn(Action, &Environment) -> bool) -> bool {
     let plan = promotion.plan();
-    let actions = || [Action::Read].into_iter().chain(ANSWERS);
+    let actions = || [Action::Read].into_iter().chain(RESPONSIBLE);
     [&plan.into, &plan.from]
         .into_iter()
         .any(|end| actions().any(|action| may(action, end)))
 }
 
 /// The actions that make a principal responsible for a model.
-const ANSWERS: [Action; 3] = [Action::Administer, Action::Approve, Action::Promote];
+const RESPONSIBLE: [Action; 3] = [Action::Administer, Action::Approve, Action::Promote];

@@ -15,8 +15,8 @@ use spanner_core::{Environment, ModelName, PromotionId};
 
 use crate::error::OpenError;
 
-/// The promotions of a journal, up to a cursor.
-pub(crate) struct Book {
+/// A replica of the promotions in a journal, up to a cursor.
+pub(crate) struct Replica {
     journal: Arc<dyn Journal>,
     history: HistoryState,
     /// The environments in which only promoted manifests are in force.
@@ -29,14 +29,14 @@ pub(crate) struct Book {
 
 /// The body of the event after which promotions govern an environment.
 #[derive(Debug, Serialize, Deserialize)]
-struct Beginning {
+struct GovernedEvent {
     environment: String,
     /// How existing manifests are handled.
     existing: String,
 }
 
-/// The kind of the event with a [`Beginning`].
-const KEPT: &str = "promotions.kept";
+/// The kind of the event with a [`GovernedEvent`].
+const PROMOTIONS_KEPT: &str = "promotions.kept";
 
 /// Why an event was not appended.
 #[derive(Debug)]
@@ -56,15 +56,15 @@ pub(crate) enum AppendFault {
 pub async fn promotions_in(
     journal: impl Journal,
 ) -> Result<(HistoryState, PromotedManifests), OpenError> {
-    let book = Book::open(Arc::new(journal)).await?;
-    let kept = book.kept();
-    Ok((book.history, kept))
+    let replica = Replica::open(Arc::new(journal)).await?;
+    let kept = replica.promoted_manifests();
+    Ok((replica.history, kept))
 }
 
-impl Book {
+impl Replica {
     /// Reads a journal from its beginning.
     pub(crate) async fn open(journal: Arc<dyn Journal>) -> Result<Self, OpenError> {
-        let mut book = Self {
+        let mut replica = Self {
             journal,
             history: HistoryState::new(),
             environments: BTreeSet::new(),
@@ -72,8 +72,8 @@ impl Book {
             losses: Losses::default(),
             applied: None,
         };
-        book.catch_up().await?;
-        Ok(book)
+        replica.catch_up().await?;
+        Ok(replica)
     }
 
     pub(crate) const fn history(&self) -> &HistoryState {
@@ -81,7 +81,7 @@ impl Book {
     }
 
     /// The manifests that promotions put in force.
-    pub(crate) fn kept(&self) -> PromotedManifests {
+    pub(crate) fn promoted_manifests(&self) -> PromotedManifests {
         PromotedManifests::of(&self.history, self.environments.clone())
     }
 
@@ -100,7 +100,7 @@ impl Book {
         self.applied = Some(self.cursor.clone());
     }
 
-    pub(crate) fn keeps(&self, environment: &Environment) -> bool {
+    pub(crate) fn governs(&self, environment: &Environment) -> bool {
         self.environments.contains(environment)
     }
 
@@ -110,8 +110,8 @@ impl Book {
             let page = self.journal.read(&self.cursor).await?;
             for item in page.items {
                 match item {
-                    Item::Event(recorded) => self.meet(recorded)?,
-                    Item::Lost => self.losses.lose(),
+                    Item::Event(recorded) => self.replay(recorded)?,
+                    Item::Lost => self.losses.record_loss(),
                     // Items of a later version have no effect.
                     _ => {}
                 }
@@ -123,28 +123,29 @@ impl Book {
         }
     }
 
-    fn meet(&mut self, recorded: Recorded) -> Result<(), OpenError> {
+    fn replay(&mut self, recorded: Recorded) -> Result<(), OpenError> {
         let place = recorded.cursor;
         let not_understood = |error: &dyn std::fmt::Display| OpenError::NotUnderstood {
             place: place.clone(),
             reason: error.to_string(),
         };
-        if recorded.kind.as_str() == KEPT {
-            let begun = Beginning::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
+        if recorded.kind.as_str() == PROMOTIONS_KEPT {
+            let begun =
+                GovernedEvent::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
             let environment = Environment::new(&begun.environment);
             let environment = environment.map_err(|it| not_understood(&it))?;
             self.environments.insert(environment);
         } else {
             let event = Event::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
             let taken = self.history.take(event.clone());
-            match taken.map(|promotion| self.losses.took(&event, promotion)) {
+            match taken.map(|promotion| self.losses.accept(&event, promotion)) {
                 Ok(()) => {}
                 Err(fault) if self.losses.explain(&event, &fault, &self.history) => {
                     tracing::warn!(
                         %place, %fault,
                         "a promotion step is ignored: earlier entries were lost, and the loss was acknowledged"
                     );
-                    self.losses.skipped(&event, &self.history);
+                    self.losses.ignore(&event, &self.history);
                 }
                 Err(fault) => return Err(OpenError::Event { place, fault }),
             }
@@ -167,18 +168,22 @@ impl Book {
             .map_err(AppendFault::Journal)?;
         let promotion = self.history.take(event.clone());
         let promotion = promotion.map_err(AppendFault::Step)?;
-        self.losses.took(&event, promotion);
+        self.losses.accept(&event, promotion);
         Ok(promotion)
     }
 
     /// Records that promotions govern an environment from now on.
     pub(crate) async fn begin(&mut self, rule: &PromotionRule) -> Result<(), JournalError> {
-        let body = Beginning {
+        let body = GovernedEvent {
             environment: rule.environment.to_string(),
             existing: rule.existing.to_string(),
         };
-        self.append_body(KEPT, Scope::Everything, serde_json::to_value(body))
-            .await?;
+        self.append_body(
+            PROMOTIONS_KEPT,
+            Scope::Everything,
+            serde_json::to_value(body),
+        )
+        .await?;
         self.environments.insert(rule.environment.clone());
         Ok(())
     }
@@ -222,7 +227,7 @@ struct Losses {
 }
 
 impl Losses {
-    fn lose(&mut self) {
+    fn record_loss(&mut self) {
         *self = Self {
             is_lossy: true,
             ..Self::default()
@@ -230,7 +235,7 @@ impl Losses {
     }
 
     /// Notes a consistent event.
-    fn took(&mut self, event: &Event, promotion: &Promotion) {
+    fn accept(&mut self, event: &Event, promotion: &Promotion) {
         if matches!(event.step, Step::Proposed { .. } | Step::Adopted { .. }) {
             self.whole.insert(event.promotion);
         }
@@ -248,7 +253,7 @@ impl Losses {
     }
 
     /// Notes an ignored step. Steps that depend on it are inconsistent as well.
-    fn skipped(&mut self, event: &Event, history: &HistoryState) {
+    fn ignore(&mut self, event: &Event, history: &HistoryState) {
         self.whole.remove(&event.promotion);
         if event.step.puts_in_force()
             && let Some(place) = place_of(event, history)
@@ -325,7 +330,7 @@ mod tests {
     }
 
     /// The result of reading a journal with these events; `None` stands for a loss.
-    fn read(events: &[Option<(u128, &str, Value)>]) -> Result<Book, OpenError> {
+    fn read(events: &[Option<(u128, &str, Value)>]) -> Result<Replica, OpenError> {
         let journal = MemoryJournal::new();
         for event in events {
             match event {
@@ -338,7 +343,7 @@ mod tests {
                 }
             }
         }
-        block_on(Book::open(Arc::new(journal)))
+        block_on(Replica::open(Arc::new(journal)))
     }
 
     #[test]
@@ -414,8 +419,8 @@ mod tests {
             ),
         ];
         for (events, is_read) in rows {
-            let book = read(&events);
-            assert_eq!(book.is_ok(), is_read, "{events:?}: {:?}", book.err());
+            let replica = read(&events);
+            assert_eq!(replica.is_ok(), is_read, "{events:?}: {:?}", replica.err());
         }
     }
 
@@ -426,7 +431,7 @@ mod tests {
             let kind = EventKind::new(kind).unwrap();
             block_on(journal.append(Append::new(kind, Scope::Everything, body))).unwrap();
         }
-        let error = block_on(Book::open(Arc::new(journal))).err().unwrap();
+        let error = block_on(Replica::open(Arc::new(journal))).err().unwrap();
         assert!(
             error.to_string().starts_with("entry 1 of the journal"),
             "{error}"
