@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_explains_what_can_have_been_lost_and_nothing_else() {
+    fn a_loss_explains_only_steps_that_depend_on_lost_events() {
         let event = |number, step| Some((number, step, json!({})));
         let based = |number, base: u128| {
             let more = json!({"base": PromotionId::from_u128(base)});
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_not_understood_is_named() {
+    fn names_an_event_that_cannot_be_parsed() {
         let journal = MemoryJournal::new();
         for (kind, body) in [("promotions.kept", json!({})), ("promotion.x", json!(7))] {
             let kind = EventKind::new(kind).unwrap();

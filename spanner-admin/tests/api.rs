@@ -243,7 +243,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_model_gets_into_production_with_two_approvals_and_its_access_with_it() {
+async fn two_approvals_promote_a_model_with_its_access() {
     let world = World::new().await;
     assert!(!world.may(SAM, "acme/sentiment").await);
     let id = world.propose().await;
@@ -306,7 +306,7 @@ async fn a_model_gets_into_production_with_two_approvals_and_its_access_with_it(
 }
 
 #[tokio::test]
-async fn nobody_signs_who_proposed_is_no_person_or_is_not_listed() {
+async fn refuses_approvals_by_the_proposer_an_agent_or_an_unlisted_person() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     let both = "user:nina:nlp,gov";
@@ -332,7 +332,7 @@ async fn nobody_signs_who_proposed_is_no_person_or_is_not_listed() {
 }
 
 #[tokio::test]
-async fn what_changes_after_it_was_proposed_is_not_approved_nor_promoted() {
+async fn refuses_to_approve_or_promote_a_changed_candidate() {
     let world = World::new().await;
     let id = world.propose().await;
     let wrong = json!({"manifest": format!("sha256:{}", "0".repeat(64))});
@@ -355,7 +355,7 @@ async fn what_changes_after_it_was_proposed_is_not_approved_nor_promoted() {
 }
 
 #[tokio::test]
-async fn whoever_only_reads_a_ledger_learns_what_is_in_force() {
+async fn a_reader_of_the_ledger_learns_what_is_in_force() {
     let world = World::new().await;
     world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -372,7 +372,7 @@ async fn whoever_only_reads_a_ledger_learns_what_is_in_force() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_edited_changes_nothing_in_production_and_a_restart_neither() {
+async fn editing_a_file_and_restarting_change_nothing_in_production() {
     let world = World::new().await;
     let id = world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -389,7 +389,7 @@ async fn a_file_that_is_edited_changes_nothing_in_production_and_a_restart_neith
 }
 
 #[tokio::test]
-async fn what_was_in_force_before_is_adopted_and_approved_by_nobody() {
+async fn adopts_existing_manifests_without_approval() {
     let world = World::new().await;
     assert!(world.may(SAM, "acme/old").await);
     let history = world
@@ -432,7 +432,7 @@ async fn with_existing_refused_nothing_is_in_force_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn an_emergency_takes_an_admin_and_a_reason_and_is_marked() {
+async fn an_emergency_needs_an_admin_and_a_reason_and_is_marked() {
     let world = World::new().await;
     let id = world.propose().await;
     let why = json!({"emergency": "support is blind"});
@@ -451,7 +451,7 @@ async fn an_emergency_takes_an_admin_and_a_reason_and_is_marked() {
 }
 
 #[tokio::test]
-async fn a_rollback_that_only_takes_away_is_one_step() {
+async fn a_rollback_that_only_removes_access_is_one_step() {
     let world = World::new().await;
     let first = world.promoted().await;
     world.edit(&MANIFEST.replace("\"group:support\"", "\"group:support\", \"group:qa\""));
@@ -509,7 +509,7 @@ async fn narrowed() -> (World, String) {
 }
 
 #[tokio::test]
-async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
+async fn a_rollback_that_adds_access_needs_approvals() {
     let (world, first) = narrowed().await;
     let reason = json!({"environment": "production", "reason": "support lost it"});
     let refused = world
@@ -566,7 +566,7 @@ async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
 }
 
 #[tokio::test]
-async fn an_emergency_rolls_back_whatever_that_gives_and_is_marked() {
+async fn an_emergency_rollback_may_add_access_and_is_marked() {
     let (world, _) = narrowed().await;
     let path = "models/acme/sentiment/rollback";
     let why = json!({"environment": "production", "emergency": "support is blind"});
@@ -596,7 +596,7 @@ async fn an_emergency_rolls_back_whatever_that_gives_and_is_marked() {
 }
 
 #[tokio::test]
-async fn approvals_are_void_once_what_they_covered_changes() {
+async fn approvals_become_void_when_their_terms_change() {
     let caller = "[roles]\ncaller = [\"view\", \"infer\", \"download\"]\n";
     let edits: [(&str, String, u8); 7] = [
         ("roles", format!("{ORGANIZATION}{caller}"), 2),
@@ -682,7 +682,7 @@ async fn approvals_are_void_once_what_they_covered_changes() {
 }
 
 #[tokio::test]
-async fn approvals_outlive_changes_of_something_else() {
+async fn approvals_survive_unrelated_changes() {
     let world = World::new().await;
     let id = world.propose().await;
     for who in [OMAR, PIA] {
@@ -700,7 +700,7 @@ async fn approvals_outlive_changes_of_something_else() {
 }
 
 #[tokio::test]
-async fn whoever_was_shown_other_terms_approves_nothing() {
+async fn refuses_an_approval_of_other_terms() {
     let world = World::new().await;
     let id = world.propose().await;
     let shown = world.get(OMAR, &format!("promotions/{id}")).await;
@@ -716,7 +716,7 @@ async fn whoever_was_shown_other_terms_approves_nothing() {
 }
 
 #[tokio::test]
-async fn an_approval_is_void_once_another_promotion_takes_the_place() {
+async fn an_approval_becomes_void_when_another_promotion_replaces_its_base() {
     let world = World::new().await;
     let late = world.propose().await;
     assert_eq!(
@@ -734,7 +734,7 @@ async fn an_approval_is_void_once_another_promotion_takes_the_place() {
 }
 
 #[tokio::test]
-async fn rejected_and_withdrawn_are_over() {
+async fn rejected_and_withdrawn_promotions_accept_no_steps() {
     let world = World::new().await;
     for (who, step, body, due) in [
         (OMAR, "reject", json!({"reason": "not yet"}), "rejected"),
@@ -760,7 +760,7 @@ async fn rejected_and_withdrawn_are_over() {
 }
 
 #[tokio::test]
-async fn what_would_come_in_another_place_than_was_shown_is_proposed_anew() {
+async fn refuses_a_promotion_whose_base_was_replaced() {
     let world = World::new().await;
     let late = world.propose().await;
     world.promoted().await;
@@ -772,7 +772,7 @@ async fn what_would_come_in_another_place_than_was_shown_is_proposed_anew() {
 }
 
 #[tokio::test]
-async fn each_step_is_a_decision_of_its_own_where_it_is_about() {
+async fn each_step_is_recorded_in_its_target_environment() {
     let world = World::new().await;
     let id = world.propose().await;
     let refused = world.step(NINA, &id, "approve", json!({})).await;
@@ -814,7 +814,7 @@ async fn each_step_is_a_decision_of_its_own_where_it_is_about() {
 }
 
 #[tokio::test]
-async fn a_caller_sees_what_they_may_and_no_more() {
+async fn a_caller_sees_only_permitted_models_and_promotions() {
     let world = World::new().await;
     let models = world.get(SAM, "models").await;
     let due = json!([{"model": "acme/old", "owner": "group:corp/nlp", "environments": [{
@@ -856,7 +856,7 @@ async fn a_caller_sees_what_they_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn explains_to_each_what_they_may_know() {
+async fn explains_to_each_caller_only_what_it_may_know() {
     let world = World::new().await;
     let asked = json!({"model": "acme/old", "action": "delete"});
     let own = world.post(SAM, "explain", asked.clone()).await;
@@ -903,7 +903,7 @@ fn told(answer: &Answer, name: &str, id: &str) -> (u16, Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
+async fn answers_hidden_models_and_promotions_like_missing_ones() {
     let world = World::new().await;
     let promoted = world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -1003,7 +1003,7 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
 }
 
 #[tokio::test]
-async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
+async fn shows_guardrails_only_to_callers_responsible_for_the_model() {
     let world = World::new().await;
     world.promoted().await;
     for (id, model) in [
@@ -1035,7 +1035,7 @@ async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
 }
 
 #[tokio::test]
-async fn a_reason_is_one_that_can_be_seen() {
+async fn refuses_invisible_reasons() {
     let world = World::new().await;
     let id = world.propose().await;
     for nothing in [
@@ -1089,7 +1089,7 @@ fn padded(bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
+async fn refuses_a_manifest_that_is_too_large_and_names_the_limit() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     // The first does not fit with its change in access, the second not even on its own.
@@ -1115,7 +1115,7 @@ async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
 }
 
 #[tokio::test]
-async fn open_promotions_are_bounded() {
+async fn limits_the_number_of_open_promotions() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     for _ in 0..100 {
@@ -1145,7 +1145,7 @@ async fn open_promotions_are_bounded() {
 }
 
 #[tokio::test]
-async fn large_open_promotions_are_bounded_together() {
+async fn limits_the_total_size_of_open_promotions() {
     let world = World::new().await;
     world.edit(&padded(200 * 1024));
     world.promotions.reload().await.unwrap();
@@ -1164,7 +1164,7 @@ async fn large_open_promotions_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does() {
+async fn a_deleted_group_loses_its_grants_and_no_other_holder_does() {
     let world = World::new().await;
     let organization = ORGANIZATION.replace("\"support\", ", "");
     let manifest = MANIFEST.replace("group:support", "group:qa");
@@ -1198,7 +1198,7 @@ async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does()
 }
 
 #[tokio::test]
-async fn what_nobody_approved_is_counted() {
+async fn counts_models_in_force_without_approval() {
     let world = World::new().await;
     let production = "production".parse().unwrap();
     assert_eq!(world.promotions.unapproved()[&production], 1);
@@ -1227,7 +1227,7 @@ async fn what_nobody_approved_is_counted() {
 }
 
 #[tokio::test]
-async fn what_is_not_done_is_recorded_as_it_was() {
+async fn records_failed_steps() {
     let world = World::new().await;
     let id = world.propose().await;
     let unlisted = world.step(ADA, &id, "approve", json!({})).await;
@@ -1287,7 +1287,7 @@ async fn what_is_not_done_is_recorded_as_it_was() {
 }
 
 #[tokio::test]
-async fn whoever_looks_at_a_promotion_is_not_served_under_it() {
+async fn reading_a_promotion_is_not_a_use_of_its_model() {
     let world = World::new().await;
     let id = world.promoted().await;
     for path in [
@@ -1306,7 +1306,7 @@ async fn whoever_looks_at_a_promotion_is_not_served_under_it() {
 }
 
 #[tokio::test]
-async fn bad_input_is_told_and_changes_nothing() {
+async fn reports_bad_input_and_changes_nothing() {
     let world = World::new().await;
     let model = "acme/sentiment";
     let rows: [(&str, &str, &[u8], u16, &str); 13] = [
@@ -1410,7 +1410,7 @@ async fn bad_input_is_told_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn steps_at_the_same_time_lead_to_one_promotion() {
+async fn concurrent_steps_lead_to_one_promotion() {
     let world = World::new().await;
     let id = world.propose().await;
     for who in [OMAR, PIA] {
@@ -1453,7 +1453,7 @@ async fn a_broken_directory_does_not_replace_a_working_one() {
 }
 
 #[tokio::test]
-async fn every_route_that_is_described_is_guarded_and_answered() {
+async fn every_described_route_is_guarded_and_answered() {
     let world = World::new().await;
     let served = world.get("", "openapi.json").await;
     let document: Value = serde_json::from_str(openapi()).unwrap();
@@ -1475,7 +1475,7 @@ async fn every_route_that_is_described_is_guarded_and_answered() {
 }
 
 #[tokio::test]
-async fn nobody_without_a_credential_gets_in() {
+async fn refuses_requests_without_a_credential() {
     let world = World::new().await;
     let request = Request::builder()
         .uri("http://localhost/spanner/v1/models")

@@ -105,7 +105,7 @@ async fn permit_to_approve() -> Permit {
 }
 
 #[tokio::test]
-async fn a_step_of_another_process_comes_into_force_here() {
+async fn applies_steps_of_another_process() {
     let world = World::new().await;
     let following = tokio::spawn({
         let other = world.other.clone();
@@ -130,7 +130,7 @@ async fn a_step_of_another_process_comes_into_force_here() {
 }
 
 #[tokio::test]
-async fn of_two_processes_that_promote_at_once_one_succeeds() {
+async fn one_of_two_concurrent_promotions_succeeds() {
     let world = World::new().await;
     let approved = world.approved().await;
     let (first, second) = (
@@ -152,7 +152,7 @@ async fn of_two_processes_that_promote_at_once_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_step_that_was_not_acknowledged_counts_if_the_journal_has_it() {
+async fn an_unacknowledged_step_counts_if_the_journal_contains_it() {
     let world = World::new().await;
     world.journal.lose_acknowledgements(true);
     let request = ProposalRequest::new(model(), production());
@@ -171,7 +171,7 @@ async fn a_step_that_was_not_acknowledged_counts_if_the_journal_has_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_while_the_journal_is_away() {
+async fn refuses_steps_while_the_journal_is_unavailable() {
     let world = World::new().await;
     world.journal.fail(Some(JournalError::Unavailable {
         reason: "no route to host".to_owned(),

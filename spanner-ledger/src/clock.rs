@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_noticed_once_in_either_direction() {
+    fn reports_a_clock_step_once_in_either_direction() {
         static SET: AtomicI64 = AtomicI64::new(0);
         let mut clock = Clock::new(|| {
             let set = SignedDuration::from_secs(SET.load(Ordering::Relaxed));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_whose_end_is_yet_to_come_says_so() {
+    fn reports_a_last_entry_in_the_future() {
         let now = at("2026-11-25T12:00:00Z");
         assert_eq!(
             by(behind(at("2026-11-25T13:00:00Z"), now)),

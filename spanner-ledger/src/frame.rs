@@ -168,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_header_as_it_was_written() {
+    fn reads_back_a_header() {
         assert_eq!(Header::decode(&header().encode()), Some(header()));
     }
 
     #[test]
-    fn notices_every_flipped_bit() {
+    fn detects_every_flipped_bit() {
         let (header, frame) = (header().encode(), frame());
         for bit in 0..8 * HEADER_BYTES {
             let mut bytes = header;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_cut_short_is_none() {
+    fn refuses_a_truncated_frame() {
         let frame = frame();
         for end in 0..frame.len() {
             assert_eq!(Frame::decode(&SALT, &frame[..end]), None, "{end} bytes");

@@ -90,7 +90,7 @@ mod tests {
     const ID: &str = "019ab5d3-2ad4-7e39-8a31-8a2e3b1c0d01";
 
     #[test]
-    fn what_is_written_is_told_by_its_beginning() {
+    fn classifies_its_own_entries_by_their_beginning() {
         let id: RecordId = ID.parse().unwrap();
         let outcome = Entry::Outcome(Box::new(Outcome::crashed(id, Timestamp::UNIX_EPOCH)));
         let payload = outcome.payload().unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_read_as_json() {
+    fn parses_other_entries_as_json() {
         let id: RecordId = ID.parse().unwrap();
         let rows = [
             (

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_span_is_what_no_other_has() {
+    fn subtracts_spans() {
         let rows: [(&[Span], &[Span]); 6] = [
             (&[], &[span(10, 20)]),
             (&[span(0, 10), span(20, 30)], &[span(10, 20)]),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_in_order_with_what_was_acknowledged() {
+    fn lists_missing_entries_in_order_with_their_acknowledgement() {
         let lost = Lost(vec![span(12, 15), span(30, 30)]);
         let told: Vec<_> = lost
             .missing(10, 20)

@@ -528,7 +528,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_minute_sees_more_than_a_mebibyte_of_strangers() {
+    fn limits_unidentified_refusals_to_a_mebibyte_per_minute() {
         for (bytes, outcome) in [(300, 200), (700, 200), (8000, 500)] {
             let share = Share { entries: 1, bytes };
             let start = Instant::now();

@@ -97,7 +97,7 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_that_is_ignored_reaches_a_terminal() {
+    fn escapes_characters_that_a_terminal_ignores() {
         let all = IGNORABLE.into_iter().flat_map(|(from, to)| from..=to);
         let commands = (0x7f..=0x9f).chain([0x2028, 0x2029, 0x2800]);
         for character in all.chain(commands).filter_map(char::from_u32) {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_seen_stays_as_it_is() {
+    fn retains_visible_characters() {
         for name in ["alice", "李雷", "O'Neil", "José", "😀"] {
             assert!(!name.chars().any(is_hidden), "{name}");
         }

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cell_is_a_formula_or_ends_early() {
+    fn escapes_formulas_and_line_breaks_in_cells() {
         let rows = [
             ("", "\"\""),
             ("acme/sentiment", "acme/sentiment"),

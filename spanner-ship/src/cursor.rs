@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_goes_on_where_it_was_and_a_torn_one_is_an_error() {
+    fn resumes_a_cursor_and_refuses_a_torn_one() {
         let folder = tempfile::tempdir().unwrap();
         let mut cursor = Cursor::open(folder.path(), "siem").unwrap();
         let position = Position {

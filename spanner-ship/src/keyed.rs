@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_is_read_again_still_has_its_decision() {
+    fn joins_an_outcome_that_is_read_again() {
         let decision = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
             .lines()
             .next()

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_cut_before_a_file_goes_on() {
+    fn removes_a_torn_line_before_appending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out/ship.jsonl");
         let mut file = FileReceiver::new(&path);

@@ -155,7 +155,7 @@ fn check_whole(lines: &[Value], entries: u64) {
 }
 
 #[test]
-fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
+fn everything_arrives_in_order_despite_failures_and_duplicates() {
     let stock = Stock::of(99);
     let mut calls = 0;
     let (receiver, seen) = ScriptedReceiver::new(move |_| {
@@ -176,7 +176,7 @@ fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
 }
 
 #[test]
-fn nothing_is_left_out_while_segments_are_begun() {
+fn omits_nothing_at_segment_boundaries() {
     let stock = Stock::of(1);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -188,7 +188,7 @@ fn nothing_is_left_out_while_segments_are_begun() {
 }
 
 #[test]
-fn goes_on_where_it_was() {
+fn resumes_at_the_cursor() {
     let stock = Stock::of(30);
     for from in [0, 31] {
         let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
@@ -203,7 +203,7 @@ fn goes_on_where_it_was() {
 
 /// AUD-08.
 #[test]
-fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
+fn an_unavailable_receiver_does_not_delay_the_ledger_and_lag_is_reported() {
     let stock = Stock::of(1);
     let (receiver, _seen) = ScriptedReceiver::new(|_| Answer::Fail);
     let shipping = stock.ship(receiver);
@@ -222,7 +222,7 @@ fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
 
 /// AUD-30.
 #[test]
-fn poison_is_set_aside_and_the_rest_arrives() {
+fn sets_rejected_entries_aside_and_delivers_the_rest() {
     let stock = Stock::of(40);
     // An incomplete line, as a full disk leaves it.
     let aside = stock.dir().join("ship/test.dead.jsonl");
@@ -258,7 +258,7 @@ fn poison_is_set_aside_and_the_rest_arrives() {
 }
 
 #[test]
-fn a_receiver_that_rejects_everything_is_waited_for() {
+fn waits_for_a_receiver_that_rejects_everything() {
     let stock = Stock::of(300);
     let (tell, told) = mpsc::channel();
     let mut refuses = true;
@@ -284,7 +284,7 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
 
 /// The number of consecutive rejections and the batch size do not matter.
 #[test]
-fn what_is_rejected_in_a_row_does_not_hold_up_what_is_not() {
+fn consecutive_rejections_do_not_block_other_entries() {
     for batch in [1, 10, 500] {
         let stock = Stock::of(160);
         let is_poison = |message: &Message| line(message)["sequence"].as_u64().unwrap() < 150;
@@ -310,7 +310,7 @@ fn until_set_aside(shipping: &RunningShipment, count: u64) {
 }
 
 #[test]
-fn what_was_written_before_the_end_is_sent_before_it() {
+fn finishing_sends_everything_that_was_written() {
     for _ in 0..20 {
         let stock = Stock::of(1);
         let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
@@ -327,7 +327,7 @@ fn what_was_written_before_the_end_is_sent_before_it() {
 }
 
 #[test]
-fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
+fn finishing_does_not_wait_for_a_hanging_receiver() {
     let stock = Stock::of(1);
     let (release, held) = mpsc::channel::<()>();
     let (call, called) = mpsc::channel();
@@ -345,7 +345,7 @@ fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
 }
 
 #[test]
-fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
+fn ships_another_ledger_in_the_same_directory_from_its_beginning() {
     let stock = Stock::of(20);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -402,7 +402,7 @@ fn saved(stock: &Stock) -> u64 {
 }
 
 #[test]
-fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_out() {
+fn continues_and_omits_nothing_while_the_cursor_cannot_be_saved() {
     let stock = Stock::of(20);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -432,7 +432,7 @@ fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_ou
 }
 
 #[test]
-fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
+fn blocks_while_an_entry_cannot_be_set_aside() {
     let stock = Stock::of(20);
     let full = in_the_way(&stock, "test.dead.jsonl");
     let is_poison = |message: &Message| line(message)["sequence"] == 5;
@@ -461,7 +461,7 @@ fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
 }
 
 #[test]
-fn what_is_still_to_be_delivered_is_counted() {
+fn counts_undelivered_entries() {
     let stock = Stock::of(100);
     let (tell, told) = mpsc::channel();
     let mut takes = false;
@@ -508,7 +508,7 @@ impl Stock {
 }
 
 #[test]
-fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives() {
+fn counts_entries_pruned_before_shipment_exactly() {
     let stock = Stock::of(1);
     stock.request(1..30);
     let (tell, told) = mpsc::channel::<()>();
@@ -563,7 +563,7 @@ const DIR: &str = "SPANNER_SHIP_DIR";
 
 /// AUD-29.
 #[test]
-fn nothing_is_left_out_when_the_process_is_killed() {
+fn omits_nothing_when_the_process_is_killed() {
     let stock = Stock::of(2_000);
     let out = stock.dir().join("out.jsonl");
     for _ in 0..5 {

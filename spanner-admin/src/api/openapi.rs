@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_that_a_row_names_is_there_and_no_other() {
+    fn schemas_and_routes_match() {
         let document: Value = serde_json::from_str(openapi()).unwrap();
         let mut named = BTreeSet::new();
         references(&document, &mut named);

@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_the_members_that_are_described() {
+    fn request_bodies_match_their_schemas() {
         let document: Value = serde_json::from_str(openapi()).unwrap();
         for (schema, members) in [
             ("Propose", members::<Propose>()),

@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_has_as_many_parts_as_it_has() {
+    fn model_names_may_contain_slashes() {
         let id = "019a3c5e-0000-7000-8000-000000000000";
         let model =
             |operation, name: &str| Some(ParsedRequest::Model(operation, name.parse().unwrap()));
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_names_the_variable_that_its_operation_takes() {
+    fn each_route_names_the_variable_of_its_operation() {
         let _ = surface();
         for route in ROUTES {
             let variable = route.path.split_once('{');

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_as_it_was_signed() {
+    fn reads_back_a_signed_checkpoint() {
         let key = key();
         let keys = [key.verifier().clone()];
         let checkpoint = signed(&key, 42);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_them_is_cut_into_each() {
+    fn splits_a_file_into_its_checkpoints() {
         let key = key();
         let keys = [key.verifier().clone()];
         let text: String = (1..4).map(|size| signed(&key, size).note + "\n").collect();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn detects_every_flipped_bit() {
         let key = key();
         let keys = [key.verifier().clone()];
         let checkpoint = signed(&key, 42);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_and_a_forger_are_told_apart() {
+    fn distinguishes_an_unknown_key_from_a_forged_signature() {
         let (key, other) = (key(), key());
         let checkpoint = signed(&other, 42);
         let stranger = Checkpoint::verify(checkpoint.note(), &[key.verifier().clone()]);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_refused() {
+    fn refuses_malformed_checkpoints() {
         let key = key();
         let keys = [key.verifier().clone()];
         let note = signed(&key, 42).note;

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_wrote_and_shows_no_secret() {
+    fn reads_its_own_text_and_shows_no_secret() {
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let again = SigningKey::from_text(key.secret_text()).unwrap();
         assert_eq!(again.verifier(), key.verifier());
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_key() {
+    fn refuses_malformed_keys() {
         let rows = [
             "",
             "PRIVATE+KEY",

@@ -110,7 +110,7 @@ mod tests {
     use crate::SigningKey;
 
     #[test]
-    fn what_is_no_checkpoint_takes_no_more_memory_than_one() {
+    fn bounds_the_memory_for_malformed_checkpoints() {
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let keys = [key.verifier().clone()];
         let good = Checkpoint::sign(&key, 1, Hash([1; 32])).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_ends_behind_its_signatures_whatever_stands_between() {
+    fn a_note_ends_after_its_signatures() {
         let rows = [
             ("", vec![]),
             ("\n\r\n\n", vec![]),

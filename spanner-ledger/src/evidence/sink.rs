@@ -274,7 +274,7 @@ mod tests {
     use crate::SigningKey;
 
     #[test]
-    fn half_a_checkpoint_is_taken_back_when_writing_fails() {
+    fn removes_a_partial_checkpoint_after_a_failed_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_a_crash_cut_is_cut_off() {
+    fn truncates_a_checkpoint_that_a_crash_left_incomplete() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_something_else_is_left_as_it_is() {
+    fn refuses_to_append_to_a_file_of_another_kind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let text = "no checkpoint\n".repeat(1 << 14);
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_replaced_and_those_of_other_ledgers_stay() {
+    fn replaces_its_own_note_and_retains_those_of_other_ledgers() {
         let dir = tempfile::tempdir().unwrap();
         let path = CheckpointNote::beside(dir.path().join("ledger")).unwrap();
         assert_eq!(path, dir.path().join("ledger.checkpoint"));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_with_the_newest() {
+    fn returns_the_newest_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let mut file = CheckpointFile::append(dir.path().join("checkpoints")).unwrap();

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_are_named_as_their_specification_says() {
+    fn names_tiles_as_specified() {
         let rows = [
             ((0, 0, 256), "tile/0/000"),
             ((0, 273, 112), "tile/0/273.p/112"),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn its_root_is_the_one_that_the_rfc_defines() {
+    fn the_root_matches_the_definition_in_the_rfc() {
         let mut tree = Tree::default();
         let mut leaves = Vec::new();
         assert_eq!(tree.root(), defined(&leaves));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_become_full_one_level_after_the_other() {
+    fn tiles_fill_level_by_level() {
         let mut tree = Tree::default();
         let mut seen = Vec::new();
         for _ in 0..70_000 {

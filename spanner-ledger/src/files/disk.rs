@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_may_look_in() {
+    fn creates_files_that_only_the_owner_can_read() {
         let dir = tempfile::tempdir().unwrap();
         let disk = disk(dir.path());
         drop(disk.create("one").unwrap());
@@ -453,7 +453,7 @@ mod tests {
 
     /// AUD-28.
     #[test]
-    fn is_not_written_where_others_could_turn_it_elsewhere() {
+    fn refuses_a_directory_that_others_could_redirect() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_writer_is_turned_away_until_the_first_is_gone() {
+    fn refuses_a_second_writer_until_the_first_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let first = disk(dir.path());
         assert!(Disk::writing(&dir.path().join("ledger")).unwrap().is_none());
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_done_to_the_lock_lets_a_second_writer_in() {
+    fn tampering_with_the_lock_admits_no_second_writer() {
         type Harm = fn(&Path) -> io::Result<()>;
         let rows: [(&str, Harm); 4] = [
             ("removed", |lock| fs::remove_file(lock)),
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_nowhere_but_in_the_directory_that_it_locked() {
+    fn writes_only_in_the_locked_directory() {
         type Harm = fn(&Path) -> io::Result<()>;
         let rows: [(&str, Harm); 3] = [
             ("renamed", |dir| fs::rename(dir, dir.with_extension("old"))),
@@ -541,7 +541,7 @@ mod tests {
 
     /// The segments are moved into a directory without a lock.
     #[test]
-    fn a_segment_that_is_written_is_not_opened_by_another() {
+    fn refuses_to_open_a_segment_that_another_writer_has_open() {
         let dir = tempfile::tempdir().unwrap();
         let first = disk(dir.path());
         let mut segment = first.create("00000000000000000000.seg").unwrap();
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_a_file_that_was_taken_away() {
+    fn detects_a_removed_or_truncated_file() {
         type Harm = fn(&Path) -> io::Result<()>;
         let rows: [(&str, Harm); 4] = [
             ("removed", |path| fs::remove_file(path)),

@@ -60,7 +60,7 @@ mod tests {
 
     /// AUD-32.
     #[test]
-    fn doubts_memory_containers_and_servers_but_no_disk() {
+    fn doubts_memory_container_and_network_file_systems() {
         assert_eq!(of(0xef53), None, "ext4");
         assert_eq!(of(0x5846_5342), None, "xfs");
         assert_eq!(of(0x0000_6969).map(|it| it.name), Some("nfs"));

@@ -30,7 +30,7 @@ fn happens(ledger: &Ledger) {
 
 /// AUD-22.
 #[test]
-fn an_entry_says_that_the_clock_was_set() {
+fn records_a_clock_step() {
     let sim = Sim::default();
     let ledger = open(clocked(), &sim).unwrap();
     happens(&ledger);

@@ -95,7 +95,7 @@ fn loses_nothing_that_was_acknowledged_wherever_it_crashes() {
 
 /// No checkpoint covers more than what survives the crash.
 #[test]
-fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
+fn no_checkpoint_covers_more_than_survives_a_crash_of_its_signer() {
     let mut dice = Dice(4);
     let (mut at, mut shipped) = (0, 0);
     loop {
@@ -131,7 +131,7 @@ fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
 
 /// If the evidence cannot be written, checkpoints are delayed and requests are not.
 #[test]
-fn a_failing_keeper_fails_nobody() {
+fn a_failing_signer_fails_no_request() {
     let kinds = [Kind::Half, Kind::Fail(ErrorKind::StorageFull)];
     let mut opened = 0;
     for (at, kind) in (0..70).flat_map(|at| kinds.map(|kind| (at, kind))) {
@@ -242,7 +242,7 @@ proptest! {
 }
 
 #[test]
-fn tells_what_it_closed() {
+fn reports_the_decisions_that_it_closed() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let permit = service.allow().unwrap();

@@ -163,7 +163,7 @@ fn index(fault: &ReadError) -> Option<u64> {
 }
 
 #[test]
-fn every_row_of_attacks_is_told_for_what_it_is() {
+fn classifies_every_attack() {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("data/audit.json")).unwrap();
     let stage = stage();
@@ -194,7 +194,7 @@ fn every_row_of_attacks_is_told_for_what_it_is() {
 /// Opening rejects every attack. The segment after the changed entry is consistent with its
 /// header and is not at fault.
 #[test]
-fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
+fn reports_the_changed_entry_rather_than_the_next_segment() {
     type Edit = fn(&mut Vec<Vec<u8>>);
     let rows: [(Edit, u64); 3] = [
         (|entries| drop(entries.remove(3)), 3),
@@ -221,7 +221,7 @@ fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
 }
 
 #[test]
-fn what_contradicts_the_checkpoint_is_not_opened() {
+fn refuses_to_open_a_ledger_that_contradicts_its_checkpoint() {
     let stage = stage();
     let rows = [
         "flip",
@@ -257,7 +257,7 @@ fn what_contradicts_the_checkpoint_is_not_opened() {
 }
 
 #[test]
-fn every_flipped_byte_is_found_and_its_entry_named() {
+fn names_the_entry_of_every_flipped_byte() {
     let sim = Sim::default();
     let service = Service::of(options(), &sim).unwrap();
     for _ in 0..14 {
@@ -299,7 +299,7 @@ fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
 }
 
 #[test]
-fn is_sound_at_every_moment_while_it_is_written() {
+fn verifies_as_sound_while_it_is_written() {
     let sim = Sim::default();
     let ledger = open(options().segment_bytes(1 << 16), &sim).unwrap();
     ledger.checkpoint_now().unwrap();
@@ -323,7 +323,7 @@ proptest! {
 
     /// AUD-31: with arbitrary file contents, reading and opening terminate without a panic.
     #[test]
-    fn hostile_files_are_an_error_and_never_a_panic(
+    fn hostile_files_cause_an_error_and_no_panic(
         which in 0usize..100,
         at in 0usize..20_000,
         with in prop::collection::vec(any::<u8>(), 0..200),
@@ -361,7 +361,7 @@ thread_local! {
 }
 
 #[test]
-fn lost_tiles_are_made_anew_and_say_the_same() {
+fn rebuilds_lost_tiles_with_the_same_contents() {
     let stage = stage();
     let whole = reader(&stage.sim).checkpoint().unwrap().unwrap();
     for harm in ["remove", "spoil"] {
@@ -380,7 +380,7 @@ fn lost_tiles_are_made_anew_and_say_the_same() {
 }
 
 #[test]
-fn a_ledger_from_before_there_was_evidence_is_signed_when_it_is_opened() {
+fn signs_a_ledger_without_evidence_on_opening() {
     let sim = stage().sim;
     for name in ["checkpoint", "key", "vkey"] {
         sim.remove(name).unwrap();
@@ -396,7 +396,7 @@ fn a_ledger_from_before_there_was_evidence_is_signed_when_it_is_opened() {
 }
 
 #[test]
-fn every_entry_can_be_proved_to_somebody_who_has_only_the_key() {
+fn proves_every_entry_with_the_key_alone() {
     let sim = Sim::default();
     let shelf = Shelf::default();
     let ledger = open(options().checkpoints(shelf.clone()), &sim).unwrap();
@@ -430,7 +430,7 @@ fn every_entry_can_be_proved_to_somebody_who_has_only_the_key() {
 }
 
 #[test]
-fn a_proof_that_was_changed_proves_nothing() {
+fn refuses_a_modified_proof() {
     let stage = stage();
     let reader = reader(&stage.sim);
     let keys = reader.keys().unwrap();
@@ -462,7 +462,7 @@ fn a_proof_that_was_changed_proves_nothing() {
 }
 
 #[test]
-fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
+fn a_lost_entry_is_an_empty_leaf_and_the_others_are_proved() {
     for durability in [Durability::ProcessCrash, Durability::Relaxed] {
         for at in 20..60 {
             let sim = Sim::default();
@@ -495,7 +495,7 @@ fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
 }
 
 #[test]
-fn another_key_is_taken_and_both_are_listed() {
+fn accepts_a_new_key_and_lists_both() {
     let sim = stage().sim;
     let first = reader(&sim).keys().unwrap();
     let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -515,7 +515,7 @@ fn another_key_is_taken_and_both_are_listed() {
 
 /// AUD-21.
 #[test]
-fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
+fn replaces_a_missing_key_under_the_same_origin_and_records_it() {
     let sim = Sim::default();
     Service::open(&sim).unwrap().ledger.close().unwrap();
     let before = reader(&sim).keys().unwrap();
@@ -539,7 +539,7 @@ fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
 }
 
 #[test]
-fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
+fn stores_evidence_in_private_files_and_the_secret_in_one() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::builder(dir.path().join("ledger"))
         .origin("example.com/ledger")
@@ -607,7 +607,7 @@ impl CheckpointSink for Moody {
 }
 
 #[test]
-fn a_sink_that_blocks_fails_or_panics_delays_nobody_else_and_gets_the_newest_later() {
+fn a_sink_that_blocks_fails_or_panics_delays_no_other_and_gets_the_newest_later() {
     for mood in [Mood::Block, Mood::Fail, Mood::Panic] {
         let (sim, shelf) = (Sim::default(), Shelf::default());
         let moody = Moody {
@@ -635,7 +635,7 @@ fn a_sink_that_blocks_fails_or_panics_delays_nobody_else_and_gets_the_newest_lat
 }
 
 #[test]
-fn a_sink_that_blocks_for_ever_does_not_keep_the_ledger_from_being_closed() {
+fn closing_does_not_wait_for_a_blocked_sink() {
     let sim = Sim::default();
     let moody = Moody {
         shelf: Shelf::default(),

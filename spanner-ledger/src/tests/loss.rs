@@ -110,7 +110,7 @@ fn harms() -> Vec<Harmed> {
 }
 
 #[test]
-fn what_is_left_is_read_and_what_is_missing_is_told() {
+fn reads_the_remaining_entries_and_reports_the_missing_ones() {
     for (name, sim, _, gone) in harms() {
         let whole = reader(&closed().0).show().unwrap().len();
         let left = Reader::partial_of(Arc::new(sim.clone()));
@@ -184,7 +184,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
 }
 
 #[test]
-fn a_later_loss_is_one_more_and_needs_its_own_word() {
+fn a_later_loss_needs_its_own_acknowledgement() {
     let (sim, shipped) = closed();
     let all = firsts(&sim);
     for at in [1, 2] {
@@ -200,7 +200,7 @@ fn a_later_loss_is_one_more_and_needs_its_own_word() {
 }
 
 #[test]
-fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
+fn the_file_of_lost_entries_alone_has_no_effect() {
     let (sim, _) = closed();
     let all = firsts(&sim);
     sim.remove(&segment_name(all[1])).unwrap();
@@ -222,7 +222,7 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
 }
 
 #[test]
-fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
+fn a_renamed_segment_is_no_loss_and_its_original_name_is_reported() {
     let (sim, shipped) = closed();
     let all = firsts(&sim);
     let (name, other) = (segment_name(all[1]), segment_name(all[1] + 1));
@@ -250,7 +250,7 @@ fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
 }
 
 #[test]
-fn what_was_changed_is_no_loss() {
+fn changed_entries_are_no_loss() {
     let (sim, _) = closed();
     let last = *firsts(&sim).last().unwrap();
     edit(&sim, &segment_name(last), |entries| {
@@ -264,7 +264,7 @@ fn what_was_changed_is_no_loss() {
 }
 
 #[test]
-fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
+fn an_intact_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     let (sim, _) = closed();
     for sim in [sim, Sim::default()] {
         let before = entries(&sim).len();
@@ -290,7 +290,7 @@ fn opened_with(builder: Builder, sim: &Sim) -> Result<(), OpenError> {
 }
 
 #[test]
-fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
+fn the_note_outside_reveals_a_truncated_end_without_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     for evidence in [
@@ -324,7 +324,7 @@ fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
 }
 
 #[test]
-fn an_older_copy_is_noticed_by_the_note_outside() {
+fn the_note_outside_reveals_an_older_copy() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     let sim = noted(&path);
@@ -348,7 +348,7 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
 }
 
 #[test]
-fn without_a_note_the_record_says_that_nothing_could_be_compared() {
+fn records_that_nothing_could_be_compared_without_a_note() {
     let (sim, _) = closed();
     let last = *firsts(&sim).last().unwrap();
     sim.remove(&segment_name(last)).unwrap();
@@ -368,7 +368,7 @@ fn without_a_note_the_record_says_that_nothing_could_be_compared() {
 }
 
 #[test]
-fn a_new_ledger_in_the_place_of_another_is_opened_and_says_so() {
+fn opens_and_reports_a_new_ledger_in_the_place_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     noted(&path);
@@ -387,7 +387,7 @@ fn a_new_ledger_in_the_place_of_another_is_opened_and_says_so() {
 }
 
 #[test]
-fn notices_what_vanishes_while_it_is_written() {
+fn detects_files_that_vanish_while_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
     type Harm = fn(&std::path::Path, &str) -> std::io::Result<()>;
     let rows: [(&str, Harm); 5] = [

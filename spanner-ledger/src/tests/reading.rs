@@ -22,7 +22,7 @@ fn rows(reader: &Reader, most: usize) -> Vec<Row> {
 }
 
 #[test]
-fn rows_come_in_order_each_with_its_outcome_however_late() {
+fn returns_rows_in_order_with_late_outcomes() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let mut permits: Vec<_> = (0..12).map(|_| service.allow().unwrap()).collect();
@@ -57,7 +57,7 @@ fn rows_come_in_order_each_with_its_outcome_however_late() {
 }
 
 #[test]
-fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
+fn an_externally_enforced_decision_needs_no_outcome() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let mut settlements: Vec<_> = (0..6).map(|_| service.external().forward()).collect();
@@ -111,7 +111,7 @@ fn prophesy(sim: &Sim) {
 }
 
 #[test]
-fn what_a_newer_version_wrote_is_left_out_and_counted() {
+fn omits_and_counts_entries_of_a_newer_version() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     drop(service.allow().unwrap());
@@ -136,7 +136,7 @@ fn what_a_newer_version_wrote_is_left_out_and_counted() {
 }
 
 #[test]
-fn every_reading_says_that_requests_were_pruned() {
+fn every_reading_notes_that_requests_were_pruned() {
     let sim = Sim::default();
     let service = Service::of(options(), &sim).unwrap();
     for _ in 0..40 {
@@ -160,7 +160,7 @@ fn every_reading_says_that_requests_were_pruned() {
 
 /// Only an attacker who writes the files can record an identifier twice.
 #[test]
-fn a_decision_that_stands_there_twice_ends_nothing() {
+fn tolerates_a_duplicate_decision() {
     let sim = Sim::default();
     let service = Service::of(options().segment_bytes(1024 * 1024), &sim).unwrap();
     for _ in 0..20 {

@@ -117,7 +117,7 @@ fn keeps_events_open_decisions_and_every_proof() {
 }
 
 #[test]
-fn prunes_again_and_lets_go_of_what_has_ended() {
+fn prunes_again_and_deletes_decisions_that_have_ended() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let open = fill(&service);
@@ -233,7 +233,7 @@ fn loses_nothing_wherever_it_crashes() {
 }
 
 #[test]
-fn what_is_kept_cannot_be_changed_or_dropped() {
+fn surviving_entries_cannot_be_changed_or_dropped() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     drop(fill(&service));
@@ -268,7 +268,7 @@ fn what_is_kept_cannot_be_changed_or_dropped() {
 }
 
 #[test]
-fn prunes_by_itself_what_takes_too_much_room() {
+fn prunes_automatically_by_size() {
     let sim = Sim::default();
     let mut builder = options();
     builder.prune_limits.bytes = Some(3 * 4096);
@@ -288,7 +288,7 @@ fn prunes_by_itself_what_takes_too_much_room() {
 }
 
 #[test]
-fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
+fn prunes_automatically_by_age_and_ends_segments_for_it() {
     let sim = Sim::default();
     let mut builder = options().segment_bytes(1024 * 1024);
     builder.prune_limits.age = Some(Duration::from_millis(80));
@@ -305,7 +305,7 @@ fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
 }
 
 #[test]
-fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
+fn does_not_automatically_prune_undelivered_entries() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let cursor = |next: &str| {
@@ -334,7 +334,7 @@ fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
 
 /// The entries beside it have times in 1970, before the clock was set. That makes nothing old.
 #[test]
-fn a_wrong_clock_makes_nothing_old() {
+fn a_wrong_clock_ages_no_entry() {
     let sim = Sim::default();
     let service = Service::at(options(), &sim, 0).unwrap();
     drop(fill(&service));
@@ -349,7 +349,7 @@ fn a_wrong_clock_makes_nothing_old() {
 }
 
 #[test]
-fn a_full_disk_is_relieved_by_what_may_go() {
+fn pruning_relieves_a_full_disk() {
     let sim = Sim::default();
     let mut builder = options();
     builder.prune_limits.bytes = Some(1024 * 1024);

@@ -10,7 +10,7 @@ use spanner_ship::{Format, Producer, export};
 use crate::{STORY, promotion, story, story_of};
 
 #[test]
-fn tells_who_proposed_approved_and_promoted_what_is_served() {
+fn names_who_proposed_approved_and_promoted_what_is_served() {
     let story = story();
     let selection = Selection::new()
         .model("acme/sentiment")
@@ -44,7 +44,7 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
 type Stands = (u128, ApprovalStanding, usize);
 
 #[test]
-fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
+fn includes_older_promotions_in_force_at_the_end_of_the_range() {
     let story = story();
     let at = |text: &str| text.parse().unwrap();
     let place = Selection::new()
@@ -98,7 +98,7 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
 }
 
 #[test]
-fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
+fn explains_a_missing_promotion_and_where_it_was_searched() {
     let story = story();
     let before = "2020-01-01T00:00:00Z".parse().unwrap();
     let model = Selection::new().model("acme/sentiment");
@@ -167,7 +167,7 @@ fn each_step_names_the_model_and_where_it_goes() {
 }
 
 #[test]
-fn what_happened_is_said_in_words() {
+fn describes_events_in_words() {
     let rows = [
         (
             "access.reload_refused",
@@ -211,7 +211,7 @@ fn what_happened_is_said_in_words() {
 }
 
 #[test]
-fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
+fn steps_of_a_promotion_are_not_uses_of_its_model() {
     let call = STORY.lines().nth(4).unwrap();
     let mut text: String = STORY.lines().take(4).map(|it| format!("{it}\n")).collect();
     for (number, action) in ["promote", "approve", "administer", "read", "deploy"]
@@ -248,7 +248,7 @@ fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
 }
 
 #[test]
-fn selects_by_model_place_person_and_time() {
+fn selects_by_model_environment_caller_and_time() {
     let story = story();
     let at = |text: &str| text.parse().unwrap();
     let rows: [(Selection, usize, usize); 9] = [
@@ -296,7 +296,7 @@ fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored() {
+fn exports_escape_invisible_characters_that_the_ledger_retains() {
     let text = STORY.replace("\"sam\"", "\"sam\\udb40\\udc41\"");
     let story = story_of(&text);
     let (tag, escaped) = ('\u{e0041}', r"sam\udb40\udc41");
@@ -321,7 +321,7 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
 
 /// AUD-02, AUD-03.
 #[test]
-fn reads_well_and_lets_nobody_forge_a_line() {
+fn no_name_can_forge_a_line() {
     let story = story();
     let text = page(&story.reader.history(&Selection::new()).unwrap()).text();
     for line in [
@@ -351,7 +351,7 @@ fn reads_well_and_lets_nobody_forge_a_line() {
 }
 
 #[test]
-fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
+fn reports_a_contradictory_step_as_doubtful() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = spanner_ledger::Ledger::open(&dir).unwrap();

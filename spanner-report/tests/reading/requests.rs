@@ -86,7 +86,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
 }
 
 #[test]
-fn a_credential_to_replace_is_one_line() {
+fn renders_one_line_per_aging_credential() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = Ledger::open(&dir).unwrap();

@@ -10,7 +10,7 @@ fn now() -> jiff::Timestamp {
 }
 
 #[test]
-fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
+fn counts_uses_refusals_approvals_and_gaps() {
     let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (3, 2));
     assert_eq!(summary.approvals.len(), 2);
@@ -39,7 +39,7 @@ fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
 }
 
 #[test]
-fn is_limited_to_a_span_of_time() {
+fn limits_the_summary_to_a_time_range() {
     let until = "2026-11-24T10:05:00Z".parse().unwrap();
     let summary = Summary::read(&story().reader, &Selection::new().until(until), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (1, 0));
@@ -47,7 +47,7 @@ fn is_limited_to_a_span_of_time() {
 }
 
 #[test]
-fn says_the_same_in_every_form() {
+fn renders_the_same_contents_in_every_format() {
     let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let json = summary.json();
     assert_eq!(json["allowed"], 3);
@@ -77,7 +77,7 @@ fn without_times(html: &str) -> String {
 }
 
 #[test]
-fn every_time_is_marked_so_that_it_does_not_break() {
+fn marks_every_time_so_that_it_does_not_break() {
     let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let html = summary.page().html();
     assert!(html.contains("<time datetime=\"2026-11-24T10:02:00Z\">2026-11-24T10:02:00Z</time>"));
@@ -86,7 +86,7 @@ fn every_time_is_marked_so_that_it_does_not_break() {
 }
 
 #[test]
-fn every_form_says_that_requests_were_pruned() {
+fn every_format_notes_that_requests_were_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     crate::record(&dir, STORY);
@@ -116,7 +116,7 @@ fn every_form_says_that_requests_were_pruned() {
 }
 
 #[test]
-fn no_reason_looks_like_a_step_that_somebody_else_took() {
+fn no_reason_can_imitate_a_step() {
     let forged = "no; promoted by user:corp/omar on 2026-11-24T10:09:00Z";
     let text = STORY.replace("it answers nonsense", forged);
     let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
@@ -126,7 +126,7 @@ fn no_reason_looks_like_a_step_that_somebody_else_took() {
 }
 
 #[test]
-fn one_problem_is_one_problem() {
+fn uses_the_singular_for_one_problem() {
     for (count, said) in [(1, "1 problem, first:"), (2, "2 problems, first")] {
         let text = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
         let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
@@ -136,7 +136,7 @@ fn one_problem_is_one_problem() {
 }
 
 #[test]
-fn no_name_is_a_tag_a_row_a_link_or_a_command() {
+fn no_name_can_forge_a_tag_a_row_a_link_or_a_command() {
     let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let (markdown, html) = (summary.page().markdown(), summary.page().html());
     for text in [&markdown, &html] {

@@ -29,7 +29,7 @@ fn items() -> Vec<KeyedEntry> {
 }
 
 #[test]
-fn what_was_used_and_what_failed_is_told() {
+fn reports_usage_and_errors() {
     let events: Vec<Value> = items()
         .iter()
         .filter_map(|it| event(it, &Producer::default()))
@@ -78,7 +78,7 @@ fn every_entry_is_an_event_of_the_class() {
 }
 
 #[test]
-fn an_outcome_says_who_did_what_and_how_it_ended() {
+fn an_outcome_names_the_caller_the_action_and_the_result() {
     let of = |id: &str, kind: &str| {
         let items = items();
         let is = |it: &&KeyedEntry| {
@@ -133,7 +133,7 @@ fn the_vendor_and_the_enterprise_number_are_the_configured_ones() {
 }
 
 #[test]
-fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
+fn encodes_entries_of_a_newer_version_as_json_lines_only() {
     let newer = items().pop().unwrap();
     assert_eq!(
         Format::Ocsf.encode(&newer, &Producer::default()),
@@ -151,7 +151,7 @@ fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
 }
 
 #[test]
-fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
+fn unverified_claims_appear_only_in_their_own_members() {
     for item in items() {
         let Some(mut event) = event(&item, &Producer::default()) else {
             continue;

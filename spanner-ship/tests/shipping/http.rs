@@ -82,7 +82,7 @@ fn ship(stock: &Stock, format: Format, receiver: impl Receiver + 'static) -> Shi
 }
 
 #[test]
-fn every_entry_arrives_though_the_server_fails_redirects_and_hangs_up() {
+fn every_entry_arrives_despite_failures_redirects_and_closed_connections() {
     let stock = Stock::of(49);
     let (url, posted) = serve(|number| match number {
         0 => Some((500, vec![])),
@@ -119,7 +119,7 @@ fn every_entry_arrives_though_the_server_fails_redirects_and_hangs_up() {
 }
 
 #[test]
-fn a_server_that_is_too_slow_is_asked_again() {
+fn retries_after_a_timeout() {
     let stock = Stock::of(3);
     let (slow, hang) = mpsc::channel::<()>();
     let (url, posted) = serve(move |number| {
@@ -145,7 +145,7 @@ fn a_server_that_is_too_slow_is_asked_again() {
 
 #[cfg(feature = "otlp")]
 #[test]
-fn otlp_is_what_a_collector_decodes_and_what_it_rejects_is_set_aside() {
+fn a_collector_decodes_otlp_and_rejected_records_are_set_aside() {
     use opentelemetry_proto::tonic::collector::logs::v1::{
         ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
     };

@@ -115,7 +115,7 @@ fn record_a_hostile_caller(stock: &Stock) -> String {
 }
 
 #[test]
-fn messages_are_rfc_5424_and_arrive_though_the_receiver_breaks_off() {
+fn messages_conform_to_rfc_5424_and_arrive_despite_resets() {
     let stock = Stock::of(25);
     let caller = record_a_hostile_caller(&stock);
     let hostile = serde_json::json!({"said": "a\"]\n<13>1 forged \u{202e}ü😀", "last": true});

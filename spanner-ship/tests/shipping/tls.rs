@@ -91,7 +91,7 @@ fn shipment(stock: &Stock, receiver: SyslogReceiver) -> Shipment {
 }
 
 #[test]
-fn messages_arrive_and_count_once_the_receiver_says_that_it_read_them() {
+fn counts_messages_once_the_receiver_closes_properly() {
     let (stock, authority) = (Stock::of(24), Authority::new());
     let (address, taken) = serve(authority.server("localhost"), 2);
     let receiver = SyslogReceiver::tls_with_ca(address, authority.file()).unwrap();
@@ -122,7 +122,7 @@ fn failing(receiver: SyslogReceiver) -> String {
 }
 
 #[test]
-fn nobody_else_is_sent_anything() {
+fn sends_nothing_to_an_untrusted_server() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (misnamed, nothing) = serve(authority.server("other.example.com"), 0);
     let receiver = SyslogReceiver::tls_with_ca(misnamed, authority.file()).unwrap();
@@ -142,7 +142,7 @@ fn nobody_else_is_sent_anything() {
 }
 
 #[test]
-fn a_receiver_without_tls_gets_a_greeting_and_no_entry() {
+fn sends_no_entry_to_a_receiver_without_tls() {
     let authority = Authority::new();
     let (seen, taken) = mpsc::channel();
     let plain = listen(move |mut tcp| {
@@ -161,7 +161,7 @@ fn a_receiver_without_tls_gets_a_greeting_and_no_entry() {
 }
 
 #[test]
-fn a_receiver_that_never_ends_its_handshake_is_given_up() {
+fn gives_up_on_an_endless_handshake() {
     let authority = Authority::new();
     let slow = listen(|mut tcp| {
         // Single bytes of a record that never ends.
@@ -180,7 +180,7 @@ fn a_receiver_that_never_ends_its_handshake_is_given_up() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_no_receiver() {
+fn refuses_receivers_that_cannot_be_authenticated() {
     let authority = Authority::new();
     let nowhere = SyslogReceiver::tls_with_ca("localhost:6514", "/nowhere/ca.pem");
     assert!(

@@ -71,7 +71,7 @@ fn post(url: &str) -> CheckpointHttp {
 }
 
 #[test]
-fn a_witness_has_every_entry_under_its_newest_note_once_the_ledger_is_closed() {
+fn the_newest_note_covers_every_entry_once_the_ledger_is_closed() {
     let stage = Stage::set();
     let url = stage.witness();
     assert!(!format!("{:?}", post(&format!("{url}?key=secret"))).contains("secret"));
@@ -84,7 +84,7 @@ fn a_witness_has_every_entry_under_its_newest_note_once_the_ledger_is_closed() {
 }
 
 #[test]
-fn a_store_is_put_to() {
+fn sends_checkpoints_by_put() {
     let stage = Stage::set();
     let (url, requests) = serve_each(|request| {
         let asks = request.head.starts_with("get ");
@@ -97,7 +97,7 @@ fn a_store_is_put_to() {
 }
 
 #[test]
-fn a_ledger_that_is_not_the_one_that_a_witness_saw_is_not_opened() {
+fn refuses_to_open_a_ledger_that_contradicts_the_witness() {
     let stage = Stage::set();
     let url = stage.witness();
     stage.run(post(&url));
@@ -135,7 +135,7 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
-fn a_witness_that_does_not_answer_stops_the_service_only_where_it_is_required() {
+fn an_unavailable_witness_prevents_opening_only_if_required() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut urls = vec![format!("http://{}/in", gone.local_addr().unwrap())];
     drop(gone);
@@ -163,7 +163,7 @@ fn a_witness_that_does_not_answer_stops_the_service_only_where_it_is_required() 
 }
 
 #[test]
-fn a_witness_that_hangs_delays_nothing_but_what_it_gets() {
+fn a_hanging_witness_delays_only_its_own_checkpoints() {
     let stage = Stage::set();
     // Connections are not accepted, so a client waits.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
