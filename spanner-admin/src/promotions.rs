@@ -93,13 +93,16 @@ impl Promotions {
         self.engine.rule(into)
     }
 
-    /// Reads the history. Steps wait while `up` runs.
+    /// Reads the history. Steps wait while `read` runs.
     ///
     /// # Errors
     /// [`StepError::Unavailable`] if the journal cannot be read.
-    pub async fn look<T>(&self, up: impl FnOnce(&HistoryState) -> T) -> Result<T, StepError> {
+    pub async fn with_history<T>(
+        &self,
+        read: impl FnOnce(&HistoryState) -> T,
+    ) -> Result<T, StepError> {
         let replica = self.engine.replica().await?;
-        Ok(up(replica.history()))
+        Ok(read(replica.history()))
     }
 
     /// Returns a promotion.
@@ -108,7 +111,9 @@ impl Promotions {
     /// [`StepError::Unknown`] if there is none by this identifier, [`StepError::Unavailable`] if
     /// the journal cannot be read.
     pub async fn promotion(&self, id: PromotionId) -> Result<Promotion, StepError> {
-        let found = self.look(|history| history.promotion(id).cloned()).await?;
+        let found = self
+            .with_history(|history| history.promotion(id).cloned())
+            .await?;
         found.ok_or(StepError::Unknown(id))
     }
 

@@ -166,7 +166,9 @@ async fn an_unacknowledged_step_counts_if_the_journal_contains_it() {
         "{lost:?}"
     );
     world.journal.lose_acknowledgements(false);
-    let count = world.one.look(|history| history.promotions().count());
+    let count = world
+        .one
+        .with_history(|history| history.promotions().count());
     assert_eq!(count.await.unwrap(), 1);
 }
 
@@ -184,6 +186,8 @@ async fn refuses_steps_while_the_journal_is_unavailable() {
         "{refused}"
     );
     world.journal.fail(None);
-    let count = world.one.look(|history| history.promotions().count());
+    let count = world
+        .one
+        .with_history(|history| history.promotions().count());
     assert_eq!(count.await.unwrap(), 0);
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use spanner_core::Timestamp;
 use spanner_core::record::{Decision, Outcome};
 
-use crate::reader::Numbered;
+use crate::reader::NumberedEntry;
 
 /// One entry of a ledger: a JSON object whose member `kind` selects the variant.
 ///
@@ -58,11 +58,11 @@ impl StoredEntry {
 
     /// The sequence and the parsed entry; `None` if its format is newer than this version.
     #[must_use]
-    pub fn numbered(self) -> Option<Numbered> {
+    pub fn numbered(self) -> Option<NumberedEntry> {
         let Self {
             sequence, entry, ..
         } = self;
-        entry.map(|entry| Numbered { sequence, entry })
+        entry.map(|entry| NumberedEntry { sequence, entry })
     }
 }
 

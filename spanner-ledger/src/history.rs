@@ -24,7 +24,7 @@ use spanner_core::{PromotionId, Timestamp};
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
-use crate::reader::{Numbered, Reader};
+use crate::reader::{NumberedEntry, Reader};
 use crate::select::{Selection, promotions_of, signatories};
 
 /// Life-cycle events of models, access and service, and the promotions that they belong to.
@@ -32,9 +32,9 @@ use crate::select::{Selection, promotions_of, signatories};
 #[non_exhaustive]
 pub struct History {
     /// The promotions, the earliest first.
-    pub approvals: Vec<Approval>,
+    pub approvals: Vec<PromotionHistory>,
     /// All events, in order.
-    pub happenings: Vec<Happening>,
+    pub events: Vec<HistoryEvent>,
     /// The number of promotions of the selected model into the selected environment in the whole
     /// ledger, regardless of the selected time and caller.
     pub promotions: u64,
@@ -46,7 +46,7 @@ pub struct History {
 /// One event in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Happening {
+pub struct HistoryEvent {
     /// The sequence of its entry.
     pub sequence: u64,
     /// When it happened.
@@ -69,7 +69,7 @@ pub struct Happening {
 /// under it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Approval {
+pub struct PromotionHistory {
     /// The identifier of the promotion.
     pub promotion: PromotionId,
     /// The model.
@@ -83,11 +83,11 @@ pub struct Approval {
     /// The digest of its manifest.
     pub manifest: String,
     /// Its state.
-    pub standing: ApprovalStanding,
+    pub standing: PromotionState,
     /// How many approvals it requires.
     pub needed: u8,
     /// Its steps, in order.
-    pub steps: Vec<Signed>,
+    pub steps: Vec<PromotionStep>,
     /// The change in access: which principals gain and lose which actions.
     pub difference: Vec<ChangeEntry>,
     /// The reason for promoting it in an emergency, without the required approvals.
@@ -107,7 +107,7 @@ pub struct Approval {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum ApprovalStanding {
+pub enum PromotionState {
     /// It waits for approvals or for its promotion.
     Open,
     /// It is in force.
@@ -125,7 +125,7 @@ pub enum ApprovalStanding {
 /// One step of a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Signed {
+pub struct PromotionStep {
     /// The sequence of its entry.
     pub sequence: u64,
     /// When it happened.
@@ -148,7 +148,7 @@ impl History {
     }
 }
 
-impl ApprovalStanding {
+impl PromotionState {
     /// The state as words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -163,7 +163,7 @@ impl ApprovalStanding {
     }
 }
 
-impl Approval {
+impl PromotionHistory {
     /// The principals that took the named step, in order.
     pub fn by<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a str> {
         let steps = self.steps.iter().filter(move |signed| signed.step == step);
@@ -171,7 +171,7 @@ impl Approval {
     }
 
     /// The valid approvals, in order: those after the last step that voided earlier ones.
-    pub fn valid(&self) -> impl Iterator<Item = &Signed> {
+    pub fn valid(&self) -> impl Iterator<Item = &PromotionStep> {
         let signed = || self.steps.iter().filter(|step| step.step == "approved");
         let void = signed().count().saturating_sub(self.counting);
         signed().skip(void)
@@ -199,7 +199,7 @@ impl Reader {
 #[derive(Debug)]
 pub struct HistoryBuilder {
     selection: Selection,
-    happenings: Vec<Happening>,
+    events: Vec<HistoryEvent>,
     approvals: BTreeMap<PromotionId, Draft>,
     promotions: u64,
     state: HistoryState,
@@ -212,7 +212,7 @@ pub struct HistoryBuilder {
 /// A promotion of which more steps may follow.
 #[derive(Debug)]
 struct Draft {
-    approval: Approval,
+    approval: PromotionHistory,
     /// Whether the selection matches a step of it or a request under it.
     is_selected: bool,
     /// Whether the selection matches apart from the time.
@@ -226,7 +226,7 @@ impl HistoryBuilder {
     pub fn new(selection: Selection) -> Self {
         Self {
             selection,
-            happenings: Vec::new(),
+            events: Vec::new(),
             approvals: BTreeMap::new(),
             state: HistoryState::new(),
             promotions: 0,
@@ -237,7 +237,7 @@ impl HistoryBuilder {
 
     /// Adds the next entry. The caller must pass all entries in order, whether they are selected
     /// or not.
-    pub fn take(&mut self, numbered: &Numbered) {
+    pub fn take(&mut self, numbered: &NumberedEntry) {
         let sequence = numbered.sequence;
         self.is_partial |= self.next == 0 && sequence > 0;
         self.next = sequence + 1;
@@ -260,8 +260,8 @@ impl HistoryBuilder {
         event: &str,
         body: serde_json::Value,
     ) {
-        if self.selection.takes_general() && self.selection.takes_time(time) {
-            self.happenings.push(Happening {
+        if self.selection.matches_general() && self.selection.matches_time(time) {
+            self.events.push(HistoryEvent {
                 sequence,
                 time,
                 event: event.to_owned(),
@@ -282,7 +282,7 @@ impl HistoryBuilder {
 
     fn add_step(&mut self, sequence: u64, event: &Event, step_event: &PromotionEvent) {
         if let Some((model, environment)) = begins(&step_event.step) {
-            let is_place = self.selection.takes_place(model, environment);
+            let is_place = self.selection.matches_target(model, environment);
             self.promotions += u64::from(is_place);
         }
         if self.selection.is_over(step_event.time) {
@@ -297,7 +297,7 @@ impl HistoryBuilder {
             return;
         };
         let parties: Vec<PrincipalEntry> = by.into_iter().flat_map(signatories).cloned().collect();
-        draft.approval.steps.push(Signed {
+        draft.approval.steps.push(PromotionStep {
             sequence,
             time: step_event.time,
             step: step_event.step.as_str().to_owned(),
@@ -320,7 +320,7 @@ impl HistoryBuilder {
         let doubt = doubt.map(|it| it.to_string());
         if self.select_step(step_event, &place, &parties, doubt) {
             let (model, environment) = place;
-            self.happenings.push(Happening {
+            self.events.push(HistoryEvent {
                 sequence,
                 time: event.time,
                 event: event.event.clone(),
@@ -340,9 +340,9 @@ impl HistoryBuilder {
         parties: &[PrincipalEntry],
         doubt: Option<String>,
     ) -> bool {
-        let is_selected_at_any_time =
-            self.selection.takes_place(model, environment) && self.selection.takes_one_of(parties);
-        let is_selected = is_selected_at_any_time && self.selection.takes_time(step_event.time);
+        let is_selected_at_any_time = self.selection.matches_target(model, environment)
+            && self.selection.matches_any_of(parties);
+        let is_selected = is_selected_at_any_time && self.selection.matches_time(step_event.time);
         let is_partial = self.is_partial;
         if let Some(draft) = self.approvals.get_mut(&step_event.promotion) {
             draft.is_selected |= is_selected;
@@ -360,7 +360,7 @@ impl HistoryBuilder {
         let draft = match self.approvals.entry(step_event.promotion) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Draft {
-                approval: Approval::of(promotion),
+                approval: PromotionHistory::of(promotion),
                 is_selected: false,
                 is_selected_at_any_time: false,
                 first_sequence: sequence,
@@ -372,19 +372,19 @@ impl HistoryBuilder {
     }
 
     /// The state of a promotion after the entries read.
-    fn standing(&self, promotion: &Promotion) -> ApprovalStanding {
+    fn standing(&self, promotion: &Promotion) -> PromotionState {
         match promotion.standing() {
-            Standing::Open => ApprovalStanding::Open,
-            Standing::Rejected => ApprovalStanding::Rejected,
-            Standing::Withdrawn => ApprovalStanding::Withdrawn,
-            Standing::RolledBack => ApprovalStanding::RolledBack,
+            Standing::Open => PromotionState::Open,
+            Standing::Rejected => PromotionState::Rejected,
+            Standing::Withdrawn => PromotionState::Withdrawn,
+            Standing::RolledBack => PromotionState::RolledBack,
             // Promoted, adopted, or a standing of a later version.
             _ => {
                 let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
                 let current = self.state.current(model, into).map(Promotion::id);
                 match current == Some(promotion.id()) {
-                    true => ApprovalStanding::InForce,
-                    false => ApprovalStanding::Replaced,
+                    true => PromotionState::InForce,
+                    false => PromotionState::Replaced,
                 }
             }
         }
@@ -392,18 +392,18 @@ impl HistoryBuilder {
 
     /// Counts a request for the promotions under which its models were served.
     fn count_request(&mut self, decision: &Decision) {
-        if !self.selection.takes_whenever(decision) || self.selection.is_over(decision.time) {
+        if !self.selection.matches_except_time(decision) || self.selection.is_over(decision.time) {
             return;
         }
-        let is_selected = self.selection.takes_time(decision.time);
+        let is_selected = self.selection.matches_time(decision.time);
         for promotion in promotions_of(decision) {
             let Some(draft) = self.approvals.get_mut(&promotion) else {
                 continue;
             };
-            let Approval {
+            let PromotionHistory {
                 model, environment, ..
             } = &draft.approval;
-            let is_place = self.selection.takes_place(model, environment);
+            let is_place = self.selection.matches_target(model, environment);
             if !is_place {
                 continue;
             }
@@ -431,13 +431,13 @@ impl HistoryBuilder {
         }
         let mut selected: Vec<Draft> = approvals.into_values().collect();
         selected.retain(|draft| {
-            let is_in_force = draft.approval.standing == ApprovalStanding::InForce;
+            let is_in_force = draft.approval.standing == PromotionState::InForce;
             draft.is_selected || (is_in_force && draft.is_selected_at_any_time)
         });
         selected.sort_by_key(|draft| draft.first_sequence);
         History {
             approvals: selected.into_iter().map(|draft| draft.approval).collect(),
-            happenings: self.happenings,
+            events: self.events,
             promotions: self.promotions,
             notes,
             selection: self.selection,
@@ -468,7 +468,7 @@ impl Draft {
     }
 }
 
-impl Approval {
+impl PromotionHistory {
     fn of(promotion: &Promotion) -> Self {
         let (candidate, plan) = (promotion.candidate(), promotion.plan());
         let is_adopted = promotion.standing() == Standing::Adopted;
@@ -479,7 +479,7 @@ impl Approval {
             from: (!is_adopted).then(|| plan.from.to_string()),
             revision: candidate.revision.as_ref().map(ToString::to_string),
             manifest: candidate.manifest.to_string(),
-            standing: ApprovalStanding::Open,
+            standing: PromotionState::Open,
             needed: promotion.needed(),
             steps: Vec::new(),
             difference: Vec::new(),

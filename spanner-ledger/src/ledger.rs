@@ -29,7 +29,7 @@ use crate::log::{Log, SegmentSize};
 use crate::queue::{Admission, Limits, Queue, SequenceCell, Share, SharedQueue};
 use crate::reader::Reader;
 use crate::recovery::{Failure, OpenedEvent, Recovery, recover};
-use crate::retention::{PruneError, PruneLimits, Pruned, Pruner, Retention};
+use crate::retention::{PruneError, PruneLimits, PruneReport, Pruner, Retention};
 use crate::snapshot::FileSnapshot;
 use crate::waiter::{Acknowledged, lock};
 use crate::writer::{Pace, Writer};
@@ -292,7 +292,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`PruneError`]. In that case nothing, or only a part, was deleted.
-    pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
+    pub fn prune(&self, retention: &Retention) -> Result<PruneReport, PruneError> {
         self.shared.pruner.prune(retention)
     }
 
@@ -566,7 +566,7 @@ impl Builder {
         }
         tracing::warn!(
             dir = %self.dir.display(), entries,
-            "the ledger has entries but no checkpoint, in its directory or elsewhere: entries may have been removed without a trace, and the ledger records this"
+            "the ledger has entries but no checkpoint, in its directory or elsewhere: whether entries were removed cannot be told, and the ledger records this"
         );
         Ok(())
     }

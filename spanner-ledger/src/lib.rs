@@ -92,13 +92,15 @@ pub use evidence::{
     Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use follow::EntryFollower;
-pub use history::{Approval, ApprovalStanding, Happening, History, HistoryBuilder, Signed};
+pub use history::{
+    History, HistoryBuilder, HistoryEvent, PromotionHistory, PromotionState, PromotionStep,
+};
 pub use ledger::{Builder, Durability, Ledger};
 pub use lost::Missing;
 pub use notes::Notes;
-pub use reader::{Decisions, Entries, Numbered, Reader, Row, StoredEntries};
+pub use reader::{Decisions, Entries, NumberedEntry, Reader, Row, StoredEntries};
 pub use recovery::Recovery;
-pub use retention::{PruneError, Pruned, Retention};
+pub use retention::{PruneError, PruneReport, Retention};
 pub use rotation::AgingCredential;
 pub use rows::Rows;
 pub use select::{RecordPrefix, RecordPrefixError, Selection, is_use, promotions_of, served_under};

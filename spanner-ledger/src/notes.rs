@@ -90,7 +90,7 @@ impl NotesBuilder {
     }
 
     pub(crate) fn observe(&mut self, entry: &Entry) {
-        if self.unmet.takes_general() {
+        if self.unmet.matches_general() {
             return;
         }
         match entry {
@@ -146,7 +146,7 @@ impl NotesBuilder {
     }
 
     fn observe_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
-        if self.unmet.caller.is_some() && parties.any(|it| self.unmet.takes_one_of([it])) {
+        if self.unmet.caller.is_some() && parties.any(|it| self.unmet.matches_any_of([it])) {
             self.unmet.caller = None;
         }
     }

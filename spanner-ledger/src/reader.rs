@@ -26,7 +26,7 @@ pub struct Reader {
 /// An entry and its sequence.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Numbered {
+pub struct NumberedEntry {
     /// The entry's position, counted from 0 without gaps.
     pub sequence: u64,
     /// The entry.
@@ -51,7 +51,7 @@ impl Row {
     /// The request's state in one word: the class of its outcome; `open` while it is in progress;
     /// `external` if another component enforces the decision and reported no outcome.
     #[must_use]
-    pub fn became(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         match &self.outcome {
             Some(outcome) => outcome.class.as_str(),
             None if self.decision.enforcement.is_external() => "external",
@@ -288,7 +288,7 @@ const EVENT: &[u8] = br#"{"kind":"event""#;
 const OUTCOME: &[u8] = br#"{"kind":"outcome""#;
 
 impl Iterator for Entries {
-    type Item = Result<Numbered, ReadError>;
+    type Item = Result<NumberedEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let walk = self.walk.as_mut()?;
@@ -304,7 +304,7 @@ impl Iterator for Entries {
                 let sequence = stored.sequence;
                 let entry = serde_json::from_slice(&stored.payload);
                 Some(match entry {
-                    Ok(entry) => Ok(Numbered { sequence, entry }),
+                    Ok(entry) => Ok(NumberedEntry { sequence, entry }),
                     Err(source) => Err(ReadError::Unknown { sequence, source }),
                 })
             }
@@ -399,7 +399,7 @@ impl Iterator for Decisions {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.known.next()? {
-                Ok(Numbered {
+                Ok(NumberedEntry {
                     entry: Entry::Decision(decision),
                     ..
                 }) => return Some(*decision),
@@ -425,7 +425,7 @@ impl Known {
 }
 
 impl Iterator for Known {
-    type Item = Result<Numbered, ReadError>;
+    type Item = Result<NumberedEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

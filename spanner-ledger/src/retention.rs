@@ -50,7 +50,7 @@ pub struct Retention {
 /// The result of pruning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Pruned {
+pub struct PruneReport {
     /// The sequence below which entries were pruned, now or earlier, except for those that
     /// survive.
     pub before: u64,
@@ -140,7 +140,7 @@ pub(crate) struct Pruner {
 
 impl Pruner {
     /// Deletes what exceeds the limits.
-    pub(crate) fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
+    pub(crate) fn prune(&self, retention: &Retention) -> Result<PruneReport, PruneError> {
         let _exclusive = lock(&self.exclusive);
         let behind = match retention.delivered {
             true => undelivered(&self.dir),
@@ -156,9 +156,9 @@ impl Pruner {
         let (plan, held) = Plan::of(&files, retention, signed()?.size().min(below))?;
         let held_by = behind.filter(|_| held).map(|(shipment, _)| shipment);
         let Some(plan) = plan else {
-            return Ok(Pruned {
+            return Ok(PruneReport {
                 held_by,
-                ..Pruned::default()
+                ..PruneReport::default()
             });
         };
         let payload = plan.event().payload();
@@ -167,7 +167,7 @@ impl Pruner {
         stored.map_err(PruneError::Unrecorded)?;
         signed()?;
         let pruned = plan.carry_out()?;
-        Ok(Pruned { held_by, ..pruned })
+        Ok(PruneReport { held_by, ..pruned })
     }
 }
 
@@ -209,7 +209,7 @@ impl PruneLimits {
             match pruner.prune(&self.retention(wall())) {
                 Ok(pruned) => {
                     if pruned.segments > 0 {
-                        let Pruned {
+                        let PruneReport {
                             segments, before, ..
                         } = pruned;
                         tracing::info!(segments, before, "deleted old segments of the ledger");
@@ -314,7 +314,7 @@ impl Plan {
     }
 
     /// Deletes the segments.
-    pub(crate) fn carry_out(self) -> Result<Pruned, PruneError> {
+    pub(crate) fn carry_out(self) -> Result<PruneReport, PruneError> {
         let Self { files, end, .. } = &self;
         let name = kept_name(*end);
         files
@@ -322,7 +322,7 @@ impl Plan {
             .and_then(|()| files.sync())
             .and_then(|()| sweep(&**files))
             .map_err(PruneError::Io)?;
-        Ok(Pruned {
+        Ok(PruneReport {
             before: *end,
             kept: self.kept,
             segments: self.segments.len() as u64,

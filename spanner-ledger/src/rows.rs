@@ -8,7 +8,7 @@ use spanner_core::record::Outcome;
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::notes::Notes;
-use crate::reader::{Known, Numbered, Reader, Row};
+use crate::reader::{Known, NumberedEntry, Reader, Row};
 use crate::select::Selection;
 
 /// An iterator over the selected requests, in the order of their decisions, each with its
@@ -76,11 +76,11 @@ impl Rows {
         self.waiting.len()
     }
 
-    fn take(&mut self, numbered: Numbered) {
-        let Numbered { sequence, entry } = numbered;
+    fn take(&mut self, numbered: NumberedEntry) {
+        let NumberedEntry { sequence, entry } = numbered;
         self.next = sequence + 1;
         match entry {
-            Entry::Decision(decision) if self.selection.takes(&decision) => {
+            Entry::Decision(decision) if self.selection.matches(&decision) => {
                 let place = self.given + self.waiting.len();
                 self.places.insert(decision.id, place);
                 self.owed += usize::from(decision.enforcement.is_inline());

@@ -96,12 +96,12 @@ impl Selection {
 
     /// Whether a request matches.
     #[must_use]
-    pub fn takes(&self, decision: &Decision) -> bool {
-        self.takes_time(decision.time) && self.takes_whenever(decision)
+    pub fn matches(&self, decision: &Decision) -> bool {
+        self.matches_time(decision.time) && self.matches_except_time(decision)
     }
 
     /// Whether a request matches apart from its time.
-    pub(crate) fn takes_whenever(&self, decision: &Decision) -> bool {
+    pub(crate) fn matches_except_time(&self, decision: &Decision) -> bool {
         let models = || decision.target.iter().filter_map(|it| it.model.as_deref());
         let parties = decision.caller.iter().flat_map(parties);
         is(self.environment.as_deref(), &decision.environment)
@@ -109,12 +109,12 @@ impl Selection {
                 .model
                 .as_deref()
                 .is_none_or(|wanted| models().any(|model| model == wanted))
-            && self.takes_one_of(parties)
+            && self.matches_any_of(parties)
     }
 
     /// Whether a time is in the selected range.
     #[must_use]
-    pub fn takes_time(&self, time: Timestamp) -> bool {
+    pub fn matches_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 
@@ -123,12 +123,15 @@ impl Selection {
         self.until.is_some_and(|until| until <= time)
     }
 
-    pub(crate) fn takes_place(&self, model: &str, environment: &str) -> bool {
+    pub(crate) fn matches_target(&self, model: &str, environment: &str) -> bool {
         is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
     }
 
     /// Whether one of these principals is the selected caller, or no caller is selected.
-    pub fn takes_one_of<'p>(&self, parties: impl IntoIterator<Item = &'p PrincipalEntry>) -> bool {
+    pub fn matches_any_of<'p>(
+        &self,
+        parties: impl IntoIterator<Item = &'p PrincipalEntry>,
+    ) -> bool {
         let wanted = self.caller.as_deref();
         wanted.is_none_or(|name| parties.into_iter().any(|party| is_called(party, name)))
     }
@@ -136,7 +139,7 @@ impl Selection {
     /// Whether events of the service as a whole are selected, which concern no particular model,
     /// environment or caller.
     #[must_use]
-    pub const fn takes_general(&self) -> bool {
+    pub const fn matches_general(&self) -> bool {
         self.model.is_none() && self.environment.is_none() && self.caller.is_none()
     }
 }

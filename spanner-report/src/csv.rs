@@ -130,7 +130,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
             .map_or_else(String::new, |it| it.to_string()),
         match outcome {
             None if decision.enforcement.is_inline() => String::new(),
-            _ => row.became().to_owned(),
+            _ => row.state().to_owned(),
         },
         number(outcome.and_then(|it| it.status).map(u64::from)),
         number(row.duration_us()),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use spanner_core::promotion::{ChangeEntry, Event as PromotionEvent, Step};
-use spanner_ledger::{Approval, Happening, History, Signed};
+use spanner_ledger::{History, HistoryEvent, PromotionHistory, PromotionStep};
 
 use crate::page::{Block, Cell, Page, Section, Table, Text};
 
@@ -21,9 +21,9 @@ pub fn history(history: &History) -> Page {
     }
     page.sections
         .extend(history.approvals.iter().map(promotion));
-    let events = match history.happenings.is_empty() {
+    let events = match history.events.is_empty() {
         true => Block::Paragraph(NO_EVENTS.into()),
-        false => Block::Table(events(&history.happenings)),
+        false => Block::Table(events(&history.events)),
     };
     page.sections.push(Section {
         blocks: vec![events],
@@ -63,12 +63,12 @@ fn nobody(history: &History) -> String {
     }
 }
 
-fn events(happenings: &[Happening]) -> Table {
+fn events(events: &[HistoryEvent]) -> Table {
     let mut table = Table::new(["time", "event", "who", "what"]);
     for (column, width) in table.columns.iter_mut().zip([24, 120, 120, 400]) {
         column.width = width;
     }
-    table.rows(happenings.iter().map(|it| {
+    table.rows(events.iter().map(|it| {
         vec![
             Cell::new(it.time),
             Cell::new(&*it.event),
@@ -79,7 +79,7 @@ fn events(happenings: &[Happening]) -> Table {
 }
 
 /// A promotion: its state, its steps, its changes in access, and the callers that were served.
-fn promotion(approval: &Approval) -> Section {
+fn promotion(approval: &PromotionHistory) -> Section {
     let mut facts = vec![(
         approval.standing.as_str().to_owned(),
         Text::from(format!("promotion {}", approval.promotion)),
@@ -107,7 +107,7 @@ pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
     }
 }
 
-fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
+fn step(approval: &PromotionHistory, signed: &PromotionStep) -> (String, Text) {
     let mut what = match signed.step.as_str() {
         "proposed" => format!(
             "from {}, {} needed",
@@ -134,7 +134,7 @@ fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
 }
 
 /// The model and its revision.
-pub(crate) fn candidate(approval: &Approval) -> String {
+pub(crate) fn candidate(approval: &PromotionHistory) -> String {
     match &approval.revision {
         Some(revision) => format!("{} at {revision}", approval.model),
         None => format!("{} (its access)", approval.model),
@@ -142,7 +142,7 @@ pub(crate) fn candidate(approval: &Approval) -> String {
 }
 
 /// How many calls a promotion served, and for whom, the most frequent callers first.
-pub(crate) fn served(approval: &Approval) -> String {
+pub(crate) fn served(approval: &PromotionHistory) -> String {
     let mut callers: Vec<_> = approval.callers.iter().collect();
     callers.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
     let named: Vec<String> = callers
@@ -161,7 +161,7 @@ pub(crate) fn served(approval: &Approval) -> String {
 
 /// Describes an event in words. Names are not escaped.
 #[must_use]
-pub fn describe(event: &Happening) -> String {
+pub fn describe(event: &HistoryEvent) -> String {
     let is_step = event.event.starts_with("promotion.");
     if is_step && let Ok(step_event) = serde_json::from_value::<PromotionEvent>(event.body.clone())
     {
@@ -175,7 +175,7 @@ pub fn describe(event: &Happening) -> String {
 }
 
 /// Describes an event of the ledger or of the access, if its body has the expected form.
-fn describe_known(event: &Happening) -> Option<String> {
+fn describe_known(event: &HistoryEvent) -> Option<String> {
     let number = |key: &str| event.body.get(key)?.as_u64();
     let text = |key: &str| event.body.get(key)?.as_str();
     Some(match event.event.as_str() {
@@ -212,7 +212,7 @@ fn describe_known(event: &Happening) -> Option<String> {
 }
 
 /// Describes a promotion step, with the model and the target environment if they are known.
-fn describe_step(event: &Happening, step_event: &PromotionEvent) -> String {
+fn describe_step(event: &HistoryEvent, step_event: &PromotionEvent) -> String {
     let place = event.model.as_ref().zip(event.environment.as_ref());
     let place = place.map(|(model, environment)| format!("{model} in {environment}"));
     let what = match &step_event.step {

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use serde_json::{Value, json};
-use spanner_ledger::{Happening, History, ReadError, Row, visible_json};
+use spanner_ledger::{History, HistoryEvent, ReadError, Row, visible_json};
 
 /// Renders a request as a line of JSON without a line break: `{"sequence", "decision",
 /// "outcome"}`.
@@ -38,7 +38,7 @@ pub fn write_history_json(
         write(&line(&json!({"approval": approval})))?;
     }
     let mut requests = requests.peekable();
-    for event in &history.happenings {
+    for event in &history.events {
         let is_before = |row: &Row| row.sequence < event.sequence;
         while let Some(row) = requests.next_if(|row| row.as_ref().is_ok_and(is_before)) {
             write(&request_json(&row?))?;
@@ -48,8 +48,8 @@ pub fn write_history_json(
     requests.try_for_each(|row| write(&request_json(&row?)))
 }
 
-fn event_json(event: &Happening) -> String {
-    let Happening {
+fn event_json(event: &HistoryEvent) -> String {
+    let HistoryEvent {
         sequence,
         time,
         event,

@@ -49,13 +49,13 @@ fn cells(row: &Row) -> Vec<Cell> {
         Effect::Allow => "allow",
         _ => "deny",
     };
-    let mut became = row.became().to_owned();
+    let mut state = row.state().to_owned();
     if let Some(outcome) = outcome {
         if let Some(status) = outcome.status {
-            became.push_str(&format!(" {status}"));
+            state.push_str(&format!(" {status}"));
         }
         if let Some(reason) = &outcome.reason {
-            became.push_str(&format!(" {reason}"));
+            state.push_str(&format!(" {reason}"));
         }
     }
     let millis = row.duration_us().map(|micros| {
@@ -70,7 +70,7 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::new(&*decision.environment),
         Cell::new(effect),
         Cell::new(&*decision.reason),
-        Cell::new(became),
+        Cell::new(state),
         Cell::new(millis.unwrap_or_default()),
         Cell::new(decision.id.to_string()),
     ]

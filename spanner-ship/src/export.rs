@@ -71,17 +71,17 @@ fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
 struct Part<'s> {
     selection: &'s Selection,
     /// The sequences of the selected events and gaps.
-    happenings: HashSet<u64>,
+    events: HashSet<u64>,
     /// The selected requests whose outcome has not been read.
     open: HashSet<RecordId>,
 }
 
 impl<'s> Part<'s> {
     fn of(reader: &Reader, selection: &'s Selection) -> Result<Self, ReadError> {
-        let happenings = reader.history(selection)?.happenings;
+        let events = reader.history(selection)?.events;
         Ok(Self {
             selection,
-            happenings: happenings.iter().map(|it| it.sequence).collect(),
+            events: events.iter().map(|it| it.sequence).collect(),
             open: HashSet::new(),
         })
     }
@@ -89,24 +89,22 @@ impl<'s> Part<'s> {
     fn selects(&mut self, item: &KeyedEntry) -> bool {
         match &item.stored.entry {
             Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
-                self.selection.takes(decision)
+                self.selection.matches(decision)
             }
             Some(Entry::Decision(decision)) => {
-                let takes = self.selection.takes(decision);
+                let takes = self.selection.matches(decision);
                 takes && self.open.insert(decision.id)
             }
             Some(Entry::Outcome(outcome)) => {
                 let reported = item.decision.as_ref().is_some_and(|decision| {
-                    decision.enforcement.is_external() && self.selection.takes(decision)
+                    decision.enforcement.is_external() && self.selection.matches(decision)
                 });
                 reported || self.open.remove(&outcome.id)
             }
             Some(Entry::Count(counts)) => {
-                self.selection.takes_general() && self.selection.takes_time(counts.time)
+                self.selection.matches_general() && self.selection.matches_time(counts.time)
             }
-            Some(Entry::Gap(_) | Entry::Event(_)) => {
-                self.happenings.contains(&item.stored.sequence)
-            }
+            Some(Entry::Gap(_) | Entry::Event(_)) => self.events.contains(&item.stored.sequence),
             Some(_) | None => false,
         }
     }

@@ -18,7 +18,7 @@ impl Call<'_> {
         self.query(&[])?;
         let access = self.promotions.access();
         let environments = access.status().environments;
-        let view = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let models = access.models().into_iter().filter_map(|(model, owner)| {
                 let seen: Vec<Value> = environments
                     .iter()
@@ -56,7 +56,7 @@ impl Call<'_> {
         let owner = access.models().into_iter().find(|(name, _)| name == model);
         let promotion = self
             .promotions
-            .look(|history| view::in_force(history, model, &environment));
+            .with_history(|history| view::in_force(history, model, &environment));
         let view = json!({
             "model": model.as_str(),
             "environment": environment.as_str(),
@@ -90,7 +90,7 @@ impl Call<'_> {
         for environment in &environments {
             decision = Some(caller.read(environment, model).await?);
         }
-        let view = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let events = history.of(model, None);
             let here = events.filter(|(_, it)| environments.contains(&it.plan().into));
             let events: Vec<Value> = here.map(|(event, _)| view::event(event)).collect();

@@ -69,7 +69,7 @@ impl Call<'_> {
         };
         let standing = query.get(1).and_then(Option::as_ref);
         let standing = standing.map(|word| self::standing(word)).transpose()?;
-        let view = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let all = history.promotions().filter(|promotion| {
                 let here = environment.as_ref();
                 here.is_none_or(|here| promotion.plan().into == *here)
@@ -313,7 +313,7 @@ impl Call<'_> {
         let access = self.promotions.access();
         let view = self
             .promotions
-            .look(|history| view::promotion(promotion, preview.as_ref(), history, access));
+            .with_history(|history| view::promotion(promotion, preview.as_ref(), history, access));
         or_problem(view.await)
     }
 }

@@ -89,7 +89,7 @@ impl<'c> Call<'c> {
             return Ok(());
         };
         let view = |history: &HistoryState| history.of(model, None).next().is_some();
-        match or_problem(self.promotions.look(view).await)? {
+        match or_problem(self.promotions.with_history(view).await)? {
             true => Ok(()),
             false => Err(Reply::malformed("model", &error.what, &error.advice)),
         }

@@ -40,7 +40,7 @@ pub enum CheckpointError {
     },
     /// None of the supplied keys signed it.
     #[error("the checkpoint of `{}` is signed by none of the keys given", .origin.escape_debug())]
-    Stranger {
+    UnknownKey {
         /// The ledger's name in the checkpoint.
         origin: String,
     },
@@ -82,7 +82,7 @@ impl Checkpoint {
                 root: *head.hash(),
                 note: note.to_owned(),
             }),
-            Err(signed_note::NoteError::UnverifiedNote) => Err(CheckpointError::Stranger {
+            Err(signed_note::NoteError::UnverifiedNote) => Err(CheckpointError::UnknownKey {
                 origin: head.origin().to_owned(),
             }),
             Err(_) => Err(CheckpointError::Forged),
@@ -242,7 +242,7 @@ mod tests {
         let (key, other) = (key(), key());
         let checkpoint = signed(&other, 42);
         let stranger = Checkpoint::verify(checkpoint.note(), &[key.verifier().clone()]);
-        assert!(matches!(stranger, Err(CheckpointError::Stranger { .. })));
+        assert!(matches!(stranger, Err(CheckpointError::UnknownKey { .. })));
         let forged = checkpoint.note().replace("\n42\n", "\n43\n");
         let forged = Checkpoint::verify(&forged, &[other.verifier().clone()]);
         assert_eq!(forged, Err(CheckpointError::Forged));

@@ -68,17 +68,17 @@ fn an_externally_enforced_decision_needs_no_outcome() {
     service.ledger.close().unwrap();
     let verified = reader(&sim).verify();
     assert_eq!((verified.verdict, verified.open), (Verdict::Clean, 0));
-    let became = |rows: &[Row]| rows.iter().map(Row::became).collect::<Vec<_>>();
+    let state = |rows: &[Row]| rows.iter().map(Row::state).collect::<Vec<_>>();
     let mut due = ["external"; 6].to_vec();
     due[1] = "ok";
     due.push("client_left");
-    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    assert_eq!(state(&reader(&sim).show().unwrap()), due);
     let bounded = rows(&reader(&sim), 6);
     assert_eq!(bounded.len(), 7);
     // Reopening closes open decisions, but not these.
     let again = Service::open(&sim).unwrap();
     again.ledger.close().unwrap();
-    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    assert_eq!(state(&reader(&sim).show().unwrap()), due);
 }
 
 #[test]

@@ -14,10 +14,10 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::files::sim::{Dice, Kind, Sim, User};
 use crate::waiter::lock;
-use crate::{Entry, Ledger, Numbered, OpenError, Proof, ReadError, Retention, Verdict};
+use crate::{Entry, Ledger, NumberedEntry, OpenError, Proof, ReadError, Retention, Verdict};
 
 /// Entries with their sequences, which may have gaps.
-fn numbered(sim: &Sim) -> Vec<Numbered> {
+fn numbered(sim: &Sim) -> Vec<NumberedEntry> {
     reader(sim)
         .entries()
         .unwrap()
@@ -27,7 +27,7 @@ fn numbered(sim: &Sim) -> Vec<Numbered> {
 
 fn events(sim: &Sim) -> Vec<(u64, String)> {
     let entries = numbered(sim).into_iter();
-    let event = |numbered: Numbered| match numbered.entry {
+    let event = |numbered: NumberedEntry| match numbered.entry {
         Entry::Event(event) => Some((numbered.sequence, event.event)),
         _ => None,
     };
@@ -96,7 +96,7 @@ fn keeps_events_open_decisions_and_every_proof() {
         reader.keys().unwrap(),
         reader.checkpoint().unwrap().unwrap(),
     );
-    for Numbered { sequence, .. } in numbered(&sim) {
+    for NumberedEntry { sequence, .. } in numbered(&sim) {
         let proof = Proof::Inclusion(reader.prove(sequence, &last).unwrap());
         assert_eq!(proof.check(&keys), Ok(last.clone()), "{sequence}");
     }
@@ -212,7 +212,7 @@ fn loses_nothing_wherever_it_crashes() {
                     .count(),
                 1
             );
-            let ends = |numbered: &Numbered| match &numbered.entry {
+            let ends = |numbered: &NumberedEntry| match &numbered.entry {
                 Entry::Outcome(outcome) => {
                     outcome.id == id && outcome.class == OutcomeClass::Unknown
                 }

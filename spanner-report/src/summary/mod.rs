@@ -20,8 +20,8 @@ use spanner_core::record::{Decision, OutcomeClass};
 use spanner_core::{Effect, Fault, RecordId, Timestamp};
 
 use spanner_ledger::{
-    AgingCredential, Approval, Counts, Entry, Event, HistoryBuilder, Notes, Numbered, ReadError,
-    Reader, Selection, is_use,
+    AgingCredential, Counts, Entry, Event, HistoryBuilder, Notes, NumberedEntry, PromotionHistory,
+    ReadError, Reader, Selection, is_use,
 };
 
 use crate::page::Page;
@@ -52,7 +52,7 @@ pub struct Summary {
     pub uses: Vec<Use>,
     /// The promotions with events in the range, those under which requests were served, and those
     /// in force at its end.
-    pub approvals: Vec<Approval>,
+    pub approvals: Vec<PromotionHistory>,
     /// The changes of the access in force, and reloads that were refused.
     pub access: Vec<AccessChange>,
     /// The refusals by reason, the most frequent first.
@@ -183,7 +183,7 @@ impl Summary {
         let mut aging = reader.aging_credentials(selection.end().unwrap_or(now))?;
         aging.retain(|it| {
             let parties = std::iter::once(&it.subject).chain(&it.actors);
-            selection.takes_one_of(parties)
+            selection.matches_any_of(parties)
         });
         Ok(Self {
             aging,
@@ -232,13 +232,13 @@ impl<'s> Tally<'s> {
         }
     }
 
-    fn take(&mut self, numbered: &Numbered) {
+    fn take(&mut self, numbered: &NumberedEntry) {
         let sequence = numbered.sequence;
         let first = self.summary.sequences.map_or(sequence, |it| it.0);
         self.summary.sequences = Some((first, sequence));
         self.history.take(numbered);
         match &numbered.entry {
-            Entry::Decision(decision) if self.selection.takes(decision) => {
+            Entry::Decision(decision) if self.selection.matches(decision) => {
                 self.add_decision(sequence, decision);
             }
             Entry::Outcome(outcome) => {
@@ -262,14 +262,14 @@ impl<'s> Tally<'s> {
                     used.tokens_out += outcome.tokens_out.unwrap_or_default();
                 }
             }
-            Entry::Gap(gap) if self.selection.takes_time(gap.time) => {
+            Entry::Gap(gap) if self.selection.matches_time(gap.time) => {
                 self.summary.gaps += 1;
                 self.summary.gap_entries += gap.entries;
             }
-            Entry::Count(counts) if self.selection.takes_time(counts.time) => {
+            Entry::Count(counts) if self.selection.matches_time(counts.time) => {
                 self.add_counts(counts)
             }
-            Entry::Event(event) if self.selection.takes_time(event.time) => {
+            Entry::Event(event) if self.selection.matches_time(event.time) => {
                 self.add_event(sequence, event);
             }
             _ => {}
@@ -410,7 +410,7 @@ impl<'s> Tally<'s> {
 
 impl Summary {
     /// The promotions with a step that bypassed required approvals.
-    pub fn emergencies(&self) -> impl Iterator<Item = &Approval> {
+    pub fn emergencies(&self) -> impl Iterator<Item = &PromotionHistory> {
         self.approvals
             .iter()
             .filter(|it| it.steps.iter().any(|step| step.emergency))

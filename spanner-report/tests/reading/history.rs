@@ -1,9 +1,9 @@
 //! The history of promotions: who approved an endpoint, and which approval applied to a call.
 
 use serde_json::{Value, json};
-use spanner_ledger::ApprovalStanding::{InForce, Replaced};
+use spanner_ledger::PromotionState::{InForce, Replaced};
 
-use spanner_ledger::{ApprovalStanding, Reader, Selection};
+use spanner_ledger::{PromotionState, Reader, Selection};
 use spanner_report::{Summary, csv, describe, history as page, table};
 use spanner_ship::{Format, Producer, export};
 
@@ -30,7 +30,7 @@ fn names_who_proposed_approved_and_promoted_what_is_served() {
     }
     assert_eq!(first.served, 1);
     assert_eq!(first.callers["user:corp/sam"], 1);
-    assert_eq!(second.standing, ApprovalStanding::RolledBack);
+    assert_eq!(second.standing, PromotionState::RolledBack);
     assert_eq!(
         second.emergency.as_deref(),
         Some("the old one leaks \"names\"")
@@ -41,7 +41,7 @@ fn names_who_proposed_approved_and_promoted_what_is_served() {
 }
 
 /// A promotion of the story, its standing and the number of its steps.
-type Stands = (u128, ApprovalStanding, usize);
+type Stands = (u128, PromotionState, usize);
 
 #[test]
 fn includes_older_promotions_in_force_at_the_end_of_the_range() {
@@ -203,7 +203,7 @@ fn describes_events_in_words() {
         ("ledger.closed", Value::Null, ""),
     ];
     let history = story().reader.history(&Selection::new()).unwrap();
-    let mut happening = history.happenings[0].clone();
+    let mut happening = history.events[0].clone();
     for (event, body, said) in rows {
         (happening.event, happening.body) = (event.to_owned(), body);
         assert_eq!(describe(&happening), said, "{event}");
@@ -272,7 +272,7 @@ fn selects_by_model_environment_caller_and_time() {
         let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
         assert_eq!(of("decision"), requests, "{selection:?}");
         assert_eq!(of("outcome"), ended, "{selection:?}");
-        let happened = history.happenings.len();
+        let happened = history.events.len();
         assert_eq!(of("event") + of("gap"), happened, "{selection:?}");
     }
 }
