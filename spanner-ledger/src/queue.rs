@@ -1,13 +1,16 @@
 //! The queue of entries to write. It is bounded in entries and bytes, and reserves room for every
 //! outstanding outcome.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod budget;
+mod tally;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use spanner_core::{Count, SinkFault};
 
+use self::budget::Budget;
+use self::tally::Tally;
 use crate::OVERHEAD;
 use crate::entry::Counts;
 use crate::waiter::{Acknowledged, Waiter, lock};
@@ -229,7 +232,7 @@ impl Queue {
     }
 
     pub(crate) fn has_counts(&self) -> bool {
-        self.tally.dirty.load(Ordering::Acquire)
+        self.tally.is_dirty()
     }
 
     /// Waits for work, at most until `until`. If `held` is set, waits until then even if there is
@@ -434,124 +437,8 @@ impl Share {
     }
 }
 
-/// Limits how many refusals of unidentified callers are recorded individually, and how many bytes
-/// they take. Further ones are only counted, so that a caller without a token cannot fill the
-/// disk.
-#[derive(Debug)]
-struct Budget {
-    per_second: f64,
-    left: f64,
-    bytes_left: f64,
-    at: Instant,
-}
-
-impl Budget {
-    fn new(per_second: u32, now: Instant) -> Self {
-        let per_second = f64::from(per_second);
-        Self {
-            per_second,
-            left: per_second * BURST_SECONDS,
-            bytes_left: UNIDENTIFIED_BYTES,
-            at: now,
-        }
-    }
-
-    /// Charges a refusal and the largest outcome that it may have.
-    fn spend(&mut self, now: Instant, share: Share) -> Result<(), SinkFault> {
-        let seconds = now.duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.left = (self.left + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
-        let earned = seconds * UNIDENTIFIED_BYTES / BURST_SECONDS;
-        self.bytes_left = (self.bytes_left + earned).min(UNIDENTIFIED_BYTES);
-        let bytes = share.plus(Share::OUTCOME).bytes as f64;
-        if self.left < 1.0 || self.bytes_left < bytes {
-            return Err(SinkFault::Full);
-        }
-        self.left -= 1.0;
-        self.bytes_left -= bytes;
-        Ok(())
-    }
-
-    /// Refunds the difference between the largest outcome and the actual one.
-    fn repay(&mut self, outcome: usize) {
-        let over = Share::OUTCOME_BYTES.saturating_sub(OVERHEAD + outcome);
-        self.bytes_left = (self.bytes_left + over as f64).min(UNIDENTIFIED_BYTES);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    public: AtomicU64,
-    exempt: AtomicU64,
-    shed_refusal: AtomicU64,
-    dirty: AtomicBool,
-}
-
-impl Tally {
-    /// Returns whether this is the first count since the last [`Tally::take`].
-    fn add(&self, what: Count) -> bool {
-        let count = match what {
-            Count::Public => &self.public,
-            Count::Exempt => &self.exempt,
-            // A count that this version does not know is a decision that was not recorded.
-            _ => &self.shed_refusal,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        !self.dirty.swap(true, Ordering::AcqRel)
-    }
-
-    fn take(&self) -> Option<Counts> {
-        self.dirty.store(false, Ordering::Release);
-        let counts = Counts {
-            time: Timestamp::now(),
-            public: self.public.swap(0, Ordering::AcqRel),
-            exempt: self.exempt.swap(0, Ordering::AcqRel),
-            shed_refusal: self.shed_refusal.swap(0, Ordering::AcqRel),
-        };
-        (counts.public > 0 || counts.exempt > 0 || counts.shed_refusal > 0).then_some(counts)
-    }
-}
-
 /// An outcome has an identifier, a time, four words, a model's name and fourteen numbers. A test
 /// adds up the longest values.
 pub(crate) const MAX_OUTCOME_BYTES: usize = 1280;
-/// The budget accumulates for up to a minute, so that a short burst is recorded in full.
-const BURST_SECONDS: f64 = 60.0;
-/// The burst plus one minute's refill must stay below 1 MiB, with some room for the counts.
-const UNIDENTIFIED_BYTES: f64 = 480.0 * 1024.0;
-
 /// A queue for handles that may outlive the ledger.
 pub(crate) type SharedQueue = Arc<Queue>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_unidentified_refusals_to_a_mebibyte_per_minute() {
-        for (bytes, outcome) in [(300, 200), (700, 200), (8000, 500)] {
-            let share = Share { entries: 1, bytes };
-            let start = Instant::now();
-            let mut budget = Budget::new(u32::MAX, start);
-            // Ten minutes at a thousand refusals per second, and the time and size of each stored
-            // one.
-            let mut stored = Vec::new();
-            for millis in 0..600_000 {
-                let now = start + Duration::from_millis(millis);
-                if budget.spend(now, share).is_ok() {
-                    budget.repay(outcome);
-                    stored.push((millis, bytes + OVERHEAD + outcome));
-                }
-            }
-            let within = |from: u64| {
-                let minute = stored
-                    .iter()
-                    .filter(|(at, _)| (from..from + 60_000).contains(at));
-                minute.map(|(_, bytes)| bytes).sum::<usize>()
-            };
-            let most = (0..540).map(|second| within(second * 1000)).max().unwrap();
-            assert!(most <= 1024 * 1024, "{most}");
-            assert!(most > 900 * 1024, "the budget is not used: {most}");
-        }
-    }
-}
