@@ -12,7 +12,7 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::ledger::{Builder, Durability};
 use crate::log::{Log, SegmentSize};
-use crate::lost::{LOST, Lost, Missing, Span};
+use crate::lost::{LOST, LossList, Missing, Span};
 use crate::recovery::Failure;
 use crate::scan::{Walk, parse_kept, parse_name, read_header, segment_name};
 
@@ -172,7 +172,7 @@ impl Builder {
 /// What is missing from a ledger, and how to repair it.
 #[derive(Debug, Default)]
 struct Repair {
-    lost: Lost,
+    lost: LossList,
     missing: Vec<Span>,
     set_aside: Vec<String>,
     /// The sequence after the last entry.
@@ -184,7 +184,7 @@ struct Repair {
 impl Repair {
     /// Reads all entries that are readable.
     fn read(&mut self, files: &Arc<dyn Files>) -> Result<(), Failure> {
-        match Lost::read(&**files) {
+        match LossList::read(&**files) {
             Ok(lost) => self.lost = lost,
             Err(ReadError::Evidence { .. }) => self.set_aside(&**files, LOST)?,
             Err(fault) => return Err(fault.into()),

@@ -25,7 +25,7 @@ use crate::reader::Reader;
 use crate::recovery::{Failure, Recovery};
 use crate::retention::{PruneError, PruneReport, Pruner, Retention};
 use crate::snapshot::FileSnapshot;
-use crate::waiter::{Acknowledged, lock};
+use crate::waiter::{WaiterFuture, lock};
 
 /// An append-only ledger in a directory of plain files, together with its writer.
 ///
@@ -212,7 +212,7 @@ impl Ledger {
     pub(crate) fn push_sequenced(
         &self,
         event: &Event,
-    ) -> Result<(Acknowledged, SequenceCell), SinkFault> {
+    ) -> Result<(WaiterFuture, SequenceCell), SinkFault> {
         let payload = payload(&Entry::Event(event.clone()))?;
         let place = SequenceCell::default();
         let pushed = self
@@ -365,7 +365,7 @@ fn payload(entry: &Entry) -> Result<Vec<u8>, SinkFault> {
     Ok(payload)
 }
 
-fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
+fn acknowledgement(acknowledged: Option<WaiterFuture>) -> Acknowledgement {
     match acknowledged {
         Some(acknowledged) => Box::pin(acknowledged),
         None => Box::pin(std::future::ready(Ok(()))),

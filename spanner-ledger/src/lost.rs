@@ -45,7 +45,7 @@ impl fmt::Display for Missing {
 
 /// The entries whose loss was acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lost(Vec<Span>);
+pub(crate) struct LossList(Vec<Span>);
 
 /// The entries from `from` up to, but not including, `end`. An empty span means that the bytes at
 /// that position are not an entry and are ignored.
@@ -88,7 +88,7 @@ impl Span {
     }
 }
 
-impl Lost {
+impl LossList {
     /// Reads the file `lost`.
     pub(crate) fn read(files: &dyn Files) -> Result<Self, ReadError> {
         let bytes = read(files, LOST, MAX_NOTE_BYTES).map_err(|source| ReadError::Io {
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn lists_missing_entries_in_order_with_their_acknowledgement() {
-        let lost = Lost(vec![span(12, 15), span(30, 30)]);
+        let lost = LossList(vec![span(12, 15), span(30, 30)]);
         let told: Vec<_> = lost
             .missing(10, 20)
             .iter()

@@ -13,7 +13,7 @@ use self::budget::Budget;
 use self::tally::Tally;
 use crate::OVERHEAD;
 use crate::entry::Counts;
-use crate::waiter::{Acknowledged, Waiter, lock};
+use crate::waiter::{Waiter, WaiterFuture, lock};
 
 /// Shared by all handles, the writer and the watchdog.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Queue {
         &self,
         payload: Vec<u8>,
         admission: Admission,
-    ) -> Result<Option<Acknowledged>, SinkFault> {
+    ) -> Result<Option<WaiterFuture>, SinkFault> {
         self.push_for(payload, admission, self.limits.wait, None)
     }
 
@@ -143,7 +143,7 @@ impl Queue {
         payload: Vec<u8>,
         sequence_cell: &SequenceCell,
         wait: Duration,
-    ) -> Result<Acknowledged, SinkFault> {
+    ) -> Result<WaiterFuture, SinkFault> {
         let sequence_cell = Some(Arc::clone(sequence_cell));
         let pushed = self.push_for(payload, Admission::Event, Some(wait), sequence_cell)?;
         pushed.ok_or(SinkFault::Closed)
@@ -152,7 +152,7 @@ impl Queue {
     /// Queues an event and blocks until it is stored.
     pub(crate) fn push_event(&self, payload: Vec<u8>, wait: Duration) -> Result<(), SinkFault> {
         let acknowledged = self.push_for(payload, Admission::Event, Some(wait), None)?;
-        acknowledged.map_or(Ok(()), Acknowledged::wait)
+        acknowledged.map_or(Ok(()), WaiterFuture::wait)
     }
 
     fn push_for(
@@ -161,7 +161,7 @@ impl Queue {
         admission: Admission,
         wait: Option<Duration>,
         sequence_cell: Option<SequenceCell>,
-    ) -> Result<Option<Acknowledged>, SinkFault> {
+    ) -> Result<Option<WaiterFuture>, SinkFault> {
         let now = Instant::now();
         let share = Share::of(&payload);
         let (waiter, acknowledged) = match wait {

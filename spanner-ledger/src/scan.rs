@@ -29,7 +29,7 @@ use self::segment::{SegmentReader, Source, is_zero};
 use crate::error::ReadError;
 use crate::files::Files;
 use crate::frame::{HEADER_BYTES, Header};
-use crate::lost::{Lost, Missing};
+use crate::lost::{LossList, Missing};
 use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 
 /// A validated entry.
@@ -88,7 +88,7 @@ pub(crate) struct Walk {
     tail: Option<Tail>,
     unwritten: Option<u64>,
     listed: bool,
-    lost: Lost,
+    lost: LossList,
     /// Whether to skip missing and damaged entries.
     partial: bool,
     gaps: Vec<Missing>,
@@ -107,7 +107,7 @@ impl Walk {
     }
 
     fn start(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
-        let lost = Lost::read(&**files)?;
+        let lost = LossList::read(&**files)?;
         let mut tries = 0..MAX_LISTINGS;
         loop {
             let mut walk = Self::at(Arc::clone(files), 0, lost.clone());
@@ -184,14 +184,14 @@ impl Walk {
         }
         let firsts = names.iter().filter_map(|name| parse_name(name));
         let first = firsts.filter(|first| *first <= sequence).max();
-        let lost = Lost::read(&*files)?;
+        let lost = LossList::read(&*files)?;
         let mut walk = Self::at(files, first.unwrap_or(sequence), lost);
         walk.partial = partial;
         walk.refresh()?;
         Ok(walk)
     }
 
-    const fn at(files: Arc<dyn Files>, next: u64, lost: Lost) -> Self {
+    const fn at(files: Arc<dyn Files>, next: u64, lost: LossList) -> Self {
         Self {
             files,
             ahead: Vec::new(),

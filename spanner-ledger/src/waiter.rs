@@ -24,14 +24,14 @@ enum Slot {
 
 /// The caller's end of a waiter. Dropping it has no effect on other callers.
 #[derive(Debug)]
-pub(crate) struct Acknowledged {
+pub(crate) struct WaiterFuture {
     slot: Arc<Mutex<Slot>>,
 }
 
 impl Waiter {
-    pub(crate) fn new(deadline: Instant) -> (Self, Acknowledged) {
+    pub(crate) fn new(deadline: Instant) -> (Self, WaiterFuture) {
         let slot = Arc::new(Mutex::new(Slot::Waiting(None)));
-        let acknowledged = Acknowledged {
+        let acknowledged = WaiterFuture {
             slot: Arc::clone(&slot),
         };
         (Self { deadline, slot }, acknowledged)
@@ -51,7 +51,7 @@ impl Waiter {
     }
 }
 
-impl Acknowledged {
+impl WaiterFuture {
     /// Blocks until there is a result. The watchdog guarantees one.
     pub(crate) fn wait(self) -> Result<(), SinkFault> {
         let mut this = self;
@@ -74,7 +74,7 @@ impl Wake for Unpark {
     }
 }
 
-impl Future for Acknowledged {
+impl Future for WaiterFuture {
     type Output = Result<(), SinkFault>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

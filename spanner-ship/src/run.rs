@@ -51,14 +51,14 @@ impl Drop for ExitNotice {
 #[derive(Default)]
 struct Batch {
     items: Vec<KeyedEntry>,
-    lost: Lost,
+    lost: LossCount,
     /// The error that ended the batch early.
     fault: Option<ReadError>,
 }
 
 /// Entries that the receiver rejected, until it is known whether it accepts any entry.
 #[derive(Default)]
-struct Rejected {
+struct Rejections {
     entries: Vec<(Message, String)>,
     /// Whether the receiver accepted an entry of the same batch.
     accepts: bool,
@@ -66,7 +66,7 @@ struct Rejected {
 
 /// Entries that were deleted before they were shipped.
 #[derive(Default)]
-struct Lost {
+struct LossCount {
     entries: u64,
     from: Option<u64>,
 }
@@ -153,7 +153,7 @@ impl Run {
 
     /// Counts deleted entries once the following ones are delivered. Until then, they may be
     /// counted again.
-    fn count_lost(&self, lost: &Lost) {
+    fn count_lost(&self, lost: &LossCount) {
         if let Some(from) = lost.from {
             let lost = lost.entries;
             tracing::error!(
@@ -211,7 +211,7 @@ impl Run {
                 }
             }
         }
-        let mut rejected = Rejected::default();
+        let mut rejected = Rejections::default();
         self.deliver(&messages, &mut rejected)?;
         while let Some((_, reason)) = rejected.entries.first().filter(|_| !rejected.accepts) {
             // All entries up to here were rejected. Test whether the receiver accepts at least
@@ -232,7 +232,7 @@ impl Run {
         Ok(None)
     }
 
-    fn deliver(&mut self, messages: &[Message], rejected: &mut Rejected) -> Result<(), Ended> {
+    fn deliver(&mut self, messages: &[Message], rejected: &mut Rejections) -> Result<(), Ended> {
         let mut failures = 0;
         while !messages.is_empty() && !rejected.is_receiver_down() {
             let undelivered = match self.receiver.receive(messages) {
@@ -265,7 +265,7 @@ impl Run {
         Ok(())
     }
 
-    fn set_all_aside(&mut self, rejected: &mut Rejected) -> Result<(), Ended> {
+    fn set_all_aside(&mut self, rejected: &mut Rejections) -> Result<(), Ended> {
         let entries = std::mem::take(&mut rejected.entries);
         entries
             .iter()
@@ -405,14 +405,14 @@ impl Run {
     }
 }
 
-impl Rejected {
+impl Rejections {
     /// Whether the receiver rejected so many entries that it is considered to be down.
     const fn is_receiver_down(&self) -> bool {
         !self.accepts && self.entries.len() >= MAX_REJECTED
     }
 }
 
-impl Lost {
+impl LossCount {
     /// Counts the entries between the expected and the actual sequence.
     fn count(&mut self, due: u64, sequence: u64) {
         if sequence > due {

@@ -26,7 +26,7 @@ pub(super) struct ExplainRequest {
 }
 
 /// The decision to explain.
-pub(super) struct Explanation {
+pub(super) struct ExplainQuery {
     pub(super) model: ModelName,
     pub(super) environment: Environment,
     action: Action,
@@ -35,7 +35,7 @@ pub(super) struct Explanation {
 }
 
 impl ExplainRequest {
-    pub(super) fn read(self, here: &Environment) -> Result<Explanation, Reply> {
+    pub(super) fn read(self, here: &Environment) -> Result<ExplainQuery, Reply> {
         let about = match &self.caller {
             Some(text) => Some(self.about(text)?),
             None if self.groups.is_empty() && self.roles.is_empty() && self.actor.is_none() => None,
@@ -55,7 +55,7 @@ impl ExplainRequest {
             Some(text) => Environment::new(text).map_err(|e| malformed("environment", &e))?,
             None => here.clone(),
         };
-        Ok(Explanation {
+        Ok(ExplainQuery {
             model: ModelName::new(&self.model).map_err(|error| malformed("model", &error))?,
             environment,
             action: self.action,
@@ -131,7 +131,7 @@ fn owned(
 pub(super) fn answer(
     access: &Cedar,
     caller: &Caller,
-    asked: &Explanation,
+    asked: &ExplainQuery,
     knows: bool,
     full: bool,
 ) -> Value {

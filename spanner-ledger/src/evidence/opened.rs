@@ -33,7 +33,7 @@ pub(crate) struct Evidence {
 /// Compares the entries with the checkpoints while opening. Writes nothing: the checkpoint signer
 /// writes the tree over unsigned entries.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct OpeningCheck {
     follower: Follower,
     leaves: Leaves,
     expected: Expected,
@@ -128,7 +128,7 @@ impl Evidence {
     }
 
     /// Starts comparing the entries.
-    pub(crate) fn opening(&self, walk: &Walk) -> Result<Opening, ReadError> {
+    pub(crate) fn opening(&self, walk: &Walk) -> Result<OpeningCheck, ReadError> {
         let have = self.tree.size();
         let (below, above): (Vec<_>, Vec<_>) =
             (self.shipped.iter()).partition(|shipped| shipped.size() <= have);
@@ -139,7 +139,7 @@ impl Evidence {
             }
         }
         let above = above.iter().map(|shipped| (shipped.size(), shipped.hash()));
-        Ok(Opening {
+        Ok(OpeningCheck {
             follower: Follower::of(self.tree.clone()),
             leaves: Leaves::of(Arc::clone(&self.files), have),
             expected: Expected::of(above),
@@ -150,7 +150,7 @@ impl Evidence {
     }
 }
 
-impl Opening {
+impl OpeningCheck {
     /// Compares the next entry.
     pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), ReadError> {
         let signed = (self.from..self.have).contains(&stored.sequence);
