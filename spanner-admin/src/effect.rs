@@ -1,4 +1,4 @@
-//! What a step would change: the candidate as it is now, and who gains and loses what.
+//! The effect of a step: the current candidate, and the change in access.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,30 +10,32 @@ use spanner_core::promotion::{
 };
 use spanner_core::{Environment, ModelName, Permit, PromotionId, Revision};
 
+use crate::engine::PromotionEngine;
 use crate::error::StepError;
-use crate::keeper::Keeper;
 use crate::proposal::{MAX_MANIFEST_BYTES, ProposalRequest};
 
-/// What a promotion would change in what is in force now.
+/// The effect of a promotion on the access in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Preview {
-    /// Who would gain and lose what.
+    /// The change in access.
     pub difference: Arc<[ChangeEntry]>,
-    /// What an approval would cover besides the candidate.
+    /// What an approval covers in addition to the candidate.
     pub terms: TermsEntry,
 }
 
-/// The previews of open promotions, each with the digest of the access that it was computed from.
+/// The previews of open promotions, each with the digest of the access configuration that it was
+/// computed from.
 pub(crate) type Previews = Mutex<HashMap<PromotionId, (Arc<str>, Preview)>>;
 
-impl Keeper {
+impl PromotionEngine {
     pub(crate) fn rule(&self, into: &Environment) -> Result<PromotionRule, StepError> {
         let rule = self.cedar.promotion(into);
         rule.ok_or_else(|| StepError::NoRule(into.clone()))
     }
 
-    /// What would be promoted: what is in force where it comes from, or what was in force before.
+    /// The candidate of a proposal: the manifest in force in the source environment, or that of
+    /// an earlier promotion.
     pub(crate) fn candidate(
         &self,
         history: &HistoryState,
@@ -57,7 +59,7 @@ impl Keeper {
         Ok((candidate, manifest))
     }
 
-    /// The manifest that would be promoted.
+    /// The manifest in force in the source environment.
     pub(crate) fn manifest(
         &self,
         model: &ModelName,
@@ -77,7 +79,7 @@ impl Keeper {
         }
     }
 
-    /// What a promotion is of, as it is there now.
+    /// The promotion's candidate in its current state.
     pub(crate) fn current(
         &self,
         history: &HistoryState,
@@ -85,7 +87,7 @@ impl Keeper {
     ) -> Result<Candidate, StepError> {
         let (candidate, from) = (promotion.candidate(), &promotion.plan().from);
         if promotion.plan().restores.is_some() {
-            // What was in force is in the ledger and does not change.
+            // The manifest of an earlier promotion is in the journal and cannot change.
             return Ok(candidate.clone());
         }
         let manifest = self.cedar.manifest(&candidate.model, from);
@@ -99,7 +101,8 @@ impl Keeper {
         Ok(current)
     }
 
-    /// Who signs is listed by the organization, whatever a manifest grants.
+    /// Checks that the organization lists the caller as an approver. Grants in manifests have no
+    /// influence.
     pub(crate) fn check_listed(
         &self,
         promotion: &Promotion,
@@ -114,7 +117,8 @@ impl Keeper {
         }
     }
 
-    /// What a promotion would change now. It must come from where the rule says by now.
+    /// The current effect of a promotion. Fails if the rule now names a different source
+    /// environment.
     pub(crate) fn preview(&self, promotion: &Promotion) -> Result<Preview, StepError> {
         let plan = promotion.plan();
         let rule = self.rule(&plan.into)?;
@@ -135,7 +139,7 @@ impl Keeper {
         }
         drop(known);
         let one = promoted(promotion).ok_or_else(|| StepFault::Standing(promotion.standing()))?;
-        let preview = self.work_out(one)?;
+        let preview = self.compute_preview(one)?;
         if promotion.standing() == Standing::Open && self.cedar.digest() == digest {
             let known = self.previews.lock();
             let mut known = known.unwrap_or_else(PoisonError::into_inner);
@@ -145,8 +149,8 @@ impl Keeper {
         Ok(preview)
     }
 
-    /// What it would change if this were in force.
-    pub(crate) fn work_out(&self, one: Promoted) -> Result<Preview, StepError> {
+    /// The effect of putting this manifest in force.
+    pub(crate) fn compute_preview(&self, one: Promoted) -> Result<Preview, StepError> {
         let (model, environment) = (one.model.clone(), one.environment.clone());
         let preview = self.cedar.preview_of(&model, &environment, Some(one))?;
         let difference = difference(&self.cedar, &preview, &model, &environment);
@@ -157,7 +161,7 @@ impl Keeper {
         Ok(Preview { difference, terms })
     }
 
-    /// Puts before whoever takes a step what it would change now.
+    /// Adds the current effect to the basis of a step.
     pub(crate) fn show(&self, promotion: &Promotion, basis: &mut Basis) -> Result<(), StepError> {
         let Preview { difference, terms } = self.preview(promotion)?;
         basis.difference = difference;
@@ -165,7 +169,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// What was promoted last, and what it would change to have back what was before.
+    /// The current promotion, and the effect of rolling it back.
     pub(crate) fn undo<'h>(
         &self,
         history: &'h HistoryState,
@@ -187,7 +191,7 @@ impl Keeper {
     }
 }
 
-/// Who gains and loses what on a model.
+/// The change in access to a model.
 fn difference(
     before: &Cedar,
     after: &Cedar,
@@ -201,7 +205,7 @@ fn difference(
     entries.collect()
 }
 
-/// Why approvals are void, if what they covered is not what would happen now.
+/// Why approvals are void, if what they covered differs from the current effect.
 pub(crate) fn stale(
     promotion: &Promotion,
     preview: Option<Result<Preview, StepError>>,
@@ -216,12 +220,12 @@ pub(crate) fn stale(
             };
             Some((reason, Some(terms)))
         }
-        // It may be so again once that is mended, and is approved anew then.
+        // The effect may be the same once the problem is solved, and then needs new approvals.
         Err(error) => Some((plain(&error.to_string()), None)),
     }
 }
 
-/// An error in one line of bounded length.
+/// An error on one line of bounded length.
 fn plain(text: &str) -> String {
     const MOST: usize = 300;
     text.replace(char::is_control, " ")
@@ -230,8 +234,8 @@ fn plain(text: &str) -> String {
         .collect()
 }
 
-/// Who would gain something, as far as that fits into a sentence.
-pub(crate) fn gainers(difference: &[ChangeEntry]) -> String {
+/// The principals that would gain access, shortened to fit into a sentence.
+pub(crate) fn gaining_holders(difference: &[ChangeEntry]) -> String {
     const MOST: usize = 5;
     let gaining = difference.iter().filter(|change| !change.gains.is_empty());
     let names: Vec<&str> = gaining.map(|change| &*change.holder).collect();
@@ -263,7 +267,7 @@ pub(crate) fn promoted(promotion: &Promotion) -> Option<Promoted> {
     ))
 }
 
-/// Where promotions decide what is there, only the revision that is there goes on.
+/// If promotions govern the source environment, only the revision in force there can be promoted.
 fn check_revision(
     history: &HistoryState,
     model: &ModelName,
@@ -282,7 +286,8 @@ fn check_revision(
     }
 }
 
-/// What it replaces must still be there, or the difference that was shown is another.
+/// Checks that the promotion to be replaced is still in force. Otherwise the change in access
+/// differs from the one shown.
 pub(crate) fn check_base(history: &HistoryState, promotion: &Promotion) -> Result<(), StepError> {
     let current = history.current(&promotion.candidate().model, &promotion.plan().into);
     match current.map(Promotion::id) == promotion.plan().base {

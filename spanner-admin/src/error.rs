@@ -1,170 +1,169 @@
-//! What can be wrong with promotions.
+//! Errors of promotions.
 
 use spanner_cedar::LoadError;
 use spanner_core::journal::{Cursor, JournalError};
 use spanner_core::promotion::{FaultClass, StepFault};
 use spanner_core::{Environment, ModelName, PromotionId, Revision};
 
-/// Why promotions cannot be kept.
+/// Why promotions cannot be opened or reloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The journal cannot be read, or took no event.
+    /// The journal cannot be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The journal has an event that no promotion can have had.
-    #[error("entry {place} of the journal is no step that its promotion can have taken: {fault}")]
+    /// An event in the journal contradicts earlier events.
+    #[error("entry {place} of the journal is not a possible step of its promotion: {fault}")]
     Event {
-        /// The entry.
+        /// The position of the event.
         place: Cursor,
-        /// What is wrong with it.
+        /// The contradiction.
         fault: StepFault,
     },
-    /// A step that follows from what is in force does not fit its promotion.
+    /// A step that follows from the current state is inconsistent with its promotion.
     #[error("a step does not fit its promotion: {0}")]
     Step(StepFault),
-    /// The journal has an event that is not understood.
+    /// An event in the journal cannot be parsed.
     #[error(
-        "entry {place} of the journal is no promotion's: {reason}; a later version may have written it"
+        "entry {place} of the journal is not a valid promotion event: {reason}; a later version may have written it"
     )]
     NotUnderstood {
-        /// The entry.
+        /// The position of the event.
         place: Cursor,
-        /// What is wrong with it.
+        /// The parser's error.
         reason: String,
     },
-    /// A manifest that is in force is too large to be recorded.
+    /// A manifest in force exceeds the size of a journal entry.
     #[error(
         "the manifest of `{model}` takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one entry; grant to groups instead of many principals"
     )]
     TooLarge {
         /// The model.
         model: ModelName,
-        /// Its size as an entry.
+        /// The size of its event, in bytes.
         bytes: usize,
-        /// The limit.
+        /// The maximum size of an event, in bytes.
         limit: usize,
     },
-    /// What was promoted cannot be put in force.
+    /// The promoted manifests cannot be put in force.
     #[error("what was promoted cannot be put in force: {0}")]
     Access(#[from] LoadError),
-    /// A part of the program ended early.
+    /// A task of the program ended early.
     #[error("promotions were abandoned")]
     Abandoned,
 }
 
-/// Why a step was not taken. Nothing has changed, but for [`StepError::Record`].
+/// Why a step failed. Except for [`StepError::Record`], nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepError {
-    /// Nobody knows the promotion.
+    /// There is no such promotion.
     #[error("there is no promotion `{0}`")]
     Unknown(PromotionId),
-    /// Nothing is promoted into the environment.
+    /// No rule allows promotions into the environment.
     #[error(
         "nothing is promoted into `{0}`: the access has no `[promotion.{0}]`, so what its files say is in force"
     )]
     NoRule(Environment),
-    /// It comes from elsewhere.
+    /// The rule names a different source environment.
     #[error("what is promoted into `{into}` comes from `{from}`, not from `{asked}`")]
     From {
-        /// Where it goes.
+        /// The target environment.
         into: Environment,
-        /// Where it must come from.
+        /// The source environment of the rule.
         from: Environment,
-        /// Where it was said to come from.
+        /// The requested source environment.
         asked: Environment,
     },
-    /// There is nothing to be promoted.
+    /// The source environment has no manifest of the model in force.
     #[error("`{model}` has no manifest in force in `{environment}`")]
     NoManifest {
         /// The model.
         model: ModelName,
-        /// Where it would come from.
+        /// The source environment.
         environment: Environment,
     },
-    /// Another revision is there.
-    #[error("`{revision}` is not what is in force in `{environment}`; `{there}` is")]
+    /// A different revision is in force in the source environment.
+    #[error("`{revision}` is not in force in `{environment}`; `{there}` is")]
     Revision {
-        /// The one that was asked for.
+        /// The requested revision.
         revision: Revision,
-        /// Where it would come from.
+        /// The source environment.
         environment: Environment,
-        /// The one that is there.
+        /// The revision in force.
         there: Revision,
     },
-    /// There is nothing that a rollback could end.
-    #[error("nothing was promoted that could be rolled back for `{model}` in `{environment}`")]
+    /// The model has no promotion that could be rolled back.
+    #[error("`{model}` has no promotion in `{environment}` that could be rolled back")]
     NothingPromoted {
         /// The model.
         model: ModelName,
-        /// Where.
+        /// The environment.
         environment: Environment,
     },
     /// The manifest is too large to be promoted.
     #[error("the manifest has {bytes} bytes, and at most {limit} can be promoted")]
     ManifestTooLarge {
-        /// Its size.
+        /// The manifest's size, in bytes.
         bytes: usize,
-        /// The limit.
+        /// The maximum, in bytes.
         limit: usize,
     },
-    /// The step is too large for an entry of the ledger: the manifest, with who gains and loses
-    /// what.
+    /// The step, with the manifest and the change in access, is too large for a journal entry.
     #[error(
-        "with who gains and loses what, the step takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one"
+        "the step with its change in access takes {bytes} bytes of the ledger, and at most {limit} can be recorded in one entry"
     )]
     TooLarge {
-        /// Its size as an entry.
+        /// The size of its event, in bytes.
         bytes: usize,
-        /// The limit.
+        /// The maximum size of an event, in bytes.
         limit: usize,
     },
-    /// Too many promotions wait already.
+    /// Too many promotions are open.
     #[error("too many promotions are open {whose}: there can be {most}, of {bytes} bytes together")]
     TooManyOpen {
-        /// Those of whoever proposes, or all.
+        /// The promotions that the limit applies to: the proposer's, or all.
         whose: &'static str,
-        /// How many there can be.
+        /// The maximum number.
         most: usize,
-        /// How large they can be together.
+        /// The maximum total size, in bytes.
         bytes: usize,
     },
-    /// A rollback would give somebody more than they have.
+    /// The rollback would add access and therefore needs approvals.
     #[error(
-        "this rollback would give {gainers} more than they have now, which takes approvals as a promotion does"
+        "this rollback would give {gaining_holders} more access than they have now, and therefore needs approvals like a promotion"
     )]
     Widens {
-        /// Who would gain something.
-        gainers: String,
-        /// What would be in force again.
+        /// The principals that would gain access.
+        gaining_holders: String,
+        /// The promotion that the rollback would restore.
         before: Option<PromotionId>,
     },
-    /// It cannot be restored.
+    /// The promotion to restore was never in force in the environment.
     #[error("`{0}` was not in force there before")]
     NotRestorable(PromotionId),
-    /// The rule does not list whoever would sign.
-    #[error("you are none of the approvers of `{0}`; its rule lists others")]
+    /// The rule does not list the caller as an approver.
+    #[error("you are not an approver of `{0}`; its rule lists others")]
     NotListed(Environment),
-    /// The life cycle has no such step.
+    /// The state of the promotion does not allow the step.
     #[error(transparent)]
     Fault(#[from] StepFault),
-    /// What would be in force cannot be.
+    /// The resulting access configuration has errors.
     #[error("it cannot be put in force: {0}")]
     Access(Box<LoadError>),
-    /// Other processes were faster, several times.
+    /// Other processes appended first, several times in a row.
     #[error("the step was overtaken: {0}")]
     Overtaken(JournalError),
-    /// The step may or may not have been recorded; what is there counts.
+    /// The step may or may not have been recorded. Read the promotion to find out.
     #[error("the step could not be recorded in time: {0}")]
     Record(JournalError),
-    /// The ledger could not be read again, or the program is ending.
+    /// The journal cannot be read, or the program is ending.
     #[error("promotions are not available: {0}")]
     Unavailable(String),
 }
 
 impl StepError {
-    /// The HTTP status that says it.
+    /// The HTTP status of the error.
     pub(crate) const fn status(&self) -> u16 {
         match self {
             Self::Unknown(_) => 404,
@@ -188,7 +187,7 @@ impl StepError {
         }
     }
 
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Unknown(_) => "unknown_promotion",
@@ -209,7 +208,7 @@ impl StepError {
         }
     }
 
-    /// What to do about it.
+    /// Advice to the caller.
     pub(crate) fn advice(&self) -> String {
         if let Self::Widens {
             before: Some(before),
@@ -232,16 +231,16 @@ impl StepError {
                 "write a manifest for the model, and let it come into force there first"
             }
             Self::Revision { .. } => "promote it into that environment first",
-            Self::NothingPromoted { .. } => "see its history for what is in force, and since when",
+            Self::NothingPromoted { .. } => "see the model's history for what is in force",
             Self::ManifestTooLarge { .. } | Self::TooLarge { .. } => {
                 "grant to groups instead of many principals"
             }
-            Self::TooManyOpen { .. } => "have some of them decided, or withdraw them",
+            Self::TooManyOpen { .. } => "approve, reject or withdraw some of them",
             Self::Widens { .. } => "give the reason for an `emergency`",
             Self::NotRestorable(_) => "see the history of the model for what was in force",
-            Self::NotListed(_) => "ask one of them to sign",
+            Self::NotListed(_) => "ask an approver to take this step",
             Self::Fault(fault) => fault.advice(),
-            Self::Access(_) => "correct the access directory, or propose the manifest anew",
+            Self::Access(_) => "correct the access directory, or propose the corrected manifest",
             Self::Overtaken(_) => "repeat the step",
             Self::Record(_) | Self::Unavailable(_) => {
                 "look at the promotion again before you repeat the step"

@@ -1,34 +1,37 @@
-//! Spanner's administration: who approved this endpoint?
+//! Spanner's administration: promotions with recorded approvals, and the answer to "who approved
+//! this endpoint?".
 //!
-//! [`Promotions`] keeps the promotions of models in a [`Journal`](spanner_core::journal::Journal),
-//! usually the ledger that also has the requests, and puts in force what was promoted. [`Admin`] is
-//! the HTTP API for people and programs: a tower service behind the same guard as the models.
+//! [`Promotions`] stores the promotions of models in a
+//! [`Journal`](spanner_core::journal::Journal), usually the ledger that also records requests,
+//! and puts promoted manifests in force. [`Admin`] is the HTTP API: a tower service behind the
+//! same guard as the models.
 //!
-//! 1. Where the organization has a rule, `[promotion.production]`, what is in force of a model is
-//!    its manifest *as promoted*. A file that is edited changes nothing there; it is proposed,
-//!    approved by people who did not propose it, and promoted.
-//! 2. What was in force before promotions were kept stays in force, and is
-//!    [adopted](spanner_core::promotion::Step::Adopted): the record says that nobody approved it
-//!    here. The log warns of it, and [`Promotions::unapproved`] counts it as long as it is in force.
-//!    With `existing = "refuse"` in the rule it is in force no more.
-//! 3. A step is an event in the journal before it has any effect. What is in force follows from
-//!    the events; opening the journal again leads to the same.
-//! 4. Every step is decided by the guard, in the environment that it is about, and recorded as
-//!    a decision of its own: `promote`, at either end of the way, to propose, promote and roll
-//!    back; `approve`, where it is to go, to approve and reject; `administer`, there, for an
-//!    emergency.
+//! 1. In an environment with a rule such as `[promotion.production]`, the manifest of a model is
+//!    in force only *as promoted*. Editing a file has no effect there: the change is proposed,
+//!    approved by people other than the proposer, and promoted.
+//! 2. Manifests that were in force before the first promotion are
+//!    [adopted](spanner_core::promotion::Step::Adopted) and remain in force. The record states
+//!    that nobody approved them; the log warns, and [`Promotions::unapproved`] counts them while
+//!    they are in force. With `existing = "refuse"` in the rule, they are no longer in force.
+//! 3. A step is an event in the journal before it takes effect. The access in force follows from
+//!    the events alone, so reopening the journal restores it.
+//! 4. The guard authorizes every step, and each step has a decision record of its own. Proposing,
+//!    promoting and rolling back require `promote` in the source or the target environment.
+//!    Approving and rejecting require `approve` in the target environment. An emergency requires
+//!    `administer` there.
 //! 5. An approval covers the model, the revision, the manifest, and the
-//!    [terms](spanner_core::promotion::TermsEntry) that are shown: who gains and loses what, what the
-//!    roles allow, the guardrails that can apply, and the rule of promotion. If any of it changes,
-//!    the approval is void. That is an event, the promotion shows it, and it stays void if the change
-//!    is undone.
-//! 6. A rollback that only takes away is a single step. One that gives anybody more than they have
-//!    takes the approvals of the rule: propose what was in force before, with `restores`, or give the
-//!    reason for an `emergency`.
-//! 7. What a promoted manifest names and the organization does not have any more, such as a group
-//!    that left the directory, grants nothing. The rest of the manifest is in force, and the log,
-//!    [`Status::void`](spanner_cedar::Status::void) and reviews say so.
-//! 8. Whoever may not know of a model does not learn of its promotions: they are unknown (404).
+//!    [terms](spanner_core::promotion::TermsEntry) that were shown: the change in access, the
+//!    actions of the roles, the guardrails that can apply, and the promotion rule. If any of them
+//!    changes, the approval is void. The journal records that, the promotion shows it, and
+//!    reverting the change does not restore the approval.
+//! 6. A rollback that only removes access is a single step. A rollback that adds access needs the
+//!    approvals of the rule: propose the earlier state with `restores`, or give the reason for an
+//!    `emergency`.
+//! 7. A name in a promoted manifest that the organization no longer has, such as a deleted group,
+//!    grants nothing. The rest of the manifest remains in force. The log,
+//!    [`Status::void`](spanner_cedar::Status::void) and reviews report such names.
+//! 8. A caller that may not know of a model does not learn of its promotions: they are answered
+//!    as unknown (404).
 //!
 //! ```
 //! use spanner_admin::{Admin, Promotions};
@@ -55,48 +58,55 @@
 //! ```
 //!
 //! # The API
-//! Below `/spanner/v1`; [`openapi`] describes it, and is served at `/spanner/v1/openapi.json`.
+//! The routes are below `/spanner/v1`. [`openapi`] describes them, and the service returns the
+//! description at `/spanner/v1/openapi.json`.
 //!
-//! | | who may | |
+//! | | permission | purpose |
 //! |---|---|---|
-//! | `GET models` | everybody, of what they may list or read | the models, and under which promotion each is served |
-//! | `GET models/{model}/access?environment=` | `read` | who may do what, and why; the guardrails only for who may `promote`, `approve` or `administer` |
-//! | `GET models/{model}/history?environment=` | `read` | who did what: who approved this |
-//! | `POST explain` | everybody, of themselves; `administer`, of others | why, why not, what would help, whom to ask |
-//! | `GET promotions?environment=&standing=` | everybody, of what they may read | what waits for approval |
-//! | `POST promotions` | `promote` | proposes |
-//! | `GET promotions/{id}` | `read` | one, with what it changes |
-//! | `POST promotions/{id}/approve` | `approve`, listed by the rule, a person, not the proposer | |
-//! | `POST promotions/{id}/reject` | `approve`, listed by the rule | with a `reason` |
-//! | `POST promotions/{id}/withdraw` | the proposer | |
-//! | `POST promotions/{id}/promote` | `promote`; `administer` with an `emergency` | |
-//! | `POST models/{model}/rollback` | `promote`; `administer` with an `emergency` | to what was in force before, with a `reason` |
+//! | `GET models` | everybody, for models that they may list or read | the models, and the promotions under which they are served |
+//! | `GET models/{model}/access?environment=` | `read` | who may do what, and why; guardrails only with `promote`, `approve` or `administer` |
+//! | `GET models/{model}/history?environment=` | `read` | the steps of the model's promotions |
+//! | `POST explain` | everybody for themselves; `administer` for others | why a request is allowed or refused, and how to obtain permission |
+//! | `GET promotions?environment=&standing=` | everybody, for promotions that they may read | lists promotions |
+//! | `POST promotions` | `promote` | proposes a promotion |
+//! | `GET promotions/{id}` | `read` | one promotion, with the access that it changes |
+//! | `POST promotions/{id}/approve` | `approve`; a person listed by the rule, not the proposer | approves it |
+//! | `POST promotions/{id}/reject` | `approve`; listed by the rule | rejects it with a `reason` |
+//! | `POST promotions/{id}/withdraw` | the proposer | withdraws it |
+//! | `POST promotions/{id}/promote` | `promote`; `administer` with an `emergency` | puts it in force |
+//! | `POST models/{model}/rollback` | `promote`; `administer` with an `emergency` | restores the earlier state, with a `reason` |
 //!
 //! # Caveats
-//! Whoever can take the ledger away has everything that the files say adopted anew: ship its
-//! checkpoints, and set `existing = "refuse"` where several replicas run, or where that must not
-//! happen. Open promotions are bounded: 100 and 8 MiB of one proposer, 500 and 32 MiB in all; a
-//! manifest has at most 256 KiB, and with the difference that it makes at most 1 MiB. One process keeps the promotions of a ledger; several need a journal that they share, and
-//! [follow](Promotions::follow) it. Whether a
-//! server really serves the revision that was promoted is not looked at: a promotion moves what
-//! may be called, not weights. The same person with accounts at two issuers counts as two.
+//! An attacker who can delete the ledger causes all manifests in the files to be adopted again.
+//! Ship the ledger's checkpoints, and set `existing = "refuse"` if several replicas run or
+//! adoption is not acceptable.
+//!
+//! Open promotions are limited to 100 and 8 MiB per proposer, and to 500 and 32 MiB in total. A
+//! manifest is limited to 256 KiB, and together with its change in access to 1 MiB.
+//!
+//! One process manages the promotions of a ledger. Several processes need a shared journal, which
+//! each of them [follows](Promotions::follow).
+//!
+//! A promotion changes which requests are allowed; it moves no weights. Spanner does not check
+//! that a server serves the promoted revision. A person with accounts at two issuers counts as
+//! two people.
 
 mod api;
-mod book;
 mod effect;
+mod engine;
 mod error;
-mod keeper;
 #[cfg(feature = "operate")]
 pub mod operate;
 mod promotions;
 mod proposal;
+mod replica;
 
 pub use api::{Admin, openapi, surface};
-pub use book::promotions_in;
 pub use effect::Preview;
 pub use error::{OpenError, StepError};
 pub use promotions::Promotions;
 pub use proposal::{Preconditions, ProposalRequest};
+pub use replica::promotions_in;
 
 /// The README's example compiles.
 #[cfg(doctest)]

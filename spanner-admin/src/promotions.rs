@@ -1,4 +1,4 @@
-//! Promotions over a journal, and the steps that people take.
+//! The public API of promotions: reading them and taking steps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,63 +13,64 @@ use spanner_core::promotion::{
 use spanner_core::{Environment, ModelName, Permit, PromotionId};
 use tokio::task::spawn_blocking;
 
-use crate::effect::{Preview, check_base, gainers, known};
+use crate::effect::{Preview, check_base, gaining_holders, known};
+use crate::engine::{PromotionEngine, abandoned};
 use crate::error::{OpenError, StepError};
-use crate::keeper::{Keeper, abandoned};
 use crate::proposal::{Preconditions, ProposalRequest, check_room, size};
 
-/// Keeps the promotions of a journal, and puts in force what they say. Cheap to clone.
+/// Manages the promotions of a journal and puts them in force. Cheap to clone.
 ///
-/// Reload the access through [`Promotions::reload`], so that a change of it and a promotion
-/// cannot get in each other's way.
+/// Reload the access configuration through [`Promotions::reload`], which is synchronized with
+/// steps.
 #[derive(Clone)]
 pub struct Promotions {
-    keeper: Arc<Keeper>,
+    engine: Arc<PromotionEngine>,
 }
 
-/// How long [`Promotions::follow`] waits after a failure before it reads again.
+/// The delay before [`Promotions::follow`] retries after a failure: short, and harmless for a
+/// store that is down.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Promotions {
-    /// Reads what a journal says of promotions, adopts what is in force where nothing was said
-    /// yet, and puts in force what was promoted. A `Ledger` is a journal; an `Arc<dyn Journal>`
-    /// is one too, where the store is chosen at run time.
+    /// Reads the promotions of a journal, adopts existing manifests in newly governed
+    /// environments, and puts the promoted manifests in force. A `Ledger` is a journal, and so is
+    /// an `Arc<dyn Journal>`.
     ///
     /// # Errors
-    /// [`OpenError`]; the access is in force as it was.
+    /// [`OpenError`]. The access in force has not changed.
     pub async fn open(cedar: Cedar, journal: impl Journal) -> Result<Self, OpenError> {
-        let keeper = Keeper::open(cedar, Arc::new(journal)).await?;
-        Ok(Self { keeper })
+        let engine = PromotionEngine::open(cedar, Arc::new(journal)).await?;
+        Ok(Self { engine })
     }
 
-    /// Reads the access directory again, as [`Cedar::reload`] does, and begins to keep
-    /// promotions where it has a new rule for them.
+    /// Reloads the access directory like [`Cedar::reload`], and begins to govern environments
+    /// with a new rule.
     ///
     /// # Errors
-    /// [`OpenError`]; with [`OpenError::Access`] what was in force stays.
+    /// [`OpenError`]. After [`OpenError::Access`], the access in force has not changed.
     pub async fn reload(&self) -> Result<(), OpenError> {
-        self.keeper.reload().await
+        self.engine.reload().await
     }
 
-    /// Puts in force what other processes append to the same journal, until it is dropped. Where
-    /// one process keeps the promotions, as with a ledger, there is nothing to follow. A failure
-    /// is logged, and what is in force stays.
+    /// Puts in force what other processes append to the journal. Runs until the future is
+    /// dropped. Not needed if only one process manages promotions, as with a ledger. Failures are
+    /// logged and retried; the access in force does not change meanwhile.
     pub async fn follow(&self) -> std::convert::Infallible {
         loop {
-            if let Err(error) = self.keeper.follow().await {
-                tracing::warn!(%error, "promotions of other processes are not followed");
+            if let Err(error) = self.engine.follow().await {
+                tracing::warn!(%error, "cannot follow the promotions of other processes; will retry");
                 tokio::time::sleep(RETRY).await;
             }
         }
     }
 
-    /// How many models are in force that were adopted and that nobody has approved, for each
-    /// environment that the organization has a rule of promotion for.
+    /// The number of adopted models in force that nobody approved, for each environment with a
+    /// promotion rule.
     #[must_use]
     pub fn unapproved(&self) -> BTreeMap<Environment, usize> {
-        let counted = self.keeper.unapproved.lock();
+        let counted = self.engine.unapproved.lock();
         let counted = counted.unwrap_or_else(PoisonError::into_inner).clone();
-        let rules = self.keeper.cedar.promotions().into_iter();
+        let rules = self.engine.cedar.promotions().into_iter();
         rules
             .map(|rule| {
                 let count = counted.get(&rule.environment).copied();
@@ -78,64 +79,70 @@ impl Promotions {
             .collect()
     }
 
-    /// The access in which it is put in force.
+    /// The access configuration that the promotions govern.
     #[must_use]
     pub fn access(&self) -> &Cedar {
-        &self.keeper.cedar
+        &self.engine.cedar
     }
 
-    /// The rule of an environment.
+    /// The promotion rule of an environment.
     ///
     /// # Errors
-    /// [`StepError::NoRule`].
+    /// [`StepError::NoRule`] if there is none.
     pub fn rule(&self, into: &Environment) -> Result<PromotionRule, StepError> {
-        self.keeper.rule(into)
+        self.engine.rule(into)
     }
 
-    /// Looks something up in the history. Steps wait meanwhile.
+    /// Reads the history. Steps wait while `read` runs.
     ///
     /// # Errors
-    /// [`StepError::Unavailable`] if the ledger had to be read again, and could not be.
-    pub async fn look<T>(&self, up: impl FnOnce(&HistoryState) -> T) -> Result<T, StepError> {
-        let book = self.keeper.book().await?;
-        Ok(up(book.history()))
+    /// [`StepError::Unavailable`] if the journal cannot be read.
+    pub async fn with_history<T>(
+        &self,
+        read: impl FnOnce(&HistoryState) -> T,
+    ) -> Result<T, StepError> {
+        let replica = self.engine.replica().await?;
+        Ok(read(replica.history()))
     }
 
-    /// A promotion.
+    /// Returns a promotion.
     ///
     /// # Errors
-    /// [`StepError::Unknown`], [`StepError::Unavailable`].
+    /// [`StepError::Unknown`] if there is none by this identifier, [`StepError::Unavailable`] if
+    /// the journal cannot be read.
     pub async fn promotion(&self, id: PromotionId) -> Result<Promotion, StepError> {
-        let found = self.look(|history| history.promotion(id).cloned()).await?;
+        let found = self
+            .with_history(|history| history.promotion(id).cloned())
+            .await?;
         found.ok_or(StepError::Unknown(id))
     }
 
-    /// What an open promotion would change in what is in force now, and what an approval of it
-    /// would cover.
+    /// Computes the current effect of an open promotion, and the terms that an approval would
+    /// cover.
     ///
     /// # Errors
-    /// [`StepError::Access`] if it could not be put in force as the organization is by now;
-    /// [`StepError::NoRule`].
+    /// [`StepError::Access`] if it could not be put in force at present, [`StepError::NoRule`] if
+    /// its environment has no rule any more.
     pub async fn preview(&self, promotion: &Promotion) -> Result<Preview, StepError> {
-        let (keeper, promotion) = (Arc::clone(&self.keeper), promotion.clone());
-        let previewed = spawn_blocking(move || keeper.preview(&promotion)).await;
+        let (engine, promotion) = (Arc::clone(&self.engine), promotion.clone());
+        let previewed = spawn_blocking(move || engine.preview(&promotion)).await;
         previewed.map_err(|_| abandoned())?
     }
 
-    /// Proposes a model, as it is in force in the environment that comes before.
+    /// Proposes to promote a model from the source environment of the rule.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn propose(
         &self,
         request: ProposalRequest,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let into = &request.environment;
-            let rule = keeper.rule(into)?;
-            let (candidate, manifest) = keeper.candidate(history, &request, &rule.from)?;
-            let id = keeper.host.promotion_id();
+            let rule = engine.rule(into)?;
+            let (candidate, manifest) = engine.candidate(history, &request, &rule.from)?;
+            let id = engine.host.promotion_id();
             let base = history.current(&request.model, into).map(Promotion::id);
             let plan = Plan::new(rule.from, into.clone(), rule.approvals)
                 .instead_of(base)
@@ -146,44 +153,44 @@ impl Promotions {
                 into.clone(),
                 Arc::clone(&manifest),
             );
-            let Preview { difference, terms } = keeper.work_out(one)?;
+            let Preview { difference, terms } = engine.compute_preview(one)?;
             check_room(history, permit, size(&manifest, &difference))?;
             let proposal = Proposal::new(candidate, plan, manifest, difference).terms(terms);
             Ok(Promotion::propose(
                 id,
                 &proposal,
                 permit,
-                keeper.host.now(),
+                engine.host.now(),
             )?)
         })
         .await
     }
 
-    /// Approves what was shown.
+    /// Approves a promotion. Fails if it differs from `expected`.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn approve(
         &self,
         id: PromotionId,
         expected: Preconditions,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(Some(id), permit, move |keeper, history, permit| {
+        self.take(Some(id), permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let now = keeper.host.now();
+            let now = engine.host.now();
             let terms = &expected.terms;
             let mut basis = Basis::new(
                 expected.candidate(promotion.candidate()),
                 Arc::clone(promotion.difference()),
             );
             basis.terms = promotion.terms().cloned();
-            // What the life cycle objects to says more than what comes after.
+            // Errors of the life cycle are more specific than those of the checks below.
             promotion.approve(&basis, permit, now)?;
-            keeper.check_listed(promotion, permit)?;
-            promotion.unchanged(&keeper.current(history, promotion)?)?;
+            engine.check_listed(promotion, permit)?;
+            promotion.unchanged(&engine.current(history, promotion)?)?;
             check_base(history, promotion)?;
-            keeper.show(promotion, &mut basis)?;
+            engine.show(promotion, &mut basis)?;
             let is =
                 |terms: &Digest| basis.terms.as_ref().map(|it| &*it.digest) == Some(terms.as_str());
             if !terms.as_ref().is_none_or(is) {
@@ -194,58 +201,58 @@ impl Promotions {
         .await
     }
 
-    /// Turns it down.
+    /// Rejects a promotion.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn reject(
         &self,
         id: PromotionId,
         reason: String,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let event = promotion.reject(&reason, permit, keeper.host.now())?;
-            keeper.check_listed(promotion, permit)?;
+            let event = promotion.reject(&reason, permit, engine.host.now())?;
+            engine.check_listed(promotion, permit)?;
             Ok(event)
         })
         .await
     }
 
-    /// Takes it back.
+    /// Withdraws a promotion.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn withdraw(&self, id: PromotionId, permit: Permit) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
+        self.take(None, permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            Ok(promotion.withdraw(permit, keeper.host.now())?)
+            Ok(promotion.withdraw(permit, engine.host.now())?)
         })
         .await
     }
 
-    /// Puts it in force, with its approvals or, with the reason for it, in an emergency.
+    /// Puts a promotion in force. Requires its approvals, or the reason for an emergency.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn promote(
         &self,
         id: PromotionId,
         emergency: Option<String>,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(Some(id), permit, move |keeper, history, permit| {
+        self.take(Some(id), permit, move |engine, history, permit| {
             let promotion = known(history, id)?;
-            let current = keeper.current(history, promotion)?;
-            let (mut basis, now) = (Basis::new(current, Vec::new()), keeper.host.now());
+            let current = engine.current(history, promotion)?;
+            let (mut basis, now) = (Basis::new(current, Vec::new()), engine.host.now());
             basis.terms = promotion.terms().cloned();
             match &emergency {
                 Some(reason) => promotion.promote_in_emergency(&basis, reason, permit, now)?,
                 None => promotion.promote(&basis, permit, now)?,
             };
             check_base(history, promotion)?;
-            keeper.show(promotion, &mut basis)?;
+            engine.show(promotion, &mut basis)?;
             Ok(match &emergency {
                 Some(reason) => promotion.promote_in_emergency(&basis, reason, permit, now)?,
                 None => promotion.promote(&basis, permit, now)?,
@@ -254,13 +261,14 @@ impl Promotions {
         .await
     }
 
-    /// Ends what was promoted last for a model, and puts in force again what was before. Where
-    /// that gives anybody more than they have, it takes the approvals of the rule: propose
-    /// [what was there before](ProposalRequest::restoring), or do it in an
-    /// [emergency](Urgency::Emergency), which is marked for ever.
+    /// Rolls back the last promotion of a model and restores the previous one.
+    ///
+    /// A rollback that adds access for anybody needs the approvals of the rule. Propose [the
+    /// earlier state](ProposalRequest::restoring) instead, or use an
+    /// [emergency](Urgency::Emergency), which the record marks permanently.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// The [`StepError`] that prevented the step.
     pub async fn roll_back(
         &self,
         model: ModelName,
@@ -269,14 +277,16 @@ impl Promotions {
         urgency: Urgency,
         permit: Permit,
     ) -> Result<Promotion, StepError> {
-        self.take(None, permit, move |keeper, history, permit| {
-            let (current, undo) = keeper.undo(history, &model, &environment)?;
-            let widens = undo.needs_approvals.then(|| gainers(&undo.difference));
-            let now = keeper.host.now();
+        self.take(None, permit, move |engine, history, permit| {
+            let (current, undo) = engine.undo(history, &model, &environment)?;
+            let widens = undo
+                .needs_approvals
+                .then(|| gaining_holders(&undo.difference));
+            let now = engine.host.now();
             let taken = current.roll_back(&reason, urgency, undo, permit, now);
             taken.map_err(|fault| match (fault, widens) {
-                (StepFault::Widens, Some(gainers)) => StepError::Widens {
-                    gainers,
+                (StepFault::Widens, Some(gaining_holders)) => StepError::Widens {
+                    gaining_holders,
                     before: history.before(&model, &environment).map(Promotion::id),
                 },
                 (fault, _) => fault.into(),
@@ -285,19 +295,19 @@ impl Promotions {
         .await
     }
 
-    /// Takes a step to its end, whether or not anybody still waits for it.
+    /// Takes a step to its end, even if the caller's future is dropped.
     async fn take(
         &self,
         counts_on: Option<PromotionId>,
         permit: Permit,
-        step: impl Fn(&Keeper, &HistoryState, &Permit) -> Result<Event, StepError>
+        step: impl Fn(&PromotionEngine, &HistoryState, &Permit) -> Result<Event, StepError>
         + Send
         + Sync
         + 'static,
     ) -> Result<Promotion, StepError> {
-        let keeper = Arc::clone(&self.keeper);
+        let engine = Arc::clone(&self.engine);
         let step = Arc::new(step);
-        let taken = tokio::spawn(async move { keeper.take(counts_on, permit, step).await });
+        let taken = tokio::spawn(async move { engine.take(counts_on, permit, step).await });
         taken.await.map_err(|_| abandoned())?
     }
 }
@@ -305,8 +315,8 @@ impl Promotions {
 impl fmt::Debug for Promotions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Promotions")
-            .field("access", &self.keeper.cedar)
-            .field("journal", &self.keeper.journal)
+            .field("access", &self.engine.cedar)
+            .field("journal", &self.engine.journal)
             .finish_non_exhaustive()
     }
 }

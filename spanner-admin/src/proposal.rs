@@ -1,4 +1,4 @@
-//! What is asked for: proposals, what approvers expect, and how much may wait.
+//! Requests to propose and approve promotions, and the limits on open promotions.
 
 use spanner_core::promotion::{Candidate, ChangeEntry, Digest, HistoryState};
 use spanner_core::record::PrincipalEntry;
@@ -14,17 +14,16 @@ pub struct ProposalRequest {
     pub model: ModelName,
     /// The target environment.
     pub environment: Environment,
-    /// Its revision; `None` to move its access alone.
+    /// Its revision; `None` to promote only its access.
     pub revision: Option<Revision>,
-    /// The digest of the revision's content, if it is known.
+    /// The digest of the revision's content, if known.
     pub content: Option<Digest>,
-    /// The earlier promotion to put in force again, in place of the manifest of the source
-    /// environment.
+    /// The earlier promotion to restore, instead of the manifest in the source environment.
     pub restores: Option<PromotionId>,
 }
 
-/// What an approver expects the promotion to be, as HTTP's `If-Match` does. A member that is
-/// absent is not compared.
+/// The state of a promotion that an approver expects, similar to HTTP's `If-Match`. A member that
+/// is `None` is not compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Preconditions {
@@ -34,12 +33,12 @@ pub struct Preconditions {
     pub content: Option<Digest>,
     /// The digest of the manifest.
     pub manifest: Option<Digest>,
-    /// The digest of the terms: who gains and loses what, and what decides it.
+    /// The digest of the terms: the change in access and the rules behind it.
     pub terms: Option<Digest>,
 }
 
 impl ProposalRequest {
-    /// A request to promote a model's access into an environment.
+    /// Creates a request to promote a model's access into an environment.
     #[must_use]
     pub const fn new(model: ModelName, environment: Environment) -> Self {
         Self {
@@ -51,7 +50,7 @@ impl ProposalRequest {
         }
     }
 
-    /// Restores what an earlier promotion had in force.
+    /// Restores the manifest and revision of an earlier promotion.
     #[must_use]
     pub fn restoring(self, promotion: PromotionId) -> Self {
         Self {
@@ -60,7 +59,7 @@ impl ProposalRequest {
         }
     }
 
-    /// Promotes this revision too, with the digest of its content, if that is known.
+    /// Also promotes this revision, with the digest of its content if known.
     #[must_use]
     pub fn revision(self, revision: Revision, content: Option<Digest>) -> Self {
         Self {
@@ -72,7 +71,7 @@ impl ProposalRequest {
 }
 
 impl Preconditions {
-    /// The candidate that the approver expects, given the one that is there.
+    /// The candidate that the approver expects, based on the actual one.
     pub(crate) fn candidate(&self, candidate: &Candidate) -> Candidate {
         let mut expected = candidate.clone();
         expected.revision = self.revision.clone().or(expected.revision);
@@ -84,14 +83,14 @@ impl Preconditions {
     }
 }
 
-/// How much memory a proposal takes, about.
+/// The approximate memory of a proposal, in bytes.
 pub(crate) fn size(manifest: &str, difference: &[ChangeEntry]) -> usize {
     let changes = difference.iter();
     let changes = changes.map(|it| it.holder.len() + 64 + it.gains.len() + it.loses.len());
     manifest.len() + changes.sum::<usize>()
 }
 
-/// Whether there is room for one more open promotion of this size.
+/// Checks that there is room for another open promotion of this size.
 pub(crate) fn check_room(
     history: &HistoryState,
     permit: &Permit,
@@ -129,15 +128,16 @@ pub(crate) fn check_room(
     }
 }
 
-/// The largest manifest that can be promoted, in bytes. Its event, with the difference, must fit
-/// into the journal too.
+/// The maximum size of a promoted manifest, in bytes. Its event, which includes the change in
+/// access, must fit into a journal entry.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 256 * 1024;
 
-/// Open promotions of one proposer, and of all: more than any team was seen to have under way.
-/// Each is kept in memory, with its manifest and its difference, until it is decided.
+/// The maximum number of open promotions per proposer and in total: more than a team can review.
+/// Each is held in memory, with its manifest and its change in access, until it is decided.
 const MAX_OPEN_EACH: usize = 100;
 const MAX_OPEN: usize = 500;
 
-/// The manifests and differences of the open promotions of one proposer, and of all, in bytes.
+/// The maximum size of the open promotions per proposer and in total, in bytes. Bounds their
+/// memory.
 const MAX_OPEN_BYTES_EACH: usize = 8 * 1024 * 1024;
 const MAX_OPEN_BYTES: usize = 32 * 1024 * 1024;

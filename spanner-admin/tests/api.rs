@@ -1,4 +1,4 @@
-//! The administration behind a guard, as its callers see it.
+//! The administration API behind a guard, from the callers' point of view.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -22,7 +22,8 @@ use spanner_tower::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Whoever the bearer token says: `kind:name:group,group`, or `agent for kind:name:group`.
+/// Authenticates the caller that the bearer token names: `kind:name:group,group`, or `agent for
+/// kind:name:group`.
 struct Names;
 
 impl Authenticate for Names {
@@ -112,8 +113,8 @@ struct Answer {
 }
 
 impl World {
-    /// A service whose access has one old model in production and, after it has begun to keep
-    /// promotions, a new one.
+    /// A service whose access has an existing model in production and, after promotions govern
+    /// production, a new one.
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "access/organization.toml", ORGANIZATION);
@@ -152,7 +153,7 @@ impl World {
         }
     }
 
-    /// The same after a restart.
+    /// The same service after a restart.
     async fn again(self) -> Self {
         self.ledger.close().unwrap();
         Self::open(self.dir).await
@@ -197,7 +198,7 @@ impl World {
             .await
     }
 
-    /// Proposed, approved twice, promoted.
+    /// A promotion that was proposed, approved twice and promoted.
     async fn promoted(&self) -> String {
         let id = self.propose().await;
         for who in [OMAR, PIA] {
@@ -209,7 +210,7 @@ impl World {
         id
     }
 
-    /// Whether somebody may generate, by the guard's own question.
+    /// Whether a caller may generate, according to the guard.
     async fn may(&self, who: &str, model: &str) -> bool {
         let asked = json!({"model": model, "action": "generate"});
         let answer = self.post(who, "explain", asked).await;
@@ -242,7 +243,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn a_model_gets_into_production_with_two_approvals_and_its_access_with_it() {
+async fn two_approvals_promote_a_model_with_its_access() {
     let world = World::new().await;
     assert!(!world.may(SAM, "acme/sentiment").await);
     let id = world.propose().await;
@@ -305,7 +306,7 @@ async fn a_model_gets_into_production_with_two_approvals_and_its_access_with_it(
 }
 
 #[tokio::test]
-async fn nobody_signs_who_proposed_is_no_person_or_is_not_listed() {
+async fn refuses_approvals_by_the_proposer_an_agent_or_an_unlisted_person() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     let both = "user:nina:nlp,gov";
@@ -331,7 +332,7 @@ async fn nobody_signs_who_proposed_is_no_person_or_is_not_listed() {
 }
 
 #[tokio::test]
-async fn what_changes_after_it_was_proposed_is_not_approved_nor_promoted() {
+async fn refuses_to_approve_or_promote_a_changed_candidate() {
     let world = World::new().await;
     let id = world.propose().await;
     let wrong = json!({"manifest": format!("sha256:{}", "0".repeat(64))});
@@ -354,7 +355,7 @@ async fn what_changes_after_it_was_proposed_is_not_approved_nor_promoted() {
 }
 
 #[tokio::test]
-async fn whoever_only_reads_a_ledger_learns_what_is_in_force() {
+async fn a_reader_of_the_ledger_learns_what_is_in_force() {
     let world = World::new().await;
     world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -371,7 +372,7 @@ async fn whoever_only_reads_a_ledger_learns_what_is_in_force() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_edited_changes_nothing_in_production_and_a_restart_neither() {
+async fn editing_a_file_and_restarting_change_nothing_in_production() {
     let world = World::new().await;
     let id = world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -388,7 +389,7 @@ async fn a_file_that_is_edited_changes_nothing_in_production_and_a_restart_neith
 }
 
 #[tokio::test]
-async fn what_was_in_force_before_is_adopted_and_approved_by_nobody() {
+async fn adopts_existing_manifests_without_approval() {
     let world = World::new().await;
     assert!(world.may(SAM, "acme/old").await);
     let history = world
@@ -431,7 +432,7 @@ async fn with_existing_refused_nothing_is_in_force_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn an_emergency_takes_an_admin_and_a_reason_and_is_marked() {
+async fn an_emergency_needs_an_admin_and_a_reason_and_is_marked() {
     let world = World::new().await;
     let id = world.propose().await;
     let why = json!({"emergency": "support is blind"});
@@ -450,7 +451,7 @@ async fn an_emergency_takes_an_admin_and_a_reason_and_is_marked() {
 }
 
 #[tokio::test]
-async fn a_rollback_that_only_takes_away_is_one_step() {
+async fn a_rollback_that_only_removes_access_is_one_step() {
     let world = World::new().await;
     let first = world.promoted().await;
     world.edit(&MANIFEST.replace("\"group:support\"", "\"group:support\", \"group:qa\""));
@@ -480,7 +481,7 @@ async fn a_rollback_that_only_takes_away_is_one_step() {
         .await;
     assert_eq!(back.status, 200, "{}", back.body);
     assert!(!world.may(SAM, "acme/sentiment").await);
-    // Nothing is left, and it says so; what was adopted is nothing that was promoted.
+    // No promotion remains, and the error says so. An adopted model was never promoted.
     for (model, title) in [
         ("acme/sentiment", "nothing_promoted"),
         ("acme/old", "promotion_is_over"),
@@ -496,7 +497,7 @@ async fn a_rollback_that_only_takes_away_is_one_step() {
     }
 }
 
-/// A removal that two people signed, on top of what they had signed before.
+/// A promotion that removes access, on top of another one. Both have two approvals.
 async fn narrowed() -> (World, String) {
     let world = World::new().await;
     let first = world.promoted().await;
@@ -508,7 +509,7 @@ async fn narrowed() -> (World, String) {
 }
 
 #[tokio::test]
-async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
+async fn a_rollback_that_adds_access_needs_approvals() {
     let (world, first) = narrowed().await;
     let reason = json!({"environment": "production", "reason": "support lost it"});
     let refused = world
@@ -565,7 +566,7 @@ async fn a_rollback_that_gives_somebody_more_takes_the_approvals() {
 }
 
 #[tokio::test]
-async fn an_emergency_rolls_back_whatever_that_gives_and_is_marked() {
+async fn an_emergency_rollback_may_add_access_and_is_marked() {
     let (world, _) = narrowed().await;
     let path = "models/acme/sentiment/rollback";
     let why = json!({"environment": "production", "emergency": "support is blind"});
@@ -595,7 +596,7 @@ async fn an_emergency_rolls_back_whatever_that_gives_and_is_marked() {
 }
 
 #[tokio::test]
-async fn approvals_are_void_once_what_they_covered_changes() {
+async fn approvals_become_void_when_their_terms_change() {
     let caller = "[roles]\ncaller = [\"view\", \"infer\", \"download\"]\n";
     let edits: [(&str, String, u8); 7] = [
         ("roles", format!("{ORGANIZATION}{caller}"), 2),
@@ -664,7 +665,7 @@ async fn approvals_are_void_once_what_they_covered_changes() {
         assert!(detail.contains(because), "{what}: {detail}");
         assert!(!world.may(SAM, "acme/sentiment").await, "{what}");
 
-        // It stays void after a restart, and when what changed is as it was again.
+        // The approvals remain void after a restart, and after the change is reverted.
         write(world.dir.path(), "access/organization.toml", ORGANIZATION);
         let _ = std::fs::remove_file(world.dir.path().join("access/policies/delete.cedar"));
         let world = world.again().await;
@@ -681,7 +682,7 @@ async fn approvals_are_void_once_what_they_covered_changes() {
 }
 
 #[tokio::test]
-async fn approvals_outlive_changes_of_something_else() {
+async fn approvals_survive_unrelated_changes() {
     let world = World::new().await;
     let id = world.propose().await;
     for who in [OMAR, PIA] {
@@ -699,7 +700,7 @@ async fn approvals_outlive_changes_of_something_else() {
 }
 
 #[tokio::test]
-async fn whoever_was_shown_other_terms_approves_nothing() {
+async fn refuses_an_approval_of_other_terms() {
     let world = World::new().await;
     let id = world.propose().await;
     let shown = world.get(OMAR, &format!("promotions/{id}")).await;
@@ -715,7 +716,7 @@ async fn whoever_was_shown_other_terms_approves_nothing() {
 }
 
 #[tokio::test]
-async fn an_approval_is_void_once_another_promotion_takes_the_place() {
+async fn an_approval_becomes_void_when_another_promotion_replaces_its_base() {
     let world = World::new().await;
     let late = world.propose().await;
     assert_eq!(
@@ -733,7 +734,7 @@ async fn an_approval_is_void_once_another_promotion_takes_the_place() {
 }
 
 #[tokio::test]
-async fn rejected_and_withdrawn_are_over() {
+async fn rejected_and_withdrawn_promotions_accept_no_steps() {
     let world = World::new().await;
     for (who, step, body, due) in [
         (OMAR, "reject", json!({"reason": "not yet"}), "rejected"),
@@ -759,7 +760,7 @@ async fn rejected_and_withdrawn_are_over() {
 }
 
 #[tokio::test]
-async fn what_would_come_in_another_place_than_was_shown_is_proposed_anew() {
+async fn refuses_a_promotion_whose_base_was_replaced() {
     let world = World::new().await;
     let late = world.propose().await;
     world.promoted().await;
@@ -771,7 +772,7 @@ async fn what_would_come_in_another_place_than_was_shown_is_proposed_anew() {
 }
 
 #[tokio::test]
-async fn each_step_is_a_decision_of_its_own_where_it_is_about() {
+async fn each_step_is_recorded_in_its_target_environment() {
     let world = World::new().await;
     let id = world.propose().await;
     let refused = world.step(NINA, &id, "approve", json!({})).await;
@@ -813,7 +814,7 @@ async fn each_step_is_a_decision_of_its_own_where_it_is_about() {
 }
 
 #[tokio::test]
-async fn a_caller_sees_what_they_may_and_no_more() {
+async fn a_caller_sees_only_permitted_models_and_promotions() {
     let world = World::new().await;
     let models = world.get(SAM, "models").await;
     let due = json!([{"model": "acme/old", "owner": "group:corp/nlp", "environments": [{
@@ -855,7 +856,7 @@ async fn a_caller_sees_what_they_may_and_no_more() {
 }
 
 #[tokio::test]
-async fn explains_to_each_what_they_may_know() {
+async fn explains_to_each_caller_only_what_it_may_know() {
     let world = World::new().await;
     let asked = json!({"model": "acme/old", "action": "delete"});
     let own = world.post(SAM, "explain", asked.clone()).await;
@@ -877,7 +878,7 @@ async fn explains_to_each_what_they_may_know() {
     assert!(text.contains("the role caller would allow it"), "{text}");
 }
 
-/// An answer but for what differs from request to request.
+/// A response without the parts that differ between requests.
 fn told(answer: &Answer, name: &str, id: &str) -> (u16, Vec<String>, String) {
     let decision = answer.headers.get("spanner-decision");
     let decision = decision.map_or("", |it| it.to_str().unwrap());
@@ -902,7 +903,7 @@ fn told(answer: &Answer, name: &str, id: &str) -> (u16, Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
+async fn answers_hidden_models_and_promotions_like_missing_ones() {
     let world = World::new().await;
     let promoted = world.promoted().await;
     world.edit(&MANIFEST.replace("group:support", "group:qa"));
@@ -980,7 +981,7 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
         ("/promote", json!({})),
         ("/promote", json!({"emergency": "now"})),
     ] {
-        // Who answers for no model, and who does for another one.
+        // Callers that are responsible for no model, and for another model.
         for (who, status) in [(stranger, 403), ("service:robot:", 404)] {
             for id in [&promoted, &open] {
                 let mut answers = Vec::new();
@@ -1002,7 +1003,7 @@ async fn a_hidden_model_and_its_promotions_are_as_unknown_as_none() {
 }
 
 #[tokio::test]
-async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
+async fn shows_guardrails_only_to_callers_responsible_for_the_model() {
     let world = World::new().await;
     world.promoted().await;
     for (id, model) in [
@@ -1034,7 +1035,7 @@ async fn guardrails_are_shown_to_those_who_answer_for_the_model() {
 }
 
 #[tokio::test]
-async fn a_reason_is_one_that_can_be_seen() {
+async fn refuses_invisible_reasons() {
     let world = World::new().await;
     let id = world.propose().await;
     for nothing in [
@@ -1074,7 +1075,7 @@ async fn a_reason_is_one_that_can_be_seen() {
     assert_eq!(shown.body["standing"], "open");
 }
 
-/// A manifest that grants everything to so many services.
+/// A manifest that grants access to a number of services.
 fn crowd(services: usize) -> String {
     let names: Vec<String> = (0..services)
         .map(|n| format!("\"service:s{n:05}\""))
@@ -1082,16 +1083,16 @@ fn crowd(services: usize) -> String {
     format!("{MANIFEST}admin = [{}]\n", names.join(", "))
 }
 
-/// A manifest with a comment of so many bytes.
+/// A manifest with a comment of a given size.
 fn padded(bytes: usize) -> String {
     format!("{MANIFEST}# {}\n", "x".repeat(bytes))
 }
 
 #[tokio::test]
-async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
+async fn refuses_a_manifest_that_is_too_large_and_names_the_limit() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
-    // The first does not fit with its difference, the second not even by itself.
+    // The first does not fit with its change in access, the second not even on its own.
     for (manifest, title) in [
         (crowd(6_500), "step_too_large"),
         (padded(256 * 1024), "manifest_too_large"),
@@ -1114,7 +1115,7 @@ async fn a_manifest_that_cannot_be_recorded_is_refused_with_the_number() {
 }
 
 #[tokio::test]
-async fn open_promotions_are_bounded() {
+async fn limits_the_number_of_open_promotions() {
     let world = World::new().await;
     let body = json!({"model": "acme/sentiment", "environment": "production"});
     for _ in 0..100 {
@@ -1144,7 +1145,7 @@ async fn open_promotions_are_bounded() {
 }
 
 #[tokio::test]
-async fn large_open_promotions_are_bounded_together() {
+async fn limits_the_total_size_of_open_promotions() {
     let world = World::new().await;
     world.edit(&padded(200 * 1024));
     world.promotions.reload().await.unwrap();
@@ -1158,12 +1159,12 @@ async fn large_open_promotions_are_bounded_together() {
         proposed += 1;
     };
     assert_eq!(over.body["title"], "too_many_open", "{}", over.body);
-    // Of 8 MiB together.
+    // The limit is 8 MiB in total.
     assert!((35..42).contains(&proposed), "{proposed}");
 }
 
 #[tokio::test]
-async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does() {
+async fn a_deleted_group_loses_its_grants_and_no_other_holder_does() {
     let world = World::new().await;
     let organization = ORGANIZATION.replace("\"support\", ", "");
     let manifest = MANIFEST.replace("group:support", "group:qa");
@@ -1197,7 +1198,7 @@ async fn a_group_that_left_the_directory_loses_its_grants_and_nobody_else_does()
 }
 
 #[tokio::test]
-async fn what_nobody_approved_is_counted() {
+async fn counts_models_in_force_without_approval() {
     let world = World::new().await;
     let production = "production".parse().unwrap();
     assert_eq!(world.promotions.unapproved()[&production], 1);
@@ -1211,7 +1212,7 @@ async fn what_nobody_approved_is_counted() {
     let review = world.cedar.review().with_history(&history);
     let due = Some(vec!["production acme/old".to_owned()]);
     assert_eq!(review.hygiene.unapproved, due);
-    // A ledger that is new tells of nothing, and everything would be adopted.
+    // A new ledger has no promotions, so everything would be adopted.
     let new = Cedar::from_dir(world.dir.path().join("access")).unwrap();
     let review = new.review().with_history(&Default::default());
     let due = ["production acme/old", "production acme/sentiment"];
@@ -1226,7 +1227,7 @@ async fn what_nobody_approved_is_counted() {
 }
 
 #[tokio::test]
-async fn what_is_not_done_is_recorded_as_it_was() {
+async fn records_failed_steps() {
     let world = World::new().await;
     let id = world.propose().await;
     let unlisted = world.step(ADA, &id, "approve", json!({})).await;
@@ -1286,7 +1287,7 @@ async fn what_is_not_done_is_recorded_as_it_was() {
 }
 
 #[tokio::test]
-async fn whoever_looks_at_a_promotion_is_not_served_under_it() {
+async fn reading_a_promotion_is_not_a_use_of_its_model() {
     let world = World::new().await;
     let id = world.promoted().await;
     for path in [
@@ -1305,7 +1306,7 @@ async fn whoever_looks_at_a_promotion_is_not_served_under_it() {
 }
 
 #[tokio::test]
-async fn bad_input_is_told_and_changes_nothing() {
+async fn reports_bad_input_and_changes_nothing() {
     let world = World::new().await;
     let model = "acme/sentiment";
     let rows: [(&str, &str, &[u8], u16, &str); 13] = [
@@ -1409,7 +1410,7 @@ async fn bad_input_is_told_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn steps_at_the_same_time_lead_to_one_promotion() {
+async fn concurrent_steps_lead_to_one_promotion() {
     let world = World::new().await;
     let id = world.propose().await;
     for who in [OMAR, PIA] {
@@ -1452,7 +1453,7 @@ async fn a_broken_directory_does_not_replace_a_working_one() {
 }
 
 #[tokio::test]
-async fn every_route_that_is_described_is_guarded_and_answered() {
+async fn every_described_route_is_guarded_and_answered() {
     let world = World::new().await;
     let served = world.get("", "openapi.json").await;
     let document: Value = serde_json::from_str(openapi()).unwrap();
@@ -1474,7 +1475,7 @@ async fn every_route_that_is_described_is_guarded_and_answered() {
 }
 
 #[tokio::test]
-async fn nobody_without_a_credential_gets_in() {
+async fn refuses_requests_without_a_credential() {
     let world = World::new().await;
     let request = Request::builder()
         .uri("http://localhost/spanner/v1/models")

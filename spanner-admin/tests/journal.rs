@@ -1,4 +1,4 @@
-//! Promotions of several processes over one journal.
+//! Promotions of several processes that share a journal.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail")]
 
 use std::path::Path;
@@ -34,7 +34,7 @@ caller = ["group:support"]
 caller = ["group:support"]
 "#;
 
-/// Two processes with the same access and the same journal.
+/// Two processes with the same access configuration and the same journal.
 struct World {
     journal: MemoryJournal,
     one: Promotions,
@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// Proposed in one process, approved in the other, which has not heard of it.
+    /// A promotion that was proposed in one process and approved in the other.
     async fn approved(&self) -> Promotion {
         let request = ProposalRequest::new(model(), production());
         let permit = permit("nina", "nlp", Action::Promote).await;
@@ -105,7 +105,7 @@ async fn permit_to_approve() -> Permit {
 }
 
 #[tokio::test]
-async fn a_step_of_another_process_comes_into_force_here() {
+async fn applies_steps_of_another_process() {
     let world = World::new().await;
     let following = tokio::spawn({
         let other = world.other.clone();
@@ -130,7 +130,7 @@ async fn a_step_of_another_process_comes_into_force_here() {
 }
 
 #[tokio::test]
-async fn of_two_processes_that_promote_at_once_one_succeeds() {
+async fn one_of_two_concurrent_promotions_succeeds() {
     let world = World::new().await;
     let approved = world.approved().await;
     let (first, second) = (
@@ -152,7 +152,7 @@ async fn of_two_processes_that_promote_at_once_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_step_that_was_not_acknowledged_counts_if_the_journal_has_it() {
+async fn an_unacknowledged_step_counts_if_the_journal_contains_it() {
     let world = World::new().await;
     world.journal.lose_acknowledgements(true);
     let request = ProposalRequest::new(model(), production());
@@ -166,12 +166,14 @@ async fn a_step_that_was_not_acknowledged_counts_if_the_journal_has_it() {
         "{lost:?}"
     );
     world.journal.lose_acknowledgements(false);
-    let count = world.one.look(|history| history.promotions().count());
+    let count = world
+        .one
+        .with_history(|history| history.promotions().count());
     assert_eq!(count.await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn nothing_is_taken_while_the_journal_is_away() {
+async fn refuses_steps_while_the_journal_is_unavailable() {
     let world = World::new().await;
     world.journal.fail(Some(JournalError::Unavailable {
         reason: "no route to host".to_owned(),
@@ -184,6 +186,8 @@ async fn nothing_is_taken_while_the_journal_is_away() {
         "{refused}"
     );
     world.journal.fail(None);
-    let count = world.one.look(|history| history.promotions().count());
+    let count = world
+        .one
+        .with_history(|history| history.promotions().count());
     assert_eq!(count.await.unwrap(), 0);
 }

@@ -1,4 +1,4 @@
-//! Keeps a ledger of 70,000 entries and ships its checkpoints to a file.
+//! Writes a ledger of 70,000 entries and ships its checkpoints to a file.
 //!
 //! `cargo run -p spanner-ledger --example keep -- DIR FILE`; then
 //! `spanner ledger verify DIR --checkpoint FILE`.

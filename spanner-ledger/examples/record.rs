@@ -1,9 +1,9 @@
-//! Stores numbered events one after the other, and says of each what became of it; or looks
-//! whether those that were stored are there.
+//! Records numbered events one after the other and prints the result of each, or checks that the
+//! recorded events are stored.
 //!
-//! `cargo run -p spanner-ledger --example record -- DIR FIRST LAST`, and later
-//! `… -- DIR check` with the first output on the standard input. `.ci/faults` lets system calls
-//! of the first fail and kills it at each.
+//! `cargo run -p spanner-ledger --example record -- DIR FIRST LAST`, and later `… -- DIR check`
+//! with the first output on standard input. `.ci/faults` injects failing system calls into the
+//! first command and kills it at each of them.
 
 use std::error::Error;
 use std::io::{BufRead, Write};

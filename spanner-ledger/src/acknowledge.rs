@@ -1,4 +1,4 @@
-//! Going on after a loss: by an explicit act, which is recorded.
+//! Reopens a ledger after a loss of entries, by an explicit and recorded acknowledgement.
 
 use std::io;
 use std::sync::Arc;
@@ -12,55 +12,57 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::ledger::{Builder, Durability};
 use crate::log::{Log, SegmentSize};
-use crate::lost::{LOST, Lost, Missing, Span};
+use crate::lost::{LOST, LossList, Missing, Span};
 use crate::recovery::Failure;
 use crate::scan::{Walk, parse_kept, parse_name, read_header, segment_name};
 
-/// What was acknowledged; see [`Builder::acknowledge`].
+/// The result of [`Builder::acknowledge`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acknowledgment {
-    /// The entries that are passed over from now on.
+    /// The entries that are skipped from now on.
     pub missing: Vec<Missing>,
-    /// Files that cannot be used and were renamed.
+    /// Unusable files, by their new names.
     pub set_aside: Vec<String>,
-    /// Checkpoints that were kept outside the directory and are contradicted by what is left.
+    /// Checkpoints outside the directory that contradict the remaining entries.
     pub superseded: Vec<String>,
-    /// The entry that says all this.
+    /// The sequence of the entry that records the acknowledgement.
     pub sequence: u64,
 }
 
-/// Why nothing was acknowledged.
+/// Why the loss was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcknowledgeError {
-    /// Nothing is missing: the ledger can be opened as it is.
-    #[error("nothing is missing: the ledger can be opened as it is")]
+    /// No entry is missing, so the ledger can be opened.
+    #[error("no entry is missing: the ledger can be opened")]
     Nothing,
-    /// Entries were changed, or the directory cannot be used: there is no loss to acknowledge.
+    /// Entries were changed, or the directory cannot be used, so there is no loss to acknowledge.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
 impl Builder {
-    /// Lets the ledger be opened again although entries of it are gone: segments that were
-    /// removed or damaged, an end that was cut off, a copy that is older than the note outside
-    /// the directory ([`Builder::note`]) says.
+    /// Makes a ledger usable although entries are missing: after segments were removed or
+    /// damaged, after the end was truncated, or after restoring a copy that is older than the
+    /// note outside the directory ([`Builder::note`]).
     ///
-    /// Numbers of lost entries are not used again. What cannot be read stays in its file; a file
-    /// that is in the way is renamed to `<name>.damaged`. The entry `ledger.acknowledged` tells
-    /// what is lost, the reason that is given, and which user did it. [`Reader::verify`] says
-    /// from then on that entries are missing and that this was acknowledged.
+    /// Sequences of lost entries are not reused. Unreadable bytes stay in their file; a file that
+    /// is in the way is renamed to `<name>.damaged`. The entry `ledger.acknowledged` records the
+    /// lost entries, the reason and the operating system's user id. From then on,
+    /// [`Reader::verify`] reports that entries are missing and that the loss was acknowledged.
     ///
     /// [`Reader::verify`]: crate::Reader::verify
     ///
     /// # Security
-    /// Whatever the lost entries said counts no more: a decision may be without its outcome, and
+    /// The lost entries no longer have any effect: a decision may lack its outcome, and a
+    /// promotion its approvals or its rollback. Review the history before serving.
     /// a promotion without its approvals or its roll-back. Look at the history before serving.
     ///
     /// # Errors
-    /// [`AcknowledgeError`] if nothing is missing, if somebody writes the ledger, or if entries
-    /// were changed rather than lost: such a ledger is for the auditor, and is not written again.
+    /// [`AcknowledgeError`] if no entry is missing, if another process has the ledger open for
+    /// writing, or if entries were changed rather than lost. Preserve such a ledger for the
+    /// auditor and begin a new one.
     pub fn acknowledge(self, reason: &str) -> Result<Acknowledgment, AcknowledgeError> {
         let found = Disk::checked(&self.dir).map_err(|source| self.failed(source))?;
         if found.is_none() {
@@ -81,36 +83,36 @@ impl Builder {
         files: &Arc<dyn Files>,
         reason: &str,
     ) -> Result<Acknowledgment, AcknowledgeError> {
-        let mut mending = Mending::default();
-        let read = mending.read(files);
+        let mut repair = Repair::default();
+        let read = repair.read(files);
         read.map_err(|failure| self.not_recovered(failure))?;
-        let evidence = self.usable_evidence(files, &mut mending)?;
+        let evidence = self.usable_evidence(files, &mut repair)?;
         let superseded = superseded(files, &evidence);
         let superseded = superseded.map_err(|fault| self.not_recovered(Failure::Read(fault)))?;
-        let next = mending.end.max(evidence.signed());
-        if next > mending.end {
-            let (from, end) = (mending.end, next);
-            mending.lose(Span { from, end });
+        let next = repair.end.max(evidence.signed());
+        if next > repair.end {
+            let (from, end) = (repair.end, next);
+            repair.lose(Span { from, end });
         }
-        if mending.is_idle() && superseded.is_empty() {
+        if repair.is_idle() && superseded.is_empty() {
             return Err(AcknowledgeError::Nothing);
         }
         let done = Acknowledgment {
-            missing: mending.acknowledged(),
-            set_aside: mending.set_aside.clone(),
+            missing: repair.acknowledged(),
+            set_aside: repair.set_aside.clone(),
             superseded,
             sequence: next,
         };
-        self.carry_out(files, &mending, &done, reason)
+        self.carry_out(files, &repair, &done, reason)
             .map_err(|source| self.failed(source))?;
         Ok(done)
     }
 
-    /// The evidence, without what of it cannot be used.
+    /// Opens the evidence and sets aside files that cannot be used.
     fn usable_evidence(
         &mut self,
         files: &Arc<dyn Files>,
-        mending: &mut Mending,
+        repair: &mut Repair,
     ) -> Result<Evidence, OpenError> {
         let mut tries = 0..3;
         loop {
@@ -121,14 +123,15 @@ impl Builder {
             let name = match &source {
                 ReadError::Evidence { name, .. } if name == VKEY => VKEY,
                 ReadError::Evidence { name, .. } if name == CHECKPOINT => CHECKPOINT,
-                // The tiles are gone as well, and what is left is not what was signed.
+                // The tiles are missing as well, or the remaining entries are not those that were
+                // signed.
                 ReadError::Forked { .. }
                 | ReadError::Cut { .. }
                 | ReadError::Missing { .. }
                 | ReadError::Corrupt { .. } => CHECKPOINT,
                 _ => return Err(self.not_recovered(Failure::Read(source))),
             };
-            mending
+            repair
                 .set_aside(&**files, name)
                 .map_err(|source| self.failed(source))?;
         }
@@ -137,11 +140,11 @@ impl Builder {
     fn carry_out(
         &self,
         files: &Arc<dyn Files>,
-        mending: &Mending,
+        repair: &Repair,
         done: &Acknowledgment,
         reason: &str,
     ) -> io::Result<()> {
-        mending.lost.write(&**files)?;
+        repair.lost.write(&**files)?;
         let spans: Vec<_> = done.missing.iter().map(|it| [it.from, it.to]).collect();
         let mut body = json!({
             "reason": reason, "lost": spans, "set_aside": done.set_aside,
@@ -166,22 +169,22 @@ impl Builder {
     }
 }
 
-/// What is found of a ledger that is not whole.
+/// What is missing from a ledger, and how to repair it.
 #[derive(Debug, Default)]
-struct Mending {
-    lost: Lost,
+struct Repair {
+    lost: LossList,
     missing: Vec<Span>,
     set_aside: Vec<String>,
     /// The sequence after the last entry.
     end: u64,
-    /// Segments have something behind their last entry that is none.
+    /// Whether segments have extra bytes after their last entry.
     is_untidy: bool,
 }
 
-impl Mending {
-    /// Reads all that can be read.
+impl Repair {
+    /// Reads all entries that are readable.
     fn read(&mut self, files: &Arc<dyn Files>) -> Result<(), Failure> {
-        match Lost::read(&**files) {
+        match LossList::read(&**files) {
             Ok(lost) => self.lost = lost,
             Err(ReadError::Evidence { .. }) => self.set_aside(&**files, LOST)?,
             Err(fault) => return Err(fault.into()),
@@ -193,12 +196,12 @@ impl Mending {
             declared.extend(spans(&stored.payload));
         }
         self.end = walk.next();
-        // What the file alone says was not acknowledged by anybody.
+        // The file `lost` alone proves nothing; only a recorded entry acknowledges a loss.
         let gaps = walk.gaps().iter();
         for span in gaps.flat_map(|gap| gap.span().without(&declared)) {
             self.lose(span);
         }
-        for end in walk.untidy().iter().copied() {
+        for end in walk.trailing().iter().copied() {
             self.is_untidy = true;
             self.lost.add(Span { from: end, end });
         }
@@ -210,7 +213,7 @@ impl Mending {
         self.lost.add(span);
     }
 
-    /// Renames segments of which not even the beginning can be read.
+    /// Renames segments whose header cannot be read.
     fn set_aside_headless(&mut self, files: &dyn Files) -> Result<(), Failure> {
         let names = files.names()?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
@@ -219,7 +222,7 @@ impl Mending {
             match read_header(files, first) {
                 Ok(Some(_)) => {}
                 Err(fault @ ReadError::Io { .. }) => return Err(fault.into()),
-                // Nothing is lost: it is to be given its name again.
+                // No entry is lost: the operator can give the file its name back.
                 Err(fault) if is_only_renamed(&fault, &names) => return Err(fault.into()),
                 Ok(None) | Err(_) => self.set_aside(files, &segment_name(first))?,
             }
@@ -251,12 +254,12 @@ impl Mending {
     }
 }
 
-/// Whether a segment has lost nothing but its name, which no other has.
+/// Whether a segment was only renamed, and its original name is free.
 fn is_only_renamed(fault: &ReadError, names: &[String]) -> bool {
     matches!(fault, ReadError::Misnamed { name, .. } if !names.contains(name))
 }
 
-/// Notes from outside the directory that what is left contradicts.
+/// The notes outside the directory that contradict the remaining entries.
 fn superseded(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Vec<String>, ReadError> {
     let mut walk = Walk::partial(files)?;
     let agrees = evidence.opening(&walk).and_then(|mut opening| {
@@ -267,14 +270,14 @@ fn superseded(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Vec<String>
     });
     match agrees {
         Ok(true) if evidence.is_compared() => Ok(Vec::new()),
-        // Another ledger's note stands where this one's should.
-        Ok(true) => Ok(evidence.strangers.clone()),
+        // The note belongs to another ledger.
+        Ok(true) => Ok(evidence.foreign_notes.clone()),
         Ok(false) | Err(ReadError::Forked { .. }) => Ok(evidence.notes()),
         Err(fault) => Err(fault),
     }
 }
 
-/// The entries that an entry says are lost.
+/// The entries that a stored entry declares as lost.
 pub(crate) fn spans(payload: &[u8]) -> Vec<Span> {
     if !payload.starts_with(br#"{"kind":"event""#) {
         return Vec::new();
@@ -285,7 +288,7 @@ pub(crate) fn spans(payload: &[u8]) -> Vec<Span> {
     spans_of(&event)
 }
 
-/// The entries that an event says are lost.
+/// The entries that an event declares as lost.
 pub(crate) fn spans_of(event: &Event) -> Vec<Span> {
     if event.event != ACKNOWLEDGED {
         return Vec::new();
@@ -299,7 +302,7 @@ pub(crate) fn spans_of(event: &Event) -> Vec<Span> {
     spans.into_iter().flatten().filter_map(span).collect()
 }
 
-/// Who runs this.
+/// The id of the user that runs this process.
 #[cfg(unix)]
 fn user() -> Option<Value> {
     Some(rustix::process::getuid().as_raw().into())

@@ -1,7 +1,7 @@
-//! Notices that the wall clock was set, which no entry's own time can tell.
+//! Detects steps of the wall clock.
 //!
-//! The order of entries is that of their sequences, whatever the clock does. Where it jumps,
-//! an entry says so, so that nobody takes times that run backwards for a forgery.
+//! The order of entries is the order of their sequences. A clock step is recorded as an event, so
+//! that an auditor does not mistake times that run backwards for a forgery.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::entry::Entry;
 
-/// The wall clock, held against one that only ever goes on.
+/// The wall clock, compared with a monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Clock {
     wall: fn() -> Timestamp,
@@ -25,19 +25,19 @@ impl Clock {
         }
     }
 
-    /// What to record if the clock was set since the last look.
+    /// The event to record if the clock was set since the last call.
     pub(crate) fn look(&mut self) -> Option<Entry> {
         let (found, now) = ((self.wall)(), Instant::now());
         let (then, at) = std::mem::replace(&mut self.last, (found, now));
         let elapsed = now.duration_since(at);
         let expected = then.checked_add(elapsed).ok()?;
-        // A clock that is slewed goes wrong by half a second in a thousand.
+        // NTP slews a clock by at most half a millisecond per second; twice that is tolerated.
         let tolerated = STEP + elapsed / 1000;
         stepped(expected, found, tolerated)
     }
 }
 
-/// What to record if a ledger's last entry is later than now.
+/// The event to record if the ledger's last entry is later than now.
 pub(crate) fn behind(last: Timestamp, now: Timestamp) -> Option<Entry> {
     (last > now).then(|| stepped(last, now, STEP)).flatten()
 }
@@ -51,7 +51,8 @@ fn stepped(expected: Timestamp, found: Timestamp, tolerated: Duration) -> Option
 }
 
 pub(crate) const CLOCK_STEP: &str = "ledger.clock_step";
-/// More than scheduling, less than anybody means by setting a clock.
+/// More than scheduling delays cause, and less than an administrator changes when setting a
+/// clock.
 const STEP: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_noticed_once_in_either_direction() {
+    fn reports_a_clock_step_once_in_either_direction() {
         static SET: AtomicI64 = AtomicI64::new(0);
         let mut clock = Clock::new(|| {
             let set = SignedDuration::from_secs(SET.load(Ordering::Relaxed));
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_whose_end_is_yet_to_come_says_so() {
+    fn reports_a_last_entry_in_the_future() {
         let now = at("2026-11-25T12:00:00Z");
         assert_eq!(
             by(behind(at("2026-11-25T13:00:00Z"), now)),

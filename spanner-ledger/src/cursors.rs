@@ -1,7 +1,7 @@
-//! How far shipments have come: what retention waits for.
+//! Reads the cursors of shipments, which retention respects.
 //!
-//! Each shipment of a ledger keeps a file `ship/NAME.cursor`, a JSON object whose member `next` is
-//! the sequence of the first entry that it has not delivered.
+//! Each shipment of a ledger stores a file `ship/NAME.cursor`: a JSON object whose member `next`
+//! is the sequence of the first entry that the shipment has not delivered.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ struct Cursor {
     next: u64,
 }
 
-/// The shipment that has delivered least, and the first entry that it has not delivered. An
-/// unreadable cursor counts as one that has delivered nothing, and so does an unreadable folder.
+/// The shipment that is furthest behind, and the first entry that it has not delivered. An
+/// unreadable cursor or folder counts as a shipment that has delivered nothing.
 pub(crate) fn undelivered(ledger: &Path) -> Option<(String, u64)> {
     let nothing = |name: &str| (name.to_owned(), 0);
     let folder = match fs::read_dir(ledger.join("ship")) {

@@ -1,40 +1,40 @@
-//! What a ledger holds.
+//! The entries of a ledger.
 
 use serde::{Deserialize, Serialize};
 use spanner_core::Timestamp;
 use spanner_core::record::{Decision, Outcome};
 
-use crate::reader::Numbered;
+use crate::reader::NumberedEntry;
 
-/// One entry of a ledger: a JSON object whose `kind` is one of these.
+/// One entry of a ledger: a JSON object whose member `kind` selects the variant.
 ///
-/// This is part of the compatibility promise: fields and kinds are added, never changed or
-/// removed.
+/// The format is part of the compatibility promise: members and kinds may be added, but are never
+/// changed or removed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Entry {
-    /// Who wanted what where, and whether they may.
+    /// A decision about a request.
     Decision(Box<Decision>),
-    /// What became of it.
+    /// The outcome of a decision.
     Outcome(Box<Outcome>),
-    /// The storage failed here.
+    /// A storage failure.
     Gap(Gap),
-    /// What was counted and not recorded one by one.
+    /// Counts of requests that have no entry of their own.
     Count(Counts),
-    /// Something that happened to the service or to the ledger itself.
+    /// An event of the service or of the ledger itself.
     Event(Event),
 }
 
-/// One entry as the ledger stores it, and parsed.
+/// One entry as stored, with its parsed form.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StoredEntry {
-    /// Its place in the ledger, counted from 0.
+    /// The entry's position in the ledger, counted from 0.
     pub sequence: u64,
-    /// The stored bytes: one JSON object. They are a leaf of the ledger's tree.
+    /// The stored bytes: one JSON object. They are a leaf of the ledger's Merkle tree.
     pub json: Vec<u8>,
-    /// The parsed entry; `None` if a newer version wrote it.
+    /// The parsed entry; `None` if its format is newer than this version.
     pub entry: Option<Entry>,
 }
 
@@ -56,65 +56,65 @@ impl StoredEntry {
         crc32c::crc32c(&self.json)
     }
 
-    /// The sequence and the parsed entry; `None` if a newer version wrote it.
+    /// The sequence and the parsed entry; `None` if its format is newer than this version.
     #[must_use]
-    pub fn numbered(self) -> Option<Numbered> {
+    pub fn numbered(self) -> Option<NumberedEntry> {
         let Self {
             sequence, entry, ..
         } = self;
-        entry.map(|entry| Numbered { sequence, entry })
+        entry.map(|entry| NumberedEntry { sequence, entry })
     }
 }
 
-/// A note that storage failed, at the head of the segment that was begun after it.
+/// Records a storage failure. It is the first entry of the segment after the failure.
 ///
-/// Nothing that was acknowledged is missing. What could not be stored in the segment before
-/// follows this entry, although whoever waited for it was told that it failed.
+/// No acknowledged entry is missing. Entries that could not be stored in the previous segment
+/// follow this one, although their requests were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gap {
-    /// When it failed.
+    /// When storing failed.
     pub time: Timestamp,
-    /// The first sequence of the segment that was given up; absent if none could be begun.
+    /// The first sequence of the abandoned segment; absent if no segment could be created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<u64>,
-    /// From this sequence on it is uncertain what that segment holds. Below the gap's own
-    /// sequence only if the durability is not `PowerLoss`.
+    /// The sequence from which the contents of that segment are uncertain. Less than the gap's
+    /// own sequence only if the durability is not `PowerLoss`.
     pub uncertain: u64,
-    /// How many entries could not be stored at the first try.
+    /// The number of entries whose first attempt failed.
     pub entries: u64,
-    /// What the operating system said.
+    /// The operating system's error.
     pub reason: String,
 }
 
-/// How often something happened since the last entry of this kind.
+/// Counts since the previous entry of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counts {
-    /// When these were added up.
+    /// When the counts were taken.
     pub time: Timestamp,
-    /// Requests to public routes.
+    /// Requests to public routes, which need no authorization.
     #[serde(default)]
     pub public: u64,
-    /// Requests that the operator exempted.
+    /// Requests that the operator exempted from authorization.
     #[serde(default)]
     pub exempt: u64,
-    /// Refusals for which there was no room.
+    /// Refusals that were not recorded individually for lack of room.
     #[serde(default)]
     pub shed_refusal: u64,
 }
 
-/// Something that happened, apart from requests: access reloaded, a model promoted, the
-/// ledger opened.
+/// An event that belongs to no request, such as a reload of the access configuration, a
+/// promotion, or the opening of the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// When it was given to the ledger.
+    /// When the event was recorded.
     pub time: Timestamp,
-    /// What happened, in one stable word such as `access.reloaded`. Words that begin with
-    /// `ledger.` are the ledger's own.
+    /// The event's name, a stable word such as `access.reloaded`. Names that begin with `ledger.`
+    /// are reserved for the ledger itself.
     pub event: String,
-    /// What there is to know about it.
+    /// The event's details.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub body: serde_json::Value,
     /// The idempotency key of the life-cycle event, if it was appended with one.
@@ -135,7 +135,7 @@ impl Entry {
         }
     }
 
-    /// The word that stands in `kind`.
+    /// The value of the member `kind`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -147,14 +147,14 @@ impl Entry {
         }
     }
 
-    /// The bytes that are stored.
+    /// The bytes to store.
     pub(crate) fn payload(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 }
 
 impl Entry {
-    /// Something that happened now.
+    /// An event that happens now.
     pub(crate) fn event(event: &str, body: serde_json::Value) -> Self {
         Self::Event(Event {
             time: Timestamp::now(),

@@ -1,4 +1,4 @@
-//! Why a ledger could not be opened, read or closed.
+//! Errors of opening, reading and closing a ledger.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,43 +9,43 @@ use crate::evidence::KeyError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The operating system refused.
+    /// An I/O error occurred.
     #[error("`{name}` cannot be read")]
     Io {
-        /// The file, or the directory.
+        /// The name of the file or directory.
         name: String,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// Bytes that had been stored are not what they were. Not the torn tail that a crash
-    /// leaves, which is cut in silence.
+    /// Stored bytes are damaged. Does not include the torn tail of a crash, which is truncated
+    /// silently.
     #[error(
         "segment `{segment}` is damaged at byte {offset}: entry {sequence} is not what was stored"
     )]
     Corrupt {
-        /// The file.
+        /// The name of the file.
         segment: String,
-        /// Where in it, in bytes.
+        /// The position of the damage, in bytes.
         offset: u64,
         /// The first entry that is damaged.
         sequence: u64,
     },
-    /// A segment does not bear the name of its first entry.
+    /// A segment is not named after its first entry.
     #[error(
-        "segment `{segment}` holds the entries from {holds} on: it was renamed or copied, and is to be called `{name}`"
+        "segment `{segment}` holds the entries from {holds} on: it was renamed or copied; its name should be `{name}`"
     )]
     Misnamed {
-        /// The file.
+        /// The name of the file.
         segment: String,
-        /// The entry that its name says it begins with.
+        /// The first entry according to the name.
         sequence: u64,
-        /// The entry that it begins with.
+        /// The actual first entry.
         holds: u64,
-        /// The name that it should have.
+        /// The correct name.
         name: String,
     },
-    /// Entries are missing: a segment was removed or cut.
+    /// Entries are missing: a segment was removed or truncated.
     #[error("entries {from} to {to} are missing before segment `{segment}`")]
     Missing {
         /// The first missing entry.
@@ -55,78 +55,76 @@ pub enum ReadError {
         /// The file that follows them.
         segment: String,
     },
-    /// An entry is whole, and it is not the one that the ledger signed: somebody changed it.
+    /// An entry has a valid checksum, but differs from the one that was signed.
     #[error("entry {sequence} is not the one that was signed")]
     Tampered {
         /// The first such entry.
         sequence: u64,
     },
-    /// The entries are not those of a checkpoint, and which of them differ cannot be told from
-    /// what is there.
+    /// The entries differ from those that a checkpoint covers, and it is unknown which of them
+    /// differ.
     #[error(
-        "the ledger's first {size} entries are not those of its checkpoint of that size; below {agreed} they are"
+        "the ledger's first {size} entries differ from those of its checkpoint of that size; the first {agreed} agree"
     )]
     Forked {
-        /// How many entries the checkpoint covers.
+        /// The number of entries that the checkpoint covers.
         size: u64,
-        /// The size of the largest checkpoint at hand that agrees.
+        /// The size of the largest available checkpoint that agrees.
         agreed: u64,
     },
-    /// The ledger ends before its checkpoint does: its end was cut off.
+    /// The ledger is shorter than a checkpoint says: its end was truncated.
     #[error(
         "the ledger ends at entry {entries}, and a checkpoint covers {signed}: its end was cut off"
     )]
     Cut {
-        /// How many entries there are.
+        /// The number of entries in the ledger.
         entries: u64,
-        /// How many were signed.
+        /// The number of entries that the checkpoint covers.
         signed: u64,
     },
-    /// A file of evidence is missing or not what it should be, and the entries are not at
-    /// fault so far as can be told.
+    /// A checkpoint, key or tile is missing or damaged. No fault in the entries is known.
     #[error("`{name}`: {problem}")]
     Evidence {
-        /// The file.
+        /// The name of the file.
         name: String,
-        /// What is wrong with it, and what to do.
+        /// The problem and its remedy.
         problem: String,
     },
     /// There is no such entry.
     #[error("there is no entry {sequence}")]
     NoEntry {
-        /// What was asked for.
+        /// The requested sequence.
         sequence: u64,
     },
-    /// An entry is not yet under a checkpoint: ask again in a second.
+    /// No checkpoint covers the entry yet. Retry in a second.
     #[error(
         "entry {sequence} is not yet under a checkpoint of {size} entries: ask again in a second"
     )]
     NotYetSigned {
-        /// The entry.
+        /// The entry's sequence.
         sequence: u64,
         /// How many entries the checkpoint covers.
         size: u64,
     },
-    /// An entry is whole and its JSON is not known here: a newer version wrote it. Reading
-    /// goes on after it.
+    /// An entry is valid, but its format is newer than this version. Reading continues after it.
     #[error("entry {sequence} cannot be understood by this version")]
     Unknown {
-        /// The entry.
+        /// The entry's sequence.
         sequence: u64,
-        /// What its JSON lacks.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
-    /// What was read could not be passed on.
+    /// The output could not be written.
     #[error("the entries cannot be written out")]
     Export {
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// An error with its causes: its own text is often short of the reason.
+/// An error with its causes, separated by colons.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -138,7 +136,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl ReadError {
-    /// The first entry that is not what was stored, missing, or known to be in doubt.
+    /// The first entry that is changed, missing or known to be in doubt.
     pub(crate) const fn first_bad(&self) -> Option<u64> {
         match self {
             Self::Corrupt { sequence, .. }
@@ -160,62 +158,62 @@ impl ReadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another `Ledger` in this one, writes to this directory.
+    /// Another process, or another [`Ledger`](crate::Ledger) in this process, has it open for
+    /// writing.
     #[error("the ledger in `{}` is being written by somebody else", .dir.display())]
     Locked {
-        /// The directory.
+        /// The ledger's directory.
         dir: PathBuf,
     },
-    /// The directory or a file in it could not be made, read or written.
+    /// The directory or a file in it could not be created, read or written.
     #[error("the ledger in `{}` cannot be opened", .dir.display())]
     Io {
-        /// The directory.
+        /// The ledger's directory.
         dir: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// The ledger is not what it was. It is not opened, so that nothing is written after a
-    /// loss and nobody takes the rest for the whole.
+    /// The ledger is damaged. It is not opened, so that nothing is appended after a loss.
     #[error(
         "the ledger in `{}` is damaged ({source}); restore it from a copy, acknowledge the loss, or keep it for the auditor and begin a new one in another directory",
         .dir.display()
     )]
     Damaged {
-        /// The directory.
+        /// The ledger's directory.
         dir: PathBuf,
-        /// What is damaged, and where.
+        /// The damage and its location.
         #[source]
         source: ReadError,
     },
     /// The signing key cannot be used.
     #[error("the ledger in `{}` has no usable signing key in `key`", .dir.display())]
     Key {
-        /// The directory.
+        /// The ledger's directory.
         dir: PathBuf,
-        /// Why not.
+        /// The problem with the key.
         #[source]
         source: KeyError,
     },
-    /// An option has a value that it cannot have.
+    /// An option is out of range.
     #[error("`{option}` must be at least {least}, not {given}")]
     Option {
-        /// The builder's method.
+        /// The name of the builder's method.
         option: &'static str,
-        /// The least value.
+        /// The minimum.
         least: u64,
-        /// The value given.
+        /// The supplied value.
         given: u64,
     },
 }
 
-/// A ledger that could not store everything before it was closed.
+/// Entries could not be stored before the ledger was closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{lost} entries could not be stored before the ledger was closed: {reason}")]
 #[non_exhaustive]
 pub struct CloseError {
-    /// How many entries. None of them had been acknowledged.
+    /// The number of entries. None of them had been acknowledged.
     pub lost: u64,
-    /// What the operating system said.
+    /// The operating system's error.
     pub reason: String,
 }

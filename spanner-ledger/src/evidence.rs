@@ -1,22 +1,24 @@
-//! Evidence: that nobody changed what a ledger says, for whoever holds an older checkpoint.
+//! The Merkle tree and the signed checkpoints, which reveal any change to entries that an earlier
+//! checkpoint covers.
 //!
-//! 1. Entries are the leaves of a Merkle tree ([RFC 6962, section 2.1][rfc]), in order. A leaf
-//!    is the JSON of its entry, byte for byte as it is stored. An entry that a fault of the
-//!    storage lost (possible only where the durability is not `PowerLoss`) is an empty leaf.
-//! 2. The tree is kept as [C2SP tiles][tiles] below the ledger's directory: `tile/<level>/<index>`,
-//!    256 hashes each, and partial ones in `<index>.p/<width>`. There are no entry bundles: the
-//!    segments hold the entries, and an entry may be larger than a bundle allows.
-//! 3. The root is signed ([checkpoint][checkpoint], a [signed note][note] with Ed25519) at least
-//!    every second while entries come, and at the close. It stands in `checkpoint`. It covers
-//!    synced entries only, and its tiles are on the disk before it.
-//! 4. The key is made when the ledger is first opened, unless one is given, and stands in `key`
-//!    (0600). `vkey` holds the keys that verify, one a line, the one in use last.
-//! 5. A thread of its own hashes, off the way of requests; if it cannot write, entries go on
-//!    being recorded and the checkpoint comes later.
-//! 6. Checkpoints go elsewhere on further threads, one for each sink, the newest first: a sink
-//!    that is slow or away delays neither the ledger's own checkpoints nor the other sinks.
-//! 7. Opening compares what is signed with the right edge of the tree and with the entries of
-//!    the last segment; `verify` compares it with all.
+//! 1. Entries are the leaves of a Merkle tree ([RFC 6962, section 2.1][rfc]), in order. A leaf is
+//!    the JSON of its entry, byte for byte as stored. An entry that a storage fault lost is an
+//!    empty leaf; that cannot happen with the durability `PowerLoss`.
+//! 2. The tree is stored as [C2SP tiles][tiles]: `tile/<level>/<index>` with 256 hashes each, and
+//!    partial tiles in `<index>.p/<width>`. There are no entry bundles: the segments hold the
+//!    entries, and an entry may be larger than a bundle allows.
+//! 3. The root is signed at least once per second while entries arrive, and on closing. The
+//!    [checkpoint][checkpoint] is a [signed note][note] with Ed25519, stored in the file
+//!    `checkpoint`. It covers synced entries only, and its tiles are written first.
+//! 4. The key is generated when the ledger is created, unless one is supplied, and stored in the
+//!    file `key` (mode 0600). The file `vkey` lists the verifier keys, one per line, the current
+//!    one last.
+//! 5. A separate thread hashes and signs, so that requests do not wait for it. If it cannot
+//!    write, entries are still recorded and the checkpoint is delayed.
+//! 6. Each sink ships checkpoints on its own thread and always ships the newest one. A slow or
+//!    unavailable sink delays neither local checkpoints nor other sinks.
+//! 7. Opening compares the checkpoints with the right edge of the tree and with the entries of
+//!    the last segment. `verify` compares them with all entries.
 //!
 //! [rfc]: https://www.rfc-editor.org/rfc/rfc6962#section-2.1
 //! [tiles]: https://c2sp.org/tlog-tiles
@@ -26,24 +28,24 @@
 mod checkpoint;
 mod courier;
 mod follower;
-mod keeper;
 mod key;
 mod notes;
 mod opened;
 mod progress;
 mod proof;
+mod signer;
 mod sink;
 pub(crate) mod tiles;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub(crate) use follower::{Expected, Follower, Leaves, empty_leaf, leaf};
-pub(crate) use keeper::Keeper;
 pub use key::{KeyError, SigningKey, VerifierKey};
 pub use notes::Checkpoints;
 pub(crate) use opened::{Evidence, KeyFault, key as key_of, key_in, keys_in, newest};
 pub(crate) use progress::{Progress, SharedProgress};
 pub use proof::{Consistency, Inclusion, Proof, ProofError};
+pub(crate) use signer::CheckpointSigner;
 pub use sink::{CheckpointFile, CheckpointNote, CheckpointSink, CheckpointStdout};
 pub(crate) use tree::Tree;
 
@@ -51,7 +53,7 @@ use std::io;
 
 use crate::files::Files;
 
-/// Replaces a small file: after a crash it is the old or the new one, whole.
+/// Replaces a small file atomically.
 pub(crate) fn put(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = format!("{name}.new");
     write(files, &new, bytes)?;
@@ -59,7 +61,7 @@ pub(crate) fn put(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<()>
     files.sync()
 }
 
-/// Writes a file anew and syncs it; its name is not yet durable.
+/// Writes and syncs a new file. The directory entry is not synced.
 pub(crate) fn write(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<()> {
     let created = match files.create(name) {
         Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
@@ -73,7 +75,7 @@ pub(crate) fn write(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<(
     file.sync()
 }
 
-/// A small file; `None` if there is none. Reads no more than `most` bytes and one.
+/// Reads at most `most + 1` bytes of a small file; `None` if it does not exist.
 pub(crate) fn read(files: &dyn Files, name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
     let reader = match files.read(name, 0) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -88,9 +90,9 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const KEY: &str = "key";
 pub(crate) const VKEY: &str = "vkey";
 pub(crate) const TILES: &str = "tile";
-/// What is read of a checkpoint or a file of keys: a checkpoint with a dozen of witnesses'
+/// The maximum size of a checkpoint or of the file `vkey`. A checkpoint with a dozen witness
 /// signatures takes two kilobytes.
 pub(crate) const MAX_NOTE_BYTES: u64 = 64 * 1024;
-/// Entries of a tree that this code will reckon with: a thousand years of a million a second
-/// would be less. Keeps hostile sizes from overflowing anything.
+/// The maximum number of entries in a tree: a million per second for a thousand years. Prevents
+/// overflow with hostile sizes.
 pub(crate) const MAX_SIZE: u64 = 1 << 55;

@@ -1,5 +1,5 @@
-//! The seam to the file system, so that tests can fail the n-th call, lose what was not
-//! synced and tear what was written.
+//! An abstraction of the file system, so that tests can fail any call, discard unsynced data and
+//! tear writes.
 
 pub(crate) mod disk;
 pub(crate) mod kind;
@@ -13,67 +13,66 @@ use kind::Doubt;
 
 /// One directory of files.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// What there is to doubt about the file system.
+    /// Why the file system's durability is in doubt, if it is.
     fn doubt(&self) -> Option<Doubt> {
         None
     }
 
-    /// What people call the directory.
+    /// The directory's name for messages.
     fn place(&self) -> String {
         ".".to_owned()
     }
 
-    /// Whether the directory is still the one that is written.
+    /// Checks that the directory was not moved or replaced.
     ///
     /// # Errors
-    /// What became of it.
+    /// An error that describes the change.
     fn inspect(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// The names in it.
+    /// The names of the files.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// Reads a file from a byte on.
+    /// Reads a file from an offset on.
     fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn io::Read + Send>>;
 
-    /// How many bytes a file has.
+    /// The size of a file in bytes.
     fn size(&self, name: &str) -> io::Result<u64>;
 
-    /// Creates a file that must not exist, and the folders in its name.
+    /// Creates a file, and the folders in its name. Fails if the file exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn File>>;
 
-    /// Opens a file for writing from a byte on.
+    /// Opens a file for writing from an offset on.
     fn open(&self, name: &str, at: u64) -> io::Result<Box<dyn File>>;
 
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Gives a file another name, in place of the file that has it.
+    /// Renames a file, and replaces an existing one.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a folder with all that is in it.
+    /// Deletes a folder recursively.
     fn remove_folder(&self, name: &str) -> io::Result<()>;
 
-    /// Makes creations, removals and renamings in the directory itself durable.
+    /// Syncs the directory: creations, deletions and renamings become durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Makes creations and removals in a folder of it durable.
+    /// Syncs a folder in the directory.
     fn sync_folder(&self, name: &str) -> io::Result<()>;
 }
 
-/// One file that is written from its cursor on.
+/// A file open for writing.
 pub(crate) trait File: Send {
-    /// Makes sure that there is space for so many bytes in all; they read as zeros.
+    /// Allocates space for a total of `bytes` bytes, which read as zeros.
     fn allocate(&mut self, bytes: u64) -> io::Result<()>;
 
-    /// Writes all of these bytes.
+    /// Writes all bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes what was written durable, and notices if the file is no longer the one that a
-    /// reader would open.
+    /// Makes written data durable. Fails if the path no longer refers to this file.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Cuts the file to a length and makes that durable.
+    /// Truncates the file to a length and syncs it.
     fn truncate(&mut self, bytes: u64) -> io::Result<()>;
 }

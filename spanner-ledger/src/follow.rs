@@ -1,4 +1,4 @@
-//! Reads a ledger to its end, and goes on when there is more.
+//! Follows a ledger: reads to the end and continues when entries are appended.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,26 +10,26 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
-/// Reads the entries of a ledger in order, and goes on when more are written.
+/// Reads the entries of a ledger in order, and continues when entries are appended.
 ///
-/// It takes no lock and waits for nobody: [`step`](Self::step) returns `None` at the end of what
-/// is stored, and the next entry once there is one.
+/// It takes no lock and does not block: [`step`](Self::step) returns `None` at the end, and the
+/// next entry once it is stored.
 #[derive(Debug)]
 pub struct EntryFollower {
     files: Arc<dyn Files>,
     walk: Walk,
-    /// What was read and not taken yet.
+    /// An entry that was read and not returned yet.
     ahead: Option<StoredEntry>,
-    /// How the ledger ended when nothing more was there, and its last segment at that time.
+    /// How the ledger ended at the last step, and the name of its last segment then.
     end: Option<(Tail, String)>,
 }
 
 impl EntryFollower {
-    /// Reads the ledger in a directory, from a sequence on. If retention removed that entry, it
-    /// begins with the first one after it that is stored.
+    /// Starts at a sequence. If retention deleted that entry, starts with the next one that is
+    /// stored.
     ///
     /// # Errors
-    /// [`ReadError`] if the directory, or what it holds up to there, cannot be read.
+    /// [`ReadError`] if the directory, or its contents up to there, cannot be read.
     pub fn from(dir: impl AsRef<Path>, sequence: u64) -> Result<Self, ReadError> {
         let files: Arc<dyn Files> = Arc::new(Disk::reading(dir.as_ref()));
         let mut walk = Walk::from(Arc::clone(&files), sequence)?;
@@ -45,16 +45,17 @@ impl EntryFollower {
         })
     }
 
-    /// The next entry, if it was stored when this was opened and is not taken yet.
+    /// The next entry, if it was stored when this was created and has not been returned.
     #[must_use]
     pub const fn first(&self) -> Option<&StoredEntry> {
         self.ahead.as_ref()
     }
 
-    /// The next entry, if it is stored already.
+    /// Returns the next entry, or `None` if there is none yet.
     ///
     /// # Errors
-    /// [`ReadError`] if it is damaged or cannot be read. The same entry is tried again next time.
+    /// [`ReadError`] if the entry is damaged or cannot be read. The next call tries the same
+    /// entry again.
     pub fn step(&mut self) -> Result<Option<StoredEntry>, ReadError> {
         if let Some(ahead) = self.ahead.take() {
             return Ok(Some(ahead));
@@ -69,8 +70,8 @@ impl EntryFollower {
         if let Some(next) = self.walk.step()? {
             return Ok(Some(stored(next)));
         }
-        // A segment may have been begun since the walk last looked: once more, and what comes
-        // after this look is seen by the next one.
+        // A segment may have begun since the walk listed them, so list them again. The name taken
+        // before that lets the next step detect any later segment.
         let last = self.last_segment();
         self.walk.refresh()?;
         let next = self.walk.step()?;
@@ -80,8 +81,7 @@ impl EntryFollower {
         Ok(next.map(stored))
     }
 
-    /// Whether something was written since, at the price of a look: what is allocated ahead
-    /// reads as zeros.
+    /// Cheaply detects new entries: preallocated space reads as zeros.
     fn has_grown(&self, (tail, last): &(Tail, String)) -> bool {
         if self.last_segment() != *last {
             return true;

@@ -1,30 +1,30 @@
-//! The bytes of a segment: one header, then one frame per entry.
+//! The binary format of a segment: one header, then one frame per entry.
 //!
 //! ```text
 //! header   magic 8 │ version u32 │ flags u32 │ salt 16 │ first u64 │ durable u64 │ zero 12 │ crc32c u32
 //! frame    length u32 │ crc32c u32 │ sequence u64 │ durable u64 │ payload (JSON)
 //! ```
 //!
-//! All numbers are little endian. A frame's checksum covers the segment's salt, the
-//! sequence, `durable` and the payload, so bytes that an earlier file left on the disk never
-//! validate. `durable` tells a torn tail from corruption: every entry below it was synced
-//! before this frame was written, so damage below it cannot be an unfinished write.
+//! All numbers are little endian. A frame's checksum covers the segment's salt, the sequence,
+//! `durable` and the payload, so stale bytes of an earlier file on the disk are never valid.
+//! `durable` distinguishes a torn tail from damage: every entry below it was synced before this
+//! frame was written, so an invalid entry below it cannot be an unfinished write.
 
 use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 
-/// Random, and different in each segment.
+/// Random bytes, different for each segment.
 pub(crate) type Salt = [u8; 16];
 
-/// The first bytes of a segment.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) salt: Salt,
     /// The sequence of the first entry.
     pub(crate) first: u64,
-    /// Every entry below this was synced before this segment was begun.
+    /// Every entry below this was synced before this segment began.
     pub(crate) durable: u64,
-    /// Whether the segment before was given up after a fault: it may hold more or less than
-    /// its share.
+    /// Whether the previous segment was abandoned after a fault. It may then contain more or
+    /// fewer entries than expected.
     pub(crate) after_fault: bool,
 }
 
@@ -47,7 +47,7 @@ impl Header {
         bytes
     }
 
-    /// `None` if these are not the bytes of a header of this version.
+    /// Decodes a header; `None` if the bytes are not a valid header of this version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, check) = bytes.get(..HEADER_BYTES)?.split_at(HEADER_BYTES - 4);
         let mut body = Cursor(body);
@@ -64,11 +64,11 @@ impl Header {
     }
 }
 
-/// One entry as it lies in a segment.
+/// One entry in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) sequence: u64,
-    /// Every entry below this was synced before this one was written.
+    /// Every entry below this was synced before this frame was written.
     pub(crate) durable: u64,
     pub(crate) payload: &'a [u8],
 }
@@ -83,7 +83,7 @@ impl<'a> Frame<'a> {
         into.extend_from_slice(self.payload);
     }
 
-    /// The frame at the start of these bytes, if there is a valid one.
+    /// Decodes the frame at the start of these bytes, if it is valid.
     pub(crate) fn decode(salt: &Salt, bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor(bytes);
         let length = frame_length(bytes)?;
@@ -97,7 +97,7 @@ impl<'a> Frame<'a> {
         (frame.checksum(salt) == check).then_some(frame)
     }
 
-    /// How many bytes it takes.
+    /// The size of the frame in bytes.
     pub(crate) const fn bytes(&self) -> usize {
         OVERHEAD + self.payload.len()
     }
@@ -110,13 +110,13 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The length of the payload that a frame announces, if an entry can have it.
+/// The payload length of a frame, if it is within the limits.
 pub(crate) fn frame_length(bytes: &[u8]) -> Option<usize> {
     let length = usize::try_from(Cursor(bytes).u32()?).ok()?;
     (1..=MAX_ENTRY_BYTES).contains(&length).then_some(length)
 }
 
-/// Reads numbers off the front.
+/// Reads numbers from the front of a slice.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -168,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_header_as_it_was_written() {
+    fn reads_back_a_header() {
         assert_eq!(Header::decode(&header().encode()), Some(header()));
     }
 
     #[test]
-    fn notices_every_flipped_bit() {
+    fn detects_every_flipped_bit() {
         let (header, frame) = (header().encode(), frame());
         for bit in 0..8 * HEADER_BYTES {
             let mut bytes = header;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_cut_short_is_none() {
+    fn refuses_a_truncated_frame() {
         let frame = frame();
         for end in 0..frame.len() {
             assert_eq!(Frame::decode(&SALT, &frame[..end]), None, "{end} bytes");

@@ -1,24 +1,24 @@
-//! As much of an entry as it takes to tell which record it belongs to.
+//! Classifies an entry and extracts its record's identifier, without parsing all of its JSON.
 //!
-//! Whoever goes over a whole ledger needs no more, and reading the JSON of each entry would
-//! take most of the time. What this crate wrote begins with its kind and identifier, and is
-//! told by that beginning; anything else is read as JSON.
+//! Scanning a ledger needs no more, and full parsing would dominate its time. This crate writes
+//! the kind and the identifier first, so a fast path reads them from the beginning. Any other
+//! form is parsed as JSON.
 
 use serde::Deserialize;
 use spanner_core::RecordId;
 use spanner_core::record::Enforcement;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Head {
     Decision(RecordId),
-    /// A decision that another point enforces, which owes no outcome.
+    /// A decision that another component enforces. It may have no outcome.
     External(RecordId),
     Outcome(RecordId),
     Gap,
     Count,
     Event,
-    /// Of a newer version.
+    /// A kind of a newer version.
     Unknown,
 }
 
@@ -28,7 +28,7 @@ impl Head {
     }
 }
 
-/// By its first bytes, if they are as this crate writes them.
+/// The fast path, for entries that this crate wrote.
 fn quick(payload: &[u8]) -> Option<Head> {
     let rest = payload.strip_prefix(br#"{"kind":""#)?;
     let (of, rest): (fn(RecordId) -> Head, &[u8]) = match rest.strip_prefix(b"decision") {
@@ -73,10 +73,10 @@ fn read(payload: &[u8]) -> Head {
     }
 }
 
-/// What follows the identifier of a decision that another point enforces.
+/// What follows the identifier of an externally enforced decision.
 const EXTERNAL: &[u8] = br#","enforcement":"external""#;
 
-/// A UUID in text (RFC 9562 §4).
+/// The length of a UUID as text (RFC 9562 §4).
 const ID: usize = 36;
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     const ID: &str = "019ab5d3-2ad4-7e39-8a31-8a2e3b1c0d01";
 
     #[test]
-    fn what_is_written_is_told_by_its_beginning() {
+    fn classifies_its_own_entries_by_their_beginning() {
         let id: RecordId = ID.parse().unwrap();
         let outcome = Entry::Outcome(Box::new(Outcome::crashed(id, Timestamp::UNIX_EPOCH)));
         let payload = outcome.payload().unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_read_as_json() {
+    fn parses_other_entries_as_json() {
         let id: RecordId = ID.parse().unwrap();
         let rows = [
             (

@@ -1,12 +1,13 @@
-//! How what is in force came to be: who proposed it, who approved it, what changed.
+//! The history behind the access in force: who proposed and approved a promotion, and what
+//! changed.
 //!
-//! 1. A promotion is told whole, whichever of its steps a [`Selection`] meets, as it stood at
-//!    the end of the selected time. What was in force then is told whenever it was promoted.
-//! 2. What is told is what the entries say. Whether they can have followed each other is
-//!    decided by [`HistoryState`], and what cannot is told as a doubt. Where a promotion stands
-//!    is what that says as well.
-//! 3. A request names the promotion under which its model was served, so that each promotion
-//!    says who was served under it. Whoever took a step of a promotion, or looked at one, was not
+//! 1. If a [`Selection`] matches any step of a promotion, the history contains the whole
+//!    promotion, in its state at the end of the selected time. It also contains promotions that
+//!    were in force at that time, however old they are.
+//! 2. The history reports what the entries say. [`HistoryState`] determines the standing of a
+//!    promotion, and entries that contradict it are reported as doubts.
+//! 3. A decision names the promotion under which its model was served. The history counts these
+//!    decisions per promotion. Callers that only read or advanced a promotion do not count.
 //!    served.
 
 use std::collections::BTreeMap;
@@ -23,131 +24,132 @@ use spanner_core::{PromotionId, Timestamp};
 use crate::entry::{Counts, Entry, Event, Gap};
 use crate::error::ReadError;
 use crate::notes::Notes;
-use crate::reader::{Numbered, Reader};
+use crate::reader::{NumberedEntry, Reader};
 use crate::select::{Selection, promotions_of, signatories};
 
-/// What happened to models, to the access in force and to the service, and the promotions
-/// that it is about.
+/// Life-cycle events of models, access and service, and the promotions that they belong to.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct History {
     /// The promotions, the earliest first.
-    pub approvals: Vec<Approval>,
-    /// Everything that happened apart from requests, in order.
-    pub happenings: Vec<Happening>,
-    /// How many promotions of the selected model into the selected environment are in the
-    /// ledger, whenever they were and whoever is selected.
+    pub approvals: Vec<PromotionHistory>,
+    /// All events, in order.
+    pub events: Vec<HistoryEvent>,
+    /// The number of promotions of the selected model into the selected environment in the whole
+    /// ledger, regardless of the selected time and caller.
     pub promotions: u64,
-    /// What is not told.
+    /// What was omitted.
     pub notes: Notes,
     pub(crate) selection: Selection,
 }
 
-/// Something that happened apart from requests.
+/// One event in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Happening {
-    /// Its place in the ledger.
+pub struct HistoryEvent {
+    /// The sequence of its entry.
     pub sequence: u64,
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// What, in one stable word: `promotion.approved`, `access.reloaded`, `ledger.gap`.
+    /// The event's name, a stable word such as `promotion.approved`, `access.reloaded` or
+    /// `ledger.gap`.
     pub event: String,
-    /// Who did it, as manifests write it; absent where nobody did.
+    /// The principal that caused it, as manifests write it. `None` for events of the service
+    /// itself.
     pub by: Option<String>,
     /// The model that was promoted, if that is known.
     pub model: Option<String>,
-    /// The environment that it was promoted into, if that is known.
+    /// The target environment, if it is known.
     pub environment: Option<String>,
-    /// What there is to know about it, as the ledger has it.
+    /// The event's details, as stored in the ledger.
     pub body: serde_json::Value,
 }
 
-/// One promotion: what was moved where, by whom, with whose approval, and who was served
+/// One promotion: its model, environments, steps and approvals, and the callers that were served
 /// under it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Approval {
-    /// The promotion.
+pub struct PromotionHistory {
+    /// The identifier of the promotion.
     pub promotion: PromotionId,
     /// The model.
     pub model: String,
-    /// The environment that it goes into.
+    /// The target environment.
     pub environment: String,
-    /// The environment that it comes from; absent where it was adopted.
+    /// The source environment; `None` if the model was adopted.
     pub from: Option<String>,
-    /// Its revision; absent where only its access moves.
+    /// The model's revision; `None` if only its access changes.
     pub revision: Option<String>,
     /// The digest of its manifest.
     pub manifest: String,
-    /// Where it stands.
-    pub standing: ApprovalStanding,
-    /// How many approvals it needs.
+    /// Its state.
+    pub standing: PromotionState,
+    /// How many approvals it requires.
     pub needed: u8,
-    /// What was done with it, in order.
-    pub steps: Vec<Signed>,
-    /// Who gains and loses what.
+    /// Its steps, in order.
+    pub steps: Vec<PromotionStep>,
+    /// The change in access: which principals gain and lose which actions.
     pub difference: Vec<ChangeEntry>,
-    /// Why it did not wait for approvals, where it did not.
+    /// The reason for promoting it in an emergency, without the required approvals.
     pub emergency: Option<String>,
-    /// How many requests it served that were allowed and are selected.
+    /// The number of selected requests that were allowed under it.
     pub served: u64,
-    /// To whom, and how often.
+    /// The same number for each caller.
     pub callers: BTreeMap<String, u64>,
-    /// Why entries about it cannot have followed each other; none in a ledger that is whole.
+    /// Contradictions between its entries. Empty in an intact ledger.
     pub doubts: Vec<String>,
-    /// How many of the approvals count, which are the last ones.
+    /// How many of its approvals are valid. These are the last ones.
     #[serde(skip)]
     counting: usize,
 }
 
-/// Where a promotion stands at the end of the selected time.
+/// The state of a promotion at the end of the selected time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum ApprovalStanding {
-    /// It waits for approvals, or to be promoted.
+pub enum PromotionState {
+    /// It waits for approvals or for its promotion.
     Open,
-    /// It is what is served.
+    /// It is in force.
     InForce,
-    /// A later one has taken its place.
+    /// A later promotion replaced it.
     Replaced,
-    /// It was turned down.
+    /// An approver rejected it.
     Rejected,
-    /// Its proposer took it back.
+    /// Its proposer withdrew it.
     Withdrawn,
-    /// It was in force, and what was before is again.
+    /// It was in force and was rolled back.
     RolledBack,
 }
 
-/// One step of a promotion, with who took it.
+/// One step of a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Signed {
-    /// Its place in the ledger.
+pub struct PromotionStep {
+    /// The sequence of its entry.
     pub sequence: u64,
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// `proposed`, `approved`, `promoted` …
+    /// The step's name, such as `proposed`, `approved` or `promoted`.
     pub step: String,
-    /// By whom, as manifests write it; absent where nobody was asked.
+    /// The principal that took the step, as manifests write it; `None` if the service did.
     pub by: Option<String>,
-    /// Why, where a reason was given.
+    /// The reason, if one was given.
     pub reason: Option<String>,
-    /// Whether it did not wait for approvals that it would have taken.
+    /// Whether the step bypassed required approvals in an emergency.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
 }
 
 impl History {
-    /// What is selected.
+    /// The selection of this history.
     pub const fn selection(&self) -> &Selection {
         &self.selection
     }
 }
 
-impl ApprovalStanding {
-    /// The words of it.
+impl PromotionState {
+    /// The state as words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -161,15 +163,15 @@ impl ApprovalStanding {
     }
 }
 
-impl Approval {
-    /// Who took this step, in order.
+impl PromotionHistory {
+    /// The principals that took the named step, in order.
     pub fn by<'a>(&'a self, step: &'a str) -> impl Iterator<Item = &'a str> {
         let steps = self.steps.iter().filter(move |signed| signed.step == step);
         steps.filter_map(|signed| signed.by.as_deref())
     }
 
-    /// The approvals that count, in order: those since the last time that they became void.
-    pub fn valid(&self) -> impl Iterator<Item = &Signed> {
+    /// The valid approvals, in order: those after the last step that voided earlier ones.
+    pub fn valid(&self) -> impl Iterator<Item = &PromotionStep> {
         let signed = || self.steps.iter().filter(|step| step.step == "approved");
         let void = signed().count().saturating_sub(self.counting);
         signed().skip(void)
@@ -177,54 +179,54 @@ impl Approval {
 }
 
 impl Reader {
-    /// What happened apart from requests, and the promotions behind what is served: the
-    /// answer to "who approved this endpoint?".
+    /// The events and promotions behind what is served. Answers the question "who approved this
+    /// endpoint?".
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
-    /// left out.
+    /// [`ReadError`] if the ledger is damaged or cannot be read. Entries in a newer format are
+    /// omitted.
     pub fn history(&self, selection: &Selection) -> Result<History, ReadError> {
-        let mut telling = HistoryBuilder::new(selection.clone());
+        let mut builder = HistoryBuilder::new(selection.clone());
         let mut known = self.known(selection)?;
         for numbered in known.by_ref() {
-            telling.take(&numbered?);
+            builder.take(&numbered?);
         }
-        Ok(telling.history(known.notes()))
+        Ok(builder.history(known.notes()))
     }
 }
 
-/// Builds a [`History`] from the entries of a ledger, for a reader that needs them for something
-/// else as well.
+/// Builds a [`History`] from entries that the caller also needs for another purpose.
 #[derive(Debug)]
 pub struct HistoryBuilder {
     selection: Selection,
-    happenings: Vec<Happening>,
+    events: Vec<HistoryEvent>,
     approvals: BTreeMap<PromotionId, Draft>,
     promotions: u64,
     state: HistoryState,
-    /// Whether the beginning is missing, so that nothing can be said of what follows it.
+    /// Whether the beginning of the ledger is missing, so that contradictions cannot be
+    /// established.
     is_partial: bool,
     next: u64,
 }
 
-/// A promotion while it is read.
+/// A promotion of which more steps may follow.
 #[derive(Debug)]
 struct Draft {
-    approval: Approval,
-    /// Whether a step of it, or a request under it, is meant.
-    is_meant: bool,
-    /// Whether one is meant but for its time.
-    is_meant_whenever: bool,
-    place: u64,
+    approval: PromotionHistory,
+    /// Whether the selection matches a step of it or a request under it.
+    is_selected: bool,
+    /// Whether the selection matches apart from the time.
+    is_selected_at_any_time: bool,
+    first_sequence: u64,
 }
 
 impl HistoryBuilder {
-    /// A history of what is selected, before the first entry.
+    /// Creates a builder that has seen no entry.
     #[must_use]
     pub fn new(selection: Selection) -> Self {
         Self {
             selection,
-            happenings: Vec::new(),
+            events: Vec::new(),
             approvals: BTreeMap::new(),
             state: HistoryState::new(),
             promotions: 0,
@@ -233,26 +235,33 @@ impl HistoryBuilder {
         }
     }
 
-    /// Takes the next entry. All entries must come in order, whether they are selected or not.
-    pub fn take(&mut self, numbered: &Numbered) {
+    /// Adds the next entry. The caller must pass all entries in order, whether they are selected
+    /// or not.
+    pub fn take(&mut self, numbered: &NumberedEntry) {
         let sequence = numbered.sequence;
         self.is_partial |= self.next == 0 && sequence > 0;
         self.next = sequence + 1;
         match &numbered.entry {
-            Entry::Event(event) => self.happened(sequence, event),
-            Entry::Gap(gap) => self.noted(sequence, gap.time, "ledger.gap", gap_body(gap)),
+            Entry::Event(event) => self.add_event(sequence, event),
+            Entry::Gap(gap) => self.add_general(sequence, gap.time, "ledger.gap", gap_body(gap)),
             Entry::Count(counts) if counts.shed_refusal > 0 => {
-                self.noted(sequence, counts.time, "ledger.shed", shed_body(counts));
+                self.add_general(sequence, counts.time, "ledger.shed", shed_body(counts));
             }
-            Entry::Decision(decision) => self.served(decision),
+            Entry::Decision(decision) => self.count_request(decision),
             Entry::Count(_) | Entry::Outcome(_) => {}
         }
     }
 
-    /// What concerns the service as a whole.
-    fn noted(&mut self, sequence: u64, time: Timestamp, event: &str, body: serde_json::Value) {
-        if self.selection.takes_general() && self.selection.takes_time(time) {
-            self.happenings.push(Happening {
+    /// Adds an event about the service as a whole.
+    fn add_general(
+        &mut self,
+        sequence: u64,
+        time: Timestamp,
+        event: &str,
+        body: serde_json::Value,
+    ) {
+        if self.selection.matches_general() && self.selection.matches_time(time) {
+            self.events.push(HistoryEvent {
                 sequence,
                 time,
                 event: event.to_owned(),
@@ -264,38 +273,38 @@ impl HistoryBuilder {
         }
     }
 
-    fn happened(&mut self, sequence: u64, event: &Event) {
+    fn add_event(&mut self, sequence: u64, event: &Event) {
         match promotion_event(event) {
-            Some(taken) => self.stepped(sequence, event, &taken),
-            None => self.noted(sequence, event.time, &event.event, event.body.clone()),
+            Some(step_event) => self.add_step(sequence, event, &step_event),
+            None => self.add_general(sequence, event.time, &event.event, event.body.clone()),
         }
     }
 
-    fn stepped(&mut self, sequence: u64, event: &Event, taken: &PromotionEvent) {
-        if let Some((model, environment)) = begins(&taken.step) {
-            let is_place = self.selection.takes_place(model, environment);
+    fn add_step(&mut self, sequence: u64, event: &Event, step_event: &PromotionEvent) {
+        if let Some((model, environment)) = begins(&step_event.step) {
+            let is_place = self.selection.matches_target(model, environment);
             self.promotions += u64::from(is_place);
         }
-        if self.selection.is_over(taken.time) {
+        if self.selection.is_over(step_event.time) {
             return;
         }
-        let by = taken.by.as_ref();
+        let by = step_event.by.as_ref();
         let who = by.map(ToString::to_string);
-        let doubt = self.state.take_doubtful(taken.clone());
-        let Some(kept) = self.draft(sequence, taken) else {
-            // The steps before it are gone, and with them what it is about.
-            self.noted(sequence, event.time, &event.event, event.body.clone());
+        let doubt = self.state.take_doubtful(step_event.clone());
+        let Some(draft) = self.draft(sequence, step_event) else {
+            // Earlier steps are missing, and with them the model and the environment.
+            self.add_general(sequence, event.time, &event.event, event.body.clone());
             return;
         };
         let parties: Vec<PrincipalEntry> = by.into_iter().flat_map(signatories).cloned().collect();
-        kept.approval.steps.push(Signed {
+        draft.approval.steps.push(PromotionStep {
             sequence,
-            time: taken.time,
-            step: taken.step.as_str().to_owned(),
+            time: step_event.time,
+            step: step_event.step.as_str().to_owned(),
             by: who.clone(),
-            reason: reason(&taken.step).map(str::to_owned),
+            reason: reason(&step_event.step).map(str::to_owned),
             emergency: matches!(
-                taken.step,
+                step_event.step,
                 Step::Promoted {
                     emergency: Some(_),
                     ..
@@ -305,13 +314,13 @@ impl HistoryBuilder {
                 }
             ),
         });
-        let (model, environment) = (&kept.approval.model, &kept.approval.environment);
+        let (model, environment) = (&draft.approval.model, &draft.approval.environment);
         let place = (model.clone(), environment.clone());
-        kept.turn(&taken.step);
+        draft.update(&step_event.step);
         let doubt = doubt.map(|it| it.to_string());
-        if self.concerns(taken, &place, &parties, doubt) {
+        if self.select_step(step_event, &place, &parties, doubt) {
             let (model, environment) = place;
-            self.happenings.push(Happening {
+            self.events.push(HistoryEvent {
                 sequence,
                 time: event.time,
                 event: event.event.clone(),
@@ -323,38 +332,38 @@ impl HistoryBuilder {
         }
     }
 
-    /// Notes what speaks against a step; returns whether it is meant.
-    fn concerns(
+    /// Records a doubt about a step. Returns whether the step is selected.
+    fn select_step(
         &mut self,
-        taken: &PromotionEvent,
+        step_event: &PromotionEvent,
         (model, environment): &(String, String),
         parties: &[PrincipalEntry],
         doubt: Option<String>,
     ) -> bool {
-        let is_meant_whenever =
-            self.selection.takes_place(model, environment) && self.selection.takes_one_of(parties);
-        let is_meant = is_meant_whenever && self.selection.takes_time(taken.time);
+        let is_selected_at_any_time = self.selection.matches_target(model, environment)
+            && self.selection.matches_any_of(parties);
+        let is_selected = is_selected_at_any_time && self.selection.matches_time(step_event.time);
         let is_partial = self.is_partial;
-        if let Some(kept) = self.approvals.get_mut(&taken.promotion) {
-            kept.is_meant |= is_meant;
-            kept.is_meant_whenever |= is_meant_whenever;
+        if let Some(draft) = self.approvals.get_mut(&step_event.promotion) {
+            draft.is_selected |= is_selected;
+            draft.is_selected_at_any_time |= is_selected_at_any_time;
             if let Some(doubt) = doubt.filter(|_| !is_partial) {
-                kept.approval.doubts.push(doubt);
+                draft.approval.doubts.push(doubt);
             }
         }
-        is_meant
+        is_selected
     }
 
-    /// The promotion that a step is of; `None` if it is not known what is moved.
-    fn draft(&mut self, sequence: u64, taken: &PromotionEvent) -> Option<&mut Draft> {
-        let promotion = self.state.promotion(taken.promotion)?;
-        let draft = match self.approvals.entry(taken.promotion) {
+    /// The draft of the promotion that a step belongs to; `None` if its beginning is unknown.
+    fn draft(&mut self, sequence: u64, step_event: &PromotionEvent) -> Option<&mut Draft> {
+        let promotion = self.state.promotion(step_event.promotion)?;
+        let draft = match self.approvals.entry(step_event.promotion) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(new) => new.insert(Draft {
-                approval: Approval::of(promotion),
-                is_meant: false,
-                is_meant_whenever: false,
-                place: sequence,
+                approval: PromotionHistory::of(promotion),
+                is_selected: false,
+                is_selected_at_any_time: false,
+                first_sequence: sequence,
             }),
         };
         draft.approval.needed = promotion.needed();
@@ -362,56 +371,56 @@ impl HistoryBuilder {
         Some(draft)
     }
 
-    /// Where a promotion stands by what was read.
-    fn standing(&self, promotion: &Promotion) -> ApprovalStanding {
+    /// The state of a promotion after the entries read.
+    fn standing(&self, promotion: &Promotion) -> PromotionState {
         match promotion.standing() {
-            Standing::Open => ApprovalStanding::Open,
-            Standing::Rejected => ApprovalStanding::Rejected,
-            Standing::Withdrawn => ApprovalStanding::Withdrawn,
-            Standing::RolledBack => ApprovalStanding::RolledBack,
-            // Promoted or adopted, by this version or a later one.
+            Standing::Open => PromotionState::Open,
+            Standing::Rejected => PromotionState::Rejected,
+            Standing::Withdrawn => PromotionState::Withdrawn,
+            Standing::RolledBack => PromotionState::RolledBack,
+            // Promoted, adopted, or a standing of a later version.
             _ => {
                 let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
                 let current = self.state.current(model, into).map(Promotion::id);
                 match current == Some(promotion.id()) {
-                    true => ApprovalStanding::InForce,
-                    false => ApprovalStanding::Replaced,
+                    true => PromotionState::InForce,
+                    false => PromotionState::Replaced,
                 }
             }
         }
     }
 
     /// Counts a request for the promotions under which its models were served.
-    fn served(&mut self, decision: &Decision) {
-        if !self.selection.takes_whenever(decision) || self.selection.is_over(decision.time) {
+    fn count_request(&mut self, decision: &Decision) {
+        if !self.selection.matches_except_time(decision) || self.selection.is_over(decision.time) {
             return;
         }
-        let is_meant = self.selection.takes_time(decision.time);
+        let is_selected = self.selection.matches_time(decision.time);
         for promotion in promotions_of(decision) {
-            let Some(kept) = self.approvals.get_mut(&promotion) else {
+            let Some(draft) = self.approvals.get_mut(&promotion) else {
                 continue;
             };
-            let Approval {
+            let PromotionHistory {
                 model, environment, ..
-            } = &kept.approval;
-            let is_place = self.selection.takes_place(model, environment);
+            } = &draft.approval;
+            let is_place = self.selection.matches_target(model, environment);
             if !is_place {
                 continue;
             }
-            kept.is_meant_whenever = true;
-            if !is_meant {
+            draft.is_selected_at_any_time = true;
+            if !is_selected {
                 continue;
             }
-            kept.is_meant = true;
-            kept.approval.served += 1;
+            draft.is_selected = true;
+            draft.approval.served += 1;
             let caller = decision.caller.as_ref();
             let caller = caller.map(ToString::to_string);
             let caller = caller.unwrap_or_default();
-            *kept.approval.callers.entry(caller).or_default() += 1;
+            *draft.approval.callers.entry(caller).or_default() += 1;
         }
     }
 
-    /// The history of the entries so far, with what was left out of them.
+    /// Returns the history of the entries added. `notes` tell what was omitted.
     #[must_use]
     pub fn history(mut self, notes: Notes) -> History {
         let mut approvals = std::mem::take(&mut self.approvals);
@@ -420,15 +429,15 @@ impl HistoryBuilder {
                 draft.approval.standing = self.standing(promotion);
             }
         }
-        let mut meant: Vec<Draft> = approvals.into_values().collect();
-        meant.retain(|kept| {
-            let is_in_force = kept.approval.standing == ApprovalStanding::InForce;
-            kept.is_meant || (is_in_force && kept.is_meant_whenever)
+        let mut selected: Vec<Draft> = approvals.into_values().collect();
+        selected.retain(|draft| {
+            let is_in_force = draft.approval.standing == PromotionState::InForce;
+            draft.is_selected || (is_in_force && draft.is_selected_at_any_time)
         });
-        meant.sort_by_key(|kept| kept.place);
+        selected.sort_by_key(|draft| draft.first_sequence);
         History {
-            approvals: meant.into_iter().map(|kept| kept.approval).collect(),
-            happenings: self.happenings,
+            approvals: selected.into_iter().map(|draft| draft.approval).collect(),
+            events: self.events,
             promotions: self.promotions,
             notes,
             selection: self.selection,
@@ -437,8 +446,8 @@ impl HistoryBuilder {
 }
 
 impl Draft {
-    /// Takes over what a step says of the promotion, for people.
-    fn turn(&mut self, step: &Step) {
+    /// Copies the details that a step adds to its promotion.
+    fn update(&mut self, step: &Step) {
         let approval = &mut self.approval;
         match step {
             Step::Proposed { difference, .. } => approval.difference = difference.to_vec(),
@@ -449,7 +458,7 @@ impl Draft {
             } => {
                 approval.emergency.clone_from(emergency);
                 approval.difference = difference.to_vec();
-                // An emergency is held to no approvals; these are what it went without.
+                // An emergency needs no approvals. These are the ones that it bypassed.
                 if let Some(terms) = terms {
                     approval.needed = terms.approvals;
                 }
@@ -459,7 +468,7 @@ impl Draft {
     }
 }
 
-impl Approval {
+impl PromotionHistory {
     fn of(promotion: &Promotion) -> Self {
         let (candidate, plan) = (promotion.candidate(), promotion.plan());
         let is_adopted = promotion.standing() == Standing::Adopted;
@@ -470,7 +479,7 @@ impl Approval {
             from: (!is_adopted).then(|| plan.from.to_string()),
             revision: candidate.revision.as_ref().map(ToString::to_string),
             manifest: candidate.manifest.to_string(),
-            standing: ApprovalStanding::Open,
+            standing: PromotionState::Open,
             needed: promotion.needed(),
             steps: Vec::new(),
             difference: Vec::new(),
@@ -483,7 +492,7 @@ impl Approval {
     }
 }
 
-/// The step of a promotion that an event tells of.
+/// Parses the promotion step that an event describes.
 pub(crate) fn promotion_event(event: &Event) -> Option<PromotionEvent> {
     match Topic::of(&event.event)? {
         Topic::Promotion => PromotionEvent::deserialize(&event.body).ok(),
@@ -491,7 +500,7 @@ pub(crate) fn promotion_event(event: &Event) -> Option<PromotionEvent> {
     }
 }
 
-/// The model and the environment of a promotion, from the first of its steps.
+/// The model and the target environment, if this is the first step of a promotion.
 fn begins(step: &Step) -> Option<(&str, &str)> {
     match step {
         Step::Adopted {

@@ -1,15 +1,15 @@
-//! The ledger as a [`Journal`] of life-cycle events.
+//! Implements [`Journal`] for life-cycle events on a ledger.
 //!
-//! 1. Life-cycle events are the [events](Event) whose word has a [`Topic`]. A cursor is the
+//! 1. A life-cycle event is an [event](Event) whose name has a [`Topic`]. A cursor is the
 //!    sequence of an entry.
-//! 2. One process writes a ledger. Its appends take turns, so that a condition is checked in
-//!    memory and nothing comes between it and its event.
-//! 3. An append that was not acknowledged in time is stored later or not at all. Until that is
-//!    decided, nothing else is appended.
-//! 4. Reading and waiting for a sync block, so each call works on a thread of its own. Callers
-//!    take one step at a time, which bounds the threads.
+//! 2. Only one process writes a ledger. It serializes appends, so the condition of an append is
+//!    checked in memory and no other event can intervene.
+//! 3. An append that was not acknowledged in time may still be stored. Until that is known,
+//!    further appends fail.
+//! 4. Reading and fsync block, so each call runs on its own thread. A caller runs one call at a
+//!    time, which bounds the number of threads.
 //!
-//! A [`Reader`] is a journal too, which cannot be appended to.
+//! A [`Reader`] is a read-only journal.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -31,18 +31,18 @@ use crate::entry::{Entry, Event};
 use crate::error::{ReadError, chain};
 use crate::ledger::Ledger;
 use crate::lost::Span;
-use crate::queue::Place;
+use crate::queue::SequenceCell;
 use crate::reader::Reader;
 use crate::waiter::lock;
 
-/// What a ledger that is written knows of its life-cycle events.
+/// The index of the life-cycle events in a ledger that is open for writing.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// Held by the call whose turn it is, also while it waits for a sync.
+    /// Serializes calls. Also held during an fsync.
     turn: Mutex<State>,
-    /// Held for a moment only, so that a future may.
+    /// Held only briefly, so that a future may lock it.
     news: Mutex<News>,
-    /// An event was recorded past the journal.
+    /// Whether a life-cycle event was recorded without the journal.
     is_passed: AtomicBool,
 }
 
@@ -54,8 +54,8 @@ struct State {
     keys: HashMap<IdempotencyKey, u64>,
     lost: Vec<Span>,
     is_current: bool,
-    /// An event that was not acknowledged in time.
-    undecided: Option<Place>,
+    /// An event that was not acknowledged in time and may still be stored.
+    undecided: Option<SequenceCell>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ struct News {
 }
 
 impl Index {
-    /// Notes an event that was recorded otherwise.
+    /// Notes an event that was recorded without the journal.
     pub(crate) fn pass(&self, word: &str) {
         if Topic::of(word).is_some() {
             self.is_passed.store(true, Ordering::Release);
@@ -122,11 +122,11 @@ impl Ledger {
             key: append.key.as_ref().map(|key| key.as_str().to_owned()),
         };
         let (acknowledged, place) = self
-            .push_placed(&event)
-            .map_err(|fault| not_taken(&fault))?;
+            .push_sequenced(&event)
+            .map_err(|fault| not_appended(&fault))?;
         match (acknowledged.wait(), place.get()) {
             (Ok(()), Some(sequence)) => {
-                state.meet(*sequence, &event);
+                state.observe(*sequence, &event);
                 index.publish(state.last);
                 recorded(*sequence, event)
             }
@@ -145,19 +145,19 @@ impl Ledger {
         let from = state.after(after)?;
         match state.last.is_some_and(|last| last >= from) {
             true => page(&reader, after, from, &state.lost),
-            // Nothing is read for those who only look whether there is more.
+            // There is nothing after the cursor, so no file is read.
             false => Ok(Page::new(Vec::new(), after.clone(), false)),
         }
     }
 
-    /// Where the next event will stand that is after a cursor.
+    /// The sequence that the next event after a cursor will have, or a lower one.
     fn place_after(&self, after: &Cursor) -> Result<u64, JournalError> {
         let mut state = lock(&self.index().turn);
         self.refresh(&mut state)?;
         state.after(after)
     }
 
-    /// Reads what the index does not know yet.
+    /// Reads the events that the index does not contain yet.
     fn refresh(&self, state: &mut State) -> Result<Reader, JournalError> {
         let reader = Reader::of(self.files());
         let index = self.index();
@@ -175,7 +175,7 @@ impl Ledger {
             if let Entry::Event(event) = &numbered.entry
                 && numbered.sequence >= state.next
             {
-                state.meet(numbered.sequence, event);
+                state.observe(numbered.sequence, event);
             }
         }
         state.is_current = !is_undecided;
@@ -188,7 +188,7 @@ impl Ledger {
 }
 
 impl State {
-    fn meet(&mut self, sequence: u64, event: &Event) {
+    fn observe(&mut self, sequence: u64, event: &Event) {
         self.next = sequence + 1;
         self.lost.extend(spans_of(event));
         if Topic::of(&event.event).is_some() {
@@ -200,7 +200,7 @@ impl State {
         }
     }
 
-    /// Whether the writer still has an event that was not acknowledged in time.
+    /// Whether the writer may still store an event that was not acknowledged in time.
     fn is_undecided(&self) -> bool {
         let place = self.undecided.as_ref();
         place.is_some_and(|place| Arc::strong_count(place) > 1)
@@ -280,7 +280,7 @@ impl Journal for Reader {
     }
 }
 
-/// The sequence after a cursor, of a ledger of which so many entries were read.
+/// The sequence after a cursor. `next` is the sequence after the last entry read.
 fn after(cursor: &Cursor, next: u64) -> Result<u64, JournalError> {
     let Some(text) = cursor.as_str() else {
         return Ok(0);
@@ -295,7 +295,7 @@ fn after(cursor: &Cursor, next: u64) -> Result<u64, JournalError> {
     )
 }
 
-/// The life-cycle events from a sequence on, with the places where entries were lost.
+/// A page of life-cycle events from a sequence on, with markers where entries were lost.
 fn page(reader: &Reader, after: &Cursor, from: u64, lost: &[Span]) -> Result<Page, JournalError> {
     let mut lost: Vec<Span> = lost.iter().copied().filter(|it| it.end > from).collect();
     lost.sort_unstable();
@@ -347,7 +347,7 @@ fn recorded(sequence: u64, event: Event) -> Result<Recorded, JournalError> {
     Ok(Recorded::new(cursor, event.time, kind, event.body).key(key))
 }
 
-fn not_taken(fault: &SinkFault) -> JournalError {
+fn not_appended(fault: &SinkFault) -> JournalError {
     JournalError::Unavailable {
         reason: fault.to_string(),
     }
@@ -371,8 +371,8 @@ fn not_read(fault: &ReadError) -> JournalError {
     }
 }
 
-/// Does something that blocks on a thread of its own. The work can ask whether anybody still
-/// waits for it, and goes on if nobody does.
+/// Runs blocking work on its own thread. The work continues if its future is dropped, and can
+/// check for that.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, JournalError> {
@@ -410,7 +410,7 @@ struct Slot<T> {
     waker: Option<Waker>,
 }
 
-/// The end of whoever works; dropped in a panic, it says that there is no answer.
+/// The worker's end of the slot. If the worker panics, dropping it reports an error.
 struct WorkerEnd<T>(Weak<Mutex<Slot<T>>>);
 
 impl<T> WorkerEnd<T> {
@@ -438,12 +438,14 @@ impl<T> Drop for WorkerEnd<T> {
     }
 }
 
-/// What the body of an event may take of an entry; the rest says what it is.
+/// The room for an event's body within [`MAX_ENTRY_BYTES`]; the rest of the entry takes less than
+/// 1 KiB.
 const MAX_BODY_BYTES: usize = MAX_ENTRY_BYTES - 1024;
 
-/// A page bounds what is read at once; promotions keep every event in memory anyway.
+/// Bounds the memory of one page. Promotions hold every event in memory anyway.
 const PAGE_ITEMS: usize = 1000;
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How often whoever follows the files of another process looks at them.
+/// The interval at which a reader checks the files that another process writes: short for a
+/// person who waits, and cheap.
 const POLL: Duration = Duration::from_millis(500);

@@ -1,44 +1,37 @@
-//! The ledger that a service writes.
+//! The ledger's handle and its options: opening, recording, pruning and closing.
+
+mod builder;
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use spanner_core::record::{Decision, Outcome};
-use spanner_core::{
-    Acknowledgement, AuditSink, Count, Effect, Receipt, Room, SinkFault, Timestamp,
-};
+use spanner_core::{Acknowledgement, AuditSink, Count, Effect, Receipt, Room, SinkFault};
 
+pub use self::builder::Builder;
 use crate::MAX_ENTRY_BYTES;
-use crate::clock::Clock;
 use crate::entry::{Entry, Event};
 use crate::error::{CloseError, OpenError, ReadError};
-use crate::evidence::{
-    Checkpoint, CheckpointNote, CheckpointSink, Evidence, Keeper, KeyFault, Progress,
-    SharedProgress, SigningKey, key_in, key_of, keys_in, newest,
-};
+use crate::evidence::{Checkpoint, SharedProgress, key_in, keys_in, newest};
 use crate::files::Files;
 use crate::files::disk::Disk;
-use crate::files::kind::Doubt;
 use crate::journal::Index;
-use crate::log::{Log, SegmentSize};
-use crate::queue::{Admission, Limits, Place, Queue, Share, SharedQueue};
+use crate::queue::{Admission, SequenceCell, SharedQueue};
 use crate::reader::Reader;
-use crate::recovery::{Failure, Opened, Recovery, recover};
-use crate::retention::{Keeping, PruneError, Pruned, Pruner, Retention};
-use crate::seen::Seen;
-use crate::waiter::{Acknowledged, lock};
-use crate::writer::{Pace, Writer};
+use crate::recovery::{Failure, Recovery};
+use crate::retention::{PruneError, PruneReport, Pruner, Retention};
+use crate::snapshot::FileSnapshot;
+use crate::waiter::{WaiterFuture, lock};
 
-/// An append-only ledger in a directory of plain files, and the writer of it.
+/// An append-only ledger in a directory of plain files, together with its writer.
 ///
-/// Clones share one writer. When the last one is dropped, what waits is stored, and the
-/// writer's thread is joined, which blocks for a moment; [`Ledger::close`] also waits for
-/// outcomes that are still owed and says whether all went well.
+/// Clones share one writer. Dropping the last clone stores all pending entries and joins the
+/// writer's thread, which blocks for a moment. [`Ledger::close`] also waits for outstanding
+/// outcomes and reports errors.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -61,38 +54,19 @@ pub struct Ledger {
     shared: Arc<Shared>,
 }
 
-/// What an acknowledged decision survives.
+/// Which failures an acknowledged decision survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// A failure of the power: it is synced before the answer. The default.
+    /// A power failure: the decision is synced before it is acknowledged. The default.
     #[default]
     PowerLoss,
-    /// A crash of the process: it is written before the answer and synced within a second.
+    /// A crash of the process: the decision is written before it is acknowledged, and synced
+    /// within a second.
     ProcessCrash,
-    /// Neither: it has room in the queue before the answer, and is written soon and synced
+    /// Neither: the decision is queued before it is acknowledged, written soon after, and synced
     /// within a second.
     Relaxed,
-}
-
-/// Options of a ledger.
-#[derive(Debug)]
-#[must_use = "a builder does nothing until `open`"]
-pub struct Builder {
-    pub(crate) dir: PathBuf,
-    durability: Durability,
-    segment_bytes: u64,
-    queue: usize,
-    queue_bytes: usize,
-    wait: Duration,
-    unidentified: u32,
-    origin: Option<String>,
-    key: Option<SigningKey>,
-    sinks: Vec<Box<dyn CheckpointSink>>,
-    pub(crate) note: Option<CheckpointNote>,
-    pub(crate) keeping: Keeping,
-    pub(crate) pace: Pace,
-    pub(crate) wall: fn() -> Timestamp,
 }
 
 struct Shared {
@@ -101,8 +75,8 @@ struct Shared {
     progress: SharedProgress,
     pruner: Pruner,
     recovery: Recovery,
-    /// The segments that were there when they were looked at last.
-    seen: Mutex<Seen>,
+    /// The segments found by the last [`Ledger::inspect`].
+    snapshot: Mutex<FileSnapshot>,
     threads: Mutex<Option<Threads>>,
     index: Index,
     wait: Duration,
@@ -111,45 +85,32 @@ struct Shared {
 struct Threads {
     writer: JoinHandle<Result<(), CloseError>>,
     watchdog: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-    /// Prunes until its end of the channel is gone.
+    signer: JoinHandle<()>,
+    /// The pruning thread. It ends when the sender is dropped.
     pruning: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory, which is made if need be, with the defaults.
+    /// Opens the ledger in a directory with the default options. Creates the directory if it does
+    /// not exist.
     ///
-    /// Reads the whole ledger (less than a second per gigabyte), cuts what a crash left
-    /// unfinished, and gives every decision without an outcome the outcome `unknown`.
+    /// Reads the whole ledger (less than a second per gigabyte), truncates an incomplete write at
+    /// its end, and appends the outcome `unknown` for every decision without an outcome.
     ///
     /// # Errors
-    /// [`OpenError`] if somebody else writes there, if a file cannot be read or written, or
-    /// if the ledger is damaged.
+    /// [`OpenError`] if another process has the ledger open for writing, if a file cannot be read
+    /// or written, or if the ledger is damaged.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder(dir).open()
     }
 
-    /// A ledger with options.
+    /// Returns options for the ledger in a directory.
     pub fn builder(dir: impl AsRef<Path>) -> Builder {
-        Builder {
-            dir: dir.as_ref().to_owned(),
-            durability: Durability::default(),
-            segment_bytes: 64 * 1024 * 1024,
-            queue: 65_536,
-            queue_bytes: 32 * 1024 * 1024,
-            wait: Duration::from_millis(250),
-            unidentified: 50,
-            origin: None,
-            key: None,
-            sinks: Vec::new(),
-            note: None,
-            keeping: Keeping::default(),
-            pace: Pace::default(),
-            wall: Timestamp::now,
-        }
+        Builder::new(dir.as_ref().to_owned())
     }
 
-    /// A reader of the ledger in a directory, also while somebody writes it.
+    /// Returns a reader of the ledger in a directory. It also works while a service writes to the
+    /// ledger.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -157,12 +118,12 @@ impl Ledger {
         Reader::open(dir)
     }
 
-    /// Finds what would keep the ledger in a directory from being opened, as far as that can be
-    /// seen without writing: also while somebody writes it, and before it is there. Only its
-    /// end is not looked at, nor whether it is what was signed; that is [`Reader::verify`]'s.
+    /// Checks without writing whether the ledger in a directory can be opened. Also works while a
+    /// service writes to the ledger, and for a directory that does not exist yet. Does not check
+    /// the last segment's end or the signatures; see [`Reader::verify`].
     ///
     /// # Errors
-    /// [`OpenError`], as [`Ledger::open`] would say it.
+    /// The [`OpenError`] that [`Ledger::open`] would return.
     pub fn check(dir: impl AsRef<Path>) -> Result<(), OpenError> {
         let builder = Self::builder(dir);
         let disk = Disk::checked(&builder.dir).map_err(|source| builder.failed(source))?;
@@ -177,53 +138,55 @@ impl Ledger {
             .map_err(|fault| builder.not_recovered(Failure::Read(fault)))
     }
 
-    /// The directory.
+    /// The ledger's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }
 
-    /// What was found and done when this ledger was opened.
+    /// What opening this ledger found and repaired.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.shared.recovery
     }
 
-    /// Looks whether the files are still there: the directory, and every segment that was there
-    /// when this was asked before, as long as it was. Reads names and sizes only. Entries go on
-    /// being stored if a segment is gone, but the ledger is no longer whole, and will not be
-    /// opened again ([`Builder::acknowledge`]); so a service should say that something is wrong.
+    /// Checks that the directory and the segments of the previous call still exist and have not
+    /// shrunk. Reads names and sizes only.
+    ///
+    /// If a segment is missing, the ledger continues to store entries, but it is incomplete and
+    /// cannot be reopened without [`Builder::acknowledge`]. A service should therefore report the
+    /// error to its operator.
     ///
     /// # Errors
-    /// [`ReadError`] with the first that is missing or cut.
+    /// [`ReadError`] for the first segment that is missing or truncated.
     pub fn inspect(&self) -> Result<(), ReadError> {
         let files = lock(&self.shared.pruner.files).clone();
         let Some(files) = files else {
-            // It is closed, and whatever happens to the files is not its business any more.
+            // After closing, the files may be moved or deleted.
             return Ok(());
         };
-        lock(&self.shared.seen).look(&*files, self.written())
+        lock(&self.shared.snapshot).refresh(&*files, self.written())
     }
 
-    /// Whether the disk is full: then nothing is allowed, and refusals and events live off a
-    /// reserve. Space that is there again is noticed without being asked for.
+    /// Whether the disk is full. While it is, the ledger refuses decisions that allow, and stores
+    /// refusals and events in the reserve. It detects free space by itself.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.shared.queue.is_full()
     }
 
-    /// Records something that happened, apart from requests: access reloaded or refused, a
-    /// model promoted. `event` is one stable word such as `access.reloaded`; `body` is what
-    /// there is to know about it, without secrets. Life-cycle events are appended through
-    /// [`Journal`](spanner_core::journal::Journal).
+    /// Records an event that belongs to no request, such as a reload of the access configuration.
     ///
-    /// The event is stored whether the acknowledgement is awaited or not; await it where
-    /// nothing may go on before.
+    /// `event` is one stable word such as `access.reloaded`. `body` holds the details and must
+    /// not contain secrets. Append life-cycle events through
+    /// [`Journal`](spanner_core::journal::Journal) instead.
+    ///
+    /// The event is stored whether the acknowledgement is awaited or not. Await it before any
+    /// action that depends on the record.
     ///
     /// # Errors
-    /// [`SinkFault::Full`] if there is no room, [`SinkFault::Closed`] after
-    /// [`Ledger::close`], [`SinkFault::NotDurable`] if it is larger than
-    /// [`MAX_ENTRY_BYTES`].
+    /// [`SinkFault::Full`] if there is no room, [`SinkFault::Closed`] after [`Ledger::close`],
+    /// [`SinkFault::NotDurable`] if the event is larger than [`MAX_ENTRY_BYTES`].
     pub fn event(
         &self,
         event: &str,
@@ -235,7 +198,7 @@ impl Ledger {
         Ok(acknowledgement(acknowledged))
     }
 
-    /// The files, for reading.
+    /// The files, opened for reading.
     pub(crate) fn files(&self) -> Arc<dyn Files> {
         let files = lock(&self.shared.pruner.files).clone();
         files.unwrap_or_else(|| Arc::new(Disk::reading(&self.shared.dir)))
@@ -245,417 +208,62 @@ impl Ledger {
         &self.shared.index
     }
 
-    /// Records a life-cycle event whose sequence is wanted.
-    pub(crate) fn push_placed(&self, event: &Event) -> Result<(Acknowledged, Place), SinkFault> {
+    /// Records a life-cycle event and returns a handle to its sequence.
+    pub(crate) fn push_sequenced(
+        &self,
+        event: &Event,
+    ) -> Result<(WaiterFuture, SequenceCell), SinkFault> {
         let payload = payload(&Entry::Event(event.clone()))?;
-        let place = Place::default();
+        let place = SequenceCell::default();
         let pushed = self
             .shared
             .queue
-            .push_placed(payload, &place, self.shared.wait)?;
+            .push_sequenced(payload, &place, self.shared.wait)?;
         Ok((pushed, place))
     }
 
-    /// How many entries are written: the sequence of the next one.
+    /// The number of entries written, which is the sequence of the next entry.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.progress.entries()
     }
 
-    /// The newest checkpoint; absent for a moment after a ledger is made.
+    /// The newest checkpoint, or `None` until the first one is signed.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         self.shared.progress.checkpoint()
     }
 
-    /// Has a checkpoint made over all that is stored by now, and waits for it, up to five
-    /// seconds. Blocks. Checkpoints are made every second without it.
+    /// Signs a checkpoint over all entries stored so far. Blocks for at most five seconds and
+    /// returns `None` on timeout. Checkpoints are signed every second without this call.
     #[must_use]
     pub fn checkpoint_now(&self) -> Option<Checkpoint> {
         let patience = self.shared.pruner.patience;
         self.shared.progress.checkpoint_now(patience)
     }
 
-    /// Lets old segments go; see [`Retention`]. The tiles of the tree stay, and so does what
-    /// must survive: every event, and every decision whose outcome does not go with it, each
-    /// at its own sequence. The entry `ledger.pruned` says so first. Blocks.
+    /// Deletes old segments; see [`Retention`].
+    ///
+    /// The tiles of the Merkle tree remain. Every event, and every decision whose outcome is not
+    /// deleted with it, also remains at its sequence. The ledger first records the entry
+    /// `ledger.pruned`. Blocks.
     ///
     /// # Errors
-    /// [`PruneError`]; then nothing went, or less than could.
-    pub fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
+    /// [`PruneError`]. In that case nothing, or only a part, was deleted.
+    pub fn prune(&self, retention: &Retention) -> Result<PruneReport, PruneError> {
         self.shared.pruner.prune(retention)
     }
 
-    /// Takes no more decisions, waits up to five seconds for the outcomes that are owed,
-    /// stores everything and ends the writer. Blocks; the other clones are closed as well.
-    /// Once closed, closing again does nothing.
+    /// Refuses new decisions, waits up to five seconds for outstanding outcomes, stores all
+    /// pending entries and ends the writer. Blocks, and closes the other clones as well. Closing
+    /// twice has no effect.
     ///
     /// # Errors
-    /// [`CloseError`] if something could not be stored. Nothing of that was acknowledged.
+    /// [`CloseError`] if an entry could not be stored. No such entry was acknowledged.
     pub fn close(&self) -> Result<(), CloseError> {
         self.shared.queue.close(DRAIN);
         self.shared.join()
     }
-}
-
-impl Builder {
-    /// The least that [`Builder::keep_for`] takes: what is kept for less is no record.
-    pub const LEAST_AGE: Duration = Duration::from_secs(3600);
-    /// The least that [`Builder::keep_bytes`] takes.
-    pub const LEAST_BYTES: u64 = 1024 * 1024;
-
-    /// What an acknowledged decision survives. Default: [`Durability::PowerLoss`].
-    pub const fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// The size at which a segment is ended and the next begun. Default: 64 MiB; at least
-    /// 4 KiB. Space is allocated ahead, 4 MiB at a time.
-    pub const fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes;
-        self
-    }
-
-    /// How many entries may wait at once, counting one for each outcome that is owed: a
-    /// bound on open requests. Default: 65,536; at least 2.
-    pub const fn queue(mut self, entries: usize) -> Self {
-        self.queue = entries;
-        self
-    }
-
-    /// How many bytes may wait at once, counting about half a kilobyte for each outcome that
-    /// is owed. Default: 32 MiB; at least 1 MiB and a bit, the room of one great entry.
-    pub const fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.queue_bytes = bytes;
-        self
-    }
-
-    /// How long a decision may take to become durable before its request is refused.
-    /// Default: 250 ms; at least 1 ms.
-    pub const fn wait(mut self, wait: Duration) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// How many refusals of unidentified callers are recorded one by one, per second, after
-    /// a first burst of a minute's worth, and never more than a mebibyte of them in a minute
-    /// (some 10 a second for long). The rest are counted, and the count is recorded, so that
-    /// nobody can fill the disk without a token. Default: 50.
-    pub const fn unidentified_per_second(mut self, refusals: u32) -> Self {
-        self.unidentified = refusals;
-        self
-    }
-
-    /// The name of the ledger in its checkpoints, when it is opened for the first time:
-    /// preferably a URL without its scheme, such as `example.com/models/ledger`. Default: a
-    /// random name. Later openings keep the name that the key has.
-    pub fn origin(mut self, origin: impl Into<String>) -> Self {
-        self.origin = Some(origin.into());
-        self
-    }
-
-    /// Signs checkpoints with this key, which is not written anywhere. Default: the key in
-    /// the directory's file `key`, which is made when the ledger is opened for the first time.
-    /// Give one where the key shall not lie beside the ledger. Another key than before is
-    /// taken, and `vkey` lists both.
-    pub fn signing_key(mut self, key: SigningKey) -> Self {
-        self.key = Some(key);
-        self
-    }
-
-    /// Ships each checkpoint to a place that whoever holds this machine cannot change; can be
-    /// called several times. Default: none, and checkpoints stay in the directory.
-    pub fn checkpoints(mut self, sink: impl CheckpointSink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
-        self
-    }
-
-    /// Keeps the newest checkpoint in a file outside the directory as well, usually the one that
-    /// [`CheckpointNote::beside`] names, and holds the ledger against it when it is opened: a
-    /// ledger that lost its end or was set back to an older copy is not opened then, even if its
-    /// own checkpoint and tiles are gone. A note of another ledger, as one that was begun anew in
-    /// the same place finds it, keeps a ledger with entries of its own from being opened if those
-    /// cannot be compared with anything else; otherwise it is logged and recorded. A note that
-    /// cannot be read or written is logged, and the ledger is opened all the same. Default: none.
-    pub fn note(mut self, path: impl AsRef<Path>) -> Self {
-        self.note = Some(CheckpointNote::new(path));
-        self
-    }
-
-    /// Lets segments go by themselves whose entries are all older than this; see
-    /// [`Ledger::prune`]. Looked at once an hour, and a segment is ended after an eighth of
-    /// that time. What a shipment (`spanner-ship`) has not delivered stays until it is. Default:
-    /// nothing goes; at least an hour.
-    pub const fn keep_for(mut self, age: Duration) -> Self {
-        self.keeping.age = Some(age);
-        self
-    }
-
-    /// Lets the oldest segments go by themselves as long as all of them take more than so many
-    /// bytes, as [`Builder::keep_for`] does. Default: nothing goes; at least 1 MiB.
-    pub const fn keep_bytes(mut self, most: u64) -> Self {
-        self.keeping.bytes = Some(most);
-        self
-    }
-
-    /// Opens it; see [`Ledger::open`].
-    ///
-    /// # Errors
-    /// [`OpenError`] if an option has an impossible value, if somebody else writes there, if
-    /// a file cannot be read or written, or if the ledger is damaged.
-    pub fn open(self) -> Result<Ledger, OpenError> {
-        self.check()?;
-        let disk = Disk::writing(&self.dir).map_err(|source| self.failed(source))?;
-        match disk {
-            Some(disk) => {
-                let disk = Arc::new(disk);
-                self.open_in(disk.clone(), disk)
-            }
-            None => Err(OpenError::Locked { dir: self.dir }),
-        }
-    }
-
-    /// `beside` is the same directory, as the keeper of the evidence sees it.
-    pub(crate) fn open_in(
-        mut self,
-        files: Arc<dyn Files>,
-        beside: Arc<dyn Files>,
-    ) -> Result<Ledger, OpenError> {
-        let doubt = files.doubt();
-        if let Some(Doubt { name, why }) = doubt {
-            tracing::warn!(dir = %self.dir.display(), file_system = name, "{why}");
-        }
-        let evidence = self.evidence(Arc::clone(&beside))?;
-        let found = recover(&files, &evidence).map_err(|failure| self.not_recovered(failure))?;
-        self.compare(&evidence, found.next)?;
-        let size = SegmentSize {
-            bytes: self.segment_bytes,
-            age: self.keeping.segment_age(),
-        };
-        let mut log = Log::new(files, self.durability, size, found.next);
-        let opened = Opened {
-            vkey: evidence.key.verifier().to_string(),
-            is_key_new: evidence.is_key_new,
-            time: (self.wall)(),
-            file_system: doubt.map(|doubt| doubt.name),
-            is_uncompared: !evidence.is_compared(),
-            strangers: strangers(&evidence),
-        };
-        let recovery = found
-            .close(&mut log, &opened)
-            .map_err(|source| self.failed(source))?;
-        let progress = Progress::new(log.next(), log.durable(), evidence.checkpoint.clone());
-        let progress = Arc::new(progress);
-        let queue = Arc::new(Queue::new(self.limits()));
-        let writer = Writer::new(
-            Arc::clone(&queue),
-            Arc::clone(&progress),
-            log,
-            self.durability,
-            self.pace,
-            Clock::new(self.wall),
-        );
-        let keeper = self.keeper(evidence, &progress);
-        let seen = Seen::of(&*beside).unwrap_or_default();
-        let pruner = Pruner {
-            dir: self.dir.clone(),
-            queue: Arc::clone(&queue),
-            progress: Arc::clone(&progress),
-            files: Arc::new(Mutex::new(Some(beside))),
-            alone: Arc::default(),
-            patience: self.pace.patience,
-        };
-        let threads = Threads::start(&queue, writer, keeper);
-        let mut threads = threads.map_err(|source| self.failed(source))?;
-        if !self.keeping.is_all() {
-            let pruning = self.prune_by_itself(pruner.clone());
-            threads.pruning = Some(pruning.map_err(|source| {
-                queue.stop();
-                self.failed(source)
-            })?);
-        }
-        Ok(Ledger {
-            shared: Arc::new(Shared {
-                dir: self.dir,
-                queue,
-                progress,
-                pruner,
-                recovery,
-                seen: Mutex::new(seen),
-                threads: Mutex::new(Some(threads)),
-                index: Index::default(),
-                wait: self.wait,
-            }),
-        })
-    }
-
-    pub(crate) fn evidence(&mut self, files: Arc<dyn Files>) -> Result<Evidence, OpenError> {
-        let key = key_of(&*files, self.key.clone(), self.origin.as_deref());
-        let key = key.map_err(|fault| self.no_key(fault))?;
-        let damaged = |fault| self.not_recovered(Failure::Read(fault));
-        let mut evidence = Evidence::open(files, key).map_err(damaged)?;
-        for sink in &mut self.sinks {
-            let newest = sink.newest().map_err(|source| OpenError::Io {
-                dir: self.dir.clone(),
-                source,
-            })?;
-            if let Some(note) = newest {
-                let expected = evidence.expect(&note);
-                expected.map_err(|fault| OpenError::Damaged {
-                    dir: self.dir.clone(),
-                    source: fault,
-                })?;
-            }
-        }
-        if let Some(note) = &self.note {
-            match note.notes() {
-                Ok(notes) => evidence.expect_notes(notes),
-                Err(fault) => tracing::warn!(
-                    %fault, ?note,
-                    "the note of the ledger's newest checkpoint cannot be read; the ledger is not compared with it"
-                ),
-            }
-        }
-        Ok(evidence)
-    }
-
-    /// Says what could not be compared with anything, and does not open what was put in another
-    /// ledger's place.
-    fn compare(&self, evidence: &Evidence, entries: u64) -> Result<(), OpenError> {
-        let others = strangers(evidence);
-        if entries == 0 {
-            if let Some(note) = self.note.as_ref().filter(|_| !others.is_empty()) {
-                let others = others.join(", ");
-                tracing::warn!(
-                    ?note,
-                    others,
-                    "a new ledger begins where another one was: nothing of what that recorded, promotions included, counts here"
-                );
-            }
-            return Ok(());
-        }
-        if evidence.is_compared() {
-            return Ok(());
-        }
-        if !others.is_empty() {
-            let problem = format!(
-                "it is missing, and the note outside the directory is of another ledger ({}): these {entries} entries were put in its place, or their key and checkpoint were removed",
-                others.join(", "),
-            );
-            return Err(OpenError::Damaged {
-                dir: self.dir.clone(),
-                source: ReadError::Evidence {
-                    name: "checkpoint".to_owned(),
-                    problem,
-                },
-            });
-        }
-        tracing::warn!(
-            dir = %self.dir.display(), entries,
-            "the ledger has entries and no checkpoint, in its directory or elsewhere: whether more of them stood here cannot be told, and the record says so"
-        );
-        Ok(())
-    }
-
-    fn keeper(&mut self, evidence: Evidence, progress: &SharedProgress) -> Keeper {
-        let mut sinks = std::mem::take(&mut self.sinks);
-        if let Some(note) = self.note.take() {
-            sinks.push(Box::new(note));
-        }
-        let pace = self.pace.checkpoint;
-        Keeper::new(evidence, Arc::clone(progress), sinks, pace)
-    }
-
-    fn prune_by_itself(&self, pruner: Pruner) -> io::Result<(Sender<()>, JoinHandle<()>)> {
-        let (closing, closed) = channel();
-        let (keeping, pace, wall) = (self.keeping, self.pace.prune, self.wall);
-        let thread = thread::Builder::new()
-            .name("spanner-ledger-retention".to_owned())
-            .spawn(move || keeping.run(&pruner, &closed, pace, wall))?;
-        Ok((closing, thread))
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            entries: self.queue,
-            bytes: self.queue_bytes,
-            wait: (self.durability != Durability::Relaxed).then_some(self.wait),
-            unidentified: self.unidentified,
-        }
-    }
-
-    fn check(&self) -> Result<(), OpenError> {
-        let rows = [
-            ("segment_bytes", self.segment_bytes, 4096),
-            ("queue", self.queue as u64, 2),
-            ("queue_bytes", self.queue_bytes as u64, MIN_QUEUE_BYTES),
-            ("wait", self.wait.as_millis() as u64, 1),
-            (
-                "keep_for (seconds)",
-                self.keeping.age.map_or(u64::MAX, |age| age.as_secs()),
-                Self::LEAST_AGE.as_secs(),
-            ),
-            (
-                "keep_bytes",
-                self.keeping.bytes.unwrap_or(u64::MAX),
-                Self::LEAST_BYTES,
-            ),
-        ];
-        match rows.into_iter().find(|(_, given, least)| given < least) {
-            Some((option, given, least)) => Err(OpenError::Option {
-                option,
-                least,
-                given,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn not_recovered(&self, failure: Failure) -> OpenError {
-        match failure {
-            Failure::Write(source) => self.failed(source),
-            Failure::Read(ReadError::Io { name, source }) => {
-                let what = format!("`{name}`: {source}");
-                self.failed(io::Error::new(source.kind(), what))
-            }
-            Failure::Read(source) => OpenError::Damaged {
-                dir: self.dir.clone(),
-                source,
-            },
-        }
-    }
-
-    fn no_key(&self, fault: KeyFault) -> OpenError {
-        match fault {
-            KeyFault::Key(source) => OpenError::Key {
-                dir: self.dir.clone(),
-                source,
-            },
-            KeyFault::Io(source) => self.failed(source),
-        }
-    }
-
-    pub(crate) fn failed(&self, source: io::Error) -> OpenError {
-        OpenError::Io {
-            dir: self.dir.clone(),
-            source,
-        }
-    }
-}
-
-/// What ledgers with other keys are called that left a note.
-fn strangers(evidence: &Evidence) -> Vec<String> {
-    let name = |note: &String| {
-        let mut lines = note.lines();
-        let (origin, size) = (lines.next().unwrap_or_default(), lines.next());
-        format!(
-            "`{}` with {} entries",
-            origin.escape_debug(),
-            size.unwrap_or("?").escape_debug()
-        )
-    };
-    evidence.strangers.iter().map(name).collect()
 }
 
 impl AuditSink for Ledger {
@@ -667,7 +275,7 @@ impl AuditSink for Ledger {
         };
         let payload = payload(&Entry::Decision(Box::new(decision)))?;
         let acknowledged = self.shared.queue.push(payload, admission)?;
-        let mut owed = Owed(Some(Arc::clone(&self.shared.queue)), admission);
+        let mut owed = OutcomeRoom(Some(Arc::clone(&self.shared.queue)), admission);
         Ok(Receipt {
             acknowledged: acknowledgement(acknowledged),
             room: Room::new(move |outcome| owed.give(outcome)),
@@ -687,10 +295,10 @@ impl fmt::Debug for Ledger {
     }
 }
 
-/// Room for one outcome; dropped without it, it gives the room back.
-struct Owed(Option<SharedQueue>, Admission);
+/// Reserved room for one outcome. Dropping it without an outcome releases the room.
+struct OutcomeRoom(Option<SharedQueue>, Admission);
 
-impl Owed {
+impl OutcomeRoom {
     fn give(&mut self, outcome: Outcome) {
         if let Some(queue) = self.0.take() {
             let payload = Entry::Outcome(Box::new(outcome)).payload().ok();
@@ -699,7 +307,7 @@ impl Owed {
     }
 }
 
-impl Drop for Owed {
+impl Drop for OutcomeRoom {
     fn drop(&mut self) {
         if let Some(queue) = self.0.take() {
             queue.push_outcome(None, self.1);
@@ -712,7 +320,7 @@ impl Shared {
         let Some(threads) = lock(&self.threads).take() else {
             return Ok(());
         };
-        // A waker may drop the last handle on the writer's own thread.
+        // A waker may drop the last handle on the writer's own thread, which cannot join itself.
         if threads.writer.thread().id() == thread::current().id() {
             return Ok(());
         }
@@ -722,9 +330,9 @@ impl Shared {
         });
         let written = threads.writer.join();
         let watched = threads.watchdog.join();
-        let kept = threads.keeper.join();
+        let signed = threads.signer.join();
         lock(&self.pruner.files).take();
-        match (written, watched, kept, pruned) {
+        match (written, watched, signed, pruned) {
             (Ok(written), Ok(()), Ok(()), Ok(())) => written,
             _ => Err(CloseError {
                 lost: 0,
@@ -743,33 +351,6 @@ impl Drop for Shared {
     }
 }
 
-impl Threads {
-    fn start(queue: &SharedQueue, writer: Writer, keeper: Keeper) -> io::Result<Self> {
-        let progress = writer.progress();
-        let watched = Arc::clone(queue);
-        let watchdog = thread::Builder::new()
-            .name("spanner-ledger-watchdog".to_owned())
-            .spawn(move || watched.watch())?;
-        let writer = thread::Builder::new()
-            .name("spanner-ledger".to_owned())
-            .spawn(move || writer.run())
-            .inspect_err(|_| queue.writer_is_gone())?;
-        let keeper = thread::Builder::new()
-            .name("spanner-ledger-evidence".to_owned())
-            .spawn(move || keeper.run())
-            .inspect_err(|_| {
-                queue.stop();
-                progress.end();
-            })?;
-        Ok(Self {
-            writer,
-            watchdog,
-            keeper,
-            pruning: None,
-        })
-    }
-}
-
 fn payload(entry: &Entry) -> Result<Vec<u8>, SinkFault> {
     let unfit = |reason| SinkFault::NotDurable { reason };
     let payload = entry
@@ -778,20 +359,18 @@ fn payload(entry: &Entry) -> Result<Vec<u8>, SinkFault> {
     if payload.len() > MAX_ENTRY_BYTES {
         let bytes = payload.len();
         return Err(unfit(format!(
-            "the entry has {bytes} bytes, of {MAX_ENTRY_BYTES} allowed"
+            "the entry has {bytes} bytes; at most {MAX_ENTRY_BYTES} are allowed"
         )));
     }
     Ok(payload)
 }
 
-fn acknowledgement(acknowledged: Option<Acknowledged>) -> Acknowledgement {
+fn acknowledgement(acknowledged: Option<WaiterFuture>) -> Acknowledgement {
     match acknowledged {
         Some(acknowledged) => Box::pin(acknowledged),
         None => Box::pin(std::future::ready(Ok(()))),
     }
 }
 
-/// What a shutdown may take for open requests; orchestrators commonly give 10 to 30 s.
+/// How long closing waits for open requests. Orchestrators commonly grant a shutdown 10 to 30 s.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The greatest entry and its outcome must fit, or they never would.
-const MIN_QUEUE_BYTES: u64 = (MAX_ENTRY_BYTES + crate::OVERHEAD + Share::OUTCOME_BYTES) as u64;

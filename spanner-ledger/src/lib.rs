@@ -1,50 +1,56 @@
-//! Spanner's ledger: what was decided and what became of it, durably, in plain files.
+//! Spanner's ledger: a durable, tamper-evident record of decisions and outcomes in plain files.
 //!
-//! [`Ledger`] is the [`AuditSink`](spanner_core::AuditSink) that a guard records to. A
-//! decision is stored before it has any effect, and its outcome when the response has ended.
+//! [`Ledger`] is the [`AuditSink`](spanner_core::AuditSink) that a guard records to. It stores a
+//! decision before the decision takes effect, and the outcome when the response has ended.
 //!
-//! 1. One thread writes. Whatever waits is written together and synced once (group commit),
-//!    so that a request waits for one sync and a thousand requests wait for the same one.
-//! 2. A decision is acknowledged when it is as durable as configured ([`Durability`]), or
-//!    fails after 250 ms at most, whatever the disk does.
-//! 3. Room for the outcome is reserved with the decision. Without room there is no decision,
-//!    and without a decision nothing is served.
-//! 4. Entries are numbered from 0 without holes, and checked against damage. Reopening cuts
-//!    what a crash left unfinished, refuses a ledger that is damaged, and gives each
-//!    decision without an outcome the outcome `unknown`.
-//! 5. After a failed write or sync the file is given up: exactly those who waited for it
-//!    fail, and a new segment begins with a note ([`Gap`]).
-//! 6. On a full disk nothing is allowed; refusals and outcomes are still recorded, from a
-//!    reserve of 256 KiB, and service resumes by itself when there is space.
-//! 7. Entries are the leaves of a Merkle tree (RFC 6962), whose root is signed every second
-//!    ([`Checkpoint`]). Whoever keeps a checkpoint elsewhere ([`Builder::checkpoints`]) can
-//!    tell later whether anything before it was changed ([`Reader::verify_against`]), and can
-//!    have any entry proved ([`Reader::prove`]), offline and without secrets.
-//! 8. Old segments go when they are told to ([`Ledger::prune`]); events, open decisions and
-//!    all proofs stay.
+//! 1. A single thread writes. It appends all pending entries together and syncs once (group
+//!    commit), so concurrent requests share one fsync.
+//! 2. A decision is acknowledged when it is as durable as configured ([`Durability`]). If that
+//!    takes longer than 250 ms (configurable), it fails.
+//! 3. Admitting a decision reserves room for its outcome. Without room the decision fails, and
+//!    without a decision no request is served.
+//! 4. Entries are numbered from 0 without gaps and carry checksums. Opening a ledger truncates an
+//!    incomplete write at its end, rejects a damaged ledger, and appends the outcome `unknown`
+//!    for each decision that has none.
+//! 5. After a failed write or fsync, the segment is abandoned. Exactly the requests that waited
+//!    for it fail, and the next segment begins with a [`Gap`] entry.
+//! 6. When the disk is full, the ledger refuses decisions that allow. It still records refusals
+//!    and outcomes, in a reserve of 256 KiB, and resumes when space is available.
+//! 7. Entries are the leaves of a Merkle tree (RFC 6962) whose root is signed every second
+//!    ([`Checkpoint`]). A checkpoint that is stored elsewhere ([`Builder::checkpoints`]) reveals
+//!    any later change to the entries that it covers ([`Reader::verify_against`]), and lets any
+//!    of those entries be proved ([`Reader::prove`]), offline and without secrets.
+//! 8. Old segments are deleted only on request or by a configured retention ([`Ledger::prune`]).
+//!    Events, decisions without an outcome and all proofs remain.
 //!
 //! # Reading
-//! [`Ledger::read`] gives a [`Reader`], also while somebody writes. [`Reader::history`] says
-//! who approved what is served, [`Reader::rows`] which requests there were, each with the
-//! promotion under which it was served; each says what it leaves out ([`Notes`]). [`EntryFollower`] reads on as
-//! entries are written; the crate `spanner-ship` sends them elsewhere with it, and `spanner-report`
-//! renders what is read for people.
+//! [`Ledger::read`] returns a [`Reader`], which also works while a service writes.
+//! [`Reader::history`] reports who approved the models that are served. [`Reader::rows`] reports
+//! the requests, each with the promotion under which it was served. Both list what they omit
+//! ([`Notes`]). [`EntryFollower`] reads new entries as they are written. The crate `spanner-ship`
+//! uses it to ship entries, and `spanner-report` renders reports.
 //!
 //! # Caveats
-//! "Durable" means durable to what the operating system reports as stable storage; a virtual
-//! disk may acknowledge from its host's memory. Damage to the entries after the last
-//! checkpoint, a second's, cannot be told from an unfinished write. Whoever can write the
-//! directory and read the key can rewrite the past, but for what a checkpoint elsewhere covers.
+//! "Durable" means that the operating system reports the data as being on stable storage. A
+//! virtual disk may acknowledge from its host's memory. Damage to entries newer than the last
+//! checkpoint (at most one second's worth) is indistinguishable from an unfinished write. An
+//! attacker who can write to the directory and read the key can rewrite all history that no
+//! checkpoint elsewhere covers.
 //!
 //! # On disk
-//! A directory (0700) of files (0600): segments `00000000000000000000.seg`, named for their
-//! first entry; `<end>.kept`, what survived of those that were pruned; `checkpoint`, `vkey`,
-//! `key`; the folder `tile`; `lock`; `reserve`; `lost`, where a loss was acknowledged
-//! ([`Builder::acknowledge`]). The directory itself is locked while it is written. A segment holds JSON objects, each framed with
-//! a checksum; [`Reader::json_lines`] gives them out as lines. `checkpoint` and `tile` are a
-//! log of the C2SP specifications [tlog-tiles](https://c2sp.org/tlog-tiles) and
-//! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the
-//! JSON of an entry, byte for byte.
+//! A directory (mode 0700) of files (mode 0600):
+//! - `00000000000000000000.seg`: segments, named after their first entry.
+//! - `<end>.kept`: the entries that survived pruning.
+//! - `checkpoint`, `vkey`, `key`: the newest checkpoint, the public keys and the signing key.
+//! - `tile`: a folder with the tiles of the Merkle tree.
+//! - `lock` and `reserve`: the lock file, and the space that is freed when the disk is full.
+//! - `lost`: present if a loss of entries was acknowledged ([`Builder::acknowledge`]).
+//!
+//! The directory itself is locked while a service writes to it. A segment holds JSON objects,
+//! each framed with a checksum; [`Reader::json_lines`] returns them as lines. `checkpoint` and
+//! `tile` form a log as specified by C2SP [tlog-tiles](https://c2sp.org/tlog-tiles) and
+//! [tlog-checkpoint](https://c2sp.org/tlog-checkpoint), without entry bundles: a leaf is the JSON
+//! of an entry, byte for byte.
 
 mod acknowledge;
 mod clock;
@@ -69,8 +75,8 @@ mod retention;
 mod rotation;
 mod rows;
 mod scan;
-mod seen;
 mod select;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -86,24 +92,26 @@ pub use evidence::{
     Checkpoints, Consistency, Inclusion, KeyError, Proof, ProofError, SigningKey, VerifierKey,
 };
 pub use follow::EntryFollower;
-pub use history::{Approval, ApprovalStanding, Happening, History, HistoryBuilder, Signed};
+pub use history::{
+    History, HistoryBuilder, HistoryEvent, PromotionHistory, PromotionState, PromotionStep,
+};
 pub use ledger::{Builder, Durability, Ledger};
 pub use lost::Missing;
 pub use notes::Notes;
-pub use reader::{Decisions, Entries, Numbered, Reader, Row, StoredEntries};
+pub use reader::{Decisions, Entries, NumberedEntry, Reader, Row, StoredEntries};
 pub use recovery::Recovery;
-pub use retention::{PruneError, Pruned, Retention};
+pub use retention::{PruneError, PruneReport, Retention};
 pub use rotation::AgingCredential;
 pub use rows::Rows;
 pub use select::{RecordPrefix, RecordPrefixError, Selection, is_use, promotions_of, served_under};
 pub use verify::{Verdict, Verification};
 pub use visible::{visible_json, visible_line};
 
-/// The greatest size of one entry, in bytes of JSON. A decision about a caller with a
-/// thousand groups of 256 bytes takes a quarter of it.
+/// The maximum size of one entry, in bytes of JSON. A decision about a caller with a thousand
+/// groups of 256 bytes uses a quarter of it.
 pub const MAX_ENTRY_BYTES: usize = 1024 * 1024;
 
-/// What framing adds to an entry, in bytes.
+/// The number of bytes that framing adds to an entry.
 const OVERHEAD: usize = 24;
 
 /// The README's example compiles.

@@ -1,10 +1,10 @@
-//! The end of the ledger that is written: segments, syncs, and what to do when they fail.
+//! The end of the ledger: appending, syncing, and recovery from failures.
 //!
-//! 1. A batch is one write and, if the durability asks for it, one sync.
-//! 2. A file on which a write or a sync failed is never written again: it is cut to its last
+//! 1. A batch is one write and, if the durability requires it, one fsync.
+//! 2. A file on which a write or fsync failed is never written again. It is truncated to its last
 //!    good entry if possible, and the next segment begins with a [`Gap`].
-//! 3. A segment's header is durable before its first entry, and the segment before it is
-//!    synced before it is begun.
+//! 3. A segment's header is durable before its first entry is written. The previous segment is
+//!    synced before a new one begins.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::frame::{Frame, HEADER_BYTES, Header, Salt};
 use crate::scan::segment_name;
 use crate::{Durability, OVERHEAD};
 
-/// What is appended to. One thread's.
+/// The part of the ledger that is appended to. Used by one thread only.
 pub(crate) struct Log {
     files: Arc<dyn Files>,
     durability: Durability,
@@ -28,34 +28,34 @@ pub(crate) struct Log {
     next: u64,
     /// Every entry below this was synced.
     durable: u64,
-    /// What the next segment has to begin with.
+    /// The gap with which the next segment must begin.
     gap: Option<Gap>,
-    /// Whether there is room set aside for a full disk.
+    /// Whether the reserve for a full disk exists.
     reserve: bool,
     buffer: Vec<u8>,
 }
 
-/// When a segment is ended and the next begun.
+/// When a new segment begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SegmentSize {
     pub(crate) bytes: u64,
     pub(crate) age: Option<Duration>,
 }
 
-/// The segment at the end.
+/// The segment that is appended to.
 struct Active {
     begun: Instant,
     file: Box<dyn File>,
     first: u64,
     salt: Salt,
-    /// Where its last good entry ends.
+    /// The offset at which its last good entry ends.
     end: u64,
-    /// How much space it has.
+    /// The number of bytes allocated for it.
     allocated: u64,
 }
 
 impl Log {
-    /// A log whose entries below `next` are all synced.
+    /// Creates a log whose entries below `next` are all synced.
     pub(crate) fn new(
         files: Arc<dyn Files>,
         durability: Durability,
@@ -77,28 +77,27 @@ impl Log {
         log
     }
 
-    /// Appends entries; when it returns, they are as durable as configured.
+    /// Appends entries. On return they are as durable as configured.
     ///
-    /// On an error none of them counts as stored; append them again, and they go into a new
-    /// segment.
+    /// On an error, none of them counts as stored. Appending them again writes to a new segment.
     pub(crate) fn append(&mut self, payloads: &[&[u8]]) -> io::Result<()> {
-        let tried = self.try_append(payloads);
-        self.or_give_up(tried, payloads.len())
+        let result = self.try_append(payloads);
+        self.abandon_on_error(result, payloads.len())
     }
 
-    /// Makes all that was appended durable.
+    /// Syncs everything that was appended.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        let tried = self.try_sync();
-        self.or_give_up(tried, 0)
+        let result = self.try_sync();
+        self.abandon_on_error(result, 0)
     }
 
-    /// Makes all durable and gives back the space that was allocated ahead.
+    /// Syncs everything and releases the preallocated space.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        let tried = self.try_finish();
-        self.or_give_up(tried, 0)
+        let result = self.try_finish();
+        self.abandon_on_error(result, 0)
     }
 
-    /// Whether something was appended and is not yet synced.
+    /// Whether entries were appended and not yet synced.
     pub(crate) const fn has_unsynced(&self) -> bool {
         self.durable < self.next && self.active.is_some()
     }
@@ -113,16 +112,16 @@ impl Log {
         self.durable
     }
 
-    /// Gives up the space that was set aside for a full disk.
+    /// Deletes the reserve, so that its space becomes available.
     pub(crate) fn release_reserve(&mut self) {
         let released = self.files.remove(RESERVE).and_then(|()| self.files.sync());
         if let Err(fault) = released {
-            tracing::debug!(%fault, "the reserve could not be released");
+            tracing::debug!(%fault, "cannot release the reserve");
         }
         self.reserve = false;
     }
 
-    /// Sets space aside for a full disk, if there is more than that.
+    /// Allocates the reserve, if the disk has twice its size.
     pub(crate) fn restore_reserve(&mut self) -> io::Result<()> {
         let mut restored = self.files.create(RESERVE).and_then(|mut file| {
             match file.allocate(2 * RESERVE_BYTES) {
@@ -205,7 +204,7 @@ impl Log {
         if let Some(mut active) = self.active.take()
             && let Err(fault) = active.file.truncate(active.end)
         {
-            tracing::debug!(%fault, "unused space could not be given back");
+            tracing::debug!(%fault, "cannot release preallocated space");
         }
         Ok(())
     }
@@ -227,7 +226,8 @@ impl Log {
         };
         let name = segment_name(self.next);
         let created = match self.files.create(&name) {
-            // A segment that a fault kept from being begun: nothing in it was acknowledged.
+            // A fault interrupted the creation of this segment, so nothing in it was
+            // acknowledged.
             Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {
                 self.files.remove(&name)?;
                 self.files.sync()?;
@@ -250,24 +250,24 @@ impl Log {
     }
 
     /// *A failed write or sync is never retried on that file.*
-    fn or_give_up(&mut self, tried: io::Result<()>, entries: usize) -> io::Result<()> {
-        let Err(fault) = &tried else {
-            return tried;
+    fn abandon_on_error(&mut self, result: io::Result<()>, entries: usize) -> io::Result<()> {
+        let Err(fault) = &result else {
+            return result;
         };
-        let given_up = self.active.take();
+        let abandoned = self.active.take();
         self.gap.get_or_insert_with(|| Gap {
             time: Timestamp::now(),
-            segment: given_up.as_ref().map(|active| active.first),
+            segment: abandoned.as_ref().map(|active| active.first),
             uncertain: self.durable,
             entries: entries as u64,
             reason: fault.to_string(),
         });
-        if let Some(active) = given_up
+        if let Some(active) = abandoned
             && let Err(fault) = self.seal(active)
         {
-            tracing::debug!(%fault, "what is uncertain could not be cut off");
+            tracing::debug!(%fault, "cannot truncate the unsynced entries");
         }
-        tried
+        result
     }
 
     fn seal(&self, mut active: Active) -> io::Result<()> {
@@ -281,14 +281,14 @@ impl Log {
 }
 
 impl Active {
-    /// Makes sure, if possible, that so many bytes more have space, and some ahead.
+    /// Tries to allocate space for `bytes` more bytes, and some ahead.
     fn allocate(&mut self, bytes: u64, most: u64) {
         let needed = self.end + bytes;
         if needed <= self.allocated {
             return;
         }
         let ahead = (needed + ALLOCATED_AHEAD).min(most).max(needed);
-        // Without it the write itself finds out how much space there is.
+        // If allocation fails, the write itself reveals whether there is space.
         self.allocated = match self.file.allocate(ahead) {
             Ok(()) => ahead,
             Err(_) => u64::MAX,
@@ -303,8 +303,8 @@ pub(crate) fn salt() -> io::Result<Salt> {
 }
 
 const RESERVE: &str = "reserve";
-/// Seldom enough to cost nothing, little enough for the ledger of a small service.
+/// Large enough that allocation is rare, small enough for the ledger of a small service.
 const ALLOCATED_AHEAD: u64 = 4 * 1024 * 1024;
-/// About 300 refusals and their outcomes, or a few thousand outcomes: what a full disk still
-/// has to take in while somebody makes room.
+/// Room for about 300 refusals and their outcomes, or a few thousand outcomes, until an operator
+/// frees disk space.
 const RESERVE_BYTES: u64 = 256 * 1024;

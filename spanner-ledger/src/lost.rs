@@ -1,10 +1,10 @@
-//! Entries that are not there any more, and whose loss somebody acknowledged.
+//! Lost entries, and the acknowledgement of their loss.
 //!
-//! A ledger of which a segment is missing or damaged is not opened, so that nobody takes the rest
-//! for the whole. Who has no copy of it and has to go on says so ([`Builder::acknowledge`]): the
-//! file `lost` then names the entries that are passed over from now on, and the entry
-//! `ledger.acknowledged` says the same, under the tree. The file alone counts for nothing:
-//! `verify` holds it against the entry.
+//! A ledger with missing or damaged entries does not open, so that the rest is not mistaken for
+//! the whole. An operator without a copy acknowledges the loss ([`Builder::acknowledge`]). The
+//! file `lost` then lists the entries to skip, and the entry `ledger.acknowledged`, which the
+//! Merkle tree covers, lists them as well. The file alone has no effect: `verify` compares it
+//! with the entry.
 //!
 //! [`Builder::acknowledge`]: crate::Builder::acknowledge
 
@@ -18,16 +18,15 @@ use crate::evidence::{MAX_NOTE_BYTES, put, read};
 use crate::files::Files;
 use crate::scan::segment_name;
 
-/// Entries in a row that are not there.
+/// A range of consecutive entries that are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Missing {
-    /// The first of them.
+    /// The first missing entry.
     pub from: u64,
-    /// The last of them, as far as that is known.
+    /// The last missing entry, as far as it is known.
     pub to: u64,
-    /// Whether somebody acknowledged that they are lost, so that the ledger could be opened
-    /// again.
+    /// Whether the loss was acknowledged, which allows the ledger to be opened.
     pub acknowledged: bool,
 }
 
@@ -46,10 +45,10 @@ impl fmt::Display for Missing {
 
 /// The entries whose loss was acknowledged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Lost(Vec<Span>);
+pub(crate) struct LossList(Vec<Span>);
 
-/// The entries from one up to another, which is not lost. None of them, if it is the same: then
-/// what stands there is no entry, and does not count.
+/// The entries from `from` up to, but not including, `end`. An empty span means that the bytes at
+/// that position are not an entry and are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Span {
     pub(crate) from: u64,
@@ -57,7 +56,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// What of it is in none of these.
+    /// The parts of this span that no other span covers.
     pub(crate) fn without(self, others: &[Self]) -> Vec<Self> {
         let mut others = others.to_vec();
         others.sort_unstable();
@@ -79,7 +78,7 @@ impl Span {
         left
     }
 
-    /// It as a reader is told of it.
+    /// Converts the span for readers.
     pub(crate) const fn missing(self, acknowledged: bool) -> Missing {
         Missing {
             from: self.from,
@@ -89,8 +88,8 @@ impl Span {
     }
 }
 
-impl Lost {
-    /// What the directory names.
+impl LossList {
+    /// Reads the file `lost`.
     pub(crate) fn read(files: &dyn Files) -> Result<Self, ReadError> {
         let bytes = read(files, LOST, MAX_NOTE_BYTES).map_err(|source| ReadError::Io {
             name: match source.kind() {
@@ -117,7 +116,7 @@ impl Lost {
         self.0.push(span);
     }
 
-    /// Whether all entries from one up to another are lost.
+    /// Whether the spans cover all entries from `from` up to `end`.
     pub(crate) fn covers(&self, from: u64, end: u64) -> bool {
         match from == end {
             true => self
@@ -128,8 +127,8 @@ impl Lost {
         }
     }
 
-    /// What is missing from one entry up to another: in order, what of it was acknowledged and
-    /// what was not.
+    /// The missing entries from `from` up to `end`, in order, split into acknowledged and
+    /// unacknowledged ones.
     pub(crate) fn missing(&self, from: u64, end: u64) -> Vec<Missing> {
         let whole = Span { from, end };
         let unknown = whole.without(&self.0);
@@ -142,8 +141,7 @@ impl Lost {
     }
 }
 
-/// The first of what is missing of which only the file says that it was acknowledged, and no
-/// entry.
+/// The first gap whose acknowledgement is not recorded in any entry.
 pub(crate) fn undeclared(gaps: &[Missing], declared: &[Span]) -> Option<ReadError> {
     let left = |gap: &Missing| gap.span().without(declared).into_iter().next();
     let first = gaps.iter().find_map(left)?;
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_span_is_what_no_other_has() {
+    fn subtracts_spans() {
         let rows: [(&[Span], &[Span]); 6] = [
             (&[], &[span(10, 20)]),
             (&[span(0, 10), span(20, 30)], &[span(10, 20)]),
@@ -189,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_in_order_with_what_was_acknowledged() {
-        let lost = Lost(vec![span(12, 15), span(30, 30)]);
+    fn lists_missing_entries_in_order_with_their_acknowledgement() {
+        let lost = LossList(vec![span(12, 15), span(30, 30)]);
         let told: Vec<_> = lost
             .missing(10, 20)
             .iter()

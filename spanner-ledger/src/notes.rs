@@ -1,4 +1,4 @@
-//! What is not seen in what was selected: what is left out, and why nothing may be there.
+//! Notes about what a selection omits, and why it may be empty.
 
 use serde::Serialize;
 use spanner_core::promotion::Step;
@@ -10,25 +10,24 @@ use crate::lost::Missing;
 use crate::select::{Selection, parties, signatories};
 use crate::visible::visible_line;
 
-/// What whoever reads a [`Selection`] should know besides what is selected.
+/// What a reader of a [`Selection`] should know besides the selected entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Notes {
-    /// Requests before this entry were pruned; 0 if none were.
+    /// The entry before which requests were pruned; 0 if none were.
     pub pruned: u64,
-    /// Entries that are left out: a newer version wrote them, and this one does not understand
-    /// them.
+    /// The number of omitted entries whose format is newer than this version.
     pub not_understood: u64,
-    /// Entries that are not there: what was acknowledged to be lost, and for
-    /// [`Reader::partial`](crate::Reader::partial) whatever else is missing or damaged.
+    /// The missing entries: those whose loss was acknowledged and, for
+    /// [`Reader::partial`](crate::Reader::partial), all others that are missing or damaged.
     pub missing: Vec<Missing>,
-    /// Why nothing can be selected, in a sentence each: a name that occurs nowhere in the
-    /// ledger, whatever the time, or a span that ends before it begins.
+    /// Why the selection must be empty, one sentence each: a name that never occurs in the
+    /// ledger, or a time range that ends before it begins.
     pub unmet: Vec<String>,
 }
 
 impl Notes {
-    /// What is left out, in a sentence each; none if everything is there.
+    /// What is omitted, one sentence each. Empty if nothing is.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences = Vec::new();
@@ -46,14 +45,14 @@ impl Notes {
         sentences
     }
 
-    /// Whether something is not there that nobody has acknowledged to be lost.
+    /// Whether entries are missing whose loss was not acknowledged.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.missing.iter().any(|missing| !missing.acknowledged)
     }
 
-    /// For when nothing is selected: that it is so and, if that is known, why. No name in it can
-    /// forge a line or a terminal's command.
+    /// A message for an empty selection, with the reason if it is known. Names in it are escaped
+    /// and cannot forge lines or terminal commands.
     #[must_use]
     pub fn nothing(&self) -> String {
         let nothing = "nothing in this ledger is what was selected";
@@ -67,16 +66,16 @@ impl Notes {
     }
 }
 
-/// Notes while a ledger is read.
+/// Collects notes while a ledger is read.
 #[derive(Debug, Clone)]
-pub(crate) struct Noting {
-    /// What was not met yet.
+pub(crate) struct NotesBuilder {
+    /// The conditions that no entry has met yet.
     unmet: Selection,
     pruned: u64,
     not_understood: u64,
 }
 
-impl Noting {
+impl NotesBuilder {
     pub(crate) fn new(selection: &Selection, pruned: u64) -> Self {
         Self {
             unmet: selection.clone(),
@@ -85,41 +84,41 @@ impl Noting {
         }
     }
 
-    /// An entry that is not understood is left out.
-    pub(crate) const fn leave_out(&mut self) {
+    /// Counts an entry that this version does not understand.
+    pub(crate) const fn skip_unknown(&mut self) {
         self.not_understood += 1;
     }
 
-    pub(crate) fn meet(&mut self, entry: &Entry) {
-        if self.unmet.takes_general() {
+    pub(crate) fn observe(&mut self, entry: &Entry) {
+        if self.unmet.matches_general() {
             return;
         }
         match entry {
-            Entry::Decision(decision) => self.meet_request(decision),
-            Entry::Event(event) => self.meet_step(event),
+            Entry::Decision(decision) => self.observe_request(decision),
+            Entry::Event(event) => self.observe_step(event),
             Entry::Outcome(_) | Entry::Gap(_) | Entry::Count(_) => {}
         }
     }
 
-    fn meet_request(&mut self, decision: &Decision) {
+    fn observe_request(&mut self, decision: &Decision) {
         for pair in &decision.target {
-            self.meet_model(pair.model.as_deref());
+            self.observe_model(pair.model.as_deref());
         }
-        self.meet_environment(&decision.environment);
-        self.meet_caller(decision.caller.iter().flat_map(parties));
+        self.observe_environment(&decision.environment);
+        self.observe_caller(decision.caller.iter().flat_map(parties));
     }
 
-    fn meet_step(&mut self, event: &Event) {
-        let Some(taken) = promotion_event(event) else {
+    fn observe_step(&mut self, event: &Event) {
+        let Some(step_event) = promotion_event(event) else {
             return;
         };
-        self.meet_caller(taken.by.iter().flat_map(signatories));
-        match &taken.step {
+        self.observe_caller(step_event.by.iter().flat_map(signatories));
+        match &step_event.step {
             Step::Adopted {
                 candidate, into, ..
             } => {
-                self.meet_model(Some(&candidate.model));
-                self.meet_environment(into);
+                self.observe_model(Some(&candidate.model));
+                self.observe_environment(into);
             }
             Step::Proposed {
                 candidate,
@@ -127,27 +126,27 @@ impl Noting {
                 into,
                 ..
             } => {
-                self.meet_model(Some(&candidate.model));
-                self.meet_environment(from);
-                self.meet_environment(into);
+                self.observe_model(Some(&candidate.model));
+                self.observe_environment(from);
+                self.observe_environment(into);
             }
             _ => {}
         }
     }
 
-    fn meet_model(&mut self, model: Option<&str>) {
+    fn observe_model(&mut self, model: Option<&str>) {
         let unmet = &mut self.unmet.model;
         unmet.take_if(|wanted| Some(wanted.as_str()) == model);
     }
 
-    fn meet_environment(&mut self, environment: &str) {
+    fn observe_environment(&mut self, environment: &str) {
         self.unmet
             .environment
             .take_if(|wanted| wanted == environment);
     }
 
-    fn meet_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
-        if self.unmet.caller.is_some() && parties.any(|it| self.unmet.takes_one_of([it])) {
+    fn observe_caller<'p>(&mut self, mut parties: impl Iterator<Item = &'p PrincipalEntry>) {
+        if self.unmet.caller.is_some() && parties.any(|it| self.unmet.matches_any_of([it])) {
             self.unmet.caller = None;
         }
     }
@@ -180,5 +179,5 @@ impl Noting {
     }
 }
 
-/// A sentence with a few names in it.
+/// Room for a sentence with a few names.
 const MAX_LINE: usize = 400;

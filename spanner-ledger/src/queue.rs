@@ -1,52 +1,56 @@
-//! What waits to be written: bounded in number and bytes, with room kept for every outcome
-//! that is still owed.
+//! The queue of entries to write. It is bounded in entries and bytes, and reserves room for every
+//! outstanding outcome.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod budget;
+mod tally;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use spanner_core::{Count, SinkFault};
 
+use self::budget::Budget;
+use self::tally::Tally;
 use crate::OVERHEAD;
 use crate::entry::Counts;
-use crate::waiter::{Acknowledged, Waiter, lock};
+use crate::waiter::{Waiter, WaiterFuture, lock};
 
 /// Shared by all handles, the writer and the watchdog.
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// The writer sleeps here.
+    /// Wakes the writer.
     work: Condvar,
-    /// The watchdog sleeps here.
+    /// Wakes the watchdog.
     alarm: Condvar,
-    /// Whoever closes the ledger sleeps here.
+    /// Wakes the threads that close the ledger.
     settled: Condvar,
     limits: Limits,
     tally: Tally,
 }
 
-/// How much may wait.
+/// The limits of a queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) entries: usize,
     pub(crate) bytes: usize,
-    /// How long a waiter waits at most; `None` if nobody waits at all.
+    /// How long a caller waits at most, or `None` if callers do not wait.
     pub(crate) wait: Option<Duration>,
-    /// Refusals of unidentified callers per second.
+    /// How many refusals of unidentified callers are recorded per second.
     pub(crate) unidentified: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     pending: Vec<Item>,
-    /// Whoever waits for what the writer has taken.
+    /// Callers that wait for entries the writer has taken.
     in_flight: Vec<Waiter>,
-    taken: Share,
-    /// Outcomes that are still owed.
+    used: Share,
+    /// The number of outstanding outcomes.
     owed: usize,
     phase: Phase,
-    /// The disk is full: nothing is allowed, and refusals live off the reserve.
+    /// Whether the disk is full. Then decisions that allow are refused, and refusals use the
+    /// reserve.
     full: bool,
     budget: Option<Budget>,
     writer_sleeps: bool,
@@ -58,55 +62,56 @@ struct State {
 enum Phase {
     #[default]
     Open,
-    /// No decisions any more, outcomes still.
+    /// Refuses decisions, and accepts outcomes.
     Closing,
-    /// The writer takes what there is and ends.
+    /// The writer stores the pending entries and ends.
     Stopping,
     /// The writer has ended.
     Gone,
 }
 
-/// One entry on its way to the disk.
+/// One entry to be written.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) payload: Vec<u8>,
     pub(crate) waiter: Option<Waiter>,
-    /// What is given back once it is written.
+    /// The room that is released once the entry is written.
     pub(crate) share: Share,
-    /// Where whoever pushed it learns its sequence.
-    pub(crate) place: Option<Place>,
+    /// Receives the entry's sequence.
+    pub(crate) sequence_cell: Option<SequenceCell>,
 }
 
-/// The sequence of an entry, once it is written. Its other half is dropped when the entry is
-/// written or given up, so that whoever holds the last one knows that the queue has it no more.
-pub(crate) type Place = Arc<OnceLock<u64>>;
+/// Receives the sequence of an entry once it is written. The queue drops its clone when the entry
+/// is written or abandoned, so a unique handle without a value means that the entry will never be
+/// stored.
+pub(crate) type SequenceCell = Arc<OnceLock<u64>>;
 
-/// A part of the queue's room.
+/// A share of the queue's capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Share {
     entries: usize,
     bytes: usize,
 }
 
-/// What the writer finds when it looks for work.
+/// What the writer takes from the queue.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// These, possibly none.
+    /// Entries to write. May be empty.
     Items(Vec<Item>),
-    /// These are the last.
+    /// The last entries, after which the writer ends.
     Last(Vec<Item>),
 }
 
-/// Whom a decision is about, as far as its admission depends on it.
+/// How an entry counts against the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It allows, and will be served.
+    /// A decision that allows.
     Allow,
-    /// It refuses somebody known.
+    /// A decision that refuses an authenticated caller.
     Refuse,
-    /// It refuses nobody known.
+    /// A decision that refuses an unauthenticated caller. Limited by [`Budget`].
     RefuseUnidentified,
-    /// An event, which owes no outcome.
+    /// An event, which has no outcome.
     Event,
 }
 
@@ -122,32 +127,32 @@ impl Queue {
         }
     }
 
-    /// Takes an entry, and room for its outcome. `None` if nobody need wait for it.
+    /// Queues an entry and reserves room for its outcome. Returns `None` if callers do not wait.
     pub(crate) fn push(
         &self,
         payload: Vec<u8>,
         admission: Admission,
-    ) -> Result<Option<Acknowledged>, SinkFault> {
+    ) -> Result<Option<WaiterFuture>, SinkFault> {
         self.push_for(payload, admission, self.limits.wait, None)
     }
 
-    /// Takes an event whose sequence is wanted. Whoever pushed it always waits, whatever the
-    /// durability is.
-    pub(crate) fn push_placed(
+    /// Queues an event whose sequence the caller needs. The caller always waits, regardless of
+    /// the durability.
+    pub(crate) fn push_sequenced(
         &self,
         payload: Vec<u8>,
-        place: &Place,
+        sequence_cell: &SequenceCell,
         wait: Duration,
-    ) -> Result<Acknowledged, SinkFault> {
-        let place = Some(Arc::clone(place));
-        let pushed = self.push_for(payload, Admission::Event, Some(wait), place)?;
+    ) -> Result<WaiterFuture, SinkFault> {
+        let sequence_cell = Some(Arc::clone(sequence_cell));
+        let pushed = self.push_for(payload, Admission::Event, Some(wait), sequence_cell)?;
         pushed.ok_or(SinkFault::Closed)
     }
 
-    /// Takes an event, and blocks until it is stored.
+    /// Queues an event and blocks until it is stored.
     pub(crate) fn push_event(&self, payload: Vec<u8>, wait: Duration) -> Result<(), SinkFault> {
         let acknowledged = self.push_for(payload, Admission::Event, Some(wait), None)?;
-        acknowledged.map_or(Ok(()), Acknowledged::wait)
+        acknowledged.map_or(Ok(()), WaiterFuture::wait)
     }
 
     fn push_for(
@@ -155,8 +160,8 @@ impl Queue {
         payload: Vec<u8>,
         admission: Admission,
         wait: Option<Duration>,
-        place: Option<Place>,
-    ) -> Result<Option<Acknowledged>, SinkFault> {
+        sequence_cell: Option<SequenceCell>,
+    ) -> Result<Option<WaiterFuture>, SinkFault> {
         let now = Instant::now();
         let share = Share::of(&payload);
         let (waiter, acknowledged) = match wait {
@@ -172,7 +177,7 @@ impl Queue {
             payload,
             waiter,
             share,
-            place,
+            sequence_cell,
         });
         if state.watchdog_sleeps {
             self.alarm.notify_one();
@@ -181,7 +186,8 @@ impl Queue {
         Ok(acknowledged)
     }
 
-    /// Takes an outcome into the room reserved for it.
+    /// Queues an outcome in the room reserved for it, or releases the room if there is no
+    /// payload.
     pub(crate) fn push_outcome(&self, payload: Option<Vec<u8>>, admission: Admission) {
         let mut state = self.lock();
         if admission == Admission::RefuseUnidentified
@@ -195,7 +201,7 @@ impl Queue {
                 payload,
                 waiter: None,
                 share: Share::OUTCOME,
-                place: None,
+                sequence_cell: None,
             }),
             _ => state.release(Share::OUTCOME),
         }
@@ -206,7 +212,9 @@ impl Queue {
         self.wake_writer(&state);
         drop(state);
         if late {
-            tracing::error!("an outcome came after the ledger was closed; reopening will close it");
+            tracing::error!(
+                "an outcome arrived after the ledger was closed; reopening records it as unknown"
+            );
         }
     }
 
@@ -218,20 +226,21 @@ impl Queue {
         }
     }
 
-    /// What was counted since the last call, if anything.
+    /// The counts since the last call, if any.
     pub(crate) fn take_counts(&self) -> Option<Counts> {
         self.tally.take()
     }
 
     pub(crate) fn has_counts(&self) -> bool {
-        self.tally.dirty.load(Ordering::Acquire)
+        self.tally.is_dirty()
     }
 
-    /// Waits for work, at most until a time; `held`, it waits in spite of work.
+    /// Waits for work, at most until `until`. If `held` is set, waits until then even if there is
+    /// work.
     pub(crate) fn take(&self, until: Option<Instant>, held: bool) -> Work {
         let mut state = self.lock();
         if !held {
-            // Nothing is left of what was taken before.
+            // The writer has stored everything it took before.
             state.in_flight.clear();
         }
         loop {
@@ -256,22 +265,22 @@ impl Queue {
         }
     }
 
-    /// Gives room back after something was written.
+    /// Releases room after an entry was written.
     pub(crate) fn release(&self, share: Share) {
         self.lock().release(share);
     }
 
-    /// While the disk is full nothing is allowed.
+    /// Sets whether the disk is full.
     pub(crate) fn set_full(&self, full: bool) {
         self.lock().full = full;
     }
 
-    /// Whether the disk is full, as far as is known.
+    /// Whether the disk was full at the last check.
     pub(crate) fn is_full(&self) -> bool {
         self.lock().full
     }
 
-    /// Refuses further decisions and waits for the outcomes that are owed.
+    /// Refuses further decisions and waits for outstanding outcomes, then stops the writer.
     pub(crate) fn close(&self, patience: Duration) {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Closing);
@@ -282,14 +291,14 @@ impl Queue {
         self.stop();
     }
 
-    /// Has the writer take what there is, and end.
+    /// Makes the writer store the pending entries and end.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.phase = state.phase.max(Phase::Stopping);
         self.work.notify_all();
     }
 
-    /// The writer has ended. Whoever still waits has waited in vain.
+    /// Called when the writer has ended. Fails all callers that still wait.
     pub(crate) fn writer_is_gone(&self) {
         let mut state = self.lock();
         state.phase = Phase::Gone;
@@ -302,8 +311,8 @@ impl Queue {
         }
     }
 
-    /// Fails whoever has waited too long, even while the writer is stuck in a sync. Returns
-    /// when the writer has ended.
+    /// Fails callers whose deadline has passed, even while the writer is blocked in a sync.
+    /// Returns when the writer has ended.
     pub(crate) fn watch(&self) {
         let mut state = self.lock();
         while state.phase != Phase::Gone {
@@ -362,7 +371,7 @@ impl State {
         } else {
             share
         };
-        let then = self.taken.plus(whole);
+        let then = self.used.plus(whole);
         let has_room = then.entries <= limits.entries && then.bytes <= limits.bytes;
         if !has_room || (self.full && admission == Admission::Allow) {
             return Err(SinkFault::Full);
@@ -371,7 +380,7 @@ impl State {
             let fresh = || Budget::new(limits.unidentified, now);
             self.budget.get_or_insert_with(fresh).spend(now, share)?;
         }
-        self.taken = then;
+        self.used = then;
         self.owed += usize::from(owes);
         Ok(())
     }
@@ -384,11 +393,11 @@ impl State {
     }
 
     fn release(&mut self, share: Share) {
-        self.taken.entries = self.taken.entries.saturating_sub(share.entries);
-        self.taken.bytes = self.taken.bytes.saturating_sub(share.bytes);
+        self.used.entries = self.used.entries.saturating_sub(share.entries);
+        self.used.bytes = self.used.bytes.saturating_sub(share.bytes);
     }
 
-    /// Takes out whoever has waited too long; else says in how long the next one will have.
+    /// Removes and returns the overdue callers. Also returns the time until the next deadline.
     fn overdue(&mut self, now: Instant) -> (Vec<Waiter>, Option<Duration>) {
         let mut overdue: Vec<Waiter> = self
             .in_flight
@@ -407,7 +416,7 @@ impl State {
 impl Share {
     pub(crate) const OUTCOME_BYTES: usize = OVERHEAD + MAX_OUTCOME_BYTES;
 
-    /// Room for any outcome: its texts are bounded.
+    /// The room for any outcome. It is a constant because the texts of an outcome are bounded.
     pub(crate) const OUTCOME: Self = Self {
         entries: 1,
         bytes: Self::OUTCOME_BYTES,
@@ -428,123 +437,8 @@ impl Share {
     }
 }
 
-/// How many refusals of unidentified callers are recorded one by one, and how many bytes of
-/// them. The rest are counted, so that nobody can fill the disk without a token.
-#[derive(Debug)]
-struct Budget {
-    per_second: f64,
-    left: f64,
-    bytes_left: f64,
-    at: Instant,
-}
-
-impl Budget {
-    fn new(per_second: u32, now: Instant) -> Self {
-        let per_second = f64::from(per_second);
-        Self {
-            per_second,
-            left: per_second * BURST_SECONDS,
-            bytes_left: UNIDENTIFIED_BYTES,
-            at: now,
-        }
-    }
-
-    /// Pays for a refusal and the greatest outcome that it may have.
-    fn spend(&mut self, now: Instant, share: Share) -> Result<(), SinkFault> {
-        let seconds = now.duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.left = (self.left + seconds * self.per_second).min(self.per_second * BURST_SECONDS);
-        let earned = seconds * UNIDENTIFIED_BYTES / BURST_SECONDS;
-        self.bytes_left = (self.bytes_left + earned).min(UNIDENTIFIED_BYTES);
-        let bytes = share.plus(Share::OUTCOME).bytes as f64;
-        if self.left < 1.0 || self.bytes_left < bytes {
-            return Err(SinkFault::Full);
-        }
-        self.left -= 1.0;
-        self.bytes_left -= bytes;
-        Ok(())
-    }
-
-    /// An outcome was smaller than the greatest.
-    fn repay(&mut self, outcome: usize) {
-        let over = Share::OUTCOME_BYTES.saturating_sub(OVERHEAD + outcome);
-        self.bytes_left = (self.bytes_left + over as f64).min(UNIDENTIFIED_BYTES);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    public: AtomicU64,
-    exempt: AtomicU64,
-    shed_refusal: AtomicU64,
-    dirty: AtomicBool,
-}
-
-impl Tally {
-    /// Returns whether this is the first since the counts were taken.
-    fn add(&self, what: Count) -> bool {
-        let count = match what {
-            Count::Public => &self.public,
-            Count::Exempt => &self.exempt,
-            // What this version does not know is not lost: it was not recorded.
-            _ => &self.shed_refusal,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        !self.dirty.swap(true, Ordering::AcqRel)
-    }
-
-    fn take(&self) -> Option<Counts> {
-        self.dirty.store(false, Ordering::Release);
-        let counts = Counts {
-            time: Timestamp::now(),
-            public: self.public.swap(0, Ordering::AcqRel),
-            exempt: self.exempt.swap(0, Ordering::AcqRel),
-            shed_refusal: self.shed_refusal.swap(0, Ordering::AcqRel),
-        };
-        (counts.public > 0 || counts.exempt > 0 || counts.shed_refusal > 0).then_some(counts)
-    }
-}
-
-/// An outcome has an identifier, a time, four words, a model's name and fourteen numbers; a
-/// test adds up the longest.
+/// An outcome has an identifier, a time, four words, a model's name and fourteen numbers. A test
+/// adds up the longest values.
 pub(crate) const MAX_OUTCOME_BYTES: usize = 1280;
-/// A budget unused for a minute is there at once: a burst of strays is recorded in full.
-const BURST_SECONDS: f64 = 60.0;
-/// At once, and again within each minute: so that no minute sees more than 1 MiB of them,
-/// with some room for the counts of the rest.
-const UNIDENTIFIED_BYTES: f64 = 480.0 * 1024.0;
-
-/// A queue, for handles that may outlive the ledger.
+/// A queue for handles that may outlive the ledger.
 pub(crate) type SharedQueue = Arc<Queue>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_minute_sees_more_than_a_mebibyte_of_strangers() {
-        for (bytes, outcome) in [(300, 200), (700, 200), (8000, 500)] {
-            let share = Share { entries: 1, bytes };
-            let start = Instant::now();
-            let mut budget = Budget::new(u32::MAX, start);
-            // Ten minutes of a thousand a second, and what was stored when.
-            let mut stored = Vec::new();
-            for millis in 0..600_000 {
-                let now = start + Duration::from_millis(millis);
-                if budget.spend(now, share).is_ok() {
-                    budget.repay(outcome);
-                    stored.push((millis, bytes + OVERHEAD + outcome));
-                }
-            }
-            let within = |from: u64| {
-                let minute = stored
-                    .iter()
-                    .filter(|(at, _)| (from..from + 60_000).contains(at));
-                minute.map(|(_, bytes)| bytes).sum::<usize>()
-            };
-            let most = (0..540).map(|second| within(second * 1000)).max().unwrap();
-            assert!(most <= 1024 * 1024, "{most}");
-            assert!(most > 900 * 1024, "the budget is used: {most}");
-        }
-    }
-}

@@ -1,4 +1,4 @@
-//! Reading a ledger, also while it is written.
+//! Reads a ledger, even while a service writes to it.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,46 +11,47 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::lost::Missing;
-use crate::notes::{Notes, Noting};
+use crate::notes::{Notes, NotesBuilder};
 use crate::scan::Walk;
 use crate::select::Selection;
 
-/// Reads the ledger in a directory. Takes no lock and disturbs no writer; it sees what was
-/// there when each reading began, and perhaps more.
+/// Reads the ledger in a directory. Takes no lock and does not disturb the writer. Each iteration
+/// sees at least the entries that existed when it began.
 #[derive(Debug, Clone)]
 pub struct Reader {
     files: Arc<dyn Files>,
     partial: bool,
 }
 
-/// An entry and its place in the ledger.
+/// An entry and its sequence.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Numbered {
-    /// Counted from 0, without holes.
+pub struct NumberedEntry {
+    /// The entry's position, counted from 0 without gaps.
     pub sequence: u64,
-    /// What stands there.
+    /// The entry.
     pub entry: Entry,
 }
 
-/// One request: what was decided and what became of it.
+/// One request: its decision and its outcome.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
     /// The sequence of the decision.
     pub sequence: u64,
-    /// Who wanted what where, and whether they may.
+    /// The decision: caller, target, and effect.
     pub decision: Decision,
-    /// What became of it; absent while the request is open, and where another point
-    /// [enforces](spanner_core::record::Enforcement::External) the decision and reports nothing.
+    /// The outcome. `None` while the request is open, and if another component
+    /// [enforces](spanner_core::record::Enforcement::External) the decision and reports no
+    /// outcome.
     pub outcome: Option<Outcome>,
 }
 
 impl Row {
-    /// What became of it, in one word: the outcome's class; `open` while the request is under
-    /// way; `external` where another point enforces the decision and reported no outcome.
+    /// The request's state in one word: the class of its outcome; `open` while it is in progress;
+    /// `external` if another component enforces the decision and reported no outcome.
     #[must_use]
-    pub fn became(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         match &self.outcome {
             Some(outcome) => outcome.class.as_str(),
             None if self.decision.enforcement.is_external() => "external",
@@ -58,8 +59,8 @@ impl Row {
         }
     }
 
-    /// From arrival to the end, in microseconds; `None` where there is no outcome, or if its
-    /// process ended first, since then nobody measured it.
+    /// The time from arrival to the end, in microseconds. `None` without an outcome, or if the
+    /// process crashed before the request ended and the time is therefore unknown.
     #[must_use]
     pub fn duration_us(&self) -> Option<u64> {
         let measured = |it: &&Outcome| it.finish != Finish::Crash;
@@ -71,7 +72,7 @@ impl Row {
 }
 
 impl Reader {
-    /// A reader of the ledger in a directory.
+    /// Opens the ledger in a directory for reading.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -81,9 +82,9 @@ impl Reader {
         Ok(reader)
     }
 
-    /// A reader of what is left of the ledger in a directory: it goes on past segments that are
-    /// missing or damaged. What it did not find is in the [`Notes`] of each reading, up to the
-    /// end of what the checkpoint in the directory covers. Verifying is as strict as ever.
+    /// Opens a damaged ledger for reading. Skips segments that are missing or damaged. The
+    /// [`Notes`] of each iteration list the missing entries, up to the end of what the checkpoint
+    /// in the directory covers. Verification is not affected.
     ///
     /// # Errors
     /// [`ReadError::Io`] if the directory or a file in it cannot be read.
@@ -109,7 +110,7 @@ impl Reader {
         }
     }
 
-    /// All entries, in order.
+    /// Iterates over all entries, in order.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -117,17 +118,17 @@ impl Reader {
         self.entries_of(b"")
     }
 
-    /// Every request, in order, each with what became of it. Keeps them all in memory; see
-    /// [`Reader::rows`] for one after the other.
+    /// All requests with their outcomes, in order. Collects them in memory; [`Reader::rows`]
+    /// returns them one by one.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
-    /// left out.
+    /// [`ReadError`] if the ledger is damaged or cannot be read. Entries in a newer format are
+    /// omitted.
     pub fn show(&self) -> Result<Vec<Row>, ReadError> {
         self.select(&Selection::new())
     }
 
-    /// The requests that are meant, as [`Reader::rows`] gives them, kept in memory.
+    /// The selected requests, as [`Reader::rows`] returns them, collected in memory.
     ///
     /// # Errors
     /// As [`Reader::show`].
@@ -135,9 +136,9 @@ impl Reader {
         self.rows(selection)?.collect()
     }
 
-    /// The [events](crate::Event) alone, in order. Requests, of which there are most, are passed
-    /// over without being understood, so this is several times faster than looking for events
-    /// among [`entries`](Self::entries).
+    /// Iterates over the [events](crate::Event) only, in order. Skips decisions and outcomes
+    /// without parsing them, so this is several times faster than filtering
+    /// [`entries`](Self::entries).
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -145,16 +146,16 @@ impl Reader {
         self.entries_of(EVENT)
     }
 
-    /// The events from an entry on, with a few from before it.
+    /// The events from an entry on. May begin a few events earlier.
     pub(crate) fn events_from(&self, from: u64) -> Result<Entries, ReadError> {
         self.entries_from(from, EVENT)
     }
 
-    /// Writes all entries as JSON lines, each as it is stored, with its `sequence` first.
-    /// Returns how many.
+    /// Writes all entries as JSON lines, each as it is stored, preceded by its `sequence`.
+    /// Returns the number of lines.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged, cannot be read, or cannot be written out.
+    /// [`ReadError`] if the ledger is damaged, cannot be read, or `out` cannot be written.
     pub fn json_lines(&self, out: &mut dyn Write) -> Result<u64, ReadError> {
         let export = |source| ReadError::Export { source };
         let mut walk = self.walk()?;
@@ -174,25 +175,25 @@ impl Reader {
         &self.files
     }
 
-    /// All entries in order, as they are stored. `selection` decides only what the
-    /// [notes](StoredEntries::notes) say; nothing is left out.
+    /// Iterates over all entries in order, as they are stored. `selection` affects only the
+    /// [notes](StoredEntries::notes) and omits no entry.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
     pub fn stored_entries(&self, selection: &Selection) -> Result<StoredEntries, ReadError> {
-        // Before the entries, of which there may be more in a moment.
+        // Read before the entries, because the ledger may grow in between.
         let signed = self.signed();
         let walk = self.walk()?;
-        let noting = Noting::new(selection, walk.pruned());
+        let notes = NotesBuilder::new(selection, walk.pruned());
         Ok(StoredEntries {
             walk: Some(walk),
-            noting,
+            notes,
             signed,
             missing: Vec::new(),
         })
     }
 
-    /// Whether the ledger holds no entry at all.
+    /// Whether the ledger has no entries.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -200,7 +201,7 @@ impl Reader {
         Ok(self.entries()?.next().is_none())
     }
 
-    /// Every recorded decision, in order.
+    /// Iterates over all decisions, in order.
     ///
     /// # Errors
     /// [`ReadError`] if the directory or a segment's header cannot be read.
@@ -211,12 +212,12 @@ impl Reader {
         })
     }
 
-    /// All entries that this version understands.
+    /// All entries whose format this version understands.
     pub(crate) fn known(&self, selection: &Selection) -> Result<Known, ReadError> {
         self.stored_entries(selection).map(Known)
     }
 
-    /// The outcomes from an entry on, with a few from before it.
+    /// The outcomes from an entry on. May begin a few outcomes earlier.
     pub(crate) fn outcomes(&self, from: u64) -> Result<Entries, ReadError> {
         self.entries_from(from, OUTCOME)
     }
@@ -236,7 +237,7 @@ impl Reader {
     }
 
     fn entries_of(&self, only: &'static [u8]) -> Result<Entries, ReadError> {
-        // Before the entries, of which there may be more in a moment.
+        // Read before the entries, because the ledger may grow in between.
         let signed = self.signed();
         Ok(Entries {
             walk: Some(self.walk()?),
@@ -246,7 +247,7 @@ impl Reader {
         })
     }
 
-    /// How many entries there must be, for whoever wants to know what is not there.
+    /// The number of signed entries, for a partial reader that reports missing ones.
     fn signed(&self) -> u64 {
         let checkpoint = self.partial.then(|| self.checkpoint().ok().flatten());
         checkpoint.flatten().map_or(0, |it| it.size())
@@ -260,34 +261,34 @@ impl Reader {
     }
 }
 
-/// An iterator over the entries of a ledger. Ends after damage; goes on after an entry that
-/// is whole and not understood ([`ReadError::Unknown`]).
+/// An iterator over the entries of a ledger. Ends after damage. Continues after a valid entry in
+/// an unknown format ([`ReadError::Unknown`]).
 #[derive(Debug)]
 pub struct Entries {
     walk: Option<Walk>,
-    /// How the entries begin that are not passed over.
+    /// The prefix of the entries to return; others are skipped.
     only: &'static [u8],
-    /// How many entries are signed.
+    /// The number of signed entries.
     signed: u64,
     missing: Vec<Missing>,
 }
 
 impl Entries {
-    /// What is not there, once they have ended: what was acknowledged to be lost, and for
-    /// [`Reader::partial`] whatever else is missing or damaged.
+    /// The missing entries, once the iteration has ended: those whose loss was acknowledged and,
+    /// for [`Reader::partial`], all others that are missing or damaged.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
         &self.missing
     }
 }
 
-/// How every event begins, since its `kind` is written first.
+/// The prefix of every event. `kind` is always the first member.
 const EVENT: &[u8] = br#"{"kind":"event""#;
-/// And every outcome.
+/// The prefix of every outcome.
 const OUTCOME: &[u8] = br#"{"kind":"outcome""#;
 
 impl Iterator for Entries {
-    type Item = Result<Numbered, ReadError>;
+    type Item = Result<NumberedEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let walk = self.walk.as_mut()?;
@@ -303,7 +304,7 @@ impl Iterator for Entries {
                 let sequence = stored.sequence;
                 let entry = serde_json::from_slice(&stored.payload);
                 Some(match entry {
-                    Ok(entry) => Ok(Numbered { sequence, entry }),
+                    Ok(entry) => Ok(NumberedEntry { sequence, entry }),
                     Err(source) => Err(ReadError::Unknown { sequence, source }),
                 })
             }
@@ -320,21 +321,22 @@ impl Iterator for Entries {
     }
 }
 
-/// An iterator over the entries of a ledger as they are stored; see [`Reader::stored_entries`]. Ends after
-/// damage.
+/// An iterator over the entries of a ledger as they are stored; see [`Reader::stored_entries`].
+/// Ends after damage.
 #[derive(Debug)]
 pub struct StoredEntries {
     walk: Option<Walk>,
-    noting: Noting,
+    notes: NotesBuilder,
     signed: u64,
     missing: Vec<Missing>,
 }
 
 impl StoredEntries {
-    /// What was left out, and why nothing may be selected. Complete once the entries have ended.
+    /// What was omitted, and why the selection may be empty. Complete once the iteration has
+    /// ended.
     #[must_use]
     pub fn notes(&self) -> Notes {
-        let mut notes = self.noting.notes();
+        let mut notes = self.notes.notes();
         notes.missing = self.missing.clone();
         notes
     }
@@ -349,8 +351,8 @@ impl Iterator for StoredEntries {
             Ok(Some(stored)) => {
                 let stored = StoredEntry::new(stored.sequence, stored.payload);
                 match &stored.entry {
-                    Some(entry) => self.noting.meet(entry),
-                    None => self.noting.leave_out(),
+                    Some(entry) => self.notes.observe(entry),
+                    None => self.notes.skip_unknown(),
                 }
                 Some(Ok(stored))
             }
@@ -367,8 +369,8 @@ impl Iterator for StoredEntries {
     }
 }
 
-/// An iterator over all decisions of a ledger; see [`Reader::decisions`]. Ends after damage:
-/// [`end`](Self::end) tells that from the end of the ledger.
+/// An iterator over all decisions of a ledger; see [`Reader::decisions`]. Ends after damage. Call
+/// [`end`](Self::end) to distinguish that from the end of the ledger.
 #[derive(Debug)]
 pub struct Decisions {
     known: Known,
@@ -376,15 +378,15 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// Call this once they have ended.
+    /// Returns the error that ended the iteration, if any. Call this after the last item.
     ///
     /// # Errors
-    /// The [`ReadError`] that ended them before the end of the ledger.
+    /// The [`ReadError`] that ended the iteration before the end of the ledger.
     pub fn end(&mut self) -> Result<(), ReadError> {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// What was left out. Complete once the decisions have ended.
+    /// What was omitted. Complete once the iteration has ended.
     #[must_use]
     pub fn notes(&self) -> Notes {
         self.known.notes()
@@ -397,7 +399,7 @@ impl Iterator for Decisions {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.known.next()? {
-                Ok(Numbered {
+                Ok(NumberedEntry {
                     entry: Entry::Decision(decision),
                     ..
                 }) => return Some(*decision),
@@ -411,19 +413,19 @@ impl Iterator for Decisions {
     }
 }
 
-/// The entries that this version understands, and notes of the others.
+/// The entries whose format this version understands, with notes about the others.
 #[derive(Debug)]
 pub(crate) struct Known(StoredEntries);
 
 impl Known {
-    /// What there is to say of all that was read so far.
+    /// The notes about the entries read up to now.
     pub(crate) fn notes(&self) -> Notes {
         self.0.notes()
     }
 }
 
 impl Iterator for Known {
-    type Item = Result<Numbered, ReadError>;
+    type Item = Result<NumberedEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

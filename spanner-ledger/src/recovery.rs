@@ -1,7 +1,8 @@
-//! Reopening: what a crash left is cut, made durable and closed.
+//! Recovers a ledger on opening: truncates an incomplete write, makes the rest durable, and
+//! closes open decisions.
 //!
-//! All segments are read, since a decision may wait for its outcome in any of them. That
-//! takes less than a second per gigabyte, and memory for the identifiers of open decisions only.
+//! Recovery reads all segments, because a decision in any of them may lack its outcome. That
+//! takes less than a second per gigabyte, and memory only for the identifiers of open decisions.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -23,39 +24,39 @@ use crate::lost::undeclared;
 use crate::retention::sweep;
 use crate::scan::{Stored, Tail, Walk, segment_name};
 
-/// What was found and done when the ledger was opened.
+/// What opening the ledger found and repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Recovery {
     /// The sequence of the first entry that this writer wrote.
     pub next: u64,
-    /// Bytes at the end that a crash had left unfinished, and that were cut. None of them
-    /// had been acknowledged.
+    /// The number of bytes of an incomplete write that were truncated. None of them had been
+    /// acknowledged.
     pub torn_bytes: u64,
-    /// Decisions without an outcome, which were given the outcome `unknown`.
+    /// The number of decisions without an outcome, which received the outcome `unknown`.
     pub closed: u64,
-    /// Entries that were there without anything to hold them against: no checkpoint in the
-    /// directory, no note and no sink that kept one. Whether more stood there cannot be told. 0
-    /// for a ledger that was compared, or is new.
+    /// The number of entries that could not be compared with any checkpoint, in the directory, in
+    /// a note or in a sink. Further entries may have been removed without a trace. 0 for a ledger
+    /// that was compared or is new.
     pub uncompared: u64,
 }
 
-/// What `ledger.opened` says beside what was found.
+/// The contents of `ledger.opened`, apart from [`Recovery`].
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedEvent {
     pub(crate) vkey: String,
-    /// Whether another key signed before.
+    /// Whether a different key signed the previous checkpoint.
     pub(crate) is_key_new: bool,
     pub(crate) time: Timestamp,
-    /// The file system's name, if that is one to be doubted.
+    /// The file system's name, if its durability is in doubt.
     pub(crate) file_system: Option<&'static str>,
-    /// Whether there was nothing signed to hold the entries against.
+    /// Whether there was no checkpoint to compare the entries with.
     pub(crate) is_uncompared: bool,
-    /// Of which ledgers there are notes where this one keeps its own.
-    pub(crate) strangers: Vec<String>,
+    /// Descriptions of other ledgers whose notes are in the place of this ledger's note.
+    pub(crate) foreign_notes: Vec<String>,
 }
 
-/// Why a directory could not be recovered.
+/// Why a ledger could not be recovered.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Read(ReadError),
@@ -74,9 +75,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What a directory holds, after it was cleaned up.
+/// The contents of a directory after cleaning up.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Recovered {
     pub(crate) next: u64,
     torn_bytes: u64,
     open: HashSet<RecordId>,
@@ -84,13 +85,13 @@ pub(crate) struct Found {
     last: Option<Timestamp>,
 }
 
-/// Reads all there is, holds it against what is signed, and cuts what was never acknowledged,
-/// so that appending can go on.
-pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Found, Failure> {
+/// Reads all entries, compares them with the checkpoints, and truncates what was never
+/// acknowledged.
+pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Recovered, Failure> {
     sweep(&**files)?;
     let mut torn_bytes = 0;
     loop {
-        let mut found = Found::default();
+        let mut found = Recovered::default();
         let mut walk = Walk::new(files)?;
         let mut opening = evidence.opening(&walk)?;
         let (mut last, mut declared) = (None, Vec::new());
@@ -100,7 +101,7 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
             declared.extend(spans(&stored.payload));
             last = Some(stored);
         }
-        // The file `lost` alone would be an easy way to make entries go.
+        // The file `lost` alone must not be able to hide entries.
         if let Some(fault) = undeclared(walk.gaps(), &declared) {
             return Err(fault.into());
         }
@@ -109,9 +110,9 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
         opening.end(found.next)?;
         let tail = walk.tail();
         torn_bytes += tail.map_or(0, |tail| tail.torn);
-        // A segment without entries would be in the way of the next one of its name.
+        // An empty segment would block the next segment, which has the same name.
         let empty = tail.filter(|tail| tail.segment == found.next);
-        if let Some(empty) = walk.unborn().or_else(|| empty.map(|tail| tail.segment)) {
+        if let Some(empty) = walk.unwritten().or_else(|| empty.map(|tail| tail.segment)) {
             files.remove(&segment_name(empty))?;
             files.sync()?;
             continue;
@@ -124,8 +125,8 @@ pub(crate) fn recover(files: &Arc<dyn Files>, evidence: &Evidence) -> Result<Fou
     }
 }
 
-/// Cuts the tail and writes the last batch once more: after a sync that failed, what can be
-/// read may be in memory only, and a second sync would not say so.
+/// Truncates the tail and writes the last batch again. After a failed fsync, the data may be
+/// readable from memory only, and a second fsync would not report that.
 fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
     let name = segment_name(tail.segment);
     let mut last = Vec::new();
@@ -140,7 +141,7 @@ fn seal(files: &dyn Files, tail: Tail) -> io::Result<()> {
     file.sync()
 }
 
-impl Opened {
+impl OpenedEvent {
     fn body(&self, recovery: Recovery) -> serde_json::Value {
         let mut body = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -158,17 +159,20 @@ impl Opened {
             if recovery.uncompared > 0 {
                 body.insert(UNCOMPARED.to_owned(), recovery.uncompared.into());
             }
-            if !self.strangers.is_empty() {
-                body.insert("notes_of_others".to_owned(), self.strangers.clone().into());
+            if !self.foreign_notes.is_empty() {
+                body.insert(
+                    "notes_of_others".to_owned(),
+                    self.foreign_notes.clone().into(),
+                );
             }
         }
         body
     }
 }
 
-impl Found {
-    /// Closes what was left open, in the ledger itself.
-    pub(crate) fn close(self, log: &mut Log, opened: &Opened) -> io::Result<Recovery> {
+impl Recovered {
+    /// Appends an outcome for each open decision, and the entry `ledger.opened`.
+    pub(crate) fn close(self, log: &mut Log, opened: &OpenedEvent) -> io::Result<Recovery> {
         let time = opened.time;
         if let Some(stepped) = self.last.and_then(|last| behind(last, time)) {
             append(log, [stepped])?;
@@ -197,7 +201,7 @@ impl Found {
             Head::Outcome(id) => {
                 self.open.remove(&id);
             }
-            // An entry that a newer version wrote is whole, and that is enough.
+            // A valid entry in a newer format needs no further checks.
             Head::External(_) | Head::Gap | Head::Count | Head::Event | Head::Unknown => {}
         }
     }
@@ -210,7 +214,7 @@ fn append(log: &mut Log, entries: impl IntoIterator<Item = Entry>) -> io::Result
     log.append(&payloads)
 }
 
-/// The member of `ledger.opened` that says how many entries could not be compared.
+/// The member of `ledger.opened` with the number of entries that could not be compared.
 pub(crate) const UNCOMPARED: &str = "uncompared";
-/// Outcomes written at once on reopening; bounds memory.
+/// Bounds the memory of one batch on opening.
 const CLOSED_AT_ONCE: usize = 1024;

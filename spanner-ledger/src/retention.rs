@@ -1,17 +1,16 @@
-//! Letting go of old entries.
+//! Deletes old entries.
 //!
-//! 1. Whole segments go, the oldest first, never the one that is written.
-//! 2. The tiles of the tree stay: what is left can be proved and verified as before, and so can
-//!    what somebody else still has of the rest.
-//! 3. What must survive is kept, at its own sequence, in a file `<end>.kept`: every event
-//!    (promotions, changes of the access in force) but `ledger.opened` and `ledger.closed`,
-//!    every decision whose outcome does not go with it, and what a newer version wrote.
-//! 4. First the entry `ledger.pruned` says what goes and what is kept, and a checkpoint covers
-//!    it; only then does a file go.
+//! 1. Only whole segments are deleted, the oldest first, and never the one that is written.
+//! 2. The tiles of the Merkle tree remain. Remaining entries can still be proved and verified,
+//!    and so can copies of deleted ones.
+//! 3. Entries that must survive are copied to a file `<end>.kept`, each at its own sequence.
+//!    These are all events except `ledger.opened` and `ledger.closed`, decisions whose outcome is
+//!    not deleted with them, and entries in a newer format.
+//! 4. Before a file is deleted, the entry `ledger.pruned` states what is deleted and what
+//!    survives, and a checkpoint covers that entry.
 //!
 //! # Caveats
-//! Somebody who reads while segments go may be told that one cannot be read; reading again
-//! helps.
+//! A reader may fail because a segment is deleted while it reads. Reading again succeeds.
 
 use std::collections::HashSet;
 use std::io;
@@ -37,8 +36,8 @@ use crate::queue::SharedQueue;
 use crate::scan::{Stored, Walk, kept_name, segment_name};
 use crate::waiter::lock;
 
-/// How much of a ledger is kept. Without any limit, all of it; with several, a segment goes if
-/// one of them lets it go.
+/// Limits on what a ledger retains. Without a limit, all entries remain. With several, a segment
+/// is deleted if it exceeds any of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "it does nothing until a ledger is pruned with it"]
 pub struct Retention {
@@ -48,41 +47,42 @@ pub struct Retention {
     delivered: bool,
 }
 
-/// What was pruned.
+/// The result of pruning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Pruned {
-    /// Entries below this are gone, but for those that are kept; what was gone before counts.
+pub struct PruneReport {
+    /// The sequence below which entries were pruned, now or earlier, except for those that
+    /// survive.
     pub before: u64,
-    /// How many of them are kept.
+    /// How many entries below `before` survive.
     pub kept: u64,
-    /// How many segments went this time.
+    /// How many segments this call deleted.
     pub segments: u64,
-    /// The shipment without which more would have gone: it has not delivered it, or is none
-    /// any more and has left its cursor in the folder `ship`.
+    /// The shipment that prevented further deletion. Either it has not delivered the entries yet,
+    /// or it no longer exists and has left its cursor in the folder `ship`.
     pub held_by: Option<String>,
 }
 
-/// Why a ledger could not be pruned. Nothing went that is not written down.
+/// Why pruning failed. Only entries that a `ledger.pruned` entry announces may have been deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PruneError {
-    /// Entries are not yet under a checkpoint: ask again in a second.
+    /// No checkpoint covers all entries yet. Retry in a second.
     #[error("the ledger has no checkpoint over all its entries yet: ask again in a second")]
     Unsigned,
-    /// The entry that says what goes could not be stored.
+    /// The entry `ledger.pruned` could not be stored.
     #[error("`ledger.pruned` could not be recorded")]
     Unrecorded(#[source] SinkFault),
     /// The entries could not be read.
     #[error("the entries that would go cannot be read")]
     Read(#[source] ReadError),
-    /// A file could not be written or removed.
-    #[error("the entries that are kept could not be written, or a segment not removed")]
+    /// A file could not be written or deleted.
+    #[error("cannot write the entries that survive pruning, or delete a segment")]
     Io(#[source] io::Error),
 }
 
 impl Retention {
-    /// Everything is kept.
+    /// Retains all entries.
     pub const fn new() -> Self {
         Self {
             before: None,
@@ -92,56 +92,56 @@ impl Retention {
         }
     }
 
-    /// Segments go whose entries are all older than this.
+    /// Deletes segments whose entries are all older than `time`.
     pub const fn before(mut self, time: Timestamp) -> Self {
         self.before = Some(time);
         self
     }
 
-    /// Segments go as long as all of them take more than so many bytes.
+    /// Deletes the oldest segments while all segments together exceed `most` bytes.
     pub const fn bytes(mut self, most: u64) -> Self {
         self.bytes = Some(most);
         self
     }
 
-    /// Segments go as long as there are more of them than this.
+    /// Deletes the oldest segments while there are more than `most`.
     pub const fn segments(mut self, most: u64) -> Self {
         self.segments = Some(most);
         self
     }
 
-    /// What a shipment (`spanner-ship`) has not delivered stays.
+    /// Retains entries that a shipment (`spanner-ship`) has not delivered.
     pub const fn delivered(mut self) -> Self {
         self.delivered = true;
         self
     }
 }
 
-/// What a ledger keeps by itself.
+/// The limits for automatic pruning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Keeping {
+pub(crate) struct PruneLimits {
     pub(crate) age: Option<Duration>,
     pub(crate) bytes: Option<u64>,
 }
 
-/// Prunes a ledger that is written: when it is told to, and by itself.
+/// Prunes a ledger that is open for writing, on request and automatically.
 #[derive(Clone)]
 pub(crate) struct Pruner {
     pub(crate) dir: PathBuf,
     pub(crate) queue: SharedQueue,
     pub(crate) progress: SharedProgress,
-    /// As the keeper of the evidence sees them; `None` once the ledger is closed, so that the
-    /// directory is free for whoever opens it next.
+    /// The files, shared with the checkpoint signer. `None` once the ledger is closed, which
+    /// releases the directory's lock.
     pub(crate) files: Arc<Mutex<Option<Arc<dyn Files>>>>,
-    pub(crate) alone: Arc<Mutex<()>>,
-    /// How long storing and signing may take.
+    pub(crate) exclusive: Arc<Mutex<()>>,
+    /// The timeout for storing an entry and for signing a checkpoint.
     pub(crate) patience: Duration,
 }
 
 impl Pruner {
-    /// Lets go of what the retention lets go.
-    pub(crate) fn prune(&self, retention: &Retention) -> Result<Pruned, PruneError> {
-        let _alone = lock(&self.alone);
+    /// Deletes what exceeds the limits.
+    pub(crate) fn prune(&self, retention: &Retention) -> Result<PruneReport, PruneError> {
+        let _exclusive = lock(&self.exclusive);
         let behind = match retention.delivered {
             true => undelivered(&self.dir),
             false => None,
@@ -156,9 +156,9 @@ impl Pruner {
         let (plan, held) = Plan::of(&files, retention, signed()?.size().min(below))?;
         let held_by = behind.filter(|_| held).map(|(shipment, _)| shipment);
         let Some(plan) = plan else {
-            return Ok(Pruned {
+            return Ok(PruneReport {
                 held_by,
-                ..Pruned::default()
+                ..PruneReport::default()
             });
         };
         let payload = plan.event().payload();
@@ -167,13 +167,13 @@ impl Pruner {
         stored.map_err(PruneError::Unrecorded)?;
         signed()?;
         let pruned = plan.carry_out()?;
-        Ok(Pruned { held_by, ..pruned })
+        Ok(PruneReport { held_by, ..pruned })
     }
 }
 
-impl Keeping {
-    /// How long a segment may be written, so that old entries do not stay for the sake of
-    /// young ones beside them.
+impl PruneLimits {
+    /// The maximum age of a segment, so that recent entries do not keep old ones in the same
+    /// segment.
     pub(crate) fn segment_age(&self) -> Option<Duration> {
         self.age.map(|age| age / 8)
     }
@@ -189,8 +189,8 @@ impl Keeping {
         retention
     }
 
-    /// Prunes from time to time until the ledger is closed. What a shipment has not delivered
-    /// stays.
+    /// Prunes periodically until the ledger is closed, and retains entries that a shipment has
+    /// not delivered.
     pub(crate) fn run(
         self,
         pruner: &Pruner,
@@ -203,37 +203,37 @@ impl Keeping {
         while closed.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             wait = pace;
             if clock.look().is_some() {
-                // What is old by a clock that was just set may not be.
+                // After a clock step, the age of entries is unreliable.
                 continue;
             }
             match pruner.prune(&self.retention(wall())) {
                 Ok(pruned) => {
                     if pruned.segments > 0 {
-                        let Pruned {
+                        let PruneReport {
                             segments, before, ..
                         } = pruned;
-                        tracing::info!(segments, before, "old segments of the ledger went");
+                        tracing::info!(segments, before, "deleted old segments of the ledger");
                     }
                     if pruned.held_by != held_by
                         && let Some(shipment) = &pruned.held_by
                     {
                         tracing::warn!(
                             shipment,
-                            "old segments of the ledger stay, since this shipment has not delivered them; if there is no such shipment any more, remove its cursor from the folder `ship`"
+                            "old segments of the ledger are retained, because this shipment has not delivered them; if the shipment no longer exists, remove its cursor from the folder `ship`"
                         );
                     }
                     held_by = pruned.held_by;
                 }
                 Err(fault) => {
                     let fault = chain(&fault);
-                    tracing::warn!(fault, "the ledger was not pruned; it is tried again");
+                    tracing::warn!(fault, "cannot prune the ledger; will retry");
                 }
             }
         }
     }
 }
 
-/// Segments that are about to go.
+/// The segments to delete and the entries that survive.
 pub(crate) struct Plan {
     files: Arc<dyn Files>,
     end: u64,
@@ -243,8 +243,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Chooses what goes below a sequence up to which all is signed, and writes down what is
-    /// kept; nothing, if nothing goes. Says whether more would go if it were not for the limit.
+    /// Selects the segments to delete below `limit` and writes the surviving entries to a
+    /// temporary file. Returns `None` if there is nothing to delete, and whether only `limit`
+    /// prevented further deletion.
     pub(crate) fn of(
         files: &Arc<dyn Files>,
         retention: &Retention,
@@ -271,7 +272,7 @@ impl Plan {
             let left = (firsts.len() - gone) as u64;
             let over = retention.bytes.is_some_and(|most| bytes > most)
                 || retention.segments.is_some_and(|most| left > most.max(1));
-            // Both ends: what a wrong clock wrote beside it makes nothing old.
+            // Both ends must be old, so that a single entry with a wrong time deletes nothing.
             let old = !over && begins_old(*first)? && begins_old(*successor)?;
             if !(over || old) {
                 break;
@@ -296,14 +297,14 @@ impl Plan {
             kept: 0,
             root: String::new(),
         };
-        plan.keep().map_err(|fault| match fault {
+        plan.write_survivors().map_err(|fault| match fault {
             ReadError::Io { source, .. } => PruneError::Io(source),
             fault => PruneError::Read(fault),
         })?;
         Ok((Some(plan), held))
     }
 
-    /// The entry that says so.
+    /// The entry `ledger.pruned`.
     pub(crate) fn event(&self) -> Entry {
         let body = serde_json::json!({
             "before": self.end, "kept": self.kept, "kept_root": self.root,
@@ -312,8 +313,8 @@ impl Plan {
         Entry::event(PRUNED, body)
     }
 
-    /// Lets the files go.
-    pub(crate) fn carry_out(self) -> Result<Pruned, PruneError> {
+    /// Deletes the segments.
+    pub(crate) fn carry_out(self) -> Result<PruneReport, PruneError> {
         let Self { files, end, .. } = &self;
         let name = kept_name(*end);
         files
@@ -321,7 +322,7 @@ impl Plan {
             .and_then(|()| files.sync())
             .and_then(|()| sweep(&**files))
             .map_err(PruneError::Io)?;
-        Ok(Pruned {
+        Ok(PruneReport {
             before: *end,
             kept: self.kept,
             segments: self.segments.len() as u64,
@@ -329,8 +330,8 @@ impl Plan {
         })
     }
 
-    /// Writes what is kept to a file that does not count yet.
-    fn keep(&mut self) -> Result<(), ReadError> {
+    /// Writes the surviving entries to a file that has no effect until it is renamed.
+    fn write_survivors(&mut self) -> Result<(), ReadError> {
         let unsettled = self.unsettled()?;
         let salt = salt().map_err(wrong)?;
         let header = Header {
@@ -349,7 +350,7 @@ impl Plan {
             if stored.sequence >= self.end {
                 break;
             }
-            if !is_kept(&stored, &unsettled) {
+            if !survives(&stored, &unsettled) {
                 continue;
             }
             let mut bytes = Vec::new();
@@ -368,7 +369,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The decisions whose outcomes do not go with them.
+    /// The decisions whose outcomes are not deleted with them.
     fn unsettled(&self) -> Result<HashSet<RecordId>, ReadError> {
         let mut unsettled = HashSet::new();
         let mut walk = Walk::new(&self.files)?;
@@ -390,7 +391,7 @@ impl Plan {
     }
 }
 
-/// Removes what a file of kept entries stands for.
+/// Deletes the segments and older `.kept` files that the newest `.kept` file replaces.
 pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
     let names = files.names()?;
     let Some(end) = names
@@ -415,7 +416,7 @@ pub(crate) fn sweep(files: &dyn Files) -> io::Result<()> {
     }
 }
 
-fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
+fn survives(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
     match Head::of(&stored.payload) {
         Head::Decision(id) => unsettled.contains(&id),
         Head::External(_) | Head::Outcome(_) | Head::Gap | Head::Count => false,
@@ -427,7 +428,7 @@ fn is_kept(stored: &Stored, unsettled: &HashSet<RecordId>) -> bool {
     }
 }
 
-/// The word of an event.
+/// The name of an event.
 fn word(stored: &Stored) -> Option<String> {
     #[derive(Deserialize)]
     struct Worded {
@@ -437,7 +438,7 @@ fn word(stored: &Stored) -> Option<String> {
     worded.ok().map(|worded| worded.event)
 }
 
-/// The first entries of the segments that are left.
+/// The first entries of the remaining segments.
 fn segments(files: &Arc<dyn Files>) -> Result<Vec<u64>, ReadError> {
     let names = files.names().map_err(wrong)?;
     let pruned = Walk::new(files)?.pruned();
@@ -449,7 +450,7 @@ fn segments(files: &Arc<dyn Files>) -> Result<Vec<u64>, ReadError> {
     Ok(firsts)
 }
 
-/// When a segment's first entry was stored.
+/// The time of a segment's first entry.
 fn begins(files: &Arc<dyn Files>, first: u64) -> Result<Option<Timestamp>, ReadError> {
     let mut walk = Walk::from(Arc::clone(files), first)?;
     let stored = walk.step()?;
@@ -461,6 +462,6 @@ fn wrong(source: io::Error) -> ReadError {
     ReadError::Io { name, source }
 }
 
-/// A service that is started again each hour is pruned as well.
+/// Soon after opening, so that a service that restarts every hour is pruned as well.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 pub(crate) const PRUNED: &str = "ledger.pruned";

@@ -1,4 +1,4 @@
-//! Which credentials must be replaced soon, from what the ledger saw of them.
+//! Finds credentials that must be replaced soon, from their use in the ledger.
 
 use std::collections::HashMap;
 
@@ -12,38 +12,38 @@ use crate::error::ReadError;
 use crate::reader::Reader;
 use crate::select::Selection;
 
-/// A credential that will be refused soon, for its age or past its expiry, and was used.
+/// A credential that was used and will soon be refused because of its age or expiry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AgingCredential {
-    /// Whose it is.
+    /// The principal that the credential identifies.
     pub subject: PrincipalEntry,
-    /// Who acts with it, the current one first.
+    /// The actors that use it, the current one first.
     pub actors: Vec<PrincipalEntry>,
-    /// The OAuth client that got it.
+    /// The OAuth client that it was issued to.
     pub client: Option<String>,
     /// Its identifier (`jti`).
     pub token_id: Option<String>,
     /// The first 16 bytes of its SHA-256, in hexadecimal.
     pub token_hash: Option<String>,
-    /// When it was issued, to the second.
+    /// When it was issued, in seconds precision.
     pub issued: Timestamp,
-    /// From when on it is refused.
+    /// When it will be refused.
     pub refused_from: Timestamp,
-    /// When it was used last.
+    /// When it was last used.
     pub last_used: Timestamp,
-    /// How often it was used, so far as the ledger goes back.
+    /// The number of uses that the ledger contains.
     pub uses: u64,
 }
 
 impl Reader {
-    /// The credentials past 80 % of their permitted age at a time, or of a life of a day or
-    /// longer, and not yet past all of it; the most urgent first. Keeps those in memory, and
-    /// none else.
+    /// The credentials that have passed 80 % of their permitted age, or of a lifetime of at least
+    /// one day, and are still valid. The most urgent ones come first. Holds only these
+    /// credentials in memory.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read. What a newer version wrote is
-    /// left out.
+    /// [`ReadError`] if the ledger is damaged or cannot be read. Entries in a newer format are
+    /// omitted.
     pub fn aging_credentials(&self, now: Timestamp) -> Result<Vec<AgingCredential>, ReadError> {
         let mut found: HashMap<Identity, AgingCredential> = HashMap::new();
         for numbered in self.known(&Selection::new())? {
@@ -70,10 +70,10 @@ impl Reader {
     }
 }
 
-/// Shorter lives end all the time; see `Freshness::RotateSoon`.
+/// Shorter lifetimes expire routinely; see `Freshness::RotateSoon`.
 const LONG_LIVED: SignedDuration = SignedDuration::from_hours(24);
 
-/// What tells credentials apart: the whole token's hash where there is one.
+/// Identifies a credential, by the hash of the whole token if it is known.
 type Identity = (Option<String>, Option<String>, String, String, Timestamp);
 
 impl AgingCredential {
@@ -111,7 +111,7 @@ impl AgingCredential {
         })
     }
 
-    /// Whose it is: the subject, and the actor that acts for it.
+    /// The subject, and the actor that acts for it.
     #[must_use]
     pub fn who(&self) -> String {
         self.subject.through(&self.actors).to_string()
@@ -121,7 +121,7 @@ impl AgingCredential {
         let PrincipalEntry {
             issuer, subject, ..
         } = &self.subject;
-        // Without a hash, what is issued in one second to one subject is one credential.
+        // Without a hash, all credentials issued to one subject in one second count as one.
         let issued = match self.token_hash {
             Some(_) => Timestamp::UNIX_EPOCH,
             None => self.issued,

@@ -1,4 +1,4 @@
-//! Requests one after the other, each with what became of it.
+//! Iterates over requests with their outcomes.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,44 +8,45 @@ use spanner_core::record::Outcome;
 use crate::entry::Entry;
 use crate::error::ReadError;
 use crate::notes::Notes;
-use crate::reader::{Known, Numbered, Reader, Row};
+use crate::reader::{Known, NumberedEntry, Reader, Row};
 use crate::select::Selection;
 
-/// An iterator over the requests that are meant, in the order of their decisions, each with
-/// its outcome; see [`Reader::rows`]. Ends after damage.
+/// An iterator over the selected requests, in the order of their decisions, each with its
+/// outcome; see [`Reader::rows`]. Ends after damage.
 #[derive(Debug)]
 pub struct Rows {
     reader: Reader,
     selection: Selection,
     known: Known,
-    /// What was read and not yet given out, with whether anything is still expected of it.
+    /// Rows that were read and not returned, each with a flag that an outcome may follow.
     waiting: VecDeque<(Row, bool)>,
-    /// Those of which an outcome is expected, each by how many were given out before it.
+    /// The positions of rows that wait for an outcome, counted from the first row returned.
     places: HashMap<RecordId, usize>,
-    /// How many of these owe one: those that another point enforces may get none.
+    /// How many of these rows must have an outcome. An externally enforced decision may have
+    /// none.
     owed: usize,
     given: usize,
     /// The sequence after the last entry read.
     next: u64,
     is_over: bool,
     fault: Option<ReadError>,
-    /// How many may wait.
+    /// The maximum number of waiting rows.
     pub(crate) most: usize,
 }
 
 impl Reader {
-    /// The requests that are meant, in order, each with what became of it: a row is given out
-    /// when its outcome came, or when the ledger ends without one.
+    /// Iterates over the selected requests, in order, each with its outcome. A row is returned
+    /// when its outcome was read, or when the ledger ends without one.
     ///
-    /// At most 10,000 rows wait for an outcome that is late. Then those outcomes are looked for
-    /// further on in the ledger, so that memory is bounded and no request that ended is said to
-    /// be open; a ledger in which many stay open for long is read several times. A decision that
-    /// another point enforces waits as long for an outcome that this point may report, and
-    /// is given out without one then.
+    /// At most 10,000 rows wait for their outcomes. Beyond that, the reader searches the rest of
+    /// the ledger for these outcomes. Memory is therefore bounded, and no request that has ended
+    /// is reported as open. A ledger in which many requests stay open for long is read several
+    /// times. A decision that another component enforces waits equally long for an outcome, and
+    /// is then returned without one.
     ///
     /// # Errors
-    /// [`ReadError`] if the directory or a segment's header cannot be read. What a newer
-    /// version wrote is left out; see [`Rows::notes`].
+    /// [`ReadError`] if the directory or a segment's header cannot be read. Entries in a newer
+    /// format are omitted; see [`Rows::notes`].
     pub fn rows(&self, selection: &Selection) -> Result<Rows, ReadError> {
         Ok(Rows {
             reader: self.clone(),
@@ -64,7 +65,7 @@ impl Reader {
 }
 
 impl Rows {
-    /// What the rows do not show. All of it is known once they have ended.
+    /// What the rows omit. Complete once the iteration has ended.
     #[must_use]
     pub fn notes(&self) -> Notes {
         self.known.notes()
@@ -75,11 +76,11 @@ impl Rows {
         self.waiting.len()
     }
 
-    fn take(&mut self, numbered: Numbered) {
-        let Numbered { sequence, entry } = numbered;
+    fn take(&mut self, numbered: NumberedEntry) {
+        let NumberedEntry { sequence, entry } = numbered;
         self.next = sequence + 1;
         match entry {
-            Entry::Decision(decision) if self.selection.takes(&decision) => {
+            Entry::Decision(decision) if self.selection.matches(&decision) => {
                 let place = self.given + self.waiting.len();
                 self.places.insert(decision.id, place);
                 self.owed += usize::from(decision.enforcement.is_inline());
@@ -105,11 +106,10 @@ impl Rows {
         }
     }
 
-    /// Looks for the outcomes of all that wait; of what has none, nothing more is expected.
+    /// Finds the outcomes of all waiting rows. A row without an outcome no longer waits.
     fn look_ahead(&mut self) {
         if let Err(fault) = self.find_outcomes() {
-            // What cannot be read now may be read a moment later: those that wait are not open
-            // because of it.
+            // A later attempt may succeed, so the waiting rows must not be reported as open.
             self.waiting.clear();
             (self.is_over, self.fault) = (true, Some(fault));
         }
@@ -132,7 +132,7 @@ impl Rows {
                 }
                 Err(ReadError::Unknown { .. }) => {}
                 Err(fault @ ReadError::Io { .. }) => return Err(fault),
-                // Damage is met, and told, once the rows before it were given out.
+                // Damage is reported when the iteration reaches it, after the rows before it.
                 Err(_) => break,
             }
             if self.owed == 0 {
@@ -177,5 +177,5 @@ impl Iterator for Rows {
     }
 }
 
-/// Some 2 KiB each: more than a busy service has under way at once.
+/// About 2 KiB each, and more than the concurrent requests of a busy service.
 const MAX_WAITING: usize = 10_000;

@@ -1,46 +1,49 @@
-//! Walks over the entries of a ledger and tells a torn tail from damage.
+//! Iterates over the entries of a ledger and distinguishes a torn tail from damage.
 //!
-//! 1. Segments follow each other without a hole: each begins where the one before ends.
-//! 2. In a segment that has a successor every byte counts: whatever does not validate is
-//!    damage, unless the successor says that its predecessor was given up after a fault, and
-//!    the entry had not been synced by then.
-//! 3. In the last segment the first frame that does not validate ends the ledger. It is a
-//!    torn tail, unless some later frame says that this entry had been synced.
-//! 4. A last segment without a valid header was never begun.
-//! 5. Where entries were pruned, those that are kept come first, each at its own sequence;
-//!    segments below that are on their way out and do not count.
-//! 6. Entries whose loss was acknowledged ([`crate::lost`]) are passed over, and so is whatever
-//!    is missing or damaged where a reader asks for the rest ([`Walk::partial`]). What was passed
-//!    over is remembered ([`Walk::gaps`]).
+//! 1. Segments are contiguous: each begins where the previous one ends.
+//! 2. In a segment that has a successor, any invalid byte is damage. The exception is an entry
+//!    that was not yet synced when the successor's header says that the segment was abandoned
+//!    after a fault.
+//! 3. In the last segment, the first invalid frame ends the ledger. It is a torn tail, unless a
+//!    later frame states that this entry had been synced.
+//! 4. A last segment without a valid header was created but never written.
+//! 5. In a pruned ledger, the surviving entries come first, each at its own sequence. Segments
+//!    below the pruning point are about to be deleted and are ignored.
+//! 6. Entries whose loss was acknowledged ([`crate::lost`]) are skipped. A partial walk
+//!    ([`Walk::partial`]) also skips missing and damaged entries. [`Walk::gaps`] lists what was
+//!    skipped.
 //!
 //! # Caveats
-//! Damage to the entries of the very last sync looks like a torn tail, because nothing after
-//! it testifies; a ledger that was closed ends in such a witness.
+//! Damage to entries of the very last fsync looks like a torn tail, because no later frame states
+//! that they had been synced. Closing a ledger appends such a frame.
 
-use std::io::{self, Read};
+mod segment;
+
+use std::io;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use spanner_core::Timestamp;
 
+use self::segment::{SegmentReader, Source, is_zero};
 use crate::error::ReadError;
 use crate::files::Files;
-use crate::frame::{Frame, HEADER_BYTES, Header, frame_length};
-use crate::lost::{Lost, Missing};
+use crate::frame::{HEADER_BYTES, Header};
+use crate::lost::{LossList, Missing};
 use crate::{MAX_ENTRY_BYTES, OVERHEAD};
 
-/// One entry, validated.
+/// A validated entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) payload: Vec<u8>,
-    /// A fault may have lost it: the next segment says that it was not synced by then. Only
-    /// where the durability is not `PowerLoss`.
+    /// A fault may have lost this entry: the next segment states that it was not synced by then.
+    /// Never set with `Durability::PowerLoss`.
     pub(crate) uncertain: bool,
 }
 
 impl Stored {
-    /// When it happened, if it says so.
+    /// The entry's time, if it has one.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         #[derive(Deserialize)]
         struct Timed {
@@ -51,21 +54,21 @@ impl Stored {
     }
 }
 
-/// How a ledger ends.
+/// Where and how a ledger ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// The last segment's name.
+    /// The first entry of the last segment, which is the segment's name.
     pub(crate) segment: u64,
-    /// Where its valid frames end.
+    /// The offset at which its valid frames end.
     pub(crate) end: u64,
-    /// Where those begin that no later frame says were synced.
+    /// The offset of the first frame that no later frame confirms as synced.
     pub(crate) unproven: u64,
-    /// How many bytes after the end are neither valid nor zero.
+    /// The number of invalid bytes after `end`, without trailing zeros.
     pub(crate) torn: u64,
 }
 
 impl Tail {
-    /// Says that the entry at the end should have been whole.
+    /// The error for an entry at the end that should have been complete.
     pub(crate) fn corrupt(&self, sequence: u64) -> ReadError {
         corrupt(self.segment, self.end, sequence)
     }
@@ -75,50 +78,42 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Walk {
     files: Arc<dyn Files>,
-    /// The segments that follow, the next one last.
+    /// The segments still to read, in reverse order.
     ahead: Vec<Header>,
-    current: Option<Current>,
-    /// What is left of the entries that were pruned.
-    kept: Option<Current>,
+    current: Option<SegmentReader>,
+    /// The entries that survived pruning.
+    kept: Option<SegmentReader>,
     pruned: u64,
     next: u64,
     tail: Option<Tail>,
-    unborn: Option<u64>,
+    unwritten: Option<u64>,
     listed: bool,
-    lost: Lost,
-    /// Whether to go on past what is missing or damaged.
+    lost: LossList,
+    /// Whether to skip missing and damaged entries.
     partial: bool,
     gaps: Vec<Missing>,
-    /// Where segments end that have something else behind their last entry.
-    untidy: Vec<u64>,
-}
-
-#[derive(Debug)]
-struct Current {
-    header: Header,
-    source: Source,
-    at: u64,
-    unproven: (u64, u64),
+    /// Sequences at which a segment ends with extra bytes after its last entry.
+    trailing: Vec<u64>,
 }
 
 impl Walk {
     pub(crate) fn new(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
-        Self::begun(files, false)
+        Self::start(files, false)
     }
 
-    /// Over all entries that can be read, past what is missing or damaged.
+    /// Iterates over all readable entries and skips missing and damaged ones.
     pub(crate) fn partial(files: &Arc<dyn Files>) -> Result<Self, ReadError> {
-        Self::begun(files, true)
+        Self::start(files, true)
     }
 
-    fn begun(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
-        let lost = Lost::read(&**files)?;
+    fn start(files: &Arc<dyn Files>, partial: bool) -> Result<Self, ReadError> {
+        let lost = LossList::read(&**files)?;
         let mut tries = 0..MAX_LISTINGS;
         loop {
             let mut walk = Self::at(Arc::clone(files), 0, lost.clone());
             walk.partial = partial;
             let begun = walk.begin();
-            // Segments may be pruned between being listed and being opened.
+            // A segment may be pruned after it was listed and before it is opened.
             match begun {
                 Err(ReadError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound
@@ -137,11 +132,11 @@ impl Walk {
                 let header = Header::decode(&self.kept_header(end)?);
                 match header.filter(|header| header.first == end) {
                     Some(header) => {
-                        self.kept = Some(Current::open_kept(&*self.files, header)?);
+                        self.kept = Some(SegmentReader::open_kept(&*self.files, header)?);
                         Ok(())
                     }
                     None => {
-                        self.pass(end, kept_corrupt(end, 0, 0))?;
+                        self.skip_to(end, kept_corrupt(end, 0, 0))?;
                         self.advance()
                     }
                 }
@@ -149,9 +144,9 @@ impl Walk {
         }
     }
 
-    /// Goes on at a later entry where the loss of those before it was acknowledged, or does not
-    /// matter to whoever reads; otherwise that is a fault.
-    fn pass(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
+    /// Skips to a later entry. Fails with `fault` unless the walk is partial or the loss of the
+    /// skipped entries was acknowledged.
+    fn skip_to(&mut self, to: u64, fault: ReadError) -> Result<(), ReadError> {
         let from = self.next;
         let acknowledged = self.lost.covers(from, to);
         let is_whole = !matches!(fault, ReadError::Io { .. });
@@ -171,32 +166,32 @@ impl Walk {
         Ok(header.get(..HEADER_BYTES).unwrap_or_default().to_vec())
     }
 
-    /// From the beginning of the segment that holds an entry, or will.
+    /// Starts at the segment that contains, or will contain, an entry.
     pub(crate) fn from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
-        Self::begun_from(files, sequence, false)
+        Self::start_from(files, sequence, false)
     }
 
-    /// The same, past what is missing or damaged.
+    /// Like [`Walk::from`], but skips missing and damaged entries.
     pub(crate) fn partial_from(files: Arc<dyn Files>, sequence: u64) -> Result<Self, ReadError> {
-        Self::begun_from(files, sequence, true)
+        Self::start_from(files, sequence, true)
     }
 
-    fn begun_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
+    fn start_from(files: Arc<dyn Files>, sequence: u64, partial: bool) -> Result<Self, ReadError> {
         let names = names(&*files)?;
         let pruned = names.iter().filter_map(|name| parse_kept(name)).max();
         if pruned.is_some_and(|pruned| sequence < pruned) {
-            return Self::begun(&files, partial);
+            return Self::start(&files, partial);
         }
         let firsts = names.iter().filter_map(|name| parse_name(name));
         let first = firsts.filter(|first| *first <= sequence).max();
-        let lost = Lost::read(&*files)?;
+        let lost = LossList::read(&*files)?;
         let mut walk = Self::at(files, first.unwrap_or(sequence), lost);
         walk.partial = partial;
         walk.refresh()?;
         Ok(walk)
     }
 
-    const fn at(files: Arc<dyn Files>, next: u64, lost: Lost) -> Self {
+    const fn at(files: Arc<dyn Files>, next: u64, lost: LossList) -> Self {
         Self {
             files,
             ahead: Vec::new(),
@@ -206,24 +201,24 @@ impl Walk {
             listed: false,
             next,
             tail: None,
-            unborn: None,
+            unwritten: None,
             lost,
             partial: false,
             gaps: Vec::new(),
-            untidy: Vec::new(),
+            trailing: Vec::new(),
         }
     }
 
-    /// Sees what segments were begun since, so that [`Walk::step`] goes on after an end.
+    /// Lists the segments again, so that [`Walk::step`] can continue after the end.
     pub(crate) fn refresh(&mut self) -> Result<(), ReadError> {
         self.tail = None;
-        // A segment of which nothing was read may have been begun anew.
+        // A segment of which nothing was read may have been replaced.
         let next = self.next;
         let mut begun = self.current.take_if(|current| current.header.first < next);
         let from = begun.as_ref().map_or(next, |begun| begun.header.first + 1);
         self.look_ahead(from)?;
         if let Some(begun) = &mut begun {
-            // What was read ahead may be half of what was written since.
+            // The buffer may end in the middle of a frame that is complete by now.
             begun.reopen(&*self.files)?;
         }
         self.current = begun;
@@ -233,14 +228,14 @@ impl Walk {
         }
     }
 
-    /// The first entry of the last segment that is there.
+    /// The first entry of the last segment.
     pub(crate) fn last_segment(&self) -> u64 {
         let last = self.ahead.first().map(|header| header.first);
         let current = self.current.as_ref().map(|current| current.header.first);
         last.or(current).unwrap_or(self.next)
     }
 
-    /// Reads the headers of the segments from one on.
+    /// Reads the headers of all segments from `from` on.
     fn look_ahead(&mut self, from: u64) -> Result<(), ReadError> {
         let names = names(&*self.files)?;
         self.listed = true;
@@ -254,13 +249,13 @@ impl Walk {
             .collect();
         firsts.sort_unstable_by(|one, other| other.cmp(one));
         self.ahead = Vec::with_capacity(firsts.len());
-        self.unborn = None;
+        self.unwritten = None;
         for (index, first) in firsts.into_iter().enumerate() {
             match read_header(&*self.files, first) {
                 Ok(Some(header)) => self.ahead.push(header),
-                Ok(None) if index == 0 => self.unborn = Some(first),
+                Ok(None) if index == 0 => self.unwritten = Some(first),
                 Err(fault @ ReadError::Io { .. }) => return Err(fault),
-                // What it held is missed where the next one begins.
+                // The skipped entries are reported when the next segment begins.
                 _ if self.partial => {}
                 Ok(None) => return Err(corrupt(first, 0, first)),
                 Err(fault) => return Err(fault),
@@ -269,7 +264,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next entry, or `None` at the end.
+    /// Returns the next entry, or `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Stored>, ReadError> {
         loop {
             if let Some(kept) = &mut self.kept {
@@ -279,7 +274,7 @@ impl Walk {
                         return Ok(Some(stored));
                     }
                     Ok(None) => self.next = self.pruned,
-                    Err(fault) => self.pass(self.pruned, fault)?,
+                    Err(fault) => self.skip_to(self.pruned, fault)?,
                 }
                 self.kept = None;
                 self.advance()?;
@@ -297,7 +292,7 @@ impl Walk {
                 stored.uncertain = successor
                     .is_some_and(|header| header.after_fault && header.durable <= stored.sequence);
                 return Ok(Some(stored));
-            } else if !self.broken_off()? {
+            } else if !self.handle_invalid_frame()? {
                 return Ok(None);
             }
         }
@@ -308,24 +303,23 @@ impl Walk {
         self.next
     }
 
-    /// How the ledger ends, once [`Walk::step`] has said that it does.
+    /// How the ledger ends. Set once [`Walk::step`] has returned `None`.
     pub(crate) const fn tail(&self) -> Option<Tail> {
         self.tail
     }
 
-    /// Entries below this were pruned.
+    /// The sequence below which entries were pruned.
     pub(crate) const fn pruned(&self) -> u64 {
         self.pruned
     }
 
-    /// What was passed over: in order, and complete once [`Walk::step`] has said that this is
-    /// the end.
+    /// The skipped entries, in order. Complete once [`Walk::step`] has returned `None`.
     pub(crate) fn gaps(&self) -> &[Missing] {
         &self.gaps
     }
 
-    /// What was passed over, and what is missing behind the end of entries of which so many were
-    /// signed.
+    /// The skipped entries, and those missing at the end of a ledger of which `signed` entries
+    /// were signed.
     pub(crate) fn missing_of(&self, signed: u64) -> Vec<Missing> {
         let mut missing = self.gaps.clone();
         if self.next < signed {
@@ -339,10 +333,10 @@ impl Walk {
         missing
     }
 
-    /// Where segments end that have something else behind their last entry, which a partial walk
-    /// does not mind.
-    pub(crate) fn untidy(&self) -> &[u64] {
-        &self.untidy
+    /// The sequences at which a segment ends with extra bytes after its last entry, which a
+    /// partial walk tolerates.
+    pub(crate) fn trailing(&self) -> &[u64] {
+        &self.trailing
     }
 
     /// Whether an entry's loss was acknowledged.
@@ -350,9 +344,9 @@ impl Walk {
         self.lost.covers(sequence, sequence + 1)
     }
 
-    /// A last segment that was created and never begun.
-    pub(crate) const fn unborn(&self) -> Option<u64> {
-        self.unborn
+    /// A last segment that was created but never written.
+    pub(crate) const fn unwritten(&self) -> Option<u64> {
+        self.unwritten
     }
 
     fn advance(&mut self) -> Result<(), ReadError> {
@@ -360,19 +354,19 @@ impl Walk {
         while let Some(header) = self.ahead.pop() {
             let first = header.first;
             if first < self.next && self.partial {
-                // Two segments say that they hold it; the first one is read.
+                // Two segments claim the same entries. The first one counts.
                 continue;
             }
             if first != self.next {
-                self.pass(first, missing(self.next, first))?;
+                self.skip_to(first, missing(self.next, first))?;
             }
-            self.current = Some(Current::open(&*self.files, header)?);
+            self.current = Some(SegmentReader::open(&*self.files, header)?);
             return Ok(());
         }
         Ok(())
     }
 
-    /// A segment has given all its entries; nothing else may stand in it.
+    /// Checks that no bytes follow the last entry of a segment.
     fn check_rest(&mut self) -> Result<(), ReadError> {
         let forgiven = self.ahead.last().is_some_and(|header| header.after_fault)
             || self.lost.covers(self.next, self.next);
@@ -389,15 +383,15 @@ impl Walk {
         };
         match (self.partial, fault) {
             (true, ReadError::Corrupt { .. }) => {
-                self.untidy.push(self.next);
+                self.trailing.push(self.next);
                 Ok(())
             }
             (_, fault) => Err(fault),
         }
     }
 
-    /// The next frame does not validate. Returns whether to go on.
-    fn broken_off(&mut self) -> Result<bool, ReadError> {
+    /// Handles an invalid frame. Returns whether to continue.
+    fn handle_invalid_frame(&mut self) -> Result<bool, ReadError> {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
@@ -411,12 +405,13 @@ impl Walk {
                     Ok(_) => corrupt(current.header.first, current.at, self.next),
                     Err(fault) => fault,
                 };
-                self.pass(first, fault)?;
+                self.skip_to(first, fault)?;
             }
             self.advance()?;
             return Ok(true);
         }
-        // Whoever writes may have gone on since; so look again before judging.
+        // The writer may have appended more since the buffer was filled, so read again before
+        // judging.
         let mut damaged = corrupt(current.header.first, current.at, self.next);
         for _ in 0..2 {
             current.reopen(&*self.files)?;
@@ -424,7 +419,7 @@ impl Walk {
                 return Ok(true);
             }
             match current.rest(&*self.files, self.next) {
-                Ok(rest) if !rest.testified => {
+                Ok(rest) if !rest.is_confirmed => {
                     self.tail = Some(current.tail(rest));
                     return Ok(false);
                 }
@@ -435,8 +430,8 @@ impl Walk {
         }
         match self.partial {
             true => {
-                // How many stood there is not known; one did.
-                self.pass(self.next + 1, damaged)?;
+                // The number of lost entries is unknown, but it is at least one.
+                self.skip_to(self.next + 1, damaged)?;
                 self.current = None;
                 Ok(false)
             }
@@ -445,209 +440,7 @@ impl Walk {
     }
 }
 
-impl Current {
-    fn open(files: &dyn Files, header: Header) -> Result<Self, ReadError> {
-        let at = HEADER_BYTES as u64;
-        Ok(Self {
-            header,
-            source: Source::open(files, segment_name(header.first), at)?,
-            at,
-            unproven: (header.durable, at),
-        })
-    }
-
-    fn open_kept(files: &dyn Files, header: Header) -> Result<Self, ReadError> {
-        let at = HEADER_BYTES as u64;
-        Ok(Self {
-            header,
-            source: Source::open(files, kept_name(header.first), at)?,
-            at,
-            unproven: (header.durable, at),
-        })
-    }
-
-    /// The next entry of those that are kept, from a sequence on.
-    fn read_kept(&mut self, from: u64) -> Result<Option<Stored>, ReadError> {
-        let (end, at) = (self.header.first, self.at);
-        let head = self.source.fill(OVERHEAD)?;
-        if head.is_empty() {
-            return Ok(None);
-        }
-        let length = frame_length(head).unwrap_or_default();
-        let bytes = self.source.fill(OVERHEAD + length)?;
-        let frame = Frame::decode(&self.header.salt, bytes);
-        let frame = frame.filter(|frame| (from..end).contains(&frame.sequence));
-        let frame = frame.ok_or_else(|| kept_corrupt(end, at, from))?;
-        let (sequence, bytes) = (frame.sequence, frame.bytes());
-        let payload = frame.payload.to_vec();
-        self.at += bytes as u64;
-        self.source.consume(bytes);
-        Ok(Some(Stored {
-            sequence,
-            payload,
-            uncertain: false,
-        }))
-    }
-
-    fn reopen(&mut self, files: &dyn Files) -> Result<(), ReadError> {
-        self.source = Source::open(files, segment_name(self.header.first), self.at)?;
-        Ok(())
-    }
-
-    /// The next frame, if it validates and has this sequence.
-    fn frame(&mut self, sequence: u64) -> Result<Option<Frame<'_>>, ReadError> {
-        let head = self.source.fill(OVERHEAD)?;
-        let length = frame_length(head).unwrap_or_default();
-        let bytes = self.source.fill(OVERHEAD + length)?;
-        let frame = Frame::decode(&self.header.salt, bytes);
-        Ok(frame.filter(|frame| frame.sequence == sequence))
-    }
-
-    fn read(&mut self, sequence: u64) -> Result<Option<Stored>, ReadError> {
-        let Some(frame) = self.frame(sequence)? else {
-            return Ok(None);
-        };
-        let (bytes, durable) = (frame.bytes(), frame.durable);
-        let payload = frame.payload.to_vec();
-        if durable != self.unproven.0 {
-            self.unproven = (durable, self.at);
-        }
-        self.at += bytes as u64;
-        self.source.consume(bytes);
-        Ok(Some(Stored {
-            sequence,
-            payload,
-            uncertain: false,
-        }))
-    }
-
-    /// What stands behind the valid frames, from the next byte on. Reads it, in bounded memory.
-    fn rest(&mut self, files: &dyn Files, sequence: u64) -> Result<Rest, ReadError> {
-        let (segment, offset) = (self.header.first, self.at);
-        let damaged = || corrupt(segment, offset, sequence);
-        let size = files.size(&self.source.name);
-        let size = size.map_err(|source| failed(&self.source.name, source))?;
-        let length = size.saturating_sub(self.at);
-        if length > MAX_REST {
-            return Err(damaged());
-        }
-        // A frame takes at least its overhead, which bounds the sequences that may follow.
-        let most = sequence.saturating_add(length / OVERHEAD as u64);
-        let (mut rest, mut passed, mut checked) = (Rest::default(), 0, 0);
-        loop {
-            let bytes = self.source.fill(WINDOW)?;
-            // What is looked at has the longest frame behind it, unless the file ends.
-            let looked = match bytes.len() < WINDOW {
-                true => bytes.len(),
-                false => READ_AHEAD,
-            };
-            if looked == 0 {
-                return Ok(rest);
-            }
-            let part = bytes.get(..looked).unwrap_or_default();
-            if !is_zero(part) {
-                let zeros = part.iter().rev().take_while(|byte| **byte == 0).count();
-                rest.torn = passed + (looked - zeros) as u64;
-            }
-            if !rest.testified && !is_zero(bytes.get(..looked + OVERHEAD).unwrap_or(bytes)) {
-                let salt = self.header.salt;
-                for frame in (0..looked).filter_map(|at| bytes.get(at..)) {
-                    let claimed = frame.get(8..16).and_then(|claim| claim.first_chunk::<8>());
-                    let claimed = claimed.map(|claim| u64::from_le_bytes(*claim));
-                    if !claimed.is_some_and(|claimed| (sequence..=most).contains(&claimed)) {
-                        continue;
-                    }
-                    checked += frame_length(frame).unwrap_or_default() as u64;
-                    let frame = Frame::decode(&salt, frame);
-                    rest.testified |= frame.is_some_and(|frame| frame.durable > sequence);
-                    // Bytes that only look like frames, over and over, are no accident.
-                    if checked > MAX_CHECKED + length {
-                        return Err(damaged());
-                    }
-                }
-            }
-            passed += looked as u64;
-            self.source.consume(looked);
-        }
-    }
-
-    fn tail(&self, rest: Rest) -> Tail {
-        Tail {
-            segment: self.header.first,
-            end: self.at,
-            unproven: self.unproven.1,
-            torn: rest.torn,
-        }
-    }
-}
-
-/// What stands behind the last valid frame of a segment.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rest {
-    /// How many bytes there are up to the last that is not zero.
-    torn: u64,
-    /// Whether some later frame says that the entry that should stand first had been synced.
-    testified: bool,
-}
-
-impl Rest {
-    const fn is_zero(self) -> bool {
-        self.torn == 0
-    }
-}
-
-/// A file that is read ahead.
-struct Source {
-    name: String,
-    reader: Box<dyn Read + Send>,
-    buffer: Vec<u8>,
-    start: usize,
-}
-
-impl Source {
-    fn open(files: &dyn Files, name: String, at: u64) -> Result<Self, ReadError> {
-        let reader = files.read(&name, at);
-        Ok(Self {
-            reader: reader.map_err(|source| failed(&name, source))?,
-            name,
-            buffer: Vec::new(),
-            start: 0,
-        })
-    }
-
-    /// What lies ahead: so many bytes, or fewer if the file ends before.
-    fn fill(&mut self, want: usize) -> Result<&[u8], ReadError> {
-        while self.bytes().len() < want {
-            if self.start > READ_AHEAD {
-                self.buffer.drain(..self.start);
-                self.start = 0;
-            }
-            let mut ahead = (&mut self.reader).take(READ_AHEAD as u64);
-            match ahead.read_to_end(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(source) => return Err(failed(&self.name, source)),
-            }
-        }
-        Ok(self.bytes())
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.start = self.buffer.len().min(self.start + bytes);
-    }
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Source({})", self.name)
-    }
-}
-
-/// The name of the segment that begins with an entry.
+/// The file name of the segment that begins with an entry.
 pub(crate) fn segment_name(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
@@ -658,7 +451,7 @@ fn names(files: &dyn Files) -> Result<Vec<String>, ReadError> {
         .map_err(|source| failed(&files.place(), source))
 }
 
-/// The name of the file of what is kept of all entries below one.
+/// The file name for the entries below `end` that survived pruning.
 pub(crate) fn kept_name(end: u64) -> String {
     format!("{end:020}{KEPT}")
 }
@@ -676,7 +469,7 @@ fn parse(name: &str, suffix: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
-/// The header of a segment; `None` if it was never begun.
+/// The header of a segment, or `None` if the segment was never written.
 pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header>, ReadError> {
     let mut source = Source::open(files, segment_name(first), 0)?;
     match Header::decode(source.fill(HEADER_BYTES)?) {
@@ -697,11 +490,6 @@ pub(crate) fn read_header(files: &dyn Files, first: u64) -> Result<Option<Header
             }
         }
     }
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    let all = |chunk: &[u8]| chunk.iter().fold(0, |all, byte| all | byte);
-    bytes.chunks(64).all(|chunk| all(chunk) == 0)
 }
 
 fn failed(name: &str, source: io::Error) -> ReadError {
@@ -737,13 +525,5 @@ fn missing(from: u64, first: u64) -> ReadError {
 
 const SUFFIX: &str = ".seg";
 const KEPT: &str = ".kept";
-/// How often a listing may be out of date in a row.
+/// How many listings in a row may be outdated by pruning, which runs once an hour.
 const MAX_LISTINGS: u32 = 5;
-/// How much is read at once.
-const READ_AHEAD: usize = 64 * 1024;
-/// What is held of what stands behind the valid frames.
-const WINDOW: usize = READ_AHEAD + OVERHEAD + MAX_ENTRY_BYTES;
-/// No crash leaves more behind the valid frames: a second's entries, and space ahead.
-const MAX_REST: u64 = 1 << 30;
-/// How much of what stands there is checked for being a frame.
-const MAX_CHECKED: u64 = 64 << 20;

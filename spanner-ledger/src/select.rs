@@ -1,4 +1,4 @@
-//! Which part of a ledger.
+//! Selects a part of a ledger.
 
 use std::fmt;
 use std::iter;
@@ -8,8 +8,8 @@ use spanner_core::promotion::SignatoryEntry;
 use spanner_core::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
 use spanner_core::{Action, Effect, PromotionId, RecordId, Timestamp};
 
-/// Conditions on requests and on what else happened; all of them must hold. Without any,
-/// everything is meant.
+/// Conditions on requests and events, all of which must hold. Without conditions, everything is
+/// selected.
 ///
 /// ```
 /// # use spanner_ledger::Selection;
@@ -28,79 +28,80 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Everything.
+    /// Selects everything.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What concerns this model.
+    /// Selects entries about this model.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
         self
     }
 
-    /// What concerns this environment.
+    /// Selects entries about this environment.
     pub fn environment(mut self, name: impl Into<String>) -> Self {
         self.environment = Some(name.into());
         self
     }
 
-    /// Of this caller, as subject or actor: `alice`, `corp/alice` or `user:corp/alice`.
+    /// Selects entries with this caller as subject or actor. Accepts `alice`, `corp/alice` and
+    /// `user:corp/alice`.
     pub fn caller(mut self, name: impl Into<String>) -> Self {
         self.caller = Some(name.into());
         self
     }
 
-    /// From this time on.
+    /// Selects entries at or after this time.
     pub const fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self
     }
 
-    /// Before this time.
+    /// Selects entries before this time.
     pub const fn until(mut self, time: Timestamp) -> Self {
         self.until = Some(time);
         self
     }
 
-    /// The model, if one is selected.
+    /// The selected model, if any.
     #[must_use]
     pub fn selected_model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// The environment, if one is selected.
+    /// The selected environment, if any.
     #[must_use]
     pub fn selected_environment(&self) -> Option<&str> {
         self.environment.as_deref()
     }
 
-    /// The caller, if one is selected.
+    /// The selected caller, if any.
     #[must_use]
     pub fn selected_caller(&self) -> Option<&str> {
         self.caller.as_deref()
     }
 
-    /// The start of the selected span; `None` if it starts with the ledger.
+    /// The start of the selected time range; `None` if it starts with the ledger.
     #[must_use]
     pub const fn start(&self) -> Option<Timestamp> {
         self.since
     }
 
-    /// The end of the selected span, itself not in it; `None` if it ends with the ledger.
+    /// The exclusive end of the selected time range; `None` if it ends with the ledger.
     #[must_use]
     pub const fn end(&self) -> Option<Timestamp> {
         self.until
     }
 
-    /// Whether a request is meant.
+    /// Whether a request matches.
     #[must_use]
-    pub fn takes(&self, decision: &Decision) -> bool {
-        self.takes_time(decision.time) && self.takes_whenever(decision)
+    pub fn matches(&self, decision: &Decision) -> bool {
+        self.matches_time(decision.time) && self.matches_except_time(decision)
     }
 
-    /// Whether a request is meant but for its time.
-    pub(crate) fn takes_whenever(&self, decision: &Decision) -> bool {
+    /// Whether a request matches apart from its time.
+    pub(crate) fn matches_except_time(&self, decision: &Decision) -> bool {
         let models = || decision.target.iter().filter_map(|it| it.model.as_deref());
         let parties = decision.caller.iter().flat_map(parties);
         is(self.environment.as_deref(), &decision.environment)
@@ -108,40 +109,43 @@ impl Selection {
                 .model
                 .as_deref()
                 .is_none_or(|wanted| models().any(|model| model == wanted))
-            && self.takes_one_of(parties)
+            && self.matches_any_of(parties)
     }
 
-    /// Whether a time is within the selected span.
+    /// Whether a time is in the selected range.
     #[must_use]
-    pub fn takes_time(&self, time: Timestamp) -> bool {
+    pub fn matches_time(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 
-    /// Whether what happens at a time comes after all that is meant.
+    /// Whether a time is after the selected range.
     pub(crate) fn is_over(&self, time: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= time)
     }
 
-    pub(crate) fn takes_place(&self, model: &str, environment: &str) -> bool {
+    pub(crate) fn matches_target(&self, model: &str, environment: &str) -> bool {
         is(self.model.as_deref(), model) && is(self.environment.as_deref(), environment)
     }
 
-    /// Whether the selected caller is one of these parties, or no caller is selected.
-    pub fn takes_one_of<'p>(&self, parties: impl IntoIterator<Item = &'p PrincipalEntry>) -> bool {
+    /// Whether one of these principals is the selected caller, or no caller is selected.
+    pub fn matches_any_of<'p>(
+        &self,
+        parties: impl IntoIterator<Item = &'p PrincipalEntry>,
+    ) -> bool {
         let wanted = self.caller.as_deref();
         wanted.is_none_or(|name| parties.into_iter().any(|party| is_called(party, name)))
     }
 
-    /// Whether entries that concern no model, environment or caller are selected: those of the
-    /// service as a whole.
+    /// Whether events of the service as a whole are selected, which concern no particular model,
+    /// environment or caller.
     #[must_use]
-    pub const fn takes_general(&self) -> bool {
+    pub const fn matches_general(&self) -> bool {
         self.model.is_none() && self.environment.is_none() && self.caller.is_none()
     }
 }
 
-/// The beginning of a record's identifier, as people type it: hexadecimal digits, with hyphens or
-/// without.
+/// A prefix of a record's identifier as a person types it: hexadecimal digits, with or without
+/// hyphens.
 ///
 /// ```
 /// use spanner_ledger::RecordPrefix;
@@ -154,7 +158,7 @@ impl Selection {
 pub struct RecordPrefix(String);
 
 impl RecordPrefix {
-    /// Whether an identifier begins so.
+    /// Whether an identifier has this prefix.
     #[must_use]
     pub fn matches(&self, id: RecordId) -> bool {
         format!("{:032x}", id.as_u128()).starts_with(&self.0)
@@ -174,27 +178,29 @@ impl FromStr for RecordPrefix {
     }
 }
 
-/// The digits as they are compared.
+/// Writes the normalized digits.
 impl fmt::Display for RecordPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A text is not the beginning of a record's identifier.
+/// The text is not a prefix of a record's identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write it as `spanner-decision` has it, or how it begins")]
+#[error(
+    "this is not the beginning of a record's identifier: copy it from the header `spanner-decision`"
+)]
 #[non_exhaustive]
 pub struct RecordPrefixError;
 
-/// Of a UUID.
+/// The number of hexadecimal digits of a UUID.
 const RECORD_DIGITS: usize = 32;
 
 fn is(wanted: Option<&str>, name: &str) -> bool {
     wanted.is_none_or(|wanted| wanted == name)
 }
 
-/// Subject and actors.
+/// The subject and the actors of a caller.
 pub(crate) fn parties(caller: &CallerEntry) -> impl Iterator<Item = &PrincipalEntry> {
     iter::once(&caller.subject).chain(&caller.actors)
 }
@@ -203,8 +209,8 @@ pub(crate) fn signatories(by: &SignatoryEntry) -> impl Iterator<Item = &Principa
     iter::once(&by.subject).chain(&by.actors)
 }
 
-/// Whether a pair of a request is a use of its model: running, reading or changing it. Steps of
-/// promotions and requests to the administration API are none.
+/// Whether a pair of a request uses its model: runs, reads or changes it. Promotion steps and
+/// requests to the administration API do not.
 #[must_use]
 pub fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     let is_step = matches!(
@@ -215,15 +221,15 @@ pub fn is_use(decision: &Decision, pair: &PairEntry) -> bool {
     pair.model.is_some() && !is_step && !looks
 }
 
-/// The promotion under which a request was served a model; `None` if it was refused, or the pair is
-/// no [use](is_use) of a promoted model.
+/// The promotion under which a request was served a model. `None` if it was refused, or if the
+/// pair does not [use](is_use) a promoted model.
 #[must_use]
 pub fn served_under(decision: &Decision, pair: &PairEntry) -> Option<PromotionId> {
     let served = decision.effect == Effect::Allow && is_use(decision, pair);
     pair.promotion.filter(|_| served)
 }
 
-/// The promotions under which a request was served its models, each once.
+/// The promotions under which a request was served its models, without duplicates.
 #[must_use]
 pub fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     let mut promotions = Vec::new();
@@ -234,7 +240,7 @@ pub fn promotions_of(decision: &Decision) -> Vec<PromotionId> {
     promotions
 }
 
-/// The surface of Spanner's own API: its requests are about models, and use none.
+/// The surface of the administration API. Its requests concern models but do not use them.
 const ADMINISTRATION: &str = "spanner";
 
 fn is_called(party: &PrincipalEntry, name: &str) -> bool {

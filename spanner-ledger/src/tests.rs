@@ -1,4 +1,4 @@
-//! The ledger under a gate, on a disk that can fail, lose and tear.
+//! Tests of the ledger behind a gate, on a simulated disk that fails, loses and tears data.
 
 mod clock;
 mod crash;
@@ -31,14 +31,14 @@ use crate::waiter::lock;
 use crate::writer::Pace;
 use crate::{Checkpoint, CheckpointSink, Entry, Ledger, OpenError, Reader};
 
-/// A guarded service in one room with its ledger.
+/// A guarded service and its ledger.
 struct Service {
     ledger: Ledger,
     gate: Gate,
     witness: Witness,
 }
 
-/// A ledger that is watched: what it took and what it acknowledged.
+/// A ledger that remembers which decisions it received and which it acknowledged.
 #[derive(Clone)]
 struct Witness {
     ledger: Ledger,
@@ -77,7 +77,7 @@ impl Service {
 
     fn at(builder: Builder, sim: &Sim, second: i64) -> Result<Self, OpenError> {
         let ledger = open(builder, sim)?;
-        // Every opening has identifiers of its own.
+        // Each opening uses different identifiers.
         let time = second + i64::try_from(ledger.recovery().next).unwrap();
         let host = Fixed::at("2026-11-23T12:00:00Z");
         host.set(jiff::Timestamp::from_second(time).unwrap());
@@ -96,12 +96,12 @@ impl Service {
         })
     }
 
-    /// A request that is allowed if it can be recorded.
+    /// Makes a request that is allowed if it can be recorded.
     fn allow(&self) -> Result<Permit, Refused> {
         self.ask(Action::Generate)
     }
 
-    /// A request that is refused; whether that was acknowledged.
+    /// Makes a request that is refused. Returns whether the refusal was acknowledged.
     fn deny(&self) -> bool {
         let refused = self.ask(Action::Deploy).unwrap_err();
         let id = refused.id();
@@ -109,7 +109,7 @@ impl Service {
         id.is_some_and(|id| lock(&self.witness.acknowledged).contains(&id))
     }
 
-    /// A request that a gateway asks about, and that is allowed.
+    /// Makes a request that another component enforces and that is allowed.
     fn external(&self) -> Permit {
         let mut arrival = Arrival::new();
         arrival.enforcement = Enforcement::External;
@@ -131,7 +131,7 @@ impl Service {
         )
     }
 
-    /// A request without a valid token.
+    /// Makes a request without a valid token.
     fn stray(&self) {
         let attempt = self.gate.open(Arrival::new());
         let refused = block_on(attempt.refuse(TokenFault::Expired.into()).refused());
@@ -147,7 +147,7 @@ impl Service {
     }
 }
 
-/// Keeps what is shipped, outside the disk that fails.
+/// A sink that stores checkpoints outside the failing disk.
 #[derive(Debug, Clone, Default)]
 struct Shelf(Arc<Mutex<Vec<Checkpoint>>>);
 
@@ -162,7 +162,7 @@ impl CheckpointSink for Shelf {
     }
 }
 
-/// Small segments, so that a short trace has many, and no waiting.
+/// Small segments, so that a short trace has many, and short intervals.
 fn options() -> Builder {
     let mut builder = Ledger::builder("simulated").segment_bytes(4096);
     builder.pace = Pace {
@@ -186,7 +186,7 @@ fn reader(sim: &Sim) -> Reader {
     Reader::of(Arc::new(sim.clone()))
 }
 
-/// All entries; fails if the sequence has a hole.
+/// All entries. Fails if their sequences have a gap.
 fn entries(sim: &Sim) -> Vec<Entry> {
     let numbered: Vec<_> = (reader(sim).entries().unwrap())
         .collect::<Result<_, _>>()
@@ -200,7 +200,7 @@ fn entries(sim: &Sim) -> Vec<Entry> {
         .collect()
 }
 
-/// The decisions and the class of each one's outcome; fails unless each has exactly one.
+/// Each decision with the class of its outcome. Fails unless each has exactly one outcome.
 fn settled(sim: &Sim) -> HashMap<RecordId, OutcomeClass> {
     let entries = entries(sim);
     let mut decided = HashSet::new();
@@ -219,8 +219,8 @@ fn settled(sim: &Sim) -> HashMap<RecordId, OutcomeClass> {
     classes
 }
 
-/// Until it is so; another thread is on it.
-/// Longer than anything here takes on any machine.
+/// Waits for a condition that another thread establishes. The limit is longer than any step takes
+/// on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn until(mut done: impl FnMut() -> bool) {
@@ -231,7 +231,7 @@ fn until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The frames of a segment, as they are taken apart and put together by whoever knows how.
+/// Decodes the frames of a segment, edits them and encodes them again with valid checksums.
 fn edit(sim: &Sim, name: &str, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
     sim.harm(name, |bytes| {
         let header = Header::decode(bytes).unwrap();

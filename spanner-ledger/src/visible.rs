@@ -1,16 +1,17 @@
-//! What can be seen, and what can not.
+//! Makes invisible characters visible.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use spanner_core::text::invisible;
 
-/// JSON with the same meaning in which nothing is invisible: characters that a terminal does
-/// not show, or takes for a command or a change of direction, are written as `\u202e`. What a
-/// ledger stores is what was said, byte for byte; this is for what is printed of it.
+/// Returns equivalent JSON without invisible characters. Characters that a terminal does not
+/// show, or interprets as a command or a change of direction, are escaped, for example as
+/// `\u202e`. Use this for output only; a ledger stores the original bytes.
 #[must_use]
 pub fn visible_json(json: &str) -> Cow<'_, str> {
-    // Below these, JSON itself escapes in texts and has only blanks between them.
+    // JSON itself escapes characters up to `~` in strings, and has only white space between
+    // tokens.
     let is_due = |character: char| character > '~' && is_hidden(character);
     if !json.contains(is_due) {
         return Cow::Borrowed(json);
@@ -21,7 +22,7 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
             false => text.push(character),
             true => {
                 for unit in character.encode_utf16(&mut [0; 2]) {
-                    // Writing to a text cannot fail.
+                    // Writing to a `String` cannot fail.
                     let _ = write!(text, "\\u{unit:04x}");
                 }
             }
@@ -30,10 +31,10 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A text in one line of at most `most` characters, in which nothing is invisible and nothing
-/// commands a terminal. Control and invisible characters, backslashes and `│`, which separates the
-/// columns of tables, appear as in Rust (`\u{202e}`). A longer text ends in `…`, and an empty one is
-/// `-`.
+/// Returns a text on one line of at most `most` characters, without invisible characters or
+/// terminal commands. Control and invisible characters, backslashes and `│`, which separates
+/// columns of tables, are escaped as in Rust (`\u{202e}`). A longer text is cut and ends in `…`.
+/// An empty text becomes `-`.
 #[must_use]
 pub fn visible_line(text: &str, most: usize) -> String {
     let mut line = String::new();
@@ -57,7 +58,7 @@ pub fn visible_line(text: &str, most: usize) -> String {
     }
 }
 
-/// Whether a character cannot be seen where it stands alone.
+/// Whether a character is invisible on its own.
 pub(crate) fn is_hidden(character: char) -> bool {
     match character {
         '\'' | '"' | '\\' => false,
@@ -65,9 +66,9 @@ pub(crate) fn is_hidden(character: char) -> bool {
     }
 }
 
-/// Separates the columns of tables.
+/// The column separator of tables.
 const SEPARATOR: char = '│';
-/// An empty text.
+/// The replacement for an empty text.
 const NOTHING: &str = "-";
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_that_is_ignored_reaches_a_terminal() {
+    fn escapes_characters_that_a_terminal_ignores() {
         let all = IGNORABLE.into_iter().flat_map(|(from, to)| from..=to);
         let commands = (0x7f..=0x9f).chain([0x2028, 0x2029, 0x2800]);
         for character in all.chain(commands).filter_map(char::from_u32) {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_seen_stays_as_it_is() {
+    fn retains_visible_characters() {
         for name in ["alice", "李雷", "O'Neil", "José", "😀"] {
             assert!(!name.chars().any(is_hidden), "{name}");
         }

@@ -1,4 +1,4 @@
-//! Somebody who waits until a decision is durable.
+//! A caller that waits until its decision is durable.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use spanner_core::SinkFault;
 
-/// What the writer and the watchdog know of a waiter: whoever resolves it first is believed.
+/// The writer's and the watchdog's end of a waiter. The first result counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
     pub(crate) deadline: Instant,
@@ -22,22 +22,22 @@ enum Slot {
     Done(Result<(), SinkFault>),
 }
 
-/// The waiter's own end. Dropping it changes nothing for anybody else.
+/// The caller's end of a waiter. Dropping it has no effect on other callers.
 #[derive(Debug)]
-pub(crate) struct Acknowledged {
+pub(crate) struct WaiterFuture {
     slot: Arc<Mutex<Slot>>,
 }
 
 impl Waiter {
-    pub(crate) fn new(deadline: Instant) -> (Self, Acknowledged) {
+    pub(crate) fn new(deadline: Instant) -> (Self, WaiterFuture) {
         let slot = Arc::new(Mutex::new(Slot::Waiting(None)));
-        let acknowledged = Acknowledged {
+        let acknowledged = WaiterFuture {
             slot: Arc::clone(&slot),
         };
         (Self { deadline, slot }, acknowledged)
     }
 
-    /// Wakes it, which may run foreign code: hold no lock.
+    /// Wakes the caller, which may run foreign code. The caller of this method must hold no lock.
     pub(crate) fn resolve(&self, result: Result<(), SinkFault>) {
         let mut slot = lock(&self.slot);
         if let Slot::Waiting(waker) = &mut *slot {
@@ -51,8 +51,8 @@ impl Waiter {
     }
 }
 
-impl Acknowledged {
-    /// Blocks until it is resolved, which the watchdog sees to.
+impl WaiterFuture {
+    /// Blocks until there is a result. The watchdog guarantees one.
     pub(crate) fn wait(self) -> Result<(), SinkFault> {
         let mut this = self;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -74,7 +74,7 @@ impl Wake for Unpark {
     }
 }
 
-impl Future for Acknowledged {
+impl Future for WaiterFuture {
     type Output = Result<(), SinkFault>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -88,7 +88,7 @@ impl Future for Acknowledged {
     }
 }
 
-/// Locks, whoever panicked before: nothing here is left half done.
+/// Locks a mutex even if it is poisoned, because no code here leaves a state half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! The one thread that writes: takes whatever waits, stores it together, tells everybody.
+//! The writer thread: takes pending entries, appends them in batches and wakes the waiting
+//! callers.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,43 +16,43 @@ use crate::queue::{Item, Share, SharedQueue, Work};
 
 pub(crate) struct Writer {
     queue: SharedQueue,
-    /// Where the evidence learns what is durable.
+    /// Publishes which entries are durable to the checkpoint signer.
     progress: SharedProgress,
     log: Log,
     durability: Durability,
     pace: Pace,
     clock: Clock,
-    /// Taken and not yet stored, in order.
+    /// Entries taken from the queue and not yet stored, in order.
     backlog: Vec<Item>,
-    /// After a second failure in a row: when to try again.
+    /// When to retry, after a second failure in a row.
     retry_at: Option<Instant>,
-    /// While the disk is full: when to see whether it still is.
+    /// When to check for free space, while the disk is full.
     probe_at: Option<Instant>,
-    /// With a durability that does not sync each batch: when to sync next.
+    /// When to sync next, if the durability does not require a sync per batch.
     sync_at: Option<Instant>,
     counted_at: Option<Instant>,
-    /// What went wrong last, and when that was logged.
+    /// The last error, and when it was logged.
     fault: String,
-    told_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
-/// How often things are done that nobody waits for.
+/// The intervals of background work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Trying again after two failures in a row: often enough that whoever waits hears of a
-    /// recovery, seldom enough not to spin.
+    /// Retry after two failures in a row: short enough that waiting callers benefit from a
+    /// recovery, long enough to avoid a busy loop.
     pub(crate) retry: Duration,
-    /// Seeing whether a full disk has space again, within a second.
+    /// Check whether a full disk has space again. Service resumes within a second.
     pub(crate) probe: Duration,
-    /// What a power failure may cost where the durability is less than `PowerLoss`.
+    /// Sync, if the durability is less than `PowerLoss`. A power failure loses at most this much.
     pub(crate) sync: Duration,
-    /// Counts change with every request; the ledger need not.
+    /// Store the counters, which change with every request.
     pub(crate) count: Duration,
-    /// How much somebody who holds the machine can rewrite unnoticed.
+    /// Sign a checkpoint. An attacker on this machine can rewrite at most this much unnoticed.
     pub(crate) checkpoint: Duration,
-    /// Letting old segments go by themselves: their age is told in days.
+    /// Run the retention. Its limits are measured in days.
     pub(crate) prune: Duration,
-    /// Waiting for a checkpoint: for a sync, perhaps a second's, and a handful of small files.
+    /// The timeout for a checkpoint: one fsync, which can take a second, and a few small files.
     pub(crate) patience: Duration,
 }
 
@@ -91,7 +92,7 @@ impl Writer {
             sync_at: None,
             counted_at: None,
             fault: String::new(),
-            told_at: None,
+            logged_at: None,
         }
     }
 
@@ -99,14 +100,14 @@ impl Writer {
         self.progress.clone()
     }
 
-    /// Until the queue says that there is no more.
+    /// Runs until the queue is stopped.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
-        let _gone = Gone(self.queue.clone(), self.progress.clone());
+        let _exit = WriterExit(self.queue.clone(), self.progress.clone());
         loop {
             let work = self.queue.take(self.due(), self.retry_at.is_some());
             let last = matches!(work, Work::Last(_));
             let (Work::Items(items) | Work::Last(items)) = work;
-            // Before the entries whose times it explains.
+            // A clock step is recorded before the entries whose times it explains.
             let stepped = self.clock.look();
             self.add(stepped);
             self.backlog.extend(items);
@@ -119,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// When there is something to do, apart from new work.
+    /// When to wake up without new work.
     fn due(&self) -> Option<Instant> {
         if self.retry_at.is_some() {
             return self.retry_at;
@@ -147,20 +148,20 @@ impl Writer {
         }
     }
 
-    /// Puts an entry of the writer's own behind the others.
+    /// Adds an entry of the writer's own to the backlog.
     fn add(&mut self, entry: Option<Entry>) {
         if let Some(Ok(payload)) = entry.map(|entry| entry.payload()) {
             self.backlog.push(Item {
                 payload,
                 waiter: None,
                 share: Share::default(),
-                place: None,
+                sequence_cell: None,
             });
         }
     }
 
-    /// Stores all that was taken. After a failure the batch is tried once more, in a new
-    /// segment, and then from time to time.
+    /// Stores the backlog. A failed batch is retried once, in a new segment, and then
+    /// periodically.
     fn store_backlog(&mut self) {
         let mut tries = if self.retry_at.take().is_some() { 1 } else { 2 };
         while !self.backlog.is_empty() {
@@ -190,9 +191,9 @@ impl Writer {
                 let first = self.log.next() - count as u64;
                 for (sequence, item) in (first..).zip(self.backlog.drain(..count)) {
                     self.queue.release(item.share);
-                    if let Some(place) = item.place {
-                        // Nobody else sets it.
-                        let _ = place.set(sequence);
+                    if let Some(sequence_cell) = item.sequence_cell {
+                        // The cell is empty, because only the writer sets it.
+                        let _ = sequence_cell.set(sequence);
                     }
                     if let Some(waiter) = item.waiter {
                         waiter.resolve(Ok(()));
@@ -201,10 +202,10 @@ impl Writer {
             }
             Err(fault) => {
                 let reason = fault.to_string();
-                let is_old = self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+                let is_old = self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL);
                 if is_old || reason != self.fault {
-                    self.told_at = Some(Instant::now());
-                    tracing::error!(%fault, entries = count, "the ledger could not be written");
+                    self.logged_at = Some(Instant::now());
+                    tracing::error!(%fault, entries = count, "cannot write to the ledger");
                 }
                 self.fault = reason;
                 fail(&mut self.backlog, count, &self.fault);
@@ -214,7 +215,7 @@ impl Writer {
     }
 
     fn disk_is_full(&mut self) {
-        tracing::error!("the disk is full: nothing is allowed until there is space");
+        tracing::error!("the disk is full: no request is allowed until there is space");
         self.progress.set_full(true);
         self.log.release_reserve();
         self.queue.set_full(true);
@@ -238,14 +239,15 @@ impl Writer {
             if self.sync_at.take().is_some()
                 && let Err(fault) = self.log.sync()
             {
-                tracing::error!(%fault, "the ledger could not be synced");
+                tracing::error!(%fault, "cannot sync the ledger");
             }
             self.progress.written(self.log.next(), self.log.durable());
             self.sync_at = self.log.has_unsynced().then_some(now + self.pace.sync);
         }
     }
 
-    /// Stores the rest, with a last word that testifies to all before it.
+    /// Stores the backlog and the entry `ledger.closed`, which states that all earlier entries
+    /// are synced.
     fn finish(mut self) -> Result<(), CloseError> {
         let counts = self.queue.take_counts();
         self.add(counts.map(Entry::Count));
@@ -269,17 +271,17 @@ impl Writer {
     }
 }
 
-/// Tells the queue and the keeper when the writer ends, however it ends.
-struct Gone(SharedQueue, SharedProgress);
+/// Notifies the queue and the checkpoint signer when the writer ends, even by a panic.
+struct WriterExit(SharedQueue, SharedProgress);
 
-impl Drop for Gone {
+impl Drop for WriterExit {
     fn drop(&mut self) {
         self.0.writer_is_gone();
         self.1.end();
     }
 }
 
-/// How many of these are written at once.
+/// The number of entries to write in the next batch.
 fn batch(backlog: &[Item]) -> usize {
     let mut bytes = 0;
     let fits = backlog.iter().take_while(|item| {
@@ -289,7 +291,8 @@ fn batch(backlog: &[Item]) -> usize {
     fits.count().max(1)
 }
 
-/// *Exactly the unacknowledged waiters fail*; their entries are stored all the same, later.
+/// *Exactly the unacknowledged waiters fail*. Their entries remain in the backlog and are stored
+/// later.
 fn fail(backlog: &mut [Item], count: usize, fault: &str) {
     for item in backlog.iter_mut().take(count) {
         if let Some(waiter) = item.waiter.take() {
@@ -306,7 +309,7 @@ fn is_full(fault: &io::Error) -> bool {
     )
 }
 
-/// A disk that is away is tried ten times a second.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// Bounds the memory of one write, and how long the first of a batch waits for the last.
+/// Writes are retried ten times a second, and logging each failure would flood the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Bounds the memory of one write, and how long the first entry of a batch waits for the last.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;

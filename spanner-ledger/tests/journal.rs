@@ -31,7 +31,7 @@ fn the_ledger_conforms_with_every_durability() {
         let fresh = || {
             let folder = tempfile::tempdir().unwrap();
             let ledger = open(&folder.path().join("ledger"));
-            // What else a ledger has is no part of the journal.
+            // Other entries of the ledger are not part of the journal.
             drop(ledger.event("access.reloaded", json!({})).unwrap());
             folders.borrow_mut().push(folder);
             ledger
@@ -46,7 +46,7 @@ fn the_ledger_conforms_with_every_durability() {
 }
 
 #[test]
-fn a_reader_gives_the_same_events_and_takes_none() {
+fn a_reader_returns_the_same_events_and_appends_none() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = Ledger::open(&dir).unwrap();
@@ -65,7 +65,7 @@ fn a_reader_gives_the_same_events_and_takes_none() {
 }
 
 #[test]
-fn events_that_were_recorded_past_the_journal_are_read() {
+fn reads_events_that_were_recorded_without_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path().join("ledger")).unwrap();
     block_on(ledger.append(event("promotion.proposed", json!({"number": 1})))).unwrap();
@@ -75,7 +75,7 @@ fn events_that_were_recorded_past_the_journal_are_read() {
 }
 
 #[test]
-fn a_loss_stands_where_the_events_were() {
+fn marks_a_loss_at_its_position() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     Ledger::open(&dir).unwrap().close().unwrap();

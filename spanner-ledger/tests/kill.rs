@@ -1,4 +1,4 @@
-//! A real process is killed while it records; whatever it was told is stored must be there.
+//! Kills a real process while it records. All entries that it reported as stored must be present.
 //!
 //! `SPANNER_KILLS=1000 cargo test -p spanner-ledger --test kill` for the long run.
 
@@ -18,7 +18,7 @@ use spanner_ledger::{Entry, Ledger};
 
 const DIR: &str = "SPANNER_KILL_DIR";
 const CALLERS: usize = 8;
-/// As many as fit into an ordinary run.
+/// A number that suits an ordinary test run.
 const KILLS: usize = 50;
 
 #[test]
@@ -35,7 +35,7 @@ fn loses_nothing_that_was_acknowledged_when_killed() {
     assert!(printed.len() > kills * 5);
 }
 
-/// The other process: records until it is killed, and prints what it was told is stored.
+/// The child process: records until it is killed, and prints the acknowledged records.
 #[test]
 #[ignore = "is started by the test above"]
 fn records_until_killed() {
@@ -75,7 +75,7 @@ fn call(gate: &Gate) {
     }
 }
 
-/// Everything that the process had printed before it was killed.
+/// The records that the child printed before it was killed.
 fn record_and_kill(dir: &Path, lines: usize) -> Vec<RecordId> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([

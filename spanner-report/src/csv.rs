@@ -1,7 +1,7 @@
-//! Comma-separated values (RFC 4180), for spreadsheets.
+//! Renders comma-separated values (RFC 4180) for spreadsheets.
 //!
-//! A cell that a spreadsheet would take for a formula begins with an apostrophe. Invisible
-//! characters and line ends are escaped as in terminal tables.
+//! A cell that a spreadsheet would interpret as a formula begins with an apostrophe. Invisible
+//! characters and line breaks are escaped as in terminal tables.
 
 use std::io::{self, Write};
 
@@ -11,8 +11,8 @@ use spanner_ledger::{Notes, ReadError, Reader, Row, Selection, served_under, vis
 use crate::page::{Cell, MAX_TEXT, Table, Text};
 
 impl Table {
-    /// As comma-separated values below a line of the columns' titles. The lines of a cell are joined
-    /// by semicolons.
+    /// Renders the table as comma-separated values below a row of column titles. Semicolons join
+    /// the lines of a cell.
     #[must_use]
     pub fn csv(&self) -> String {
         let cells = |row: &Vec<Cell>| -> Vec<String> {
@@ -24,17 +24,17 @@ impl Table {
     }
 }
 
-/// Renders requests as comma-separated values. [`write_csv`] keeps no rows in memory.
+/// Renders requests as comma-separated values. [`write_csv`] does the same in bounded memory.
 #[must_use]
 pub fn csv(rows: &[Row]) -> String {
     text(HEAD, rows.iter().map(cells), QuoteStyle::NonNumeric)
 }
 
-/// Writes the selected requests as [`csv()`] renders them, one after the other. Returns their number,
-/// and what was left out.
+/// Writes the selected requests one by one in the format of [`csv()`]. Returns their number and
+/// what was omitted.
 ///
 /// # Errors
-/// [`ReadError`] if something is damaged, cannot be read, or cannot be written.
+/// [`ReadError`] if the ledger is damaged or cannot be read, or `out` cannot be written.
 pub fn write_csv(
     reader: &Reader,
     selection: &Selection,
@@ -63,13 +63,13 @@ fn text<R: IntoIterator<Item = impl AsRef<str>>>(
     for row in rows {
         written = written.and_then(|()| record(&mut writer, row));
     }
-    // Memory takes everything.
+    // Writing to memory cannot fail.
     let _: io::Result<()> = written.and_then(|()| writer.flush());
     drop(writer);
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The line of titles.
+/// Writes the row of titles.
 fn head(out: &mut dyn Write, titles: impl IntoIterator<Item = impl AsRef<str>>) -> io::Result<()> {
     let mut writer = writer(out, QuoteStyle::Necessary);
     record(&mut writer, titles)?;
@@ -91,7 +91,7 @@ fn record<W: Write>(
     writer.write_record(cells).map_err(io::Error::from)
 }
 
-/// A text as a cell that is no formula, on one line.
+/// Renders a text as a cell on one line that is not a formula.
 fn cell(text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -103,7 +103,8 @@ fn cell(text: &str) -> String {
     }
 }
 
-/// What begins a formula in some spreadsheet. Tabs and line ends are escaped before, and begin none.
+/// The characters that begin a formula in common spreadsheets. Tabs and line breaks are escaped
+/// earlier.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '|', '%'];
 
 fn cells(row: &Row) -> [String; HEAD.len()] {
@@ -129,7 +130,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
             .map_or_else(String::new, |it| it.to_string()),
         match outcome {
             None if decision.enforcement.is_inline() => String::new(),
-            _ => row.became().to_owned(),
+            _ => row.state().to_owned(),
         },
         number(outcome.and_then(|it| it.status).map(u64::from)),
         number(row.duration_us()),
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_cell_is_a_formula_or_ends_early() {
+    fn escapes_formulas_and_line_breaks_in_cells() {
         let rows = [
             ("", "\"\""),
             ("acme/sentiment", "acme/sentiment"),

@@ -1,12 +1,12 @@
-//! What happened apart from requests: who proposed and approved what, and every other event.
+//! The history of promotions and events as a page.
 
 use serde_json::Value;
-use spanner_core::promotion::{ChangeEntry, Event as Taken, Step};
-use spanner_ledger::{Approval, Happening, History, Signed};
+use spanner_core::promotion::{ChangeEntry, Event as PromotionEvent, Step};
+use spanner_ledger::{History, HistoryEvent, PromotionHistory, PromotionStep};
 
 use crate::page::{Block, Cell, Page, Section, Table, Text};
 
-/// What happened apart from requests: each promotion with its steps, then a table of all events.
+/// Renders a history: each promotion with its steps, then a table of all events.
 #[must_use]
 pub fn history(history: &History) -> Page {
     let mut page = Page::default();
@@ -21,9 +21,9 @@ pub fn history(history: &History) -> Page {
     }
     page.sections
         .extend(history.approvals.iter().map(promotion));
-    let events = match history.happenings.is_empty() {
+    let events = match history.events.is_empty() {
         true => Block::Paragraph(NO_EVENTS.into()),
-        false => Block::Table(events(&history.happenings)),
+        false => Block::Table(events(&history.events)),
     };
     page.sections.push(Section {
         blocks: vec![events],
@@ -33,7 +33,7 @@ pub fn history(history: &History) -> Page {
     page
 }
 
-/// Why there is no promotion to show.
+/// Explains why there is no promotion to show.
 fn nobody(history: &History) -> String {
     let selection = history.selection();
     if !history.notes.unmet.is_empty() {
@@ -63,12 +63,12 @@ fn nobody(history: &History) -> String {
     }
 }
 
-fn events(happenings: &[Happening]) -> Table {
+fn events(events: &[HistoryEvent]) -> Table {
     let mut table = Table::new(["time", "event", "who", "what"]);
     for (column, width) in table.columns.iter_mut().zip([24, 120, 120, 400]) {
         column.width = width;
     }
-    table.rows(happenings.iter().map(|it| {
+    table.rows(events.iter().map(|it| {
         vec![
             Cell::new(it.time),
             Cell::new(&*it.event),
@@ -78,8 +78,8 @@ fn events(happenings: &[Happening]) -> Table {
     }))
 }
 
-/// A promotion: its state, each step with who took it, what it changes, and who was served.
-fn promotion(approval: &Approval) -> Section {
+/// A promotion: its state, its steps, its changes in access, and the callers that were served.
+fn promotion(approval: &PromotionHistory) -> Section {
     let mut facts = vec![(
         approval.standing.as_str().to_owned(),
         Text::from(format!("promotion {}", approval.promotion)),
@@ -99,7 +99,7 @@ fn promotion(approval: &Approval) -> Section {
     }
 }
 
-/// So many of them.
+/// A number with its unit.
 pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
     match number {
         1 => format!("1 {one}"),
@@ -107,7 +107,7 @@ pub(crate) fn count(number: u64, one: &str, several: &str) -> String {
     }
 }
 
-fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
+fn step(approval: &PromotionHistory, signed: &PromotionStep) -> (String, Text) {
     let mut what = match signed.step.as_str() {
         "proposed" => format!(
             "from {}, {} needed",
@@ -123,7 +123,7 @@ fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
         what.push_str(&format!(" {}", quoted(reason)));
     }
     let who = match signed.step.as_str() {
-        // It is noticed, and nobody does it.
+        // The service detects this step; no principal takes it.
         "voided" => "-",
         _ => signed.by.as_deref().unwrap_or("nobody"),
     };
@@ -134,15 +134,15 @@ fn step(approval: &Approval, signed: &Signed) -> (String, Text) {
 }
 
 /// The model and its revision.
-pub(crate) fn candidate(approval: &Approval) -> String {
+pub(crate) fn candidate(approval: &PromotionHistory) -> String {
     match &approval.revision {
         Some(revision) => format!("{} at {revision}", approval.model),
         None => format!("{} (its access)", approval.model),
     }
 }
 
-/// How often a promotion was used, and by whom, the most frequent first.
-pub(crate) fn served(approval: &Approval) -> String {
+/// How many calls a promotion served, and for whom, the most frequent callers first.
+pub(crate) fn served(approval: &PromotionHistory) -> String {
     let mut callers: Vec<_> = approval.callers.iter().collect();
     callers.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
     let named: Vec<String> = callers
@@ -159,22 +159,23 @@ pub(crate) fn served(approval: &Approval) -> String {
     format!("{calls}: {}{more}", named.join(", "))
 }
 
-/// An event in words. Names in it are not escaped.
+/// Describes an event in words. Names are not escaped.
 #[must_use]
-pub fn describe(event: &Happening) -> String {
+pub fn describe(event: &HistoryEvent) -> String {
     let is_step = event.event.starts_with("promotion.");
-    if is_step && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
-        return describe_step(event, &taken);
+    if is_step && let Ok(step_event) = serde_json::from_value::<PromotionEvent>(event.body.clone())
+    {
+        return describe_step(event, &step_event);
     }
     describe_known(event).unwrap_or_else(|| match &event.body {
         Value::Null => String::new(),
-        // JSON escapes what could forge a line.
+        // JSON escapes line breaks and control characters.
         body => body.to_string(),
     })
 }
 
-/// An event of the ledger or of the access, if its body is as this version writes it.
-fn describe_known(event: &Happening) -> Option<String> {
+/// Describes an event of the ledger or of the access, if its body has the expected form.
+fn describe_known(event: &HistoryEvent) -> Option<String> {
     let number = |key: &str| event.body.get(key)?.as_u64();
     let text = |key: &str| event.body.get(key)?.as_str();
     Some(match event.event.as_str() {
@@ -194,9 +195,9 @@ fn describe_known(event: &Happening) -> Option<String> {
         ),
         "ledger.clock_step" => {
             let millis = event.body.get("by_ms")?.as_i64()?;
-            let whither = if millis < 0 { "back" } else { "forward" };
+            let direction = if millis < 0 { "back" } else { "forward" };
             let (seconds, rest) = (millis.unsigned_abs() / 1000, millis.unsigned_abs() % 1000);
-            format!("the clock was set {whither} by {seconds}.{rest:03} s")
+            format!("the clock was set {direction} by {seconds}.{rest:03} s")
         }
         "access.reload_refused" => {
             let problems = event.body.get("problems")?.as_array()?;
@@ -210,11 +211,11 @@ fn describe_known(event: &Happening) -> Option<String> {
     })
 }
 
-/// A step, with the model and the target environment of its promotion, if they are known.
-fn describe_step(event: &Happening, taken: &Taken) -> String {
+/// Describes a promotion step, with the model and the target environment if they are known.
+fn describe_step(event: &HistoryEvent, step_event: &PromotionEvent) -> String {
     let place = event.model.as_ref().zip(event.environment.as_ref());
     let place = place.map(|(model, environment)| format!("{model} in {environment}"));
-    let what = match &taken.step {
+    let what = match &step_event.step {
         Step::Adopted {
             candidate, into, ..
         } => format!("{} in {into}, as it was found", candidate.model),
@@ -238,7 +239,7 @@ fn describe_step(event: &Happening, taken: &Taken) -> String {
         }
         _ => place.unwrap_or_default(),
     };
-    let why = match &taken.step {
+    let why = match &step_event.step {
         Step::RolledBack {
             reason,
             emergency: true,
@@ -256,18 +257,23 @@ fn describe_step(event: &Happening, taken: &Taken) -> String {
         } => format!("EMERGENCY because {}", quoted(reason)),
         _ => String::new(),
     };
-    let changes = match &taken.step {
+    let changes = match &step_event.step {
         Step::Proposed { difference, .. }
         | Step::Promoted { difference, .. }
         | Step::RolledBack { difference, .. } => changes(difference),
         _ => String::new(),
     };
-    let parts = [what, why, changes, format!("promotion {}", taken.promotion)];
+    let parts = [
+        what,
+        why,
+        changes,
+        format!("promotion {}", step_event.promotion),
+    ];
     let parts: Vec<String> = parts.into_iter().filter(|it| !it.is_empty()).collect();
     parts.join("; ")
 }
 
-/// Words that somebody wrote, which end where they end.
+/// Quotes a reason. Quotation marks in it cannot end the quotation.
 pub(crate) fn quoted(words: &str) -> String {
     format!("\"{}\"", words.replace('"', "'"))
 }
@@ -280,13 +286,13 @@ fn at(revision: Option<&str>) -> String {
     revision.map_or_else(String::new, |revision| format!(" at {revision}"))
 }
 
-/// Who gains and loses what, in a line for all.
+/// The changes in access on one line.
 fn changes(difference: &[ChangeEntry]) -> String {
     let all: Vec<String> = difference.iter().map(changed).collect();
     all.join("; ")
 }
 
-/// Who gains and loses what.
+/// The change in access of one holder.
 pub(crate) fn changed(change: &ChangeEntry) -> String {
     let listed = |word: &str, actions: &[spanner_core::Action]| {
         let names: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
@@ -301,5 +307,5 @@ pub(crate) fn changed(change: &ChangeEntry) -> String {
 }
 
 const NO_EVENTS: &str = "Nothing else of what was selected happened, but for requests.";
-/// Callers that are named; all of them are in the JSON.
+/// The number of callers that are named; JSON lists all of them.
 const MAX_NAMED: usize = 8;

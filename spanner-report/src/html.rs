@@ -1,5 +1,5 @@
-//! A page as one HTML file: no script, nothing that is fetched, readable on a phone, in the dark and
-//! on paper.
+//! Renders a page as one HTML file without scripts and external resources, for phones, dark mode
+//! and paper.
 
 use maud::{Markup, PreEscaped, html};
 use spanner_ledger::visible_line;
@@ -9,7 +9,7 @@ use crate::page::{
 };
 
 impl Page {
-    /// As one HTML file that needs nothing else and runs nothing.
+    /// Renders the page as one self-contained HTML file without scripts.
     #[must_use]
     pub fn html(&self) -> String {
         document(self).into_string()
@@ -103,7 +103,7 @@ fn heading(column: &Column) -> Markup {
     html! { th scope="col" class=[class] { (visible(&column.title)) } }
 }
 
-/// Links to the titled groups, where there are several.
+/// Links to the groups that have a title, if there are several.
 fn contents(number: usize, table: &Table) -> Markup {
     let titled = table.groups.iter().enumerate();
     let titled: Vec<_> = titled
@@ -197,7 +197,7 @@ const fn class(tone: Tone) -> Option<&'static str> {
     }
 }
 
-/// A text in which nothing is invisible; the template escapes it.
+/// Makes invisible characters visible. The template escapes HTML.
 fn visible(text: &str) -> String {
     match text.bytes().all(|byte| byte == b' ') {
         true => text.to_owned(),
@@ -205,8 +205,8 @@ fn visible(text: &str) -> String {
     }
 }
 
-/// Nothing is fetched and nothing runs.
+/// Loads no resources and runs no scripts.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-/// Longer lists are folded at first.
+/// Longer lists are collapsed initially.
 const MAX_OPEN: usize = 12;
 const STYLE: &str = include_str!("style.css");

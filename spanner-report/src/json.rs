@@ -1,11 +1,13 @@
-//! What a ledger holds as lines of JSON, for programs. What is invisible is escaped.
+//! Renders the contents of a ledger as lines of JSON for programs. Invisible characters are
+//! escaped.
 
 use std::io::Write;
 
 use serde_json::{Value, json};
-use spanner_ledger::{Happening, History, ReadError, Row, visible_json};
+use spanner_ledger::{History, HistoryEvent, ReadError, Row, visible_json};
 
-/// A request as a line of JSON, without its end: `{"sequence", "decision", "outcome"}`.
+/// Renders a request as a line of JSON without a line break: `{"sequence", "decision",
+/// "outcome"}`.
 #[must_use]
 pub fn request_json(row: &Row) -> String {
     let Row {
@@ -17,12 +19,12 @@ pub fn request_json(row: &Row) -> String {
     line(&json!({"sequence": sequence, "decision": decision, "outcome": outcome}))
 }
 
-/// Writes a history as lines of JSON: first each promotion (`{"approval"}`), whose steps may be older
-/// than all that follows, then events (`{"sequence", "time", "event", "body"}`) and requests in the
-/// order of the ledger.
+/// Writes a history as lines of JSON. Each promotion (`{"approval"}`) comes first, because its
+/// steps may be older than all following lines. Then come events (`{"sequence", "time", "event",
+/// "body"}`) and requests in the order of the ledger.
 ///
 /// # Errors
-/// [`ReadError`] of a request, or if a line cannot be written.
+/// The [`ReadError`] of a request, or an error if a line cannot be written.
 pub fn write_history_json(
     history: &History,
     requests: impl Iterator<Item = Result<Row, ReadError>>,
@@ -36,7 +38,7 @@ pub fn write_history_json(
         write(&line(&json!({"approval": approval})))?;
     }
     let mut requests = requests.peekable();
-    for event in &history.happenings {
+    for event in &history.events {
         let is_before = |row: &Row| row.sequence < event.sequence;
         while let Some(row) = requests.next_if(|row| row.as_ref().is_ok_and(is_before)) {
             write(&request_json(&row?))?;
@@ -46,8 +48,8 @@ pub fn write_history_json(
     requests.try_for_each(|row| write(&request_json(&row?)))
 }
 
-fn event_json(event: &Happening) -> String {
-    let Happening {
+fn event_json(event: &HistoryEvent) -> String {
+    let HistoryEvent {
         sequence,
         time,
         event,

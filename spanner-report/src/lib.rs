@@ -1,12 +1,12 @@
-//! Reports for people of what Spanner's ledger holds, and of who may do what.
+//! Reports about the contents of Spanner's ledger and about access configurations.
 //!
-//! 1. A report is a [`Page`]: sections of tables, facts and lists, with texts as they are.
-//!    [`history()`], [`Summary::page`] and, with the feature `review`, [`review`] make pages;
-//!    [`requests`] makes a [`Table`].
-//! 2. A page has a form for each reader: [`Page::html`] (one file, no script, light and dark),
-//!    [`Page::markdown`] and [`Page::text`] for a terminal; a table has [`Table::csv`] besides.
-//! 3. Each form escapes all texts in one place: no name can forge a line, a column, a link, a tag, a
-//!    formula or a terminal's command.
+//! 1. A report is a [`Page`]: sections of tables, facts and lists with unescaped texts.
+//!    [`history()`], [`Summary::page`] and, with the feature `review`, [`review`] create pages;
+//!    [`requests`] creates a [`Table`].
+//! 2. A page can be rendered by [`Page::html`] (one file, no script, light and dark),
+//!    [`Page::markdown`] and [`Page::text`] for a terminal. A table also has [`Table::csv`].
+//! 3. Each renderer escapes all texts in one place. No name can forge a line, a column, a link, a
+//!    tag, a formula or a terminal command.
 //!
 //! # Example
 //! ```

@@ -1,12 +1,12 @@
-//! A page as Markdown (CommonMark with tables). A name is text, whatever it contains: no heading,
-//! link, tag, row or column.
+//! Renders a page as Markdown (CommonMark with tables). No name can forge a heading, link, tag,
+//! row or column.
 
 use spanner_ledger::visible_line;
 
 use crate::page::{Block, Cell, List, MAX_TEXT, Page, Section, Span, Table, Text, Tone};
 
 impl Page {
-    /// As Markdown, for a report or an issue.
+    /// Renders the page as Markdown, for a report or an issue.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n\n{}\n\n", words(&self.title), text(&self.about));
@@ -94,7 +94,7 @@ fn span(span: &Span) -> String {
     }
 }
 
-/// A code span, in which nothing means anything but the bar of a table.
+/// A code span. Only the column separator needs escaping in it.
 fn code(code: &str) -> String {
     match code.contains('`') {
         true => words(code),
@@ -102,15 +102,15 @@ fn code(code: &str) -> String {
     }
 }
 
-/// A text that means itself.
+/// Escapes Markdown syntax in a text.
 fn words(text: &str) -> String {
     if text.bytes().all(|byte| byte == b' ') {
         return text.to_owned();
     }
     let mut out = String::new();
     for character in visible_line(text, MAX_TEXT).chars() {
-        // Any ASCII punctuation may be escaped; these would mean something, `:` and `.` as
-        // part of a link that is recognized without brackets.
+        // CommonMark allows a backslash before any ASCII punctuation. `:` and `.` are escaped
+        // below, where they are part of a link that is recognized without brackets.
         match character {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),

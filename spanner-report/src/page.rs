@@ -1,6 +1,6 @@
-//! The page model: what a report says, before it has a form.
+//! The page model: the content of a report, independent of its format.
 //!
-//! Texts in it are raw. Each renderer escapes them for its form, in one place.
+//! Texts are not escaped. Each renderer escapes them for its format, in one place.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,15 @@ use spanner_core::Timestamp;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Page {
-    /// The title; empty if only a terminal shows the page.
+    /// The title. Empty if the page is only for a terminal.
     pub title: String,
-    /// What the page covers.
+    /// The scope of the report.
     pub about: Text,
-    /// The figures at a glance.
+    /// The key figures.
     pub figures: Vec<Figure>,
     /// The sections, in order.
     pub sections: Vec<Section>,
-    /// What the report leaves out, in a sentence each.
+    /// What the report omits, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -28,19 +28,19 @@ pub struct Page {
 pub struct Figure {
     /// The number.
     pub value: u64,
-    /// What is counted, in singular or plural as the number asks.
+    /// The label, in the singular or plural as the number requires.
     pub label: String,
-    /// How much it matters.
+    /// The emphasis.
     pub tone: Tone,
 }
 
-/// One part of a page, under a heading of its own.
+/// A section with a heading.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Section {
-    /// The heading; a section without one continues the section before.
+    /// The heading. A section without a heading continues the previous one.
     pub title: String,
-    /// What the section shows; empty if the heading says it.
+    /// An introduction. Empty if the heading suffices.
     pub intro: Text,
     /// The content, in order.
     pub blocks: Vec<Block>,
@@ -54,7 +54,7 @@ pub enum Block {
     Paragraph(Text),
     /// A table.
     Table(Table),
-    /// Labels with their values, a line each.
+    /// Labels with values, one per line.
     Facts(Vec<(String, Text)>),
     /// A list.
     List(List),
@@ -64,13 +64,13 @@ pub enum Block {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct List {
-    /// What the items have in common. HTML folds a list with a title if it is long.
+    /// A title for the items. HTML collapses a long list that has a title.
     pub title: String,
     /// The items.
     pub items: Vec<Text>,
 }
 
-/// Rows under columns.
+/// A table with columns and groups of rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Table {
@@ -78,7 +78,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The rows, in groups. Most tables have one group without a title.
     pub groups: Vec<Group>,
-    /// Whether HTML gives all columns the same width and each row a heading.
+    /// Whether HTML gives all columns the same width and makes the first cell of each row a
+    /// heading.
     pub is_matrix: bool,
 }
 
@@ -88,48 +89,48 @@ pub struct Table {
 pub struct Column {
     /// The heading.
     pub title: String,
-    /// Whether it holds numbers, which are aligned at the right.
+    /// Whether the column contains numbers, which are right-aligned.
     pub is_number: bool,
-    /// The greatest width in a terminal, in characters.
+    /// The maximum width in a terminal, in characters.
     pub width: usize,
 }
 
-/// Rows that belong together.
+/// A group of rows in a table.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Group {
-    /// What they have in common; empty if nothing.
+    /// The group's title. Empty if it has none.
     pub title: String,
-    /// The rows, each with a cell per column.
+    /// The rows, with one cell per column.
     pub rows: Vec<Vec<Cell>>,
 }
 
-/// One place in a table.
+/// A cell of a table.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Cell {
-    /// The lines. No line can be mistaken for another one.
+    /// The lines of the cell. Each is escaped on its own, so none can imitate another.
     pub lines: Vec<Text>,
-    /// How much it matters.
+    /// The emphasis.
     pub tone: Tone,
 }
 
-/// How much a reader should notice something.
+/// The emphasis of a part of a page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tone {
-    /// No more than its surroundings.
+    /// No emphasis.
     #[default]
     Plain,
-    /// It is as it should be.
+    /// A desirable state.
     Good,
-    /// Somebody should look at it.
+    /// A state that a person should check.
     Alarm,
-    /// It matters less than its surroundings.
+    /// Less important than its surroundings.
     Muted,
 }
 
-/// A text with parts that have a form of their own.
+/// A text whose parts have different formats.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Text {
     pub(crate) spans: Vec<Span>,
@@ -139,17 +140,17 @@ pub struct Text {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Span {
-    /// Words.
+    /// Plain words.
     Plain(String),
-    /// A point in time, which never breaks across lines.
+    /// A point in time. It is never broken across lines.
     Time(Timestamp, Precision),
     /// An identifier.
     Code(String),
-    /// A word that classifies what follows it, such as a role.
+    /// A word that classifies the following text, such as a role.
     Tag(String),
-    /// Words that matter less than what is before them, such as an owner.
+    /// Less important words, such as the owner after a model.
     Aside(String),
-    /// A name, with the identifier that a pointer reveals.
+    /// A name. HTML shows the identifier as a tooltip.
     Name {
         /// The name.
         name: String,
@@ -160,27 +161,27 @@ pub enum Span {
     },
 }
 
-/// How exactly a time is written.
+/// The precision of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precision {
-    /// To the day.
+    /// Days.
     Day,
-    /// To the second.
+    /// Seconds.
     Second,
-    /// To the millisecond.
+    /// Milliseconds.
     Millisecond,
 }
 
-/// What a reader should know about a name.
+/// A property of a name that a reader should notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameKind {
-    /// Nothing.
+    /// No special property.
     Plain,
-    /// One person.
+    /// The name identifies a single person.
     Person,
-    /// A holder that did not use what it holds.
+    /// The holder did not use its grant.
     Unused,
 }
 
@@ -198,7 +199,7 @@ impl Text {
         self
     }
 
-    /// Adds a point in time, to the second.
+    /// Adds a point in time with a precision of seconds.
     #[must_use]
     pub fn time(self, time: Timestamp) -> Self {
         self.span(Span::Time(time, Precision::Second))
@@ -217,13 +218,13 @@ impl Text {
         self
     }
 
-    /// Whether there is nothing to read.
+    /// Whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.spans.iter().all(Span::is_empty)
     }
 
-    /// The words, without forms and not escaped.
+    /// The words without formatting or escaping.
     #[must_use]
     pub fn raw(&self) -> String {
         self.spans.iter().map(Span::raw).collect()
@@ -241,7 +242,7 @@ impl Span {
         }
     }
 
-    /// The words of it, not escaped.
+    /// The words without escaping.
     pub(crate) fn raw(&self) -> String {
         match self {
             Self::Plain(text) | Self::Code(text) | Self::Tag(text) | Self::Aside(text) => {
@@ -289,7 +290,7 @@ impl From<Timestamp> for Text {
 }
 
 impl Figure {
-    /// A number of things.
+    /// A number with the singular and the plural of its label.
     #[must_use]
     pub fn new(value: u64, one: &str, several: &str) -> Self {
         let label = if value == 1 { one } else { several };
@@ -300,7 +301,7 @@ impl Figure {
         }
     }
 
-    /// The same, noticeable unless it is zero.
+    /// Emphasizes the figure unless it is zero.
     #[must_use]
     pub const fn alarm(mut self) -> Self {
         if self.value > 0 {
@@ -346,7 +347,7 @@ impl Table {
         }
     }
 
-    /// Marks columns that hold numbers.
+    /// Marks columns that contain numbers, by title.
     #[must_use]
     pub fn numbers(mut self, titles: &[&str]) -> Self {
         for column in &mut self.columns {
@@ -355,7 +356,7 @@ impl Table {
         self
     }
 
-    /// Adds rows without a title of their own.
+    /// Adds a group of rows without a title.
     #[must_use]
     pub fn rows(mut self, rows: impl IntoIterator<Item = Vec<Cell>>) -> Self {
         self.groups.push(Group {
@@ -365,7 +366,7 @@ impl Table {
         self
     }
 
-    /// Every row of every group.
+    /// All rows of all groups.
     pub(crate) fn all_rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
         self.groups.iter().flat_map(|group| &group.rows)
     }
@@ -402,14 +403,14 @@ impl Cell {
         }
     }
 
-    /// The same with a tone.
+    /// Sets the emphasis.
     #[must_use]
     pub const fn tone(mut self, tone: Tone) -> Self {
         self.tone = tone;
         self
     }
 
-    /// Whether there is nothing to read.
+    /// Whether the cell is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.iter().all(Text::is_empty)
     }
@@ -421,6 +422,6 @@ impl From<u64> for Cell {
     }
 }
 
-/// The longest part of a text that is rendered, in characters: a list of callers, or a reason that
-/// somebody wrote. JSON has all of it.
+/// The maximum length of a part of a text, in characters. It suffices for a list of callers or a
+/// reason; JSON contains the full text.
 pub(crate) const MAX_TEXT: usize = 600;

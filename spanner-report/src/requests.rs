@@ -1,4 +1,4 @@
-//! Requests as a table, one a line.
+//! Requests as a table with one row each.
 
 use spanner_core::Effect;
 use spanner_core::record::PairEntry;
@@ -6,10 +6,11 @@ use spanner_ledger::{Row, promotions_of};
 
 use crate::page::{Cell, Precision, Span, Table, Text};
 
-/// Renders requests for a terminal, with the columns time, who, what, where, decision, why, outcome,
-/// ms and record; and *under*, the promotion under which the model was served, if any was.
+/// Renders requests for a terminal. The columns are time, who, what, where, decision, why,
+/// outcome, ms and record. If any model was served under a promotion, the column *under* names
+/// the promotion.
 ///
-/// Names are escaped, and cut at 48 characters, callers at 80.
+/// Names are escaped and cut at 48 characters, callers at 80.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     requests(rows).text()
@@ -48,13 +49,13 @@ fn cells(row: &Row) -> Vec<Cell> {
         Effect::Allow => "allow",
         _ => "deny",
     };
-    let mut became = row.became().to_owned();
+    let mut state = row.state().to_owned();
     if let Some(outcome) = outcome {
         if let Some(status) = outcome.status {
-            became.push_str(&format!(" {status}"));
+            state.push_str(&format!(" {status}"));
         }
         if let Some(reason) = &outcome.reason {
-            became.push_str(&format!(" {reason}"));
+            state.push_str(&format!(" {reason}"));
         }
     }
     let millis = row.duration_us().map(|micros| {
@@ -69,13 +70,13 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::new(&*decision.environment),
         Cell::new(effect),
         Cell::new(&*decision.reason),
-        Cell::new(became),
+        Cell::new(state),
         Cell::new(millis.unwrap_or_default()),
         Cell::new(decision.id.to_string()),
     ]
 }
 
-/// The first pair, and how many others there are.
+/// The first pair, and the number of further pairs.
 fn what(target: &[PairEntry]) -> String {
     let Some((first, others)) = target.split_first() else {
         return String::new();
@@ -97,7 +98,7 @@ fn what(target: &[PairEntry]) -> String {
     what
 }
 
-/// The columns with their greatest widths.
+/// The columns with their maximum widths.
 const COLUMNS: [(&str, usize); 10] = [
     ("time", 24),
     ("who", 80),
@@ -111,5 +112,5 @@ const COLUMNS: [(&str, usize); 10] = [
     (UNDER, MAX_NAME),
 ];
 const UNDER: &str = "under";
-/// Enough for a name; a longer one would push the other columns off the screen.
+/// Enough for a name. A longer one would push the other columns off the screen.
 const MAX_NAME: usize = 48;

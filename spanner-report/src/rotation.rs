@@ -1,10 +1,10 @@
-//! Credentials that must be replaced soon, for people.
+//! Renders credentials that must be replaced soon.
 
 use spanner_core::Timestamp;
 use spanner_ledger::{AgingCredential, visible_line};
 
-/// Renders credentials, one a line, with whom to tell. No name can forge a line or a terminal's
-/// command.
+/// Renders one credential per line, with its subject and actor. No name can forge a line or a
+/// terminal command.
 #[must_use]
 pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> String {
     let line = |it: &AgingCredential| {
@@ -28,5 +28,5 @@ pub fn rotation_report(credentials: &[AgingCredential], now: Timestamp) -> Strin
 }
 
 const MAX_NAME: usize = 48;
-/// Enough for an actor and whom it acts for.
+/// Enough for an actor and its subject.
 const MAX_WHO: usize = 100;

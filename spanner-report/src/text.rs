@@ -1,4 +1,4 @@
-//! A page for a terminal, in which no name can forge a line, a column or a command.
+//! Renders a page for a terminal. No name can forge a line, a column or a terminal command.
 
 use spanner_ledger::visible_line;
 use unicode_width::UnicodeWidthStr;
@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::page::{Block, Cell, List, Page, Section, Table, Text};
 
 impl Page {
-    /// For a terminal.
+    /// Renders the page for a terminal.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -68,7 +68,7 @@ fn line(text: &Text) -> String {
 }
 
 impl Table {
-    /// For a terminal: a line for each row, in columns as wide as they must be.
+    /// Renders the table for a terminal: one line per row, with columns of the necessary width.
     #[must_use]
     pub fn text(&self) -> String {
         let head = self.columns.iter().map(|it| it.title.clone()).collect();
@@ -110,6 +110,6 @@ impl Table {
     }
 }
 
-/// A sentence with a few names in it; JSON has all of a longer one.
+/// Room for a sentence with a few names. JSON contains the full text.
 const MAX_LINE: usize = 400;
 const MAX_LABEL: usize = 120;

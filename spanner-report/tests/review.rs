@@ -1,4 +1,4 @@
-//! A review of an access, in each of its forms.
+//! A review of an access configuration, in each format.
 
 #![cfg(feature = "review")]
 #![expect(clippy::unwrap_used, reason = "tests fail loudly")]
@@ -64,7 +64,7 @@ fn lists_every_grant_for_a_spreadsheet() {
 }
 
 #[test]
-fn shows_the_matrix_and_what_deserves_a_look() {
+fn shows_the_matrix_and_the_findings() {
     let html = page(&review()).html();
     for expected in [
         ">group:corp/support</span>",
@@ -81,7 +81,7 @@ fn shows_the_matrix_and_what_deserves_a_look() {
 }
 
 #[test]
-fn marks_grants_that_nobody_used() {
+fn marks_unused_grants() {
     let now = "2026-11-28T12:00:00Z".parse().unwrap();
     let review = review().with_decisions(Vec::<Decision>::new(), now);
     assert!(page(&review).html().contains("class=\"unused\""));

@@ -1,4 +1,4 @@
-//! How far a shipment has come, in a small file that is replaced as a whole.
+//! The position of a shipment, stored in a small file that is replaced atomically.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What the file says.
+/// The contents of a cursor file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Position {
-    /// Tells this ledger's entries from any other's.
+    /// A random identifier that distinguishes the entries of this ledger from those of others.
     pub(crate) origin: String,
-    /// The entry that is next.
+    /// The sequence of the next entry to ship.
     pub(crate) next: u64,
-    /// The checksum of the one before, by which a ledger that lost its end is known.
+    /// The checksum of the previous entry. It reveals a ledger that lost its end.
     #[serde(default)]
     pub(crate) last: Option<u32>,
 }
 
-/// The file.
+/// A cursor file and the current position.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     path: PathBuf,
     pub(crate) position: Position,
-    /// Whether the file says something older than the position.
+    /// Whether the file contains an older position.
     pub(crate) unsaved: bool,
 }
 
 impl Cursor {
-    /// Reads the cursor of a shipment, or begins one.
+    /// Reads the cursor of a shipment, or creates one.
     pub(crate) fn open(folder: &Path, name: &str) -> io::Result<Self> {
         create_folder(folder)?;
         let path = folder.join(format!("{name}.cursor"));
@@ -51,13 +51,13 @@ impl Cursor {
             unsaved: false,
         };
         if is_new {
-            // Before anything goes out under its origin.
+            // The origin must be durable before entries are shipped under it.
             cursor.save(cursor.position.clone())?;
         }
         Ok(cursor)
     }
 
-    /// Goes to a position, durably: after a crash the file says this or what it said before.
+    /// Moves to a position and saves it atomically and durably.
     pub(crate) fn save(&mut self, position: Position) -> io::Result<()> {
         self.write(&position)?;
         if let Some(folder) = self.path.parent() {
@@ -68,15 +68,15 @@ impl Cursor {
         Ok(())
     }
 
-    /// Goes to a position, and does not write that down yet. Until then the file says an earlier
-    /// one, from which some entries go twice and none is left out.
+    /// Moves to a position without saving it. After a crash, some entries are shipped again and
+    /// none is omitted.
     pub(crate) fn go(&mut self, position: Position) {
         self.position = position;
         self.unsaved = true;
     }
 
-    /// Writes down where it is, unless that is done. After a failure of the power the file may
-    /// still say an earlier position.
+    /// Saves the position if necessary. After a power failure, the file may still contain an
+    /// earlier position.
     pub(crate) fn catch_up(&mut self) -> io::Result<()> {
         if self.unsaved {
             self.write(&self.position)?;
@@ -97,7 +97,7 @@ impl Cursor {
 }
 
 impl Position {
-    /// The beginning of a ledger that is not known yet.
+    /// The beginning of an unknown ledger.
     pub(crate) fn begin() -> Self {
         Self {
             origin: new_origin(),
@@ -109,7 +109,7 @@ impl Position {
 
 fn new_origin() -> String {
     let mut random = [0; 8];
-    // Without randomness the time still tells two ledgers apart.
+    // Without random bytes, the current time distinguishes two ledgers.
     let number = match getrandom::fill(&mut random) {
         Ok(()) => u64::from_le_bytes(random),
         Err(_) => u64::try_from(spanner_core::Timestamp::now().as_microsecond()).unwrap_or(0),
@@ -125,8 +125,8 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// A file that only this user reads: new, or to be written on at its end or from its
-/// beginning.
+/// Opens a file that only this user can read, for appending or for overwriting. Creates it if it
+/// does not exist.
 pub(crate) fn private(path: &Path, append: bool) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.read(append).create(true);
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_goes_on_where_it_was_and_a_torn_one_is_an_error() {
+    fn resumes_a_cursor_and_refuses_a_torn_one() {
         let folder = tempfile::tempdir().unwrap();
         let mut cursor = Cursor::open(folder.path(), "siem").unwrap();
         let position = Position {
@@ -155,7 +155,7 @@ mod tests {
         cursor.save(position.clone()).unwrap();
         let again = Cursor::open(folder.path(), "siem").unwrap();
         assert_eq!(again.position, position);
-        // What is not written down counts all the same, and is written later.
+        // An unsaved position is used, and saved later.
         let in_the_way = folder.path().join("siem.cursor.new");
         fs::create_dir(&in_the_way).unwrap();
         let further = Position {

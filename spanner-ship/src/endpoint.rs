@@ -1,4 +1,4 @@
-//! Servers that entries and checkpoints are sent to over HTTP.
+//! HTTP endpoints that receive entries and checkpoints.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::chain;
 
-/// The address of a server, with a credential. Redirects are not followed.
+/// The URL of a server, with an optional credential. Redirects are not followed.
 ///
 /// ```
 /// use spanner_ship::{Endpoint, HttpReceiver};
@@ -30,7 +30,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A server without a credential.
+    /// Creates an endpoint without a credential.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -40,13 +40,12 @@ impl Endpoint {
         }
     }
 
-    /// The value of `Authorization`. It is never logged.
+    /// Sets the value of the header `Authorization`. It is never logged.
     pub fn authorization(self, value: HeaderValue) -> Self {
         self.authorization_from(move || value.clone())
     }
 
-    /// The same for a credential that changes: `current` is called for each request. It must not
-    /// block.
+    /// Sets a credential that changes: `current` is called for each request and must not block.
     pub fn authorization_from(
         mut self,
         current: impl Fn() -> HeaderValue + Send + Sync + 'static,
@@ -55,25 +54,24 @@ impl Endpoint {
         self
     }
 
-    /// How long a request may take. Default: 10 s for entries, 5 s for checkpoints.
+    /// Sets the timeout of a request. Default: 10 s for entries, 5 s for checkpoints.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// The same with a timeout, if it has none.
+    /// Sets the timeout unless one is set.
     pub(crate) fn or_timeout(mut self, timeout: Duration) -> Self {
         self.timeout.get_or_insert(timeout);
         self
     }
 
-    /// How long a request may take, if that is limited.
+    /// The timeout of a request, if one is set.
     pub(crate) const fn limit(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// Sends what is made of a request to it; what went wrong is told without the address, which
-    /// may hold a secret.
+    /// Sends a request. The error omits the URL, which may contain a secret.
     pub(crate) fn send(
         &mut self,
         method: Method,
@@ -137,7 +135,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// An answer that is no success.
+/// The error for a status that does not indicate success.
 pub(crate) fn refused(status: StatusCode) -> String {
     format!("it answers {}", status.as_u16())
 }

@@ -1,4 +1,4 @@
-//! Writes a part of a ledger in a format, once.
+//! Exports a part of a ledger in a format.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,18 +11,19 @@ use crate::keyed::{Joiner, KeyedEntry};
 use crate::producer::Producer;
 use spanner_ledger::{Entry, Notes, ReadError, Reader, Selection, visible_json};
 
-/// Writes the selected entries in a format, one a line, as a [`Shipment`](crate::Shipment) sends
-/// them: decisions with their outcomes, and the events that [`Reader::history`] selects. Entries of
-/// a newer version are left out where the format cannot express them, or where only a part of the
-/// ledger is selected.
+/// Writes the selected entries in a format, one per line, in the form in which a
+/// [`Shipment`](crate::Shipment) sends them. The selection contains decisions with their outcomes
+/// and the events of [`Reader::history`]. Entries in a newer format are omitted if the export
+/// format cannot express them, or if only a part of the ledger is selected.
 ///
-/// Invisible characters in JSON lines and OCSF are escaped ([`visible_json`]), which does not
-/// change their meaning; [`Reader::json_lines`] writes the bytes of which the tree is made.
+/// In JSON lines and OCSF, invisible characters are escaped ([`visible_json`]), which does not
+/// change the meaning. [`Reader::json_lines`] writes the original bytes, which are the leaves of
+/// the Merkle tree.
 ///
-/// Returns the number of lines, and what was left out.
+/// Returns the number of lines and what was omitted.
 ///
 /// # Errors
-/// [`ReadError`] if something is damaged, cannot be read, or cannot be written.
+/// [`ReadError`] if the ledger is damaged or cannot be read, or `out` cannot be written.
 pub fn export(
     reader: &Reader,
     format: Format,
@@ -55,7 +56,7 @@ pub fn export(
     Ok((lines, notes))
 }
 
-/// A line without invisible characters.
+/// Escapes invisible characters in a line.
 fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
     match (format, str::from_utf8(&line)) {
         (Format::JsonLines | Format::Ocsf, Ok(text)) => match visible_json(text) {
@@ -70,17 +71,17 @@ fn visible(format: Format, line: Vec<u8>) -> Vec<u8> {
 struct Part<'s> {
     selection: &'s Selection,
     /// The sequences of the selected events and gaps.
-    happenings: HashSet<u64>,
-    /// The selected requests that have not ended.
+    events: HashSet<u64>,
+    /// The selected requests whose outcome has not been read.
     open: HashSet<RecordId>,
 }
 
 impl<'s> Part<'s> {
     fn of(reader: &Reader, selection: &'s Selection) -> Result<Self, ReadError> {
-        let happenings = reader.history(selection)?.happenings;
+        let events = reader.history(selection)?.events;
         Ok(Self {
             selection,
-            happenings: happenings.iter().map(|it| it.sequence).collect(),
+            events: events.iter().map(|it| it.sequence).collect(),
             open: HashSet::new(),
         })
     }
@@ -88,24 +89,22 @@ impl<'s> Part<'s> {
     fn selects(&mut self, item: &KeyedEntry) -> bool {
         match &item.stored.entry {
             Some(Entry::Decision(decision)) if decision.enforcement.is_external() => {
-                self.selection.takes(decision)
+                self.selection.matches(decision)
             }
             Some(Entry::Decision(decision)) => {
-                let takes = self.selection.takes(decision);
+                let takes = self.selection.matches(decision);
                 takes && self.open.insert(decision.id)
             }
             Some(Entry::Outcome(outcome)) => {
                 let reported = item.decision.as_ref().is_some_and(|decision| {
-                    decision.enforcement.is_external() && self.selection.takes(decision)
+                    decision.enforcement.is_external() && self.selection.matches(decision)
                 });
                 reported || self.open.remove(&outcome.id)
             }
             Some(Entry::Count(counts)) => {
-                self.selection.takes_general() && self.selection.takes_time(counts.time)
+                self.selection.matches_general() && self.selection.matches_time(counts.time)
             }
-            Some(Entry::Gap(_) | Entry::Event(_)) => {
-                self.happenings.contains(&item.stored.sequence)
-            }
+            Some(Entry::Gap(_) | Entry::Event(_)) => self.events.contains(&item.stored.sequence),
             Some(_) | None => false,
         }
     }

@@ -1,4 +1,4 @@
-//! In which words entries go out.
+//! The formats in which entries are shipped.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use crate::{Producer, ocsf, syslog};
 
 macro_rules! formats {
     ($($(#[doc = $doc:literal])* $(#[cfg($feature:meta)])? $format:ident => $word:literal,)*) => {
-        /// A format for entries: one entry, one message.
+        /// A format for entries. Each entry becomes one message.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Format { $($(#[doc = $doc])* $(#[cfg($feature)])? $format,)* }
 
         impl Format {
-            /// Every format, with the features that are on.
+            /// All formats that the enabled features provide.
             pub const ALL: &'static [Self] = &[$($(#[cfg($feature)])? Self::$format,)*];
 
-            /// The words of all, in the same order.
+            /// The names of all formats, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($(#[cfg($feature)])? $word,)*];
 
-            /// Its word in configurations.
+            /// The format's name in configurations.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $($(#[cfg($feature)])? Self::$format => $word,)* }
@@ -29,26 +29,26 @@ macro_rules! formats {
 }
 
 formats! {
-    /// OCSF 1.8 API Activity (class 6003), one JSON object on a line; for a SIEM.
+    /// OCSF 1.8 API Activity (class 6003), one JSON object per line, for a SIEM.
     Ocsf => "ocsf",
-    /// Each entry as the ledger has it, with its key first; for programs of your own.
+    /// Each entry as stored in the ledger, preceded by its key, for custom programs.
     JsonLines => "jsonl",
-    /// RFC 5424 syslog, with the entry as JSON behind the structured data.
+    /// RFC 5424 syslog, with the entry as JSON after the structured data.
     Syslog => "syslog",
     /// OpenTelemetry log records (protobuf).
     #[cfg(feature = "otlp")]
     Otlp => "otlp",
 }
 
-/// An entry cannot be said in a format: a newer version wrote it.
+/// A format cannot express an entry, because the entry's own format is newer than this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodeError;
 
 impl Format {
-    /// One entry in this format, without a line's end.
+    /// Encodes one entry, without a line break.
     ///
     /// # Errors
-    /// [`EncodeError`] for an entry of a newer version, but as JSON lines.
+    /// [`EncodeError`] for an entry in a newer format. JSON lines can express every entry.
     pub fn encode(self, item: &KeyedEntry, producer: &Producer) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::JsonLines => Ok(json_line(item)),
@@ -66,7 +66,9 @@ impl Format {
 
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a newer version wrote this entry; this one cannot put it into this format")
+        f.write_str(
+            "the entry was written by a newer version and cannot be expressed in this format",
+        )
     }
 }
 
@@ -74,7 +76,7 @@ impl std::error::Error for EncodeError {}
 
 fn json_line(item: &KeyedEntry) -> Vec<u8> {
     let members = item.stored.json.strip_prefix(b"{").unwrap_or_default();
-    // The key is hexadecimal digits, decimal digits and slashes.
+    // A key contains only digits and slashes, which need no escaping.
     let head = format!(
         "{{\"key\":\"{}\",\"sequence\":{},",
         item.key, item.stored.sequence

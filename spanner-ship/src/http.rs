@@ -1,4 +1,4 @@
-//! Entries over HTTP.
+//! Ships entries over HTTP.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use reqwest::{Method, StatusCode};
 use crate::endpoint::{Endpoint, refused};
 use crate::receiver::{DeliveryError, Message, Receiver, lines};
 
-/// A server that batches are posted to: lines of JSON as `application/x-ndjson`, or
-/// OpenTelemetry's logs as protobuf.
+/// A server that receives batches by POST: lines of JSON as `application/x-ndjson`, or
+/// OpenTelemetry logs as protobuf.
 ///
-/// 1. 2xx takes a batch. 400, 413 and 422 reject it for good. Anything else, redirections
-///    among them, means later.
-/// 2. The header `idempotency-key` is the same for the same batch.
+/// 1. A 2xx status accepts a batch. The statuses 400, 413 and 422 reject it permanently. Any
+///    other status, including redirects, causes a retry.
+/// 2. The header `idempotency-key` is the same for every attempt to send a batch.
 #[derive(Debug)]
 pub struct HttpReceiver {
     endpoint: Endpoint,
@@ -29,13 +29,13 @@ enum Body {
 }
 
 impl HttpReceiver {
-    /// A server that takes lines.
+    /// Sends lines of JSON.
     pub fn lines(endpoint: impl Into<Endpoint>) -> Self {
         Self::of(endpoint.into(), Body::Lines)
     }
 
-    /// A collector that takes OTLP logs; the address is that of the signal, and ends in
-    /// `/v1/logs` as a rule.
+    /// Sends OTLP logs to a collector. The URL is that of the logs signal, which usually ends in
+    /// `/v1/logs`.
     #[cfg(feature = "otlp")]
     pub fn otlp(endpoint: impl Into<Endpoint>) -> Self {
         Self::of(endpoint.into(), Body::Otlp)
@@ -90,15 +90,14 @@ fn idempotency_key(messages: &[Message]) -> Option<String> {
     Some(format!("{}-{}", first.key, last.key))
 }
 
-/// Seconds to wait, as far as that is said in seconds and is no more than
-/// [`MAX_RETRY_AFTER`].
+/// The `Retry-After` header in seconds, limited to [`MAX_RETRY_AFTER`]. Dates are ignored.
 fn retry_after(answer: &Response) -> Option<Duration> {
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
     let seconds = text.parse().ok().map(Duration::from_secs)?;
     Some(seconds.min(MAX_RETRY_AFTER))
 }
 
-/// A receiver that takes longer is no better than one that is away.
+/// A receiver that needs longer is treated as unavailable.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Nobody can ask to be left alone for ever.
+/// A receiver must not delay shipment indefinitely.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -1,4 +1,4 @@
-//! One entry on its way out, with what it takes to be understood alone.
+//! An entry with the context that makes it meaningful on its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use spanner_core::{RecordId, Timestamp};
 
 use spanner_ledger::{Entry, StoredEntry};
 
-/// An entry as formats see it.
+/// An entry as a format receives it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KeyedEntry {
-    /// Identifies the entry everywhere: the ledger's origin, the sequence and a checksum. A
-    /// receiver that gets the same key twice has received the same entry twice.
+    /// Identifies the entry globally: the ledger's origin, the sequence and a checksum. A
+    /// receiver that sees a key twice has received the same entry twice.
     pub key: String,
     /// The entry.
     pub stored: StoredEntry,
-    /// For an outcome: its decision, if it is among the last 10,000.
+    /// The decision that an outcome belongs to, if it is among the last 10,000 decisions.
     pub decision: Option<Arc<Decision>>,
 }
 
 impl KeyedEntry {
-    /// When it happened; `None` if a newer version wrote it.
+    /// The entry's time; `None` if its format is newer than this version.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         self.stored.entry.as_ref().map(Entry::time)
     }
 }
 
-/// Gives outcomes the decisions that they belong to.
+/// Attaches decisions to outcomes.
 #[derive(Debug, Default)]
 pub(crate) struct Joiner {
     decisions: HashMap<RecordId, Arc<Decision>>,
@@ -54,7 +54,7 @@ impl Joiner {
     }
 
     fn keep(&mut self, decision: &Decision) {
-        // Read once more, after a batch was refused.
+        // After a retry, the entry is read again.
         if self.decisions.contains_key(&decision.id) {
             return;
         }
@@ -69,8 +69,8 @@ impl Joiner {
     }
 }
 
-/// Requests that are under way at once, of a busy service; some 2 KiB each. An outcome whose
-/// decision is not among them goes out without it.
+/// More than the concurrent requests of a busy service, at about 2 KiB each. An outcome whose
+/// decision is not among them is shipped without it.
 const MAX_OPEN: usize = 10_000;
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_is_read_again_still_has_its_decision() {
+    fn joins_an_outcome_that_is_read_again() {
         let decision = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
             .lines()
             .next()

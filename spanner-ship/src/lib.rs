@@ -1,26 +1,24 @@
-//! Takes entries out of a ledger to where others keep or watch them.
+//! Ships entries from a ledger to a SIEM, a collector or a file.
 //!
-//! 1. A [`Shipment`] reads the ledger's files on a thread of its own, like any reader: no
-//!    request and no writer waits for it, and a receiver that is slow or away costs lag and
-//!    nothing else.
-//! 2. *At least once*: a cursor beside the ledger says how far it has come, and goes on only
-//!    after the receiver took a batch. It is saved every five seconds and at the end, so that
-//!    what a crash has sent again is little. Each entry carries a key by which whoever gets it
-//!    twice can tell.
-//! 3. In order, in batches with bounds; a failure is tried again after half a second, then
-//!    twice as long, to a minute, never at the same beat as others.
-//! 4. What a receiver rejects for good is found by sending it alone, set aside in a file
-//!    beside the cursor (`ship/NAME.dead.jsonl`), and counted, once the receiver takes
-//!    something of the same batch, be it the last. One that takes nothing is taken for broken:
-//!    it is waited for, and nothing is set aside.
-//! 5. Entries that retention removed before they were shipped are counted as lost.
-//! 6. While the cursor cannot be saved, on a full disk, entries go on being shipped, and some
-//!    of them again after a restart. What would have to be set aside, and cannot be, holds up
-//!    what comes after it.
+//! 1. A [`Shipment`] reads the ledger's files on its own thread, like any other reader. Neither
+//!    requests nor the writer wait for it. A slow or unavailable receiver only causes lag.
+//! 2. *At least once*: a cursor next to the ledger stores the position and advances only after
+//!    the receiver has accepted a batch. It is saved every five seconds and at the end, which
+//!    limits what a crash causes to be sent again. Each entry has a key by which a receiver
+//!    detects duplicates.
+//! 3. Entries are sent in order, in bounded batches. A failed batch is retried after half a
+//!    second, then with exponential backoff and jitter, at most every minute.
+//! 4. To find entries that the receiver rejects permanently, the shipment splits the batch. If
+//!    the receiver accepts any entry of the batch, the rejected ones are appended to
+//!    `ship/NAME.dead.jsonl` next to the cursor and counted. A receiver that rejects everything
+//!    is treated as down: the shipment retries and sets nothing aside.
+//! 5. Entries that retention deleted before they were shipped are counted as lost.
+//! 6. If the cursor cannot be saved, for example on a full disk, shipping continues, and a
+//!    restart sends some entries again. If a rejected entry cannot be set aside, shipping waits.
 //!
 //! # Caveats
-//! Entries are shipped as soon as they can be read. After a power failure a receiver may
-//! know the last ones that the ledger does not; everything is then shipped again under a new
+//! Entries are shipped as soon as they are readable. After a power failure, a receiver may have
+//! entries that the ledger lost; the shipment then starts again from the beginning under a new
 //! origin.
 //!
 //! # Example
@@ -89,7 +87,7 @@ pub use receiver::{
 #[cfg(feature = "http")]
 pub use witness::CheckpointHttp;
 
-/// What is to be shipped where; see the [module](self).
+/// A shipment from a ledger to a receiver; see the [crate documentation](self).
 #[must_use = "a shipment goes nowhere until it is started"]
 pub struct Shipment {
     ledger: PathBuf,
@@ -101,7 +99,7 @@ pub struct Shipment {
     pace: Pace,
 }
 
-/// How much at once, and how long between.
+/// Batch size and intervals.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
     batch: usize,
@@ -110,7 +108,7 @@ struct Pace {
     most: Duration,
 }
 
-/// A shipment that is under way. Dropped, it ends after the batch that is being sent.
+/// A running shipment. Dropping it ends the shipment after the current batch.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct RunningShipment {
@@ -118,29 +116,29 @@ pub struct RunningShipment {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where a shipment stands.
+/// The progress of a shipment.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ShipmentStatus {
-    /// Entries that the receiver took since the start.
+    /// Entries that the receiver accepted since the start.
     pub delivered: u64,
-    /// Entries that were set aside since the start.
+    /// Entries that were rejected and set aside since the start.
     pub set_aside: u64,
-    /// Entries that retention removed before they were shipped.
+    /// Entries that retention deleted before they were shipped.
     pub lost: u64,
-    /// The entry that is next.
+    /// The sequence of the next entry to ship.
     pub next: u64,
-    /// Why nothing goes out, while nothing does.
+    /// The current error, while shipping fails.
     pub failing: Option<String>,
-    /// The time of the oldest entry that is read and not delivered; absent if there is none.
+    /// The time of the oldest entry that was read and not delivered; `None` if there is none.
     pub oldest: Option<Timestamp>,
-    /// How many entries of the ledger are still to be delivered: those under its newest
-    /// checkpoint, which is a second old at most while the ledger stores, and those that are
-    /// read already. What retention removed counts until the shipment comes to that place.
+    /// The number of entries still to be delivered: those that the ledger's newest checkpoint
+    /// covers, and those already read. The checkpoint is at most one second old while a service
+    /// writes. Entries that retention deleted count until the shipment reaches their position.
     pub undelivered: u64,
 }
 
-/// What the thread and those who watch it share.
+/// The state shared by the thread and its handles.
 #[derive(Debug)]
 struct Shared {
     ledger: PathBuf,
@@ -149,21 +147,21 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What the thread is asked to do.
+/// The command to the thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum Command {
     #[default]
     Run,
-    /// Deliver what is there, as long as that goes well, until then.
+    /// Deliver the remaining entries until this time, and end at the first failure.
     Finish(Instant),
     Stop,
-    /// It has ended.
+    /// The thread has ended.
     Ended,
 }
 
 impl Shipment {
-    /// Ships the ledger in a directory, in a format, to a receiver. `name` is that of the
-    /// cursor: letters, digits, `-` and `_`. The cursor is `ship/NAME.cursor` in the
+    /// Creates a shipment of the ledger in a directory. `name` is the name of its cursor: up to
+    /// 64 letters, digits, `-` and `_`. The cursor is stored in `ship/NAME.cursor` in the
     /// ledger's directory.
     pub fn new(
         ledger: impl AsRef<Path>,
@@ -183,41 +181,42 @@ impl Shipment {
         }
     }
 
-    /// Who is said to have produced the events, in OCSF and syslog. Default: [`Producer::default`].
+    /// Sets the producer of the events in OCSF and syslog. Default: [`Producer::default`].
     pub fn producer(mut self, producer: Producer) -> Self {
         self.producer = producer;
         self
     }
 
-    /// How many entries go out at once. Default: 500, and no more than a mebibyte.
+    /// Sets the maximum number of entries per batch. Default: 500. A batch also ends after 1 MiB.
     pub const fn batch(mut self, entries: usize) -> Self {
         self.pace.batch = entries;
         self
     }
 
-    /// How often the ledger is looked at for more. Default: every 200 ms. The cursor is saved
-    /// after 25 times as long.
+    /// Sets how often the ledger is checked for new entries. Default: every 200 ms. The cursor is
+    /// saved after 25 of these intervals.
     pub const fn poll(mut self, every: Duration) -> Self {
         self.pace.poll = every;
         self
     }
 
-    /// How long is waited after a failure at first, and at most. Default: half a second, and
-    /// a minute.
+    /// Sets the first and the maximum delay after a failure. Defaults: half a second and one
+    /// minute.
     pub const fn patience(mut self, first: Duration, most: Duration) -> Self {
         self.pace.first = first;
         self.pace.most = most;
         self
     }
 
-    /// Starts it on a thread of its own.
+    /// Starts the shipment on its own thread.
     ///
     /// # Errors
-    /// If the name is none, the cursor cannot be read, or there can be no more threads.
+    /// If the name or the batch size is invalid, the cursor cannot be read, or a thread cannot be
+    /// started.
     pub fn start(self) -> io::Result<RunningShipment> {
         if !is_name(&self.name) || self.pace.batch == 0 {
             let what = format!(
-                "`{}` names no shipment: write letters, digits, `-` and `_`, and a batch of 1 at least",
+                "`{}` is not a valid shipment: the name needs letters, digits, `-` and `_`, and the batch at least 1 entry",
                 self.name
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -234,7 +233,7 @@ impl Shipment {
             changed: Condvar::new(),
         });
         let run = Run {
-            aside: self.folder.join(format!("{}.dead.jsonl", self.name)),
+            dead_letter_file: self.folder.join(format!("{}.dead.jsonl", self.name)),
             name: self.name,
             format: self.format,
             producer: self.producer,
@@ -243,9 +242,9 @@ impl Shipment {
             cursor,
             shared: Arc::clone(&shared),
             joiner: Joiner::default(),
-            stretch: 0,
+            doublings: 0,
             saved: Instant::now(),
-            unsavable: false,
+            save_failed: false,
         };
         let thread = thread::Builder::new()
             .name("spanner-ship".to_owned())
@@ -257,7 +256,7 @@ impl Shipment {
     }
 }
 
-/// Whether a text can name a cursor's file.
+/// Whether a text is a valid name for a cursor: 1 to 64 letters, digits, `-` and `_`.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -276,20 +275,20 @@ impl Default for Pace {
 }
 
 impl RunningShipment {
-    /// Where it stands.
+    /// The current progress.
     #[must_use]
     pub fn status(&self) -> ShipmentStatus {
         self.shared.status()
     }
 
-    /// Handles by which others see where it stands.
+    /// Returns a handle that reports the progress. Handles remain valid after the shipment ends.
     #[must_use]
     pub fn handle(&self) -> StatusHandle {
         StatusHandle(Arc::clone(&self.shared))
     }
 
-    /// Delivers what the ledger holds, as long as that goes well and until the time is over,
-    /// and ends. Blocks, and no longer than that: a receiver that hangs is left to itself.
+    /// Delivers the remaining entries and ends the shipment. Ends early at the first failure.
+    /// Blocks for at most `patience`; a receiver that hangs longer is abandoned.
     pub fn finish(mut self, patience: Duration) -> ShipmentStatus {
         self.shared.ask(Command::Finish(Instant::now() + patience));
         let under_way = |command: &mut Command| *command != Command::Ended;
@@ -303,7 +302,7 @@ impl RunningShipment {
         self.status()
     }
 
-    /// What is being sent is not waited for, and is sent again by the next start.
+    /// Leaves the current batch to its thread. The next start sends it again.
     fn abandon(&mut self) {
         self.shared.ask(Command::Stop);
         self.thread = None;
@@ -329,12 +328,12 @@ impl Drop for RunningShipment {
     }
 }
 
-/// Sees where a shipment stands. Cheap to clone.
+/// Reports the progress of a shipment. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StatusHandle(Arc<Shared>);
 
 impl StatusHandle {
-    /// Where it stands.
+    /// The current progress.
     #[must_use]
     pub fn status(&self) -> ShipmentStatus {
         self.0.status()
@@ -342,7 +341,7 @@ impl StatusHandle {
 }
 
 impl ShipmentStatus {
-    /// How old the oldest entry is that is read and not delivered.
+    /// The age of the oldest entry that was read and not delivered; zero if there is none.
     #[must_use]
     pub fn lag(&self, now: Timestamp) -> Duration {
         let age = self.oldest.map(|oldest| now.duration_since(oldest));
@@ -352,8 +351,8 @@ impl ShipmentStatus {
 }
 
 impl Shared {
-    /// Where it stands, and how much there is to be delivered: asked of the ledger's checkpoint,
-    /// which costs the same however long the ledger is.
+    /// The progress, including the number of undelivered entries. The ledger's checkpoint
+    /// provides it at a cost that does not depend on the ledger's size.
     fn status(&self) -> ShipmentStatus {
         let newest = Reader::open(&self.ledger).and_then(|reader| reader.checkpoint());
         let signed = newest.ok().flatten().map_or(0, |newest| newest.size());
@@ -369,13 +368,13 @@ impl Shared {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Takes a lock, also after a thread panicked with it.
+/// Locks a mutex even if it is poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

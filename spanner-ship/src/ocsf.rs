@@ -1,15 +1,16 @@
-//! Entries as events of the Open Cybersecurity Schema Framework: class 6003, API Activity,
-//! with the profiles `ai_operation`, `security_control` and `trace`
+//! Encodes entries as events of the Open Cybersecurity Schema Framework: class 6003, API
+//! Activity, with the profiles `ai_operation`, `security_control` and `trace`
 //! (<https://schema.ocsf.io/1.8.0/classes/api_activity>).
 //!
-//! 1. A decision is what was asked and whether it was allowed; an outcome is the same
-//!    activity with how it ended. `metadata.correlation_uid` is the record of both.
-//! 2. What the schema has no place for stands in `unmapped`.
-//! 3. What a client merely claims stands in `http_request.x_forwarded_for` and in
-//!    `unmapped.asserted`, nowhere else.
+//! 1. A decision and its outcome are two events of the same activity with the same
+//!    `metadata.correlation_uid`. The first states whether the request was allowed, the second
+//!    how it ended.
+//! 2. `unmapped` contains data that the schema has no member for.
+//! 3. Unverified statements of a client appear only in `http_request.x_forwarded_for` and
+//!    `unmapped.asserted`.
 
 use serde_json::{Map, Value, json};
-use spanner_core::promotion::{Event as Taken, SignatoryEntry, Step};
+use spanner_core::promotion::{Event as PromotionEvent, SignatoryEntry, Step};
 use spanner_core::record::{
     CallerEntry, Decision, Outcome, OutcomeClass, PairEntry, PrincipalEntry,
 };
@@ -19,20 +20,20 @@ use crate::Producer;
 use crate::keyed::KeyedEntry;
 use spanner_ledger::{Counts, Entry, Event, Gap, promotions_of};
 
-/// The event; `None` if a newer version wrote the entry.
+/// Encodes an entry; `None` if its format is newer than this version.
 pub(crate) fn event(item: &KeyedEntry, producer: &Producer) -> Option<Value> {
-    let said = match item.stored.entry.as_ref()? {
-        Entry::Decision(decision) => decided(decision),
-        Entry::Outcome(outcome) => ended(outcome, item.decision.as_deref()),
-        Entry::Gap(gap) => gap_said(gap),
-        Entry::Count(counts) => counted(counts),
-        Entry::Event(event) => happened(event),
+    let builder = match item.stored.entry.as_ref()? {
+        Entry::Decision(decision) => decision_event(decision),
+        Entry::Outcome(outcome) => outcome_event(outcome, item.decision.as_deref()),
+        Entry::Gap(gap) => gap_event(gap),
+        Entry::Count(counts) => count_event(counts),
+        Entry::Event(event) => service_event(event),
         _ => return None,
     };
-    Some(said.event(item, producer))
+    Some(builder.event(item, producer))
 }
 
-/// What is the same in all of them.
+/// The members that all events have.
 struct EventBuilder {
     time: Timestamp,
     activity: Activity,
@@ -47,7 +48,7 @@ struct EventBuilder {
     unmapped: Map<String, Value>,
 }
 
-/// `activity_id`.
+/// The values of `activity_id`.
 #[derive(Debug, Clone, Copy)]
 enum Activity {
     Create = 1,
@@ -122,7 +123,7 @@ impl EventBuilder {
         self.more.insert(key.to_owned(), value.into());
     }
 
-    /// What the schema has no place for, if there is anything.
+    /// Adds a member to `unmapped`, unless it is empty.
     fn unmapped(&mut self, key: &str, value: Value) {
         let is_empty = match &value {
             Value::Null => true,
@@ -136,35 +137,35 @@ impl EventBuilder {
     }
 }
 
-fn decided(decision: &Decision) -> EventBuilder {
-    let mut said = asked(decision, decision.time);
+fn decision_event(decision: &Decision) -> EventBuilder {
+    let mut builder = activity_event(decision, decision.time);
     let is_allowed = decision.effect == Effect::Allow;
-    said.success = is_allowed;
-    said.severity = if is_allowed { INFORMATIONAL } else { LOW };
-    said.code.clone_from(&decision.reason);
-    said
+    builder.success = is_allowed;
+    builder.severity = if is_allowed { INFORMATIONAL } else { LOW };
+    builder.code.clone_from(&decision.reason);
+    builder
 }
 
-/// Who asked what, as far as a decision says it.
-fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
+/// The activity that a decision describes: caller, action and resources.
+fn activity_event(decision: &Decision, time: Timestamp) -> EventBuilder {
     let pair = decision.target.first();
     let action = pair.map(|pair| pair.action);
     let operation = action.map_or("unknown", Action::as_str);
-    let mut said = EventBuilder::new(time, activity(action), operation);
-    said.correlation = Some(decision.id.to_string());
-    said.actor = actor(decision.caller.as_ref());
+    let mut builder = EventBuilder::new(time, activity(action), operation);
+    builder.correlation = Some(decision.id.to_string());
+    builder.actor = actor(decision.caller.as_ref());
     if let Some(peer) = decision.peer {
-        said.endpoint = json!({"ip": peer});
+        builder.endpoint = json!({"ip": peer});
     }
     let is_allowed = decision.effect == Effect::Allow;
     let (action_id, disposition) = if is_allowed { (1, 1) } else { (2, 2) };
-    said.also("action_id", action_id);
-    said.also("disposition_id", disposition);
+    builder.also("action_id", action_id);
+    builder.also("disposition_id", disposition);
     let mut service = json!({"name": decision.service});
     if let Some(instance) = &decision.instance {
         put(&mut service, "uid", json!(instance));
     }
-    said.also(
+    builder.also(
         "api",
         json!({
             "operation": operation,
@@ -172,7 +173,7 @@ fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
             "request": {"uid": decision.request_id.clone().unwrap_or_else(|| decision.id.to_string())},
         }),
     );
-    said.also(
+    builder.also(
         "resources",
         decision.target.iter().map(resource).collect::<Vec<_>>(),
     );
@@ -180,24 +181,24 @@ fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
     let by = |policy: &String| json!({"decision": word, "policy": {"uid": policy}});
     let authorizations: Vec<Value> = decision.policies.iter().map(by).collect();
     if !authorizations.is_empty() {
-        said.also("authorizations", authorizations);
+        builder.also("authorizations", authorizations);
     }
     if let Some(model) = pair.and_then(|pair| pair.model.as_deref()) {
         let owner = model.split_once('/').map(|(owner, _)| owner);
         let owner = owner.filter(|owner| !owner.is_empty());
         let provider = owner.or(decision.surface.as_deref()).unwrap_or("unknown");
-        said.also("ai_model", json!({"name": model, "ai_provider": provider}));
+        builder.also("ai_model", json!({"name": model, "ai_provider": provider}));
     }
     if let Some(trace) = &decision.trace_id {
-        said.also("trace", json!({"uid": trace}));
+        builder.also("trace", json!({"uid": trace}));
     }
     let forwarded = &decision.asserted.addresses;
     if !forwarded.is_empty() {
-        said.also("http_request", json!({"x_forwarded_for": forwarded}));
+        builder.also("http_request", json!({"x_forwarded_for": forwarded}));
     }
-    said.unmapped("environment", json!(decision.environment));
+    builder.unmapped("environment", json!(decision.environment));
     if decision.enforcement.is_external() {
-        said.unmapped("enforcement", json!(decision.enforcement));
+        builder.unmapped("enforcement", json!(decision.enforcement));
     }
     for (key, value) in [
         ("surface", json!(decision.surface)),
@@ -212,10 +213,10 @@ fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
         ("asserted", json!({"baggage": decision.asserted.baggage})),
     ] {
         if key != "asserted" || !decision.asserted.baggage.is_empty() {
-            said.unmapped(key, value);
+            builder.unmapped(key, value);
         }
     }
-    said.unmapped("promotions", json!(promotions_of(decision)));
+    builder.unmapped("promotions", json!(promotions_of(decision)));
     if let Some(CallerEntry {
         actors,
         roles,
@@ -226,39 +227,39 @@ fn asked(decision: &Decision, time: Timestamp) -> EventBuilder {
         ..
     }) = &decision.caller
     {
-        said.unmapped("actors", json!(actors));
-        said.unmapped("roles", json!(roles));
-        said.unmapped("scopes", json!(scopes));
-        said.unmapped("tenant", json!(tenant));
-        said.unmapped("freshness", json!(freshness));
-        said.unmapped("assurance", json!(assurance));
+        builder.unmapped("actors", json!(actors));
+        builder.unmapped("roles", json!(roles));
+        builder.unmapped("scopes", json!(scopes));
+        builder.unmapped("tenant", json!(tenant));
+        builder.unmapped("freshness", json!(freshness));
+        builder.unmapped("assurance", json!(assurance));
     }
-    said
+    builder
 }
 
-fn ended(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
-    let mut said = match decision {
-        Some(decision) => asked(decision, outcome.time),
+fn outcome_event(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
+    let mut builder = match decision {
+        Some(decision) => activity_event(decision, outcome.time),
         None => EventBuilder::new(outcome.time, Activity::Other, "unknown"),
     };
-    said.correlation = Some(outcome.id.to_string());
-    said.success = outcome.class == OutcomeClass::Ok;
-    said.severity = match outcome.class {
+    builder.correlation = Some(outcome.id.to_string());
+    builder.success = outcome.class == OutcomeClass::Ok;
+    builder.severity = match outcome.class {
         OutcomeClass::Ok | OutcomeClass::ClientLeft => INFORMATIONAL,
         OutcomeClass::GuardFailed => MEDIUM,
         _ => LOW,
     };
-    said.code = outcome.class.as_str().to_owned();
+    builder.code = outcome.class.as_str().to_owned();
     let micros = |time: u64| i64::try_from(time / 1000).unwrap_or(i64::MAX);
     let end = outcome.time.as_millisecond();
-    said.also("duration", micros(outcome.duration_us));
-    said.also(
+    builder.also("duration", micros(outcome.duration_us));
+    builder.also(
         "start_time",
         end.saturating_sub(micros(outcome.duration_us)),
     );
-    said.also("end_time", end);
+    builder.also("end_time", end);
     if let Some(status) = outcome.status {
-        said.also("http_response", json!({"code": status}));
+        builder.also("http_response", json!({"code": status}));
     }
     let tokens = [outcome.tokens_in, outcome.tokens_out, outcome.tokens_total];
     if tokens.iter().any(Option::is_some) {
@@ -273,7 +274,7 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
                 put(&mut context, key, json!(tokens));
             }
         }
-        said.also("message_context", context);
+        builder.also("message_context", context);
     }
     for (key, value) in [
         ("finish", json!(outcome.finish)),
@@ -289,56 +290,58 @@ fn ended(outcome: &Outcome, decision: Option<&Decision>) -> EventBuilder {
         ("tokens_tools", json!(outcome.tokens_tools)),
         ("search_units", json!(outcome.search_units)),
     ] {
-        said.unmapped(key, value);
+        builder.unmapped(key, value);
     }
     if outcome.fault.is_some() {
-        said.unmapped("fault", json!(outcome.fault));
+        builder.unmapped("fault", json!(outcome.fault));
     }
     if outcome.reason.is_some() {
-        said.unmapped("broken_off", json!(outcome.reason));
+        builder.unmapped("broken_off", json!(outcome.reason));
     }
-    said
+    builder
 }
 
-fn happened(event: &Event) -> EventBuilder {
+fn service_event(event: &Event) -> EventBuilder {
     let promotion = event.event.starts_with("promotion.");
-    if promotion && let Ok(taken) = serde_json::from_value::<Taken>(event.body.clone()) {
-        return stepped(event, &taken);
+    if promotion
+        && let Ok(step_event) = serde_json::from_value::<PromotionEvent>(event.body.clone())
+    {
+        return promotion_event(event, &step_event);
     }
-    let mut said = EventBuilder::new(event.time, Activity::Other, &*event.event);
+    let mut builder = EventBuilder::new(event.time, Activity::Other, &*event.event);
     if event.event == "access.reload_refused" {
-        said.success = false;
-        said.severity = MEDIUM;
+        builder.success = false;
+        builder.severity = MEDIUM;
     }
-    said.code.clone_from(&event.event);
-    said.unmapped("body", event.body.clone());
-    said
+    builder.code.clone_from(&event.event);
+    builder.unmapped("body", event.body.clone());
+    builder
 }
 
-fn stepped(event: &Event, taken: &Taken) -> EventBuilder {
-    let activity = match taken.step {
+fn promotion_event(event: &Event, step_event: &PromotionEvent) -> EventBuilder {
+    let activity = match step_event.step {
         Step::Proposed { .. } | Step::Adopted { .. } => Activity::Create,
         _ => Activity::Update,
     };
-    let mut said = EventBuilder::new(taken.time, activity, &*event.event);
-    said.code.clone_from(&event.event);
-    said.correlation = Some(taken.promotion.to_string());
-    said.actor = match &taken.by {
+    let mut builder = EventBuilder::new(step_event.time, activity, &*event.event);
+    builder.code.clone_from(&event.event);
+    builder.correlation = Some(step_event.promotion.to_string());
+    builder.actor = match &step_event.by {
         Some(SignatoryEntry {
             subject, actors, ..
         }) => json!({"user": user(subject), "app_name": agent(actors)}),
-        None => said.actor,
+        None => builder.actor,
     };
     if let Step::Promoted {
         emergency: Some(_), ..
     }
     | Step::RolledBack {
         emergency: true, ..
-    } = taken.step
+    } = step_event.step
     {
-        said.severity = HIGH;
+        builder.severity = HIGH;
     }
-    let candidate = match &taken.step {
+    let candidate = match &step_event.step {
         Step::Adopted { candidate, .. }
         | Step::Proposed { candidate, .. }
         | Step::Approved { candidate, .. } => Some(candidate),
@@ -349,25 +352,25 @@ fn stepped(event: &Event, taken: &Taken) -> EventBuilder {
         if let Some(revision) = &candidate.revision {
             put(&mut resource, "version", json!(revision));
         }
-        said.also("resources", vec![resource]);
+        builder.also("resources", vec![resource]);
     }
-    said.unmapped("body", event.body.clone());
-    said
+    builder.unmapped("body", event.body.clone());
+    builder
 }
 
-fn gap_said(gap: &Gap) -> EventBuilder {
-    let mut said = EventBuilder::new(gap.time, Activity::Other, "ledger.gap");
-    (said.success, said.severity) = (false, MEDIUM);
-    said.code = "ledger.gap".to_owned();
-    said.unmapped("gap", json!(gap));
-    said
+fn gap_event(gap: &Gap) -> EventBuilder {
+    let mut builder = EventBuilder::new(gap.time, Activity::Other, "ledger.gap");
+    (builder.success, builder.severity) = (false, MEDIUM);
+    builder.code = "ledger.gap".to_owned();
+    builder.unmapped("gap", json!(gap));
+    builder
 }
 
-fn counted(counts: &Counts) -> EventBuilder {
-    let mut said = EventBuilder::new(counts.time, Activity::Other, "ledger.count");
-    said.code = "ledger.count".to_owned();
-    said.unmapped("counts", json!(counts));
-    said
+fn count_event(counts: &Counts) -> EventBuilder {
+    let mut builder = EventBuilder::new(counts.time, Activity::Other, "ledger.count");
+    builder.code = "ledger.count".to_owned();
+    builder.unmapped("counts", json!(counts));
+    builder
 }
 
 fn actor(caller: Option<&CallerEntry>) -> Value {
@@ -393,7 +396,7 @@ fn actor(caller: Option<&CallerEntry>) -> Value {
     actor
 }
 
-/// Whoever acts at the moment.
+/// The current actor.
 fn agent(actors: &[PrincipalEntry]) -> String {
     actors.first().map_or_else(String::new, ToString::to_string)
 }

@@ -1,10 +1,10 @@
-//! Entries as OpenTelemetry log records, sent over HTTP as protobuf
+//! Encodes entries as OpenTelemetry log records and sends them over HTTP as protobuf
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
-//! 1. The body is the entry as JSON; the event's name says its kind.
-//! 2. Attributes follow the conventions for generative AI (`gen_ai.…`) and HTTP where they
-//!    have a name for it, and are `spanner.…` otherwise.
-//! 3. Each has its key as `log.record.uid`.
+//! 1. The body is the entry as JSON, and the event name states its kind.
+//! 2. Attributes follow the semantic conventions for generative AI (`gen_ai.…`) and HTTP where
+//!    these define a name. All other attributes are named `spanner.…`.
+//! 3. `log.record.uid` contains the entry's key.
 
 use std::io::Read;
 
@@ -23,7 +23,7 @@ use crate::keyed::KeyedEntry;
 use crate::receiver::{DeliveryError, Message};
 use spanner_ledger::{Entry, served_under};
 
-/// One entry; `None` if a newer version wrote it.
+/// Encodes an entry; `None` if its format is newer than this version.
 pub(crate) fn record(item: &KeyedEntry) -> Option<Vec<u8>> {
     let entry = item.stored.entry.as_ref()?;
     let decision = match entry {
@@ -86,7 +86,7 @@ pub(crate) fn record(item: &KeyedEntry) -> Option<Vec<u8>> {
     Some(record.encode_to_vec())
 }
 
-/// A batch.
+/// Encodes a batch as an export request.
 pub(crate) fn request(messages: &[Message]) -> Vec<u8> {
     let records = messages
         .iter()
@@ -115,12 +115,12 @@ pub(crate) fn request(messages: &[Message]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// What a collector says that answered 200: it may have rejected some.
+/// Evaluates a 200 response, which may reject some of the records.
 pub(crate) fn accepted(answer: Response) -> Result<(), DeliveryError> {
     let mut body = Vec::new();
     let read = answer.take(MAX_ANSWER).read_to_end(&mut body);
     read.map_err(DeliveryError::retry)?;
-    // A collector that answers in another way took it all the same.
+    // A collector that sends no valid response body accepted the batch by its status.
     let Ok(answer) = ExportLogsServiceResponse::decode(&*body) else {
         return Ok(());
     };
@@ -219,7 +219,7 @@ fn name(entry: &Entry) -> String {
     }
 }
 
-/// `severity_number` and its text.
+/// The values of `severity_number` and `severity_text`.
 const fn severity(entry: &Entry) -> (i32, &'static str) {
     match entry {
         Entry::Decision(decision) => match decision.effect {
@@ -240,5 +240,5 @@ fn trace_id(hexadecimal: &str) -> Option<Vec<u8>> {
     Some(number.to_be_bytes().to_vec())
 }
 
-/// An answer is a few bytes; what is longer is none.
+/// A valid response is a few bytes long.
 const MAX_ANSWER: u64 = 64 * 1024;

@@ -1,18 +1,19 @@
-//! Threads that nobody waits for make way for those that somebody does.
+//! Lowers the priority of background threads.
 
-/// Lets the calling thread run behind others where processors are short. Only Linux tells
-/// threads apart; elsewhere it does nothing.
+/// Lowers the priority of the calling thread. Only Linux supports this per thread; on other
+/// platforms it has no effect.
 #[cfg(target_os = "linux")]
-pub(crate) fn make_way() {
-    // Of the calling thread alone, although POSIX says process (setpriority(2), BUGS).
+pub(crate) fn lower_priority() {
+    // On Linux this affects only the calling thread, although POSIX says process (setpriority(2),
+    // BUGS).
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "a thread keeps its priority");
+        tracing::debug!(%error, "cannot lower the priority of a thread");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) const fn make_way() {}
+pub(crate) const fn lower_priority() {}
 
-/// A tenth of an ordinary thread's share.
+/// A tenth of a normal thread's share of a busy processor.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;

@@ -1,6 +1,6 @@
-//! Who is said to have produced the events.
+//! The producer of the events, as formats name it.
 
-/// The organization that the formats name as the producer of the events.
+/// The organization that OCSF and syslog messages name as the producer of the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Producer {
@@ -18,10 +18,10 @@ impl Producer {
         self
     }
 
-    /// The private enterprise number in syslog, which makes the identifier of the structured data
-    /// unique: `spanner@NUMBER` (RFC 5424 §6.3.2). Give the number that IANA assigned to your
-    /// organization. Default: [`DOCUMENTATION`](Self::DOCUMENTATION), which is assigned to nobody and
-    /// so collides with no other product that has a number of its own.
+    /// Sets the private enterprise number in syslog, which makes the identifier of the structured
+    /// data unique: `spanner@NUMBER` (RFC 5424 §6.3.2). Use the number that IANA assigned to your
+    /// organization. Default: [`DOCUMENTATION`](Self::DOCUMENTATION), which is assigned to nobody
+    /// and therefore cannot collide with a product that has its own number.
     pub const fn enterprise_number(mut self, number: u32) -> Self {
         self.enterprise_number = number;
         self

@@ -1,4 +1,4 @@
-//! Where entries go.
+//! Receivers of entries.
 
 use std::fmt;
 use std::fs;
@@ -11,13 +11,13 @@ use crate::cursor::{create_folder, private};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
-/// One entry, ready to be sent.
+/// One encoded entry.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Message {
-    /// What tells it from every other.
+    /// The entry's globally unique key.
     pub key: String,
-    /// The message.
+    /// The encoded entry.
     pub bytes: Vec<u8>,
 }
 
@@ -25,39 +25,40 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// The receiver is away or busy: all of it is sent again, later.
+    /// The receiver is unavailable or busy. The whole batch is sent again later.
     Retry {
-        /// What it said.
+        /// The receiver's error.
         reason: String,
-        /// How long it asked to be left alone, if it did.
+        /// The delay that the receiver requested, if any.
         after: Option<Duration>,
     },
-    /// The receiver will never take it: each entry is sent alone, and what is refused alone
-    /// is set aside if others are not.
+    /// The receiver will never accept the batch. Each entry is sent on its own; those that are
+    /// rejected on their own are set aside, provided that the receiver accepts others.
     Rejected {
-        /// What it said.
+        /// The receiver's error.
         reason: String,
     },
 }
 
-/// Takes batches of entries to where they are wanted.
+/// Delivers batches of entries to a destination.
 ///
-/// Called by the thread of a [`Shipment`](crate::Shipment), one batch at a time; it may block
-/// for some seconds.
+/// A [`Shipment`](crate::Shipment) calls it from its own thread, one batch at a time. It may
+/// block for some seconds.
 ///
 /// # Security
-/// What returns `Ok` counts as delivered and is never sent again: an implementation that
-/// says so too early loses what an auditor was promised. Entries hold names of people.
+/// After `Ok`, a batch counts as delivered and is never sent again. An implementation that
+/// returns `Ok` too early loses audit records. Entries contain personal data.
 pub trait Receiver: Send {
-    /// Delivers all, or says why not. What was delivered in part is sent again.
+    /// Delivers all messages. After an error, the whole batch is sent again, even if a part of it
+    /// was delivered.
     ///
     /// # Errors
-    /// [`DeliveryError`].
+    /// The [`DeliveryError`] that determines whether the batch is retried or split.
     fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError>;
 }
 
 impl DeliveryError {
-    /// The receiver is away or busy.
+    /// Creates an error for a receiver that is unavailable or busy.
     pub fn retry(reason: impl fmt::Display) -> Self {
         Self::Retry {
             reason: reason.to_string(),
@@ -65,7 +66,7 @@ impl DeliveryError {
         }
     }
 
-    /// The receiver will never take it.
+    /// Creates an error for a batch that the receiver will never accept.
     pub fn rejected(reason: impl fmt::Display) -> Self {
         Self::Rejected {
             reason: reason.to_string(),
@@ -73,15 +74,15 @@ impl DeliveryError {
     }
 }
 
-/// A file that lines are added to: private, synced before a batch counts. It is opened anew
-/// for each batch, so that it can be moved away at any time.
+/// Appends lines to a file with mode 0600 and syncs it before a batch counts as delivered. It
+/// opens the file for each batch, so log rotation may move the file at any time.
 #[derive(Debug, Clone)]
 pub struct FileReceiver {
     path: PathBuf,
 }
 
 impl FileReceiver {
-    /// A file, which is made if need be.
+    /// Uses a file, which is created if it does not exist.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -106,7 +107,7 @@ impl Receiver for FileReceiver {
     }
 }
 
-/// Takes away half a line that a crash left; its entry is sent again.
+/// Removes an incomplete line that a crash left. Its entry is sent again.
 pub(crate) fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut end = length;
@@ -129,13 +130,13 @@ pub(crate) fn cut_torn_line(file: &mut fs::File) -> io::Result<()> {
     }
 }
 
-/// The standard output of the process.
+/// Writes lines to standard output.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct StdoutReceiver;
 
 impl StdoutReceiver {
-    /// The standard output.
+    /// Creates a receiver for this process's standard output.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -150,7 +151,7 @@ impl Receiver for StdoutReceiver {
     }
 }
 
-/// Parcels as lines.
+/// Joins messages as lines.
 pub(crate) fn lines(messages: &[Message]) -> Vec<u8> {
     let mut lines = Vec::new();
     for message in messages {
@@ -162,13 +163,13 @@ pub(crate) fn lines(messages: &[Message]) -> Vec<u8> {
 
 /// A syslog receiver over TCP or TLS, with octet counting (RFC 6587 §3.4.1, RFC 5425 §4.3).
 ///
-/// Syslog acknowledges nothing. So each batch has a connection of its own, and counts when
-/// the receiver has read to its end and closed it in good order, over TLS with `close_notify`
-/// (RFC 5425 §4.4).
+/// Syslog has no acknowledgements. Each batch therefore uses its own connection, and counts as
+/// delivered when the receiver has read it to the end and closed the connection properly; over
+/// TLS that requires `close_notify` (RFC 5425 §4.4).
 ///
 /// # Caveats
-/// Without TLS whoever is on the way reads along, and can take a batch away unnoticed: send to
-/// this machine only. Over TLS the client has no certificate of its own.
+/// Without TLS, an attacker on the network can read the entries and drop a batch unnoticed. Use
+/// plain TCP only on the local machine. Over TLS, the client presents no certificate.
 #[derive(Debug, Clone)]
 pub struct SyslogReceiver {
     address: String,
@@ -178,7 +179,7 @@ pub struct SyslogReceiver {
 }
 
 impl SyslogReceiver {
-    /// A receiver at a host and a port, in the clear: `127.0.0.1:601`.
+    /// Sends in plain text to a host and port such as `127.0.0.1:601`.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
@@ -188,11 +189,11 @@ impl SyslogReceiver {
         }
     }
 
-    /// A receiver over TLS at a host and a port: `siem.example.com:6514`. Its certificate must
-    /// be for the host, and the platform's roots must vouch for it.
+    /// Sends over TLS to a host and port such as `siem.example.com:6514`. The server's
+    /// certificate must match the host and chain to a root of the platform.
     ///
     /// # Errors
-    /// If the host can be in no certificate, or the platform's roots cannot be used.
+    /// If the host is not a valid server name, or the platform's roots cannot be loaded.
     #[cfg(feature = "tls")]
     pub fn tls(address: impl Into<String>) -> io::Result<Self> {
         let plain = Self::new(address);
@@ -200,11 +201,11 @@ impl SyslogReceiver {
         Ok(Self { tls, ..plain })
     }
 
-    /// Like [`tls`](Self::tls), but an authority in a PEM file must vouch for the certificate,
-    /// and the platform's roots do not count.
+    /// Like [`tls`](Self::tls), but the certificate must chain to an authority in a PEM file. The
+    /// platform's roots are not used.
     ///
     /// # Errors
-    /// If the host can be in no certificate, or the file holds no certificates.
+    /// If the host is not a valid server name, or the file contains no certificates.
     #[cfg(feature = "tls")]
     pub fn tls_with_ca(address: impl Into<String>, ca: impl AsRef<Path>) -> io::Result<Self> {
         let plain = Self::new(address);
@@ -212,7 +213,7 @@ impl SyslogReceiver {
         Ok(Self { tls, ..plain })
     }
 
-    /// How long a connection, and each step of a batch, may take. Default: 10 s.
+    /// Sets the timeout for connecting and for each step of a batch. Default: 10 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -253,19 +254,20 @@ impl Receiver for SyslogReceiver {
     }
 }
 
-/// Waits until the other side closes. Whatever it says is no part of syslog; its end is what
-/// counts.
+/// Waits until the peer closes the connection, and ignores any data from it.
 pub(crate) fn until_closed(stream: &mut impl Read) -> io::Result<()> {
     let mut rest = [0; 64];
-    for _ in 0..MAX_SMALL_TALK {
+    for _ in 0..MAX_UNEXPECTED_READS {
         if stream.read(&mut rest)? == 0 {
             return Ok(());
         }
     }
-    Err(io::Error::other("it talks instead of closing"))
+    Err(io::Error::other(
+        "the receiver sends data instead of closing the connection",
+    ))
 }
 
-/// Each message behind its length.
+/// Prefixes each message with its length.
 fn counted(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for message in messages {
@@ -275,10 +277,11 @@ fn counted(messages: &[Message]) -> Vec<u8> {
     bytes
 }
 
-/// Receivers write to disk before they close, at worst.
+/// A receiver may sync its data to disk before it closes the connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Reads until a receiver that talks back is given up.
-const MAX_SMALL_TALK: usize = 64;
+/// The number of reads after which a receiver that sends data has failed; a proper receiver sends
+/// none.
+const MAX_UNEXPECTED_READS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_cut_before_a_file_goes_on() {
+    fn removes_a_torn_line_before_appending() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out/ship.jsonl");
         let mut file = FileReceiver::new(&path);

@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::cursor::{Cursor, Position, private};
 use crate::keyed::{Joiner, KeyedEntry};
-use crate::priority::make_way;
+use crate::priority::lower_priority;
 use crate::receiver::{DeliveryError, Message, Receiver, cut_torn_line};
 use crate::{Command, Format, Pace, Producer, Shared, chain, lock};
 use spanner_ledger::{EntryFollower, ReadError};
 
 pub(crate) struct Run {
-    /// Where what is rejected goes.
-    pub(crate) aside: PathBuf,
+    /// The file for rejected entries.
+    pub(crate) dead_letter_file: PathBuf,
     pub(crate) name: String,
     pub(crate) format: Format,
     pub(crate) producer: Producer,
@@ -25,61 +25,61 @@ pub(crate) struct Run {
     pub(crate) cursor: Cursor,
     pub(crate) shared: Arc<Shared>,
     pub(crate) joiner: Joiner,
-    /// How often the batch was doubled, since all of it is rejected: what comes behind it may
-    /// not be.
-    pub(crate) stretch: u32,
-    /// When the cursor was saved last, or that was tried.
+    /// How many times the batch size was doubled because the receiver rejected the whole batch.
+    /// Entries further on may be acceptable.
+    pub(crate) doublings: u32,
+    /// When the cursor was last saved, or the last attempt failed.
     pub(crate) saved: Instant,
-    /// Whether that was in vain.
-    pub(crate) unsavable: bool,
+    /// Whether the last attempt to save the cursor failed.
+    pub(crate) save_failed: bool,
 }
 
-/// It was asked to end.
+/// The thread was asked to end.
 struct Ended;
 
-/// Tells whoever waits for its end, however it ends.
-struct Over(Arc<Shared>);
+/// Notifies waiting threads when this thread ends, even by a panic.
+struct ExitNotice(Arc<Shared>);
 
-impl Drop for Over {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
         *lock(&self.0.command) = Command::Ended;
         self.0.changed.notify_all();
     }
 }
 
-/// What was read at once.
+/// The entries of one batch.
 #[derive(Default)]
 struct Batch {
     items: Vec<KeyedEntry>,
-    lost: Lost,
-    /// Why there is not more of it.
+    lost: LossCount,
+    /// The error that ended the batch early.
     fault: Option<ReadError>,
 }
 
-/// What a receiver rejects for good, as long as nobody knows whether it takes anything.
+/// Entries that the receiver rejected, until it is known whether it accepts any entry.
 #[derive(Default)]
-struct Rejected {
-    held: Vec<(Message, String)>,
-    /// Whether it took something of the same batch.
-    takes: bool,
+struct Rejections {
+    entries: Vec<(Message, String)>,
+    /// Whether the receiver accepted an entry of the same batch.
+    accepts: bool,
 }
 
-/// What was removed before it was shipped.
+/// Entries that were deleted before they were shipped.
 #[derive(Default)]
-struct Lost {
+struct LossCount {
     entries: u64,
     from: Option<u64>,
 }
 
 impl Run {
     pub(crate) fn run(mut self) {
-        let _over = Over(Arc::clone(&self.shared));
-        make_way();
-        self.go_on();
+        let _exit = ExitNotice(Arc::clone(&self.shared));
+        lower_priority();
+        self.run_with_retries();
         self.save();
     }
 
-    fn go_on(&mut self) {
+    fn run_with_retries(&mut self) {
         let (mut failures, mut before) = (0, self.cursor.position.next);
         while let Err(Some(fault)) = self.ship() {
             let next = self.cursor.position.next;
@@ -91,11 +91,11 @@ impl Run {
         }
     }
 
-    /// Ships until it is asked to end (`None`), or the ledger cannot be read.
+    /// Ships until the thread is asked to end (`None`) or the ledger cannot be read.
     fn ship(&mut self) -> Result<(), Option<String>> {
         let mut follow = self.follow()?;
         loop {
-            let finishing = self.goes_on().map_err(|Ended| None)?;
+            let finishing = self.is_finishing().map_err(|Ended| None)?;
             let Batch { items, lost, fault } = self.batch(&mut follow);
             if let Some(last) = items.last() {
                 let position = Position {
@@ -103,57 +103,57 @@ impl Run {
                     next: last.stored.sequence + 1,
                     last: Some(last.stored.checksum()),
                 };
-                let refused = self.hand_over(&items).map_err(|Ended| None)?;
+                let refused = self.deliver_batch(&items).map_err(|Ended| None)?;
                 if refused.is_some() {
-                    // With more behind it, if there is more by then.
+                    // The next attempt includes newer entries, if there are any.
                     return Err(refused);
                 }
                 self.count_lost(&lost);
                 self.go(position);
             }
             if let Some(fault) = fault {
-                return Err(unread(fault));
+                return Err(retry_later(fault));
             }
             self.save_in_time();
             if items.is_empty() {
-                // What was written before it was to finish was there for this look.
+                // Entries written before the command to finish are visible in this read.
                 if finishing {
                     return Err(None);
                 }
-                self.rest(self.pace.poll).map_err(|Ended| None)?;
+                self.sleep(self.pace.poll).map_err(|Ended| None)?;
             }
         }
     }
 
-    /// A reader at the cursor. A ledger that is not the one that the cursor knows is shipped
-    /// from its beginning, under another origin.
+    /// Opens a reader at the cursor. If the ledger differs from the one that was shipped, ships
+    /// it from the beginning under a new origin.
     fn follow(&mut self) -> Result<EntryFollower, Option<String>> {
         let Position { next, last, .. } = self.cursor.position;
         let Some(last) = last.filter(|_| next > 0) else {
-            return EntryFollower::from(&self.shared.ledger, next).map_err(unread);
+            return EntryFollower::from(&self.shared.ledger, next).map_err(retry_later);
         };
-        let mut follow = EntryFollower::from(&self.shared.ledger, next - 1).map_err(unread)?;
+        let mut follow = EntryFollower::from(&self.shared.ledger, next - 1).map_err(retry_later)?;
         match follow.first() {
             Some(stored) if stored.sequence + 1 == next && stored.checksum() == last => {
-                follow.step().map_err(unread)?;
+                follow.step().map_err(retry_later)?;
                 return Ok(follow);
             }
-            // What was before it is gone, and cannot be compared.
+            // The previous entry was deleted by retention and cannot be compared.
             Some(stored) if stored.sequence >= next => return Ok(follow),
             _ => {}
         }
         tracing::warn!(
             shipment = self.name,
-            "the ledger is not the one that was shipped: it is shipped again from its beginning"
+            "the ledger differs from the one that was shipped: shipping it again from its beginning"
         );
-        // Before anything goes out under its origin.
+        // The origin must be durable before entries are shipped under it.
         self.begin_again().map_err(|Ended| None)?;
-        EntryFollower::from(&self.shared.ledger, 0).map_err(unread)
+        EntryFollower::from(&self.shared.ledger, 0).map_err(retry_later)
     }
 
-    /// Counts what was removed before it was shipped, once what comes after it is delivered:
-    /// until then it may be read again.
-    fn count_lost(&self, lost: &Lost) {
+    /// Counts deleted entries once the following ones are delivered. Until then, they may be
+    /// counted again.
+    fn count_lost(&self, lost: &LossCount) {
         if let Some(from) = lost.from {
             let lost = lost.entries;
             tracing::error!(
@@ -166,14 +166,14 @@ impl Run {
         }
     }
 
-    /// What is there, up to the bounds.
+    /// Reads the next entries, up to the limits.
     fn batch(&mut self, follow: &mut EntryFollower) -> Batch {
         let (mut batch, mut bytes) = (Batch::default(), 0);
         let Position { origin, next, .. } = self.cursor.position.clone();
         let mut due = next;
-        let most = self.pace.batch.saturating_mul(1 << self.stretch);
-        let most_bytes = MAX_BATCH_BYTES << self.stretch.min(MOST_STRETCH_BYTES);
-        while batch.items.len() < most && bytes < most_bytes {
+        let most = self.pace.batch.saturating_mul(1 << self.doublings);
+        let max_bytes = MAX_BATCH_BYTES << self.doublings.min(MAX_BYTE_DOUBLINGS);
+        while batch.items.len() < most && bytes < max_bytes {
             let stored = match follow.step() {
                 Ok(Some(stored)) => stored,
                 Ok(None) => break,
@@ -190,52 +190,54 @@ impl Run {
         }
         let mut status = lock(&self.shared.status);
         status.oldest = batch.items.first().and_then(KeyedEntry::time);
-        // A fault may have taken back what was read: then it begins earlier.
+        // After a storage fault, the ledger may be shorter than before.
         status.undelivered = due.saturating_sub(next);
         drop(status);
         batch
     }
 
-    /// Delivers a batch; what cannot be said or is rejected is set aside. Answers with why, if
-    /// the receiver took nothing of it: then it is the receiver's fault, and nothing is.
-    fn hand_over(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
-        let (mut messages, mut unsayable) = (Vec::with_capacity(batch.len()), Vec::new());
+    /// Delivers a batch, and sets aside entries that cannot be encoded or are rejected. Returns
+    /// the reason if the receiver rejected the whole batch. In that case the receiver is at fault
+    /// and nothing is set aside.
+    fn deliver_batch(&mut self, batch: &[KeyedEntry]) -> Result<Option<String>, Ended> {
+        let (mut messages, mut unencodable) = (Vec::with_capacity(batch.len()), Vec::new());
         for item in batch {
             let key = item.key.clone();
             match self.format.encode(item, &self.producer) {
                 Ok(bytes) => messages.push(Message { key, bytes }),
                 Err(fault) => {
                     let bytes = item.stored.json.clone();
-                    unsayable.push((Message { key, bytes }, fault.to_string()));
+                    unencodable.push((Message { key, bytes }, fault.to_string()));
                 }
             }
         }
-        let mut rejected = Rejected::default();
+        let mut rejected = Rejections::default();
         self.deliver(&messages, &mut rejected)?;
-        while let Some((_, reason)) = rejected.held.first().filter(|_| !rejected.takes) {
-            // All before it were rejected. Does it take the last one, at least?
-            let (_, rest) = messages.split_at(rejected.held.len().min(messages.len()));
+        while let Some((_, reason)) = rejected.entries.first().filter(|_| !rejected.accepts) {
+            // All entries up to here were rejected. Test whether the receiver accepts at least
+            // the last one.
+            let (_, rest) = messages.split_at(rejected.entries.len().min(messages.len()));
             let last = rest.last().map(std::slice::from_ref);
             if last.is_none_or(|last| self.receiver.receive(last).is_err()) {
-                self.stretch = (self.stretch + 1).min(MOST_STRETCH);
+                self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
                 return Ok(Some(reason.clone()));
             }
-            rejected.takes = true;
+            rejected.accepts = true;
             self.set_all_aside(&mut rejected)?;
             self.deliver(rest, &mut rejected)?;
         }
-        self.stretch = 0;
-        rejected.held.extend(unsayable);
+        self.doublings = 0;
+        rejected.entries.extend(unencodable);
         self.set_all_aside(&mut rejected)?;
         Ok(None)
     }
 
-    fn deliver(&mut self, messages: &[Message], rejected: &mut Rejected) -> Result<(), Ended> {
+    fn deliver(&mut self, messages: &[Message], rejected: &mut Rejections) -> Result<(), Ended> {
         let mut failures = 0;
-        while !messages.is_empty() && !rejected.is_broken() {
+        while !messages.is_empty() && !rejected.is_receiver_down() {
             let undelivered = match self.receiver.receive(messages) {
                 Ok(()) => {
-                    rejected.takes = true;
+                    rejected.accepts = true;
                     self.delivered(messages.len());
                     return self.set_all_aside(rejected);
                 }
@@ -245,8 +247,8 @@ impl Run {
                 DeliveryError::Rejected { reason } => {
                     let (one, other) = messages.split_at(messages.len() / 2);
                     if let ([], [message]) = (one, other) {
-                        rejected.held.push((message.clone(), reason));
-                        return match rejected.takes {
+                        rejected.entries.push((message.clone(), reason));
+                        return match rejected.accepts {
                             true => self.set_all_aside(rejected),
                             false => Ok(()),
                         };
@@ -263,9 +265,10 @@ impl Run {
         Ok(())
     }
 
-    fn set_all_aside(&mut self, rejected: &mut Rejected) -> Result<(), Ended> {
-        let held = std::mem::take(&mut rejected.held);
-        held.iter()
+    fn set_all_aside(&mut self, rejected: &mut Rejections) -> Result<(), Ended> {
+        let entries = std::mem::take(&mut rejected.entries);
+        entries
+            .iter()
             .try_for_each(|(message, reason)| self.set_aside(message, reason))
     }
 
@@ -273,35 +276,35 @@ impl Run {
         let mut status = lock(&self.shared.status);
         status.delivered += entries as u64;
         if status.failing.take().is_some() {
-            tracing::info!(shipment = self.name, "the receiver takes entries again");
+            tracing::info!(shipment = self.name, "the receiver accepts entries again");
         }
     }
 
-    /// Keeps what is rejected, so that a person can look at it.
+    /// Appends a rejected entry to the file for inspection by a person.
     fn set_aside(&mut self, message: &Message, reason: &str) -> Result<(), Ended> {
         let mut failures = 0;
         while let Err(error) = self.write_aside(message, reason) {
             failures += 1;
-            let what = format!("`{}`: {error}", self.aside.display());
+            let what = format!("`{}`: {error}", self.dead_letter_file.display());
             self.wait(failures, &what, None)?;
         }
         tracing::warn!(
             shipment = self.name,
             key = message.key,
             reason,
-            "an entry is set aside"
+            "an entry was rejected and set aside"
         );
         lock(&self.shared.status).set_aside += 1;
         Ok(())
     }
 
     fn write_aside(&self, message: &Message, reason: &str) -> io::Result<()> {
-        let mut file = private(&self.aside, true)?;
-        // Half of one, if the disk was full in the middle of it.
+        let mut file = private(&self.dead_letter_file, true)?;
+        // A full disk may have left an incomplete line.
         cut_torn_line(&mut file)?;
         if file.metadata()?.len() >= MAX_ASIDE_BYTES {
             return Err(io::Error::other(
-                "more is set aside than anybody looks at: see what is wrong, and move the file away",
+                "too many rejected entries are set aside: find the cause and move the file away",
             ));
         }
         let entry = String::from_utf8_lossy(&message.bytes);
@@ -310,7 +313,7 @@ impl Run {
         file.sync_data()
     }
 
-    /// Begins under another origin, durably.
+    /// Starts under a new origin, durably.
     fn begin_again(&mut self) -> Result<(), Ended> {
         let (position, mut failures) = (Position::begin(), 0);
         while let Err(error) = self.cursor.save(position.clone()) {
@@ -321,7 +324,7 @@ impl Run {
         Ok(())
     }
 
-    /// Goes on from here.
+    /// Advances the position.
     fn go(&mut self, position: Position) {
         let mut status = lock(&self.shared.status);
         status.next = position.next;
@@ -331,39 +334,39 @@ impl Run {
         self.cursor.go(position);
     }
 
-    /// Saves the cursor once in a while: decisions that are synced on the same disk wait behind
-    /// it, and if that were one in a hundred, it would show.
+    /// Saves the cursor periodically. Saving it after each batch would delay decisions that are
+    /// synced on the same disk.
     fn save_in_time(&mut self) {
-        if self.saved.elapsed() >= self.pace.poll.saturating_mul(SAVE) {
+        if self.saved.elapsed() >= self.pace.poll.saturating_mul(POLLS_PER_SAVE) {
             self.save();
         }
     }
 
-    /// Saves the cursor; says once if that cannot be done, and once if it can again.
+    /// Saves the cursor. Logs the first failure and the recovery.
     fn save(&mut self) {
         self.saved = Instant::now();
         match self.cursor.catch_up() {
-            Err(error) if !self.unsavable => {
-                self.unsavable = true;
+            Err(error) if !self.save_failed => {
+                self.save_failed = true;
                 tracing::warn!(
                     shipment = self.name,
                     %error,
-                    "the cursor cannot be saved: entries go on being sent, and after a restart some are sent twice"
+                    "cannot save the cursor: shipping continues, and a restart sends some entries twice"
                 );
             }
-            Ok(()) if self.unsavable => {
-                self.unsavable = false;
+            Ok(()) if self.save_failed => {
+                self.save_failed = false;
                 tracing::info!(shipment = self.name, "the cursor is saved again");
             }
             _ => {}
         }
     }
 
-    /// Waits after a failure, longer each time, and never at the same beat as others.
+    /// Waits after a failure, with exponential backoff and jitter.
     fn wait(&self, failures: u32, reason: &str, after: Option<Duration>) -> Result<(), Ended> {
         let mut status = lock(&self.shared.status);
         if status.failing.is_none() {
-            tracing::warn!(shipment = self.name, reason, "nothing goes out");
+            tracing::warn!(shipment = self.name, reason, "shipping fails");
         }
         status.failing = Some(reason.to_owned());
         drop(status);
@@ -372,11 +375,11 @@ impl Run {
         }
         let doubled = self.pace.first.saturating_mul(1 << failures.min(16));
         let most = doubled.min(self.pace.most).max(after.unwrap_or_default());
-        self.rest(most.mul_f64(jitter()))
+        self.sleep(most.mul_f64(jitter()))
     }
 
-    /// Whether another batch is wanted; whether that is to be the last look.
-    fn goes_on(&self) -> Result<bool, Ended> {
+    /// Whether to continue, and whether the next batch is part of finishing.
+    fn is_finishing(&self) -> Result<bool, Ended> {
         match *lock(&self.shared.command) {
             Command::Run => Ok(false),
             Command::Finish(until) if Instant::now() < until => Ok(true),
@@ -384,8 +387,8 @@ impl Run {
         }
     }
 
-    /// Waits, or hears that it is to end, or to finish.
-    fn rest(&self, time: Duration) -> Result<(), Ended> {
+    /// Waits for a time, or until there is a command.
+    fn sleep(&self, time: Duration) -> Result<(), Ended> {
         let until = Instant::now() + time;
         let mut command = lock(&self.shared.command);
         loop {
@@ -402,15 +405,15 @@ impl Run {
     }
 }
 
-impl Rejected {
-    /// Nothing is taken, and so much was asked that nothing will be.
-    const fn is_broken(&self) -> bool {
-        !self.takes && self.held.len() >= MAX_REJECTED
+impl Rejections {
+    /// Whether the receiver rejected so many entries that it is considered to be down.
+    const fn is_receiver_down(&self) -> bool {
+        !self.accepts && self.entries.len() >= MAX_REJECTED
     }
 }
 
-impl Lost {
-    /// What is missing between what is due and what came.
+impl LossCount {
+    /// Counts the entries between the expected and the actual sequence.
     fn count(&mut self, due: u64, sequence: u64) {
         if sequence > due {
             self.entries += sequence - due;
@@ -419,7 +422,7 @@ impl Lost {
     }
 }
 
-/// From a half to the whole.
+/// A random factor between 0.5 and 1.
 fn jitter() -> f64 {
     let mut random = [0; 1];
     match getrandom::fill(&mut random) {
@@ -428,20 +431,22 @@ fn jitter() -> f64 {
     }
 }
 
-/// What there is to wait for.
+/// Converts a read error into a reason to wait.
 #[expect(clippy::needless_pass_by_value, reason = "maps errors")]
-fn unread(fault: ReadError) -> Option<String> {
+fn retry_later(fault: ReadError) -> Option<String> {
     Some(chain(&fault))
 }
 
-/// How many polls there are between two times that the cursor is saved.
-const SAVE: u32 = 25;
-/// A batch that is larger is no faster, and receivers commonly refuse some megabytes.
+/// The cursor is saved after this many poll intervals: every five seconds by default.
+const POLLS_PER_SAVE: u32 = 25;
+/// Larger batches are not faster, and receivers commonly limit requests to some megabytes.
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
-/// Rejections in a row from which on the receiver is taken for broken.
+/// The number of rejections without any acceptance after which a receiver is considered to be
+/// down. It bounds the requests that a broken receiver causes.
 const MAX_REJECTED: usize = 100;
-/// How often a batch is doubled at most, in entries and in bytes.
-const MOST_STRETCH: u32 = 12;
-const MOST_STRETCH_BYTES: u32 = 3;
-/// What is set aside; beyond it nobody looks, and nothing is lost.
+/// The maximum number of doublings: in entries up to 4096 times, in bytes up to 8 MiB.
+const MAX_DOUBLINGS: u32 = 12;
+const MAX_BYTE_DOUBLINGS: u32 = 3;
+/// Bounds the disk space for rejected entries. A larger file indicates a problem that an operator
+/// must solve.
 const MAX_ASIDE_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,8 +1,8 @@
-//! Entries as syslog messages (RFC 5424): facility 13 (log audit), what matters as
-//! structured data, the whole entry as JSON behind it.
+//! Encodes entries as syslog messages (RFC 5424) with facility 13 (log audit): the main facts as
+//! structured data, followed by the entry as JSON.
 //!
-//! Messages are ASCII: whatever else a name contains is escaped as JSON escapes it, so that
-//! no receiver can take a part of one for a line or a command of its own.
+//! Messages are ASCII. Other characters are escaped as in JSON, so that a name cannot inject
+//! lines or commands into a receiver.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::Producer;
 use crate::keyed::KeyedEntry;
 use spanner_ledger::{Entry, served_under};
 
-/// The message; `None` if a newer version wrote the entry.
+/// Encodes an entry; `None` if its format is newer than this version.
 pub(crate) fn message(item: &KeyedEntry, producer: &Producer) -> Option<String> {
     let entry = item.stored.entry.as_ref()?;
     let time = item.time()?;
@@ -25,20 +25,21 @@ pub(crate) fn message(item: &KeyedEntry, producer: &Producer) -> Option<String> 
         producer.enterprise_number,
     );
     for (name, value) in data(item, entry) {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, " {name}=\"{}\"", escaped(&value));
     }
     text.push_str("] ");
     let json = ascii(&String::from_utf8_lossy(&item.stored.json));
     match json.len() > MAX_JSON {
-        // The structured data says what it was, and the key where all of it is.
+        // The structured data contains the key, by which the whole entry can be found in the
+        // ledger.
         true => text.push_str("{\"truncated\":true}"),
         false => text.push_str(&json),
     }
     Some(text)
 }
 
-/// Severity and MSGID.
+/// The severity and the MSGID.
 const fn kind(entry: &Entry) -> Option<(u32, &'static str)> {
     Some(match entry {
         Entry::Decision(decision) => match decision.effect {
@@ -53,7 +54,7 @@ const fn kind(entry: &Entry) -> Option<(u32, &'static str)> {
     })
 }
 
-/// HOSTNAME: printable ASCII, or the nil value.
+/// The HOSTNAME: printable ASCII, or the nil value.
 fn host(entry: &Entry) -> String {
     let named = match entry {
         Entry::Decision(decision) => decision.instance.as_deref(),
@@ -110,7 +111,7 @@ fn data(item: &KeyedEntry, entry: &Entry) -> Vec<(&'static str, String)> {
     data
 }
 
-/// PARAM-VALUE (RFC 5424 §6.3.3).
+/// Escapes a PARAM-VALUE (RFC 5424 §6.3.3).
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for character in ascii_of(value) {
@@ -122,7 +123,7 @@ fn escaped(value: &str) -> String {
     text
 }
 
-/// A text in printable ASCII, with everything else as Rust escapes it.
+/// Escapes characters other than printable ASCII as Rust does.
 fn ascii_of(text: &str) -> impl Iterator<Item = char> {
     let plain = |c: char| c == ' ' || c.is_ascii_graphic();
     text.chars().flat_map(move |c| {
@@ -134,7 +135,7 @@ fn ascii_of(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// JSON with the same meaning, in ASCII.
+/// Equivalent JSON in ASCII.
 fn ascii(json: &str) -> String {
     if json.is_ascii() {
         return json.to_owned();
@@ -145,7 +146,7 @@ fn ascii(json: &str) -> String {
             true => text.push(character),
             false => {
                 for unit in character.encode_utf16(&mut [0; 2]) {
-                    // Writing to a text cannot fail.
+                    // Writing to a `String` cannot fail.
                     let _ = write!(text, "\\u{unit:04x}");
                 }
             }
@@ -159,5 +160,5 @@ const ERROR: u32 = 3;
 const WARNING: u32 = 4;
 const NOTICE: u32 = 5;
 const INFORMATIONAL: u32 = 6;
-/// Of receivers that are not told otherwise, rsyslog takes the least: 8 KiB a message.
+/// rsyslog has the smallest default limit of the common receivers: 8 KiB per message.
 const MAX_JSON: usize = 6 * 1024;

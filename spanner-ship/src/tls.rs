@@ -1,4 +1,4 @@
-//! TLS without HTTP: what a syslog receiver is sent through.
+//! TLS for syslog.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::receiver::until_closed;
 
-/// Whom to believe, and who it must be.
+/// The trusted roots and the expected server name.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     config: Arc<ClientConfig>,
@@ -22,7 +22,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// A server whose certificate the platform's roots vouch for.
+    /// Trusts the platform's roots.
     pub(crate) fn platform(address: &str) -> io::Result<Self> {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions();
@@ -31,8 +31,7 @@ impl Tls {
         Self::of(address, config)
     }
 
-    /// A server whose certificate one of the authorities in a PEM file vouches for, and
-    /// nobody else.
+    /// Trusts only the authorities in a PEM file.
     pub(crate) fn authorities(address: &str, file: &Path) -> io::Result<Self> {
         let wrong = |what: &dyn std::fmt::Display| {
             let what = format!("`{}`: {what}", file.display());
@@ -64,8 +63,8 @@ impl Tls {
         Ok(Self { config, name })
     }
 
-    /// Sends bytes and waits until the receiver has closed in good order. TLS says who closed,
-    /// so a connection that somebody else cut is not taken for a delivery.
+    /// Sends bytes and waits until the receiver closes the connection properly. TLS authenticates
+    /// the closure, so an attacker cannot make a cut connection look like a delivery.
     pub(crate) fn send(
         &self,
         mut stream: TcpStream,
@@ -82,8 +81,8 @@ impl Tls {
         stream.set_write_timeout(Some(patience))?;
         stream.set_read_timeout(Some(patience))?;
         Stream::new(&mut connection, &mut stream).write_all(bytes)?;
-        // The connection itself stays open: a receiver that sees it closed need not answer
-        // (RFC 5425 §4.4).
+        // The TCP connection stays open: a receiver need not answer once it is closed (RFC 5425
+        // §4.4).
         connection.send_close_notify();
         let mut stream = Stream::new(&mut connection, &mut stream);
         stream.flush()?;
@@ -91,8 +90,7 @@ impl Tls {
     }
 }
 
-/// A connection on which everything together takes no longer than until then, however slowly
-/// the other side sends its bytes.
+/// A connection with a deadline for all operations together, however slowly the peer sends.
 struct Patient<'a>(&'a TcpStream, Instant);
 
 impl Patient<'_> {

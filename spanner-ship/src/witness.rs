@@ -1,4 +1,4 @@
-//! Checkpoints over HTTP.
+//! Ships checkpoints over HTTP.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -12,21 +12,21 @@ use reqwest::{Method, StatusCode};
 use crate::endpoint::{Endpoint, refused};
 use spanner_ledger::{Checkpoint, CheckpointError, CheckpointSink};
 
-/// Sends each checkpoint to a server, which somebody else keeps: a witness.
+/// Sends each checkpoint to a server that another party operates: a witness.
 ///
-/// 1. The body is the signed note (`text/plain; charset=utf-8`). 2xx takes it; anything else,
-///    redirections among them, means that it is tried again.
-/// 2. When the ledger is opened, the same address is asked with GET for the newest note that
-///    the server holds; 404, 410 and an empty body mean that it holds none. A ledger that
-///    contradicts the note, or is shorter, is not opened.
-/// 3. A server that does not answer so does not stop the service: the ledger is opened without
-///    having been compared, and a warning says so. [`required`](Self::required) makes it strict.
+/// 1. The body is the signed note (`text/plain; charset=utf-8`). A 2xx status accepts it. Any
+///    other status, including redirects, causes a retry.
+/// 2. Opening the ledger requests the newest note from the same URL by GET. The statuses 404 and
+///    410 and an empty body mean that the server has none. A ledger that is shorter than the note
+///    or contradicts it is not opened.
+/// 3. If the server fails to answer, the ledger opens without this comparison, and a warning is
+///    logged. [`required`](Self::required) makes this an error.
 ///
 /// # Security
-/// The server should keep every note, or refuse one of a smaller size than the one that it has:
-/// whoever holds the machine has the credential, too, and could replace the newest. Whoever can
-/// keep the server from being reached while the ledger is opened gets a ledger opened that was
-/// not compared with it, unless it is required.
+/// The server should retain every note, or reject a note that is smaller than its newest one. An
+/// attacker on this machine also has the credential, and could replace the newest note. An
+/// attacker who can block the server while the ledger opens avoids the comparison, unless it is
+/// required.
 pub struct CheckpointHttp {
     endpoint: Endpoint,
     method: Method,
@@ -34,12 +34,12 @@ pub struct CheckpointHttp {
 }
 
 impl CheckpointHttp {
-    /// Posts to an address.
+    /// Sends checkpoints by POST.
     pub fn post(endpoint: impl Into<Endpoint>) -> Self {
         Self::of(endpoint.into(), Method::POST)
     }
 
-    /// Puts to an address: for a store that keeps each version of a file.
+    /// Sends checkpoints by PUT, for a store with object versions.
     pub fn put(endpoint: impl Into<Endpoint>) -> Self {
         Self::of(endpoint.into(), Method::PUT)
     }
@@ -52,15 +52,15 @@ impl CheckpointHttp {
         }
     }
 
-    /// Does not let the ledger be opened unless the server says what it holds, or that it
-    /// holds nothing. Default: it is opened all the same.
+    /// Makes opening the ledger fail if the server does not answer. Default: the ledger opens
+    /// without the comparison.
     #[must_use]
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    fn ask(&mut self) -> io::Result<Option<String>> {
+    fn query(&mut self) -> io::Result<Option<String>> {
         let until = Instant::now() + self.endpoint.limit().unwrap_or(TIMEOUT);
         let answer = self.endpoint.send(Method::GET, |request| request);
         let answer = answer.map_err(io::Error::other)?;
@@ -75,7 +75,7 @@ impl CheckpointHttp {
         }
     }
 
-    /// The address, without a query: that may hold a secret.
+    /// The URL without its query, which may contain a secret.
     fn place(&self) -> &str {
         self.endpoint.url.split('?').next().unwrap_or_default()
     }
@@ -94,10 +94,11 @@ impl CheckpointSink for CheckpointHttp {
     }
 
     fn newest(&mut self) -> io::Result<Option<String>> {
-        // A thread of its own may block, whatever the one is that opens the ledger.
-        let asked = thread::scope(|scope| scope.spawn(|| self.ask()).join());
-        let asked = asked.unwrap_or_else(|_| Err(io::Error::other("the client panicked")));
-        asked.or_else(|fault| {
+        // The client blocks, which is not allowed on an async runtime's thread, so it runs on its
+        // own thread.
+        let answer = thread::scope(|scope| scope.spawn(|| self.query()).join());
+        let answer = answer.unwrap_or_else(|_| Err(io::Error::other("the client panicked")));
+        answer.or_else(|fault| {
             if self.required {
                 let what = format!("`{}` does not say which checkpoint it holds: {fault}", self.place());
                 return Err(io::Error::new(fault.kind(), what));
@@ -121,7 +122,7 @@ impl fmt::Debug for CheckpointHttp {
     }
 }
 
-/// A body of the size of a note, which is there in time.
+/// Reads a body of the size of a note, with a deadline.
 fn text(mut answer: Response, until: Instant) -> io::Result<String> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
@@ -142,6 +143,5 @@ fn text(mut answer: Response, until: Instant) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// A service that starts waits for it; a server that takes longer is no better than one that is
-/// away.
+/// The start of a service waits for this. A server that needs longer is treated as unavailable.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Whatever becomes of the receiver, every entry arrives, in order, and nothing waits for it.
+//! Every entry arrives in order, whatever the receiver does, and the ledger never waits for it.
 
 #![expect(
     clippy::unwrap_used,
@@ -38,10 +38,10 @@ use spanner_ship::{
 };
 use tempfile::TempDir;
 
-/// Longer than anything takes that goes well.
+/// Longer than any successful step takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A ledger with so many events, and what the opening and closing of it add.
+/// A ledger with a number of events, and those of opening and closing it.
 struct Stock {
     folder: TempDir,
     ledger: Ledger,
@@ -83,7 +83,7 @@ fn shipment(dir: &Path, receiver: impl Receiver + 'static) -> Shipment {
         .patience(Duration::from_millis(1), Duration::from_millis(2))
 }
 
-/// Answers as it is told, and passes on what it takes.
+/// A receiver that follows a script and forwards what it accepts.
 struct ScriptedReceiver {
     answer: Box<Decide>,
     taken: Sender<Vec<Message>>,
@@ -91,10 +91,10 @@ struct ScriptedReceiver {
 
 type Decide = dyn FnMut(&[Message]) -> Answer + Send;
 
-/// What a receiver does with a batch.
+/// The response to a batch.
 enum Answer {
     Take,
-    /// It takes it and fails before it says so.
+    /// Accepts the batch, and fails before it acknowledges it.
     TakeAndFail,
     Fail,
     Reject,
@@ -114,7 +114,7 @@ impl Receiver for ScriptedReceiver {
     fn receive(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
         let answer = (self.answer)(messages);
         if matches!(answer, Answer::Take | Answer::TakeAndFail) {
-            // The test may have seen enough.
+            // The test may have ended.
             let _: Result<(), _> = self.taken.send(messages.to_vec());
         }
         match answer {
@@ -125,7 +125,7 @@ impl Receiver for ScriptedReceiver {
     }
 }
 
-/// What came, until the entry with this sequence.
+/// The entries received up to the one with this sequence.
 fn until(seen: &mpsc::Receiver<Vec<Message>>, last: u64) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn line(message: &Message) -> Value {
     serde_json::from_slice(&message.bytes).unwrap()
 }
 
-/// Every sequence once, in order, once repeated keys are dropped.
+/// Checks that every sequence arrives in order, and once per key.
 fn check_whole(lines: &[Value], entries: u64) {
     let mut keys = HashSet::new();
     let first: Vec<u64> = lines
@@ -155,7 +155,7 @@ fn check_whole(lines: &[Value], entries: u64) {
 }
 
 #[test]
-fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
+fn everything_arrives_in_order_despite_failures_and_duplicates() {
     let stock = Stock::of(99);
     let mut calls = 0;
     let (receiver, seen) = ScriptedReceiver::new(move |_| {
@@ -176,7 +176,7 @@ fn everything_arrives_in_order_though_the_receiver_fails_and_repeats() {
 }
 
 #[test]
-fn nothing_is_left_out_while_segments_are_begun() {
+fn omits_nothing_at_segment_boundaries() {
     let stock = Stock::of(1);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -188,7 +188,7 @@ fn nothing_is_left_out_while_segments_are_begun() {
 }
 
 #[test]
-fn goes_on_where_it_was() {
+fn resumes_at_the_cursor() {
     let stock = Stock::of(30);
     for from in [0, 31] {
         let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
@@ -203,7 +203,7 @@ fn goes_on_where_it_was() {
 
 /// AUD-08.
 #[test]
-fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
+fn an_unavailable_receiver_does_not_delay_the_ledger_and_lag_is_reported() {
     let stock = Stock::of(1);
     let (receiver, _seen) = ScriptedReceiver::new(|_| Answer::Fail);
     let shipping = stock.ship(receiver);
@@ -222,9 +222,9 @@ fn a_receiver_that_is_away_costs_the_ledger_nothing_and_lag_is_told() {
 
 /// AUD-30.
 #[test]
-fn poison_is_set_aside_and_the_rest_arrives() {
+fn sets_rejected_entries_aside_and_delivers_the_rest() {
     let stock = Stock::of(40);
-    // Half a line, from when the disk was full.
+    // An incomplete line, as a full disk leaves it.
     let aside = stock.dir().join("ship/test.dead.jsonl");
     std::fs::create_dir(stock.dir().join("ship")).unwrap();
     std::fs::write(&aside, "{\"key\":\"").unwrap();
@@ -258,7 +258,7 @@ fn poison_is_set_aside_and_the_rest_arrives() {
 }
 
 #[test]
-fn a_receiver_that_rejects_everything_is_waited_for() {
+fn waits_for_a_receiver_that_rejects_everything() {
     let stock = Stock::of(300);
     let (tell, told) = mpsc::channel();
     let mut refuses = true;
@@ -282,9 +282,9 @@ fn a_receiver_that_rejects_everything_is_waited_for() {
     assert!(!stock.dir().join("ship/test.dead.jsonl").exists());
 }
 
-/// However many are rejected in a row, and however few go out at once.
+/// The number of consecutive rejections and the batch size do not matter.
 #[test]
-fn what_is_rejected_in_a_row_does_not_hold_up_what_is_not() {
+fn consecutive_rejections_do_not_block_other_entries() {
     for batch in [1, 10, 500] {
         let stock = Stock::of(160);
         let is_poison = |message: &Message| line(message)["sequence"].as_u64().unwrap() < 150;
@@ -310,13 +310,13 @@ fn until_set_aside(shipping: &RunningShipment, count: u64) {
 }
 
 #[test]
-fn what_was_written_before_the_end_is_sent_before_it() {
+fn finishing_sends_everything_that_was_written() {
     for _ in 0..20 {
         let stock = Stock::of(1);
         let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
         let shipment = shipment(&stock.dir(), receiver).poll(Duration::from_secs(3600));
         let shipping = shipment.start().unwrap();
-        // It has read all there is, and looks again in an hour.
+        // It has read all entries, and polls again in an hour.
         until(&seen, 1);
         stock.add(3);
         stock.ledger.close().unwrap();
@@ -327,7 +327,7 @@ fn what_was_written_before_the_end_is_sent_before_it() {
 }
 
 #[test]
-fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
+fn finishing_does_not_wait_for_a_hanging_receiver() {
     let stock = Stock::of(1);
     let (release, held) = mpsc::channel::<()>();
     let (call, called) = mpsc::channel();
@@ -345,7 +345,7 @@ fn a_receiver_that_hangs_is_not_waited_for_at_the_end() {
 }
 
 #[test]
-fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
+fn ships_another_ledger_in_the_same_directory_from_its_beginning() {
     let stock = Stock::of(20);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -354,7 +354,7 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     let Stock { folder, ledger } = stock;
     ledger.close().unwrap();
     drop(ledger);
-    // As if another one were put in its place, and only the cursor were left.
+    // Another ledger replaces this one, and only the cursor remains.
     let dir = folder.path().join("ledger");
     for file in std::fs::read_dir(&dir).unwrap() {
         let path = file.unwrap().path();
@@ -387,14 +387,14 @@ fn another_ledger_in_the_same_place_is_shipped_from_its_beginning() {
     drop(shipping);
 }
 
-/// Something stands where a file has to be written, as if there were no room for it.
+/// Blocks a file name with a folder, as if there were no space for the file.
 fn in_the_way(stock: &Stock, file: &str) -> PathBuf {
     let path = stock.dir().join("ship").join(file);
     std::fs::create_dir_all(&path).unwrap();
     path
 }
 
-/// The place that the cursor's file says is next.
+/// The position stored in the cursor file.
 fn saved(stock: &Stock) -> u64 {
     let text = std::fs::read(stock.dir().join("ship/test.cursor")).unwrap();
     let cursor: Value = serde_json::from_slice(&text).unwrap();
@@ -402,7 +402,7 @@ fn saved(stock: &Stock) -> u64 {
 }
 
 #[test]
-fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_out() {
+fn continues_and_omits_nothing_while_the_cursor_cannot_be_saved() {
     let stock = Stock::of(20);
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
@@ -416,14 +416,14 @@ fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_ou
     let status = shipping.finish(PATIENCE);
     assert_eq!((status.next, status.failing), (51, None));
     assert_eq!(saved(&stock), 21);
-    // Whoever starts again sends some of it again, under the same keys.
+    // A restart sends some entries again under the same keys.
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let shipping = stock.ship(receiver);
     let again = until(&seen, 50);
     assert_eq!(again.len(), 30);
     lines.extend(again);
     check_whole(&lines, 51);
-    // There is room again, and nothing new to send.
+    // There is space again, and nothing new to send.
     std::fs::remove_dir(full).unwrap();
     while saved(&stock) < 51 {
         thread::yield_now();
@@ -432,7 +432,7 @@ fn entries_go_on_being_sent_while_the_cursor_cannot_be_saved_and_none_is_left_ou
 }
 
 #[test]
-fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
+fn blocks_while_an_entry_cannot_be_set_aside() {
     let stock = Stock::of(20);
     let full = in_the_way(&stock, "test.dead.jsonl");
     let is_poison = |message: &Message| line(message)["sequence"] == 5;
@@ -461,7 +461,7 @@ fn what_cannot_be_set_aside_holds_up_what_comes_after_it() {
 }
 
 #[test]
-fn what_is_still_to_be_delivered_is_counted() {
+fn counts_undelivered_entries() {
     let stock = Stock::of(100);
     let (tell, told) = mpsc::channel();
     let mut takes = false;
@@ -488,7 +488,7 @@ fn what_is_still_to_be_delivered_is_counted() {
 }
 
 impl Stock {
-    /// Requests, of which retention keeps nothing once they have ended.
+    /// Records requests, which retention deletes once they have ended.
     fn request(&self, numbers: std::ops::Range<u128>) {
         let example = include_str!("../../spanner-ledger/tests/data/entries.jsonl")
             .lines()
@@ -508,21 +508,21 @@ impl Stock {
 }
 
 #[test]
-fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives() {
+fn counts_entries_pruned_before_shipment_exactly() {
     let stock = Stock::of(1);
     stock.request(1..30);
     let (tell, told) = mpsc::channel::<()>();
     let mut first = true;
     let (receiver, seen) = ScriptedReceiver::new(move |_| {
         if !std::mem::take(&mut first) {
-            // The second batch is read, and waits for what the test does.
+            // The second batch is read and waits for the test.
             let _: Result<(), _> = told.recv_timeout(PATIENCE);
         }
         Answer::Take
     });
     let shipping = stock.ship(receiver);
     until(&seen, 9);
-    // Some go while a reader is at them; and what must survive does.
+    // Some entries are deleted while a reader is at them, and surviving entries remain.
     stock.request(30..60);
     stock.add(2);
     stock.request(60..100);
@@ -546,10 +546,10 @@ fn what_was_pruned_before_it_was_shipped_is_counted_exactly_and_the_rest_arrives
     let missing = left.iter().find(|it| **it >= 10 && !got.contains(*it));
     assert_eq!(missing, None);
     assert_eq!((status.next, status.undelivered), (last + 1, 0));
-    // Each is sent, or counted as lost, and none is both.
+    // Each entry is either sent or counted as lost.
     assert_eq!(status.delivered + status.lost, last + 1);
     assert!(status.lost > 100, "{status:?}");
-    // And where the shipment begins after it.
+    // The same holds if the shipment begins after pruning.
     let (receiver, seen) = ScriptedReceiver::new(|_| Answer::Take);
     let other = Shipment::new(stock.dir(), "late", Format::JsonLines, receiver);
     let other = other.batch(10).start().unwrap();
@@ -563,7 +563,7 @@ const DIR: &str = "SPANNER_SHIP_DIR";
 
 /// AUD-29.
 #[test]
-fn nothing_is_left_out_when_the_process_is_killed() {
+fn omits_nothing_when_the_process_is_killed() {
     let stock = Stock::of(2_000);
     let out = stock.dir().join("out.jsonl");
     for _ in 0..5 {
@@ -601,7 +601,7 @@ fn nothing_is_left_out_when_the_process_is_killed() {
     check_whole(&lines, 2_001);
 }
 
-/// The other process.
+/// The child process.
 #[test]
 #[ignore = "is started by the test above"]
 fn ships_until_killed() {

@@ -1,4 +1,4 @@
-//! Why, why not, and what would help.
+//! Explains why a request is allowed or refused, and how to obtain permission.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use spanner_core::{
 
 use super::reply::Reply;
 
-/// The body of a request to explain a decision.
+/// The body of a request for an explanation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainRequest {
@@ -25,17 +25,17 @@ pub(super) struct ExplainRequest {
     actor: Option<String>,
 }
 
-/// What is to be explained.
-pub(super) struct Explaining {
+/// The decision to explain.
+pub(super) struct ExplainQuery {
     pub(super) model: ModelName,
     pub(super) environment: Environment,
     action: Action,
-    /// Somebody else than whoever asks.
+    /// The caller to explain it for, if it is not the caller of the API.
     pub(super) about: Option<Caller>,
 }
 
 impl ExplainRequest {
-    pub(super) fn read(self, here: &Environment) -> Result<Explaining, Reply> {
+    pub(super) fn read(self, here: &Environment) -> Result<ExplainQuery, Reply> {
         let about = match &self.caller {
             Some(text) => Some(self.about(text)?),
             None if self.groups.is_empty() && self.roles.is_empty() && self.actor.is_none() => None,
@@ -45,13 +45,17 @@ impl ExplainRequest {
             }
         };
         let malformed = |what: &'static str, error: &dyn std::fmt::Display| {
-            Reply::malformed(what, &format!("`{what}` is none: {error}"), "correct it")
+            Reply::malformed(
+                what,
+                &format!("`{what}` is not valid: {error}"),
+                "correct it",
+            )
         };
         let environment = match &self.environment {
             Some(text) => Environment::new(text).map_err(|e| malformed("environment", &e))?,
             None => here.clone(),
         };
-        Ok(Explaining {
+        Ok(ExplainQuery {
             model: ModelName::new(&self.model).map_err(|error| malformed("model", &error))?,
             environment,
             action: self.action,
@@ -81,14 +85,14 @@ impl ExplainRequest {
             .roles(roles)
             .actors(actor.transpose()?);
         let caller = assertion.caller();
-        caller.map_err(|error| Reply::malformed("actor", &error, "name somebody else"))
+        caller.map_err(|error| Reply::malformed("actor", &error, "name a different principal"))
     }
 }
 
-/// `user:corp/ann`.
+/// Parses a principal such as `user:corp/ann`.
 fn principal(what: &'static str, text: &str) -> Result<Principal, Reply> {
     let wrong = || {
-        let wrong = format!("`{what}` is no principal");
+        let wrong = format!("`{what}` is not a principal");
         let advice =
             "write it as `user:corp/ann`, `service:…` or `agent:…`, with the issuer's alias";
         Reply::malformed(what, &wrong, advice)
@@ -106,7 +110,7 @@ fn principal(what: &'static str, text: &str) -> Result<Principal, Reply> {
     Ok(Principal::new(issuer, kind, subject))
 }
 
-/// `support` or `corp/support`: of the caller's issuer, unless its alias says otherwise.
+/// Parses `support` or `corp/support`. Without an alias, the name belongs to the caller's issuer.
 fn owned(
     what: &'static str,
     issuer: &IssuerAlias,
@@ -121,17 +125,17 @@ fn owned(
     Ok((issuer, GroupName::new(name).map_err(wrong)?))
 }
 
-/// The answer for each party that must be allowed on its own, and the whole. Where it is not
-/// told in full, it says what the guard's own refusal would; under which promotion the model is
-/// served, only to those who may know of the model there.
+/// Returns the explanation for each party, all of which must be allowed, and the overall effect.
+/// Unless `full` is set, it contains only what the guard's refusal would. It names the promotion
+/// under which the model is served only if the caller may know of the model there.
 pub(super) fn answer(
     access: &Cedar,
-    asker: &Caller,
-    asked: &Explaining,
+    caller: &Caller,
+    asked: &ExplainQuery,
     knows: bool,
     full: bool,
 ) -> Value {
-    let caller = asked.about.as_ref().unwrap_or(asker);
+    let caller = asked.about.as_ref().unwrap_or(caller);
     let (resource, now) = (Resource::model(asked.model.clone()), Timestamp::now());
     let context = Context::of(caller, now);
     let question = |party| {
@@ -150,14 +154,14 @@ pub(super) fn answer(
         .collect();
     let allowed = parties
         .iter()
-        .all(|(_, told)| told.verdict.effect == spanner_core::Effect::Allow);
+        .all(|(_, explanation)| explanation.verdict.effect == spanner_core::Effect::Allow);
     let views: Vec<Value> = parties
         .iter()
-        .map(|(party, told)| {
-            let mut view = brief(party, &told.verdict, knows);
+        .map(|(party, explanation)| {
+            let mut view = brief(party, &explanation.verdict, knows);
             if full && let Some(members) = view.as_object_mut() {
-                members.insert("explanation".to_owned(), json!(told));
-                members.insert("text".to_owned(), json!(told.to_string()));
+                members.insert("explanation".to_owned(), json!(explanation));
+                members.insert("text".to_owned(), json!(explanation.to_string()));
             }
             view
         })

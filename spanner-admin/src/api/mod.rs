@@ -1,6 +1,6 @@
-//! The HTTP API: a tower service that stands behind a guard.
+//! The HTTP API: a tower service behind a guard.
 
-mod asker;
+mod caller;
 mod explain;
 mod models;
 mod openapi;
@@ -33,24 +33,24 @@ use request::Call;
 pub use openapi::openapi;
 pub use routes::surface;
 
-/// Answers the requests of [`surface`]. Cheap to clone.
+/// Serves the requests of [`surface`]. Cheap to clone.
 ///
-/// It stands behind a guard that has this surface: who asks is known from the guard, and each
-/// step is decided and recorded through it. A request that no guard let through is answered with
-/// 500.
+/// It must run behind a guard that has this surface: the guard authenticates the caller, and the
+/// service authorizes and records each step through it. A request that did not pass a guard
+/// receives status 500.
 #[derive(Clone)]
 pub struct Admin {
     promotions: Promotions,
 }
 
-/// The longest body of a request, in bytes: each holds a few names and a reason.
+/// The maximum size of a request body, in bytes. A body contains a few names and a reason.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// How long a body may take to arrive: as long as any that the guard reads itself.
+/// The timeout for receiving a body, the same as the guard's own.
 const MAX_BODY_TIME: Duration = Duration::from_secs(30);
 
 impl Admin {
-    /// The API of these promotions and of their access.
+    /// Creates the API for these promotions and their access configuration.
     #[must_use]
     pub const fn new(promotions: Promotions) -> Self {
         Self { promotions }
@@ -73,7 +73,7 @@ impl Admin {
     }
 }
 
-/// Reads a whole body, if it is no longer than one can be.
+/// Reads a body of at most `MAX_BODY_BYTES` bytes.
 async fn collect<B>(body: B) -> Result<Bytes, Reply>
 where
     B: Body<Data = Bytes>,

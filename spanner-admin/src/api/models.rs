@@ -1,4 +1,4 @@
-//! What is told of models: who may do what with them, and who did.
+//! Handlers for models: their access and their history.
 
 use serde_json::{Value, json};
 use spanner_cedar::Cedar;
@@ -6,23 +6,23 @@ use spanner_core::promotion::{HistoryState, Promotion};
 use spanner_core::{Action, Environment, ModelName, Pair, Resource};
 use spanner_tower::Reauthorize;
 
-use super::asker::Asker;
+use super::caller::ApiCaller;
 use super::explain::{self, ExplainRequest};
 use super::reply::Reply;
-use super::request::{Answer, Call, lost};
+use super::request::{Answer, Call, or_problem};
 use super::routes::Query;
 use super::view;
 
 impl Call<'_> {
-    pub(super) async fn models(&self, asker: &Asker) -> Answer {
+    pub(super) async fn models(&self, caller: &ApiCaller) -> Answer {
         self.query(&[])?;
         let access = self.promotions.access();
         let environments = access.status().environments;
-        let told = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let models = access.models().into_iter().filter_map(|(model, owner)| {
                 let seen: Vec<Value> = environments
                     .iter()
-                    .filter(|environment| asker.knows(&model, environment))
+                    .filter(|environment| caller.knows(&model, environment))
                     .map(|environment| served(history, access, &model, environment))
                     .collect();
                 let view = json!({"model": model.as_str(), "owner": owner, "environments": seen});
@@ -30,22 +30,25 @@ impl Call<'_> {
             });
             models.collect::<Vec<Value>>()
         });
-        Ok(Reply::good(json!({ "models": lost(told.await)? }), None))
+        Ok(Reply::ok(
+            json!({ "models": or_problem(view.await)? }),
+            None,
+        ))
     }
 
-    pub(super) async fn access(&self, asker: &Asker, model: &ModelName) -> Answer {
+    pub(super) async fn access(&self, caller: &ApiCaller, model: &ModelName) -> Answer {
         let query = self.query(&[Query::Environment])?;
-        let environment = self.environment(query.first(), &asker.here)?;
+        let environment = self.environment(query.first(), &caller.here)?;
         self.check_model(model, Some(&environment)).await?;
-        let decision = asker.read(&environment, model).await?;
+        let decision = caller.read(&environment, model).await?;
         let access = self.promotions.access();
         let review = access.review();
         let grants = review.grants.iter().filter(|grant| {
             grant.environment == environment && grant.model.as_ref().is_none_or(|it| it == model)
         });
         let grants: Vec<Value> = grants.map(view::granted).collect();
-        // What the organization guards against is for those who answer for the model.
-        let guardrails = asker.answers_for(model, &environment).then(|| {
+        // Guardrails are visible only to callers that are responsible for the model.
+        let guardrails = caller.is_responsible_for(model, &environment).then(|| {
             let here = review.guardrails.iter();
             let here = here.filter(|guardrail| guardrail.applies_to(model, &environment));
             here.map(view::guarding).collect::<Vec<Value>>()
@@ -53,41 +56,41 @@ impl Call<'_> {
         let owner = access.models().into_iter().find(|(name, _)| name == model);
         let promotion = self
             .promotions
-            .look(|history| view::in_force(history, model, &environment));
+            .with_history(|history| view::in_force(history, model, &environment));
         let view = json!({
             "model": model.as_str(),
             "environment": environment.as_str(),
             "owner": owner.and_then(|(_, owner)| owner),
             "access": &*review.digest,
-            "promotion": lost(promotion.await)?,
+            "promotion": or_problem(promotion.await)?,
             "grants": grants,
             "guardrails": guardrails,
         });
-        Ok(Reply::good(view, Some(decision)))
+        Ok(Reply::ok(view, Some(decision)))
     }
 
-    pub(super) async fn history(&self, asker: &Asker, model: &ModelName) -> Answer {
+    pub(super) async fn history(&self, caller: &ApiCaller, model: &ModelName) -> Answer {
         let query = self.query(&[Query::Environment])?;
         self.check_model(model, None).await?;
         let environments = match query.first().and_then(Option::as_ref) {
-            Some(_) => vec![self.environment(query.first(), &asker.here)?],
+            Some(_) => vec![self.environment(query.first(), &caller.here)?],
             None => {
                 let known = self.promotions.access().status().environments;
                 let mut seen: Vec<Environment> = known
                     .into_iter()
-                    .filter(|environment| asker.would(Action::Read, model, environment))
+                    .filter(|environment| caller.may(Action::Read, model, environment))
                     .collect();
                 if seen.is_empty() {
-                    seen.push(asker.here.clone());
+                    seen.push(caller.here.clone());
                 }
                 seen
             }
         };
         let mut decision = None;
         for environment in &environments {
-            decision = Some(asker.read(environment, model).await?);
+            decision = Some(caller.read(environment, model).await?);
         }
-        let told = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let events = history.of(model, None);
             let here = events.filter(|(_, it)| environments.contains(&it.plan().into));
             let events: Vec<Value> = here.map(|(event, _)| view::event(event)).collect();
@@ -98,12 +101,12 @@ impl Call<'_> {
             let in_force: serde_json::Map<String, Value> = in_force.collect();
             json!({"model": model.as_str(), "in_force": in_force, "events": events})
         });
-        Ok(Reply::good(lost(told.await)?, decision))
+        Ok(Reply::ok(or_problem(view.await)?, decision))
     }
 
-    pub(super) async fn explain(&self, asker: &Asker) -> Answer {
+    pub(super) async fn explain(&self, caller: &ApiCaller) -> Answer {
         let asked: ExplainRequest = self.body()?;
-        let question = asked.read(&asker.here)?;
+        let question = asked.read(&caller.here)?;
         self.check_environment(&question.environment)?;
         let here = Some(&question.environment);
         self.check_model(&question.model, here).await?;
@@ -112,23 +115,23 @@ impl Call<'_> {
         let full = match &question.about {
             Some(_) => {
                 let pair = Pair::new(Action::Administer, resource);
-                let permit = asker
+                let permit = caller
                     .reauthorize
                     .permit(&question.environment, pair)
                     .await?;
                 decision = Some(Reauthorize::done(permit, 200));
                 true
             }
-            None => asker.answers_for(&question.model, &question.environment),
+            None => caller.is_responsible_for(&question.model, &question.environment),
         };
-        let knows = full || asker.knows(&question.model, &question.environment);
-        let caller = asker.reauthorize.caller();
-        let told = explain::answer(self.promotions.access(), caller, &question, knows, full);
-        Ok(Reply::good(told, decision))
+        let knows = full || caller.knows(&question.model, &question.environment);
+        let caller = caller.reauthorize.caller();
+        let view = explain::answer(self.promotions.access(), caller, &question, knows, full);
+        Ok(Reply::ok(view, decision))
     }
 }
 
-/// One environment of a model in a list.
+/// The state of a model in one environment, for the list of models.
 fn served(
     history: &HistoryState,
     access: &Cedar,

@@ -1,4 +1,4 @@
-//! The description of the API, made from the table of routes and the schemas.
+//! Generates the OpenAPI document from the table of routes and the schemas.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,7 +9,8 @@ use spanner_core::promotion::Standing;
 
 use super::routes::{Admits, BASE, Body, Query, ROUTES, Route};
 
-/// The description of the API: OpenAPI 3.1, as JSON. It is served at `/spanner/v1/openapi.json`.
+/// The OpenAPI 3.1 document of the API, as JSON. The service returns it at
+/// `/spanner/v1/openapi.json`.
 #[must_use]
 pub fn openapi() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}", document()));
@@ -90,7 +91,7 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// The variable of a path.
+/// The path variable.
 fn variable(name: &'static str) -> Value {
     match name {
         "model" => json!({
@@ -115,7 +116,7 @@ fn parameter(query: Query) -> Value {
         Query::Environment => json!({
             "name": name, "in": "query", "required": false,
             "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"},
-            "description": "Where. Default: the guard's own environment; in a history, every one that the caller may read.",
+            "description": "The environment. Default: the guard's own environment; in a history, all that the caller may read.",
         }),
         Query::Standing => json!({
             "name": name, "in": "query", "required": false, "schema": reference("Standing"),
@@ -123,7 +124,7 @@ fn parameter(query: Query) -> Value {
     }
 }
 
-/// The schemas of the file, and of what the program lists.
+/// The schemas of `schemas.json`, and those generated from enumerations.
 fn schemas() -> Value {
     let mut schemas: Value = serde_json::from_str(SCHEMAS).unwrap_or_default();
     if let Some(members) = schemas.as_object_mut() {
@@ -140,7 +141,7 @@ fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
-/// How a request of somebody known can fail.
+/// The possible failures of an authenticated request.
 const PROBLEMS: [(&str, &str); 9] = [
     ("400", "The request is malformed."),
     ("401", "The credential is missing or not valid."),
@@ -150,16 +151,19 @@ const PROBLEMS: [(&str, &str); 9] = [
         "It does not exist, or the caller may not know of it.",
     ),
     ("408", "The body did not arrive within 30 s."),
-    ("409", "The step cannot be taken as things are."),
+    ("409", "The current state does not allow this step."),
     (
         "413",
         "The body is longer than 64 KiB, or the manifest is too large to be recorded.",
     ),
     ("415", "The body is encoded."),
-    ("503", "It could not be decided or recorded; try again."),
+    (
+        "503",
+        "The step could not be decided or recorded; try again.",
+    ),
 ];
 
-/// The schemas of requests and answers.
+/// The schemas of requests and responses.
 const SCHEMAS: &str = include_str!("schemas.json");
 
 #[cfg(test)]
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_that_a_row_names_is_there_and_no_other() {
+    fn schemas_and_routes_match() {
         let document: Value = serde_json::from_str(openapi()).unwrap();
         let mut named = BTreeSet::new();
         references(&document, &mut named);

@@ -1,4 +1,4 @@
-//! Promotions: what waits, and the steps that people take.
+//! Handlers for promotions: listing them and taking their steps.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use spanner_core::{
 };
 use spanner_tower::Reauthorize;
 
-use super::asker::Asker;
+use super::caller::ApiCaller;
 use super::reply::Reply;
-use super::request::{Answer, Call, check_reason, lost, name, optional};
+use super::request::{Answer, Call, check_reason, name, optional, or_problem};
 use super::routes::Query;
 use super::view;
 use crate::error::StepError;
@@ -61,42 +61,42 @@ struct Rollback {
 }
 
 impl Call<'_> {
-    pub(super) async fn list(&self, asker: &Asker) -> Answer {
+    pub(super) async fn list(&self, caller: &ApiCaller) -> Answer {
         let query = self.query(&[Query::Environment, Query::Standing])?;
         let environment = match query.first().and_then(Option::as_ref) {
-            Some(_) => Some(self.environment(query.first(), &asker.here)?),
+            Some(_) => Some(self.environment(query.first(), &caller.here)?),
             None => None,
         };
         let standing = query.get(1).and_then(Option::as_ref);
         let standing = standing.map(|word| self::standing(word)).transpose()?;
-        let told = self.promotions.look(|history| {
+        let view = self.promotions.with_history(|history| {
             let all = history.promotions().filter(|promotion| {
                 let here = environment.as_ref();
                 here.is_none_or(|here| promotion.plan().into == *here)
                     && standing.is_none_or(|standing| promotion.standing() == standing)
-                    && asker.sees(promotion)
+                    && caller.sees(promotion)
             });
             let all: Vec<Value> = all.map(|it| view::brief(it, history)).collect();
             json!({ "promotions": all })
         });
-        Ok(Reply::good(lost(told.await)?, None))
+        Ok(Reply::ok(or_problem(view.await)?, None))
     }
 
-    pub(super) async fn promotion(&self, asker: &Asker, id: PromotionId) -> Answer {
+    pub(super) async fn promotion(&self, caller: &ApiCaller, id: PromotionId) -> Answer {
         self.query(&[])?;
-        let promotion = self.seen(asker, id, Action::Read).await?;
+        let promotion = self.visible_promotion(caller, id, Action::Read).await?;
         let model = &promotion.candidate().model;
         let (from, into) = (&promotion.plan().from, &promotion.plan().into);
-        let environment = match asker.would(Action::Read, model, into) {
+        let environment = match caller.may(Action::Read, model, into) {
             true => into,
             false => from,
         };
-        let decision = asker.read(environment, model).await?;
+        let decision = caller.read(environment, model).await?;
         let view = self.view(&promotion).await?;
-        Ok(Reply::good(view, Some(decision)))
+        Ok(Reply::ok(view, Some(decision)))
     }
 
-    pub(super) async fn propose(&self, asker: &Asker) -> Answer {
+    pub(super) async fn propose(&self, caller: &ApiCaller) -> Answer {
         let Propose {
             model,
             environment,
@@ -131,14 +131,14 @@ impl Call<'_> {
         let rule = match self.promotions.rule(&what.environment) {
             Ok(rule) => rule,
             Err(error) => {
-                // Whoever may not promote anything learns nothing of the rules.
-                let permit = asker.reauthorize.permit(&asker.here, pair).await?;
+                // A caller that may promote nothing must not learn about the rules.
+                let permit = caller.reauthorize.permit(&caller.here, pair).await?;
                 let decision = Reauthorize::declined(permit, error.status(), error.code());
                 return Err(Reply::step(&error, Some(decision)));
             }
         };
         let from = optional::<Environment>("from", from)?;
-        let permit = asker
+        let permit = caller
             .either(&rule.from, &what.environment, Action::Promote, &what.model)
             .await?;
         if let Some(asked) = from.filter(|from| *from != rule.from) {
@@ -157,8 +157,8 @@ impl Call<'_> {
         Ok(Reply::created(view, promotion.id(), decision))
     }
 
-    pub(super) async fn approve(&self, asker: &Asker, id: PromotionId) -> Answer {
-        let promotion = self.seen(asker, id, Action::Approve).await?;
+    pub(super) async fn approve(&self, caller: &ApiCaller, id: PromotionId) -> Answer {
+        let promotion = self.visible_promotion(caller, id, Action::Approve).await?;
         let Approve {
             revision,
             content,
@@ -172,56 +172,56 @@ impl Call<'_> {
             manifest: optional("manifest", manifest)?,
         };
         let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
-        let permit = asker.permit(into, Action::Approve, model).await?;
+        let permit = caller.permit(into, Action::Approve, model).await?;
         let decision = permit.id();
         let taken = self.promotions.approve(id, expected, permit).await;
-        self.taken(taken, decision).await
+        self.step_reply(taken, decision).await
     }
 
-    pub(super) async fn reject(&self, asker: &Asker, id: PromotionId) -> Answer {
-        let promotion = self.seen(asker, id, Action::Approve).await?;
+    pub(super) async fn reject(&self, caller: &ApiCaller, id: PromotionId) -> Answer {
+        let promotion = self.visible_promotion(caller, id, Action::Approve).await?;
         let Reject { reason } = self.body()?;
         check_reason("reason", &reason)?;
         let (model, into) = (&promotion.candidate().model, &promotion.plan().into);
-        let permit = asker.permit(into, Action::Approve, model).await?;
+        let permit = caller.permit(into, Action::Approve, model).await?;
         let decision = permit.id();
         let taken = self.promotions.reject(id, reason, permit).await;
-        self.taken(taken, decision).await
+        self.step_reply(taken, decision).await
     }
 
-    pub(super) async fn withdraw(&self, asker: &Asker, id: PromotionId) -> Answer {
-        let promotion = self.seen(asker, id, Action::Read).await?;
+    pub(super) async fn withdraw(&self, caller: &ApiCaller, id: PromotionId) -> Answer {
+        let promotion = self.visible_promotion(caller, id, Action::Read).await?;
         let Withdraw {} = self.body_or_nothing()?;
         let (model, plan) = (&promotion.candidate().model, promotion.plan());
-        let permit = asker
+        let permit = caller
             .either(&plan.from, &plan.into, Action::Read, model)
             .await?;
         let decision = permit.id();
         let taken = self.promotions.withdraw(id, permit).await;
-        self.taken(taken, decision).await
+        self.step_reply(taken, decision).await
     }
 
-    pub(super) async fn promote(&self, asker: &Asker, id: PromotionId) -> Answer {
-        let promotion = self.seen(asker, id, Action::Promote).await?;
+    pub(super) async fn promote(&self, caller: &ApiCaller, id: PromotionId) -> Answer {
+        let promotion = self.visible_promotion(caller, id, Action::Promote).await?;
         let Promote { emergency } = self.body_or_nothing()?;
         if let Some(reason) = &emergency {
             check_reason("emergency", reason)?;
         }
         let (model, plan) = (&promotion.candidate().model, promotion.plan());
         let permit = match emergency {
-            Some(_) => asker.permit(&plan.into, Action::Administer, model).await?,
+            Some(_) => caller.permit(&plan.into, Action::Administer, model).await?,
             None => {
-                asker
+                caller
                     .either(&plan.from, &plan.into, Action::Promote, model)
                     .await?
             }
         };
         let decision = permit.id();
         let taken = self.promotions.promote(id, emergency, permit).await;
-        self.taken(taken, decision).await
+        self.step_reply(taken, decision).await
     }
 
-    pub(super) async fn roll_back(&self, asker: &Asker, model: ModelName) -> Answer {
+    pub(super) async fn roll_back(&self, caller: &ApiCaller, model: ModelName) -> Answer {
         let Rollback {
             environment,
             reason,
@@ -237,17 +237,17 @@ impl Call<'_> {
         }
         let (permit, reason, urgency) = match (emergency, reason) {
             (Some(emergency), _) => {
-                let permit = asker.permit(&environment, Action::Administer, &model);
+                let permit = caller.permit(&environment, Action::Administer, &model);
                 (permit.await?, emergency, Urgency::Emergency)
             }
             (None, Some(reason)) => {
                 let rule = self.promotions.rule(&environment);
                 let from = rule.as_ref().map_or(&environment, |rule| &rule.from);
-                let permit = asker.either(from, &environment, Action::Promote, &model);
+                let permit = caller.either(from, &environment, Action::Promote, &model);
                 (permit.await?, reason, Urgency::Regular)
             }
             (None, None) => {
-                let what = "the body is not what it must be: there is no `reason`";
+                let what = "the body is not valid: there is no `reason`";
                 return Err(Reply::malformed("body", &what, "say why"));
             }
         };
@@ -256,36 +256,37 @@ impl Call<'_> {
             .promotions
             .roll_back(model, environment, reason, urgency, permit)
             .await;
-        self.taken(taken, decision).await
+        self.step_reply(taken, decision).await
     }
 
-    /// Answers a step with what the promotion is after it.
-    async fn taken(&self, taken: Result<Promotion, StepError>, decision: RecordId) -> Answer {
+    /// Returns the promotion after a step, or the error of the step.
+    async fn step_reply(&self, taken: Result<Promotion, StepError>, decision: RecordId) -> Answer {
         let promotion = taken.map_err(|error| Reply::step(&error, Some(decision)))?;
         let view = self.view(&promotion).await?;
-        Ok(Reply::good(view, Some(decision)))
+        Ok(Reply::ok(view, Some(decision)))
     }
 
-    /// A promotion that whoever asks may know of. One that is hidden from them is answered as one
-    /// that is none: as unknown, or to whoever answers for no model at all, as nothing that they
-    /// may see. What was tried with a hidden one is on record.
-    async fn seen(
+    /// Returns a promotion that the caller may know of. A hidden promotion is answered like a
+    /// missing one: as unknown, or with a refusal for a caller that is responsible for no model.
+    /// The attempt on a hidden one is recorded.
+    async fn visible_promotion(
         &self,
-        asker: &Asker,
+        caller: &ApiCaller,
         id: PromotionId,
         action: Action,
     ) -> Result<Promotion, Reply> {
         let access = self.promotions.access();
         let unknown = match self.promotions.promotion(id).await {
-            Ok(promotion) if asker.sees(&promotion) || asker.subject_sees(&promotion, access) => {
+            Ok(promotion) if caller.sees(&promotion) || caller.subject_sees(&promotion, access) => {
                 return Ok(promotion);
             }
             Ok(hidden) => {
-                // In its own time: whoever waits must not tell it from one that is none.
-                let asker = asker.clone();
+                // Recorded by a separate task, so that the response time does not reveal that the
+                // promotion exists.
+                let caller = caller.clone();
                 tokio::spawn(async move {
                     let (model, into) = (&hidden.candidate().model, &hidden.plan().into);
-                    if let Ok(permit) = asker.permit(into, action, model).await {
+                    if let Ok(permit) = caller.permit(into, action, model).await {
                         Reauthorize::declined(permit, 404, StepError::Unknown(id).code());
                     }
                 });
@@ -293,8 +294,9 @@ impl Call<'_> {
             }
             Err(error) => error,
         };
-        if matches!(unknown, StepError::Unknown(_)) && !asker.answers_for_any(access) {
-            let what = "you answer for no model, and may see no promotion by this identifier";
+        if matches!(unknown, StepError::Unknown(_)) && !caller.is_responsible_for_any(access) {
+            let what =
+                "you are responsible for no model, and may see no promotion by this identifier";
             let advice = "ask whoever runs this service who may grant it";
             let code = "permission_denied";
             return Err(Reply::failure(403, Fault::Permission, code, &what, advice));
@@ -303,7 +305,7 @@ impl Call<'_> {
     }
 
     async fn view(&self, promotion: &Promotion) -> Result<Value, Reply> {
-        // What cannot be put in force any more still can be looked at.
+        // A promotion that can no longer come into force can still be displayed.
         let preview = match promotion.standing() {
             Standing::Open => self.promotions.preview(promotion).await.ok(),
             _ => None,
@@ -311,8 +313,8 @@ impl Call<'_> {
         let access = self.promotions.access();
         let view = self
             .promotions
-            .look(|history| view::promotion(promotion, preview.as_ref(), history, access));
-        lost(view.await)
+            .with_history(|history| view::promotion(promotion, preview.as_ref(), history, access));
+        or_problem(view.await)
     }
 }
 
@@ -335,7 +337,7 @@ mod tests {
     use super::super::openapi::openapi;
     use super::*;
 
-    /// The members that a body can have, as serde lists them where there is another.
+    /// The members of a request body, from serde's message about an unknown one.
     fn members<T: DeserializeOwned>() -> BTreeSet<String> {
         let error = serde_json::from_value::<T>(json!({"?": 0})).err().unwrap();
         let error = error.to_string();
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_the_members_that_are_described() {
+    fn request_bodies_match_their_schemas() {
         let document: Value = serde_json::from_str(openapi()).unwrap();
         for (schema, members) in [
             ("Propose", members::<Propose>()),

@@ -1,4 +1,4 @@
-//! What is answered: JSON, or a problem (RFC 9457).
+//! Responses of the API: JSON, or a problem document (RFC 9457).
 
 use std::fmt::Display;
 
@@ -12,27 +12,27 @@ use spanner_tower::{GuardResponse, ReauthorizationRefused};
 
 use crate::error::StepError;
 
-/// An answer that is not written yet.
+/// A response before serialization.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// What was asked for, or why it is not to be had.
+    /// A result or an error of the API itself.
     Own(Box<OwnReply>),
-    /// A refusal: the guard tells the caller.
+    /// A refusal by the guard, which also writes the response.
     Refused(Box<ReauthorizationRefused>),
-    /// A document that is the same for everybody.
+    /// A static document.
     Document(&'static str),
 }
 
-/// An answer in words of the API's own.
+/// A result or an error of the API itself.
 #[derive(Debug)]
 pub(super) struct OwnReply {
     status: u16,
     body: Value,
     fault: Option<Fault>,
-    /// A stable word for the record, if it is a failure.
+    /// A stable code for the record, if it is an error.
     code: Option<&'static str>,
     location: Option<String>,
-    /// The decision by which it is answered, if there was one of its own.
+    /// The decision that authorized it, if it had a decision of its own.
     decision: Option<RecordId>,
 }
 
@@ -41,7 +41,7 @@ impl Reply {
         Self::Document(text)
     }
 
-    pub(super) fn good(body: Value, decision: Option<RecordId>) -> Self {
+    pub(super) fn ok(body: Value, decision: Option<RecordId>) -> Self {
         Self::own(200, None, body, decision)
     }
 
@@ -56,7 +56,7 @@ impl Reply {
         }))
     }
 
-    /// A failure with a status, a stable word, what is wrong, and what to do.
+    /// An error with its status, stable code, description and advice.
     pub(super) fn failure(
         status: u16,
         fault: Fault,
@@ -67,12 +67,12 @@ impl Reply {
         Self::problem(status, fault, code, &what.to_string(), advice, None)
     }
 
-    /// Something in the request that is none of what it must be.
+    /// An error for an invalid part of the request.
     pub(super) fn malformed(code: &'static str, what: &dyn Display, advice: &str) -> Self {
         Self::failure(400, Fault::AmbiguousRequest, code, what, advice)
     }
 
-    /// A step that was not taken, with the decision that permitted to try it.
+    /// An error for a step that was authorized by `decision` and then failed.
     pub(super) fn step(error: &StepError, decision: Option<RecordId>) -> Self {
         let (status, text) = (error.status(), error.to_string());
         let fault = match status {

@@ -1,4 +1,4 @@
-//! One request: its parts read, and its handler found.
+//! Parses a request and dispatches it to its handler.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -8,14 +8,14 @@ use spanner_core::text::{Invisible, can_be_seen, invisible};
 use spanner_core::{Environment, Fault, ModelName};
 use spanner_tower::{Permitted, Reauthorize};
 
-use super::asker::Asker;
+use super::caller::ApiCaller;
 use super::openapi::openapi;
 use super::reply::Reply;
-use super::routes::{self, Asked, Query};
+use super::routes::{self, ParsedRequest, Query};
 use crate::error::StepError;
 use crate::promotions::Promotions;
 
-/// A request with what it takes to answer it.
+/// A request and its context.
 pub(super) struct Call<'c> {
     pub(super) promotions: &'c Promotions,
     parts: &'c Parts,
@@ -33,50 +33,53 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// Answers it. Every operation of the table has its handler here.
-    pub(super) async fn answer(&self, asked: Asked) -> Answer {
-        if asked == Asked::Service(routes::Service::Description) {
+    /// Dispatches the request. The match covers every operation in the table of routes.
+    pub(super) async fn answer(&self, asked: ParsedRequest) -> Answer {
+        if asked == ParsedRequest::Service(routes::Service::Description) {
             return Ok(Reply::document(openapi()));
         }
-        let asker = self.asker()?;
+        let caller = self.caller()?;
         match asked {
-            Asked::Service(operation) => match operation {
+            ParsedRequest::Service(operation) => match operation {
                 routes::Service::Description => Ok(Reply::document(openapi())),
-                routes::Service::Models => self.models(&asker).await,
-                routes::Service::Explain => self.explain(&asker).await,
-                routes::Service::Promotions => self.list(&asker).await,
-                routes::Service::Propose => self.propose(&asker).await,
+                routes::Service::Models => self.models(&caller).await,
+                routes::Service::Explain => self.explain(&caller).await,
+                routes::Service::Promotions => self.list(&caller).await,
+                routes::Service::Propose => self.propose(&caller).await,
             },
-            Asked::Model(operation, model) => match operation {
-                routes::Model::Access => self.access(&asker, &model).await,
-                routes::Model::History => self.history(&asker, &model).await,
-                routes::Model::Rollback => self.roll_back(&asker, model).await,
+            ParsedRequest::Model(operation, model) => match operation {
+                routes::Model::Access => self.access(&caller, &model).await,
+                routes::Model::History => self.history(&caller, &model).await,
+                routes::Model::Rollback => self.roll_back(&caller, model).await,
             },
-            Asked::Promotion(operation, id) => match operation {
-                routes::Promotion::Read => self.promotion(&asker, id).await,
-                routes::Promotion::Approve => self.approve(&asker, id).await,
-                routes::Promotion::Reject => self.reject(&asker, id).await,
-                routes::Promotion::Withdraw => self.withdraw(&asker, id).await,
-                routes::Promotion::Promote => self.promote(&asker, id).await,
+            ParsedRequest::Promotion(operation, id) => match operation {
+                routes::Promotion::Read => self.promotion(&caller, id).await,
+                routes::Promotion::Approve => self.approve(&caller, id).await,
+                routes::Promotion::Reject => self.reject(&caller, id).await,
+                routes::Promotion::Withdraw => self.withdraw(&caller, id).await,
+                routes::Promotion::Promote => self.promote(&caller, id).await,
             },
         }
     }
 
-    fn asker(&self) -> Result<Asker, Reply> {
+    fn caller(&self) -> Result<ApiCaller, Reply> {
         let reauthorize = Reauthorize::of(&self.parts.extensions);
         let permitted = self.parts.extensions.get::<Permitted>();
         let (Some(reauthorize), Some(Permitted(access))) = (reauthorize, permitted) else {
-            let what = "no guard stands before the administration";
-            let advice = "put it behind one that has its surface";
+            let what = "the administration API is not behind a guard";
+            let advice = "put it behind a guard that has its surface";
             let unguarded =
                 Reply::failure(500, Fault::GuardUnavailable, "not_guarded", &what, advice);
             return Err(unguarded);
         };
-        Ok(Asker::new(reauthorize.clone(), access.environment.clone()))
+        Ok(ApiCaller::new(
+            reauthorize.clone(),
+            access.environment.clone(),
+        ))
     }
 
-    /// A name that no surface has is refused with the spelling that it has, unless something was
-    /// promoted under it.
+    /// Rejects a model name that no surface produces, and suggests the correct spelling. Accepts
+    /// a name that has promotions.
     pub(super) async fn check_model(
         &self,
         model: &ModelName,
@@ -85,8 +88,8 @@ impl<'c> Call<'c> {
         let Err(error) = self.promotions.access().check_name(model, environment) else {
             return Ok(());
         };
-        let told = |history: &HistoryState| history.of(model, None).next().is_some();
-        match lost(self.promotions.look(told).await)? {
+        let view = |history: &HistoryState| history.of(model, None).next().is_some();
+        match or_problem(self.promotions.with_history(view).await)? {
             true => Ok(()),
             false => Err(Reply::malformed("model", &error.what, &error.advice)),
         }
@@ -94,7 +97,7 @@ impl<'c> Call<'c> {
 
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Reply> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let what = format!("the body is not what it must be: {error}");
+            let what = format!("the body is not valid: {error}");
             let advice = "see `GET /spanner/v1/openapi.json`";
             Reply::malformed("body", &what, advice)
         })
@@ -107,7 +110,8 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// The values of these parameters, each given once at most; there must be no others.
+    /// The values of the known query parameters, each given at most once. Other parameters are an
+    /// error.
     pub(super) fn query(&self, known: &[Query]) -> Result<Vec<Option<String>>, Reply> {
         let query = self.parts.uri.query().unwrap_or_default();
         let mut values = vec![None; known.len()];
@@ -116,7 +120,7 @@ impl<'c> Call<'c> {
             match place.and_then(|place| values.get_mut(place)) {
                 Some(slot @ None) => *slot = Some(value.into_owned()),
                 Some(Some(_)) => {
-                    let what = format!("`{key}` stands twice in the query");
+                    let what = format!("the query has `{key}` twice");
                     return Err(Reply::malformed("query", &what, "give it once"));
                 }
                 None => {
@@ -160,16 +164,17 @@ impl<'c> Call<'c> {
     }
 }
 
-pub(super) fn lost<T>(found: Result<T, StepError>) -> Result<T, Reply> {
+pub(super) fn or_problem<T>(found: Result<T, StepError>) -> Result<T, Reply> {
     found.map_err(|error| Reply::step(&error, None))
 }
 
-/// Words that are kept for ever and shown to people: neither endless nor able to forge a line.
+/// Checks a reason that is stored permanently and shown to people: its length is limited, and it
+/// cannot forge a line.
 pub(super) fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> {
     const MAX_BYTES: usize = 2_000;
     if text.len() > MAX_BYTES {
         let wrong = format!("`{what}` has more than {MAX_BYTES} bytes");
-        return Err(Reply::malformed(what, &wrong, "say it shorter"));
+        return Err(Reply::malformed(what, &wrong, "shorten it"));
     }
     if !can_be_seen(text) {
         return Err(Reply::step(&StepFault::NoReason.into(), None));
@@ -197,14 +202,14 @@ pub(super) fn check_reason(what: &'static str, text: &str) -> Result<(), Reply> 
     }
 }
 
-/// A name of the request's own.
+/// Parses a name in the request.
 pub(super) fn name<N>(what: &'static str, text: &str) -> Result<N, Reply>
 where
     N: std::str::FromStr,
     N::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| {
-        let wrong = format!("`{what}` is none: {error}");
+        let wrong = format!("`{what}` is not valid: {error}");
         Reply::malformed(what, &wrong, "correct it")
     })
 }

@@ -1,9 +1,8 @@
-//! The one table of the API: what the dispatcher, the guard's surface and the OpenAPI document
-//! are made from.
+//! The table of routes, from which the dispatcher, the guard's surface and the OpenAPI document
+//! are derived.
 //!
-//! A row without a handler does not compile, since the dispatcher matches every operation. A row
-//! with a schema that `schemas.json` does not have fails a test, and so does a schema that no row
-//! uses.
+//! A row without a handler does not compile, because the dispatcher matches every operation. A
+//! schema that a row names and `schemas.json` lacks fails a test, and so does an unused schema.
 
 use std::fmt::Write as _;
 
@@ -19,30 +18,30 @@ use super::reply::Reply;
 pub(super) struct Route {
     pub(super) operation: Operation,
     pub(super) verb: Verb,
-    /// The path below [`BASE`]. `{model}` is a model's name, with its slashes; `{id}` is the
+    /// The path below [`BASE`]. `{model}` is a model's name, including slashes. `{id}` is the
     /// identifier of a promotion.
     pub(super) path: &'static str,
-    /// The operation's identifier in the document.
+    /// The `operationId` in the OpenAPI document.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
-    /// What it is decided as, for people: the action, and in which environment.
+    /// The action and environment that are authorized, in words.
     pub(super) decided: &'static str,
-    /// What the guard asks of whoever calls. What a step takes is decided by its handler, in the
-    /// environment that the step is about.
+    /// The callers that the guard admits. The handler then authorizes each step in its target
+    /// environment.
     pub(super) admits: Admits,
     pub(super) query: &'static [Query],
     pub(super) body: Option<Body>,
     pub(super) answer: Answer,
 }
 
-/// The method of a route. `GET` means `HEAD` too.
+/// The method of a route. `GET` includes `HEAD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Get,
     Post,
 }
 
-/// Whom the guard lets through to a route.
+/// The callers that the guard admits to a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admits {
     /// Everybody.
@@ -51,7 +50,7 @@ pub(super) enum Admits {
     Known,
 }
 
-/// A parameter of the query.
+/// A query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Query {
     Environment,
@@ -66,7 +65,7 @@ pub(super) struct Body {
     pub(super) is_required: bool,
 }
 
-/// What is answered if all goes well.
+/// The response on success.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -75,10 +74,10 @@ pub(super) struct Answer {
     pub(super) schema: Option<&'static str>,
 }
 
-/// Where the API is.
+/// The base path of the API.
 pub(super) const BASE: &str = "/spanner/v1";
 
-/// Makes the operations, by what their paths name, and the table of all routes.
+/// Generates the operations, grouped by their path variable, and the table of routes.
 macro_rules! routes {
     ($($kind:ident: $about:literal {
         $($name:ident = $verb:ident $path:literal { $($field:ident: $value:expr),* $(,)? })*
@@ -89,11 +88,11 @@ macro_rules! routes {
             pub(super) enum $kind { $($name),* }
         )*
 
-        /// What a route does.
+        /// The operation of a route.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Operation { $($kind($kind)),* }
 
-        /// Every route.
+        /// The table of routes.
         pub(super) static ROUTES: &[Route] = &[$($(Route {
             operation: Operation::$kind($kind::$name),
             verb: Verb::$verb,
@@ -126,7 +125,7 @@ const fn ok(description: &'static str, schema: &'static str) -> Answer {
 }
 
 routes! {
-    Service: "Operations whose paths name nothing." {
+    Service: "Operations without a path variable." {
         Description = Get "/openapi.json" {
             id: "description",
             summary: "This document.",
@@ -147,8 +146,8 @@ routes! {
         }
         Explain = Post "/explain" {
             id: "explain",
-            summary: "Why, why not, and what would help.",
-            decided: "Nothing about the caller; `administer` on the model about others.",
+            summary: "Explains why a request is allowed or refused, and how to obtain permission.",
+            decided: "Nothing for the caller's own permissions; `administer` on the model for others'.",
             admits: Admits::Known,
             query: &[],
             body: required("Explain"),
@@ -157,7 +156,7 @@ routes! {
         Promotions = Get "/promotions" {
             id: "promotions",
             summary: "The promotions that the caller may read.",
-            decided: "`read`, `promote`, `approve` or `administer`, at either end of each promotion.",
+            decided: "`read`, `promote`, `approve` or `administer`, in the source or the target environment of each promotion.",
             admits: Admits::Known,
             query: &[Query::Environment, Query::Standing],
             body: None,
@@ -189,7 +188,7 @@ routes! {
         }
         History = Get "/models/{model}/history" {
             id: "history",
-            summary: "Who did what: who approved this.",
+            summary: "The promotion steps of a model, with who took them.",
             decided: "`read`, in each environment.",
             admits: Admits::Known,
             query: &[Query::Environment],
@@ -198,7 +197,7 @@ routes! {
         }
         Rollback = Post "/models/{model}/rollback" {
             id: "rollback",
-            summary: "Ends what was promoted last, and puts in force again what was before.",
+            summary: "Rolls back the last promotion and restores what was in force before.",
             decided: "`promote`, in the source or the target environment; `administer`, in the target environment, in an emergency.",
             admits: Admits::Known,
             query: &[],
@@ -209,8 +208,8 @@ routes! {
     Promotion: "Operations on a promotion." {
         Read = Get "/promotions/{id}" {
             id: "promotion",
-            summary: "One promotion, with what it changes.",
-            decided: "`read`, at either end of the promotion.",
+            summary: "One promotion, with the access that it changes.",
+            decided: "`read`, in the source or the target environment.",
             admits: Admits::Known,
             query: &[],
             body: None,
@@ -218,7 +217,7 @@ routes! {
         }
         Approve = Post "/promotions/{id}/approve" {
             id: "approve",
-            summary: "Approves what was shown.",
+            summary: "Approves the promotion as shown.",
             decided: "`approve`, in the target environment.",
             admits: Admits::Known,
             query: &[],
@@ -227,7 +226,7 @@ routes! {
         }
         Reject = Post "/promotions/{id}/reject" {
             id: "reject",
-            summary: "Turns it down.",
+            summary: "Rejects the promotion.",
             decided: "`approve`, in the target environment.",
             admits: Admits::Known,
             query: &[],
@@ -236,8 +235,8 @@ routes! {
         }
         Withdraw = Post "/promotions/{id}/withdraw" {
             id: "withdraw",
-            summary: "Takes it back.",
-            decided: "`read`, at either end of the promotion.",
+            summary: "Withdraws the promotion.",
+            decided: "`read`, in the source or the target environment.",
             admits: Admits::Known,
             query: &[],
             body: optional("Withdraw"),
@@ -245,7 +244,7 @@ routes! {
         }
         Promote = Post "/promotions/{id}/promote" {
             id: "promote",
-            summary: "Puts it in force.",
+            summary: "Puts the promotion in force.",
             decided: "`promote`, in the source or the target environment; `administer`, in the target environment, in an emergency.",
             admits: Admits::Known,
             query: &[],
@@ -255,9 +254,9 @@ routes! {
     }
 }
 
-/// A request of the API, by its method and path.
+/// A parsed request: an operation with its path variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ParsedRequest {
     Service(Service),
     Model(Model, ModelName),
     Promotion(Promotion, PromotionId),
@@ -289,7 +288,7 @@ impl Query {
 }
 
 impl Operation {
-    /// The variable in its path.
+    /// The name of its path variable.
     pub(super) const fn variable(self) -> Option<&'static str> {
         match self {
             Self::Service(_) => None,
@@ -299,22 +298,22 @@ impl Operation {
     }
 }
 
-/// Reads a method and a path. The guard has seen to it that the path has no dot segments and the
-/// like.
-pub(super) fn read(method: &Method, path: &str) -> Result<Asked, Reply> {
+/// Finds the route of a method and a path. The guard has rejected paths with dot segments and
+/// similar ambiguities.
+pub(super) fn read(method: &Method, path: &str) -> Result<ParsedRequest, Reply> {
     let rest = path.strip_prefix(BASE).ok_or_else(unknown)?;
     let mut routes = ROUTES.iter().filter(|route| route.verb.is(method));
     let found = routes.find_map(|route| Some((route.operation, captured(route, rest)?)));
     let (operation, captured) = found.ok_or_else(unknown)?;
     Ok(match operation {
-        Operation::Service(operation) => Asked::Service(operation),
-        Operation::Model(operation) => Asked::Model(operation, model(captured)?),
-        Operation::Promotion(operation) => Asked::Promotion(operation, id(captured)?),
+        Operation::Service(operation) => ParsedRequest::Service(operation),
+        Operation::Model(operation) => ParsedRequest::Model(operation, model(captured)?),
+        Operation::Promotion(operation) => ParsedRequest::Promotion(operation, id(captured)?),
     })
 }
 
-/// What stands in a path in the place of a route's variable, if it is a path of the route; nothing
-/// where it has none.
+/// The value of a route's path variable if the path matches the route; empty for a route without
+/// a variable.
 fn captured<'p>(route: &Route, path: &'p str) -> Option<&'p str> {
     let Some((before, rest)) = route.path.split_once('{') else {
         return (route.path == path).then_some("");
@@ -325,7 +324,7 @@ fn captured<'p>(route: &Route, path: &'p str) -> Option<&'p str> {
     (has_slashes || !captured.contains('/')).then_some(captured)
 }
 
-/// The routes for a guard, as a surface's file has them.
+/// The routes in the format of a surface file.
 pub(super) fn surface_text() -> String {
     let mut text = String::from("dialect = \"problem\"\nroutes = [\n");
     for route in ROUTES {
@@ -337,7 +336,7 @@ pub(super) fn surface_text() -> String {
             Admits::Everybody => "public",
             Admits::Known => "whoami",
         };
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
             "  {{ method = \"{verb}\", path = \"{BASE}{path}\", action = \"{action}\" }},"
@@ -347,7 +346,7 @@ pub(super) fn surface_text() -> String {
     text
 }
 
-/// The routes of the API, for a guard.
+/// The surface of the API, for a guard.
 #[must_use]
 #[expect(
     clippy::expect_used,
@@ -365,17 +364,17 @@ fn model(text: &str) -> Result<ModelName, Reply> {
     })
 }
 
-/// A promotion that is none is unknown, however it is spelled.
+/// An invalid identifier is answered like an unknown one.
 fn id(text: &str) -> Result<PromotionId, Reply> {
     text.parse().map_err(|_| {
-        let what = "this is no promotion's identifier";
+        let what = "this is not the identifier of a promotion";
         let advice = "look for it in `GET /spanner/v1/promotions`";
         Reply::failure(404, Fault::UnknownRoute, "promotion", &what, advice)
     })
 }
 
 fn unknown() -> Reply {
-    let what = "the administration has no such method and path";
+    let what = "the administration API has no such method and path";
     let advice = "see `GET /spanner/v1/openapi.json`";
     Reply::failure(404, Fault::UnknownRoute, "route", &what, advice)
 }
@@ -385,12 +384,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_has_as_many_parts_as_it_has() {
+    fn model_names_may_contain_slashes() {
         let id = "019a3c5e-0000-7000-8000-000000000000";
-        let model = |operation, name: &str| Some(Asked::Model(operation, name.parse().unwrap()));
+        let model =
+            |operation, name: &str| Some(ParsedRequest::Model(operation, name.parse().unwrap()));
         for (method, path, due) in [
-            ("GET", "models", Some(Asked::Service(Service::Models))),
-            ("HEAD", "models", Some(Asked::Service(Service::Models))),
+            (
+                "GET",
+                "models",
+                Some(ParsedRequest::Service(Service::Models)),
+            ),
+            (
+                "HEAD",
+                "models",
+                Some(ParsedRequest::Service(Service::Models)),
+            ),
             ("POST", "models", None),
             (
                 "GET",
@@ -412,12 +420,18 @@ mod tests {
             (
                 "GET",
                 &format!("promotions/{id}"),
-                Some(Asked::Promotion(Promotion::Read, id.parse().unwrap())),
+                Some(ParsedRequest::Promotion(
+                    Promotion::Read,
+                    id.parse().unwrap(),
+                )),
             ),
             (
                 "POST",
                 &format!("promotions/{id}/reject"),
-                Some(Asked::Promotion(Promotion::Reject, id.parse().unwrap())),
+                Some(ParsedRequest::Promotion(
+                    Promotion::Reject,
+                    id.parse().unwrap(),
+                )),
             ),
             ("GET", &format!("promotions/{id}/reject"), None),
             ("GET", "promotions/7", None),
@@ -431,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_names_the_variable_that_its_operation_takes() {
+    fn each_route_names_the_variable_of_its_operation() {
         let _ = surface();
         for route in ROUTES {
             let variable = route.path.split_once('{');

@@ -1,4 +1,4 @@
-//! Promotions as the API shows them.
+//! JSON views of promotions.
 
 use serde_json::{Value, json};
 use spanner_cedar::{Cedar, Granted, Guarding};
@@ -7,7 +7,7 @@ use spanner_core::{Environment, ModelName};
 
 use crate::effect::Preview;
 
-/// One promotion, whole.
+/// A promotion in full.
 pub(super) fn promotion(
     promotion: &Promotion,
     preview: Option<&Preview>,
@@ -44,12 +44,12 @@ pub(super) fn promotion(
     view
 }
 
-/// One promotion in a list.
+/// A promotion in a list.
 pub(super) fn brief(promotion: &Promotion, history: &HistoryState) -> Value {
     let (plan, candidate) = (promotion.plan(), promotion.candidate());
     let mut own = history.steps(promotion.id());
     let begun = own.next().map(|event| event.time);
-    // The last ones count; those before them are void.
+    // The last approvals are valid; earlier ones are void.
     let signed = own.filter(|event| matches!(event.step, Step::Approved { .. }));
     let signed: Vec<&Event> = signed.collect();
     let void = signed.len().saturating_sub(promotion.approvals().len());
@@ -76,7 +76,7 @@ pub(super) fn brief(promotion: &Promotion, history: &HistoryState) -> Value {
     })
 }
 
-/// One event of a history. The manifest is left out: its digest stands in the candidate.
+/// One step of a promotion, without the manifest, whose digest is in the candidate.
 pub(super) fn event(event: &Event) -> Value {
     let mut view = serde_json::to_value(event).unwrap_or_default();
     if let Some(members) = view.as_object_mut() {
@@ -88,7 +88,7 @@ pub(super) fn event(event: &Event) -> Value {
     view
 }
 
-/// Under which promotion a model is served, where promotions are kept.
+/// The promotion under which a model is served, or null.
 pub(super) fn in_force(
     history: &HistoryState,
     model: &ModelName,
@@ -100,7 +100,7 @@ pub(super) fn in_force(
     }
 }
 
-/// Who may do what, by a grant.
+/// A grant: which holder may do what.
 pub(super) fn granted(grant: &Granted) -> Value {
     json!({
         "holder": grant.holder,
@@ -112,7 +112,7 @@ pub(super) fn granted(grant: &Granted) -> Value {
     })
 }
 
-/// What a guardrail permits or forbids besides.
+/// A guardrail: what it permits or forbids in addition.
 pub(super) fn guarding(guardrail: &Guarding) -> Value {
     json!({
         "policy": &*guardrail.policy,

@@ -1,4 +1,4 @@
-//! Reading the access again when its files change.
+//! Reloads the access configuration when its files change.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use super::ledger::MonitoredLedger;
 use crate::error::OpenError;
 use crate::promotions::Promotions;
 
-/// Reads the access again when its files change: the access in force through [`Promotions::reload`],
-/// and its candidate if there is one. With a problem, the access that was in force stays. Each
-/// reload is logged, and is an event in the ledger.
+/// Reloads the access configuration when its files change: the access in force through
+/// [`Promotions::reload`], and the candidate, if there is one. If a reload fails, the previous
+/// access remains in force. Each reload is logged and recorded as an event in the ledger.
 #[derive(Debug)]
 pub struct AccessWatch {
     promotions: Promotions,
@@ -30,11 +30,12 @@ pub struct AccessWatch {
 pub struct Reloaded {
     /// `access` or `candidate`.
     pub what: &'static str,
-    /// Whether the files were read without a problem.
+    /// Whether the files were read without errors.
     pub is_good: bool,
 }
 
-/// How many problems of one reload the ledger keeps. The log has all.
+/// The number of problems per reload that the ledger records, so that the event remains small.
+/// The log contains all of them.
 const MAX_RECORDED: usize = 20;
 
 impl AccessWatch {
@@ -53,7 +54,7 @@ impl AccessWatch {
         }
     }
 
-    /// Watches the directory of the candidate, too.
+    /// Also watches the directory of the candidate.
     #[must_use]
     pub fn candidate(self, dir: FileWatch) -> Self {
         Self {
@@ -62,7 +63,7 @@ impl AccessWatch {
         }
     }
 
-    /// Reads the access again if its files changed, or in any case if `now` is set. Call it every
+    /// Reloads the access if its files changed, or unconditionally if `now` is set. Call it every
     /// [`WATCH_INTERVAL`].
     pub async fn check(&mut self, now: bool) -> Vec<Reloaded> {
         let mut reloads = Vec::new();
@@ -82,7 +83,7 @@ impl AccessWatch {
         reloads
     }
 
-    /// Goes on checking, for ever.
+    /// Checks periodically and never returns.
     pub async fn run(mut self) {
         let mut ticks = interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,7 +108,7 @@ impl AccessWatch {
         Some(self.report(&reload, reloaded).await)
     }
 
-    /// Reads the candidate again. It decides nothing, so a problem with it harms nobody.
+    /// Reloads the candidate. It decides nothing, so a failure has no effect on requests.
     async fn reload_candidate(&self, dir: &Path) -> Option<Reloaded> {
         let candidate = self.promotions.access().candidate()?;
         let (again, before) = (candidate.clone(), candidate.digest());
@@ -125,7 +126,7 @@ impl AccessWatch {
         )
     }
 
-    /// Logs and records what a reload came to.
+    /// Logs and records the result of a reload.
     async fn report(&self, reload: &Reload<'_>, reloaded: Result<(), OpenError>) -> Reloaded {
         let Reload {
             name,
@@ -158,7 +159,7 @@ impl AccessWatch {
                 error.problems().iter().map(ToString::to_string).collect()
             }
             Err(error) => {
-                tracing::error!(%error, "promotions do not go on with the access that was read");
+                tracing::error!(%error, "cannot apply promotions to the reloaded access");
                 vec![error.to_string()]
             }
         };

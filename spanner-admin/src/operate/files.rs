@@ -1,8 +1,8 @@
-//! Whether files changed.
+//! Detects changed files.
 //!
-//! Files are compared by size and times, at intervals: that works on every file system, and where a
-//! link to a directory is replaced, as Kubernetes does it for mounted configuration. A change counts
-//! once two looks in a row find the same, so that several files that are written together take
+//! Files are compared by size and times at intervals. That works on every file system, and also
+//! if a link to a directory is replaced, as Kubernetes does for mounted configuration. A change
+//! counts once two consecutive comparisons agree, so that files that are written together take
 //! effect together.
 
 use std::collections::hash_map::DefaultHasher;
@@ -13,49 +13,49 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-/// A file, or all files below a directory, watched for changes since it was read.
+/// Watches a file, or all files below a directory, for changes since they were read.
 #[derive(Debug, Clone)]
 pub struct FileWatch {
     path: PathBuf,
     wanted: Wanted,
     read: u64,
     last: u64,
-    /// Calls since the files were compared last.
+    /// The number of calls since the last comparison.
     asked: u32,
 }
 
-/// Which files below a path count.
+/// The files below a path that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     All,
-    /// `access.toml`, outside of hidden folders: folders of models hold many other files.
+    /// `access.toml` outside of hidden folders. Folders of models contain many other files.
     Manifests,
 }
 
-/// How often [`FileWatch::changed`] should be called.
+/// The recommended interval between calls of [`FileWatch::changed`].
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-/// Folders of models are compared at each fourth call: there may be many files.
+/// Folders of models may contain many files, so only every fourth call compares them.
 const MODELS_EVERY: u32 = 4;
-/// The depth of directories; a link may lead back up.
+/// The maximum depth of directories, because a link may form a cycle.
 const MAX_DEPTH: usize = 16;
-/// How many files and folders are compared: as many as an access directory may have.
+/// The maximum number of files and folders, the same as for an access directory.
 const MAX_ENTRIES: usize = 500_000;
 
 impl FileWatch {
-    /// A watch that begins now. Make it before the files are read, so that a change in the meantime
-    /// is noticed.
+    /// Starts watching now. Create the watch before reading the files, so that a change in
+    /// between is detected.
     #[must_use]
     pub fn before_reading(path: &Path) -> Self {
         Self::before_reading_of(path, Wanted::All)
     }
 
-    /// The same for a folder with a folder for each model, of which only manifests count.
+    /// Watches a folder that contains a folder for each model, and compares only manifests.
     #[must_use]
     pub fn before_reading_models(path: &Path) -> Self {
         Self::before_reading_of(path, Wanted::Manifests)
     }
 
-    /// The same for files that were read before: they count as changed once.
+    /// Watches files that were read before, and reports them as changed once.
     #[must_use]
     pub fn unread(path: &Path) -> Self {
         let mut watch = Self::before_reading(path);
@@ -80,8 +80,8 @@ impl FileWatch {
         &self.path
     }
 
-    /// Whether the files changed since they were read, and are the same as at the last call. A
-    /// change is reported once.
+    /// Whether the files changed since they were read and were the same in the last two
+    /// comparisons. A change is reported once.
     pub async fn changed(&mut self) -> bool {
         self.asked += 1;
         if self.wanted == Wanted::Manifests && self.asked < MODELS_EVERY {
@@ -117,7 +117,7 @@ fn look(path: &Path, wanted: Wanted) -> u64 {
 struct Walk {
     root: Option<PathBuf>,
     wanted: Wanted,
-    /// How many more files and folders are compared.
+    /// The remaining number of files and folders to compare.
     left: usize,
 }
 
@@ -159,8 +159,8 @@ impl Walk {
         }
     }
 
-    /// Whether a path counts. The target of a link outside of the directory does not, unless it is
-    /// the folder of a model.
+    /// Whether a path is compared. The target of a link that leads outside of the directory is
+    /// not, unless it is the folder of a model.
     fn holds(&self, path: &Path, is_at_the_top: bool) -> bool {
         if !path.is_symlink() {
             return true;
@@ -174,7 +174,7 @@ impl Walk {
 }
 
 impl Wanted {
-    /// Whether an entry counts, as far as its name and kind say.
+    /// Whether an entry is compared, judging by its name and type.
     fn takes(self, entry: &fs::DirEntry) -> bool {
         let name = entry.file_name();
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());

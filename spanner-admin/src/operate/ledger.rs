@@ -1,4 +1,4 @@
-//! Whether a ledger stores what it is given, for probes.
+//! Monitors whether a ledger stores entries, for probes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,8 @@ use spanner_core::{AuditSink, Count, Effect, Receipt, SinkFault};
 use spanner_ledger::Ledger;
 use tokio::task::spawn_blocking;
 
-/// A ledger that knows whether it stores: the sink to give to a guard in its place, so that probes
-/// can ask. Clones share what they know.
+/// A ledger that tracks whether it stores entries. Give it to the guard in place of the ledger,
+/// so that probes can query it. Clones share their state.
 #[derive(Clone)]
 pub struct MonitoredLedger {
     ledger: Ledger,
@@ -22,12 +22,12 @@ pub struct MonitoredLedger {
 #[derive(Default)]
 struct State {
     failing: AtomicBool,
-    /// What is wrong with its files, since the log said so.
+    /// The damage to the ledger's files that was last logged.
     damage: Mutex<Option<String>>,
     probed: Mutex<Option<Instant>>,
 }
 
-/// At most one attempt in this time, however often probes ask.
+/// Limits the attempts to store an event, however often probes arrive.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 impl MonitoredLedger {
@@ -38,9 +38,9 @@ impl MonitoredLedger {
         Self { ledger, state }
     }
 
-    /// Whether decisions become durable. While they do not, each call appends an event to find out:
-    /// a service that is not ready gets no requests that could. On a full disk the ledger tries
-    /// again by itself.
+    /// Whether decisions become durable. While they do not, each call appends an event as a test,
+    /// because a service that is not ready receives no requests. On a full disk, the ledger
+    /// itself retries.
     pub async fn is_storing(&self) -> bool {
         if self.ledger.is_full() {
             return false;
@@ -55,13 +55,12 @@ impl MonitoredLedger {
             };
             self.state.failing.store(stored.is_err(), Ordering::Relaxed);
         }
-        // Entries can be stored although an old segment was removed.
+        // The ledger can store entries even if an old segment was removed.
         self.inspect().await;
         !self.state.failing.load(Ordering::Relaxed) && !self.is_damaged()
     }
 
-    /// Checks that the ledger's files are there, and logs when that changes. Call it every few
-    /// seconds.
+    /// Checks that the ledger's files exist, and logs changes. Call it every few seconds.
     pub async fn inspect(&self) {
         let ledger = self.ledger.clone();
         let Ok(found) = spawn_blocking(move || ledger.inspect()).await else {
@@ -72,9 +71,9 @@ impl MonitoredLedger {
         match (&found, &*damage) {
             (Some(reason), before) if before.as_ref() != Some(reason) => tracing::error!(
                 reason,
-                "the ledger is no longer whole: put its files back, or stop, look at it with `spanner ledger verify`, and acknowledge the loss"
+                "the ledger is no longer whole: restore its files, or stop the service, check the ledger with `spanner ledger verify` and acknowledge the loss"
             ),
-            (None, Some(_)) => tracing::info!("the ledger's files are there again"),
+            (None, Some(_)) => tracing::info!("the ledger's files are complete again"),
             _ => {}
         }
         *damage = found;
@@ -84,15 +83,15 @@ impl MonitoredLedger {
         lock(&self.state.damage).is_some()
     }
 
-    /// How many entries were written, and how many of them a signed checkpoint covers.
+    /// The number of entries written, and the number of them that a signed checkpoint covers.
     #[must_use]
     pub fn entries(&self) -> (u64, u64) {
         let signed = self.ledger.checkpoint().map_or(0, |it| it.size());
         (self.ledger.written(), signed)
     }
 
-    /// Whether the ledger did not store at last, for metrics. Unlike [`is_storing`](Self::is_storing)
-    /// it tries nothing.
+    /// Whether the last attempt to store an entry failed, for metrics. Unlike
+    /// [`is_storing`](Self::is_storing), it makes no attempt of its own.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.ledger.is_full() || self.state.failing.load(Ordering::Relaxed) || self.is_damaged()
@@ -105,7 +104,7 @@ impl MonitoredLedger {
             Err(fault) => Err(fault),
         };
         if let Err(fault) = stored {
-            tracing::error!(event, %fault, "the event is not in the ledger");
+            tracing::error!(event, %fault, "cannot record the event in the ledger");
         }
     }
 }
@@ -127,7 +126,7 @@ impl State {
 
 impl AuditSink for MonitoredLedger {
     fn record(&self, decision: Decision) -> Result<Receipt, SinkFault> {
-        // A flood of refusals is shed, which is no sign of a failing disk.
+        // Under a flood, refusals are shed, which does not indicate a failing disk.
         let counts = decision.effect == Effect::Allow;
         let taken = self.ledger.record(decision);
         if counts && taken.is_err() {

@@ -1,5 +1,5 @@
-//! What a service needs around its guard while it runs: a ledger that is monitored, an access that
-//! is read again when its files change, and the answer to readiness probes.
+//! Components that a service needs in addition to its guard: a monitored ledger, reloading of the
+//! access configuration, and readiness probes.
 //!
 //! ```
 //! use spanner_admin::Promotions;

@@ -1,4 +1,4 @@
-//! Whether a service can serve, for probes.
+//! Determines whether a service is ready, for probes.
 
 use serde_json::{Map, Value, json};
 use spanner_cedar::Cedar;
@@ -9,20 +9,21 @@ use spanner_tower::keys::KeyState;
 use super::ledger::MonitoredLedger;
 use crate::promotions::Promotions;
 
-/// The parts of a service whose state decides whether it is ready. Cheap to clone.
+/// The components that determine whether a service is ready. Cheap to clone.
 ///
-/// 1. A service is ready if some caller can be served: the ledger stores, and the keys of at least
-///    one issuer are at hand. An issuer that is down is reported, and does not take the service from
-///    the callers of the others.
-/// 2. Models that are in force without an approval, and names in promoted manifests that no longer
-///    exist, are counted. Neither makes the service unready.
-/// 3. An access that could not be reloaded is reported as `stale`. The last good one is in force, so
+/// 1. A service is ready if it can serve some callers: the ledger stores entries, and the keys of
+///    at least one issuer are available. An issuer that is down is reported, but callers of other
+///    issuers are still served.
+/// 2. Models in force without an approval, and names in promoted manifests that no longer exist,
+///    are counted. Neither makes the service unready.
+/// 3. An access configuration that could not be reloaded is reported as `stale`. The previous one
+///    remains in force, so the service is still ready.
 ///    that does not make the service unready either.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     /// The issuers.
     pub bearer: Bearer,
-    /// The access.
+    /// The access configuration.
     pub access: Cedar,
     /// The promotions.
     pub promotions: Promotions,
@@ -30,39 +31,40 @@ pub struct Readiness {
     pub ledger: MonitoredLedger,
 }
 
-/// How much a report says.
+/// The level of detail of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Detail {
-    /// The states, without names of models, issuers and shipments and without addresses: for
-    /// everybody.
+    /// Only the states, without names of models, issuers and shipments and without addresses.
+    /// Suitable for unauthenticated callers.
     Brief,
-    /// Everything: for the operators of the service.
+    /// All details, for operators of the service.
     Full,
 }
 
-/// The answer to a readiness probe.
+/// The response to a readiness probe.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ReadinessReport {
-    /// Whether the service is ready.
+    /// Whether the service is ready to receive requests.
     pub is_ready: bool,
-    /// The states of its parts, as a JSON object.
+    /// The states of the components, as a JSON object.
     pub states: Map<String, Value>,
 }
 
-/// A list that is read again from a file.
+/// The state of a list that is reloaded from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "callers make it")]
 pub struct ListStatus {
-    /// Whether the file could not be read at last.
+    /// Whether the last reload failed.
     pub is_stale: bool,
-    /// How many entries are in force.
+    /// The number of entries in force.
     pub entries: usize,
 }
 
 impl Readiness {
-    /// Looks at all parts. `revocations` is the list of revocations, if there is one.
+    /// Checks all components. `revocations` is the state of the list of revocations, if there is
+    /// one.
     pub async fn report(&self, revocations: Option<ListStatus>, detail: Detail) -> ReadinessReport {
         let issuers = self.bearer.readiness();
         let is_storing = self.ledger.is_storing().await;
@@ -100,7 +102,7 @@ impl Readiness {
         ReadinessReport { is_ready, states }
     }
 
-    /// How many models are in force that nobody approved, by environment.
+    /// The number of models in force without an approval, by environment.
     fn unapproved(&self) -> Map<String, Value> {
         let counts = self.promotions.unapproved().into_iter();
         counts

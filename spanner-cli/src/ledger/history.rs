@@ -23,7 +23,7 @@ pub(super) fn run(place: &Place, filter: &Filter, out: &mut dyn Write) -> Result
     let reader = open(&place.dir)?;
     let selection = filter.part.selection();
     let history = reader.history(&selection)?;
-    let mut found = history.approvals.len() + history.happenings.len();
+    let mut found = history.approvals.len() + history.events.len();
     let rows = filter.requests.then(|| reader.rows(&selection));
     let rows = rows.transpose()?.into_iter().flatten();
     let mut rows = rows.inspect(|_| found += 1);

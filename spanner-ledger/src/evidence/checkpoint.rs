@@ -1,4 +1,4 @@
-//! A signed statement of what a ledger holds.
+//! Checkpoints: signed statements about the contents of a ledger.
 
 use std::fmt;
 use std::io::{self, BufRead};
@@ -10,11 +10,10 @@ use super::key::{SigningKey, VerifierKey};
 use super::notes::Notes;
 use super::{Checkpoints, MAX_NOTE_BYTES, MAX_SIZE};
 
-/// A statement, signed by a ledger, that its first so many entries have this root: a
-/// [C2SP checkpoint](https://c2sp.org/tlog-checkpoint). It exists only with a signature that
-/// was verified.
+/// A statement, signed by a ledger, of the root hash over its first `size` entries: a [C2SP
+/// checkpoint](https://c2sp.org/tlog-checkpoint). A value of this type has a verified signature.
 ///
-/// Whoever keeps one can tell later whether the ledger still holds the same entries.
+/// A stored checkpoint reveals whether the ledger still contains the same entries.
 #[derive(Clone, PartialEq)]
 pub struct Checkpoint {
     origin: String,
@@ -23,45 +22,45 @@ pub struct Checkpoint {
     note: String,
 }
 
-/// Why a text is not a checkpoint that can be believed.
+/// Why a checkpoint was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// It is not a signed note with an origin, a size and a root.
     #[error("this is no checkpoint: a signed note with an origin, a size and a root")]
     Malformed,
-    /// So many bytes came without an end of a checkpoint that there can be none.
+    /// It exceeds the maximum size of a checkpoint.
     #[error("this is no checkpoint: it has more than {MAX_NOTE_BYTES} bytes")]
     TooLarge,
-    /// It could not be read to its end.
+    /// An I/O error occurred.
     #[error("the checkpoints cannot be read: {kind}")]
     Unreadable {
-        /// What the operating system said.
+        /// The kind of the I/O error.
         kind: io::ErrorKind,
     },
-    /// It is signed by none of the keys given.
+    /// None of the supplied keys signed it.
     #[error("the checkpoint of `{}` is signed by none of the keys given", .origin.escape_debug())]
-    Stranger {
-        /// The ledger that it speaks of.
+    UnknownKey {
+        /// The ledger's name in the checkpoint.
         origin: String,
     },
-    /// It bears the name of a known key, and the signature is not that key's.
+    /// It names a known key, but the signature is not that key's.
     #[error("the signature of the checkpoint is not that of the key it names")]
     Forged,
-    /// It could not be signed.
+    /// Signing it failed.
     #[error("the checkpoint could not be signed")]
     Unsigned,
 }
 
 impl Checkpoint {
-    /// The greatest size of a checkpoint with all its signatures.
+    /// The maximum size of a checkpoint with all its signatures, in bytes.
     pub const MAX_BYTES: u64 = MAX_NOTE_BYTES;
 
-    /// Reads a checkpoint and verifies it with one of these keys, whose name must be the
-    /// checkpoint's origin. Signatures of others are ignored.
+    /// Parses a checkpoint and verifies its signature with one of the keys, whose name must equal
+    /// the checkpoint's origin. Signatures by other keys are ignored.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is none, or none of these keys signed it.
+    /// [`CheckpointError`] if the text is not a checkpoint, or none of the keys signed it.
     pub fn verify(note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
         if note.len() as u64 > MAX_NOTE_BYTES {
             return Err(CheckpointError::Malformed);
@@ -83,16 +82,16 @@ impl Checkpoint {
                 root: *head.hash(),
                 note: note.to_owned(),
             }),
-            Err(signed_note::NoteError::UnverifiedNote) => Err(CheckpointError::Stranger {
+            Err(signed_note::NoteError::UnverifiedNote) => Err(CheckpointError::UnknownKey {
                 origin: head.origin().to_owned(),
             }),
             Err(_) => Err(CheckpointError::Forged),
         }
     }
 
-    /// Reads any number of checkpoints that follow each other, with blank lines between them,
-    /// as [`CheckpointFile`](crate::CheckpointFile) writes them, one at a time: however large
-    /// a file is, and whatever is in it, no more than one of them is in memory.
+    /// Reads a sequence of checkpoints separated by blank lines, as
+    /// [`CheckpointFile`](crate::CheckpointFile) writes them. Holds only one of them in memory,
+    /// whatever the input contains.
     ///
     /// ```no_run
     /// # let keys = [];
@@ -110,12 +109,14 @@ impl Checkpoint {
         Checkpoints::of(reader, keys)
     }
 
-    /// The last of the notes in a text, if there is one. It has the form of a checkpoint, and
-    /// **nobody has verified its signature**: a [`CheckpointSink`](crate::CheckpointSink) returns it
-    /// as its newest, and the ledger verifies it.
+    /// Returns the last note in a text, if there is one. It has the form of a checkpoint, but
+    /// **its signature is not verified**. Intended for
+    /// [`CheckpointSink::newest`](crate::CheckpointSink::newest), whose result the ledger
+    /// verifies.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the text is larger than checkpoints can be, or the last note is none.
+    /// [`CheckpointError`] if the text exceeds the maximum size, or the last note is not a
+    /// checkpoint.
     pub fn last_unverified(text: &str) -> Result<Option<String>, CheckpointError> {
         let note = Notes::of(text.as_bytes()).last().transpose()?;
         match &note {
@@ -126,10 +127,11 @@ impl Checkpoint {
         }
     }
 
-    /// Reads all checkpoints of a text, as [`Checkpoint::read`] does.
+    /// Reads all checkpoints of a text; see [`Checkpoint::read`].
     ///
     /// # Errors
-    /// [`CheckpointError`] of the first that is none, or that none of these keys signed.
+    /// The [`CheckpointError`] of the first one that is malformed or not signed by one of the
+    /// keys.
     pub fn verify_all(text: &str, keys: &[VerifierKey]) -> Result<Vec<Self>, CheckpointError> {
         Self::read(text.as_bytes(), keys).collect()
     }
@@ -149,25 +151,25 @@ impl Checkpoint {
         })
     }
 
-    /// The ledger's name.
+    /// The ledger's name (its origin).
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// How many entries it covers: all below this sequence.
+    /// The number of entries that it covers: those with sequences below this number.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root of the tree over them.
+    /// The root hash of the tree over these entries (SHA-256).
     #[must_use]
     pub const fn root(&self) -> [u8; 32] {
         self.root.0
     }
 
-    /// The signed note itself, to be kept or passed on.
+    /// The text of the signed note, for storage or transfer.
     #[must_use]
     pub fn note(&self) -> &str {
         &self.note
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_as_it_was_signed() {
+    fn reads_back_a_signed_checkpoint() {
         let key = key();
         let keys = [key.verifier().clone()];
         let checkpoint = signed(&key, 42);
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_them_is_cut_into_each() {
+    fn splits_a_file_into_its_checkpoints() {
         let key = key();
         let keys = [key.verifier().clone()];
         let text: String = (1..4).map(|size| signed(&key, size).note + "\n").collect();
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn detects_every_flipped_bit() {
         let key = key();
         let keys = [key.verifier().clone()];
         let checkpoint = signed(&key, 42);
@@ -236,18 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_and_a_forger_are_told_apart() {
+    fn distinguishes_an_unknown_key_from_a_forged_signature() {
         let (key, other) = (key(), key());
         let checkpoint = signed(&other, 42);
         let stranger = Checkpoint::verify(checkpoint.note(), &[key.verifier().clone()]);
-        assert!(matches!(stranger, Err(CheckpointError::Stranger { .. })));
+        assert!(matches!(stranger, Err(CheckpointError::UnknownKey { .. })));
         let forged = checkpoint.note().replace("\n42\n", "\n43\n");
         let forged = Checkpoint::verify(&forged, &[other.verifier().clone()]);
         assert_eq!(forged, Err(CheckpointError::Forged));
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_refused() {
+    fn refuses_malformed_checkpoints() {
         let key = key();
         let keys = [key.verifier().clone()];
         let note = signed(&key, 42).note;

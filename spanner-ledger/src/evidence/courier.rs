@@ -1,5 +1,5 @@
-//! Takes checkpoints to one sink, on a thread of its own, so that a sink that is slow or away
-//! keeps neither the ledger's own checkpoints nor the other sinks waiting.
+//! Ships checkpoints to one sink on its own thread. A slow or unavailable sink delays neither the
+//! ledger's own checkpoints nor other sinks.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,104 +10,107 @@ use std::time::{Duration, Instant};
 use super::{Checkpoint, CheckpointSink};
 use crate::waiter::lock;
 
-/// One sink, and the thread that ships to it.
+/// One sink and its shipping thread.
 pub(crate) struct Courier {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     pace: Duration,
     thread: Option<JoinHandle<()>>,
-    /// The size of the checkpoint that was given last.
-    given: Option<u64>,
+    /// The size of the last checkpoint passed to it.
+    sent: Option<u64>,
 }
 
-/// What the keeper and the thread share.
-struct Desk {
+/// The state shared by the checkpoint signer and the shipping thread.
+struct Shared {
     sink: Mutex<Box<dyn CheckpointSink>>,
-    tray: Mutex<Tray>,
+    mailbox: Mutex<Mailbox>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Tray {
-    /// The newest checkpoint, unless the sink has it.
+struct Mailbox {
+    /// The newest checkpoint that the sink does not have yet.
     due: Option<Checkpoint>,
-    /// There will be no more.
+    /// Set when no more checkpoints will come.
     ended: bool,
-    /// Somebody takes from here.
-    attended: bool,
+    /// Whether the shipping thread is running.
+    is_running: bool,
 }
 
 impl Courier {
-    /// What fails is tried again at this pace.
+    /// Creates a courier that retries failed shipments after `pace`.
     pub(crate) fn new(sink: Box<dyn CheckpointSink>, pace: Duration) -> Self {
         Self {
-            desk: Arc::new(Desk {
+            shared: Arc::new(Shared {
                 sink: Mutex::new(sink),
-                tray: Mutex::default(),
+                mailbox: Mutex::default(),
                 changed: Condvar::new(),
             }),
             pace,
             thread: None,
-            given: None,
+            sent: None,
         }
     }
 
-    /// Has the newest checkpoint shipped, in place of an older one that still waits.
-    pub(crate) fn give(&mut self, checkpoint: &Checkpoint) {
-        let mut tray = lock(&self.desk.tray);
-        if self.given != Some(checkpoint.size()) {
-            self.given = Some(checkpoint.size());
-            tray.due = Some(checkpoint.clone());
-            self.desk.changed.notify_all();
+    /// Ships a checkpoint, and drops an older one that is still waiting.
+    pub(crate) fn send(&mut self, checkpoint: &Checkpoint) {
+        let mut mailbox = lock(&self.shared.mailbox);
+        if self.sent != Some(checkpoint.size()) {
+            self.sent = Some(checkpoint.size());
+            mailbox.due = Some(checkpoint.clone());
+            self.shared.changed.notify_all();
         }
-        // At first, and where there was no thread to be had before.
-        let idle = tray.due.is_some() && !tray.attended;
-        tray.attended |= idle;
-        drop(tray);
+        // Start the thread on first use, and again if starting it failed before.
+        let idle = mailbox.due.is_some() && !mailbox.is_running;
+        mailbox.is_running |= idle;
+        drop(mailbox);
         if idle && let Err(fault) = self.start() {
-            lock(&self.desk.tray).attended = false;
-            tracing::error!(%fault, "there is no thread to ship checkpoints on");
+            lock(&self.shared.mailbox).is_running = false;
+            tracing::error!(%fault, "cannot start the thread that ships checkpoints");
         }
     }
 
-    /// There will be no more: what waits is tried once again.
+    /// Ends the thread after one last attempt to ship the waiting checkpoint.
     pub(crate) fn end(&self) {
-        lock(&self.desk.tray).ended = true;
-        self.desk.changed.notify_all();
+        lock(&self.shared.mailbox).ended = true;
+        self.shared.changed.notify_all();
     }
 
-    /// Waits for the thread to end, no longer than until then.
+    /// Waits for the thread to end, at most until `until`.
     pub(crate) fn join(mut self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
-        let tray = lock(&self.desk.tray);
-        let attended = |tray: &mut Tray| tray.attended;
-        let waited = self.desk.changed.wait_timeout_while(tray, left, attended);
-        let tray = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if tray.attended {
-            tracing::warn!("a checkpoint is still being shipped, and nobody waits for it");
+        let mailbox = lock(&self.shared.mailbox);
+        let is_running = |mailbox: &mut Mailbox| mailbox.is_running;
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(mailbox, left, is_running);
+        let mailbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if mailbox.is_running {
+            tracing::warn!("the ledger closes while a checkpoint is still being shipped");
             return;
         }
-        drop(tray);
+        drop(mailbox);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("a sink of checkpoints panicked");
+            tracing::error!("a checkpoint sink panicked");
         }
     }
 
     fn start(&mut self) -> io::Result<()> {
-        let (desk, pace) = (Arc::clone(&self.desk), self.pace);
+        let (shared, pace) = (Arc::clone(&self.shared), self.pace);
         let thread = thread::Builder::new()
             .name("spanner-ledger-checkpoints".to_owned())
-            .spawn(move || Attendant(desk).run(pace))?;
+            .spawn(move || Worker(shared).run(pace))?;
         self.thread = Some(thread);
         Ok(())
     }
 }
 
-/// The thread; tells when it is gone, however it ends.
-struct Attendant(Arc<Desk>);
+/// The shipping thread. Dropping it reports its end, even after a panic.
+struct Worker(Arc<Shared>);
 
-impl Attendant {
+impl Worker {
     fn run(&self, pace: Duration) {
         let mut failed = false;
         while let Some((checkpoint, last)) = self.take(failed.then_some(pace)) {
@@ -120,10 +123,10 @@ impl Attendant {
                 Ok(()) => {}
                 Err(fault) => {
                     if !failed || last {
-                        tracing::warn!(%fault, ?sink, last, "a checkpoint could not be shipped");
+                        tracing::warn!(%fault, ?sink, last, "cannot ship a checkpoint");
                     }
                     failed = true;
-                    lock(&self.0.tray).due.get_or_insert(checkpoint);
+                    lock(&self.0.mailbox).due.get_or_insert(checkpoint);
                     if last {
                         return;
                     }
@@ -132,32 +135,32 @@ impl Attendant {
         }
     }
 
-    /// Waits for a checkpoint to ship, after a failure for a while first, and says whether it
-    /// is tried for the last time. `None` if there will be no more.
+    /// Waits for a checkpoint to ship, after a failure for at least `after`. Also returns whether
+    /// this is the last attempt. `None` if there are no more checkpoints.
     fn take(&self, after: Option<Duration>) -> Option<(Checkpoint, bool)> {
-        let mut tray = lock(&self.0.tray);
+        let mut mailbox = lock(&self.0.mailbox);
         if let Some(after) = after {
-            let more = |tray: &mut Tray| !tray.ended;
-            let waited = self.0.changed.wait_timeout_while(tray, after, more);
-            tray = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let more = |mailbox: &mut Mailbox| !mailbox.ended;
+            let waited = self.0.changed.wait_timeout_while(mailbox, after, more);
+            mailbox = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let idle = |tray: &mut Tray| tray.due.is_none() && !tray.ended;
-        let waited = self.0.changed.wait_while(tray, idle);
-        let mut tray = waited.unwrap_or_else(PoisonError::into_inner);
-        let last = tray.ended;
-        tray.due.take().map(|checkpoint| (checkpoint, last))
+        let idle = |mailbox: &mut Mailbox| mailbox.due.is_none() && !mailbox.ended;
+        let waited = self.0.changed.wait_while(mailbox, idle);
+        let mut mailbox = waited.unwrap_or_else(PoisonError::into_inner);
+        let last = mailbox.ended;
+        mailbox.due.take().map(|checkpoint| (checkpoint, last))
     }
 }
 
-impl Drop for Attendant {
+impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.0.tray).attended = false;
+        lock(&self.0.mailbox).is_running = false;
         self.0.changed.notify_all();
     }
 }
 
 fn ship(sink: &mut dyn CheckpointSink, checkpoint: &Checkpoint) -> io::Result<()> {
-    // A panic is one more way to fail.
+    // A panic counts as a failed attempt.
     let shipped = catch_unwind(AssertUnwindSafe(|| sink.ship(checkpoint)));
     shipped.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
 }

@@ -1,4 +1,4 @@
-//! Goes over entries in order and holds them against the tree.
+//! Hashes entries in order and compares them with the tree.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::scan::Stored;
 
-/// The leaf of an entry: nothing, if it is uncertain what a fault left of it.
+/// The leaf of an entry. It is empty if a fault may have lost the entry.
 pub(crate) fn leaf(stored: &Stored) -> Hash {
     match stored.uncertain {
         true => empty_leaf(),
@@ -18,18 +18,18 @@ pub(crate) fn leaf(stored: &Stored) -> Hash {
     }
 }
 
-/// The leaf of an entry that is not there.
+/// The leaf of a lost entry.
 pub(crate) fn empty_leaf() -> Hash {
     record_hash(&[])
 }
 
-/// Lets a tree grow by the entries that it does not have yet.
+/// Grows a tree by the entries that follow its last one.
 #[derive(Debug, Clone)]
 pub(crate) struct Follower {
     pub(crate) tree: Tree,
 }
 
-/// The leaves that stand in the tiles of a tree of a size.
+/// The leaves stored in the tiles of a tree of a given size.
 #[derive(Debug)]
 pub(crate) struct Leaves {
     files: Arc<dyn Files>,
@@ -40,9 +40,9 @@ pub(crate) struct Leaves {
 /// Roots that a tree must have at certain sizes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
-    /// The smallest last.
+    /// The roots not reached yet, in descending order of size.
     ahead: Vec<(u64, Hash)>,
-    /// The largest size at which the tree was as expected.
+    /// The largest size at which the tree had the expected root.
     pub(crate) agreed: u64,
 }
 
@@ -51,11 +51,11 @@ impl Follower {
         Self { tree }
     }
 
-    /// Takes the next entry. Answers with the tiles that became full.
+    /// Adds an entry. Returns the tiles that became full.
     pub(crate) fn take(&mut self, sequence: u64, leaf: Hash) -> Vec<Full> {
         let mut full = Vec::new();
         while self.tree.size() < sequence {
-            // A fault lost it.
+            // A fault lost this entry.
             full.extend(self.tree.push(empty_leaf()));
         }
         if self.tree.size() == sequence {
@@ -74,7 +74,7 @@ impl Leaves {
         }
     }
 
-    /// The leaf of an entry that stands in the tree.
+    /// The leaf of an entry according to the tiles.
     pub(crate) fn at(&mut self, sequence: u64) -> Result<Option<Hash>, ReadError> {
         let index = sequence / WIDTH as u64;
         let place = usize::try_from(sequence % WIDTH as u64).unwrap_or_default();
@@ -86,8 +86,7 @@ impl Leaves {
         Ok(tile.and_then(|(_, hashes)| hashes.get(place)).copied())
     }
 
-    /// Whether an entry's leaf is the one that stands in the tree; entries after it do not
-    /// count.
+    /// Whether the tiles have this leaf for an entry. Entries beyond the tree count as matching.
     pub(crate) fn has(&mut self, sequence: u64, leaf: Hash) -> Result<bool, ReadError> {
         if sequence >= self.size {
             return Ok(true);
@@ -103,7 +102,7 @@ impl Expected {
         Self { ahead, agreed: 0 }
     }
 
-    /// Holds what is expected of this size against the tree. The size, if it is not so.
+    /// Compares the tree with the root expected at its size. Returns the size on a mismatch.
     pub(crate) fn check(&mut self, tree: &Tree) -> Result<(), u64> {
         self.check_root(tree.size(), || tree.root())
     }
@@ -118,12 +117,12 @@ impl Expected {
         Ok(())
     }
 
-    /// The greatest size that the tree has not reached.
+    /// The largest size that the tree has not reached.
     pub(crate) fn unreached(&self) -> Option<u64> {
         self.ahead.first().map(|(size, _)| *size)
     }
 
-    /// Takes out what is expected of sizes up to this one, to be looked up elsewhere.
+    /// Removes and returns the roots expected at sizes below `size`.
     pub(crate) fn take_below(&mut self, size: u64) -> Vec<(u64, Hash)> {
         let at = self.ahead.partition_point(|(at, _)| *at >= size);
         self.ahead.split_off(at)

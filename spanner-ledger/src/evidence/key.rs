@@ -1,4 +1,4 @@
-//! The key that signs checkpoints, and the key that verifies them.
+//! The keys that sign and verify checkpoints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use signed_note::{Signer as _, StandardSigner, StandardVerifier, Verifier as _};
 
 /// Signs a ledger's checkpoints: an Ed25519 key with the name of the ledger (its *origin*).
 ///
-/// Whoever has it can sign another history of the ledger, but cannot make it agree with the
-/// checkpoints that were shipped before. No two ledgers may use the same origin and key.
+/// An attacker who has the key can sign a forged history, but cannot make it consistent with
+/// checkpoints shipped before. Two ledgers must not share both origin and key.
 #[derive(Clone)]
 pub struct SigningKey {
     signer: StandardSigner,
@@ -18,19 +18,19 @@ pub struct SigningKey {
     text: String,
 }
 
-/// Verifies checkpoints; public. Its text, `<origin>+<id>+<key>`, is a `vkey` of the
-/// [signed note](https://c2sp.org/signed-note) specification.
+/// Verifies checkpoints; public. Its text, `<origin>+<id>+<key>`, is a `vkey` as specified by
+/// C2SP [signed-note](https://c2sp.org/signed-note).
 #[derive(Clone)]
 pub struct VerifierKey {
     verifier: StandardVerifier,
     text: String,
 }
 
-/// Why a text is not a key.
+/// Why a key was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// An origin is empty or has a blank, a control character or a plus.
+    /// The origin is empty or contains a space, a control character or a plus sign.
     #[error(
         "`{}` cannot be an origin: give a name such as `example.com/ledger`, without blanks and `+`",
         .given.escape_debug()
@@ -39,25 +39,25 @@ pub enum KeyError {
         /// The origin.
         given: String,
     },
-    /// It is not a signing key of the form `PRIVATE+KEY+<origin>+<id>+<key>`.
+    /// The text does not have the form `PRIVATE+KEY+<origin>+<id>+<key>`.
     #[error("this is no Ed25519 signing key of the form `PRIVATE+KEY+<origin>+<id>+<key>`")]
     Signing,
-    /// It is not a verifier key of the form `<origin>+<id>+<key>`.
+    /// The text does not have the form `<origin>+<id>+<key>`.
     #[error("this is no Ed25519 verifier key of the form `<origin>+<id>+<key>`")]
     Verifier,
-    /// The operating system gave no random bytes.
+    /// The operating system's random number generator failed.
     #[error("no random bytes: {reason}")]
     Random {
-        /// What it said.
+        /// The operating system's error.
         reason: String,
     },
 }
 
 impl SigningKey {
-    /// A new key, from the operating system's random bytes.
+    /// Generates a key with the operating system's random number generator.
     ///
     /// # Errors
-    /// [`KeyError`] if the origin has a blank or a plus, or if there are no random bytes.
+    /// [`KeyError`] if the origin is invalid or the random number generator fails.
     pub fn generate(origin: &str) -> Result<Self, KeyError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|fault| KeyError::Random {
@@ -66,11 +66,11 @@ impl SigningKey {
         Self::of(origin, &seed)
     }
 
-    /// Reads a key of the form `PRIVATE+KEY+<origin>+<id>+<key>`, as Go's `note` and the file
-    /// `key` of a ledger have it.
+    /// Parses a key of the form `PRIVATE+KEY+<origin>+<id>+<key>`, as written by Go's `note`
+    /// package and by a ledger in its file `key`.
     ///
     /// # Errors
-    /// [`KeyError`] if it is none.
+    /// [`KeyError`] if the text has another form.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
         let text = text.trim_end();
         let mut parts = text.splitn(5, '+');
@@ -102,13 +102,13 @@ impl SigningKey {
         self.verifier.origin()
     }
 
-    /// What verifies its signatures.
+    /// The public key that verifies its signatures.
     #[must_use]
     pub const fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
 
-    /// The secret, as it stands in a file.
+    /// The secret key in the format of the file `key`.
     pub(crate) fn secret_text(&self) -> &str {
         &self.text
     }
@@ -139,10 +139,10 @@ impl SigningKey {
 }
 
 impl VerifierKey {
-    /// Reads keys, one a line, as the file `vkey` has them. Blank lines are skipped.
+    /// Parses keys, one per line, in the format of the file `vkey`. Skips blank lines.
     ///
     /// # Errors
-    /// [`KeyError`] of the first line that is no key.
+    /// The [`KeyError`] of the first invalid line.
     pub fn read_all(text: &str) -> Result<Vec<Self>, KeyError> {
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.map(str::parse).collect()
@@ -196,7 +196,7 @@ impl fmt::Debug for VerifierKey {
     }
 }
 
-/// The secret is left out.
+/// Omits the secret.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey(of {})", self.verifier.text)
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_wrote_and_shows_no_secret() {
+    fn reads_its_own_text_and_shows_no_secret() {
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let again = SigningKey::from_text(key.secret_text()).unwrap();
         assert_eq!(again.verifier(), key.verifier());
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_key() {
+    fn refuses_malformed_keys() {
         let rows = [
             "",
             "PRIVATE+KEY",

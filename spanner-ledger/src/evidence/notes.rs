@@ -1,11 +1,11 @@
-//! Signed notes that follow each other, read one at a time.
+//! Reads a sequence of signed notes, one at a time.
 
 use std::io::{BufRead, Read};
 
 use super::{Checkpoint, CheckpointError, MAX_NOTE_BYTES, VerifierKey};
 
-/// Checkpoints that follow each other, verified one by one as they are read, so that no more
-/// than one is in memory. Ends after the first error. Made by [`Checkpoint::read`].
+/// An iterator over a sequence of checkpoints that verifies each one. Holds only one in memory.
+/// Ends after the first error. Created by [`Checkpoint::read`].
 #[derive(Debug)]
 pub struct Checkpoints<R> {
     notes: Notes<R>,
@@ -37,7 +37,7 @@ impl<R: BufRead> Iterator for Checkpoints<R> {
     }
 }
 
-/// Cuts what it reads behind each group of signatures.
+/// Splits its input after each group of signatures.
 #[derive(Debug)]
 pub(super) struct Notes<R> {
     reader: R,
@@ -50,7 +50,7 @@ impl<R: BufRead> Notes<R> {
         Self { reader, note }
     }
 
-    /// The next line, without its end; `None` at the end of all.
+    /// The next line without its line break; `None` at the end of the input.
     fn line(&mut self) -> Result<Option<Vec<u8>>, CheckpointError> {
         let mut line = Vec::new();
         let read = (&mut self.reader)
@@ -67,7 +67,7 @@ impl<R: BufRead> Notes<R> {
         Ok(Some(text.strip_suffix(b"\r").unwrap_or(text).to_vec()))
     }
 
-    /// The note that has come so far; another one begins.
+    /// Returns the current note and begins the next one.
     fn cut(&mut self) -> Result<String, CheckpointError> {
         let note = std::mem::take(&mut self.note);
         String::from_utf8(note).map_err(|_| CheckpointError::Malformed)
@@ -110,11 +110,11 @@ mod tests {
     use crate::SigningKey;
 
     #[test]
-    fn what_is_no_checkpoint_takes_no_more_memory_than_one() {
+    fn bounds_the_memory_for_malformed_checkpoints() {
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let keys = [key.verifier().clone()];
         let good = Checkpoint::sign(&key, 1, Hash([1; 32])).unwrap();
-        // Each would go on for ever.
+        // Both inputs are endless.
         let line = io::repeat(b'x');
         let lines = io::Cursor::new("x\n".repeat(1 << 20));
         let endless: [Box<dyn Read>; 2] = [Box::new(line), Box::new(lines)];
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_ends_behind_its_signatures_whatever_stands_between() {
+    fn a_note_ends_after_its_signatures() {
         let rows = [
             ("", vec![]),
             ("\n\r\n\n", vec![]),

@@ -1,4 +1,4 @@
-//! The evidence of a ledger that is being opened.
+//! The keys, checkpoints and tree of a ledger that is being opened.
 
 use std::io;
 use std::sync::Arc;
@@ -12,50 +12,50 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::scan::{Stored, Walk};
 
-/// What signs, what is signed already, and the tree so far.
+/// The signing key, the existing checkpoints, and the tree.
 #[derive(Debug)]
 pub(crate) struct Evidence {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) key: SigningKey,
-    /// What verifies it and its predecessors.
+    /// The verifier keys: the current one and its predecessors.
     keys: Vec<VerifierKey>,
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// Of the entries that the checkpoint covers; empty if its tiles are lost.
+    /// The tree over the entries that the checkpoint covers; empty if its tiles are damaged.
     pub(crate) tree: Tree,
-    /// What was shipped and must be so.
+    /// Checkpoints from outside the directory that the ledger must agree with.
     shipped: Vec<Checkpoint>,
-    /// Whether another key signed before.
+    /// Whether a different key signed before.
     pub(crate) is_key_new: bool,
-    /// Notes of ledgers with other keys, kept where this one keeps its own.
-    pub(crate) strangers: Vec<String>,
+    /// Notes by other keys, found in the place of this ledger's note.
+    pub(crate) foreign_notes: Vec<String>,
 }
 
-/// Goes over the entries of a ledger once, when it is opened. Reads only: the tree over what
-/// is not signed yet is the keeper's to write.
+/// Compares the entries with the checkpoints while opening. Writes nothing: the checkpoint signer
+/// writes the tree over unsigned entries.
 #[derive(Debug)]
-pub(crate) struct Opening {
+pub(crate) struct OpeningCheck {
     follower: Follower,
     leaves: Leaves,
     expected: Expected,
-    /// Entries below this are believed without looking.
+    /// Entries below this sequence are not checked.
     from: u64,
-    /// Entries below this are in the tree already.
+    /// Entries below this sequence are in the tree.
     have: u64,
     signed: u64,
 }
 
 impl Evidence {
-    /// Reads the checkpoint and the right edge of the tree, and holds them against each other.
+    /// Reads the checkpoint and the right edge of the tree, and compares them.
     pub(crate) fn open(files: Arc<dyn Files>, key: SigningKey) -> Result<Self, ReadError> {
         let before = keys_in(&*files)?;
         if before.is_empty() && exists(&*files, CHECKPOINT)? {
-            tracing::warn!("the ledger's file `vkey` is missing; it is written anew from `key`");
+            tracing::warn!("the ledger's file `vkey` is missing; writing it again from `key`");
         }
         let is_key_new = before.last().is_some_and(|before| before != key.verifier());
         if is_key_new {
             tracing::warn!(
                 vkey = %key.verifier(),
-                "another key signs the ledger than before: tell whoever keeps the verifier key, if this was meant"
+                "the ledger's signing key changed: if this was intended, give the new verifier key to those who verify the ledger"
             );
         }
         let keys = listed(&files, before, &key)?;
@@ -67,7 +67,7 @@ impl Evidence {
             (Some(checkpoint), Ok(tree)) if tree.root() == checkpoint.hash() => tree,
             (Some(_), Err(fault @ ReadError::Io { .. })) => return Err(fault),
             (Some(checkpoint), _) => {
-                tracing::warn!("the tiles of the ledger's tree are damaged; they are made anew");
+                tracing::warn!("the tiles of the ledger's tree are damaged; writing them again");
                 recount(&files, checkpoint)?;
                 Tree::default()
             }
@@ -80,39 +80,39 @@ impl Evidence {
             tree,
             shipped: Vec::new(),
             is_key_new,
-            strangers: Vec::new(),
+            foreign_notes: Vec::new(),
         })
     }
 
-    /// Holds notes that were kept outside the directory against the ledger, too. Those of other
-    /// ledgers are only remembered.
+    /// Adds notes from outside the directory to the comparison. Notes of other ledgers are only
+    /// remembered.
     pub(crate) fn expect_notes(&mut self, notes: Vec<String>) {
         for note in notes {
             match Checkpoint::verify(&note, &self.keys) {
                 Ok(checkpoint) => self.shipped.push(checkpoint),
-                Err(_) => self.strangers.push(note),
+                Err(_) => self.foreign_notes.push(note),
             }
         }
     }
 
-    /// Whether there is anything to hold the entries against.
+    /// Whether there is any checkpoint to compare the entries with.
     pub(crate) fn is_compared(&self) -> bool {
         self.checkpoint.is_some() || !self.shipped.is_empty()
     }
 
-    /// The checkpoints that were kept outside the directory.
+    /// The notes from outside the directory.
     pub(crate) fn notes(&self) -> Vec<String> {
         let notes = self.shipped.iter().map(|it| it.note().to_owned());
-        notes.chain(self.strangers.iter().cloned()).collect()
+        notes.chain(self.foreign_notes.iter().cloned()).collect()
     }
 
-    /// The most entries that anything signed says there were.
+    /// The largest number of entries that any checkpoint covers.
     pub(crate) fn signed(&self) -> u64 {
         let shipped = self.shipped.iter().map(Checkpoint::size).max();
         self.size().max(shipped.unwrap_or(0))
     }
 
-    /// Holds what was shipped against the ledger, too.
+    /// Adds a shipped checkpoint to the comparison.
     pub(crate) fn expect(&mut self, note: &str) -> Result<(), ReadError> {
         let shipped = Checkpoint::verify(note, &self.keys);
         self.shipped
@@ -127,8 +127,8 @@ impl Evidence {
         self.checkpoint.as_ref().map_or(0, Checkpoint::size)
     }
 
-    /// Begins to go over the entries.
-    pub(crate) fn opening(&self, walk: &Walk) -> Result<Opening, ReadError> {
+    /// Starts comparing the entries.
+    pub(crate) fn opening(&self, walk: &Walk) -> Result<OpeningCheck, ReadError> {
         let have = self.tree.size();
         let (below, above): (Vec<_>, Vec<_>) =
             (self.shipped.iter()).partition(|shipped| shipped.size() <= have);
@@ -139,7 +139,7 @@ impl Evidence {
             }
         }
         let above = above.iter().map(|shipped| (shipped.size(), shipped.hash()));
-        Ok(Opening {
+        Ok(OpeningCheck {
             follower: Follower::of(self.tree.clone()),
             leaves: Leaves::of(Arc::clone(&self.files), have),
             expected: Expected::of(above),
@@ -150,8 +150,8 @@ impl Evidence {
     }
 }
 
-impl Opening {
-    /// Takes the next entry.
+impl OpeningCheck {
+    /// Compares the next entry.
     pub(crate) fn take(&mut self, stored: &Stored) -> Result<(), ReadError> {
         let signed = (self.from..self.have).contains(&stored.sequence);
         let awaited = stored.sequence >= self.have && self.expected.unreached().is_some();
@@ -170,12 +170,12 @@ impl Opening {
         })
     }
 
-    /// Whether nothing that was signed elsewhere covers more than the entries that were taken.
+    /// Whether no checkpoint covers more than the entries compared.
     pub(crate) fn is_satisfied(&self) -> bool {
         self.expected.unreached().is_none()
     }
 
-    /// The entries are at their end.
+    /// Checks that the ledger does not end too early.
     pub(crate) fn end(self, entries: u64) -> Result<(), ReadError> {
         let signed = self.expected.unreached().unwrap_or(0).max(self.signed);
         match entries < signed {
@@ -185,14 +185,14 @@ impl Opening {
     }
 }
 
-/// Why there is no key.
+/// Why there is no signing key.
 #[derive(Debug)]
 pub(crate) enum KeyFault {
     Key(KeyError),
     Io(io::Error),
 }
 
-/// The key of a ledger: the one given, the one that it has, or a new one.
+/// Returns the ledger's key: the supplied one, the stored one, or a new one.
 pub(crate) fn key(
     files: &dyn Files,
     given: Option<SigningKey>,
@@ -208,7 +208,7 @@ pub(crate) fn key(
     if let Some(before) = before.last() {
         tracing::warn!(
             origin = before.origin(),
-            "the ledger's signing key is gone, and a new one is made"
+            "the ledger's signing key is missing; generating a new one"
         );
     }
     let origin = match (origin, before.last()) {
@@ -229,7 +229,7 @@ pub(crate) fn key_in(files: &dyn Files) -> Result<Option<SigningKey>, KeyFault> 
     key.transpose().map_err(KeyFault::Key)
 }
 
-/// A name that no other ledger has.
+/// A random, unique origin.
 fn new_origin() -> io::Result<String> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -239,8 +239,7 @@ fn new_origin() -> io::Result<String> {
     ))
 }
 
-/// The keys that verify, the one in use the last of them, as the directory names them from now
-/// on.
+/// Adds the current key to the verifier keys, last, and writes the list to the directory.
 fn listed(
     files: &Arc<dyn Files>,
     mut keys: Vec<VerifierKey>,
@@ -255,7 +254,7 @@ fn listed(
     Ok(keys)
 }
 
-/// The keys that a ledger's directory names.
+/// The verifier keys in a ledger's directory.
 pub(crate) fn keys_in(files: &dyn Files) -> Result<Vec<VerifierKey>, ReadError> {
     let text = read(files, VKEY, MAX_NOTE_BYTES).map_err(|source| tiles::failed(VKEY, source))?;
     let text = text.unwrap_or_default();
@@ -273,7 +272,7 @@ fn exists(files: &dyn Files, name: &str) -> Result<bool, ReadError> {
     Ok(found.is_some())
 }
 
-/// The checkpoint in a ledger's directory.
+/// The verified checkpoint in a ledger's directory.
 pub(crate) fn newest(
     files: &dyn Files,
     keys: &[VerifierKey],
@@ -294,7 +293,7 @@ pub(crate) fn newest(
         .map_err(|fault| lacks(fault.to_string()))
 }
 
-/// Whether the entries are those of a checkpoint, from the entries alone.
+/// Checks without tiles that the entries have the root of a checkpoint.
 fn recount(files: &Arc<dyn Files>, checkpoint: &Checkpoint) -> Result<(), ReadError> {
     let mut follower = Follower::of(Tree::default());
     let mut walk = Walk::new(files)?;

@@ -1,4 +1,4 @@
-//! What the writer tells the keeper of the evidence, and what others ask of it.
+//! The state shared by the writer, the checkpoint signer and threads that wait for a checkpoint.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,30 +8,30 @@ use crate::waiter::lock;
 
 pub(crate) type SharedProgress = Arc<Progress>;
 
-/// Between the writer, the keeper and whoever waits for a checkpoint.
+/// The progress of writing, syncing and signing.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     stage: Mutex<Stage>,
-    /// The keeper sleeps here.
+    /// Wakes the checkpoint signer.
     work: Condvar,
-    /// Whoever waits for a checkpoint sleeps here.
+    /// Wakes threads that wait for a checkpoint.
     signed: Condvar,
 }
 
-/// How far it all is.
+/// The current state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stage {
     /// Every entry below this is written.
     pub(crate) written: u64,
     /// Every entry below this was synced.
     pub(crate) durable: u64,
-    /// The disk is full: what space there is, is for entries.
+    /// Whether the disk is full. Then the remaining space is reserved for entries.
     pub(crate) full: bool,
     /// The writer has ended.
     pub(crate) ended: bool,
-    /// The keeper has ended.
-    kept: bool,
-    /// Somebody waits for a checkpoint of this size.
+    /// Whether the checkpoint signer has ended.
+    signer_ended: bool,
+    /// The largest size for which a thread requested a checkpoint.
     wanted: u64,
     checkpoint: Option<Checkpoint>,
 }
@@ -63,19 +63,19 @@ impl Progress {
         lock(&self.stage).full = full;
     }
 
-    /// The writer has ended.
+    /// Called when the writer has ended.
     pub(crate) fn end(&self) {
         lock(&self.stage).ended = true;
         self.work.notify_all();
     }
 
-    /// The keeper has ended.
-    pub(crate) fn keeper_is_gone(&self) {
-        lock(&self.stage).kept = true;
+    /// Called when the checkpoint signer has ended.
+    pub(crate) fn signer_has_ended(&self) {
+        lock(&self.stage).signer_ended = true;
         self.signed.notify_all();
     }
 
-    /// For the keeper: waits until it is time for another checkpoint.
+    /// For the checkpoint signer: waits until the next checkpoint is due.
     pub(crate) fn wait(&self, pace: Duration, failed: bool) -> Stage {
         let stage = lock(&self.stage);
         let idle = |stage: &mut Stage| !stage.ended && (failed || !stage.wants_more());
@@ -97,14 +97,14 @@ impl Progress {
         lock(&self.stage).checkpoint.clone()
     }
 
-    /// Waits for a checkpoint over all that is written by now.
+    /// Waits for a checkpoint over all entries written up to now.
     pub(crate) fn checkpoint_now(&self, patience: Duration) -> Option<Checkpoint> {
         let until = Instant::now() + patience;
         let mut stage = lock(&self.stage);
         let wanted = stage.written;
         stage.wanted = stage.wanted.max(wanted);
         self.work.notify_all();
-        while stage.size() < wanted && !stage.kept {
+        while stage.size() < wanted && !stage.signer_ended {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -121,12 +121,12 @@ impl Stage {
         self.checkpoint.as_ref().map_or(0, Checkpoint::size)
     }
 
-    /// Somebody waits for a checkpoint.
+    /// Whether a thread waits for a checkpoint.
     pub(crate) fn is_awaited(&self) -> bool {
         self.wanted > self.size()
     }
 
-    /// Somebody waits for what can be signed now.
+    /// Whether a thread waits for entries that can be signed now.
     fn wants_more(&self) -> bool {
         self.is_awaited() && self.durable > self.size()
     }

@@ -1,4 +1,4 @@
-//! What proves something about a ledger to somebody who does not have it.
+//! Proofs about a ledger, verifiable without the ledger.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,73 +7,74 @@ use tlog_tiles::{Hash, check_record, check_tree, record_hash};
 
 use super::{Checkpoint, CheckpointError, VerifierKey};
 
-/// A proof, as JSON: whoever has it and the ledger's verifier key can check it, offline.
+/// A proof in JSON. It can be checked offline with the ledger's verifier key.
 ///
-/// This is part of the compatibility promise: members are added, never changed or removed.
+/// The format is part of the compatibility promise: members may be added, but are never changed
+/// or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "proof", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Proof {
-    /// An entry stands in a ledger.
+    /// Proves that an entry is in a ledger.
     Inclusion(Inclusion),
-    /// A ledger still holds what it held before.
+    /// Proves that a ledger begins with an earlier state of itself.
     Consistency(Consistency),
 }
 
-/// That an entry stands in the ledger that a checkpoint is about (RFC 6962, section 2.1.1).
+/// A proof that an entry is in the ledger that a checkpoint covers (RFC 6962, section 2.1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Inclusion {
     /// The entry's sequence.
     pub index: u64,
-    /// How many entries the checkpoint covers.
+    /// The number of entries that the checkpoint covers.
     pub size: u64,
     /// The entry's JSON, byte for byte; empty if a fault lost it.
     pub entry: String,
     /// The hash of the entry as a leaf, in base64.
     pub leaf: String,
-    /// The hashes beside the way from the leaf to the root, in base64.
+    /// The sibling hashes on the path from the leaf to the root, in base64.
     pub hashes: Vec<String>,
-    /// The signed note.
+    /// The signed note of the checkpoint.
     pub checkpoint: String,
 }
 
-/// That a ledger holds, unchanged, all that it held when an earlier checkpoint was made
-/// (RFC 6962, section 2.1.2).
+/// A proof that a ledger contains, unchanged, all entries that an earlier checkpoint covers (RFC
+/// 6962, section 2.1.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Consistency {
-    /// The earlier signed note.
+    /// The signed note of the earlier checkpoint.
     pub from: String,
-    /// The later signed note.
+    /// The signed note of the later checkpoint.
     pub to: String,
-    /// The hashes that it takes, in base64.
+    /// The hashes of the proof, in base64.
     pub hashes: Vec<String>,
 }
 
-/// Why a proof proves nothing.
+/// Why a proof is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// The checkpoint cannot be believed.
-    #[error("the proof's checkpoint cannot be believed")]
+    /// Its checkpoint is not valid.
+    #[error("the proof's checkpoint is not valid")]
     Checkpoint(#[source] CheckpointError),
-    /// Something in it is not a hash in base64, or there are more than any tree needs.
+    /// A member is not a base64 hash, or there are more hashes than any tree needs.
     #[error("the proof's `{member}` is malformed")]
     Malformed {
-        /// What.
+        /// The name of the member.
         member: &'static str,
     },
-    /// The leaf is not the hash of the entry.
-    #[error("the proof's entry is not the one that it speaks of")]
+    /// The leaf hash is not that of the entry.
+    #[error("the proof's entry does not match its leaf hash")]
     OtherEntry,
-    /// The entry does not stand in that tree at that place.
-    #[error("the entry does not stand at {index} in the ledger of that checkpoint")]
+    /// The entry is not in the tree at this position.
+    #[error("the entry is not number {index} in the ledger of that checkpoint")]
     NotIncluded {
-        /// Where it should.
+        /// The position that the proof claims.
         index: u64,
     },
-    /// The later checkpoint is about another history than the earlier one.
+    /// The later checkpoint's ledger does not begin with the earlier one's.
     #[error(
         "the ledger of the later checkpoint ({to} entries) does not begin with that of the earlier one ({from})"
     )]
@@ -86,11 +87,11 @@ pub enum ProofError {
 }
 
 impl Proof {
-    /// Checks it with the verifier keys of the ledger. Answers with the checkpoint that it
-    /// leads to.
+    /// Checks the proof with the ledger's verifier keys. Returns the checkpoint that it refers
+    /// to.
     ///
     /// # Errors
-    /// [`ProofError`] if it proves nothing.
+    /// [`ProofError`] if the proof is not valid.
     pub fn check(&self, keys: &[VerifierKey]) -> Result<Checkpoint, ProofError> {
         match self {
             Self::Inclusion(inclusion) => inclusion.check(keys),
@@ -111,10 +112,10 @@ impl Inclusion {
         }
     }
 
-    /// Checks it with the verifier keys of the ledger. Answers with its checkpoint.
+    /// Checks the proof with the ledger's verifier keys. Returns its checkpoint.
     ///
     /// # Errors
-    /// [`ProofError`] if it proves nothing.
+    /// [`ProofError`] if the proof is not valid.
     pub fn check(&self, keys: &[VerifierKey]) -> Result<Checkpoint, ProofError> {
         let checkpoint = verified(&self.checkpoint, keys)?;
         let leaf = decode(&self.leaf, "leaf")?;
@@ -142,11 +143,11 @@ impl Consistency {
         }
     }
 
-    /// Checks it with the verifier keys of the ledger. Answers with the earlier checkpoint and
-    /// the later one.
+    /// Checks the proof with the ledger's verifier keys. Returns the earlier and the later
+    /// checkpoint.
     ///
     /// # Errors
-    /// [`ProofError`] if it proves nothing.
+    /// [`ProofError`] if the proof is not valid.
     pub fn check(&self, keys: &[VerifierKey]) -> Result<(Checkpoint, Checkpoint), ProofError> {
         let (from, to) = (verified(&self.from, keys)?, verified(&self.to, keys)?);
         let hashes = decode_all(&self.hashes)?;
@@ -161,7 +162,7 @@ impl Consistency {
 fn is_consistent(from: &Checkpoint, to: &Checkpoint, hashes: &Vec<Hash>) -> bool {
     let (size, earlier) = (to.size(), from.size());
     let same_log = from.origin() == to.origin();
-    // Everything begins with nothing.
+    // Every ledger is consistent with the empty one.
     let from_nothing = earlier == 0 && hashes.is_empty() && from.hash() == tlog_tiles::EMPTY_HASH;
     let proven = || check_tree(hashes, size, to.hash(), earlier, from.hash()).is_ok();
     same_log && (from_nothing || (earlier > 0 && proven()))
@@ -189,5 +190,5 @@ fn decode_all(texts: &[String]) -> Result<Vec<Hash>, ProofError> {
     texts.iter().map(|text| decode(text, "hashes")).collect()
 }
 
-/// A tree of 2^64 leaves needs no more on the way to its root.
+/// The length of the longest proof, for a tree of 2^64 leaves.
 const MAX_HASHES: usize = 65;

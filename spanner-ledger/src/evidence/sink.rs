@@ -1,4 +1,4 @@
-//! Where checkpoints go, so that whoever holds the machine cannot rewrite what came before.
+//! Ships checkpoints out of reach of an attacker on the ledger's machine.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,39 +7,39 @@ use std::path::{Path, PathBuf};
 use super::notes::Notes;
 use super::{Checkpoint, MAX_NOTE_BYTES, VerifierKey};
 
-/// Takes each checkpoint to a place that whoever can write the ledger's directory cannot
-/// change: another machine, a log that only grows, somebody's mail.
+/// Ships checkpoints to a place that an attacker with write access to the ledger's directory
+/// cannot change, such as another machine, an append-only log, or a mailbox.
 ///
-/// Called on a thread of its own, after the checkpoint stands in the ledger's directory, and at
-/// the ledger's close, which waits for all sinks together for five seconds. It may block: then
-/// it gets later checkpoints later, some of them never, and nothing else waits. What fails is
-/// tried again each second with the newest checkpoint, which says all that those before it said.
+/// The ledger calls a sink on a thread of its own, after it has stored the checkpoint in its
+/// directory, and once more on closing, which waits at most five seconds for all sinks together.
+/// A sink may block; it then skips intermediate checkpoints, and nothing else waits for it. A
+/// failed shipment is retried every second with the newest checkpoint, which covers all earlier
+/// ones.
 ///
 /// # Security
-/// A sink that keeps its checkpoints beside the ledger proves nothing to anybody who doubts
-/// the machine's owner. One that drops them makes a cut end of the ledger look like its end.
+/// A sink that stores checkpoints next to the ledger proves nothing about the operator of the
+/// machine. A sink that drops checkpoints hides a truncation of the ledger.
 pub trait CheckpointSink: Send + std::fmt::Debug {
-    /// Takes one.
+    /// Ships one checkpoint.
     ///
     /// # Errors
-    /// What kept it from doing so.
+    /// The error that prevented shipment.
     fn ship(&mut self, checkpoint: &Checkpoint) -> io::Result<()>;
 
-    /// The text of the newest checkpoint that it took, if it can be asked. The ledger is not
-    /// opened if it contradicts this checkpoint or is shorter. Called where the ledger is
-    /// opened, which waits for the answer.
+    /// Returns the text of the newest checkpoint that the sink received, if the sink can be
+    /// queried. The ledger is not opened if it is shorter than this checkpoint or contradicts it.
+    /// Opening the ledger calls this and waits for the result.
     ///
     /// # Errors
-    /// What kept it from answering.
+    /// The error that prevented the query.
     fn newest(&mut self) -> io::Result<Option<String>> {
         Ok(None)
     }
 }
 
-/// Appends checkpoints to a file, synced, with blank lines between them.
+/// Appends checkpoints to a file, separated by blank lines, and syncs it.
 ///
-/// [`Checkpoint::read`] reads it. Put it on another machine's disk, or have it
-/// collected.
+/// Use a file on another machine's disk, or have it collected. [`Checkpoint::read`] reads it.
 #[derive(Debug)]
 pub struct CheckpointFile {
     path: PathBuf,
@@ -47,12 +47,12 @@ pub struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// Appends to a file, which is made if need be. Cuts a last checkpoint that a crash left
-    /// unfinished.
+    /// Opens a file for appending, and creates it if it does not exist. Truncates an incomplete
+    /// checkpoint at its end.
     ///
     /// # Errors
-    /// What the operating system said, or that the file ends in something else than a
-    /// checkpoint or a part of one: then it is left as it is.
+    /// The operating system's error, or [`io::ErrorKind::InvalidData`] if the file ends in
+    /// anything but a checkpoint or a part of one. In that case the file is not changed.
     pub fn append(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let file = fs::OpenOptions::new()
@@ -63,7 +63,7 @@ impl CheckpointFile {
         let whole = whole(&end.text) as u64;
         let torn = end.text.len() as u64 - whole;
         if torn > MAX_NOTE_BYTES {
-            // No crash left that, and it may be somebody else's.
+            // No crash leaves that many bytes, so the file may have another purpose.
             let what = format!("`{}` does not end in a checkpoint", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
@@ -82,7 +82,8 @@ impl CheckpointSink for CheckpointFile {
         let shipped = self.file.write_all(text.as_bytes());
         let shipped = shipped.and_then(|()| self.file.sync_data());
         if shipped.is_err() {
-            // Half of it would spoil the next one. If even that fails, so does what follows.
+            // A partial checkpoint would spoil the next one. If truncation fails, the sink fails
+            // as well.
             self.file.set_len(before)?;
         }
         shipped
@@ -90,19 +91,19 @@ impl CheckpointSink for CheckpointFile {
 
     fn newest(&mut self) -> io::Result<Option<String>> {
         let end = End::of(&self.path)?.text;
-        // What stands before it may be half of another.
+        // The text may begin in the middle of a checkpoint.
         let notes = Notes::of(end.get(..whole(&end)).unwrap_or_default());
         Ok(notes.flatten().last())
     }
 }
 
-/// Keeps the newest checkpoint of a ledger in one small file, replaced whole each time.
+/// Stores the newest checkpoint of a ledger in one small file, which is replaced atomically.
 ///
-/// It is what a ledger's service keeps beside the ledger's directory
-/// ([`Builder::note`](crate::Builder::note)): no proof against somebody who can write both, but
-/// enough to notice at the next start that the directory lost its end, was set back to an older
-/// copy, or is another ledger. [`Checkpoint::read`] reads it. Of other ledgers that stood in the
-/// same place it keeps the last eight notes, the newest last.
+/// A service stores it next to the ledger's directory ([`Builder::note`](crate::Builder::note)).
+/// It proves nothing against an attacker who can write both. It reveals at the next start that
+/// the directory was truncated, reverted to an older copy, or replaced by another ledger.
+/// [`Checkpoint::read`] reads the file. It also retains the last eight notes of other ledgers
+/// that used the same file, the newest last.
 #[derive(Clone)]
 pub struct CheckpointNote {
     path: PathBuf,
@@ -115,14 +116,14 @@ impl std::fmt::Debug for CheckpointNote {
 }
 
 impl CheckpointNote {
-    /// In a file, which is made if need be.
+    /// Uses a file, which is created by the first checkpoint.
     pub fn new(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
         Self { path }
     }
 
-    /// The file beside a directory that is called like it: `ledger.checkpoint` beside `ledger`.
-    /// `None` for a directory without a name of its own, such as `/`.
+    /// The file next to a directory with the same name: `ledger.checkpoint` for `ledger`. `None`
+    /// for a directory without a name, such as `/`.
     #[must_use]
     pub fn beside(dir: impl AsRef<Path>) -> Option<PathBuf> {
         let dir = dir.as_ref();
@@ -139,10 +140,10 @@ impl CheckpointNote {
         Some(dir.with_file_name(name))
     }
 
-    /// The notes in it, of whatever ledger; none if it is not there.
+    /// The notes in the file, of any ledger. Empty if the file does not exist.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The operating system's error.
     pub fn notes(&self) -> io::Result<Vec<String>> {
         let file = match fs::File::open(&self.path) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -160,23 +161,23 @@ impl CheckpointNote {
         Ok(notes.flatten().collect())
     }
 
-    /// The checkpoints in it that one of these keys signed, and the origins of all others: of ledgers
-    /// that were in the same place before.
+    /// The checkpoints in the file that one of the keys signed, and the origins of all others,
+    /// which belong to ledgers that used the same file before.
     ///
     /// # Errors
-    /// What the operating system said.
+    /// The operating system's error.
     pub fn checkpoints(&self, keys: &[VerifierKey]) -> io::Result<(Vec<Checkpoint>, Vec<String>)> {
-        let (mut own, mut strangers) = (Vec::new(), Vec::new());
+        let (mut own, mut foreign_origins) = (Vec::new(), Vec::new());
         for note in self.notes()? {
             match Checkpoint::verify(&note, keys) {
                 Ok(checkpoint) => own.push(checkpoint),
-                Err(_) => strangers.push(note.lines().next().unwrap_or_default().to_owned()),
+                Err(_) => foreign_origins.push(note.lines().next().unwrap_or_default().to_owned()),
             }
         }
-        Ok((own, strangers))
+        Ok((own, foreign_origins))
     }
 
-    /// Replaces all that it holds.
+    /// Replaces the contents of the file.
     pub(crate) fn write(&self, notes: &[String]) -> io::Result<()> {
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
@@ -209,10 +210,10 @@ impl CheckpointSink for CheckpointNote {
     }
 }
 
-/// Of how many ledgers a note is kept.
+/// One note of this ledger and up to eight of earlier ledgers.
 const MAX_NOTES: u64 = 9;
 
-/// What stands at the end of a file: enough to hold the last checkpoint.
+/// The end of a file, long enough to contain the last checkpoint.
 struct End {
     start: u64,
     text: Vec<u8>,
@@ -230,7 +231,7 @@ impl End {
     }
 }
 
-/// How much of a text is whole checkpoints: up to the last signature and a blank line.
+/// The length of the complete checkpoints in a text: up to the last signature and a blank line.
 fn whole(text: &[u8]) -> usize {
     let (mut at, mut whole) = (0, 0);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -244,13 +245,13 @@ fn whole(text: &[u8]) -> usize {
     whole
 }
 
-/// Writes checkpoints to the standard output, for whatever collects it.
+/// Writes checkpoints to standard output, for a log collector.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CheckpointStdout;
 
 impl CheckpointStdout {
-    /// To this process's standard output.
+    /// Creates a sink for this process's standard output.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -273,7 +274,7 @@ mod tests {
     use crate::SigningKey;
 
     #[test]
-    fn half_a_checkpoint_is_taken_back_when_writing_fails() {
+    fn removes_a_partial_checkpoint_after_a_failed_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -282,7 +283,7 @@ mod tests {
         let sign = |size| Checkpoint::sign(&key, size, Hash([1; 32])).unwrap();
         file.ship(&sign(1)).unwrap();
         let whole = fs::read(&path).unwrap();
-        // Opened for reading only, it cannot be written.
+        // The file is replaced by a read-only handle, so that writing fails.
         let writable = std::mem::replace(&mut file.file, fs::File::open(&path).unwrap());
         assert!(file.ship(&sign(2)).is_err());
         file.file = writable;
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_a_crash_cut_is_cut_off() {
+    fn truncates_a_checkpoint_that_a_crash_left_incomplete() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_something_else_is_left_as_it_is() {
+    fn refuses_to_append_to_a_file_of_another_kind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("checkpoints");
         let text = "no checkpoint\n".repeat(1 << 14);
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_replaced_and_those_of_other_ledgers_stay() {
+    fn replaces_its_own_note_and_retains_those_of_other_ledgers() {
         let dir = tempfile::tempdir().unwrap();
         let path = CheckpointNote::beside(dir.path().join("ledger")).unwrap();
         assert_eq!(path, dir.path().join("ledger.checkpoint"));
@@ -357,7 +358,7 @@ mod tests {
             sign(&key, 2).note().to_owned(),
         ];
         assert_eq!(note.notes().unwrap(), expected);
-        // What a crash left of one is not read, and is in nobody's way.
+        // An incomplete note, as after a crash, is neither read nor in the way.
         fs::write(&path, &expected[1].as_bytes()[..40]).unwrap();
         assert!(note.notes().unwrap().is_empty());
         note.ship(&sign(&key, 3)).unwrap();
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_with_the_newest() {
+    fn returns_the_newest_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let key = SigningKey::generate("example.com/ledger").unwrap();
         let mut file = CheckpointFile::append(dir.path().join("checkpoints")).unwrap();

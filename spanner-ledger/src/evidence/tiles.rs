@@ -1,4 +1,4 @@
-//! The tree on the disk.
+//! The tiles of the tree on disk.
 
 use std::io;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use super::tree::{Tree, WIDTH, shifted};
 use crate::error::ReadError;
 use crate::files::Files;
 
-/// The name of a tile, as its specification spells it.
+/// The file name of a tile, as specified by C2SP tlog-tiles.
 pub(crate) fn name(level: u8, index: u64, width: usize) -> String {
     let width = u32::try_from(width.clamp(1, WIDTH)).unwrap_or(1);
     let path = Tile::new(HEIGHT, level.min(63), index, width, false).path();
-    // Tiles of a height other than 8 have it in their names.
+    // Tiles of a height other than 8 have the height in their name.
     path.replacen("tile/8/", "tile/", 1)
 }
 
-/// Where the partial tiles stand that a full one makes superfluous.
+/// The folder of the partial tiles that a full tile supersedes.
 pub(crate) fn partial_folder(level: u8, index: u64) -> String {
     name(level, index, WIDTH) + ".p"
 }
@@ -27,9 +27,10 @@ pub(crate) fn bytes(hashes: &[Hash]) -> Vec<u8> {
     hashes.iter().flat_map(|hash| hash.0).collect()
 }
 
-/// So many hashes of a tile, of a tree of a size.
+/// The hashes of a tile in a tree of `size` leaves.
 ///
-/// Read from the full tile where the partial one is gone, as it may be beside a writer.
+/// Falls back to the full tile if the partial one is missing, because the signer may delete it at
+/// any time.
 pub(crate) fn read(
     files: &dyn Files,
     size: u64,
@@ -58,7 +59,7 @@ pub(crate) fn read(
             source,
         })?
         .ok_or_else(|| lacks(format!(
-                "this tile of the tree is missing: restore it, or remove the folder `{TILES}`, and opening the ledger makes it anew"
+                "this tile of the tree is missing: restore it, or remove the folder `{TILES}`; opening the ledger creates it again"
             )))?;
     let (hashes, rest) = bytes.as_chunks::<HASH_SIZE>();
     let whole = rest.is_empty() && (hashes.len() == width || hashes.len() == WIDTH);
@@ -71,7 +72,7 @@ pub(crate) fn read(
     }
 }
 
-/// The right edge of the tree of a size, from the tiles of one that is at least as large.
+/// The right edge of a tree of `size` leaves, from the tiles of a tree of `have` leaves.
 pub(crate) fn edge(files: &dyn Files, have: u64, size: u64) -> Result<Tree, ReadError> {
     let mut levels = Vec::new();
     for level in 0u8.. {
@@ -99,11 +100,11 @@ pub(crate) fn root(files: &Arc<dyn Files>, size: u64, earlier: u64) -> Result<Ha
     root.map_err(|fault| stored.fault(&fault))
 }
 
-/// Reads single hashes of a tree of a size.
+/// Reads single hashes of a tree of a given size.
 pub(crate) struct Stored {
     files: Arc<dyn Files>,
     size: u64,
-    /// What could not be read; the trait has no room for it.
+    /// The last read error, which the trait's error type cannot carry.
     fault: std::cell::RefCell<Option<ReadError>>,
 }
 
@@ -116,7 +117,7 @@ impl Stored {
         }
     }
 
-    /// What went wrong.
+    /// The read error, or the tree's own error.
     pub(crate) fn fault(&self, fault: &tlog_tiles::Error) -> ReadError {
         let stored = self.fault.take();
         stored.unwrap_or_else(|| ReadError::Evidence {
@@ -146,7 +147,7 @@ impl HashReader for Stored {
     }
 }
 
-/// Says what is wrong with a file of evidence.
+/// Wraps an I/O error of a file.
 pub(crate) fn failed(name: &str, source: io::Error) -> ReadError {
     ReadError::Io {
         name: name.to_owned(),
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_are_named_as_their_specification_says() {
+    fn names_tiles_as_specified() {
         let rows = [
             ((0, 0, 256), "tile/0/000"),
             ((0, 273, 112), "tile/0/273.p/112"),

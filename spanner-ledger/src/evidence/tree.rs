@@ -1,19 +1,18 @@
-//! The right edge of a Merkle tree, which is all that it takes to let it grow.
+//! The right edge of a Merkle tree, which suffices to append leaves.
 
 use tlog_tiles::{EMPTY_HASH, Hash, node_hash};
 
 use super::MAX_SIZE;
 
-/// A tree of so many leaves, of which only the hashes of its partial tiles are kept: at most
-/// 255 on each level.
+/// A Merkle tree, represented by the hashes of its partial tiles: at most 255 per level.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tree {
     size: u64,
-    /// From the leaves upwards.
+    /// The hashes per level, from the leaves upwards.
     levels: Vec<Vec<Hash>>,
 }
 
-/// A tile that has just become full.
+/// A tile that just became full.
 #[derive(Debug)]
 pub(crate) struct Full {
     pub(crate) level: u8,
@@ -22,7 +21,7 @@ pub(crate) struct Full {
 }
 
 impl Tree {
-    /// A tree of a size, from the hashes of its partial tiles.
+    /// Creates a tree of a size from the hashes of its partial tiles.
     pub(crate) fn of(size: u64, levels: Vec<Vec<Hash>>) -> Self {
         Self { size, levels }
     }
@@ -41,7 +40,7 @@ impl Tree {
         })
     }
 
-    /// Adds a leaf. Answers with the tiles that it made full.
+    /// Appends a leaf. Returns the tiles that became full.
     pub(crate) fn push(&mut self, leaf: Hash) -> Vec<Full> {
         let mut full = Vec::new();
         self.size = (self.size + 1).min(MAX_SIZE);
@@ -71,7 +70,7 @@ impl Tree {
 
     /// The root over all leaves.
     pub(crate) fn root(&self) -> Hash {
-        // The largest subtrees lie to the left, so they come last here.
+        // Larger subtrees are further left, so they come last in this iteration.
         let subtrees = self.levels.iter().flat_map(|hashes| {
             let mut rest = hashes.as_slice();
             let mut roots = Vec::new();
@@ -89,7 +88,7 @@ impl Tree {
     }
 }
 
-/// The root over a power of two of hashes.
+/// The root over a number of hashes that is a power of two.
 fn perfect(hashes: &[Hash]) -> Hash {
     let mut hashes = hashes.to_vec();
     while hashes.len() > 1 {
@@ -101,14 +100,14 @@ fn perfect(hashes: &[Hash]) -> Hash {
     hashes.first().copied().unwrap_or(EMPTY_HASH)
 }
 
-/// How many whole subtrees there are, each as high as so many tiles.
+/// The number of complete subtrees that are `tiles` tiles high.
 pub(crate) fn shifted(size: u64, tiles: u32) -> u64 {
     size.checked_shr(8 * tiles).unwrap_or(0)
 }
 
-/// The hashes of a full tile.
+/// The number of hashes in a full tile.
 pub(crate) const WIDTH: usize = 256;
-/// Of `MAX_SIZE` leaves.
+/// Enough levels for `MAX_SIZE` leaves.
 const MAX_LEVELS: u8 = 8;
 
 #[cfg(test)]
@@ -117,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// As RFC 6962 defines it, word for word.
+    /// The definition in RFC 6962, verbatim.
     fn defined(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => EMPTY_HASH,
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn its_root_is_the_one_that_the_rfc_defines() {
+    fn the_root_matches_the_definition_in_the_rfc() {
         let mut tree = Tree::default();
         let mut leaves = Vec::new();
         assert_eq!(tree.root(), defined(&leaves));
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_become_full_one_level_after_the_other() {
+    fn tiles_fill_level_by_level() {
         let mut tree = Tree::default();
         let mut seen = Vec::new();
         for _ in 0..70_000 {

@@ -10,29 +10,29 @@ use super::kind::{self, Doubt};
 use super::{File, Files};
 use crate::evidence::KEY;
 
-/// A directory on disk: 0700 if created here, its files 0600.
+/// A directory on disk. It is created with mode 0700, and its files with mode 0600.
 #[derive(Debug)]
 pub(crate) struct Disk {
     dir: PathBuf,
-    /// Held for as long as this lives; the operating system lets go of it when the process
-    /// ends, however it ends.
+    /// Held for the lifetime of this value. The operating system releases it when the process
+    /// ends.
     lock: Option<Lock>,
 }
 
-/// What keeps others from writing.
+/// The lock against a second writer.
 ///
-/// The directory itself is locked, since nobody can take that away from under the process:
-/// removing or replacing the file `lock` lets nobody in. The file is locked as well, for file
-/// systems that cannot lock directories (NFS) and for the versions that knew only the file.
+/// The directory itself is locked, because removing or replacing the file `lock` must not admit a
+/// second writer. The file is locked as well, for file systems that cannot lock directories (NFS)
+/// and for older versions that locked only the file.
 #[derive(Debug)]
 struct Lock {
-    /// The directory that was locked, whatever its path leads to by now.
+    /// The directory that was locked, even if its path now refers to another one.
     home: Option<fs::File>,
     _file: fs::File,
 }
 
 impl Disk {
-    /// For reading, beside whoever writes.
+    /// Opens a directory for reading, alongside a writer.
     pub(crate) fn reading(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -40,7 +40,7 @@ impl Disk {
         }
     }
 
-    /// For looking at what would keep it from being written. `None` if it is not there.
+    /// Checks whether a directory can be written, without writing. `None` if it does not exist.
     pub(crate) fn checked(dir: &Path) -> io::Result<Option<Self>> {
         match fs::symlink_metadata(dir) {
             Ok(found) => check_dir(dir, &found).map(|()| Some(Self::reading(dir))),
@@ -49,7 +49,7 @@ impl Disk {
         }
     }
 
-    /// For writing. `None` if somebody else writes there.
+    /// Opens a directory for writing. `None` if another process has it open for writing.
     pub(crate) fn writing(dir: &Path) -> io::Result<Option<Self>> {
         create_dir(dir)?;
         let home = open_dir(dir)?;
@@ -58,7 +58,7 @@ impl Disk {
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => return Ok(None),
                 Err(fs::TryLockError::Error(fault)) => tracing::debug!(
-                    %fault, "this file system locks no directories; the file `lock` counts alone"
+                    %fault, "this file system cannot lock directories; only the file `lock` is locked"
                 ),
             }
         }
@@ -82,7 +82,7 @@ impl Disk {
         }
     }
 
-    /// Whether the path still leads to the directory that was locked; who only reads has none.
+    /// Checks that the path still refers to the locked directory. A reader has no lock.
     fn at_home(&self) -> io::Result<()> {
         let home = self.lock.as_ref().and_then(|lock| lock.home.as_ref());
         home.map_or(Ok(()), |home| {
@@ -185,7 +185,7 @@ impl Files for Disk {
 }
 
 impl Disk {
-    /// Makes a folder below the directory, durably.
+    /// Creates a folder in the directory and makes it durable.
     fn create_folder(&self, name: &str) -> io::Result<()> {
         let path = self.dir.join(name);
         if path.is_dir() {
@@ -210,9 +210,10 @@ struct DiskFile {
 }
 
 impl DiskFile {
-    /// Whether this is still the file that a reader would open, with all that was written.
+    /// Checks that the path still refers to this file and that the file was not truncated.
     fn check(&self) -> io::Result<()> {
-        let gone = || io::Error::other("the segment was removed, renamed or cut from outside");
+        let gone =
+            || io::Error::other("the segment was removed, renamed or truncated from outside");
         let mine = self.file.metadata()?;
         let theirs = fs::symlink_metadata(&self.path).map_err(|fault| match fault.kind() {
             io::ErrorKind::NotFound => gone(),
@@ -232,7 +233,7 @@ impl File for DiskFile {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Writing behind its end would hide that it was cut.
+        // Writing beyond the end of a truncated file would hide the truncation.
         self.check()?;
         self.file.write_all(bytes)?;
         self.end += bytes.len() as u64;
@@ -251,8 +252,8 @@ impl File for DiskFile {
     }
 }
 
-/// Locks a segment while it is open, so that not even its copy in another directory (moved there
-/// with `mv`) is written by two.
+/// Locks a segment while it is open. The lock also holds after the file was moved to another
+/// directory.
 fn lock_segment(name: &str, file: &fs::File) -> io::Result<()> {
     if !name.ends_with(SEGMENT) {
         return Ok(());
@@ -262,17 +263,17 @@ fn lock_segment(name: &str, file: &fs::File) -> io::Result<()> {
             io::ErrorKind::WouldBlock,
             format!("`{name}` is being written by another process: stop that first"),
         )),
-        // A file system without locks has none for directories either.
+        // Such a file system cannot lock directories either.
         Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(()),
     }
 }
 
-/// Says which file it is about.
+/// Adds the file name to an error.
 fn named(name: &str, fault: &io::Error) -> io::Error {
     io::Error::new(fault.kind(), format!("`{name}`: {fault}"))
 }
 
-/// Says of a symbolic link that it is one, for which systems have different words.
+/// Replaces the system's error for a symbolic link by a uniform one.
 fn link(path: &Path, fault: io::Error) -> io::Error {
     let found = fs::symlink_metadata(path);
     match found.is_ok_and(|found| found.is_symlink()) {
@@ -284,13 +285,13 @@ fn link(path: &Path, fault: io::Error) -> io::Error {
     }
 }
 
-/// Whether a ledger may be written in a directory that is there.
+/// Checks that an existing directory is safe for a ledger.
 #[cfg(unix)]
 fn check_dir(dir: &Path, found: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = found.permissions().mode() & 0o777;
     let refused = if found.is_symlink() {
-        Some("it is a symbolic link, which somebody can turn: name the directory itself")
+        Some("it is a symbolic link, which could be redirected: name the directory itself")
     } else if !found.is_dir() {
         Some("it is no directory: name another, or remove it")
     } else if mode & 0o002 != 0 {
@@ -303,11 +304,11 @@ fn check_dir(dir: &Path, found: &fs::Metadata) -> io::Result<()> {
     }
     if mode & 0o077 != 0 {
         tracing::warn!(dir = %dir.display(), mode = %format_args!("{mode:o}"),
-            "others may look into the ledger's directory, or change it");
+            "other users may read or change the ledger's directory");
     }
     let key = fs::symlink_metadata(dir.join(KEY));
     if key.is_ok_and(|key| key.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(dir = %dir.display(), "others may read the ledger's signing key: `chmod 600 key`");
+        tracing::warn!(dir = %dir.display(), "other users may read the ledger's signing key: `chmod 600 key`");
     }
     Ok(())
 }
@@ -345,7 +346,7 @@ fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     unfollowed(std::os::unix::fs::OpenOptionsExt::mode(options, 0o600))
 }
 
-/// Follows no link, and does not wait for the other end of a pipe.
+/// Does not follow a symbolic link, and does not block on a named pipe.
 #[cfg(unix)]
 fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     use rustix::fs::OFlags;
@@ -353,7 +354,7 @@ fn unfollowed(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, flags.cast_signed())
 }
 
-/// Whether this is a file, and neither a pipe nor a device nor a directory.
+/// Checks that this is a regular file.
 fn regular(file: &fs::File) -> io::Result<()> {
     match file.metadata()?.is_file() {
         true => Ok(()),
@@ -370,7 +371,7 @@ fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The directory itself, to be locked.
+/// Opens the directory itself, for locking.
 #[cfg(unix)]
 fn open_dir(dir: &Path) -> io::Result<Option<fs::File>> {
     use rustix::fs::OFlags;
@@ -380,7 +381,7 @@ fn open_dir(dir: &Path) -> io::Result<Option<fs::File>> {
     options.open(dir).map(Some)
 }
 
-/// Directories are not files here, and cannot be moved while a file in them is open.
+/// Directories cannot be opened as files here, and cannot be moved while a file in them is open.
 #[cfg(not(unix))]
 fn open_dir(_: &Path) -> io::Result<Option<fs::File>> {
     Ok(None)
@@ -416,7 +417,7 @@ fn same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
     one.len() == other.len()
 }
 
-/// Directories cannot be synced here; the file system's own journal must do.
+/// Directories cannot be synced here; the file system's journal must suffice.
 #[cfg(not(unix))]
 fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
@@ -427,181 +428,4 @@ const SEGMENT: &str = ".seg";
 
 #[cfg(unix)]
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn disk(dir: &Path) -> Disk {
-        Disk::writing(&dir.join("ledger")).unwrap().unwrap()
-    }
-
-    #[test]
-    fn nobody_else_may_look_in() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = disk(dir.path());
-        drop(disk.create("one").unwrap());
-        let mode = |name: &str| {
-            let path = dir.path().join(name);
-            fs::metadata(path).unwrap().permissions().mode() & 0o777
-        };
-        assert_eq!(mode("ledger"), 0o700);
-        assert_eq!(mode("ledger/lock"), 0o600);
-        assert_eq!(mode("ledger/one"), 0o600);
-    }
-
-    /// AUD-28.
-    #[test]
-    fn is_not_written_where_others_could_turn_it_elsewhere() {
-        use std::os::unix::fs::symlink;
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::create_dir(at("open")).unwrap();
-        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
-        fs::create_dir(at("target")).unwrap();
-        symlink(at("target"), at("link")).unwrap();
-        fs::write(at("file"), b"").unwrap();
-        let device = Path::new("/dev/null");
-        for path in [&*at("open"), &*at("link"), &*at("file"), device] {
-            let refused = Disk::writing(path).map(drop).map_err(|fault| fault.kind());
-            assert_eq!(
-                refused,
-                Err(io::ErrorKind::InvalidInput),
-                "{}",
-                path.display()
-            );
-        }
-        assert!(Disk::writing(&at("target")).is_ok());
-    }
-
-    #[test]
-    fn a_second_writer_is_turned_away_until_the_first_is_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = disk(dir.path());
-        assert!(Disk::writing(&dir.path().join("ledger")).unwrap().is_none());
-        drop(first);
-        drop(disk(dir.path()));
-    }
-
-    #[test]
-    fn nothing_that_is_done_to_the_lock_lets_a_second_writer_in() {
-        type Harm = fn(&Path) -> io::Result<()>;
-        let rows: [(&str, Harm); 4] = [
-            ("removed", |lock| fs::remove_file(lock)),
-            ("renamed", |lock| {
-                fs::rename(lock, lock.with_extension("old"))
-            }),
-            ("replaced", |lock| {
-                fs::write(lock.with_extension("new"), b"")?;
-                fs::rename(lock.with_extension("new"), lock)
-            }),
-            ("emptied", |lock| fs::write(lock, b"")),
-        ];
-        for (name, harm) in rows {
-            let dir = tempfile::tempdir().unwrap();
-            let first = disk(dir.path());
-            harm(&dir.path().join("ledger/lock")).unwrap();
-            let second = Disk::writing(&dir.path().join("ledger")).unwrap();
-            assert!(second.is_none(), "{name}");
-            drop(first);
-            drop(disk(dir.path()));
-        }
-    }
-
-    #[test]
-    fn writes_nowhere_but_in_the_directory_that_it_locked() {
-        type Harm = fn(&Path) -> io::Result<()>;
-        let rows: [(&str, Harm); 3] = [
-            ("renamed", |dir| fs::rename(dir, dir.with_extension("old"))),
-            ("replaced", |dir| {
-                fs::rename(dir, dir.with_extension("old"))?;
-                fs::create_dir(dir)
-            }),
-            ("linked", |dir| {
-                fs::rename(dir, dir.with_extension("old"))?;
-                std::os::unix::fs::symlink(dir.with_extension("old"), dir)
-            }),
-        ];
-        for (name, harm) in rows {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("ledger");
-            let disk = disk(dir.path());
-            harm(&path).unwrap();
-            assert!(disk.inspect().is_err(), "{name}");
-            assert!(disk.create("one").is_err(), "{name}");
-            assert!(disk.rename("lock", "other").is_err(), "{name}");
-            assert!(disk.remove("lock").is_err(), "{name}");
-            assert!(!path.join("one").exists(), "{name}");
-            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
-            fs::rename(path.with_extension("old"), &path).unwrap();
-            assert!(disk.create("one").is_ok(), "{name}");
-        }
-    }
-
-    /// The segments are moved into a directory that nobody has locked.
-    #[test]
-    fn a_segment_that_is_written_is_not_opened_by_another() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = disk(dir.path());
-        let mut segment = first.create("00000000000000000000.seg").unwrap();
-        segment.write(b"something").unwrap();
-        fs::rename(dir.path().join("ledger"), dir.path().join("old")).unwrap();
-        fs::create_dir(dir.path().join("ledger")).unwrap();
-        let name = "00000000000000000000.seg";
-        let (from, to) = (dir.path().join("old"), dir.path().join("ledger"));
-        fs::rename(from.join(name), to.join(name)).unwrap();
-        let second = disk(dir.path());
-        let opened = second.open(name, 0).map(drop);
-        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        drop(segment);
-        assert!(second.open(name, 0).is_ok());
-    }
-
-    #[test]
-    fn notices_a_file_that_was_taken_away() {
-        type Harm = fn(&Path) -> io::Result<()>;
-        let rows: [(&str, Harm); 4] = [
-            ("removed", |path| fs::remove_file(path)),
-            ("renamed", |path| {
-                fs::rename(path, path.with_extension("old"))
-            }),
-            ("replaced", |path| {
-                fs::remove_file(path)?;
-                fs::write(path, b"something")
-            }),
-            ("cut", |path| fs::write(path, b"")),
-        ];
-        for (name, harm) in rows {
-            let dir = tempfile::tempdir().unwrap();
-            let mut file = disk(dir.path()).create("one").unwrap();
-            file.write(b"something").unwrap();
-            file.sync().unwrap();
-            harm(&dir.path().join("ledger/one")).unwrap();
-            assert!(file.write(b"more").is_err(), "{name}");
-            assert!(file.allocate(4096).is_err(), "{name}");
-            assert!(file.sync().is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn opens_no_pipe_and_follows_no_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = disk(dir.path());
-        let at = |name: &str| dir.path().join("ledger").join(name);
-        let made = std::process::Command::new("mkfifo")
-            .arg(at("pipe"))
-            .status();
-        assert!(made.unwrap().success());
-        fs::write(dir.path().join("elsewhere"), b"text").unwrap();
-        std::os::unix::fs::symlink(dir.path().join("elsewhere"), at("link")).unwrap();
-        fs::create_dir(at("folder")).unwrap();
-        for name in ["pipe", "link", "folder"] {
-            assert!(disk.read(name, 0).is_err(), "{name}");
-            assert!(disk.open(name, 0).is_err(), "{name}");
-        }
-        drop(disk);
-        fs::remove_file(at("lock")).unwrap();
-        fs::rename(at("pipe"), at("lock")).unwrap();
-        assert!(Disk::writing(&dir.path().join("ledger")).is_err());
-    }
-}
+mod tests;

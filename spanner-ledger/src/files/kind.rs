@@ -1,21 +1,21 @@
-//! On what kind of file system a ledger lies, where that kind keeps less than it seems to.
+//! Detects file systems that are less durable than they seem.
 
 use std::path::Path;
 
-/// Something that an operator should know about a directory.
+/// Why a file system's durability is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Doubt {
     /// The file system's name.
     pub(crate) name: &'static str,
-    /// What may be lost on it.
+    /// The risk and its remedy.
     pub(crate) why: &'static str,
 }
 
-/// What there is to doubt about the file system of a directory, if anything is known.
+/// Why the durability of a directory's file system is in doubt, if it is.
 #[cfg(target_os = "linux")]
 pub(crate) fn doubt(dir: &Path) -> Option<Doubt> {
     let found = rustix::fs::statfs(dir).ok()?;
-    // The number's width and sign differ between machines; its lowest 32 bits do not.
+    // The width and sign of this number differ between platforms. Its lowest 32 bits do not.
     let bytes = found.f_type.to_le_bytes();
     let magic = u32::from_le_bytes(*bytes.first_chunk()?);
     of(magic)
@@ -26,7 +26,7 @@ pub(crate) const fn doubt(_: &Path) -> Option<Doubt> {
     None
 }
 
-/// By its number in `statfs(2)`.
+/// Looks up a file system by its magic number in `statfs(2)`.
 #[cfg(target_os = "linux")]
 fn of(magic: u32) -> Option<Doubt> {
     let kinds = [
@@ -46,12 +46,12 @@ fn of(magic: u32) -> Option<Doubt> {
 }
 
 #[cfg(target_os = "linux")]
-const MEMORY: &str = "it is in memory: the ledger is gone with the power or the next restart of the machine; name a directory on a disk";
+const MEMORY: &str = "it is in memory: the ledger is lost when the machine loses power or restarts; name a directory on a disk";
 #[cfg(target_os = "linux")]
 const CONTAINER: &str =
-    "it is a container's own layer: the ledger is gone with the container; mount a volume";
+    "it is a container's own layer: the ledger is lost with the container; mount a volume";
 #[cfg(target_os = "linux")]
-const ELSEWHERE: &str = "a server keeps it, which decides what a sync and a lock are worth; name a directory on a local disk";
+const ELSEWHERE: &str = "it is on a server, which decides how durable a sync is and whether a lock holds; name a directory on a local disk";
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -60,7 +60,7 @@ mod tests {
 
     /// AUD-32.
     #[test]
-    fn doubts_memory_containers_and_servers_but_no_disk() {
+    fn doubts_memory_container_and_network_file_systems() {
         assert_eq!(of(0xef53), None, "ext4");
         assert_eq!(of(0x5846_5342), None, "xfs");
         assert_eq!(of(0x0000_6969).map(|it| it.name), Some("nfs"));

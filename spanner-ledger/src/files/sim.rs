@@ -1,4 +1,4 @@
-//! A disk in memory: each call can fail, a crash loses or tears whatever was not synced, and
+//! A disk in memory for tests. Each call can fail, a crash discards or tears unsynced data, and
 //! space can run out.
 
 use std::collections::BTreeMap;
@@ -8,21 +8,21 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::{File, Files};
 use crate::waiter::lock;
 
-/// Clones share the disk.
+/// A simulated disk. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sim {
     disk: Arc<(Mutex<Disk>, Condvar)>,
     user: User,
 }
 
-/// Who calls: calls are counted, and go wrong, for each on its own, since two threads call in
-/// an order that nobody knows.
+/// The caller of the disk. Calls are counted and fail per user, because two threads call in an
+/// unpredictable order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Whoever writes and reads entries.
+    /// The thread that appends and reads entries.
     #[default]
     Log,
-    /// Whoever keeps the evidence.
+    /// The thread that signs checkpoints.
     Evidence,
 }
 
@@ -34,7 +34,7 @@ struct Disk {
     nodes: Vec<Node>,
     calls: [usize; 2],
     troubles: Vec<Trouble>,
-    /// Whose calls the troubles are about.
+    /// The user whose calls have the troubles.
     troubled: User,
     dead: bool,
     capacity: Option<usize>,
@@ -43,11 +43,11 @@ struct Disk {
 
 #[derive(Debug, Default, Clone)]
 struct Node {
-    /// What can be read.
+    /// The contents that a reader sees.
     seen: Vec<u8>,
-    /// What was synced.
+    /// The synced contents.
     durable: Vec<u8>,
-    /// What was not, in order.
+    /// The changes that are not synced, in order.
     unsynced: Vec<Change>,
 }
 
@@ -57,7 +57,7 @@ enum Change {
     Length(usize),
 }
 
-/// What happens at the n-th call, counted from 0.
+/// A fault at the n-th call, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) at: usize,
@@ -66,17 +66,17 @@ pub(crate) struct Trouble {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// That call fails.
+    /// This call fails.
     Fail(io::ErrorKind),
-    /// A write gets half way and fails; a sync fails, and its data will never be durable,
-    /// although it can be read and later syncs succeed.
+    /// A write stops halfway and fails. A sync fails, and its data never becomes durable,
+    /// although it remains readable and later syncs succeed.
     Half,
-    /// That call and all later ones fail: the process is dead.
+    /// This call and all later ones fail, as if the process had died.
     Crash,
 }
 
-/// The sequence of a small generator (Knuth's), so that each crash is one of many and can be
-/// had again.
+/// A small deterministic generator of random numbers (Knuth's), so that a failing crash can be
+/// reproduced.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(pub(crate) u64);
 
@@ -89,7 +89,7 @@ impl Dice {
 }
 
 impl Sim {
-    /// The same disk, as somebody else calls it.
+    /// The same disk for another user.
     pub(crate) fn used_by(&self, user: User) -> Self {
         let disk = Arc::clone(&self.disk);
         Self { disk, user }
@@ -102,7 +102,7 @@ impl Sim {
         disk.dead = false;
     }
 
-    /// From now on, counted anew.
+    /// Injects a fault after the given number of further calls.
     pub(crate) fn trouble_in(&self, calls: usize, kind: Kind) {
         let at = self.calls() + calls;
         self.trouble([Trouble { at, kind }]);
@@ -112,7 +112,7 @@ impl Sim {
         lock(&self.disk.0).calls[self.user as usize]
     }
 
-    /// All files together can have so many bytes.
+    /// Limits the total size of all files.
     pub(crate) fn capacity(&self, bytes: Option<usize>) {
         lock(&self.disk.0).capacity = bytes;
     }
@@ -121,13 +121,13 @@ impl Sim {
         lock(&self.disk.0).used()
     }
 
-    /// Syncs hang until this is called with `false`.
+    /// Makes syncs hang until this is called with `false`.
     pub(crate) fn stick(&self, stuck: bool) {
         lock(&self.disk.0).stuck = stuck;
         self.disk.1.notify_all();
     }
 
-    /// The disk as a process finds it that starts after this one was killed.
+    /// The disk after the process was killed.
     pub(crate) fn after_kill(&self) -> Self {
         let disk = lock(&self.disk.0);
         Self::of(
@@ -137,7 +137,7 @@ impl Sim {
         )
     }
 
-    /// The disk after the power failed: of what was not synced, some was written.
+    /// The disk after a power failure: any part of the unsynced data may be written.
     pub(crate) fn after_power_loss(&self, dice: &mut Dice) -> Self {
         let disk = lock(&self.disk.0);
         let mut files = disk.durable_files.clone();
@@ -157,7 +157,7 @@ impl Sim {
         disk.nodes[disk.files[name]].seen.len()
     }
 
-    /// Changes the bytes of a file behind everybody's back.
+    /// Changes the contents of a file directly.
     pub(crate) fn harm(&self, name: &str, harm: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = lock(&self.disk.0);
         let node = disk.files[name];
@@ -185,7 +185,7 @@ impl Sim {
 }
 
 impl Disk {
-    /// Counts a call, and says whether it goes wrong.
+    /// Counts a call and returns its fault, if any.
     fn call(&mut self, user: User) -> Option<Kind> {
         let call = self.calls[user as usize];
         self.calls[user as usize] += 1;
@@ -201,7 +201,7 @@ impl Disk {
         };
         let trouble = self.troubles.iter().find(happens);
         let kind = trouble.map(|trouble| trouble.kind);
-        // The process dies as a whole.
+        // A crash ends the process for both users.
         self.dead |= kind == Some(Kind::Crash);
         kind
     }
@@ -210,7 +210,7 @@ impl Disk {
         self.call(user).map_or(Ok(()), |kind| Err(kind.error()))
     }
 
-    /// The names in one folder become durable, and no others.
+    /// Makes the names in one folder durable.
     fn sync_folder(&mut self, folder: &str) {
         let within = |name: &String| folder_of(name) == folder;
         self.durable_files.retain(|name, _| !within(name));
@@ -226,7 +226,7 @@ impl Disk {
             .sum()
     }
 
-    /// How many more bytes there is space for.
+    /// The number of bytes that are still available.
     fn space(&self) -> usize {
         let capacity = self.capacity.unwrap_or(usize::MAX);
         capacity.saturating_sub(self.used())
@@ -255,7 +255,7 @@ impl Node {
         }
     }
 
-    /// Sectors reach the disk one by one, in any order, or not.
+    /// Sectors reach the disk independently, in any order or not at all.
     fn after_power_loss(&self, dice: &mut Dice) -> Self {
         let mut bytes = self.durable.clone();
         for change in &self.unsynced {
@@ -463,5 +463,5 @@ fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// What a disk writes as a whole, at best.
+/// The size of a sector, the unit that a disk writes atomically at best.
 const SECTOR: usize = 512;

@@ -1,4 +1,4 @@
-//! The wall clock is set while a ledger is written, and while it is not.
+//! The wall clock is set while a ledger is open, and while it is closed.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,7 +10,7 @@ use crate::files::sim::Sim;
 use crate::ledger::Builder;
 use crate::{Entry, Ledger};
 
-/// By how many seconds the clock is wrong.
+/// The offset of the clock in seconds.
 static WRONG_BY: AtomicI64 = AtomicI64::new(0);
 
 fn wall() -> Timestamp {
@@ -30,7 +30,7 @@ fn happens(ledger: &Ledger) {
 
 /// AUD-22.
 #[test]
-fn an_entry_says_that_the_clock_was_set() {
+fn records_a_clock_step() {
     let sim = Sim::default();
     let ledger = open(clocked(), &sim).unwrap();
     happens(&ledger);
@@ -40,7 +40,7 @@ fn an_entry_says_that_the_clock_was_set() {
         happens(&ledger);
     }
     ledger.close().unwrap();
-    // What was written last is an entry's own time, which is right here.
+    // The last entry has its own time, which is correct here.
     WRONG_BY.store(-3_600, Ordering::Relaxed);
     open(clocked(), &sim).unwrap().close().unwrap();
 

@@ -13,10 +13,11 @@ use crate::files::sim::{Dice, Kind, Sim, Trouble, User};
 use crate::waiter::lock;
 use crate::{Ledger, Verdict};
 
-/// Requests of the trace; each is two entries.
+/// The number of requests in the trace. Each has two entries.
 const REQUESTS: usize = 50;
 
-/// What the service was told, until nothing works any more. Some requests are still open.
+/// The acknowledged decisions of a trace that runs until the disk fails. Some requests remain
+/// open.
 fn trace(sim: &Sim) -> (HashSet<RecordId>, Vec<Permit>) {
     trace_with(&Shelf::default(), sim)
 }
@@ -45,7 +46,8 @@ fn trace_with(shelf: &Shelf, sim: &Sim) -> (HashSet<RecordId>, Vec<Permit>) {
     (service.acknowledged(), open)
 }
 
-/// What was acknowledged is there, every decision has one outcome, and the ledger goes on.
+/// Checks that acknowledged decisions are stored, that every decision has one outcome, and that
+/// the ledger can be continued.
 fn check(sim: &Sim, acknowledged: &HashSet<RecordId>, what: &str) {
     let service = Service::open(sim).unwrap_or_else(|fault| panic!("{what}: {fault:?}"));
     let closed = service.ledger.recovery().closed;
@@ -91,9 +93,9 @@ fn loses_nothing_that_was_acknowledged_wherever_it_crashes() {
     }
 }
 
-/// What was signed and shipped is never more than what survives.
+/// No checkpoint covers more than what survives the crash.
 #[test]
-fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
+fn no_checkpoint_covers_more_than_survives_a_crash_of_its_signer() {
     let mut dice = Dice(4);
     let (mut at, mut shipped) = (0, 0);
     loop {
@@ -109,7 +111,7 @@ fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
         let shelf = lock(&shelf.0).clone();
         for after in [sim.after_kill(), sim.after_power_loss(&mut dice)] {
             let what = format!("its call {at}");
-            // Opening holds the ledger against what was shipped.
+            // Opening compares the ledger with the shipped checkpoints.
             let shipped = Shelf(Arc::new(Mutex::new(shelf.clone())));
             let opened = Service::of(options().checkpoints(shipped), &after);
             opened.unwrap_or_else(|fault| panic!("{what}: {fault:?}"));
@@ -118,7 +120,7 @@ fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
             assert_eq!(found.verdict, Verdict::Clean, "{what}: {found:?}");
         }
         drop(open);
-        // The whole trace went by without that call.
+        // The trace ended before that call.
         if sim.used_by(User::Evidence).calls() <= at {
             break;
         }
@@ -127,9 +129,9 @@ fn no_checkpoint_says_more_than_is_kept_wherever_its_keeper_crashes() {
     assert!(at > 40 && shipped > at, "{at} calls, {shipped} shipped");
 }
 
-/// Evidence that cannot be written delays checkpoints, never requests, and is made up for.
+/// If the evidence cannot be written, checkpoints are delayed and requests are not.
 #[test]
-fn a_failing_keeper_fails_nobody() {
+fn a_failing_signer_fails_no_request() {
     let kinds = [Kind::Half, Kind::Fail(ErrorKind::StorageFull)];
     let mut opened = 0;
     for (at, kind) in (0..70).flat_map(|at| kinds.map(|kind| (at, kind))) {
@@ -137,7 +139,7 @@ fn a_failing_keeper_fails_nobody() {
         sim.used_by(User::Evidence).trouble([Trouble { at, kind }]);
         let (acknowledged, open) = trace(&sim);
         if acknowledged.is_empty() {
-            // Without a key it is not opened.
+            // The ledger cannot be opened without a key.
             continue;
         }
         opened += 1;
@@ -176,7 +178,7 @@ fn survives_a_crash_while_it_recovers_from_one() {
     }
 }
 
-/// A call fails, perhaps the file cannot be cut either, and perhaps the process dies soon.
+/// A call fails. Optionally the file cannot be truncated either, and the process dies soon after.
 fn fail(at: usize, kind: Kind, cannot_cut: bool, dies: Option<usize>) -> Vec<Trouble> {
     let kind_of_cut = Kind::Fail(ErrorKind::Other);
     let cut = cannot_cut.then_some(Trouble {
@@ -210,8 +212,8 @@ fn survives_a_death_at_every_call_after_a_failed_one() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// A sync that failed may have dropped what can still be read: neither going on nor
-    /// reopening may take it for stored.
+    /// A failed sync may discard data that is still readable. Neither the writer nor a recovery
+    /// may treat it as stored.
     #[test]
     fn failed_calls_and_a_later_crash_lose_nothing(
         at in 12usize..180,
@@ -240,7 +242,7 @@ proptest! {
 }
 
 #[test]
-fn tells_what_it_closed() {
+fn reports_the_decisions_that_it_closed() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let permit = service.allow().unwrap();

@@ -1,4 +1,4 @@
-//! What was stored is changed behind the ledger's back.
+//! Stored bytes are changed behind the ledger's back.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::{OpenError, ReadError};
 
 const FIRST: &str = "00000000000000000000.seg";
 
-/// A ledger of several segments, closed.
+/// A closed ledger with several segments.
 fn closed() -> Sim {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
@@ -30,7 +30,7 @@ fn segments(sim: &Sim) -> Vec<String> {
 }
 
 #[test]
-fn refuses_every_flipped_byte_but_those_of_the_last_word() {
+fn refuses_every_flipped_byte_except_in_the_last_entry() {
     let sim = closed();
     let names = segments(&sim);
     let last = names.last().unwrap();
@@ -48,12 +48,12 @@ fn refuses_every_flipped_byte_but_those_of_the_last_word() {
             }
         }
     }
-    // Only the witness itself, `ledger.closed`, can go unnoticed.
+    // Only damage to the last entry, `ledger.closed`, can go undetected.
     assert!(cut.len() < 120 && cut.last() == Some(&cut.len()), "{cut:?}");
 }
 
 #[test]
-fn names_the_segment_and_the_place_and_does_not_open() {
+fn names_the_segment_and_offset_and_does_not_open() {
     let sim = closed();
     sim.harm(FIRST, |bytes| bytes[200] ^= 1);
     let Err(OpenError::Damaged { source, .. }) = Service::open(&sim).map(drop) else {
@@ -65,7 +65,7 @@ fn names_the_segment_and_the_place_and_does_not_open() {
 }
 
 #[test]
-fn notices_what_is_missing() {
+fn detects_missing_entries() {
     let check = |harm: &dyn Fn(&Sim, &[String])| {
         let sim = closed();
         harm(&sim, &segments(&sim));
@@ -78,7 +78,7 @@ fn notices_what_is_missing() {
 }
 
 #[test]
-fn entries_in_another_order_are_damage() {
+fn reordered_entries_are_damage() {
     let sim = closed();
     let names = segments(&sim);
     let mut first = Vec::new();
@@ -91,7 +91,7 @@ fn entries_in_another_order_are_damage() {
 }
 
 #[test]
-fn a_torn_tail_is_cut_and_told() {
+fn truncates_and_reports_a_torn_tail() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     drop(service.allow().unwrap());

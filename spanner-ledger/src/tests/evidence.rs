@@ -1,4 +1,4 @@
-//! What was signed is changed behind the ledger's back.
+//! Signed entries are changed behind the ledger's back.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::{
 
 const FIRST: &str = "00000000000000000000.seg";
 
-/// Where a ledger was, before, at its end, and what was shipped.
+/// A ledger at two points in time, and its shipped checkpoints.
 struct Stage {
     sim: Sim,
     /// A copy after half of the requests.
@@ -24,7 +24,7 @@ struct Stage {
     shelf: Shelf,
 }
 
-/// A ledger of one segment, closed.
+/// A closed ledger with one segment.
 fn stage() -> Stage {
     let (sim, shelf) = (Sim::default(), Shelf::default());
     let builder = || options().segment_bytes(1 << 20).checkpoints(shelf.clone());
@@ -33,7 +33,7 @@ fn stage() -> Stage {
         drop(service.allow().unwrap());
     }
     let half = service.ledger.checkpoint_now().unwrap();
-    // One that comes while it is on its way may take its place.
+    // A newer checkpoint may replace one that is not shipped yet.
     until(|| lock(&shelf.0).iter().any(|it| it.size() == half.size()));
     let before = sim.after_kill();
     for _ in 0..6 {
@@ -50,7 +50,7 @@ fn contents(sim: &Sim, name: &str) -> Vec<u8> {
     found
 }
 
-/// Does what a row says. Answers with how to look at it.
+/// Applies the attack of a row. Returns the inputs of the verification.
 fn harm(stage: &Stage, harm: &str) -> (Sim, Vec<crate::VerifierKey>, Vec<Checkpoint>) {
     let sim = stage.sim.after_kill();
     let forged = || br#"{"kind":"event","time":"2026-01-01T00:00:00Z","event":"x"}"#.to_vec();
@@ -82,7 +82,7 @@ fn harm(stage: &Stage, harm: &str) -> (Sim, Vec<crate::VerifierKey>, Vec<Checkpo
             });
         }
         "call_lost" => {
-            // The segment is parted, and the second half says that the first was given up.
+            // The segment is split, and the second half claims that the first was abandoned.
             let mut header = Header::decode(&contents(&sim, FIRST)).unwrap();
             let all = payloads(&header.salt, &contents(&sim, FIRST));
             edit(&sim, FIRST, |entries| entries.truncate(8));
@@ -163,7 +163,7 @@ fn index(fault: &ReadError) -> Option<u64> {
 }
 
 #[test]
-fn every_row_of_attacks_is_told_for_what_it_is() {
+fn classifies_every_attack() {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("data/audit.json")).unwrap();
     let stage = stage();
@@ -191,10 +191,10 @@ fn every_row_of_attacks_is_told_for_what_it_is() {
     }
 }
 
-/// Whatever an attacker did, opening does not go on from it.
-/// The next segment cannot follow one with an entry more or less, and is not at fault.
+/// Opening rejects every attack. The segment after the changed entry is consistent with its
+/// header and is not at fault.
 #[test]
-fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
+fn reports_the_changed_entry_rather_than_the_next_segment() {
     type Edit = fn(&mut Vec<Vec<u8>>);
     let rows: [(Edit, u64); 3] = [
         (|entries| drop(entries.remove(3)), 3),
@@ -213,7 +213,7 @@ fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
         assert_eq!(found.first_bad(), Some(first_bad), "{index}: {found:?}");
         let tampered = matches!(found.verdict, Verdict::Tampered);
         assert_eq!(tampered, index < 2, "{index}: {found:?}");
-        // Tiles that say nothing that is signed accuse no entry.
+        // Tiles without a signed root prove nothing against an entry.
         sim.harm("tile/0/000.p/62", |bytes| bytes[2 * 32] ^= 1);
         let found = reader(&sim).verify();
         assert_ne!(found.first_bad(), Some(2), "{index}: {found:?}");
@@ -221,7 +221,7 @@ fn the_entry_that_was_changed_comes_before_the_segment_that_cannot_follow() {
 }
 
 #[test]
-fn what_contradicts_the_checkpoint_is_not_opened() {
+fn refuses_to_open_a_ledger_that_contradicts_its_checkpoint() {
     let stage = stage();
     let rows = [
         "flip",
@@ -257,7 +257,7 @@ fn what_contradicts_the_checkpoint_is_not_opened() {
 }
 
 #[test]
-fn every_flipped_byte_is_found_and_its_entry_named() {
+fn names_the_entry_of_every_flipped_byte() {
     let sim = Sim::default();
     let service = Service::of(options(), &sim).unwrap();
     for _ in 0..14 {
@@ -288,7 +288,7 @@ fn every_flipped_byte_is_found_and_its_entry_named() {
     assert!(flipped > 10_000, "{flipped}");
 }
 
-/// The entry that each byte of a segment belongs to.
+/// The sequence of the entry at each byte of a segment.
 fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
     let mut places = vec![header.first; HEADER_BYTES];
     for (sequence, payload) in (header.first..).zip(payloads(&header.salt, bytes)) {
@@ -299,7 +299,7 @@ fn places(header: &Header, bytes: &[u8]) -> Vec<u64> {
 }
 
 #[test]
-fn is_sound_at_every_moment_while_it_is_written() {
+fn verifies_as_sound_while_it_is_written() {
     let sim = Sim::default();
     let ledger = open(options().segment_bytes(1 << 16), &sim).unwrap();
     ledger.checkpoint_now().unwrap();
@@ -321,9 +321,9 @@ fn is_sound_at_every_moment_while_it_is_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// AUD-31: whatever stands in the files, looking at it ends, and opening it, too.
+    /// AUD-31: with arbitrary file contents, reading and opening terminate without a panic.
     #[test]
-    fn hostile_files_are_an_error_and_never_a_panic(
+    fn hostile_files_cause_an_error_and_no_panic(
         which in 0usize..100,
         at in 0usize..20_000,
         with in prop::collection::vec(any::<u8>(), 0..200),
@@ -361,7 +361,7 @@ thread_local! {
 }
 
 #[test]
-fn lost_tiles_are_made_anew_and_say_the_same() {
+fn rebuilds_lost_tiles_with_the_same_contents() {
     let stage = stage();
     let whole = reader(&stage.sim).checkpoint().unwrap().unwrap();
     for harm in ["remove", "spoil"] {
@@ -380,7 +380,7 @@ fn lost_tiles_are_made_anew_and_say_the_same() {
 }
 
 #[test]
-fn a_ledger_from_before_there_was_evidence_is_signed_when_it_is_opened() {
+fn signs_a_ledger_without_evidence_on_opening() {
     let sim = stage().sim;
     for name in ["checkpoint", "key", "vkey"] {
         sim.remove(name).unwrap();
@@ -396,7 +396,7 @@ fn a_ledger_from_before_there_was_evidence_is_signed_when_it_is_opened() {
 }
 
 #[test]
-fn every_entry_can_be_proved_to_somebody_who_has_only_the_key() {
+fn proves_every_entry_with_the_key_alone() {
     let sim = Sim::default();
     let shelf = Shelf::default();
     let ledger = open(options().checkpoints(shelf.clone()), &sim).unwrap();
@@ -430,16 +430,16 @@ fn every_entry_can_be_proved_to_somebody_who_has_only_the_key() {
 }
 
 #[test]
-fn a_proof_that_was_changed_proves_nothing() {
+fn refuses_a_modified_proof() {
     let stage = stage();
     let reader = reader(&stage.sim);
     let keys = reader.keys().unwrap();
     let last = reader.checkpoint().unwrap().unwrap();
     let whole = reader.prove(5, &last).unwrap();
     let stranger = SigningKey::generate("example.com/other").unwrap();
-    let strangers = [stranger.verifier().clone()];
+    let foreign_notes = [stranger.verifier().clone()];
     assert!(matches!(
-        whole.check(&strangers),
+        whole.check(&foreign_notes),
         Err(ProofError::Checkpoint(_))
     ));
     let mut rows = vec![whole.clone(); 6];
@@ -462,7 +462,7 @@ fn a_proof_that_was_changed_proves_nothing() {
 }
 
 #[test]
-fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
+fn a_lost_entry_is_an_empty_leaf_and_the_others_are_proved() {
     for durability in [Durability::ProcessCrash, Durability::Relaxed] {
         for at in 20..60 {
             let sim = Sim::default();
@@ -472,7 +472,7 @@ fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
             for _ in 0..30 {
                 drop(service.allow());
             }
-            // The trouble may come only now.
+            // The fault may occur only now.
             drop(service.ledger.close());
             sim.trouble([]);
             open(options(), &sim).unwrap().close().unwrap();
@@ -495,7 +495,7 @@ fn what_a_fault_lost_is_an_empty_leaf_and_the_rest_is_proved() {
 }
 
 #[test]
-fn another_key_is_taken_and_both_are_listed() {
+fn accepts_a_new_key_and_lists_both() {
     let sim = stage().sim;
     let first = reader(&sim).keys().unwrap();
     let key = SigningKey::generate("example.com/ledger").unwrap();
@@ -515,7 +515,7 @@ fn another_key_is_taken_and_both_are_listed() {
 
 /// AUD-21.
 #[test]
-fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
+fn replaces_a_missing_key_under_the_same_origin_and_records_it() {
     let sim = Sim::default();
     Service::open(&sim).unwrap().ledger.close().unwrap();
     let before = reader(&sim).keys().unwrap();
@@ -539,7 +539,7 @@ fn a_key_that_is_gone_is_replaced_under_the_same_name_and_that_is_recorded() {
 }
 
 #[test]
-fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
+fn stores_evidence_in_private_files_and_the_secret_in_one() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::builder(dir.path().join("ledger"))
         .origin("example.com/ledger")
@@ -554,7 +554,7 @@ fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
     ledger.close().unwrap();
     let read = |name: &str| std::fs::read(ledger.dir().join(name)).unwrap();
     let secret = String::from_utf8(read("key")).unwrap();
-    // PRIVATE, KEY, name, identifier, and the secret, in which a plus may stand.
+    // PRIVATE, KEY, name, id and secret. The secret may contain a plus sign.
     let secret = secret.trim().splitn(5, '+').nth(4).unwrap();
     let secret = secret.as_bytes();
     assert!(secret.len() > 32);
@@ -577,7 +577,7 @@ fn evidence_stands_in_private_files_and_the_secret_in_no_other() {
     assert!(matches!(origin, Err(OpenError::Key { .. })));
 }
 
-/// Blocks or fails as it is told, and keeps what it takes.
+/// A sink that blocks or fails on command, and stores checkpoints.
 #[derive(Debug, Clone)]
 struct Moody {
     shelf: Shelf,
@@ -607,7 +607,7 @@ impl CheckpointSink for Moody {
 }
 
 #[test]
-fn a_sink_that_blocks_fails_or_panics_delays_nobody_else_and_gets_the_newest_later() {
+fn a_sink_that_blocks_fails_or_panics_delays_no_other_and_gets_the_newest_later() {
     for mood in [Mood::Block, Mood::Fail, Mood::Panic] {
         let (sim, shelf) = (Sim::default(), Shelf::default());
         let moody = Moody {
@@ -635,7 +635,7 @@ fn a_sink_that_blocks_fails_or_panics_delays_nobody_else_and_gets_the_newest_lat
 }
 
 #[test]
-fn a_sink_that_blocks_for_ever_does_not_keep_the_ledger_from_being_closed() {
+fn closing_does_not_wait_for_a_blocked_sink() {
     let sim = Sim::default();
     let moody = Moody {
         shelf: Shelf::default(),

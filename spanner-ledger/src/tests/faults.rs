@@ -12,7 +12,7 @@ use crate::{Durability, Entry};
 
 /// AUD-11.
 #[test]
-fn fails_exactly_those_who_wait_when_a_call_fails() {
+fn a_failed_call_fails_exactly_the_waiting_requests() {
     let kinds = [Kind::Fail(ErrorKind::Other), Kind::Half];
     let mut failures = 0;
     for (at, kind) in (0..140).flat_map(|at| kinds.map(|kind| (at, kind))) {
@@ -88,7 +88,7 @@ fn a_wait_is_bounded_while_the_disk_hangs() {
 }
 
 #[test]
-fn a_full_disk_allows_nothing_records_refusals_and_recovers() {
+fn a_full_disk_refuses_allowed_requests_records_refusals_and_recovers() {
     let sim = Sim::default();
     let service = Service::of(options().segment_bytes(64 * 1024), &sim).unwrap();
     sim.capacity(Some(sim.used()));
@@ -154,7 +154,7 @@ fn a_wait_is_bounded_behind_a_batch_that_cannot_be_stored() {
 }
 
 #[test]
-fn closing_on_a_dead_disk_says_what_is_lost() {
+fn closing_on_a_dead_disk_reports_the_lost_entries() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     sim.trouble_in(0, Kind::Crash);
@@ -193,7 +193,7 @@ fn lesser_durabilities_survive_a_kill_or_nothing() {
 }
 
 #[test]
-fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
+fn an_unacknowledged_event_blocks_the_next_append() {
     let sim = Sim::default();
     let service = Service::of(options().wait(Duration::from_secs(1)), &sim).unwrap();
     let append = |number: u32| {
@@ -207,7 +207,7 @@ fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
         block_on(service.ledger.append(append))
     };
     drop(service.allow().unwrap());
-    // Read before the disk hangs, so that only the append has to wait for it.
+    // Read before the disk hangs, so that only the append waits for it.
     block_on(service.ledger.read(&Cursor::default())).unwrap();
     sim.stick(true);
     let first = append(1);
@@ -221,7 +221,7 @@ fn an_event_that_is_not_decided_keeps_the_next_from_being_appended() {
         "{second:?}"
     );
     sim.stick(false);
-    // Once it is stored, it came first.
+    // The event was stored, so it precedes the next one.
     until(|| match append(2) {
         Err(JournalError::Overtaken { by }) => by.body["number"] == 1,
         Err(_) => false,

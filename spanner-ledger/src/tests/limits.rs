@@ -1,4 +1,4 @@
-//! Room, counts, events and closing.
+//! Limits, counts, events and closing.
 
 use spanner_core::record::{Outcome, OutcomeClass};
 use spanner_core::{AuditSink, Count, SinkFault};
@@ -9,7 +9,7 @@ use crate::queue::MAX_OUTCOME_BYTES;
 use crate::{Entry, Ledger, MAX_ENTRY_BYTES, OpenError};
 
 #[test]
-fn room_for_an_outcome_is_kept_while_a_request_is_open() {
+fn reserves_room_for_the_outcome_of_an_open_request() {
     let sim = Sim::default();
     let service = Service::of(options().queue(3), &sim).unwrap();
     let first = service.allow().unwrap();
@@ -25,7 +25,7 @@ fn room_for_an_outcome_is_kept_while_a_request_is_open() {
 }
 
 #[test]
-fn what_was_counted_is_recorded() {
+fn records_counts() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     for what in [
@@ -51,7 +51,7 @@ fn what_was_counted_is_recorded() {
 }
 
 #[test]
-fn strangers_are_recorded_up_to_a_budget_and_then_counted() {
+fn records_unidentified_refusals_up_to_a_budget_and_counts_the_rest() {
     let sim = Sim::default();
     let service = Service::of(options().unidentified_per_second(0), &sim).unwrap();
     for _ in 0..10 {
@@ -69,7 +69,7 @@ fn strangers_are_recorded_up_to_a_budget_and_then_counted() {
 }
 
 #[test]
-fn a_flood_of_strangers_stays_below_a_mebibyte_and_is_counted_exactly() {
+fn a_flood_of_unidentified_refusals_stays_below_a_mebibyte_and_is_counted_exactly() {
     let sim = Sim::default();
     let builder = options()
         .segment_bytes(16 << 20)
@@ -94,7 +94,7 @@ fn a_flood_of_strangers_stays_below_a_mebibyte_and_is_counted_exactly() {
 }
 
 #[test]
-fn a_closed_ledger_takes_nothing() {
+fn a_closed_ledger_refuses_entries() {
     let service = Service::open(&Sim::default()).unwrap();
     let ledger = service.ledger.clone();
     ledger.close().unwrap();
@@ -108,7 +108,7 @@ fn a_closed_ledger_takes_nothing() {
 }
 
 #[test]
-fn closing_waits_for_the_outcomes_that_are_owed() {
+fn closing_waits_for_outstanding_outcomes() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let permit = service.allow().unwrap();
@@ -122,7 +122,7 @@ fn closing_waits_for_the_outcomes_that_are_owed() {
 }
 
 #[test]
-fn dropping_the_last_handle_stores_what_waits() {
+fn dropping_the_last_handle_stores_pending_entries() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     for _ in 0..20 {
@@ -133,7 +133,7 @@ fn dropping_the_last_handle_stores_what_waits() {
 }
 
 #[test]
-fn an_entry_that_is_too_great_is_not_taken() {
+fn refuses_an_entry_that_is_too_large() {
     let service = Service::open(&Sim::default()).unwrap();
     let great = "x".repeat(MAX_ENTRY_BYTES);
     let event = service.ledger.event("test.great", great.into());
@@ -220,7 +220,7 @@ fn a_second_writer_is_refused() {
 }
 
 #[test]
-fn impossible_options_are_named() {
+fn names_options_that_are_out_of_range() {
     let options = || Ledger::builder("never made");
     let rows = [
         ("segment_bytes", options().segment_bytes(4095)),

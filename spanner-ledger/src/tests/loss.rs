@@ -1,5 +1,5 @@
-//! What was stored is gone: it is read as far as it goes, and opened again only after somebody
-//! said so.
+//! Stored entries are missing. The rest can be read, and the ledger opens again only after the
+//! loss was acknowledged.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     ReadError, Reader, Selection, Verdict,
 };
 
-/// A ledger of several segments, closed, and the checkpoints that it shipped.
+/// A closed ledger with several segments, and its shipped checkpoints.
 fn closed() -> (Sim, Vec<Checkpoint>) {
     let (sim, shelf) = (Sim::default(), Shelf::default());
     let service = Service::of(options().checkpoints(shelf.clone()), &sim).unwrap();
@@ -26,7 +26,7 @@ fn closed() -> (Sim, Vec<Checkpoint>) {
     (sim, shipped)
 }
 
-/// The first entries of the segments, and the one that would come next.
+/// The first entries of the segments, and the sequence after the last entry.
 fn firsts(sim: &Sim) -> Vec<u64> {
     let names = sim.names().unwrap();
     let mut firsts: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
@@ -46,7 +46,7 @@ fn spans(missing: &[Missing]) -> Vec<(u64, u64)> {
     missing.iter().map(|it| (it.from, it.to)).collect()
 }
 
-/// What is done to a ledger, with the checkpoints that it shipped, and the entries that are gone.
+/// A kind of damage, the checkpoints that were shipped, and the missing entries.
 type Harmed = (&'static str, Sim, Vec<Checkpoint>, Vec<(u64, u64)>);
 
 fn harms() -> Vec<Harmed> {
@@ -110,7 +110,7 @@ fn harms() -> Vec<Harmed> {
 }
 
 #[test]
-fn what_is_left_is_read_and_what_is_missing_is_told() {
+fn reads_the_remaining_entries_and_reports_the_missing_ones() {
     for (name, sim, _, gone) in harms() {
         let whole = reader(&closed().0).show().unwrap().len();
         let left = Reader::partial_of(Arc::new(sim.clone()));
@@ -175,7 +175,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
             matches!(again, Err(AcknowledgeError::Nothing)),
             "{name}: {again:?}"
         );
-        // What was proved before the loss is proved still, by the tree.
+        // The tree still proves entries that were proved before the loss.
         let last = reader(&sim).checkpoint().unwrap().unwrap();
         for from in &shipped {
             assert!(reader(&sim).consistency(from, &last).is_ok(), "{name}");
@@ -184,7 +184,7 @@ fn an_acknowledged_loss_is_recorded_and_the_ledger_goes_on() {
 }
 
 #[test]
-fn a_later_loss_is_one_more_and_needs_its_own_word() {
+fn a_later_loss_needs_its_own_acknowledgement() {
     let (sim, shipped) = closed();
     let all = firsts(&sim);
     for at in [1, 2] {
@@ -200,7 +200,7 @@ fn a_later_loss_is_one_more_and_needs_its_own_word() {
 }
 
 #[test]
-fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
+fn the_file_of_lost_entries_alone_has_no_effect() {
     let (sim, _) = closed();
     let all = firsts(&sim);
     sim.remove(&segment_name(all[1])).unwrap();
@@ -213,7 +213,7 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
         "{opened:?}"
     );
     assert_eq!(reader(&sim).verify().verdict, Verdict::Missing);
-    // Whoever means it can say so.
+    // The operator can acknowledge it.
     options().acknowledge_in(&files(&sim), "lost").unwrap();
     open(options(), &sim).unwrap().close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Acknowledged);
@@ -222,7 +222,7 @@ fn a_file_that_says_what_is_lost_counts_for_nothing_by_itself() {
 }
 
 #[test]
-fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
+fn a_renamed_segment_is_no_loss_and_its_original_name_is_reported() {
     let (sim, shipped) = closed();
     let all = firsts(&sim);
     let (name, other) = (segment_name(all[1]), segment_name(all[1] + 1));
@@ -250,7 +250,7 @@ fn a_renamed_segment_is_no_loss_and_its_name_is_told() {
 }
 
 #[test]
-fn what_was_changed_is_no_loss() {
+fn changed_entries_are_no_loss() {
     let (sim, _) = closed();
     let last = *firsts(&sim).last().unwrap();
     edit(&sim, &segment_name(last), |entries| {
@@ -264,7 +264,7 @@ fn what_was_changed_is_no_loss() {
 }
 
 #[test]
-fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
+fn an_intact_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     let (sim, _) = closed();
     for sim in [sim, Sim::default()] {
         let before = entries(&sim).len();
@@ -274,7 +274,7 @@ fn a_whole_ledger_and_an_empty_directory_have_nothing_to_acknowledge() {
     }
 }
 
-/// A ledger with a note outside, closed.
+/// A closed ledger with a note outside its directory.
 fn noted(path: &std::path::Path) -> Sim {
     let sim = Sim::default();
     let service = Service::of(options().note(path), &sim).unwrap();
@@ -290,7 +290,7 @@ fn opened_with(builder: Builder, sim: &Sim) -> Result<(), OpenError> {
 }
 
 #[test]
-fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
+fn the_note_outside_reveals_a_truncated_end_without_evidence() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     for evidence in [
@@ -324,7 +324,7 @@ fn a_cut_end_is_noticed_by_the_note_outside_though_its_evidence_is_gone() {
 }
 
 #[test]
-fn an_older_copy_is_noticed_by_the_note_outside() {
+fn the_note_outside_reveals_an_older_copy() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     let sim = noted(&path);
@@ -341,14 +341,14 @@ fn an_older_copy_is_noticed_by_the_note_outside() {
     let done = options()
         .note(&path)
         .acknowledge_in(&files(&copy), "restored");
-    // The numbers of what is gone are not used again.
+    // Sequences of lost entries are not reused.
     assert_eq!(spans(&done.unwrap().missing), [(before, after - 1)]);
     opened_with(options().note(&path), &copy).unwrap();
     assert_eq!(reader(&copy).verify().verdict, Verdict::Acknowledged);
 }
 
 #[test]
-fn without_a_note_the_record_says_that_nothing_could_be_compared() {
+fn records_that_nothing_could_be_compared_without_a_note() {
     let (sim, _) = closed();
     let last = *firsts(&sim).last().unwrap();
     sim.remove(&segment_name(last)).unwrap();
@@ -359,7 +359,7 @@ fn without_a_note_the_record_says_that_nothing_could_be_compared() {
     ledger.close().unwrap();
     let found = reader(&sim).verify();
     assert_eq!((found.verdict, found.uncompared), (Verdict::Clean, last));
-    // A ledger that is new has nothing to be compared.
+    // A new ledger has nothing to compare.
     let new = Sim::default();
     let ledger = open(options(), &new).unwrap();
     assert_eq!(ledger.recovery().uncompared, 0);
@@ -368,7 +368,7 @@ fn without_a_note_the_record_says_that_nothing_could_be_compared() {
 }
 
 #[test]
-fn a_new_ledger_in_the_place_of_another_is_opened_and_says_so() {
+fn opens_and_reports_a_new_ledger_in_the_place_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.checkpoint");
     noted(&path);
@@ -380,14 +380,14 @@ fn a_new_ledger_in_the_place_of_another_is_opened_and_says_so() {
     });
     let others = told.unwrap()["notes_of_others"].clone();
     assert_eq!(others.as_array().map(Vec::len), Some(1), "{others}");
-    // A note that nobody can read keeps nobody from opening.
+    // An unreadable note does not prevent opening.
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     opened_with(options().note(&path), &new).unwrap();
 }
 
 #[test]
-fn notices_what_vanishes_while_it_is_written() {
+fn detects_files_that_vanish_while_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
     type Harm = fn(&std::path::Path, &str) -> std::io::Result<()>;
     let rows: [(&str, Harm); 5] = [
@@ -420,8 +420,8 @@ fn notices_what_vanishes_while_it_is_written() {
                 .collect();
             firsts.sort_unstable();
             assert!(firsts.len() > 2);
-            // The first, one in the middle, and the one that is written, which grows and is not
-            // compared by its size.
+            // The first segment, a middle one, and the current one, which grows and is not
+            // compared by size.
             let at = [0, firsts.len() / 2, firsts.len() - 1][at];
             if name == "cut" && at == firsts.len() - 1 {
                 continue;

@@ -1,4 +1,4 @@
-//! Reading in bounded memory, and saying what is left out.
+//! Reading in bounded memory, and reporting what is omitted.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::files::sim::Sim;
 use crate::log::{Log, SegmentSize};
 use crate::{Durability, Reader, Retention, Row, Selection, Verdict};
 
-/// Rows of which at most so many wait for an outcome.
+/// Reads rows with a limit on those that wait for an outcome.
 fn rows(reader: &Reader, most: usize) -> Vec<Row> {
     let mut rows = reader.rows(&Selection::new()).unwrap();
     rows.most = most;
@@ -22,7 +22,7 @@ fn rows(reader: &Reader, most: usize) -> Vec<Row> {
 }
 
 #[test]
-fn rows_come_in_order_each_with_its_outcome_however_late() {
+fn returns_rows_in_order_with_late_outcomes() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let mut permits: Vec<_> = (0..12).map(|_| service.allow().unwrap()).collect();
@@ -57,7 +57,7 @@ fn rows_come_in_order_each_with_its_outcome_however_late() {
 }
 
 #[test]
-fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
+fn an_externally_enforced_decision_needs_no_outcome() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let mut settlements: Vec<_> = (0..6).map(|_| service.external().forward()).collect();
@@ -68,17 +68,17 @@ fn a_decision_that_another_point_enforces_is_whole_without_an_outcome() {
     service.ledger.close().unwrap();
     let verified = reader(&sim).verify();
     assert_eq!((verified.verdict, verified.open), (Verdict::Clean, 0));
-    let became = |rows: &[Row]| rows.iter().map(Row::became).collect::<Vec<_>>();
+    let state = |rows: &[Row]| rows.iter().map(Row::state).collect::<Vec<_>>();
     let mut due = ["external"; 6].to_vec();
     due[1] = "ok";
     due.push("client_left");
-    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    assert_eq!(state(&reader(&sim).show().unwrap()), due);
     let bounded = rows(&reader(&sim), 6);
     assert_eq!(bounded.len(), 7);
-    // Reopening closes what was left open, and these were not.
+    // Reopening closes open decisions, but not these.
     let again = Service::open(&sim).unwrap();
     again.ledger.close().unwrap();
-    assert_eq!(became(&reader(&sim).show().unwrap()), due);
+    assert_eq!(state(&reader(&sim).show().unwrap()), due);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
     assert!(ended.duration_us().is_some());
 }
 
-/// Appends an entry of a kind that nobody knows yet to a ledger that is closed.
+/// Appends an entry of an unknown kind to a closed ledger.
 fn prophesy(sim: &Sim) {
     let size = SegmentSize {
         bytes: 4096,
@@ -111,7 +111,7 @@ fn prophesy(sim: &Sim) {
 }
 
 #[test]
-fn what_a_newer_version_wrote_is_left_out_and_counted() {
+fn omits_and_counts_entries_of_a_newer_version() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     drop(service.allow().unwrap());
@@ -136,7 +136,7 @@ fn what_a_newer_version_wrote_is_left_out_and_counted() {
 }
 
 #[test]
-fn every_reading_says_that_requests_were_pruned() {
+fn every_reading_notes_that_requests_were_pruned() {
     let sim = Sim::default();
     let service = Service::of(options(), &sim).unwrap();
     for _ in 0..40 {
@@ -158,9 +158,9 @@ fn every_reading_says_that_requests_were_pruned() {
     assert_eq!(stored.notes().pruned, pruned.before);
 }
 
-/// Nobody but somebody who writes the files decides an identifier twice.
+/// Only an attacker who writes the files can record an identifier twice.
 #[test]
-fn a_decision_that_stands_there_twice_ends_nothing() {
+fn tolerates_a_duplicate_decision() {
     let sim = Sim::default();
     let service = Service::of(options().segment_bytes(1024 * 1024), &sim).unwrap();
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Old segments go, and what must survive does.
+//! Old segments are deleted, and entries that must survive remain.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::files::sim::{Dice, Kind, Sim, User};
 use crate::waiter::lock;
-use crate::{Entry, Ledger, Numbered, OpenError, Proof, ReadError, Retention, Verdict};
+use crate::{Entry, Ledger, NumberedEntry, OpenError, Proof, ReadError, Retention, Verdict};
 
-/// Entries by their sequences, which may have holes.
-fn numbered(sim: &Sim) -> Vec<Numbered> {
+/// Entries with their sequences, which may have gaps.
+fn numbered(sim: &Sim) -> Vec<NumberedEntry> {
     reader(sim)
         .entries()
         .unwrap()
@@ -27,7 +27,7 @@ fn numbered(sim: &Sim) -> Vec<Numbered> {
 
 fn events(sim: &Sim) -> Vec<(u64, String)> {
     let entries = numbered(sim).into_iter();
-    let event = |numbered: Numbered| match numbered.entry {
+    let event = |numbered: NumberedEntry| match numbered.entry {
         Entry::Event(event) => Some((numbered.sequence, event.event)),
         _ => None,
     };
@@ -39,13 +39,13 @@ fn segments(sim: &Sim) -> usize {
     names.iter().filter(|name| name.ends_with(".seg")).count()
 }
 
-/// The newest file of what was kept when segments went.
+/// The newest file of surviving entries.
 fn kept(sim: &Sim) -> Option<String> {
     let names = sim.names().unwrap().into_iter();
     names.filter(|name| name.ends_with(".kept")).max()
 }
 
-/// Many segments, with a promotion in the first and a request that stays open.
+/// Writes many segments, with a promotion in the first one and a request that remains open.
 fn fill(service: &Service) -> spanner_core::Permit {
     let event = service.ledger.event("promotion.approved", Value::from(7));
     drop(event.unwrap());
@@ -68,12 +68,12 @@ fn keeps_events_open_decisions_and_every_proof() {
     assert!(many > 6);
     let pruned = service.ledger.prune(&Retention::new().segments(3)).unwrap();
     assert_eq!(pruned.segments, many as u64 - 3);
-    // The event, the open request, and perhaps one that is parted from its outcome.
+    // The event, the open request, and possibly a request whose outcome is in another segment.
     assert!((2..=3).contains(&pruned.kept), "{pruned:?}");
     assert_eq!(segments(&sim), 3);
     let left = numbered(&sim);
     assert!(left.len() < all / 2);
-    // What is left is what it was, where it was.
+    // The remaining entries are unchanged and have the same sequences.
     let mut known = left.iter().filter(|left| left.sequence < all as u64);
     assert!(known.all(|left| before.contains(left)));
     assert!(
@@ -96,7 +96,7 @@ fn keeps_events_open_decisions_and_every_proof() {
         reader.keys().unwrap(),
         reader.checkpoint().unwrap().unwrap(),
     );
-    for Numbered { sequence, .. } in numbered(&sim) {
+    for NumberedEntry { sequence, .. } in numbered(&sim) {
         let proof = Proof::Inclusion(reader.prove(sequence, &last).unwrap());
         assert_eq!(proof.check(&keys), Ok(last.clone()), "{sequence}");
     }
@@ -109,7 +109,7 @@ fn keeps_events_open_decisions_and_every_proof() {
                 .is_ok()
         );
     }
-    // `ledger.opened` is gone.
+    // `ledger.opened` was deleted.
     assert!(matches!(
         reader.prove(0, &last),
         Err(ReadError::NoEntry { .. })
@@ -117,7 +117,7 @@ fn keeps_events_open_decisions_and_every_proof() {
 }
 
 #[test]
-fn prunes_again_and_lets_go_of_what_has_ended() {
+fn prunes_again_and_deletes_decisions_that_have_ended() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     let open = fill(&service);
@@ -151,7 +151,7 @@ fn prunes_again_and_lets_go_of_what_has_ended() {
     );
     let found = reader(&sim).verify();
     assert_eq!(found.verdict, Verdict::Clean, "{found:?}");
-    // It is opened and goes on.
+    // The ledger opens and continues.
     let service = Service::open(&sim).unwrap();
     assert_eq!(service.ledger.recovery().closed, 0);
     drop(service.allow().unwrap());
@@ -180,7 +180,7 @@ fn prunes_by_bytes_and_by_age() {
         .ledger
         .prune(&Retention::new().before(later))
         .unwrap();
-    // The one that is written to stays, and perhaps another was begun to tell of it.
+    // The current segment remains, and possibly a new one that records the pruning.
     assert!(all.segments > 0 && segments(&sim) <= 2, "{all:?}");
     service.ledger.close().unwrap();
     assert_eq!(reader(&sim).verify().verdict, Verdict::Clean);
@@ -193,7 +193,7 @@ fn loses_nothing_wherever_it_crashes() {
     while !pruned_at_last {
         let sim = Sim::default();
         let mut builder = options();
-        // A keeper that is dead makes no checkpoint to wait for.
+        // After a crash of the signer, no checkpoint is signed.
         builder.pace.patience = Duration::from_millis(200);
         let service = Service::of(builder, &sim).unwrap();
         let open = fill(&service);
@@ -212,7 +212,7 @@ fn loses_nothing_wherever_it_crashes() {
                     .count(),
                 1
             );
-            let ends = |numbered: &Numbered| match &numbered.entry {
+            let ends = |numbered: &NumberedEntry| match &numbered.entry {
                 Entry::Outcome(outcome) => {
                     outcome.id == id && outcome.class == OutcomeClass::Unknown
                 }
@@ -233,7 +233,7 @@ fn loses_nothing_wherever_it_crashes() {
 }
 
 #[test]
-fn what_is_kept_cannot_be_changed_or_dropped() {
+fn surviving_entries_cannot_be_changed_or_dropped() {
     let sim = Sim::default();
     let service = Service::open(&sim).unwrap();
     drop(fill(&service));
@@ -259,7 +259,7 @@ fn what_is_kept_cannot_be_changed_or_dropped() {
         Service::open(&without),
         Err(OpenError::Damaged { .. })
     ));
-    // Tiles cannot be made anew from what is left, and nothing says that they were.
+    // The tiles cannot be rebuilt from the remaining entries.
     sim.remove_folder("tile").unwrap();
     assert!(matches!(
         Service::open(&sim),
@@ -268,13 +268,13 @@ fn what_is_kept_cannot_be_changed_or_dropped() {
 }
 
 #[test]
-fn prunes_by_itself_what_takes_too_much_room() {
+fn prunes_automatically_by_size() {
     let sim = Sim::default();
     let mut builder = options();
-    builder.keeping.bytes = Some(3 * 4096);
+    builder.prune_limits.bytes = Some(3 * 4096);
     let service = Service::of(builder, &sim).unwrap();
     let open = fill(&service);
-    // Whoever reads while segments go may have to read again; names can be listed.
+    // A reader may fail while segments are deleted; listing names does not.
     until(|| kept(&sim).is_some() && segments(&sim) <= 3);
     drop(open);
     service.ledger.close().unwrap();
@@ -288,10 +288,10 @@ fn prunes_by_itself_what_takes_too_much_room() {
 }
 
 #[test]
-fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
+fn prunes_automatically_by_age_and_ends_segments_for_it() {
     let sim = Sim::default();
     let mut builder = options().segment_bytes(1024 * 1024);
-    builder.keeping.age = Some(Duration::from_millis(80));
+    builder.prune_limits.age = Some(Duration::from_millis(80));
     let service = Service::of(builder, &sim).unwrap();
     let mut pruned = BTreeSet::new();
     until(|| {
@@ -305,7 +305,7 @@ fn prunes_by_itself_what_is_old_and_ends_segments_for_it() {
 }
 
 #[test]
-fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
+fn does_not_automatically_prune_undelivered_entries() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let cursor = |next: &str| {
@@ -314,7 +314,7 @@ fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
     };
     let mut builder = Ledger::builder(&dir).segment_bytes(4096);
     builder.pace = options().pace;
-    builder.keeping.bytes = Some(4096);
+    builder.prune_limits.bytes = Some(4096);
     let disk = Arc::new(Disk::writing(&dir).unwrap().unwrap());
     cursor("what is this?");
     let ledger = builder.open_in(disk.clone(), disk).unwrap();
@@ -332,9 +332,9 @@ fn what_a_shipment_has_not_delivered_is_not_pruned_by_itself() {
     assert!(Ledger::read(&dir).unwrap().verify().verdict.is_sound());
 }
 
-/// What is beside it was written in 1970, before the clock was set; that makes nothing old.
+/// The entries beside it have times in 1970, before the clock was set. That makes nothing old.
 #[test]
-fn a_wrong_clock_makes_nothing_old() {
+fn a_wrong_clock_ages_no_entry() {
     let sim = Sim::default();
     let service = Service::at(options(), &sim, 0).unwrap();
     drop(fill(&service));
@@ -349,10 +349,10 @@ fn a_wrong_clock_makes_nothing_old() {
 }
 
 #[test]
-fn a_full_disk_is_relieved_by_what_may_go() {
+fn pruning_relieves_a_full_disk() {
     let sim = Sim::default();
     let mut builder = options();
-    builder.keeping.bytes = Some(1024 * 1024);
+    builder.prune_limits.bytes = Some(1024 * 1024);
     builder.pace.prune = Duration::from_secs(3600);
     let service = Service::of(builder, &sim).unwrap();
     drop(fill(&service));
@@ -360,7 +360,7 @@ fn a_full_disk_is_relieved_by_what_may_go() {
     until(|| service.allow().is_err() && service.ledger.is_full());
     let pruned = service.ledger.prune(&Retention::new().segments(2)).unwrap();
     assert!(pruned.segments > 3, "{pruned:?}");
-    // Segments as small as these make no room for the reserve.
+    // Segments of this size do not free enough space for the reserve.
     sim.capacity(None);
     until(|| service.allow().is_ok());
     service.ledger.close().unwrap();

@@ -1,4 +1,4 @@
-//! What people and other programs get to see.
+//! What people and other programs see of a ledger.
 
 use spanner_core::testing::{Fixed, Rules};
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn exports_every_entry_as_one_line_of_json() {
 }
 
 #[test]
-fn an_entry_of_a_newer_version_is_reported_and_passed_over() {
+fn reports_and_skips_an_entry_of_a_newer_version() {
     let sim = Sim::default();
     let ledger = open(options(), &sim).unwrap();
     drop(ledger.event("test.old", serde_json::Value::Null).unwrap());
@@ -80,7 +80,7 @@ fn an_entry_of_a_newer_version_is_reported_and_passed_over() {
 }
 
 #[test]
-fn a_directory_without_a_ledger_is_empty_and_without_being_is_an_error() {
+fn reads_an_empty_directory_and_refuses_a_missing_one() {
     let dir = tempfile::tempdir().unwrap();
     let reader = Ledger::read(dir.path()).unwrap();
     assert_eq!(reader.show().unwrap(), []);
@@ -89,7 +89,7 @@ fn a_directory_without_a_ledger_is_empty_and_without_being_is_an_error() {
 }
 
 #[test]
-fn a_segment_that_is_taken_away_costs_one_batch_and_is_noticed() {
+fn detects_a_removed_segment_and_loses_at_most_one_batch() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
     let event = || {
@@ -109,7 +109,7 @@ fn a_segment_that_is_taken_away_costs_one_batch_and_is_noticed() {
 }
 
 #[test]
-fn a_closed_ledger_takes_no_more_space_than_it_needs() {
+fn a_closed_ledger_releases_preallocated_space() {
     let sim = Sim::default();
     let service = Service::of(options().segment_bytes(1 << 20), &sim).unwrap();
     drop(service.allow().unwrap());
@@ -119,7 +119,7 @@ fn a_closed_ledger_takes_no_more_space_than_it_needs() {
     assert!(sim.used() < 4096, "{}", sim.used());
 }
 
-/// A credential of the time and age given, in days before the calls.
+/// A credential by hash and age, in days before the calls.
 fn credential(hash: &str, age: u64, max_age: Option<u64>, lives: u64) -> Credential {
     let day = Duration::from_secs(86_400);
     let now: jiff::Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
@@ -180,15 +180,15 @@ fn reports_credentials_that_must_be_replaced_soon() {
             .collect();
         short
     };
-    // The third expires in two days, long before its age would tell.
+    // The third one expires in two days, long before it reaches its maximum age.
     assert_eq!(due(0), ["c u 1", "d e 1", "b s 2"]);
-    // Two days later two are refused already, and another has grown old unused.
+    // Two days later, two are refused, and another one has aged without being used.
     assert_eq!(due(2), ["b s 2", "f g 3"]);
     assert_eq!(due(400), Vec::<String>::new());
 }
 
 #[test]
-fn a_closed_ledger_leaves_its_directory_to_the_next() {
+fn a_closed_ledger_releases_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("ledger");
     let ledger = Ledger::open(&place).unwrap();

@@ -1,4 +1,4 @@
-//! The matrix: a row for each model, a column for each environment.
+//! The matrix of grants: one row per model, one column per environment.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use spanner_cedar::{Granted, Review};
 use super::{holder, marked};
 use crate::page::{Block, Cell, Group, Section, Span, Table, Text};
 
-/// What is granted on one model, by environment.
+/// The grants on one model, by environment.
 #[derive(Default)]
 struct Line<'r> {
     owner: Option<&'r str>,
@@ -81,7 +81,7 @@ fn row(review: &Review, model: &str, line: &Line<'_>) -> Vec<Cell> {
     std::iter::once(name).chain(cells).collect()
 }
 
-/// The namespace and the whole name.
+/// The namespace of a model, and the model's full name.
 fn key(model: &str) -> (&str, &str) {
     let inner = model.strip_prefix('/').unwrap_or(model);
     let namespace = inner.split_once('/').map(|(namespace, _)| namespace);

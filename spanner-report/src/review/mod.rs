@@ -1,4 +1,5 @@
-//! Reviews of an access: who may do what, on which model, in which environment, and why.
+//! Reviews of an access configuration: who may do what, on which model, in which environment, and
+//! why.
 
 mod matrix;
 
@@ -13,8 +14,8 @@ use crate::page::{
     Block, Cell, Figure, List, NameKind, Page, Precision, Section, Span, Table, Text,
 };
 
-/// A review to be looked at: what deserves a look, the matrix of models and environments, roles,
-/// guardrails, and every grant's id.
+/// A review for inspection: findings, the matrix of models and environments, roles, guardrails,
+/// and all grants with their ids.
 #[must_use]
 pub fn page(review: &Review) -> Page {
     let mut sections = vec![look(review), matrix::section(review), roles(review)];
@@ -57,8 +58,8 @@ pub fn page(review: &Review) -> Page {
     }
 }
 
-/// A review to be read from top to bottom or compared with an earlier one: the grants one a line,
-/// guardrails, and what deserves a look.
+/// A review for reading or for comparison with an earlier one: one grant per line, guardrails and
+/// findings.
 #[must_use]
 pub fn listing(review: &Review) -> Page {
     let mut sections = vec![Section::table("", "", grants(review))];
@@ -74,7 +75,7 @@ pub fn listing(review: &Review) -> Page {
     }
 }
 
-/// The grants, one a line.
+/// A table with one grant per row.
 #[must_use]
 pub fn grants(review: &Review) -> Table {
     let columns = [
@@ -105,7 +106,7 @@ pub fn grants(review: &Review) -> Table {
     }))
 }
 
-/// What deserves a look, by title.
+/// The findings, by title.
 fn look(review: &Review) -> Section {
     let lists = lists(review).into_iter();
     let lists = lists.filter(|list| !list.items.is_empty());
@@ -194,7 +195,7 @@ fn emergency(it: &Emergency) -> Text {
         ))
 }
 
-/// What each role that is granted allows.
+/// The actions that each granted role allows.
 fn roles(review: &Review) -> Section {
     let grants = review.grants.iter();
     let roles: BTreeMap<&str, String> = grants.map(|it| (&*it.role, actions(it))).collect();
@@ -263,7 +264,7 @@ fn id(policy: &str) -> Text {
     Text::new().code(marked(policy))
 }
 
-/// A name in which what looks like another one is marked.
+/// Marks the part of a name that imitates another name.
 fn marked(name: &str) -> Cow<'_, str> {
     lookalike::marked(name)
 }

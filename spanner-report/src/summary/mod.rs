@@ -1,14 +1,15 @@
-//! What an auditor asks of a span of time: who used what, who approved what, what changed,
-//! what was refused, and what the record itself lacks.
+//! The auditor's summary of a time range: uses, approvals, access changes, refusals, and
+//! deficiencies of the record.
 //!
-//! 1. It is a value; [`Summary::page`] and [`Summary::json`] say the same.
-//! 2. Requests and happenings count that the [`Selection`] means. Promotions before its time
-//!    count where something was served under them, or where they are in force at its end.
-//! 3. No name can forge a line, a column, a link, a tag or a terminal's command in any form.
+//! 1. [`Summary::page`] and [`Summary::json`] render the same value.
+//! 2. The summary counts the requests and events that the [`Selection`] matches. It includes
+//!    earlier promotions if requests were served under them, or if they are in force at the end
+//!    of the range.
+//! 3. No name can forge a line, a column, a link, a tag or a terminal command in any format.
 //!
 //! # Caveats
-//! It keeps one line for each caller, model, environment and action that were seen together,
-//! and every decision that is open; not every request.
+//! Memory grows with the number of different combinations of caller, model, environment and
+//! action, and with the number of open decisions, but not with the number of requests.
 
 mod pages;
 
@@ -19,115 +20,117 @@ use spanner_core::record::{Decision, OutcomeClass};
 use spanner_core::{Effect, Fault, RecordId, Timestamp};
 
 use spanner_ledger::{
-    AgingCredential, Approval, Counts, Entry, Event, HistoryBuilder, Notes, Numbered, ReadError,
-    Reader, Selection, is_use,
+    AgingCredential, Counts, Entry, Event, HistoryBuilder, Notes, NumberedEntry, PromotionHistory,
+    ReadError, Reader, Selection, is_use,
 };
 
 use crate::page::Page;
 
-/// What a ledger says of a span of time; see [`Summary::read`].
+/// The summary of a part of a ledger; see [`Summary::read`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
-    /// From when on; absent if from the beginning.
+    /// The start of the time range; `None` for the beginning of the ledger.
     pub since: Option<Timestamp>,
-    /// Until when, itself not counted; absent if to the end.
+    /// The exclusive end of the time range; `None` for the end of the ledger.
     pub until: Option<Timestamp>,
-    /// The environment that it is limited to, if it is.
+    /// The selected environment, if any.
     pub environment: Option<String>,
-    /// The model that it is limited to, if it is.
+    /// The selected model, if any.
     pub model: Option<String>,
-    /// The caller that it is limited to, if it is.
+    /// The selected caller, if any.
     pub caller: Option<String>,
-    /// When it was made.
+    /// When the summary was created.
     pub made: Timestamp,
-    /// The first and the last entry of the ledger, whatever their time.
+    /// The first and the last entry of the ledger, regardless of the time range.
     pub sequences: Option<(u64, u64)>,
-    /// Requests that were allowed.
+    /// The number of requests that were allowed.
     pub allowed: u64,
-    /// Requests that were refused.
+    /// The number of requests that were refused.
     pub refused: u64,
-    /// Who used what, the most frequent first.
+    /// The uses of models, the most frequent first.
     pub uses: Vec<Use>,
-    /// The promotions that something happened to, under which something was served, or which
-    /// are in force at the end.
-    pub approvals: Vec<Approval>,
-    /// The digests of the access in force, and reloads that were refused.
+    /// The promotions with events in the range, those under which requests were served, and those
+    /// in force at its end.
+    pub approvals: Vec<PromotionHistory>,
+    /// The changes of the access in force, and reloads that were refused.
     pub access: Vec<AccessChange>,
-    /// Refusals by reason, the most frequent first.
+    /// The refusals by reason, the most frequent first.
     pub refusals: Vec<RefusalCount>,
-    /// How requests ended, by class.
+    /// The number of ended requests by the class of their outcome.
     pub outcomes: BTreeMap<String, u64>,
-    /// Decisions without an outcome: under way, or lost with a process that never came back.
+    /// Decisions without an outcome: requests in progress, or those of a process that crashed and
+    /// was not restarted.
     pub open: Vec<OpenDecision>,
-    /// Decisions that another point enforces, such as a gateway: they need no outcome. One that
-    /// is reported counts in `outcomes`.
+    /// The number of decisions that another component enforces, such as a gateway. They need no
+    /// outcome; reported outcomes count in `outcomes`.
     pub external: u64,
-    /// Requests whose outcome is unknown, since the process ended before they did.
+    /// The number of requests whose outcome is unknown because the process crashed.
     pub unknown_outcomes: u64,
-    /// How often storage failed.
+    /// The number of storage failures.
     pub gaps: u64,
-    /// Entries that could not be stored at the first try.
+    /// The number of entries whose first attempt to be stored failed.
     pub gap_entries: u64,
-    /// Refusals that were counted and not recorded, for want of room or under a flood.
+    /// The number of refusals that were only counted, because of a flood or a lack of room.
     pub shed: u64,
-    /// Requests to public routes, which are counted only.
+    /// The number of requests to public routes, which are only counted.
     pub public: u64,
-    /// Requests that the operator exempted, which are counted only.
+    /// The number of requests that the operator exempted, which are only counted.
     pub exempt: u64,
-    /// How often the wall clock was found to have been set: times before and after do not
-    /// compare.
+    /// The number of times that the wall clock was set. Times before and after cannot be
+    /// compared.
     pub clock_steps: u64,
-    /// How often the ledger was opened: starts of the service.
+    /// The number of times that the ledger was opened, which is the number of starts of the
+    /// service.
     pub starts: u64,
-    /// Credentials that must be replaced soon, at the end of the span.
+    /// Credentials that must be replaced soon, at the end of the range.
     pub aging: Vec<AgingCredential>,
-    /// What is not counted.
+    /// What the summary omits.
     #[serde(flatten)]
     pub notes: Notes,
 }
 
-/// One caller doing one thing with one model in one environment.
+/// The use of one model by one caller, for one action in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Use {
-    /// Who, as manifests write it.
+    /// The caller, as manifests write it.
     pub caller: String,
-    /// Which model; absent for the server as a whole.
+    /// The model; `None` for the server as a whole.
     pub model: Option<String>,
-    /// Where.
+    /// The environment.
     pub environment: String,
-    /// What was done with it.
+    /// The action.
     pub action: String,
-    /// How often it was allowed.
+    /// The number of allowed requests.
     pub allowed: u64,
-    /// How often it was refused.
+    /// The number of refused requests.
     pub refused: u64,
-    /// Tokens read by the model, so far as the API reports them.
+    /// The number of input tokens, as far as the API reports them.
     pub tokens_in: u64,
-    /// Tokens written by the model, so far as the API reports them.
+    /// The number of output tokens, as far as the API reports them.
     pub tokens_out: u64,
-    /// When it was first.
+    /// The time of the first request.
     pub first: Timestamp,
-    /// When it was last.
+    /// The time of the last request.
     pub last: Timestamp,
-    /// How often a model was used under no promotion; steps of promotions are no use of it.
+    /// The number of uses of a model without a promotion. Steps of promotions are not uses.
     pub unpromoted: u64,
 }
 
-/// How often something was refused.
+/// The number of refusals for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusalCount {
     /// The reason's code.
     pub reason: String,
-    /// Whose failure that is.
+    /// The party at fault.
     pub fault: Option<Fault>,
-    /// How often.
+    /// The number of refusals.
     pub count: u64,
-    /// How often nobody was identified.
+    /// How many of them had no authenticated caller.
     pub unidentified: u64,
-    /// When it was last.
+    /// The time of the last one.
     pub last: Timestamp,
 }
 
@@ -135,40 +138,40 @@ pub struct RefusalCount {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OpenDecision {
-    /// The record.
+    /// The identifier of the record.
     pub id: RecordId,
-    /// Its place in the ledger.
+    /// The sequence of the decision.
     pub sequence: u64,
     /// When the request arrived.
     pub time: Timestamp,
-    /// Who called, if anybody was identified.
+    /// The caller, if it was authenticated.
     pub caller: Option<String>,
 }
 
-/// A change of the access in force, or one that was refused.
+/// A change of the access in force, or a refused reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AccessChange {
-    /// Its place in the ledger.
+    /// The sequence of the event.
     pub sequence: u64,
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// `access.in_force`, `access.reloaded`, `access.reload_refused`.
+    /// The event's name: `access.in_force`, `access.reloaded` or `access.reload_refused`.
     pub event: String,
-    /// The digest of what is in force from then on.
+    /// The digest of the access in force after the event.
     pub digest: Option<String>,
-    /// How many problems there were, if it was refused.
+    /// The number of problems, if the reload was refused.
     pub problems: Option<u64>,
-    /// The first of them.
+    /// The first problem.
     pub problem: Option<String>,
 }
 
 impl Summary {
-    /// Summarizes the selected part of a ledger. `now` decides which credentials grow old, if the
-    /// selection has no end.
+    /// Summarizes the selected part of a ledger. `now` determines which credentials are aging,
+    /// unless the selection has an end.
     ///
     /// # Errors
-    /// [`ReadError`] if something is damaged or cannot be read.
+    /// [`ReadError`] if the ledger is damaged or cannot be read.
     pub fn read(reader: &Reader, selection: &Selection, now: Timestamp) -> Result<Self, ReadError> {
         let mut tally = Tally::new(selection, now);
         let mut entries = reader.stored_entries(selection)?;
@@ -180,7 +183,7 @@ impl Summary {
         let mut aging = reader.aging_credentials(selection.end().unwrap_or(now))?;
         aging.retain(|it| {
             let parties = std::iter::once(&it.subject).chain(&it.actors);
-            selection.takes_one_of(parties)
+            selection.matches_any_of(parties)
         });
         Ok(Self {
             aging,
@@ -189,19 +192,19 @@ impl Summary {
     }
 }
 
-/// Who did what where.
+/// The caller, model, environment and action of a use.
 type Key = (String, Option<String>, String, &'static str);
 
-/// A summary while the ledger is read.
+/// The state while the ledger is read.
 struct Tally<'s> {
     selection: &'s Selection,
     summary: Summary,
     history: HistoryBuilder,
     uses: HashMap<Key, Use>,
     refusals: HashMap<String, RefusalCount>,
-    /// Decisions whose outcome has not come, with what they are counted under.
+    /// Decisions without an outcome, with the uses that they count in.
     open: HashMap<RecordId, (OpenDecision, Vec<Key>)>,
-    /// The last decisions that another point enforces, whose outcomes may be reported.
+    /// The latest externally enforced decisions, whose outcomes may be reported.
     external: HashMap<RecordId, Vec<Key>>,
     external_order: VecDeque<RecordId>,
 }
@@ -229,14 +232,14 @@ impl<'s> Tally<'s> {
         }
     }
 
-    fn take(&mut self, numbered: &Numbered) {
+    fn take(&mut self, numbered: &NumberedEntry) {
         let sequence = numbered.sequence;
         let first = self.summary.sequences.map_or(sequence, |it| it.0);
         self.summary.sequences = Some((first, sequence));
         self.history.take(numbered);
         match &numbered.entry {
-            Entry::Decision(decision) if self.selection.takes(decision) => {
-                self.decided(sequence, decision);
+            Entry::Decision(decision) if self.selection.matches(decision) => {
+                self.add_decision(sequence, decision);
             }
             Entry::Outcome(outcome) => {
                 let open = self.open.remove(&outcome.id).map(|(_, keys)| keys);
@@ -248,9 +251,10 @@ impl<'s> Tally<'s> {
                 if outcome.class == OutcomeClass::Unknown {
                     self.summary.unknown_outcomes += 1;
                 }
-                // Of several models nobody knows which read how many.
+                // With several models, it is unknown which one consumed the tokens.
                 if let Some(used) = keys.first().and_then(|key| self.uses.get_mut(key)) {
-                    // Embeddings and rerankers may state the sum alone, which is their input.
+                    // APIs for embeddings and reranking may report only the total, which is the
+                    // input.
                     let sum = outcome
                         .tokens_total
                         .filter(|_| outcome.tokens_out.is_none());
@@ -258,31 +262,33 @@ impl<'s> Tally<'s> {
                     used.tokens_out += outcome.tokens_out.unwrap_or_default();
                 }
             }
-            Entry::Gap(gap) if self.selection.takes_time(gap.time) => {
+            Entry::Gap(gap) if self.selection.matches_time(gap.time) => {
                 self.summary.gaps += 1;
                 self.summary.gap_entries += gap.entries;
             }
-            Entry::Count(counts) if self.selection.takes_time(counts.time) => self.counted(counts),
-            Entry::Event(event) if self.selection.takes_time(event.time) => {
-                self.happened(sequence, event);
+            Entry::Count(counts) if self.selection.matches_time(counts.time) => {
+                self.add_counts(counts)
+            }
+            Entry::Event(event) if self.selection.matches_time(event.time) => {
+                self.add_event(sequence, event);
             }
             _ => {}
         }
     }
 
-    fn decided(&mut self, sequence: u64, decision: &Decision) {
+    fn add_decision(&mut self, sequence: u64, decision: &Decision) {
         let caller = decision.caller.as_ref();
         let caller = caller.map(ToString::to_string);
         let keys = match (&caller, decision.effect) {
-            (Some(caller), _) => self.used(caller, decision),
+            (Some(caller), _) => self.add_uses(caller, decision),
             (None, _) => Vec::new(),
         };
         match decision.effect {
             Effect::Allow => self.summary.allowed += 1,
-            _ => self.refused(decision),
+            _ => self.add_refusal(decision),
         }
         if decision.enforcement.is_external() {
-            return self.handed_over(decision.id, keys);
+            return self.add_external(decision.id, keys);
         }
         let open = OpenDecision {
             id: decision.id,
@@ -293,8 +299,8 @@ impl<'s> Tally<'s> {
         self.open.insert(decision.id, (open, keys));
     }
 
-    /// Counts a decision that another point enforces.
-    fn handed_over(&mut self, id: RecordId, keys: Vec<Key>) {
+    /// Counts a decision that another component enforces.
+    fn add_external(&mut self, id: RecordId, keys: Vec<Key>) {
         self.summary.external += 1;
         if self.external_order.len() >= MAX_EXTERNAL
             && let Some(oldest) = self.external_order.pop_front()
@@ -305,8 +311,8 @@ impl<'s> Tally<'s> {
         self.external.insert(id, keys);
     }
 
-    /// Counts what a caller did or tried; returns under which keys.
-    fn used(&mut self, caller: &str, decision: &Decision) -> Vec<Key> {
+    /// Counts the uses in a request. Returns their keys.
+    fn add_uses(&mut self, caller: &str, decision: &Decision) -> Vec<Key> {
         let is_allowed = decision.effect == Effect::Allow;
         let mut keys = Vec::with_capacity(decision.target.len());
         for pair in &decision.target {
@@ -340,7 +346,7 @@ impl<'s> Tally<'s> {
         keys
     }
 
-    fn refused(&mut self, decision: &Decision) {
+    fn add_refusal(&mut self, decision: &Decision) {
         self.summary.refused += 1;
         let counted = self.refusals.entry(decision.reason.clone());
         let counted = counted.or_insert_with(|| RefusalCount {
@@ -355,13 +361,13 @@ impl<'s> Tally<'s> {
         counted.last = counted.last.max(decision.time);
     }
 
-    fn counted(&mut self, counts: &Counts) {
+    fn add_counts(&mut self, counts: &Counts) {
         self.summary.shed += counts.shed_refusal;
         self.summary.public += counts.public;
         self.summary.exempt += counts.exempt;
     }
 
-    fn happened(&mut self, sequence: u64, event: &Event) {
+    fn add_event(&mut self, sequence: u64, event: &Event) {
         let word = event.event.as_str();
         self.summary.starts += u64::from(word == "ledger.opened");
         self.summary.clock_steps += u64::from(word == "ledger.clock_step");
@@ -403,27 +409,26 @@ impl<'s> Tally<'s> {
 }
 
 impl Summary {
-    /// The promotions that did not wait for their approvals, or were rolled back without those
-    /// that it took.
-    pub fn emergencies(&self) -> impl Iterator<Item = &Approval> {
+    /// The promotions with a step that bypassed required approvals.
+    pub fn emergencies(&self) -> impl Iterator<Item = &PromotionHistory> {
         self.approvals
             .iter()
             .filter(|it| it.steps.iter().any(|step| step.emergency))
     }
 
-    /// As JSON: every member of the value by its name.
+    /// Renders the summary as JSON, with one member per field.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!(self)
     }
 
-    /// As a page.
+    /// Renders the summary as a page.
     #[must_use]
     pub fn page(&self) -> Page {
         pages::page(self)
     }
 }
 
-/// Decisions whose reported outcomes are still joined with them, which bounds memory: a report
-/// comes within seconds.
+/// Bounds the memory for externally enforced decisions whose outcomes may be reported, which
+/// takes seconds.
 const MAX_EXTERNAL: usize = 10_000;

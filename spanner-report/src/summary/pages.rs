@@ -1,6 +1,6 @@
-//! A summary as a page.
+//! Renders a summary as a page.
 
-use spanner_ledger::{Approval, ApprovalStanding, Signed};
+use spanner_ledger::{PromotionHistory, PromotionState, PromotionStep};
 
 use super::{AccessChange, Summary, Use};
 use crate::history::{candidate, changed, count, quoted, served};
@@ -53,7 +53,7 @@ fn about(summary: &Summary) -> Text {
 fn figures(summary: &Summary) -> Vec<Figure> {
     let callers: std::collections::HashSet<&str> =
         summary.uses.iter().map(|it| it.caller.as_str()).collect();
-    let is_in_force = |it: &&Approval| it.standing == ApprovalStanding::InForce;
+    let is_in_force = |it: &&PromotionHistory| it.standing == PromotionState::InForce;
     let in_force = summary.approvals.iter().filter(is_in_force).count();
     let reloads = summary.access.iter().filter(|it| it.problems.is_some());
     let emergencies = summary.emergencies().count();
@@ -100,7 +100,7 @@ fn emergencies(summary: &Summary) -> Section {
 
 fn approvals(summary: &Summary) -> Section {
     let rows = summary.approvals.iter().map(|it| {
-        let steps = |word: &str| -> Vec<&Signed> {
+        let steps = |word: &str| -> Vec<&PromotionStep> {
             it.steps.iter().filter(|step| step.step == word).collect()
         };
         let signed = |word: &str| list(steps(word).into_iter().map(|it| sign(it, "")));
@@ -122,7 +122,7 @@ fn approvals(summary: &Summary) -> Section {
                 }
                 word => sign(step, &format!("{} by ", word.replace('_', " "))),
             });
-        let valid: Vec<&Signed> = it.valid().collect();
+        let valid: Vec<&PromotionStep> = it.valid().collect();
         let approvals = valid.len();
         vec![
             plain(candidate(it)),
@@ -173,8 +173,8 @@ fn approvals(summary: &Summary) -> Section {
     Section::table("Who approved what", note, table)
 }
 
-/// Who took a step, when and why, behind some words.
-fn sign(signed: &Signed, words: &str) -> Text {
+/// The principal, time and reason of a step, after some words.
+fn sign(signed: &PromotionStep, words: &str) -> Text {
     let who = signed.by.as_deref().unwrap_or("nobody");
     let text = Text::from(format!("{words}{who} on ")).time(signed.time);
     match &signed.reason {
@@ -183,13 +183,13 @@ fn sign(signed: &Signed, words: &str) -> Text {
     }
 }
 
-fn standing(approval: &Approval) -> Cell {
+fn standing(approval: &PromotionHistory) -> Cell {
     let text = approval.standing.as_str().to_owned();
     match approval.standing {
-        ApprovalStanding::InForce if approval.emergency.is_some() => {
+        PromotionState::InForce if approval.emergency.is_some() => {
             alarm(format!("{text}, emergency"))
         }
-        ApprovalStanding::InForce => plain(text).tone(Tone::Good),
+        PromotionState::InForce => plain(text).tone(Tone::Good),
         _ => plain(text),
     }
 }
@@ -396,7 +396,7 @@ fn record(summary: &Summary) -> Section {
         .rows(rows);
     Section::table(
         "What the record says of itself",
-        "Whether it is whole is another question, which verifying it answers.",
+        "This does not verify the integrity of the ledger; `spanner ledger verify` does.",
         table,
     )
 }
@@ -440,5 +440,5 @@ fn list(lines: impl Iterator<Item = Text>) -> Cell {
     Cell::list(lines)
 }
 
-/// More are a list that nobody reads.
+/// A longer list is of little use on a page.
 const MAX_OPEN: usize = 50;

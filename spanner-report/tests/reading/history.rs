@@ -1,21 +1,21 @@
-//! Who approved this endpoint, and under which approval was this call served?
+//! The history of promotions: who approved an endpoint, and which approval applied to a call.
 
 use serde_json::{Value, json};
-use spanner_ledger::ApprovalStanding::{InForce, Replaced};
+use spanner_ledger::PromotionState::{InForce, Replaced};
 
-use spanner_ledger::{ApprovalStanding, Reader, Selection};
+use spanner_ledger::{PromotionState, Reader, Selection};
 use spanner_report::{Summary, csv, describe, history as page, table};
 use spanner_ship::{Format, Producer, export};
 
-use crate::{STORY, promotion, told, told_of};
+use crate::{STORY, promotion, story, story_of};
 
 #[test]
-fn tells_who_proposed_approved_and_promoted_what_is_served() {
-    let told = told();
+fn names_who_proposed_approved_and_promoted_what_is_served() {
+    let story = story();
     let selection = Selection::new()
         .model("acme/sentiment")
         .environment("production");
-    let history = told.reader.history(&selection).unwrap();
+    let history = story.reader.history(&selection).unwrap();
     let [first, second] = &*history.approvals else {
         panic!("two promotions are due, not {:?}", history.approvals);
     };
@@ -30,7 +30,7 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
     }
     assert_eq!(first.served, 1);
     assert_eq!(first.callers["user:corp/sam"], 1);
-    assert_eq!(second.standing, ApprovalStanding::RolledBack);
+    assert_eq!(second.standing, PromotionState::RolledBack);
     assert_eq!(
         second.emergency.as_deref(),
         Some("the old one leaks \"names\"")
@@ -40,12 +40,12 @@ fn tells_who_proposed_approved_and_promoted_what_is_served() {
     assert_eq!((&first.doubts, &second.doubts), (&none, &none));
 }
 
-/// A promotion of the story, where it stands and after how many steps.
-type Stands = (u128, ApprovalStanding, usize);
+/// A promotion of the story, its standing and the number of its steps.
+type Stands = (u128, PromotionState, usize);
 
 #[test]
-fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
-    let told = told();
+fn includes_older_promotions_in_force_at_the_end_of_the_range() {
+    let story = story();
     let at = |text: &str| text.parse().unwrap();
     let place = Selection::new()
         .model("acme/sentiment")
@@ -73,7 +73,7 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
         ),
     ];
     for (selection, expected) in rows {
-        let history = told.reader.history(&selection).unwrap();
+        let history = story.reader.history(&selection).unwrap();
         let found: Vec<_> = history
             .approvals
             .iter()
@@ -86,7 +86,7 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
         assert_eq!(found, expected, "{selection:?}");
         assert_eq!(history.promotions, 2);
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
-        let summary = Summary::read(&told.reader, &selection, now).unwrap();
+        let summary = Summary::read(&story.reader, &selection, now).unwrap();
         assert_eq!(summary.approvals, history.approvals);
         let in_force = expected.iter().filter(|it| it.1 == InForce).count();
         let figure = match in_force {
@@ -98,8 +98,8 @@ fn what_is_in_force_at_the_end_of_a_span_is_told_whenever_it_was_promoted() {
 }
 
 #[test]
-fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
-    let told = told();
+fn explains_a_missing_promotion_and_where_it_was_searched() {
+    let story = story();
     let before = "2020-01-01T00:00:00Z".parse().unwrap();
     let model = Selection::new().model("acme/sentiment");
     let rows = [
@@ -135,7 +135,7 @@ fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
         ),
     ];
     for (selection, said) in rows {
-        let text = page(&told.reader.history(&selection).unwrap()).text();
+        let text = page(&story.reader.history(&selection).unwrap()).text();
         assert!(
             text.lines().any(|it| it == said),
             "{said}\nis not in\n{text}"
@@ -145,7 +145,7 @@ fn says_whose_approval_is_missing_and_where_it_was_looked_for() {
 
 #[test]
 fn each_step_names_the_model_and_where_it_goes() {
-    let text = page(&told().reader.history(&Selection::new()).unwrap()).text();
+    let text = page(&story().reader.history(&Selection::new()).unwrap()).text();
     for (event, said) in [
         ("promotion.approved", "acme/sentiment at v1 in production; "),
         ("promotion.promoted", "acme/sentiment in production; group:"),
@@ -167,7 +167,7 @@ fn each_step_names_the_model_and_where_it_goes() {
 }
 
 #[test]
-fn what_happened_is_said_in_words() {
+fn describes_events_in_words() {
     let rows = [
         (
             "access.reload_refused",
@@ -202,8 +202,8 @@ fn what_happened_is_said_in_words() {
         ("ledger.gap", json!({"new": 1}), r#"{"new":1}"#),
         ("ledger.closed", Value::Null, ""),
     ];
-    let history = told().reader.history(&Selection::new()).unwrap();
-    let mut happening = history.happenings[0].clone();
+    let history = story().reader.history(&Selection::new()).unwrap();
+    let mut happening = history.events[0].clone();
     for (event, body, said) in rows {
         (happening.event, happening.body) = (event.to_owned(), body);
         assert_eq!(describe(&happening), said, "{event}");
@@ -211,28 +211,28 @@ fn what_happened_is_said_in_words() {
 }
 
 #[test]
-fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
+fn steps_of_a_promotion_are_not_uses_of_its_model() {
     let call = STORY.lines().nth(4).unwrap();
-    let mut story: String = STORY.lines().take(4).map(|it| format!("{it}\n")).collect();
+    let mut text: String = STORY.lines().take(4).map(|it| format!("{it}\n")).collect();
     for (number, action) in ["promote", "approve", "administer", "read", "deploy"]
         .into_iter()
         .enumerate()
     {
         let line = call.replace("\"generate\"", &format!("\"{action}\""));
         let id = format!("019a3c5f-0000-7000-8000-00000000000{}", number + 1);
-        story.push_str(&line.replace("019a3c5f-0000-7000-8000-000000000001", &id));
-        story.push('\n');
+        text.push_str(&line.replace("019a3c5f-0000-7000-8000-000000000001", &id));
+        text.push('\n');
     }
-    let told = told_of(&story);
-    let history = told.reader.history(&Selection::new()).unwrap();
+    let story = story_of(&text);
+    let history = story.reader.history(&Selection::new()).unwrap();
     assert_eq!(history.approvals[0].served, 2);
-    let rows = told.reader.select(&Selection::new()).unwrap();
+    let rows = story.reader.select(&Selection::new()).unwrap();
     let under = promotion(1).to_string();
     let named = |text: &str| text.lines().filter(|it| it.contains(&under)).count();
     assert_eq!((named(&table(&rows)), named(&csv(&rows))), (2, 2));
-    let unpromoted = story.replace(&format!(", \"promotion\": \"{under}\""), "");
+    let unpromoted = text.replace(&format!(", \"promotion\": \"{under}\""), "");
     let now = "2026-11-24T12:00:00Z".parse().unwrap();
-    let told = told_of(
+    let story = story_of(
         unpromoted
             .lines()
             .skip(4)
@@ -240,7 +240,7 @@ fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
             .join("\n")
             .as_str(),
     );
-    let summary = Summary::read(&told.reader, &Selection::new(), now).unwrap();
+    let summary = Summary::read(&story.reader, &Selection::new(), now).unwrap();
     let of = |it: &spanner_report::Use| (it.action.clone(), it.unpromoted);
     let mut uses: Vec<_> = summary.uses.iter().map(of).collect();
     uses.retain(|(_, unpromoted)| *unpromoted > 0);
@@ -248,8 +248,8 @@ fn whoever_takes_a_step_of_a_promotion_is_not_served_under_it() {
 }
 
 #[test]
-fn selects_by_model_place_person_and_time() {
-    let told = told();
+fn selects_by_model_environment_caller_and_time() {
+    let story = story();
     let at = |text: &str| text.parse().unwrap();
     let rows: [(Selection, usize, usize); 9] = [
         (Selection::new(), 2, 5),
@@ -263,16 +263,16 @@ fn selects_by_model_place_person_and_time() {
         (Selection::new().until(at("2026-11-24T10:05:00Z")), 1, 1),
     ];
     for (selection, approvals, requests) in rows {
-        let history = told.reader.history(&selection).unwrap();
+        let history = story.reader.history(&selection).unwrap();
         assert_eq!(history.approvals.len(), approvals, "{selection:?}");
-        let rows = told.reader.select(&selection).unwrap();
+        let rows = story.reader.select(&selection).unwrap();
         assert_eq!(rows.len(), requests, "{selection:?}");
         let ended = rows.iter().filter(|row| row.outcome.is_some()).count();
-        let lines = exported(&told.reader, &selection);
+        let lines = exported(&story.reader, &selection);
         let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
         assert_eq!(of("decision"), requests, "{selection:?}");
         assert_eq!(of("outcome"), ended, "{selection:?}");
-        let happened = history.happenings.len();
+        let happened = history.events.len();
         assert_eq!(of("event") + of("gap"), happened, "{selection:?}");
     }
 }
@@ -296,14 +296,14 @@ fn exported(reader: &Reader, selection: &Selection) -> Vec<Value> {
 }
 
 #[test]
-fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored() {
-    let story = STORY.replace("\"sam\"", "\"sam\\udb40\\udc41\"");
-    let told = told_of(&story);
+fn exports_escape_invisible_characters_that_the_ledger_retains() {
+    let text = STORY.replace("\"sam\"", "\"sam\\udb40\\udc41\"");
+    let story = story_of(&text);
     let (tag, escaped) = ('\u{e0041}', r"sam\udb40\udc41");
     for format in [Format::JsonLines, Format::Ocsf] {
         let mut out = Vec::new();
         export(
-            &told.reader,
+            &story.reader,
             format,
             &Producer::default(),
             &Selection::new(),
@@ -315,15 +315,15 @@ fn what_is_invisible_is_escaped_in_what_is_exported_and_stays_in_what_is_stored(
         assert!(text.contains(escaped), "{text}");
     }
     let mut stored = Vec::new();
-    told.reader.json_lines(&mut stored).unwrap();
+    story.reader.json_lines(&mut stored).unwrap();
     assert!(String::from_utf8(stored).unwrap().contains(tag));
 }
 
 /// AUD-02, AUD-03.
 #[test]
-fn reads_well_and_lets_nobody_forge_a_line() {
-    let told = told();
-    let text = page(&told.reader.history(&Selection::new()).unwrap()).text();
+fn no_name_can_forge_a_line() {
+    let story = story();
+    let text = page(&story.reader.history(&Selection::new()).unwrap()).text();
     for line in [
         "acme/sentiment at v1 in production",
         "  in force    promotion 019a3c5e-0000-7000-8000-000000000001",
@@ -340,7 +340,7 @@ fn reads_well_and_lets_nobody_forge_a_line() {
         );
     }
     assert!(text.contains("access.reload_refused"), "{text}");
-    let shown = table(&told.reader.select(&Selection::new()).unwrap());
+    let shown = table(&story.reader.select(&Selection::new()).unwrap());
     assert!(
         shown.lines().next().unwrap().ends_with("│ under"),
         "{shown}"
@@ -351,7 +351,7 @@ fn reads_well_and_lets_nobody_forge_a_line() {
 }
 
 #[test]
-fn a_step_that_cannot_have_followed_is_told_as_doubtful() {
+fn reports_a_contradictory_step_as_doubtful() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = spanner_ledger::Ledger::open(&dir).unwrap();

@@ -1,4 +1,4 @@
-//! What people and programs read of a ledger, from one story: `spanner-ledger/tests/data/story.jsonl`.
+//! Reports about one ledger, recorded from `spanner-ledger/tests/data/story.jsonl`.
 
 #![expect(
     clippy::unwrap_used,
@@ -21,34 +21,34 @@ use spanner_core::{AuditSink, PromotionId, RecordId, Room};
 use spanner_ledger::{Durability, Ledger, Reader};
 use tempfile::TempDir;
 
-/// A promotion of the story.
+/// The identifier of a promotion in the story.
 const fn promotion(number: u128) -> PromotionId {
     PromotionId::from_u128(0x019a_3c5e_0000_7000_8000_0000_0000_0000 + number)
 }
 
-/// A ledger in which the story was recorded, and its reader.
-struct Told {
+/// A ledger that contains the story, and its reader.
+struct Story {
     reader: Reader,
     _folder: TempDir,
 }
 
 const STORY: &str = include_str!("../../../spanner-ledger/tests/data/story.jsonl");
 
-fn told() -> Told {
-    told_of(STORY)
+fn story() -> Story {
+    story_of(STORY)
 }
 
-fn told_of(story: &str) -> Told {
+fn story_of(story: &str) -> Story {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     record(&dir, story);
-    Told {
+    Story {
         reader: Ledger::read(&dir).unwrap(),
         _folder: folder,
     }
 }
 
-/// Records each line as whoever it comes from would.
+/// Records each line through the interface that it comes from.
 fn record(dir: &PathBuf, story: &str) {
     let ledger = Ledger::builder(dir).durability(Durability::Relaxed);
     let ledger = ledger.open().unwrap();
@@ -78,7 +78,7 @@ fn record(dir: &PathBuf, story: &str) {
             other => panic!("{other} is no kind of the story"),
         }
     }
-    // The one that is left stays open as long as its room is there.
+    // The remaining request stays open while its room exists.
     std::mem::forget(rooms);
     drop(ledger);
 }

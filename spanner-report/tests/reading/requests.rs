@@ -1,4 +1,4 @@
-//! Requests, one a line.
+//! The table of requests.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     record(&dir, STORY);
-    // The request that is open in the story is ended by the next opening.
+    // Opening the ledger again ends the open request of the story.
     Ledger::open(&dir).unwrap().close().unwrap();
     let reader = Ledger::read(&dir).unwrap();
     let rows = reader.show().unwrap();
@@ -86,7 +86,7 @@ fn what_nobody_measured_is_empty_and_no_zero() {
 }
 
 #[test]
-fn a_credential_to_replace_is_one_line() {
+fn renders_one_line_per_aging_credential() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     let ledger = Ledger::open(&dir).unwrap();

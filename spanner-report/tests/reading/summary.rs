@@ -1,17 +1,17 @@
-//! The auditor's summary, in each of its forms.
+//! The auditor's summary in each format.
 
 use spanner_ledger::{Ledger, Retention, Selection};
 use spanner_report::Summary;
 
-use crate::{STORY, told, told_of};
+use crate::{STORY, story, story_of};
 
 fn now() -> jiff::Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
 }
 
 #[test]
-fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+fn counts_uses_refusals_approvals_and_gaps() {
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (3, 2));
     assert_eq!(summary.approvals.len(), 2);
     assert_eq!(summary.emergencies().count(), 1);
@@ -39,16 +39,16 @@ fn counts_what_was_used_refused_approved_and_what_the_record_lacks() {
 }
 
 #[test]
-fn is_limited_to_a_span_of_time() {
+fn limits_the_summary_to_a_time_range() {
     let until = "2026-11-24T10:05:00Z".parse().unwrap();
-    let summary = Summary::read(&told().reader, &Selection::new().until(until), now()).unwrap();
+    let summary = Summary::read(&story().reader, &Selection::new().until(until), now()).unwrap();
     assert_eq!((summary.allowed, summary.refused), (1, 0));
     assert_eq!(summary.approvals.len(), 1);
 }
 
 #[test]
-fn says_the_same_in_every_form() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+fn renders_the_same_contents_in_every_format() {
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let json = summary.json();
     assert_eq!(json["allowed"], 3);
     assert_eq!(json["approvals"][1]["standing"], "rolled_back");
@@ -66,7 +66,7 @@ fn says_the_same_in_every_form() {
     }
 }
 
-/// HTML without the elements of times.
+/// Removes the `time` elements from HTML.
 fn without_times(html: &str) -> String {
     let mut out = String::new();
     for part in html.split("<time datetime=\"") {
@@ -77,8 +77,8 @@ fn without_times(html: &str) -> String {
 }
 
 #[test]
-fn every_time_is_marked_so_that_it_does_not_break() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+fn marks_every_time_so_that_it_does_not_break() {
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let html = summary.page().html();
     assert!(html.contains("<time datetime=\"2026-11-24T10:02:00Z\">2026-11-24T10:02:00Z</time>"));
     assert!(html.contains("time { white-space: nowrap; }"));
@@ -86,7 +86,7 @@ fn every_time_is_marked_so_that_it_does_not_break() {
 }
 
 #[test]
-fn every_form_says_that_requests_were_pruned() {
+fn every_format_notes_that_requests_were_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ledger");
     crate::record(&dir, STORY);
@@ -116,35 +116,35 @@ fn every_form_says_that_requests_were_pruned() {
 }
 
 #[test]
-fn no_reason_looks_like_a_step_that_somebody_else_took() {
+fn no_reason_can_imitate_a_step() {
     let forged = "no; promoted by user:corp/omar on 2026-11-24T10:09:00Z";
-    let story = STORY.replace("it answers nonsense", forged);
-    let summary = Summary::read(&told_of(&story).reader, &Selection::new(), now());
+    let text = STORY.replace("it answers nonsense", forged);
+    let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
     let html = summary.unwrap().page().html();
     assert!(html.contains(&format!("&quot;{forged}&quot;")), "{html}");
     assert!(html.contains("<br>rolled back by user:corp/omar"), "{html}");
 }
 
 #[test]
-fn one_problem_is_one_problem() {
+fn uses_the_singular_for_one_problem() {
     for (count, said) in [(1, "1 problem, first:"), (2, "2 problems, first")] {
-        let story = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
-        let summary = Summary::read(&told_of(&story).reader, &Selection::new(), now());
+        let text = STORY.replace("\"count\": 2", &format!("\"count\": {count}"));
+        let summary = Summary::read(&story_of(&text).reader, &Selection::new(), now());
         let page = summary.unwrap().page().markdown();
         assert!(page.contains(&format!("**{said}")), "{page}");
     }
 }
 
 #[test]
-fn no_name_is_a_tag_a_row_a_link_or_a_command() {
-    let summary = Summary::read(&told().reader, &Selection::new(), now()).unwrap();
+fn no_name_can_forge_a_tag_a_row_a_link_or_a_command() {
+    let summary = Summary::read(&story().reader, &Selection::new(), now()).unwrap();
     let (markdown, html) = (summary.page().markdown(), summary.page().html());
     for text in [&markdown, &html] {
         assert!(!text.contains("<script"), "{text}");
         assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
         assert!(!text.lines().any(|line| line.starts_with("# forged")));
     }
-    // Every row of a table has as many columns as its head.
+    // Every row of a table has as many columns as its header.
     let bars = |line: &str| line.replace(r"\|", "").matches('|').count();
     let mut head = 0;
     for line in markdown.lines().map(str::trim) {

@@ -1,4 +1,4 @@
-//! Entries as OCSF events.
+//! Tests of the OCSF format.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::keyed::Joiner;
 use crate::{EncodeError, Format};
 use spanner_ledger::StoredEntry;
 
-/// The entries of both files of examples, in every kind that there is.
+/// All entries of both example files, which contain every kind.
 fn items() -> Vec<KeyedEntry> {
     let lines = [
         include_str!("../../../spanner-ledger/tests/data/story.jsonl"),
@@ -18,7 +18,7 @@ fn items() -> Vec<KeyedEntry> {
     lines
         .map(|(line, sequence)| {
             let mut value: Value = serde_json::from_str(line).unwrap();
-            // The ledger gives events their time.
+            // The ledger sets the time of an event.
             if value["time"].is_null() {
                 value["time"] = json!("2026-11-24T10:00:00Z");
             }
@@ -29,7 +29,7 @@ fn items() -> Vec<KeyedEntry> {
 }
 
 #[test]
-fn what_was_used_and_what_failed_is_told() {
+fn reports_usage_and_errors() {
     let events: Vec<Value> = items()
         .iter()
         .filter_map(|it| event(it, &Producer::default()))
@@ -52,7 +52,7 @@ fn what_was_used_and_what_failed_is_told() {
     }
 }
 
-/// Also written to `SPANNER_OCSF_OUT`, for a validator that is not ours.
+/// Also writes the events to `SPANNER_OCSF_OUT`, for an independent validator.
 #[test]
 fn every_entry_is_an_event_of_the_class() {
     let mut out = String::new();
@@ -78,7 +78,7 @@ fn every_entry_is_an_event_of_the_class() {
 }
 
 #[test]
-fn an_outcome_says_who_did_what_and_how_it_ended() {
+fn an_outcome_names_the_caller_the_action_and_the_result() {
     let of = |id: &str, kind: &str| {
         let items = items();
         let is = |it: &&KeyedEntry| {
@@ -133,7 +133,7 @@ fn the_vendor_and_the_enterprise_number_are_the_configured_ones() {
 }
 
 #[test]
-fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
+fn encodes_entries_of_a_newer_version_as_json_lines_only() {
     let newer = items().pop().unwrap();
     assert_eq!(
         Format::Ocsf.encode(&newer, &Producer::default()),
@@ -151,7 +151,7 @@ fn what_a_newer_version_wrote_goes_out_as_json_lines_only() {
 }
 
 #[test]
-fn what_is_claimed_is_nowhere_but_where_it_is_called_so() {
+fn unverified_claims_appear_only_in_their_own_members() {
     for item in items() {
         let Some(mut event) = event(&item, &Producer::default()) else {
             continue;

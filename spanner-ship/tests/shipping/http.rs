@@ -1,4 +1,4 @@
-//! Over HTTP: a server that answers badly, slowly, twice or not at all.
+//! Shipping over HTTP to a server that fails, is slow, repeats or does not answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,15 +11,15 @@ use spanner_ship::{Endpoint, Format, HttpReceiver, Receiver, Shipment};
 
 use super::{PATIENCE, Stock, check_whole};
 
-/// One request that came whole.
+/// One complete request.
 #[derive(Debug, Clone)]
 pub(super) struct Posted {
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
-/// Answers the n-th request as told; `None` closes the connection without an answer, and a
-/// body is sent with 200.
+/// Returns the n-th response of the script; `None` closes the connection without a response, and
+/// a body is sent with status 200.
 fn serve(
     mut answer: impl FnMut(usize) -> Option<(u16, Vec<u8>)> + Send + 'static,
 ) -> (String, mpsc::Receiver<Posted>) {
@@ -30,7 +30,7 @@ fn serve(
     })
 }
 
-/// Answers each request as told.
+/// Answers each request as scripted.
 pub(super) fn serve_each(
     mut answer: impl FnMut(&Posted) -> Option<(u16, Vec<u8>)> + Send + 'static,
 ) -> (String, mpsc::Receiver<Posted>) {
@@ -43,7 +43,7 @@ pub(super) fn serve_each(
             let Some(request) = read(&stream) else {
                 continue;
             };
-            // The test may have seen enough.
+            // The test may have ended.
             let _: Result<(), _> = seen.send(request.clone());
             let Some((status, body)) = answer(&request) else {
                 continue;
@@ -82,7 +82,7 @@ fn ship(stock: &Stock, format: Format, receiver: impl Receiver + 'static) -> Shi
 }
 
 #[test]
-fn every_entry_arrives_though_the_server_fails_redirects_and_hangs_up() {
+fn every_entry_arrives_despite_failures_redirects_and_closed_connections() {
     let stock = Stock::of(49);
     let (url, posted) = serve(|number| match number {
         0 => Some((500, vec![])),
@@ -119,12 +119,12 @@ fn every_entry_arrives_though_the_server_fails_redirects_and_hangs_up() {
 }
 
 #[test]
-fn a_server_that_is_too_slow_is_asked_again() {
+fn retries_after_a_timeout() {
     let stock = Stock::of(3);
     let (slow, hang) = mpsc::channel::<()>();
     let (url, posted) = serve(move |number| {
         if number == 0 {
-            // Until the sender has given up.
+            // Until the sender has timed out.
             let _: Result<(), _> = hang.recv();
         }
         Some((200, vec![]))
@@ -145,7 +145,7 @@ fn a_server_that_is_too_slow_is_asked_again() {
 
 #[cfg(feature = "otlp")]
 #[test]
-fn otlp_is_what_a_collector_decodes_and_what_it_rejects_is_set_aside() {
+fn a_collector_decodes_otlp_and_rejected_records_are_set_aside() {
     use opentelemetry_proto::tonic::collector::logs::v1::{
         ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
     };

@@ -1,4 +1,4 @@
-//! Syslog over TCP, read back by a strict parser of RFC 5424 and RFC 6587.
+//! Syslog over TCP, parsed by a strict parser of RFC 5424 and RFC 6587.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use spanner_ship::{Format, Shipment, SyslogReceiver};
 
 use super::Stock;
 
-/// What one message says.
+/// One parsed message.
 #[derive(Debug)]
 pub(super) struct Message {
     priority: u32,
@@ -19,7 +19,7 @@ pub(super) struct Message {
     json: serde_json::Value,
 }
 
-/// Takes the messages of a stream apart; panics where a byte is not as it must be.
+/// Splits a stream into messages. Panics on any invalid byte.
 pub(super) fn parse(mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     while !bytes.is_empty() {
@@ -79,14 +79,14 @@ fn structured(text: &str) -> (Vec<(String, String)>, &str) {
     (data, rest.strip_prefix("] ").unwrap())
 }
 
-/// Takes connections, of which the first ones break off.
+/// Accepts connections and resets the first ones.
 fn listen(broken: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let taking = thread::spawn(move || {
         for _ in 0..broken {
             let (mut stream, _) = listener.accept().unwrap();
-            // Closed with bytes unread: the sender's end is reset.
+            // Closing with unread bytes resets the connection.
             let _: std::io::Result<usize> = stream.read(&mut [0; 1]);
         }
         let mut all = Vec::new();
@@ -101,8 +101,8 @@ fn listen(broken: usize) -> (String, thread::JoinHandle<Vec<u8>>) {
     (address, taking)
 }
 
-/// The first decision of the examples: its subject has blanks, quotes, a bracket, a backslash
-/// and a mark that turns the direction of writing.
+/// Records the first decision of the examples. Its subject contains spaces, quotes, a bracket, a
+/// backslash and a character that changes the text direction.
 fn record_a_hostile_caller(stock: &Stock) -> String {
     let line = include_str!("../../../spanner-ledger/tests/data/entries.jsonl")
         .lines()
@@ -115,7 +115,7 @@ fn record_a_hostile_caller(stock: &Stock) -> String {
 }
 
 #[test]
-fn messages_are_rfc_5424_and_arrive_though_the_receiver_breaks_off() {
+fn messages_conform_to_rfc_5424_and_arrive_despite_resets() {
     let stock = Stock::of(25);
     let caller = record_a_hostile_caller(&stock);
     let hostile = serde_json::json!({"said": "a\"]\n<13>1 forged \u{202e}ü😀", "last": true});

@@ -1,4 +1,4 @@
-//! Syslog over TLS: who is believed, and what counts as delivered.
+//! Syslog over TLS: which certificates are trusted, and what counts as delivered.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use spanner_ship::{Format, Shipment, SyslogReceiver};
 use super::syslog::parse;
 use super::{PATIENCE, Stock};
 
-/// Somebody who signs certificates, and theirs in a file.
+/// A certificate authority, with its certificate in a file.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: tempfile::TempDir,
@@ -39,7 +39,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// What a server of this name needs.
+    /// The configuration of a server with this name.
     fn server(&self, name: &str) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -53,7 +53,7 @@ impl Authority {
     }
 }
 
-/// Takes connections, each as it is told.
+/// Accepts connections and passes each to `take`.
 fn listen(mut take: impl FnMut(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -61,7 +61,7 @@ fn listen(mut take: impl FnMut(TcpStream) + Send + 'static) -> String {
     format!("localhost:{port}")
 }
 
-/// Reads what is sent to its end; says that it has, unless it is one of the first so many.
+/// Reads each connection to its end, and acknowledges all but the first `unsaid` ones.
 fn serve(config: Arc<ServerConfig>, mut unsaid: usize) -> (String, mpsc::Receiver<Vec<u8>>) {
     let (seen, taken) = mpsc::channel();
     let address = listen(move |mut tcp| {
@@ -71,7 +71,7 @@ fn serve(config: Arc<ServerConfig>, mut unsaid: usize) -> (String, mpsc::Receive
         if read.is_err() || all.is_empty() {
             return;
         }
-        // The test may have seen enough.
+        // The test may have ended.
         let _: Result<(), _> = seen.send(all);
         if unsaid > 0 {
             unsaid -= 1;
@@ -91,7 +91,7 @@ fn shipment(stock: &Stock, receiver: SyslogReceiver) -> Shipment {
 }
 
 #[test]
-fn messages_arrive_and_count_once_the_receiver_says_that_it_read_them() {
+fn counts_messages_once_the_receiver_closes_properly() {
     let (stock, authority) = (Stock::of(24), Authority::new());
     let (address, taken) = serve(authority.server("localhost"), 2);
     let receiver = SyslogReceiver::tls_with_ca(address, authority.file()).unwrap();
@@ -105,13 +105,13 @@ fn messages_arrive_and_count_once_the_receiver_says_that_it_read_them() {
         let first = messages[0].data.iter().find_map(sequence).unwrap();
         sequences.push((first, messages.len()));
     }
-    // The first batch was read twice by somebody who did not say so.
+    // The first batch was read twice without being acknowledged.
     assert_eq!(sequences, [(0, 10), (0, 10), (0, 10), (10, 10), (20, 5)]);
     let status = shipping.finish(PATIENCE);
     assert_eq!((status.delivered, status.failing), (25, None));
 }
 
-/// Why nothing goes out.
+/// The reason why shipping fails.
 fn failing(receiver: SyslogReceiver) -> String {
     let stock = Stock::of(3);
     let shipping = shipment(&stock, receiver).start().unwrap();
@@ -122,7 +122,7 @@ fn failing(receiver: SyslogReceiver) -> String {
 }
 
 #[test]
-fn nobody_else_is_sent_anything() {
+fn sends_nothing_to_an_untrusted_server() {
     let (authority, other) = (Authority::new(), Authority::new());
     let (misnamed, nothing) = serve(authority.server("other.example.com"), 0);
     let receiver = SyslogReceiver::tls_with_ca(misnamed, authority.file()).unwrap();
@@ -133,7 +133,7 @@ fn nobody_else_is_sent_anything() {
     let receiver = SyslogReceiver::tls_with_ca(&stranger, authority.file()).unwrap();
     let reason = failing(receiver);
     assert!(reason.contains("invalid peer certificate"), "{reason}");
-    // Nor do the platform's roots vouch for it, if there are any.
+    // The platform's roots, if there are any, do not trust it either.
     if let Ok(receiver) = SyslogReceiver::tls(stranger) {
         let reason = failing(receiver);
         assert!(reason.contains("invalid peer certificate"), "{reason}");
@@ -142,13 +142,13 @@ fn nobody_else_is_sent_anything() {
 }
 
 #[test]
-fn a_receiver_without_tls_gets_a_greeting_and_no_entry() {
+fn sends_no_entry_to_a_receiver_without_tls() {
     let authority = Authority::new();
     let (seen, taken) = mpsc::channel();
     let plain = listen(move |mut tcp| {
         let mut start = [0; 6];
         let _: std::io::Result<()> = tcp.read_exact(&mut start);
-        // The test may have seen enough.
+        // The test may have ended.
         let _: Result<(), _> = seen.send(start);
         let _: std::io::Result<()> = tcp.write_all(b"220 syslog, in the clear\r\n");
     });
@@ -161,10 +161,10 @@ fn a_receiver_without_tls_gets_a_greeting_and_no_entry() {
 }
 
 #[test]
-fn a_receiver_that_never_ends_its_handshake_is_given_up() {
+fn gives_up_on_an_endless_handshake() {
     let authority = Authority::new();
     let slow = listen(|mut tcp| {
-        // One byte after the other of a record that never ends.
+        // Single bytes of a record that never ends.
         let header = [22, 3, 3, 64, 0];
         let drip = header.into_iter().chain(std::iter::repeat(2));
         for byte in drip {
@@ -180,7 +180,7 @@ fn a_receiver_that_never_ends_its_handshake_is_given_up() {
 }
 
 #[test]
-fn what_cannot_be_checked_is_no_receiver() {
+fn refuses_receivers_that_cannot_be_authenticated() {
     let authority = Authority::new();
     let nowhere = SyslogReceiver::tls_with_ca("localhost:6514", "/nowhere/ca.pem");
     assert!(

@@ -1,4 +1,4 @@
-//! Checkpoints over HTTP: a witness that keeps them, one that is away, one that lies.
+//! Checkpoints over HTTP, to a witness that stores them, one that is down, and one that lies.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use spanner_ship::{CheckpointHttp, Endpoint};
 use super::http::serve_each;
 use super::{PATIENCE, block_on};
 
-/// A ledger's directory, and what a witness of it took.
+/// A ledger's directory, and the notes that its witness received.
 struct Stage {
     folder: tempfile::TempDir,
     taken: Arc<Mutex<Vec<String>>>,
@@ -29,7 +29,7 @@ impl Stage {
         ledger.checkpoints(witness).open()
     }
 
-    /// Opens a ledger with a witness, stores something and closes it.
+    /// Opens a ledger with a witness, records an event and closes it.
     fn run(&self, witness: CheckpointHttp) {
         let ledger = self.open(witness).unwrap();
         let event = ledger.event("test.happened", json!({})).unwrap();
@@ -37,7 +37,7 @@ impl Stage {
         ledger.close().unwrap();
     }
 
-    /// Keeps all notes, and gives out the newest.
+    /// Starts a witness that stores all notes and returns the newest.
     fn witness(&self) -> String {
         let taken = Arc::clone(&self.taken);
         let (url, _) = serve_each(move |request| {
@@ -71,12 +71,12 @@ fn post(url: &str) -> CheckpointHttp {
 }
 
 #[test]
-fn a_witness_has_every_entry_under_its_newest_note_once_the_ledger_is_closed() {
+fn the_newest_note_covers_every_entry_once_the_ledger_is_closed() {
     let stage = Stage::set();
     let url = stage.witness();
     assert!(!format!("{:?}", post(&format!("{url}?key=secret"))).contains("secret"));
     stage.run(post(&url));
-    // Opened, what happened, closed.
+    // Opened, one event, closed.
     assert_eq!(stage.sizes().last(), Some(&3));
     stage.run(post(&url).required());
     assert_eq!(stage.sizes().last(), Some(&6));
@@ -84,7 +84,7 @@ fn a_witness_has_every_entry_under_its_newest_note_once_the_ledger_is_closed() {
 }
 
 #[test]
-fn a_store_is_put_to() {
+fn sends_checkpoints_by_put() {
     let stage = Stage::set();
     let (url, requests) = serve_each(|request| {
         let asks = request.head.starts_with("get ");
@@ -97,11 +97,11 @@ fn a_store_is_put_to() {
 }
 
 #[test]
-fn a_ledger_that_is_not_the_one_that_a_witness_saw_is_not_opened() {
+fn refuses_to_open_a_ledger_that_contradicts_the_witness() {
     let stage = Stage::set();
     let url = stage.witness();
     stage.run(post(&url));
-    // Another ledger, with another key; and the same one, shorter.
+    // A ledger with another key, and a shorter copy of the same one.
     let stranger = Stage::set();
     assert!(matches!(
         stranger.open(post(&url)),
@@ -135,7 +135,7 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[test]
-fn a_witness_that_does_not_answer_stops_the_service_only_where_it_is_required() {
+fn an_unavailable_witness_prevents_opening_only_if_required() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut urls = vec![format!("http://{}/in", gone.local_addr().unwrap())];
     drop(gone);
@@ -145,7 +145,7 @@ fn a_witness_that_does_not_answer_stops_the_service_only_where_it_is_required() 
         Some((503, vec![])),
         Some((200, b"<html>sign in</html>".to_vec())),
         Some((200, vec![0xff; 10])),
-        // Larger than any note, and refused before it is in memory.
+        // Larger than any note, and rejected before it is in memory.
         Some((200, vec![b'x'; 1 << 20])),
     ];
     urls.extend(answers.map(|answer| serve_each(move |_| answer.clone()).0));
@@ -163,9 +163,9 @@ fn a_witness_that_does_not_answer_stops_the_service_only_where_it_is_required() 
 }
 
 #[test]
-fn a_witness_that_hangs_delays_nothing_but_what_it_gets() {
+fn a_hanging_witness_delays_only_its_own_checkpoints() {
     let stage = Stage::set();
-    // Whoever connects waits: nobody accepts.
+    // Connections are not accepted, so a client waits.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let deaf = format!("http://{}/in", deaf.local_addr().unwrap());
     let url = stage.witness();

@@ -1,4 +1,4 @@
-//! Who asks, and what they may know of.
+//! The caller of the API, and the models and promotions that it may know of.
 
 use spanner_cedar::Cedar;
 use spanner_core::promotion::Promotion;
@@ -11,20 +11,20 @@ use spanner_tower::Reauthorize;
 
 use super::reply::Reply;
 
-/// Who asks, as the guard knows them.
+/// The caller, as authenticated by the guard.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct ApiCaller {
     pub(super) reauthorize: Reauthorize,
-    /// The guard's own environment: what a request means that names none.
+    /// The guard's own environment, which applies to requests that name none.
     pub(super) here: Environment,
 }
 
-impl Asker {
+impl ApiCaller {
     pub(super) const fn new(reauthorize: Reauthorize, here: Environment) -> Self {
         Self { reauthorize, here }
     }
 
-    /// Asks, and is on record with it.
+    /// Authorizes an action and records the decision.
     pub(super) async fn permit(
         &self,
         environment: &Environment,
@@ -35,8 +35,8 @@ impl Asker {
         Ok(self.reauthorize.permit(environment, pair).await?)
     }
 
-    /// Asks where the answer is yes, if it is at one end of the way; otherwise where the model is
-    /// to go.
+    /// Authorizes an action in the source environment if it is allowed only there, and otherwise
+    /// in the target environment.
     pub(super) async fn either(
         &self,
         from: &Environment,
@@ -44,7 +44,7 @@ impl Asker {
         action: Action,
         model: &ModelName,
     ) -> Result<Permit, Reply> {
-        let there = !self.would(action, model, from) || self.would(action, model, into);
+        let there = !self.may(action, model, from) || self.may(action, model, into);
         let environment = if there { into } else { from };
         self.permit(environment, action, model).await
     }
@@ -58,40 +58,35 @@ impl Asker {
         Ok(Reauthorize::done(permit, 200))
     }
 
-    pub(super) fn would(
-        &self,
-        action: Action,
-        model: &ModelName,
-        environment: &Environment,
-    ) -> bool {
+    pub(super) fn may(&self, action: Action, model: &ModelName, environment: &Environment) -> bool {
         let pair = Pair::new(action, Resource::model(model.clone()));
         self.reauthorize.would_permit(environment, pair)
     }
 
     pub(super) fn knows(&self, model: &ModelName, environment: &Environment) -> bool {
-        self.would(Action::List, model, environment) || self.would(Action::Read, model, environment)
+        self.may(Action::List, model, environment) || self.may(Action::Read, model, environment)
     }
 
-    /// Whether they answer for a model: they administer it, or sign for it. They are told
-    /// everything about it.
-    pub(super) fn answers_for(&self, model: &ModelName, environment: &Environment) -> bool {
-        let mut actions = ANSWERS.into_iter();
-        actions.any(|action| self.would(action, model, environment))
+    /// Whether the caller is responsible for a model: may administer, approve or promote it. Such
+    /// a caller may see everything about the model.
+    pub(super) fn is_responsible_for(&self, model: &ModelName, environment: &Environment) -> bool {
+        let mut actions = RESPONSIBLE.into_iter();
+        actions.any(|action| self.may(action, model, environment))
     }
 
-    /// Whether they may know of a promotion: they proposed it, or it is about a model that they
-    /// may read, or answer for, at either end of its way.
+    /// Whether the caller may know of a promotion: the caller proposed it, or may read its model
+    /// or is responsible for it, in the source or the target environment.
     ///
-    /// Where an agent acts for somebody, both must be allowed to.
+    /// If an agent acts for the caller, both must be allowed.
     pub(super) fn sees(&self, promotion: &Promotion) -> bool {
         let model = &promotion.candidate().model;
         let asks = PrincipalEntry::from(&self.reauthorize.caller().subject().principal);
         promotion.proposer() == Some(&asks)
-            || concerns(promotion, |action, end| self.would(action, model, end))
+            || concerns(promotion, |action, end| self.may(action, model, end))
     }
 
-    /// The same of the subject alone: whoever may know of a promotion is told why their agent may
-    /// not.
+    /// Like [`sees`](Self::sees), for the subject alone. A subject that may know of a promotion
+    /// is view why its agent may not.
     pub(super) fn subject_sees(&self, promotion: &Promotion, access: &Cedar) -> bool {
         let caller = self.reauthorize.caller();
         let context = Context::of(caller, Timestamp::now());
@@ -104,25 +99,25 @@ impl Asker {
         })
     }
 
-    /// Whether they answer for some model in some environment.
-    pub(super) fn answers_for_any(&self, access: &Cedar) -> bool {
+    /// Whether the caller is responsible for any model in any environment.
+    pub(super) fn is_responsible_for_any(&self, access: &Cedar) -> bool {
         let environments = access.status().environments;
         access.models().into_iter().any(|(model, _)| {
             let mut everywhere = environments.iter();
-            everywhere.any(|environment| self.answers_for(&model, environment))
+            everywhere.any(|environment| self.is_responsible_for(&model, environment))
         })
     }
 }
 
-/// Whether somebody who may do these things may know of a promotion: they may read its model, or
-/// answer for it, at either end of its way.
+/// Whether a principal with these permissions may know of a promotion: it may read the model or
+/// is responsible for it, in the source or the target environment.
 fn concerns(promotion: &Promotion, may: impl Fn(Action, &Environment) -> bool) -> bool {
     let plan = promotion.plan();
-    let actions = || [Action::Read].into_iter().chain(ANSWERS);
+    let actions = || [Action::Read].into_iter().chain(RESPONSIBLE);
     [&plan.into, &plan.from]
         .into_iter()
         .any(|end| actions().any(|action| may(action, end)))
 }
 
-/// What somebody may do who answers for a model.
-const ANSWERS: [Action; 3] = [Action::Administer, Action::Approve, Action::Promote];
+/// The actions that make a principal responsible for a model.
+const RESPONSIBLE: [Action; 3] = [Action::Administer, Action::Approve, Action::Promote];

@@ -1,4 +1,4 @@
-//! Whether the files of a ledger that is written are still there.
+//! Checks that the files of a ledger that is open for writing still exist.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use crate::error::ReadError;
 use crate::files::Files;
 use crate::scan::{kept_name, parse_kept, parse_name, segment_name};
 
-/// What was there.
+/// The segments at one point in time.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// The first entry of each segment, and its size once a later one was begun.
+pub(crate) struct FileSnapshot {
+    /// The first entry of each segment. The size is known once a later segment exists.
     segments: BTreeMap<u64, Option<u64>>,
-    /// Entries below this were pruned.
+    /// The sequence below which entries were pruned.
     pruned: u64,
 }
 
-impl Seen {
+impl FileSnapshot {
     pub(crate) fn of(files: &dyn Files) -> Result<Self, ReadError> {
         let names = files
             .names()
@@ -27,21 +27,22 @@ impl Seen {
         for first in firsts.filter(|first| *first >= pruned) {
             segments.insert(first, files.size(&segment_name(first)).ok());
         }
-        // The last one is written: it grows, and is cut when it ends.
+        // The last segment still grows, and is truncated when it ends.
         if let Some(mut last) = segments.last_entry() {
             last.insert(None);
         }
         Ok(Self { segments, pruned })
     }
 
-    /// Holds what is there now against what was; on a fault what was there is still expected.
-    pub(crate) fn look(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
+    /// Compares the current files with the previous ones. On an error, the previous ones remain
+    /// expected.
+    pub(crate) fn refresh(&mut self, files: &dyn Files, written: u64) -> Result<(), ReadError> {
         files
             .inspect()
             .map_err(|source| failed(&files.place(), source))?;
         let mut now = Self::of(files)?;
         if self.compare(&now, written).is_err() {
-            // Segments are pruned while they are listed: only what is so twice is so.
+            // Segments may be pruned during the listing, so a fault must occur twice.
             now = Self::of(files)?;
             self.compare(&now, written)?;
         }
@@ -51,7 +52,7 @@ impl Seen {
 
     fn compare(&self, now: &Self, written: u64) -> Result<(), ReadError> {
         if now.pruned < self.pruned {
-            let problem = "what was kept of the pruned entries was removed".to_owned();
+            let problem = "the file with the entries that survived pruning was removed".to_owned();
             let name = kept_name(self.pruned);
             return Err(ReadError::Evidence { name, problem });
         }
@@ -59,7 +60,7 @@ impl Seen {
         while let Some((first, before)) = segments.next() {
             let successor = segments.peek().map_or(written, |(first, _)| **first);
             let Some(size) = now.segments.get(first) else {
-                // What was begun after a fault and holds nothing is removed again.
+                // An empty segment, created after a fault, is deleted again.
                 if *first >= successor {
                     continue;
                 }
@@ -74,7 +75,7 @@ impl Seen {
             {
                 return Err(ReadError::Evidence {
                     name: segment_name(*first),
-                    problem: "it was cut from outside".to_owned(),
+                    problem: "the file was truncated from outside".to_owned(),
                 });
             }
         }

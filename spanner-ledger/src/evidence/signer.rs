@@ -1,4 +1,4 @@
-//! The thread that lets the tree grow and signs it.
+//! The thread that grows the tree and signs checkpoints.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,8 +15,8 @@ use crate::error::{ReadError, chain};
 use crate::files::Files;
 use crate::scan::Walk;
 
-/// Follows the writer through the files that it writes.
-pub(crate) struct Keeper {
+/// Follows the writer by reading its files, and signs checkpoints.
+pub(crate) struct CheckpointSigner {
     files: Arc<dyn Files>,
     progress: SharedProgress,
     key: SigningKey,
@@ -24,15 +24,15 @@ pub(crate) struct Keeper {
     pace: Duration,
     follower: Follower,
     walk: Option<Walk>,
-    /// Tiles that could not be written yet, in order.
+    /// Full tiles that are not written yet, in order.
     unwritten: Vec<Full>,
-    /// Folders of partial tiles that are full by now.
+    /// Folders of partial tiles whose full tile exists.
     superfluous: Vec<String>,
     signed: u64,
     failed: bool,
 }
 
-impl Keeper {
+impl CheckpointSigner {
     pub(crate) fn new(
         evidence: Evidence,
         progress: SharedProgress,
@@ -55,18 +55,18 @@ impl Keeper {
         }
     }
 
-    /// Until the writer has ended, and once more.
+    /// Runs until the writer has ended, and signs a last checkpoint.
     pub(crate) fn run(mut self) {
-        let _gone = Gone(Arc::clone(&self.progress));
-        // Whoever is opened is signed at once: an old checkpoint says too little.
+        let _exit = SignerExit(Arc::clone(&self.progress));
+        // Opening a ledger signs a checkpoint immediately, because the previous one may be old.
         let mut pace = Duration::ZERO;
         loop {
             let stage = self.progress.wait(pace, self.failed);
             pace = self.pace;
-            // Whoever waits for one lets old segments go: that makes room.
+            // Pruning waits for a checkpoint and frees space, so it proceeds even on a full disk.
             if !stage.full || stage.is_awaited() {
-                let kept = self.round(stage.durable);
-                self.tell(&kept);
+                let signed = self.round(stage.durable);
+                self.report(&signed);
             }
             if stage.ended {
                 return self.end();
@@ -74,21 +74,21 @@ impl Keeper {
         }
     }
 
-    fn tell(&mut self, kept: &Result<(), ReadError>) {
-        match kept {
+    fn report(&mut self, signed: &Result<(), ReadError>) {
+        match signed {
             Err(fault) if !self.failed => {
                 let fault = chain(fault);
-                tracing::error!(fault, "no checkpoint could be made; it is tried again");
+                tracing::error!(fault, "cannot sign a checkpoint; will retry");
             }
-            Ok(()) if self.failed => tracing::info!("checkpoints are made again"),
+            Ok(()) if self.failed => tracing::info!("checkpoints are signed again"),
             _ => {}
         }
-        self.failed = kept.is_err();
+        self.failed = signed.is_err();
     }
 
     fn round(&mut self, durable: u64) -> Result<(), ReadError> {
         if let Err(fault) = self.follow(durable) {
-            // Looked up anew the next time, from where the tree ends.
+            // The next round starts a new walk at the end of the tree.
             self.walk = None;
             return Err(fault);
         }
@@ -99,7 +99,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes all entries below a sequence into the tree.
+    /// Adds all entries below a sequence to the tree.
     fn follow(&mut self, durable: u64) -> Result<(), ReadError> {
         self.flush()?;
         if self.follower.tree.size() >= durable {
@@ -132,7 +132,7 @@ impl Keeper {
         self.flush()
     }
 
-    /// Writes the tiles that are full.
+    /// Writes the full tiles.
     fn flush(&mut self) -> Result<(), ReadError> {
         let wrong = |source| tiles::failed("tile", source);
         while !self.unwritten.is_empty() {
@@ -147,7 +147,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Signs the tree: first its tiles, then the checkpoint.
+    /// Writes the partial tiles, then signs and writes the checkpoint.
     fn sign(&mut self) -> Result<(), ReadError> {
         let tree = &self.follower.tree;
         let wrong = |source| tiles::failed(CHECKPOINT, source);
@@ -160,7 +160,7 @@ impl Keeper {
         for folder in std::mem::take(&mut self.superfluous) {
             match self.files.remove_folder(&folder) {
                 Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
-                    tracing::debug!(%fault, folder, "partial tiles could not be removed");
+                    tracing::debug!(%fault, folder, "cannot remove superseded partial tiles");
                 }
                 _ => {}
             }
@@ -180,19 +180,19 @@ impl Keeper {
             .try_for_each(|folder| self.files.sync_folder(folder))
     }
 
-    /// Has the newest checkpoint shipped. Nothing here waits for that.
+    /// Passes the newest checkpoint to all sinks without waiting.
     fn ship(&mut self) {
         let Some(checkpoint) = self.progress.checkpoint() else {
             return;
         };
         for courier in &mut self.couriers {
-            courier.give(&checkpoint);
+            courier.send(&checkpoint);
         }
     }
 
-    /// Lets the last checkpoint be shipped.
+    /// Ships the last checkpoint.
     fn end(self) {
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + MAX_FAREWELL;
         self.couriers.iter().for_each(Courier::end);
         for courier in self.couriers {
             courier.join(until);
@@ -200,7 +200,7 @@ impl Keeper {
     }
 }
 
-/// Writes tiles, durably.
+/// Writes and syncs full tiles.
 fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
     let mut folders = BTreeSet::new();
     for tile in full {
@@ -212,16 +212,17 @@ fn write_full(files: &dyn Files, full: &[Full]) -> io::Result<()> {
     folders.try_for_each(|folder| files.sync_folder(folder))
 }
 
-/// Tells whoever waits that there will be no more checkpoints, however the keeper ends.
-struct Gone(SharedProgress);
+/// Wakes the threads that wait for a checkpoint when this thread ends, even by a panic.
+struct SignerExit(SharedProgress);
 
-impl Drop for Gone {
+impl Drop for SignerExit {
     fn drop(&mut self) {
-        self.0.keeper_is_gone();
+        self.0.signer_has_ended();
     }
 }
 
-/// What is held in memory of a tree that grows faster than it is written: 2 MiB.
+/// Bounds the tiles held in memory while the tree grows faster than it is written: 2 MiB.
 const TILES_AT_ONCE: usize = 256;
-/// What the close may take for the last checkpoint, with all sinks at once.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long closing waits for all sinks together, so that shutdown stays within the grace period
+/// of an orchestrator.
+const MAX_FAREWELL: Duration = Duration::from_secs(5);

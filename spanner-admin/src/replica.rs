@@ -1,4 +1,5 @@
-//! The promotions of a journal: its events read into a state, and the next one appended to both.
+//! The promotions of a journal: reads its events into a state, and appends further events to
+//! both.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,56 +15,56 @@ use spanner_core::{Environment, ModelName, PromotionId};
 
 use crate::error::OpenError;
 
-/// The promotions of a journal, as far as it was read.
-pub(crate) struct Book {
+/// A replica of the promotions in a journal, up to a cursor.
+pub(crate) struct Replica {
     journal: Arc<dyn Journal>,
     history: HistoryState,
-    /// Where only promoted manifests are in force.
+    /// The environments in which only promoted manifests are in force.
     environments: BTreeSet<Environment>,
     cursor: Cursor,
     losses: Losses,
-    /// Up to where it was put in force.
+    /// The cursor up to which the promotions were put in force.
     applied: Option<Cursor>,
 }
 
-/// The body of the event that says that from here on promotions decide what is in force in an
-/// environment.
+/// The body of the event after which promotions govern an environment.
 #[derive(Debug, Serialize, Deserialize)]
-struct Beginning {
+struct GovernedEvent {
     environment: String,
-    /// What became of the manifests that were there.
+    /// How existing manifests are handled.
     existing: String,
 }
 
-/// The kind of a [`Beginning`].
-const KEPT: &str = "promotions.kept";
+/// The kind of the event with a [`GovernedEvent`].
+const PROMOTIONS_KEPT: &str = "promotions.kept";
 
 /// Why an event was not appended.
 #[derive(Debug)]
 pub(crate) enum AppendFault {
-    /// No promotion can have it.
+    /// The state of the promotion does not allow the step.
     Step(StepFault),
-    /// The journal did not take it, or did not say so.
+    /// The journal rejected the event or did not acknowledge it.
     Journal(JournalError),
 }
 
-/// What a journal says of promotions, and what they keep in force, for whoever only reads it: give
-/// the second to [`Cedar::keep`](spanner_cedar::Cedar::keep).
+/// Reads the promotions of a journal without managing them. Returns their state and the manifests
+/// that they put in force, for [`Cedar::keep`](spanner_cedar::Cedar::keep).
 ///
 /// # Errors
-/// [`OpenError`] if the journal cannot be read, or has an event that no promotion can have had.
+/// [`OpenError`] if the journal cannot be read, or contains an event that contradicts earlier
+/// ones.
 pub async fn promotions_in(
     journal: impl Journal,
 ) -> Result<(HistoryState, PromotedManifests), OpenError> {
-    let book = Book::open(Arc::new(journal)).await?;
-    let kept = book.kept();
-    Ok((book.history, kept))
+    let replica = Replica::open(Arc::new(journal)).await?;
+    let kept = replica.promoted_manifests();
+    Ok((replica.history, kept))
 }
 
-impl Book {
+impl Replica {
     /// Reads a journal from its beginning.
     pub(crate) async fn open(journal: Arc<dyn Journal>) -> Result<Self, OpenError> {
-        let mut book = Self {
+        let mut replica = Self {
             journal,
             history: HistoryState::new(),
             environments: BTreeSet::new(),
@@ -71,47 +72,47 @@ impl Book {
             losses: Losses::default(),
             applied: None,
         };
-        book.catch_up().await?;
-        Ok(book)
+        replica.catch_up().await?;
+        Ok(replica)
     }
 
     pub(crate) const fn history(&self) -> &HistoryState {
         &self.history
     }
 
-    /// What promotions keep in force.
-    pub(crate) fn kept(&self) -> PromotedManifests {
+    /// The manifests that promotions put in force.
+    pub(crate) fn promoted_manifests(&self) -> PromotedManifests {
         PromotedManifests::of(&self.history, self.environments.clone())
     }
 
-    /// Where it was read up to.
+    /// The cursor after the last event read.
     pub(crate) const fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
-    /// Whether what it says by now was put in force.
+    /// Whether the current promotions were put in force.
     pub(crate) fn is_applied(&self) -> bool {
         self.applied.as_ref() == Some(&self.cursor)
     }
 
-    /// Notes that it was.
+    /// Notes that the current promotions were put in force.
     pub(crate) fn set_applied(&mut self) {
         self.applied = Some(self.cursor.clone());
     }
 
-    pub(crate) fn keeps(&self, environment: &Environment) -> bool {
+    pub(crate) fn governs(&self, environment: &Environment) -> bool {
         self.environments.contains(environment)
     }
 
-    /// Reads what the journal has by now.
+    /// Reads the events that the journal has by now.
     pub(crate) async fn catch_up(&mut self) -> Result<(), OpenError> {
         loop {
             let page = self.journal.read(&self.cursor).await?;
             for item in page.items {
                 match item {
-                    Item::Event(recorded) => self.meet(recorded)?,
-                    Item::Lost => self.losses.lose(),
-                    // What a later version tells besides is nothing to act on.
+                    Item::Event(recorded) => self.replay(recorded)?,
+                    Item::Lost => self.losses.record_loss(),
+                    // Items of a later version have no effect.
                     _ => {}
                 }
             }
@@ -122,38 +123,39 @@ impl Book {
         }
     }
 
-    fn meet(&mut self, recorded: Recorded) -> Result<(), OpenError> {
+    fn replay(&mut self, recorded: Recorded) -> Result<(), OpenError> {
         let place = recorded.cursor;
         let not_understood = |error: &dyn std::fmt::Display| OpenError::NotUnderstood {
             place: place.clone(),
             reason: error.to_string(),
         };
-        if recorded.kind.as_str() == KEPT {
-            let begun = Beginning::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
+        if recorded.kind.as_str() == PROMOTIONS_KEPT {
+            let begun =
+                GovernedEvent::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
             let environment = Environment::new(&begun.environment);
             let environment = environment.map_err(|it| not_understood(&it))?;
             self.environments.insert(environment);
         } else {
             let event = Event::deserialize(recorded.body).map_err(|it| not_understood(&it))?;
             let taken = self.history.take(event.clone());
-            match taken.map(|promotion| self.losses.took(&event, promotion)) {
+            match taken.map(|promotion| self.losses.accept(&event, promotion)) {
                 Ok(()) => {}
                 Err(fault) if self.losses.explain(&event, &fault, &self.history) => {
                     tracing::warn!(
                         %place, %fault,
-                        "a step of a promotion does not count: entries before it were lost, which was acknowledged"
+                        "a promotion step is ignored: earlier entries were lost, and the loss was acknowledged"
                     );
-                    self.losses.skipped(&event, &self.history);
+                    self.losses.ignore(&event, &self.history);
                 }
                 Err(fault) => return Err(OpenError::Event { place, fault }),
             }
         }
-        // A page that cannot be read to its end is read on from here.
+        // If reading fails within a page, the next attempt continues here.
         self.cursor = place;
         Ok(())
     }
 
-    /// Appends an event of a promotion, if the journal has nothing that was not read.
+    /// Appends an event of a promotion, unless the journal has events that were not read.
     pub(crate) async fn append(&mut self, event: Event) -> Result<&Promotion, AppendFault> {
         let after = self.history.check(&event).map_err(AppendFault::Step)?;
         let kind = format!("promotion.{}", event.step.as_str());
@@ -166,18 +168,22 @@ impl Book {
             .map_err(AppendFault::Journal)?;
         let promotion = self.history.take(event.clone());
         let promotion = promotion.map_err(AppendFault::Step)?;
-        self.losses.took(&event, promotion);
+        self.losses.accept(&event, promotion);
         Ok(promotion)
     }
 
-    /// Notes that promotions decide in an environment from here on.
+    /// Records that promotions govern an environment from now on.
     pub(crate) async fn begin(&mut self, rule: &PromotionRule) -> Result<(), JournalError> {
-        let body = Beginning {
+        let body = GovernedEvent {
             environment: rule.environment.to_string(),
             existing: rule.existing.to_string(),
         };
-        self.append_body(KEPT, Scope::Everything, serde_json::to_value(body))
-            .await?;
+        self.append_body(
+            PROMOTIONS_KEPT,
+            Scope::Everything,
+            serde_json::to_value(body),
+        )
+        .await?;
         self.environments.insert(rule.environment.clone());
         Ok(())
     }
@@ -195,7 +201,7 @@ impl Book {
         let body = body.map_err(|error| unfit(&error))?;
         let since = Condition::Unchanged {
             since: self.cursor.clone(),
-            // Limits and what is restored depend on every promotion.
+            // Limits and restorations depend on all promotions.
             scope: Scope::Everything,
         };
         let append = Append::new(kind, scope, body).only_if(since);
@@ -206,30 +212,30 @@ impl Book {
 
 type Place = (ModelName, Environment);
 
-/// Which inconsistencies a loss of events can explain.
+/// Determines which inconsistencies a loss of events can explain.
 ///
-/// A loss explains that a step does not fit only if the step depends on events that can have been
-/// among the lost ones: of a promotion that began before the loss, or of what was in force before
-/// it. Everything else is refused as if nothing had been lost.
+/// A loss explains that a step is inconsistent only if the step depends on events that may have
+/// been lost: events of a promotion that began before the loss, or what was in force before it.
+/// Any other inconsistency is an error.
 #[derive(Debug, Default)]
 struct Losses {
     is_lossy: bool,
-    /// Promotions of which every event since their beginning was read.
+    /// Promotions whose events were all read.
     whole: HashSet<PromotionId>,
-    /// How many promotions came into force since the loss and still are.
+    /// How many promotions came into force after the loss and still are.
     in_force: HashMap<Place, usize>,
 }
 
 impl Losses {
-    fn lose(&mut self) {
+    fn record_loss(&mut self) {
         *self = Self {
             is_lossy: true,
             ..Self::default()
         };
     }
 
-    /// Notes an event that fits.
-    fn took(&mut self, event: &Event, promotion: &Promotion) {
+    /// Notes a consistent event.
+    fn accept(&mut self, event: &Event, promotion: &Promotion) {
         if matches!(event.step, Step::Proposed { .. } | Step::Adopted { .. }) {
             self.whole.insert(event.promotion);
         }
@@ -246,8 +252,8 @@ impl Losses {
         }
     }
 
-    /// Notes a step that does not count: what follows from it cannot fit either.
-    fn skipped(&mut self, event: &Event, history: &HistoryState) {
+    /// Notes an ignored step. Steps that depend on it are inconsistent as well.
+    fn ignore(&mut self, event: &Event, history: &HistoryState) {
         self.whole.remove(&event.promotion);
         if event.step.puts_in_force()
             && let Some(place) = place_of(event, history)
@@ -276,7 +282,7 @@ fn place(promotion: &Promotion) -> Place {
     (model.clone(), into.clone())
 }
 
-/// Where an event would put something in force, if that is known.
+/// The model and environment that an event affects, if they are known.
 fn place_of(event: &Event, history: &HistoryState) -> Option<Place> {
     let known = history.promotion(event.promotion).map(place);
     known.or_else(|| Promotion::begin(event).ok().as_ref().map(place))
@@ -323,8 +329,8 @@ mod tests {
         body
     }
 
-    /// What became of a journal with these events; `None` is a loss.
-    fn read(events: &[Option<(u128, &str, Value)>]) -> Result<Book, OpenError> {
+    /// The result of reading a journal with these events; `None` stands for a loss.
+    fn read(events: &[Option<(u128, &str, Value)>]) -> Result<Replica, OpenError> {
         let journal = MemoryJournal::new();
         for event in events {
             match event {
@@ -337,34 +343,34 @@ mod tests {
                 }
             }
         }
-        block_on(Book::open(Arc::new(journal)))
+        block_on(Replica::open(Arc::new(journal)))
     }
 
     #[test]
-    fn a_loss_explains_what_can_have_been_lost_and_nothing_else() {
+    fn a_loss_explains_only_steps_that_depend_on_lost_events() {
         let event = |number, step| Some((number, step, json!({})));
         let based = |number, base: u128| {
             let more = json!({"base": PromotionId::from_u128(base)});
             Some((number, "proposed", more))
         };
         let rows = [
-            // Without a loss, nothing is forgiven.
+            // Without a loss, no inconsistency is accepted.
             (vec![event(1, "withdrawn")], false),
             (vec![event(1, "proposed"), event(1, "promoted")], false),
-            // Its beginning, or its approvals, can have been lost.
+            // The beginning or the approvals may have been lost.
             (vec![None, event(1, "withdrawn")], true),
             (vec![event(1, "proposed"), None, event(1, "promoted")], true),
-            // It began after the loss: its own approvals cannot be among the lost events.
+            // The promotion began after the loss, so its approvals cannot have been lost.
             (
                 vec![None, event(1, "proposed"), event(1, "promoted")],
                 false,
             ),
-            // A loss that comes later explains nothing.
+            // A later loss explains nothing.
             (
                 vec![event(1, "proposed"), event(1, "promoted"), None],
                 false,
             ),
-            // What it replaces can have been lost.
+            // The replaced promotion may have been lost.
             (
                 vec![
                     None,
@@ -374,7 +380,7 @@ mod tests {
                 ],
                 true,
             ),
-            // What it replaces came into force after the loss, and is something else.
+            // The replaced promotion is known and differs.
             (
                 vec![
                     None,
@@ -387,7 +393,7 @@ mod tests {
                 ],
                 false,
             ),
-            // What follows from a step that does not count does not count either.
+            // Steps that depend on an ignored step are ignored as well.
             (
                 vec![
                     None,
@@ -398,7 +404,7 @@ mod tests {
                 ],
                 true,
             ),
-            // No loss makes an agent, or nobody, an approver.
+            // A loss never turns an agent, or a missing principal, into an approver.
             (
                 vec![
                     event(1, "proposed"),
@@ -413,19 +419,19 @@ mod tests {
             ),
         ];
         for (events, is_read) in rows {
-            let book = read(&events);
-            assert_eq!(book.is_ok(), is_read, "{events:?}: {:?}", book.err());
+            let replica = read(&events);
+            assert_eq!(replica.is_ok(), is_read, "{events:?}: {:?}", replica.err());
         }
     }
 
     #[test]
-    fn an_event_that_is_not_understood_is_named() {
+    fn names_an_event_that_cannot_be_parsed() {
         let journal = MemoryJournal::new();
         for (kind, body) in [("promotions.kept", json!({})), ("promotion.x", json!(7))] {
             let kind = EventKind::new(kind).unwrap();
             block_on(journal.append(Append::new(kind, Scope::Everything, body))).unwrap();
         }
-        let error = block_on(Book::open(Arc::new(journal))).err().unwrap();
+        let error = block_on(Replica::open(Arc::new(journal))).err().unwrap();
         assert!(
             error.to_string().starts_with("entry 1 of the journal"),
             "{error}"

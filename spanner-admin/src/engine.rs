@@ -1,5 +1,5 @@
-//! What keeps promotions: takes one step at a time, appends its event, and puts in force what the
-//! events say.
+//! Manages promotions: takes one step at a time, appends its event, and puts the resulting state
+//! in force.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
@@ -12,85 +12,86 @@ use spanner_tower::{Reauthorize, SystemHost};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
-use crate::book::{AppendFault, Book};
 use crate::effect::{Previews, check_base, stale};
 use crate::error::{OpenError, StepError};
+use crate::replica::{AppendFault, Replica};
 
-/// The promotions of a journal and the access that they decide.
-pub(crate) struct Keeper {
+/// The promotions of a journal and the access configuration that they govern.
+pub(crate) struct PromotionEngine {
     pub(crate) cedar: Cedar,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) host: Box<dyn Host>,
-    /// One step at a time.
-    pub(crate) book: Arc<Mutex<Book>>,
-    /// How many models are in force that nobody approved, by environment.
+    /// The promotions. The lock serializes steps.
+    pub(crate) replica: Arc<Mutex<Replica>>,
+    /// The number of models in force without any approval, by environment.
     pub(crate) unapproved: Lock<BTreeMap<Environment, usize>>,
     pub(crate) previews: Previews,
 }
 
-/// Works out the event of a step. It is worked out again if another process is faster.
+/// Computes the event of a step. Called again if another process appends first.
 pub(crate) type Step =
-    dyn Fn(&Keeper, &HistoryState, &Permit) -> Result<Event, StepError> + Send + Sync;
+    dyn Fn(&PromotionEngine, &HistoryState, &Permit) -> Result<Event, StepError> + Send + Sync;
 
-type BookGuard = OwnedMutexGuard<Book>;
+type ReplicaGuard = OwnedMutexGuard<Replica>;
 
-/// How often a step is worked out again because other processes were faster: each time one of
-/// them has succeeded, so this is reached only if many people act on one journal within a second.
+/// The number of attempts at a step when other processes append first. Each failed attempt means
+/// that another step succeeded, so the limit is reached only if many people act on one journal
+/// within a second.
 const MAX_ATTEMPTS: usize = 8;
 
-impl Keeper {
+impl PromotionEngine {
     pub(crate) async fn open(
         cedar: Cedar,
         journal: Arc<dyn Journal>,
     ) -> Result<Arc<Self>, OpenError> {
-        let book = Book::open(Arc::clone(&journal)).await?;
-        let keeper = Arc::new(Self {
+        let replica = Replica::open(Arc::clone(&journal)).await?;
+        let engine = Arc::new(Self {
             cedar,
             journal,
             host: Box::new(SystemHost),
-            book: Arc::new(Mutex::new(book)),
+            replica: Arc::new(Mutex::new(replica)),
             unapproved: Lock::default(),
             previews: Previews::default(),
         });
-        let mut book = Arc::clone(&keeper.book).lock_owned().await;
-        keeper.begin_keeping(&mut book).await?;
-        keeper.put_in_force(&mut book).await?;
-        keeper.settle_approvals(&mut book).await?;
-        drop(book);
-        Ok(keeper)
+        let mut replica = Arc::clone(&engine.replica).lock_owned().await;
+        engine.govern_new_environments(&mut replica).await?;
+        engine.put_in_force(&mut replica).await?;
+        engine.settle_approvals(&mut replica).await?;
+        drop(replica);
+        Ok(engine)
     }
 
-    /// Reads the access directory again.
+    /// Reloads the access directory.
     pub(crate) async fn reload(self: &Arc<Self>) -> Result<(), OpenError> {
-        let mut book = Arc::clone(&self.book).lock_owned().await;
+        let mut replica = Arc::clone(&self.replica).lock_owned().await;
         let cedar = self.cedar.clone();
         let reloaded = spawn_blocking(move || cedar.reload()).await;
         reloaded.map_err(|_| OpenError::Abandoned)??;
-        if self.begin_keeping(&mut book).await? {
-            self.put_in_force(&mut book).await?;
+        if self.govern_new_environments(&mut replica).await? {
+            self.put_in_force(&mut replica).await?;
         }
-        self.settle_approvals(&mut book).await
+        self.settle_approvals(&mut replica).await
     }
 
-    /// Takes in what other processes appended after what was read.
+    /// Waits for events of other processes and puts them in force.
     pub(crate) async fn follow(&self) -> Result<(), OpenError> {
-        let cursor = self.book.lock().await.cursor().clone();
+        let cursor = self.replica.lock().await.cursor().clone();
         self.journal.wait(&cursor).await?;
-        let mut book = Arc::clone(&self.book).lock_owned().await;
-        self.catch_up(&mut book).await
+        let mut replica = Arc::clone(&self.replica).lock_owned().await;
+        self.catch_up(&mut replica).await
     }
 
-    /// Reads what the journal has by now, and puts it in force.
-    async fn catch_up(&self, book: &mut Book) -> Result<(), OpenError> {
-        book.catch_up().await?;
-        match book.is_applied() {
+    /// Reads the events that the journal has by now and puts them in force.
+    async fn catch_up(&self, replica: &mut Replica) -> Result<(), OpenError> {
+        replica.catch_up().await?;
+        match replica.is_applied() {
             true => Ok(()),
-            false => self.put_in_force(book).await,
+            false => self.put_in_force(replica).await,
         }
     }
 
-    /// Takes a step to its end. The approvals of the promotion that it counts on are checked
-    /// first.
+    /// Takes a step. First checks the approvals of the promotion `counts_on`, if the step depends
+    /// on them.
     pub(crate) async fn take(
         self: Arc<Self>,
         counts_on: Option<PromotionId>,
@@ -98,17 +99,17 @@ impl Keeper {
         step: Arc<Step>,
     ) -> Result<Promotion, StepError> {
         let mut attempts = 0;
-        let (mut book, promotion) = loop {
-            let book = match self.book().await {
-                Ok(book) => book,
+        let (mut replica, promotion) = loop {
+            let replica = match self.replica().await {
+                Ok(replica) => replica,
                 Err(error) => return Err(decline(permit, error)),
             };
-            let attempt = self.attempt(book, counts_on, permit, Arc::clone(&step));
-            let (book, back, taken) = attempt.await?;
+            let attempt = self.attempt(replica, counts_on, permit, Arc::clone(&step));
+            let (replica, back, taken) = attempt.await?;
             permit = back;
             attempts += 1;
             match taken {
-                Ok(promotion) => break (book, promotion),
+                Ok(promotion) => break (replica, promotion),
                 Err(StepError::Overtaken(_)) if attempts < MAX_ATTEMPTS => {}
                 Err(error) => return Err(decline(permit, error)),
             }
@@ -120,22 +121,24 @@ impl Keeper {
         );
         let beside =
             move |it: &Promotion| (&it.candidate().model, &it.plan().into) == (&place.0, &place.1);
-        // The step is taken; which approvals it voids is checked again before they count.
-        if let Err(error) = self.void_changed(&mut book, beside).await {
-            tracing::warn!(%error, "whether approvals are void is not found out yet");
+        // The step is taken. Approvals that it voids are checked again before they count.
+        if let Err(error) = self.void_changed(&mut replica, beside).await {
+            tracing::warn!(%error, "cannot check yet whether approvals are void");
         }
         Ok(promotion)
     }
 
     async fn attempt(
         self: &Arc<Self>,
-        mut book: BookGuard,
+        mut replica: ReplicaGuard,
         counts_on: Option<PromotionId>,
         permit: Permit,
         step: Arc<Step>,
-    ) -> Result<(BookGuard, Permit, Result<Promotion, StepError>), StepError> {
+    ) -> Result<(ReplicaGuard, Permit, Result<Promotion, StepError>), StepError> {
         if let Some(id) = counts_on
-            && let Err(error) = self.void_changed(&mut book, move |it| it.id() == id).await
+            && let Err(error) = self
+                .void_changed(&mut replica, move |it| it.id() == id)
+                .await
         {
             let error = match error {
                 OpenError::Journal(fault @ JournalError::Overtaken { .. }) => {
@@ -143,59 +146,67 @@ impl Keeper {
                 }
                 error => StepError::Unavailable(error.to_string()),
             };
-            return Ok((book, permit, Err(error)));
+            return Ok((replica, permit, Err(error)));
         }
-        let keeper = Arc::clone(self);
+        let engine = Arc::clone(self);
         let worked = spawn_blocking(move || {
-            let event = step(&keeper, book.history(), &permit);
-            (book, permit, event)
+            let event = step(&engine, replica.history(), &permit);
+            (replica, permit, event)
         });
-        let (mut book, permit, event) = worked.await.map_err(|_| abandoned())?;
+        let (mut replica, permit, event) = worked.await.map_err(|_| abandoned())?;
         let taken = match event {
-            Ok(event) => self.enter(&mut book, event).await,
+            Ok(event) => self.append_and_apply(&mut replica, event).await,
             Err(error) => Err(error),
         };
-        Ok((book, permit, taken))
+        Ok((replica, permit, taken))
     }
 
-    /// Appends an event, and puts in force what it says.
-    async fn enter(&self, book: &mut Book, event: Event) -> Result<Promotion, StepError> {
-        let after = book.append(event).await?.clone();
-        let put = self.put_in_force(book).await;
+    /// Appends an event and puts its effect in force.
+    async fn append_and_apply(
+        &self,
+        replica: &mut Replica,
+        event: Event,
+    ) -> Result<Promotion, StepError> {
+        let after = replica.append(event).await?.clone();
+        let put = self.put_in_force(replica).await;
         put.map_err(|error| StepError::Unavailable(error.to_string()))?;
         Ok(after)
     }
 
-    /// The book, with everything that the journal has.
-    pub(crate) async fn book(&self) -> Result<BookGuard, StepError> {
-        let mut book = Arc::clone(&self.book).lock_owned().await;
-        let caught_up = self.catch_up(&mut book).await;
+    /// The promotions, up to date with the journal.
+    pub(crate) async fn replica(&self) -> Result<ReplicaGuard, StepError> {
+        let mut replica = Arc::clone(&self.replica).lock_owned().await;
+        let caught_up = self.catch_up(&mut replica).await;
         caught_up.map_err(|error| StepError::Unavailable(error.to_string()))?;
-        Ok(book)
+        Ok(replica)
     }
 
-    /// Voids every approval that no longer covers what would happen.
-    async fn settle_approvals(self: &Arc<Self>, book: &mut Book) -> Result<(), OpenError> {
+    /// Voids all approvals that no longer cover the current effect. Retries if other processes
+    /// append.
+    async fn settle_approvals(self: &Arc<Self>, replica: &mut Replica) -> Result<(), OpenError> {
         for _ in 1..MAX_ATTEMPTS {
-            match self.void_changed(book, |_| true).await {
-                Err(OpenError::Journal(JournalError::Overtaken { .. })) => book.catch_up().await?,
+            match self.void_changed(replica, |_| true).await {
+                Err(OpenError::Journal(JournalError::Overtaken { .. })) => {
+                    replica.catch_up().await?
+                }
                 settled => return settled,
             }
         }
-        self.void_changed(book, |_| true).await
+        self.void_changed(replica, |_| true).await
     }
 
-    /// Voids the approvals of open promotions that no longer cover what would happen.
+    /// Voids the approvals of the selected open promotions that no longer cover the current
+    /// effect.
     async fn void_changed(
         self: &Arc<Self>,
-        book: &mut Book,
+        replica: &mut Replica,
         which: impl Fn(&Promotion) -> bool + Send,
     ) -> Result<(), OpenError> {
-        let open = book.history().open();
+        let open = replica.history().open();
         let approved = open.filter(|it| !it.approvals().is_empty() && which(it));
         let ids: Vec<PromotionId> = approved.map(Promotion::id).collect();
         for id in ids {
-            let history = book.history();
+            let history = replica.history();
             let Some(promotion) = history.promotion(id) else {
                 continue;
             };
@@ -203,8 +214,8 @@ impl Keeper {
             let preview = match outdated {
                 Some(_) => None,
                 None => {
-                    let (keeper, promotion) = (Arc::clone(self), promotion.clone());
-                    let previewed = spawn_blocking(move || keeper.preview(&promotion)).await;
+                    let (engine, promotion) = (Arc::clone(self), promotion.clone());
+                    let previewed = spawn_blocking(move || engine.preview(&promotion)).await;
                     Some(previewed.map_err(|_| OpenError::Abandoned)?)
                 }
             };
@@ -213,12 +224,12 @@ impl Keeper {
             };
             let event = promotion.void_approvals(reason, terms, self.host.now());
             let event = event.map_err(AppendFault::Step)?;
-            book.append(event).await?;
+            replica.append(event).await?;
         }
         Ok(())
     }
 
-    /// Why what was approved cannot be promoted any more, whatever the terms are.
+    /// Why the approved promotion can no longer take effect, regardless of its terms.
     fn outdated(
         &self,
         history: &HistoryState,
@@ -238,40 +249,40 @@ impl Keeper {
         None
     }
 
-    /// Begins to keep promotions wherever there is a rule. Whether it is somewhere new.
-    async fn begin_keeping(&self, book: &mut Book) -> Result<bool, OpenError> {
+    /// Begins to govern every environment that has a rule. Returns whether there is a new one.
+    async fn govern_new_environments(&self, replica: &mut Replica) -> Result<bool, OpenError> {
         let (mut is_new, mut overtaken) = (false, 0);
         loop {
             let rules = self.cedar.promotions().into_iter();
             let new = rules
                 .into_iter()
-                .find(|rule| !book.keeps(&rule.environment));
+                .find(|rule| !replica.governs(&rule.environment));
             let Some(rule) = new else {
                 return Ok(is_new);
             };
             is_new = true;
-            match self.begin_in(book, &rule).await {
+            match self.govern(replica, &rule).await {
                 Ok(()) => {}
                 Err(OpenError::Journal(JournalError::Overtaken { .. }))
                     if overtaken < MAX_ATTEMPTS =>
                 {
                     overtaken += 1;
-                    book.catch_up().await?;
+                    replica.catch_up().await?;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn begin_in(&self, book: &mut Book, rule: &PromotionRule) -> Result<(), OpenError> {
+    async fn govern(&self, replica: &mut Replica, rule: &PromotionRule) -> Result<(), OpenError> {
         let environment = rule.environment.as_str();
         match rule.existing {
             Existing::Adopt => {
-                let manifests = self.adopt(book, &rule.environment).await?;
+                let manifests = self.adopt(replica, &rule.environment).await?;
                 tracing::warn!(
                     environment,
                     manifests,
-                    "this ledger has no promotions into the environment: what the files say is adopted, and nobody approved it; if promotions were kept before, stop and bring their ledger back, or set `existing = \"refuse\"`"
+                    "this ledger has no promotions into the environment: the manifests in the files are adopted without approval; if an earlier ledger has promotions, stop and restore it, or set `existing = \"refuse\"`"
                 );
             }
             _ => tracing::warn!(
@@ -279,19 +290,19 @@ impl Keeper {
                 "this ledger has no promotions into the environment: no manifest is in force there until it is promoted (`existing = \"refuse\"`)"
             ),
         }
-        Ok(book.begin(rule).await?)
+        Ok(replica.begin(rule).await?)
     }
 
-    /// Keeps what the files have in force; returns how many manifests that are.
-    async fn adopt(&self, book: &mut Book, into: &Environment) -> Result<usize, OpenError> {
+    /// Adopts the manifests that the files put in force. Returns their number.
+    async fn adopt(&self, replica: &mut Replica, into: &Environment) -> Result<usize, OpenError> {
         let mut count = 0;
         for (model, manifest) in self.cedar.claiming(into) {
-            if book.history().current(&model, into).is_some() {
+            if replica.history().current(&model, into).is_some() {
                 continue;
             }
             let (id, now) = (self.host.promotion_id(), self.host.now());
             let event = Promotion::adopt(id, model.clone(), &manifest, into, now);
-            match book.append(event).await {
+            match replica.append(event).await {
                 Ok(_) => count += 1,
                 Err(AppendFault::Journal(JournalError::TooLarge { bytes, limit })) => {
                     return Err(OpenError::TooLarge {
@@ -306,26 +317,26 @@ impl Keeper {
         Ok(count)
     }
 
-    async fn put_in_force(&self, book: &mut Book) -> Result<(), OpenError> {
+    async fn put_in_force(&self, replica: &mut Replica) -> Result<(), OpenError> {
         let mut unapproved: BTreeMap<Environment, usize> = BTreeMap::new();
-        let in_force = book.history().in_force();
+        let in_force = replica.history().in_force();
         for adopted in in_force.filter(|it| it.standing() == Standing::Adopted) {
             *unapproved.entry(adopted.plan().into.clone()).or_default() += 1;
         }
         let counted = self.unapproved.lock();
         *counted.unwrap_or_else(PoisonError::into_inner) = unapproved;
-        let (cedar, kept) = (self.cedar.clone(), book.kept());
+        let (cedar, kept) = (self.cedar.clone(), replica.promoted_manifests());
         if *cedar.kept() != kept {
             let put: Result<Result<(), LoadError>, _> =
                 spawn_blocking(move || cedar.keep(kept)).await;
             put.map_err(|_| OpenError::Abandoned)??;
         }
-        book.set_applied();
+        replica.set_applied();
         Ok(())
     }
 }
 
-/// Ends the record of a step that is not taken.
+/// Completes the record of a step that failed.
 fn decline(permit: Permit, error: StepError) -> StepError {
     Reauthorize::declined(permit, error.status(), error.code());
     error
