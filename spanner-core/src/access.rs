@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::caller::{Caller, Party};
+use crate::caller::Caller;
 use crate::few::Few;
 use crate::name::Environment;
+use crate::party::Party;
 use crate::spelling::Spelling;
 use crate::target::Resource;
 use crate::{PromotionId, Timestamp};

@@ -27,6 +27,7 @@ mod host;
 mod id;
 pub mod journal;
 mod name;
+mod party;
 pub mod promotion;
 mod questions;
 pub mod record;
@@ -47,9 +48,7 @@ pub use access::{
     Verdicts,
 };
 pub use action::{Action, ActionGroup, UnknownAction};
-pub use caller::{
-    Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, Role, TooDeep,
-};
+pub use caller::{Assertion, Caller, Credential, Freshness, TooDeep};
 pub use few::Few;
 pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
@@ -57,6 +56,7 @@ pub use gate::{
 pub use host::Host;
 pub use id::{IdError, PromotionId, RecordId};
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+pub use party::{CallerKind, Group, Party, Principal, Role};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Share, Status,

@@ -3,9 +3,10 @@
 
 use crate::Timestamp;
 use crate::access::{Authorize, Context, Effect, Question};
-use crate::caller::{Caller, CallerKind, Credential, Group, Principal, Role, TooDeep};
+use crate::caller::{Caller, Credential, TooDeep};
 use crate::gate::{Answer, questions};
 use crate::name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+use crate::party::{CallerKind, Group, Principal, Role};
 use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
 use crate::target::{Pair, Resource, Target};
 

@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Context, Effect};
 use crate::action::Action;
-use crate::caller::{Acting, Caller, CallerKind, Freshness, Principal};
+use crate::caller::{Acting, Caller, Freshness};
+use crate::party::{CallerKind, Principal};
 use crate::refusal::Fault;
 use crate::target::{Pair, Resource};
 use crate::{PromotionId, RecordId, Timestamp};

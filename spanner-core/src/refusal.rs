@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::access::{Advice, StepUp, VerdictReason};
-use crate::caller::Principal;
 use crate::name::{Environment, NameError};
+use crate::party::Principal;
 use crate::target::{Pair, Resource};
 
 /// Whose failure an answer reports, in one stable word. Replies carry it as

@@ -7,7 +7,7 @@
 //! 3. Where several credentials would each lift a part, one that fits all is asked for.
 
 use crate::access::{Question, Verdict, VerdictReason};
-use crate::caller::CallerKind;
+use crate::party::CallerKind;
 use crate::refusal::Denial;
 use crate::target::Pair;
 
@@ -60,8 +60,9 @@ mod tests {
 
     use super::*;
     use crate::access::{Advice, Authorize, StepUp, Verdicts};
-    use crate::caller::{Caller, Principal};
+    use crate::caller::Caller;
     use crate::gate::{Arrival, Gate};
+    use crate::party::Principal;
     use crate::refusal::{Challenge, Notice, Refusal};
     use crate::testing::{Fixed, MemorySink, wait};
     use crate::{Action, IssuerAlias, Resource, SubjectId, Target};

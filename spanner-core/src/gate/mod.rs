@@ -58,9 +58,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Authorize, Context, Effect, Question, Verdicts};
-use crate::caller::{Caller, CallerKind, Party, Principal};
+use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::Environment;
+use crate::party::{CallerKind, Party, Principal};
 use crate::record::{Asserted, CandidateAnswer, Enforcement};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;

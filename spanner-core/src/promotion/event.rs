@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::{Candidate, Digest};
 use crate::action::Action;
-use crate::caller::{Caller, CallerKind};
+use crate::caller::Caller;
+use crate::party::CallerKind;
 use crate::record::PrincipalEntry;
 use crate::{PromotionId, Timestamp};
 

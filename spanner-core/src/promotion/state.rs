@@ -7,8 +7,8 @@ use super::event::{CandidateEntry, Event, SignatoryEntry, Step, TermsEntry};
 use super::fault::{EventFault, StepFault};
 use super::life::{Promotion, Standing, VoidApprovals};
 use super::plan::Plan;
-use crate::caller::CallerKind;
 use crate::name::Environment;
+use crate::party::CallerKind;
 
 impl Promotion {
     /// The promotion that an event proposes or adopts.

@@ -15,9 +15,10 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::access::{Authorize, Question, Verdict, VerdictReason, Verdicts};
-use crate::caller::{Caller, CallerKind, Group, Principal};
+use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::{GroupName, IssuerAlias, SubjectId};
+use crate::party::{CallerKind, Group, Principal};
 use crate::record::{Decision, Outcome};
 use crate::sink::{AuditSink, Count, Receipt, Room, SinkFault};
 use crate::{RecordId, Timestamp};

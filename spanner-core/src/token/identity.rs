@@ -1,8 +1,9 @@
 //! Verified claims become a caller.
 
 use crate::Timestamp;
-use crate::caller::{Caller, Credential, Group, Principal, Role};
+use crate::caller::{Caller, Credential};
 use crate::name::{GroupName, NameError};
+use crate::party::{Group, Principal, Role};
 use crate::refusal::TokenFault;
 use crate::token::claims::one_or_more;
 use crate::token::json::{MAX_ITEMS, Members};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::caller::CallerKind;
 use crate::name::IssuerAlias;
+use crate::party::CallerKind;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;

@@ -18,7 +18,7 @@ mod template;
 
 use serde::Deserialize;
 
-use crate::caller::CallerKind;
+use crate::party::CallerKind;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;
