@@ -41,12 +41,10 @@ pub mod text;
 #[cfg(feature = "jwt")]
 pub mod token;
 pub mod units;
+mod verdict;
 mod vouch;
 
-pub use access::{
-    Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,
-    Verdicts,
-};
+pub use access::{Authorize, Context, Question};
 pub use action::{Action, ActionGroup, UnknownAction};
 pub use caller::{Assertion, Caller, Credential, Freshness, TooDeep};
 pub use few::Few;
@@ -66,6 +64,7 @@ pub use refusal::{
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
+pub use verdict::{Advice, Effect, PolicyIds, StepUp, Verdict, VerdictReason, Verdicts};
 pub use vouch::Vouch;
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.

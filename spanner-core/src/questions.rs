@@ -2,13 +2,14 @@
 //! would another access have answered, what will it answer.
 
 use crate::Timestamp;
-use crate::access::{Authorize, Context, Effect, Question};
+use crate::access::{Authorize, Context, Question};
 use crate::caller::{Caller, Credential, TooDeep};
 use crate::gate::{Answer, questions};
 use crate::name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
 use crate::party::{CallerKind, Group, Principal, Role};
 use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
 use crate::target::{Pair, Resource, Target};
+use crate::verdict::Effect;
 
 /// A caller, a target, a place and a time: every question that the gate would ask about them.
 /// Each party of a chain is asked about on its own, and the subject once more as if it called

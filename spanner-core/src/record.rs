@@ -22,12 +22,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Context, Effect};
+use crate::access::Context;
 use crate::action::Action;
 use crate::caller::{Acting, Caller, Freshness};
 use crate::party::{CallerKind, Principal};
 use crate::refusal::Fault;
 use crate::target::{Pair, Resource};
+use crate::verdict::Effect;
 use crate::{PromotionId, RecordId, Timestamp};
 
 /// The first entry: who wanted what where, and whether they may. Stored before the inner

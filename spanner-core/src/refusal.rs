@@ -14,10 +14,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::access::{Advice, StepUp, VerdictReason};
 use crate::name::{Environment, NameError};
 use crate::party::Principal;
 use crate::target::{Pair, Resource};
+use crate::verdict::{Advice, StepUp, VerdictReason};
 
 /// Whose failure an answer reports, in one stable word. Replies carry it as
 /// `spanner-fault`, records as `fault`.

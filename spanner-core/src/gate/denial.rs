@@ -6,10 +6,11 @@
 //!    agent cannot sign in for anybody.
 //! 3. Where several credentials would each lift a part, one that fits all is asked for.
 
-use crate::access::{Question, Verdict, VerdictReason};
+use crate::access::Question;
 use crate::party::CallerKind;
 use crate::refusal::Denial;
 use crate::target::Pair;
+use crate::verdict::{Verdict, VerdictReason};
 
 impl Denial {
     /// The denial that stands for all: the first that no other credential would lift, or
@@ -59,12 +60,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::{Advice, Authorize, StepUp, Verdicts};
+    use crate::access::Authorize;
     use crate::caller::Caller;
     use crate::gate::{Arrival, Gate};
     use crate::party::Principal;
     use crate::refusal::{Challenge, Notice, Refusal};
     use crate::testing::{Fixed, MemorySink, wait};
+    use crate::verdict::{Advice, StepUp, Verdicts};
     use crate::{Action, IssuerAlias, Resource, SubjectId, Target};
 
     /// Answers with a verdict for each party by its name and, for a subject that is asked

@@ -57,7 +57,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Authorize, Context, Effect, Question, Verdicts};
+use crate::access::{Authorize, Context, Question};
 use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::Environment;
@@ -66,6 +66,7 @@ use crate::record::{Asserted, CandidateAnswer, Enforcement};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
+use crate::verdict::{Effect, Verdicts};
 use crate::vouch::Vouch;
 use crate::{PromotionId, Timestamp};
 

@@ -14,13 +14,14 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::access::{Authorize, Question, Verdict, VerdictReason, Verdicts};
+use crate::access::{Authorize, Question};
 use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::{GroupName, IssuerAlias, SubjectId};
 use crate::party::{CallerKind, Group, Principal};
 use crate::record::{Decision, Outcome};
 use crate::sink::{AuditSink, Count, Receipt, Room, SinkFault};
+use crate::verdict::{Verdict, VerdictReason, Verdicts};
 use crate::{RecordId, Timestamp};
 
 impl Caller {
