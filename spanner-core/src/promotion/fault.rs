@@ -1,7 +1,7 @@
 //! Why a step cannot be taken: for people, for programs, and for whoever reads a history that is
 //! not whole.
 
-use super::life::Standing;
+use super::standing::Standing;
 use crate::name::Environment;
 
 /// Why a step cannot be taken.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::event::{ChangeEntry, Event, Step};
 use super::fault::{EventFault, StepFault};
-use super::life::{Promotion, Standing};
+use super::life::Promotion;
+use super::standing::Standing;
 use crate::PromotionId;
 use crate::name::{Environment, ModelName};
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::candidate::{Candidate, Digest};
 use super::event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 use super::fault::StepFault;
-use super::plan::{Basis, Plan, Proposal, Undo};
+use super::plan::{Basis, Plan, Proposal, Undo, permitted};
+use super::standing::Standing;
 use crate::action::Action;
 use crate::caller::Caller;
 use crate::gate::Permit;
 use crate::name::{Environment, ModelName};
 use crate::record::PrincipalEntry;
-use crate::target::{Pair, Target};
 use crate::text::can_be_seen;
 use crate::{PromotionId, Timestamp};
 
@@ -52,65 +52,6 @@ pub enum Urgency {
     Regular,
     /// It does not wait, which is marked for ever.
     Emergency,
-}
-
-/// Where a promotion stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Standing {
-    /// It waits for approvals, or to be promoted.
-    Open,
-    /// It was promoted with its approvals.
-    Promoted,
-    /// It was promoted without waiting for approvals.
-    Emergency,
-    /// It was in force before promotions were kept.
-    Adopted,
-    /// It was turned down.
-    Rejected,
-    /// It was taken back.
-    Withdrawn,
-    /// It was promoted, and is in force no more.
-    RolledBack,
-}
-
-impl Standing {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Open,
-        Self::Promoted,
-        Self::Emergency,
-        Self::Adopted,
-        Self::Rejected,
-        Self::Withdrawn,
-        Self::RolledBack,
-    ];
-
-    /// The words of it, for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Promoted => "promoted",
-            Self::Emergency => "promoted in an emergency",
-            Self::Adopted => "adopted",
-            Self::Rejected => "rejected",
-            Self::Withdrawn => "withdrawn",
-            Self::RolledBack => "rolled back",
-        }
-    }
-
-    /// A stable word, for programs.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Emergency => "emergency",
-            Self::RolledBack => "rolled_back",
-            Self::Open | Self::Promoted | Self::Adopted | Self::Rejected | Self::Withdrawn => {
-                self.as_str()
-            }
-        }
-    }
 }
 
 impl Promotion {
@@ -449,20 +390,6 @@ fn event(promotion: PromotionId, by: &Caller, step: Step, time: Timestamp) -> Ev
         time,
         by: Some(SignatoryEntry::of(by)),
         step,
-    }
-}
-
-/// Who holds the permit, if it is for this.
-pub(super) fn permitted<'p>(
-    permit: &'p Permit,
-    action: Action,
-    model: &ModelName,
-) -> Result<&'p Caller, StepFault> {
-    let pairs = permit.target().map_or(&[][..], Target::pairs);
-    let fits = |pair: &Pair| pair.action == action && pair.resource.name() == Some(model);
-    match pairs.iter().any(fits) {
-        true => permit.caller().ok_or(StepFault::NotPermitted),
-        false => Err(StepFault::NotPermitted),
     }
 }
 

@@ -68,6 +68,7 @@ mod fault;
 mod history;
 mod life;
 mod plan;
+mod standing;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -76,5 +77,6 @@ pub use candidate::{Candidate, Digest, DigestError};
 pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 pub use fault::{EventFault, Explanation, FaultClass, StepFault};
 pub use history::HistoryState;
-pub use life::{Promotion, Standing, Urgency, VoidApprovals};
+pub use life::{Promotion, Urgency, VoidApprovals};
 pub use plan::{Basis, Plan, Proposal, Undo};
+pub use standing::Standing;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::candidate::Candidate;
 use super::event::{ChangeEntry, TermsEntry};
 use super::fault::StepFault;
-use super::life::permitted;
 use crate::PromotionId;
 use crate::action::Action;
 use crate::caller::Caller;
 use crate::gate::Permit;
 use crate::name::{Environment, ModelName};
+use crate::target::{Pair, Target};
 
 /// From where to where, how many must approve, and in whose place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,5 +172,19 @@ impl From<Vec<ChangeEntry>> for Undo {
     fn from(difference: Vec<ChangeEntry>) -> Self {
         let widens = difference.iter().any(|change| !change.gains.is_empty());
         Self::new(difference, widens)
+    }
+}
+
+/// Who holds the permit, if it is for this.
+pub(super) fn permitted<'p>(
+    permit: &'p Permit,
+    action: Action,
+    model: &ModelName,
+) -> Result<&'p Caller, StepFault> {
+    let pairs = permit.target().map_or(&[][..], Target::pairs);
+    let fits = |pair: &Pair| pair.action == action && pair.resource.name() == Some(model);
+    match pairs.iter().any(fits) {
+        true => permit.caller().ok_or(StepFault::NotPermitted),
+        false => Err(StepFault::NotPermitted),
     }
 }

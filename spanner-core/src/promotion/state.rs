@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::candidate::{Candidate, Digest};
 use super::event::{CandidateEntry, Event, SignatoryEntry, Step, TermsEntry};
 use super::fault::{EventFault, StepFault};
-use super::life::{Promotion, Standing, VoidApprovals};
+use super::life::{Promotion, VoidApprovals};
 use super::plan::Plan;
+use super::standing::Standing;
 use crate::name::Environment;
 use crate::party::CallerKind;
 

@@ -1,0 +1,60 @@
+//! Where a promotion stands.
+
+/// Where a promotion stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It waits for approvals, or to be promoted.
+    Open,
+    /// It was promoted with its approvals.
+    Promoted,
+    /// It was promoted without waiting for approvals.
+    Emergency,
+    /// It was in force before promotions were kept.
+    Adopted,
+    /// It was turned down.
+    Rejected,
+    /// It was taken back.
+    Withdrawn,
+    /// It was promoted, and is in force no more.
+    RolledBack,
+}
+
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Open,
+        Self::Promoted,
+        Self::Emergency,
+        Self::Adopted,
+        Self::Rejected,
+        Self::Withdrawn,
+        Self::RolledBack,
+    ];
+
+    /// The words of it, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Promoted => "promoted",
+            Self::Emergency => "promoted in an emergency",
+            Self::Adopted => "adopted",
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+            Self::RolledBack => "rolled back",
+        }
+    }
+
+    /// A stable word, for programs.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Emergency => "emergency",
+            Self::RolledBack => "rolled_back",
+            Self::Open | Self::Promoted | Self::Adopted | Self::Rejected | Self::Withdrawn => {
+                self.as_str()
+            }
+        }
+    }
+}
