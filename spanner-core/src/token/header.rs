@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::{Json, Members};
-use crate::token::mapping::plain_type;
+use crate::token::media_type::plain_type;
 
 /// Parameters that point to a key elsewhere, or say that the claims are compressed.
 /// Following them would let a token choose what it is verified with, or how much memory

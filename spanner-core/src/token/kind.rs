@@ -12,6 +12,7 @@
 
 use crate::refusal::TokenFault;
 use crate::token::json::{Json, Members};
+use crate::token::media_type::plain_type;
 
 /// The claims that mean nothing else: what they say must be the name of an access token.
 const NAMING: &[&str] = &["token_type", "token_use", "typ"];
@@ -102,7 +103,7 @@ fn word(claims: &Members, name: &str) -> Result<Option<String>, TokenFault> {
         None | Some(Json::Null) => return Ok(None),
         Some(value) => value.as_str().ok_or(TokenFault::ClaimType)?,
     };
-    let text = crate::token::mapping::plain_type(text);
+    let text = plain_type(text);
     let plain = text.chars().filter(char::is_ascii_alphanumeric);
     Ok(Some(plain.map(|c| c.to_ascii_lowercase()).collect()))
 }

@@ -126,6 +126,7 @@ mod key;
 mod key_set;
 mod kind;
 mod mapping;
+mod media_type;
 mod problem;
 mod proof;
 mod rules;

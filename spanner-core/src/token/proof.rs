@@ -15,7 +15,8 @@ use crate::token::algorithm::Algorithm;
 use crate::token::compact::Compact;
 use crate::token::json::{Json, Members};
 use crate::token::key::Key;
-use crate::token::mapping::{plain_type, shown};
+use crate::token::mapping::shown;
+use crate::token::media_type::plain_type;
 
 /// How old a proof may be, in seconds: a client makes one for each request.
 const MAX_AGE: i64 = 60;

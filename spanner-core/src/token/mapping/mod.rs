@@ -22,6 +22,7 @@ use crate::party::CallerKind;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;
+use crate::token::media_type::plain_type;
 use crate::token::rules::GroupOverage;
 
 use condition::Condition;
@@ -345,14 +346,4 @@ fn read_all(selectors: &[Selector], claims: &Members) -> Result<Vec<String>, Tok
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     Ok(names)
-}
-
-pub(in crate::token) fn plain_type(typ: &str) -> &str {
-    const APPLICATION: &str = "application/";
-    match typ.get(..APPLICATION.len()) {
-        Some(start) if start.eq_ignore_ascii_case(APPLICATION) => {
-            typ.get(APPLICATION.len()..).unwrap_or_default()
-        }
-        _ => typ,
-    }
 }
