@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::name::IssuerAlias;
 use crate::party::CallerKind;
 use crate::refusal::TokenFault;
@@ -12,6 +10,7 @@ use crate::token::json::Members;
 use crate::token::key::Purpose;
 use crate::token::kind::Kind;
 use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
+use crate::token::overage::GroupOverage;
 use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
 use crate::token::proof::Binding;
 
@@ -34,21 +33,6 @@ pub struct IssuerRules {
     pub(super) max_token_lifetime: Option<Duration>,
     pub(super) unverified_binding: bool,
     pub(super) require_binding: bool,
-}
-
-/// How to treat a token that says that it does not list all groups of its subject (Entra does so
-/// above 200 groups).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum GroupOverage {
-    /// It is refused. Otherwise policies that require or forbid a group would decide on an incomplete
-    /// list.
-    #[default]
-    Refuse,
-    /// It is accepted, and [`Caller::groups_complete`](crate::Caller::groups_complete) is
-    /// `false`. Choose it if no policy for callers of this issuer names a group.
-    Flag,
 }
 
 /// The tenant of a multi-tenant provider that rules are for.

@@ -23,7 +23,7 @@ use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;
 use crate::token::media_type::plain_type;
-use crate::token::rules::GroupOverage;
+use crate::token::overage::GroupOverage;
 
 use condition::Condition;
 pub(super) use pointer::Pointer;

@@ -10,7 +10,7 @@ use crate::name::{NameError, SubjectId};
 use crate::party::CallerKind;
 use crate::refusal::TokenFault;
 use crate::token::json::{Json, Members};
-use crate::token::rules::GroupOverage;
+use crate::token::overage::GroupOverage;
 
 /// The longest scope, client, tenant or `jti`, in bytes. They are shown in records.
 const MAX_TEXT: usize = 256;
