@@ -117,6 +117,7 @@
 //!   be read and every token is refused.
 
 mod algorithm;
+mod audience;
 mod claims;
 mod compact;
 mod header;
@@ -131,6 +132,7 @@ mod overage;
 mod problem;
 mod proof;
 mod rules;
+mod times;
 mod verifier;
 mod weak;
 

@@ -12,7 +12,8 @@ use crate::caller::{Caller, Credential, Freshness};
 use crate::name::IssuerAlias;
 use crate::record::CredentialEntry;
 use crate::refusal::{Obstacle, TokenFault};
-use crate::token::claims::{self, Times, check_audience};
+use crate::token::audience;
+use crate::token::claims;
 use crate::token::compact::Compact;
 use crate::token::header::Header;
 use crate::token::identity;
@@ -23,6 +24,7 @@ use crate::token::mapping::{Capture, shown};
 use crate::token::problem::{RulesError, RulesProblem};
 use crate::token::proof::{Binding, Presented};
 use crate::token::rules::IssuerRules;
+use crate::token::times::Times;
 
 /// What an ID token carries and an access token does not (OpenID Connect Core §2, §3.1.3.6,
 /// §3.3.2.11).
@@ -165,7 +167,7 @@ impl TokenVerifier {
         rules.check_tenant(&claims)?;
         rules.mapping.check(&claims)?;
         check_type(&header, &claims, rules)?;
-        check_audience(&claims, rules)?;
+        audience::check(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
         if times.expires.is_none() {
@@ -304,7 +306,7 @@ impl TokenVerifier {
         let rules = rules.ok_or(TokenFault::Issuer)?;
         rules.mapping.check(&claims)?;
         check_attested_type(&claims, rules)?;
-        check_audience(&claims, rules)?;
+        audience::check(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
         let freshness = times.check(rules, now)?;
