@@ -2,7 +2,11 @@
 
 use crate::Timestamp;
 use crate::refusal::TokenFault;
+use crate::text::is_displayable;
 use crate::token::json::{Defect, Json, Members};
+
+/// The longest scope, client, tenant or `jti`, in bytes. They are shown in records.
+pub(super) const MAX_TEXT: usize = 256;
 
 /// The claims that are read for every issuer. All others are walked past unless an
 /// issuer's rules name them.
@@ -92,6 +96,16 @@ pub(super) fn words(value: &Json) -> Result<impl Iterator<Item = &str>, TokenFau
     Ok(one_or_more(value)?
         .into_iter()
         .flat_map(|text| text.split(' ')))
+}
+
+/// A text that records show: bounded, and without characters that forge what is read.
+pub(super) fn shown(text: &str) -> Result<&str, TokenFault> {
+    match text.len() {
+        0 => Err(TokenFault::ClaimValue),
+        1..=MAX_TEXT if text.chars().all(is_displayable) => Ok(text),
+        1..=MAX_TEXT => Err(TokenFault::ClaimValue),
+        _ => Err(TokenFault::ClaimLimit),
+    }
 }
 
 /// Seconds, split before they are scaled, since a double does not hold nanoseconds since

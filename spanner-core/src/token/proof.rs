@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::Timestamp;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
+use crate::token::claims::shown;
 use crate::token::compact::Compact;
 use crate::token::json::{Json, Members};
 use crate::token::key::Key;
-use crate::token::mapping::shown;
 use crate::token::media_type::plain_type;
 
 /// How old a proof may be, in seconds: a client makes one for each request.

@@ -32,7 +32,7 @@ use selector::Selector;
 use template::Template;
 
 pub(super) use check::MappingProblem;
-pub(super) use party::{Actor, shown};
+pub(super) use party::Actor;
 
 /// How the tokens of an issuer say who is calling. See the [module](crate::token#claim-mappings)
 /// for its members; a member that is left out is as in the mapping below it.

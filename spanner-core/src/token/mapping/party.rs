@@ -9,11 +9,9 @@ use crate::caller::Caller;
 use crate::name::{NameError, SubjectId};
 use crate::party::CallerKind;
 use crate::refusal::TokenFault;
+use crate::token::claims::{MAX_TEXT, shown};
 use crate::token::json::{Json, Members};
 use crate::token::overage::GroupOverage;
-
-/// The longest scope, client, tenant or `jti`, in bytes. They are shown in records.
-const MAX_TEXT: usize = 256;
 
 /// How many scopes a token may have; real ones have up to 20. Groups and roles are bounded
 /// by [`MAX_ITEMS`](crate::token::json::MAX_ITEMS).
@@ -190,16 +188,6 @@ impl ActorMapping {
             outer = act.get("act");
         }
         Ok(actors)
-    }
-}
-
-/// A text that records show: bounded, and without characters that forge what is read.
-pub(in crate::token) fn shown(text: &str) -> Result<&str, TokenFault> {
-    match text.len() {
-        0 => Err(TokenFault::ClaimValue),
-        1..=MAX_TEXT if text.chars().all(crate::text::is_displayable) => Ok(text),
-        1..=MAX_TEXT => Err(TokenFault::ClaimValue),
-        _ => Err(TokenFault::ClaimLimit),
     }
 }
 
