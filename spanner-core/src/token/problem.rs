@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::name::IssuerAlias;
-use crate::token::rules::IssuerRulesBuilder;
+
+/// See [`IssuerRulesBuilder::MAX_CLOCK_SKEW`](crate::token::IssuerRulesBuilder::MAX_CLOCK_SKEW).
+pub(super) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// What is wrong with the rules of issuers: everything, not only the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub enum RulesProblem {
         list: &'static str,
     },
     /// More clock skew than makes sense.
-    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), IssuerRulesBuilder::MAX_CLOCK_SKEW.as_secs())]
+    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), MAX_CLOCK_SKEW.as_secs())]
     ClockSkew {
         /// Whose rules.
         alias: IssuerAlias,

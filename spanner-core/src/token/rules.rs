@@ -11,7 +11,9 @@ use crate::token::key::Purpose;
 use crate::token::kind::Kind;
 use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
 use crate::token::overage::GroupOverage;
-use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
+use crate::token::problem::{
+    MAX_CLOCK_SKEW, Problems, RulesError, RulesProblem, is_issuer, is_trust_domain,
+};
 use crate::token::proof::Binding;
 
 /// The rules for the tokens of one issuer: their audience, their age, and how claims name the
@@ -154,7 +156,7 @@ pub struct IssuerRulesBuilder {
 impl IssuerRulesBuilder {
     /// The greatest clock skew. A greater difference is a clock to repair; until then every expiry
     /// is late by that much.
-    pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+    pub const MAX_CLOCK_SKEW: Duration = MAX_CLOCK_SKEW;
 
     /// Accepts tokens for this audience. Call it again for further ones. Required, without a default:
     /// without an audience, tokens for any other service of the issuer would be accepted.
