@@ -1,10 +1,10 @@
 //! What is wrong with a mapping: everything at once, each with its place.
 
+use super::claim_mapping::{Capture, ClaimMapping, KindRule};
 use super::condition::Condition;
 use super::pointer::Pointer;
 use super::selector::{Selector, Shape};
 use super::template::Template;
-use super::{Capture, ClaimMapping, KindRule};
 use crate::caller::Caller;
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Purpose;

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::claim_mapping::{ActorMapping, ClaimMapping, Kind, KindRule, read_all};
 use super::condition::any;
 use super::template::{Source, Template};
-use super::{ActorMapping, ClaimMapping, Kind, KindRule, read_all};
 use crate::caller::Caller;
 use crate::name::{NameError, SubjectId};
 use crate::party::CallerKind;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use super::ClaimMapping;
+use super::claim_mapping::ClaimMapping;
 
 /// Their text; each was made from the provider's documentation and examples of its tokens.
 const TEXT: &str = include_str!("../data/presets.toml");
@@ -116,6 +116,14 @@ impl FromStr for Preset {
         found.copied().ok_or_else(|| UnknownPreset {
             word: word.to_owned(),
         })
+    }
+}
+
+impl ClaimMapping {
+    /// What OpenID Connect and OAuth say, for providers that have no preset.
+    #[must_use]
+    pub fn oidc() -> Self {
+        Preset::Oidc.mapping()
     }
 }
 

@@ -305,7 +305,10 @@ mod tests {
             list: Vec<Selector>,
         }
         let Listed { list } = toml::from_str(&format!("list = {selectors}")).unwrap();
-        super::super::read_all(&list, &Members::read(claims.as_bytes(), |_| true).unwrap())
+        super::super::claim_mapping::read_all(
+            &list,
+            &Members::read(claims.as_bytes(), |_| true).unwrap(),
+        )
     }
 
     #[test]
