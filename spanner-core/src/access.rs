@@ -1,4 +1,4 @@
-//! The whole question, and the traits of those who answer it.
+//! The question of a request to an authorizer, and the trait that answers it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::spelling::Spelling;
 use crate::target::Resource;
 use crate::verdict::Verdicts;
 
-/// What a policy may read of a request besides who, what and where. Flat, and computed
-/// before any policy is asked: policies do no arithmetic.
+/// The circumstances of a request that a policy can read, besides the caller, the target and the
+/// environment. They are computed before a policy is evaluated, so that policies need no
+/// arithmetic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
-    /// The wall clock when the request was decided.
+    /// The wall clock time of the decision.
     pub now: Timestamp,
-    /// How old the credential is; zero if unknown.
+    /// The age of the credential; zero if it is unknown.
     pub token_age: Duration,
-    /// Assurance of the sign-in, 0 to 3.
+    /// The assurance of the sign-in, 0 to 3: see [`Caller::assurance`].
     pub assurance: u8,
-    /// How long ago the person signed in; zero if that is in the future, `None` if it is
-    /// not known.
+    /// The time since the person signed in; zero if that is in the future, `None` if it is unknown.
     pub auth_age: Option<Duration>,
-    /// Whether the subject's groups are all known.
+    /// Whether all groups of the subject are known.
     pub groups_complete: bool,
-    /// Number of actors between the subject and the request; 0 is a direct call.
+    /// The number of actors between the subject and the request; 0 is a direct call.
     pub delegation_depth: usize,
 }
 
@@ -46,8 +46,8 @@ impl Context {
         }
     }
 
-    /// The same circumstances without anybody in between: what a subject is asked about
-    /// that must be allowed on its own.
+    /// The same circumstances for a direct call, without actors. The subject must be allowed in
+    /// them too.
     #[must_use]
     pub fn direct(&self) -> Self {
         Self {
@@ -57,30 +57,30 @@ impl Context {
     }
 }
 
-/// How long ago a time was; zero if it is in the future.
+/// The time since an earlier time; zero if that is in the future.
 fn since(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(time)).unwrap_or(Duration::ZERO)
 }
 
 /// One question to an authorizer: may this party do this action on this resource here?
 ///
-/// A request with an actor, or with several pairs, is several questions; all must be
-/// answered with [`Effect::Allow`](crate::Effect::Allow). With an actor, the subject is asked about in the
-/// circumstances of the call and once more in those of a direct one.
+/// A request with an actor, or with several pairs, leads to several questions, which must all be
+/// answered with [`Effect::Allow`](crate::Effect::Allow). If there is an actor, the subject is
+/// asked about in the circumstances of the call and in those of a direct call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Question<'a> {
-    /// The party that must be allowed on its own.
+    /// The party that the question is about.
     pub party: &'a Party,
-    /// The whole caller, for scopes and the like; not for identity.
+    /// The whole caller, for scopes and the like. The identity that counts is `party`.
     pub caller: &'a Caller,
-    /// What is to be done.
+    /// The action.
     pub action: Action,
-    /// To what.
+    /// The resource that the action is on.
     pub resource: &'a Resource,
-    /// Where.
+    /// The environment.
     pub environment: &'a Environment,
-    /// Under which circumstances.
+    /// The circumstances.
     pub context: &'a Context,
 }
 
@@ -106,27 +106,26 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Answers questions of access. `spanner-cedar` ships the implementation that teams use.
+/// Decides which requests are allowed. `spanner-cedar` has the implementation for production.
 ///
-/// Called once per request (and once per further model on a stream), on the request's own
-/// path: it must not block.
+/// A gate calls it once per request, and once per further model on a stream. It must not block.
 ///
 /// # Security
-/// What this answers with [`Effect::Allow`](crate::Effect::Allow) is served. Each question must be answered on
-/// its own: the gate, not the authorizer, sees to it that every party and every pair is
-/// allowed, and it refuses a request whose answers are not as many as its questions. All
-/// answers of one call must come from one state of the access, so that a reload in between
-/// cannot mix two.
+/// What this answers with [`Effect::Allow`](crate::Effect::Allow) is served. Each question must be
+/// answered on its own: the gate combines the answers, and refuses a request if it did not get
+/// exactly one answer per question. All answers of one call must come from the same state of the
+/// access, so that a reload cannot mix two states.
 pub trait Authorize: Send + Sync + 'static {
     /// Answers every question, in order.
     fn authorize(&self, questions: &[Question<'_>]) -> Verdicts;
 
-    /// Learns how the surfaces of a guard read names, and compares the names that its policies
-    /// mention. A guard calls this once, when it is built; it may block. Default: any name goes.
+    /// Receives how the surfaces of a guard read names, and checks the names in its policies
+    /// against that. A guard calls this once, when it is built, so it may block. Default: every
+    /// name is accepted.
     ///
     /// # Errors
-    /// One sentence for each name that no request is about, or that a surface reads as another
-    /// one, so that a policy about it would not hold. The guard is not built then.
+    /// One sentence for each name that no request can have, or that a surface reads as another
+    /// name, so that a policy about it would never apply. The guard is not built then.
     fn learn_spellings(
         &self,
         environment: &Environment,

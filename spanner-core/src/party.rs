@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{GroupName, IssuerAlias, SubjectId};
 
-/// What kind of party a principal is.
+/// The kind of a party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CallerKind {
     /// A person.
     User,
-    /// A program with an identity of its own: services, workloads, pipelines.
+    /// A program with its own identity: a service, a workload, a pipeline.
     Service,
-    /// An AI agent, on its own or acting for somebody.
+    /// An AI agent, acting on its own or for somebody else.
     Agent,
-    /// A verified token that no rule could tell: no role admits it.
+    /// The holder of a verified token that no rule classifies. No role admits it.
     Unclassified,
 }
 
 impl CallerKind {
-    /// The word that principals, policies and records use.
+    /// The word in principals, policies and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,11 +44,11 @@ impl fmt::Display for CallerKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Principal {
-    /// Who vouches for it.
+    /// The issuer that vouches for it.
     pub issuer: IssuerAlias,
-    /// What kind of party it is.
+    /// The kind of party.
     pub kind: CallerKind,
-    /// The issuer's identifier for it.
+    /// The issuer's identifier for it (`sub`).
     pub subject: SubjectId,
 }
 
@@ -70,12 +70,12 @@ impl fmt::Display for Principal {
     }
 }
 
-/// A group of an issuer's directory: `group:corp/nlp`. The same name from another issuer
-/// is another group.
+/// A group of an issuer's directory: `group:corp/nlp`. A group of the same name at another issuer
+/// is a different group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Group {
-    /// Whose directory it stands in.
+    /// The issuer whose directory has the group.
     pub issuer: IssuerAlias,
     /// Its name there.
     pub name: GroupName,
@@ -95,12 +95,12 @@ impl fmt::Display for Group {
     }
 }
 
-/// A role that an issuer gives to a party: `role:corp/realm:admin`. It means what policies
-/// and grants make of it, and is not one of Spanner's own roles (`caller`, `writer`, …).
+/// A role that an issuer assigns to a party: `role:corp/realm:admin`. Policies and grants give it a
+/// meaning. It is not one of Spanner's own roles (`caller`, `writer`, …).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Role {
-    /// Who gives it.
+    /// The issuer that assigns it.
     pub issuer: IssuerAlias,
     /// Its name there.
     pub name: GroupName,
@@ -120,13 +120,13 @@ impl fmt::Display for Role {
     }
 }
 
-/// One party of a request: an identity with the groups its issuer puts it in.
+/// One party of a request: a principal with its groups and roles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Party {
     /// The identity.
     pub principal: Principal,
-    /// Its groups; empty for an actor, since a token lists only its subject's.
+    /// Its groups; empty for an actor, because a token lists only the groups of its subject.
     pub groups: Vec<Group>,
     /// Its roles at the issuer; empty for an actor.
     pub roles: Vec<Role>,

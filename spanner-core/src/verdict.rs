@@ -1,4 +1,4 @@
-//! The answers to questions of access.
+//! The answers of an authorizer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,55 +13,55 @@ use crate::few::Few;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {
-    /// It may be done.
+    /// It is allowed.
     Allow,
-    /// It may not.
+    /// It is denied.
     Deny,
 }
 
-/// Why an authorizer answered as it did.
+/// The reason for a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VerdictReason {
-    /// A grant or a permitting guardrail allows it.
+    /// A grant or a permitting guardrail allows the request.
     Granted,
-    /// Nothing grants it.
+    /// No grant allows the request.
     NoGrant,
-    /// A guardrail forbids it.
+    /// A guardrail forbids the request.
     Forbidden,
-    /// A policy could not be evaluated; what it would have said is not known.
+    /// A policy could not be evaluated, so its answer is unknown.
     PolicyError,
-    /// The question does not fit the schema: this action is never done to such a resource
-    /// or by such a party.
+    /// The question does not fit the schema: the action does not apply to this kind of resource or
+    /// party.
     NotApplicable,
 }
 
-/// What would have to change for a refusal to become an allowance.
+/// What would have to change for a denied request to be allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advice {
-    /// The guardrail's own words (`@reason`), if one forbade it.
+    /// The reason that the forbidding guardrail states (`@reason`), if there is one.
     pub reason: Option<String>,
-    /// The guardrail's own advice (`@advice`).
+    /// The advice that the guardrail states (`@advice`).
     pub text: Option<String>,
-    /// The narrowest role that would allow it.
+    /// The role with the fewest permissions that would allow the request.
     pub role: Option<String>,
-    /// The model's owner, whom to ask; only where the party may know of the model.
+    /// The model's owner, whom to ask. Set only if the party may know that the model exists.
     pub owner: Option<String>,
-    /// The sign-in that would lift the refusal, where one would and nothing else refuses.
+    /// The sign-in that would allow the request, if one would.
     pub step_up: Option<StepUp>,
-    /// The OAuth scopes that would lift it, where they would and nothing else refuses.
+    /// The OAuth scopes that would allow the request, if they would.
     pub scopes: Vec<String>,
 }
 
 impl Advice {
-    /// Whether another credential of the same caller would be allowed.
+    /// Whether the same caller would be allowed with another credential.
     #[must_use]
     pub const fn names_a_credential(&self) -> bool {
         self.step_up.is_some() || !self.scopes.is_empty()
     }
 
-    /// Takes over what another advice demands of the credential, so that one that fits
+    /// Adds the demands of another advice on the credential, so that a credential that satisfies
     /// both is named.
     pub fn demand(&mut self, other: &Self) {
         if let Some(step_up) = &other.step_up {
@@ -71,19 +71,19 @@ impl Advice {
     }
 }
 
-/// A sign-in that would be enough where the present one is not (RFC 9470 §3).
+/// A sign-in that would be sufficient where the present one is not (RFC 9470 §3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepUp {
-    /// Authentication context class references (`acr`), the preferred one first; each of
-    /// them is enough. Empty: any is.
+    /// Authentication context class references (`acr`), the preferred one first. Each of them is
+    /// sufficient. Empty: any is.
     pub acr_values: Vec<String>,
-    /// How long ago the sign-in may have been at most, in whole seconds; `None`: any time.
+    /// The greatest time since the sign-in, in whole seconds; `None`: any.
     pub max_age: Option<Duration>,
 }
 
 impl StepUp {
-    /// A sign-in with one of these `acr` values, at most so long ago.
+    /// A sign-in with one of these `acr` values, at most `max_age` ago.
     #[must_use]
     pub const fn new(acr_values: Vec<String>, max_age: Option<Duration>) -> Self {
         Self {
@@ -92,8 +92,8 @@ impl StepUp {
         }
     }
 
-    /// The values that both accept and the lesser age. Where no value is in both, all of
-    /// them: which of them implies another, only the identity provider knows.
+    /// Keeps the values that both accept, and the lesser age. If no value is in both, all are kept:
+    /// only the identity provider knows which of them implies another.
     fn demand(&mut self, other: &Self) {
         self.max_age = match (self.max_age, other.max_age) {
             (Some(one), Some(two)) => Some(one.min(two)),
@@ -117,7 +117,7 @@ fn extend(words: &mut Vec<String>, more: &[String]) {
     }
 }
 
-/// The ids of policies that took part in an answer: mostly one, and rarely more than two.
+/// The ids of the policies behind an answer: usually one, rarely more than two.
 pub type PolicyIds = Few<Arc<str>, 2>;
 
 /// The answer to one [`Question`](crate::Question).
@@ -128,27 +128,27 @@ pub struct Verdict {
     pub effect: Effect,
     /// Why.
     pub reason: VerdictReason,
-    /// The policies that decided it, by id, sorted.
+    /// The ids of the policies that decided it, sorted.
     pub policies: PolicyIds,
-    /// The policies that could not be evaluated, by id, sorted.
+    /// The ids of the policies that could not be evaluated, sorted.
     pub errors: PolicyIds,
-    /// The policies in shadow mode that would have decided otherwise, by id, sorted.
+    /// The ids of the policies in shadow mode that would have decided otherwise, sorted.
     pub shadows: PolicyIds,
-    /// For a refusal: what to do about it.
+    /// For a denial: what the caller can do about it.
     pub advice: Advice,
-    /// The promotion under which the model is served in the environment, where promotions
-    /// decide what is in force there.
+    /// The promotion under which the model is served in the environment, if promotions decide what
+    /// is in force there.
     pub promotion: Option<PromotionId>,
 }
 
 impl Verdict {
-    /// An allowance by these policies.
+    /// The request is allowed by these policies.
     #[must_use]
     pub fn allow(policies: Vec<Arc<str>>) -> Self {
         Self::allow_by(policies.into())
     }
 
-    /// An allowance by these policies, which need no memory from the heap.
+    /// The request is allowed by these policies, given without a heap allocation.
     #[must_use]
     pub fn allow_by(policies: PolicyIds) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl Verdict {
         }
     }
 
-    /// A refusal for a reason.
+    /// The request is denied for a reason.
     #[must_use]
     pub fn deny(reason: VerdictReason) -> Self {
         Self {
@@ -177,28 +177,27 @@ impl Verdict {
     }
 }
 
-/// The answers to all questions of one request, from one and the same access in force.
+/// The answers to all questions of one request, from one state of the access.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Verdicts {
-    /// The digest of the access that answered, as text; it goes into the record.
+    /// The digest of the access that answered, for the record.
     pub digest: Arc<str>,
-    /// One verdict per question, in their order.
+    /// One verdict per question, in the same order.
     pub verdicts: Few<Verdict, 1>,
-    /// What an access that is tried out answers to the same questions. It decides nothing;
-    /// records say where it would have decided otherwise.
+    /// The answers of a candidate access to the same questions. They decide nothing; the record
+    /// tells where the candidate would have decided otherwise.
     pub candidate: Option<Box<Self>>,
 }
 
 impl Verdicts {
-    /// Answers under an access with this digest.
+    /// Verdicts of an access with this digest.
     #[must_use]
     pub fn new(digest: Arc<str>, verdicts: Vec<Verdict>) -> Self {
         Self::of(digest, verdicts)
     }
 
-    /// The same, of answers that come one after the other; a single one needs no memory from
-    /// the heap.
+    /// The same, from an iterator. A single verdict needs no heap allocation.
     #[must_use]
     pub fn of(digest: Arc<str>, verdicts: impl IntoIterator<Item = Verdict>) -> Self {
         Self {
@@ -208,7 +207,7 @@ impl Verdicts {
         }
     }
 
-    /// The same, with the answers of an access that is tried out beside this one.
+    /// The same, with the answers of a candidate access.
     #[must_use]
     pub fn beside(self, candidate: Self) -> Self {
         Self {

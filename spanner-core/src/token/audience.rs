@@ -5,12 +5,12 @@ use crate::token::claims::one_or_more;
 use crate::token::json::Members;
 use crate::token::rules::IssuerRules;
 
-/// How many audiences a token may name. More is a token for everybody; real ones have one
-/// to three.
+/// The most audiences of a token. Real tokens have one to three; one with more is meant for
+/// everybody.
 const MAX_AUDIENCES: usize = 16;
 
-/// Whether the token is for us: at least one of its audiences is one of the issuer's,
-/// byte for byte.
+/// Checks that the token is for this service: at least one of its audiences must be one that the
+/// issuer's rules accept, byte for byte.
 pub(super) fn check(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
     let value = match &rules.mapping.audience_from {
         Some(at) => at.find(claims),

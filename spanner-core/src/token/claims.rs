@@ -1,15 +1,15 @@
-//! Claims as values of the types that they must have.
+//! Reads claims as values of the required types.
 
 use crate::Timestamp;
 use crate::refusal::TokenFault;
 use crate::text::is_displayable;
 use crate::token::json::{Defect, Json, Members};
 
-/// The longest scope, client, tenant or `jti`, in bytes. They are shown in records.
+/// The longest scope, client, tenant or `jti`, in bytes. Records have them.
 pub(super) const MAX_TEXT: usize = 256;
 
-/// The claims that are read for every issuer. All others are walked past unless an
-/// issuer's rules name them.
+/// The claims that are read for every issuer. All others are skipped unless an issuer's rules name
+/// them.
 pub(super) const READ: &[&str] = &[
     "acr",
     "act",
@@ -46,15 +46,15 @@ impl From<Defect> for TokenFault {
 }
 
 impl Members {
-    /// A claim that is a string if it is there.
+    /// A claim that must be a string, if it is present.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, TokenFault> {
         self.get(name)
             .map(|value| value.as_str().ok_or(TokenFault::ClaimType))
             .transpose()
     }
 
-    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction. No token
-    /// was made before 1970: a negative time is a mistake of its issuer, or a probe.
+    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction. No token was
+    /// issued before 1970, so a negative time is refused as a mistake or a probe.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.any_time(name)? {
             Some(time) if time < Timestamp::UNIX_EPOCH => Err(TokenFault::ClaimValue),
@@ -62,7 +62,7 @@ impl Members {
         }
     }
 
-    /// The same where a time before 1970 is as good as any other: an expiry that is over.
+    /// The same, but accepts times before 1970: an expiry then is simply over.
     pub(super) fn any_time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.get(name) {
             None => Ok(None),
@@ -91,14 +91,15 @@ pub(super) fn one_or_more(value: &Json) -> Result<Vec<&str>, TokenFault> {
     }
 }
 
-/// The words of a text between spaces, or of an array of strings.
+/// The space-separated words of a string, or of each string of an array.
 pub(super) fn words(value: &Json) -> Result<impl Iterator<Item = &str>, TokenFault> {
     Ok(one_or_more(value)?
         .into_iter()
         .flat_map(|text| text.split(' ')))
 }
 
-/// A text that records show: bounded, and without characters that forge what is read.
+/// Checks a text that records have: its length is bounded, and it has no characters that could
+/// deceive a reader.
 pub(super) fn shown(text: &str) -> Result<&str, TokenFault> {
     match text.len() {
         0 => Err(TokenFault::ClaimValue),
@@ -108,8 +109,8 @@ pub(super) fn shown(text: &str) -> Result<&str, TokenFault> {
     }
 }
 
-/// Seconds, split before they are scaled, since a double does not hold nanoseconds since
-/// 1970. Casts saturate, and what is out of range is refused.
+/// Converts seconds to a time. They are split before they are scaled, because a double cannot hold
+/// nanoseconds since 1970. Casts saturate, and times out of range are refused.
 fn time(seconds: f64) -> Result<Timestamp, TokenFault> {
     let whole = seconds.trunc() as i64;
     let fraction = ((seconds - seconds.trunc()) * 1e9) as i32;

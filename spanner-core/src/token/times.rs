@@ -1,4 +1,4 @@
-//! The times of a token: expiry, age, and when it has to be replaced.
+//! The times of a token: its expiry, its age, and when it should be rotated.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::refusal::TokenFault;
 use crate::token::json::Members;
 use crate::token::rules::IssuerRules;
 
-/// A token that lives at least this long has to be replaced by hand.
+/// Tokens with at least this lifetime are assumed to be rotated by hand.
 const LONG_LIVED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When a token may be used.
+/// The times that a token states.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     pub(super) expires: Option<Timestamp>,
@@ -31,7 +31,7 @@ impl Times {
         })
     }
 
-    /// The time that a token is refused for.
+    /// The time that is the reason for a fault.
     pub(super) const fn of(&self, fault: TokenFault) -> Option<Timestamp> {
         match fault {
             TokenFault::Expired => self.expires,
@@ -41,7 +41,8 @@ impl Times {
         }
     }
 
-    /// Whether it may be used now. In nanoseconds of 128 bits, where nothing overflows.
+    /// Checks that the token may be used now. Times are nanoseconds in 128 bits, which cannot
+    /// overflow.
     pub(super) fn check(
         &self,
         rules: &IssuerRules,
@@ -65,7 +66,7 @@ impl Times {
         {
             return Err(TokenFault::ClaimValue);
         }
-        // A sign-in that is still to come would satisfy every demand for a recent one.
+        // A sign-in in the future would satisfy every demand for a recent one.
         let signed_in = self.signed_in.map(Timestamp::as_nanosecond);
         if signed_in.is_some_and(|time| now.saturating_add(skew) < time) {
             return Err(TokenFault::ClaimValue);
@@ -87,14 +88,14 @@ impl Times {
             limit.is_some_and(|limit| span > nanoseconds(limit))
         };
         let age = now.saturating_sub(issued);
-        // Without an expiry it lives for ever.
+        // Without an expiry, the lifetime is unlimited.
         let lifetime = expires.map_or(i128::MAX, |expires| expires.saturating_sub(issued));
         if exceeds(age, rules.max_token_age) || exceeds(lifetime, rules.max_token_lifetime) {
             return Err(TokenFault::Lifetime);
         }
         let mostly_over = |span: i128| age.saturating_mul(5) >= span.saturating_mul(4);
-        // What lives for hours is renewed by programs all the time; what lives for days, by
-        // somebody who should hear of it.
+        // Programs renew tokens that live for hours. People rotate those that live for days, and
+        // need a warning.
         let soon = rules
             .max_token_age
             .is_some_and(|limit| mostly_over(nanoseconds(limit)))
