@@ -1,16 +1,15 @@
 //! The nouns and the rules of Spanner.
 //!
-//! Spanner guards model endpoints. For each request it answers *who* is calling
-//! ([`Caller`]), *what* they want ([`Target`]), *may* they ([`Authorize`]), and *what
-//! became of it* ([`record`]). This crate holds the types of these answers and the rules
-//! between them, and nothing that touches the world: no I/O, no clock, no randomness, no
-//! runtime. Time and identifiers come in through [`Host`], effects go out through
-//! [`AuditSink`].
+//! Spanner guards model endpoints. For each request it determines *who* is calling ([`Caller`]),
+//! *what* they want ([`Target`]), *whether* they may ([`Authorize`]), and *how* the request ended
+//! ([`record`]). This crate has the types of these answers and the rules between them. It has no
+//! I/O, no clock, no randomness and no runtime. Time and identifiers come in through [`Host`],
+//! records go out through [`AuditSink`].
 //!
-//! The centre is [`Gate`]. `Gate::open` owes a record from the moment a request arrives;
-//! the [`Attempt`] it returns becomes a [`Permit`] only when the decision to allow stands
-//! in the sink, and every other end (a refusal, a panic, a dropped future) leaves exactly
-//! one decision and one outcome behind as well.
+//! The central type is [`Gate`]. After `Gate::open`, a record is owed. The [`Attempt`] that it
+//! returns becomes a [`Permit`] only after the sink has stored the decision to allow the request.
+//! Every other end (a refusal, a panic, a dropped future) also leaves exactly one decision and one
+//! outcome.
 //!
 //! # Who uses what
 //!

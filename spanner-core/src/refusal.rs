@@ -30,7 +30,7 @@ pub enum Fault {
     Permission,
     /// A policy could not be evaluated, so the request is denied.
     PolicyError,
-    /// No surface knows this method and path.
+    /// No surface has a route for this method and path.
     UnknownRoute,
     /// The request is malformed, or could be read in two ways.
     AmbiguousRequest,
@@ -141,7 +141,7 @@ pub enum Obstacle {
     /// The token is genuine (its signature was verified, or its issuer knows it), and what it
     /// states is not accepted. Its holder learns the reason.
     Genuine {
-        /// Why.
+        /// The reason.
         fault: TokenFault,
         /// The time in the token that is the reason, if there is one.
         time: Option<Timestamp>,
@@ -254,7 +254,7 @@ pub enum RequestFault {
     DuplicateMember,
     /// Two places of the request name different models.
     SelectorConflict,
-    /// The value in the place of the model's name is not a text.
+    /// The value in the place of the model's name is not a name, for instance not a text.
     Model,
     /// The name of the model or of its revision is invalid.
     Name(NameError),
@@ -274,75 +274,75 @@ pub enum RequestFault {
     Opaque,
     /// More models than one request may touch.
     TooManyModels,
-    /// The media type is not the route's.
+    /// The media type is not one of the route.
     ContentType,
     /// The charset is not UTF-8.
     Charset,
-    /// A content encoding that is not decoded here.
+    /// The content encoding is not supported.
     Encoding,
-    /// The body is larger than what may be read to find the model's name.
+    /// The body exceeds the limit up to which it is searched for the model's name.
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
     /// The gRPC frame or protobuf message is malformed.
     Message,
-    /// A protobuf field that matters stands twice.
+    /// A relevant protobuf field occurs twice.
     DuplicateField,
-    /// The message encoding is not one that is decoded here.
+    /// The message encoding is not supported.
     MessageEncoding,
-    /// The form is malformed, or could be read in two ways.
+    /// The form is malformed or ambiguous.
     Form,
     /// The commands of the git push are malformed, or signed.
     Push,
-    /// The body broke off before it was whole.
+    /// The body ended before it was complete.
     Incomplete,
     /// The body did not arrive in time.
     Slow,
-    /// The gateway that asks did not pass on the whole body, in which the model is named.
+    /// The asking gateway did not forward the whole body, which names the model.
     Cut,
 }
 
-/// No surface knows this method and path.
+/// No surface has a route for this method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownRoute;
 
-/// A party that may not.
+/// A party lacks a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denial {
     /// The party that lacks the permission.
     pub principal: Principal,
-    /// Whether this party acts for another one.
+    /// Whether this party is the actor of the request.
     pub acting: bool,
-    /// What it may not do.
+    /// The denied action and resource.
     pub pair: Pair,
-    /// Where.
+    /// The environment of the request.
     pub environment: Environment,
-    /// Why.
+    /// The reason.
     pub reason: VerdictReason,
     /// What to do about it.
     pub advice: Advice,
 }
 
-/// A limit on what one party, or all together, may hold of the service. A request over it is
-/// refused at once, so that others are served.
+/// A limit on the resources that one caller, or all callers together, may use. A request that
+/// exceeds it is refused at once, so that others are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Share {
-    /// The requests that one caller may have under way.
+    /// The concurrent requests of one caller.
     Caller,
-    /// The bytes of bodies that one caller may have waiting for a decision.
+    /// The bytes of one caller's bodies that wait for a decision.
     CallerBytes,
-    /// The bytes of bodies of all callers that wait for a decision.
+    /// The bytes of all bodies that wait for a decision.
     Bytes,
-    /// The requests to public routes that one connection may have under way.
+    /// The concurrent requests of one connection to public routes.
     Connection,
     /// The requests of all callers that wait for a decision.
     Requests,
-    /// The requests to public routes that an upstream is given at a time.
+    /// The concurrent requests to public routes of an upstream.
     Public,
-    /// The requests that one caller may have at an upstream while others wait there.
+    /// The concurrent requests of one caller at an upstream for which others wait.
     Upstream,
 }
 
@@ -381,7 +381,7 @@ impl Share {
         }
     }
 
-    /// 429 where the caller holds the share, 503 where all callers hold it together.
+    /// 429 if the share is the caller's own, 503 if all callers have it together.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -396,7 +396,7 @@ impl Share {
     pub const RETRY_AFTER: u64 = 1;
 }
 
-/// What the guard could not do.
+/// What the guard could not do, which is neither the caller's nor the model's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {
@@ -407,20 +407,21 @@ pub enum Outage {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
-    /// Ask the issuer about a token that does not speak for itself.
+    /// Ask the issuer about an opaque token.
     Introspection {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
-    /// Remember that a proof was used: too many are remembered.
+    /// Remember that a proof was used, because too many are remembered already.
     Proofs,
-    /// Tell who calls: another guard around this one has taken the credential.
+    /// Identify the caller, because another guard around this one removed the credential.
     Stacked,
-    /// Get a decision: no access is in force, or its answers do not fit the questions.
+    /// Get a decision, because no access is in force, or its answers do not match the questions.
     Access,
-    /// Record: no room, or not durable in time.
+    /// Record the decision: the sink had no room, or it was not durable in time.
     Record,
-    /// Finish: the request ended within the guard (a panic, a shutdown, a client that left).
+    /// Finish: the request ended within the guard (a panic, a shutdown, a client that
+    /// disconnected).
     Abandoned,
 }
 
@@ -440,7 +441,7 @@ pub enum Refusal {
     Unavailable(Outage),
 }
 
-/// What the caller is told.
+/// The response to the caller, without its transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notice {
@@ -566,7 +567,7 @@ impl Refusal {
         }
     }
 
-    /// What the caller is told.
+    /// The response to the caller.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
@@ -654,7 +655,7 @@ impl Obstacle {
 }
 
 impl TokenFault {
-    /// What the holder of a genuine token is told: what it says, and what to do.
+    /// The message and the advice to the holder of a genuine token.
     fn told(self, time: Option<Timestamp>) -> (String, &'static str) {
         const FRESH: &str = "get a fresh token";
         const OTHER: &str = "get a token for this service, in the way that its operator names";

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::PromotionId;
 use crate::few::Few;
 
-/// Allowed or refused.
+/// Whether something is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -124,9 +124,9 @@ pub type PolicyIds = Few<Arc<str>, 2>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// Allowed or refused.
+    /// Whether it is allowed.
     pub effect: Effect,
-    /// Why.
+    /// The reason.
     pub reason: VerdictReason,
     /// The ids of the policies that decided it, sorted.
     pub policies: PolicyIds,

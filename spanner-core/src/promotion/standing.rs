@@ -1,27 +1,27 @@
-//! Where a promotion stands.
+//! The standing of a promotion.
 
-/// Where a promotion stands.
+/// The state of a promotion in its life cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It waits for approvals, or to be promoted.
+    /// It waits for approvals or for being promoted.
     Open,
     /// It was promoted with its approvals.
     Promoted,
     /// It was promoted without waiting for approvals.
     Emergency,
-    /// It was in force before promotions were kept.
+    /// It was in force before promotions were recorded.
     Adopted,
-    /// It was turned down.
+    /// An approver rejected it.
     Rejected,
-    /// It was taken back.
+    /// The proposer withdrew it.
     Withdrawn,
-    /// It was promoted, and is in force no more.
+    /// It was promoted, and then rolled back.
     RolledBack,
 }
 
 impl Standing {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 7] = [
         Self::Open,
         Self::Promoted,
@@ -32,7 +32,7 @@ impl Standing {
         Self::RolledBack,
     ];
 
-    /// The words of it, for people.
+    /// The standing in words, for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Standing {
         }
     }
 
-    /// A stable word, for programs.
+    /// A stable code, for programs.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

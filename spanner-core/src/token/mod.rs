@@ -29,8 +29,8 @@
 //! 8. The chain of `act` and all lists are bounded. Malformed values are refused, not skipped.
 //!    `may_act` grants nothing.
 //!
-//! This module does no I/O and has no clock: keys come in as a [`KeySet`], which `spanner-tower`
-//! fetches, and the time as an argument.
+//! This module does no I/O and has no clock: the keys are an argument (a [`KeySet`], which
+//! `spanner-tower` fetches), and so is the time.
 //!
 //! # Example
 //! ```

@@ -1,4 +1,4 @@
-//! A claim mapping, member by member.
+//! The claim mapping and its members.
 
 use serde::Deserialize;
 
@@ -13,8 +13,9 @@ use crate::token::json::Members;
 use crate::token::media_type::plain_type;
 use crate::token::overage::GroupOverage;
 
-/// How the tokens of an issuer say who is calling. See the [module](crate::token#claim-mappings)
-/// for its members; a member that is left out is as in the mapping below it.
+/// How the claims of an issuer's tokens name the caller. See the
+/// [module](crate::token#claim-mappings) for its members. A member that is left out has the value
+/// of the mapping below.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimMapping {
@@ -44,7 +45,7 @@ pub struct ClaimMapping {
     pub(super) group_overage: Option<GroupOverage>,
 }
 
-/// A subject for tokens that have none of the usual ones.
+/// The subject of tokens without any of the usual subject claims.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fallback {
@@ -52,7 +53,7 @@ pub(super) struct Fallback {
     pub(super) when: Condition,
 }
 
-/// What a regular expression captures first in a claim.
+/// A claim with a regular expression, whose first capture is the value.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "(Pointer, String)")]
 pub(in crate::token) struct Capture {
@@ -86,7 +87,7 @@ impl Capture {
     }
 }
 
-/// A kind of party, with finer words than [`CallerKind`].
+/// A kind of party, finer than [`CallerKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -136,8 +137,8 @@ pub(super) struct KindRule {
     pub(super) when: Condition,
 }
 
-/// Where the acting party stands (RFC 8693 §4.1), and how it is told what it is. Pointers
-/// and conditions are about the actor's own object.
+/// Where the actor is (RFC 8693 §4.1), and how its kind is determined. Pointers and conditions
+/// refer to the actor's own object.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ActorMapping {
@@ -149,7 +150,7 @@ pub(super) struct ActorMapping {
     pub(super) max_depth: Option<usize>,
 }
 
-/// When the OAuth client is the acting party, and of what kind.
+/// When the OAuth client is the actor, and its kind.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientActor {
@@ -160,7 +161,7 @@ pub(super) struct ClientActor {
 macro_rules! members {
     ($($member:ident),* $(,)?) => {
         impl ClaimMapping {
-            /// The names of its members, for readers of files that have others beside.
+            /// The names of its members, for readers of files that also have other members.
             pub const MEMBERS: &'static [&'static str] = &[$(stringify!($member)),*];
 
             fn lay_over(self, below: Self) -> Self {
@@ -198,11 +199,11 @@ members!(
 );
 
 impl ClaimMapping {
-    /// This mapping, where it says something, and `below` where it does not.
+    /// This mapping, with the members that it leaves out from `below`.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         let over = self;
-        // How a subject is read is one statement, in whichever form.
+        // The members about the subject are replaced together.
         let below = if over.subject.is_some() || over.subject_template.is_some() {
             Self {
                 subject: None,
@@ -233,8 +234,7 @@ impl ClaimMapping {
         self.group_overage = Some(overage);
     }
 
-    /// Puts a rule behind those that were put here before, and before those that were there
-    /// at the start, of which there are `inherited`.
+    /// Inserts a rule after the `rules` that were inserted before, and before those of the mapping.
     pub(in crate::token) fn kind_when(
         &mut self,
         claim: &str,
@@ -266,15 +266,15 @@ impl ClaimMapping {
         required.extend(CLAIMS.iter().map(|claim| Pointer::from(*claim)));
     }
 
-    /// The algorithms, if the mapping has a list of its own; those that are none are a
-    /// [`MappingProblem`].
+    /// The algorithms, if the mapping has its own list. Unknown names are a
+    /// [`MappingProblem`](super::MappingProblem).
     pub(in crate::token) fn algorithms(&self) -> Option<Vec<Algorithm>> {
         let names = self.algs.as_ref()?;
         Some(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Whether a token with this `typ` is accepted; media types are compared in any case,
-    /// and `application/` may be left out (RFC 7515 §4.1.9).
+    /// Whether a token with this `typ` is accepted. Media types are compared without regard to
+    /// case, and `application/` may be left out (RFC 7515 §4.1.9).
     pub(in crate::token) fn accepts_type(&self, typ: Option<&str>) -> bool {
         let typ = typ.map(plain_type);
         self.typ.as_ref().is_none_or(|accepted| {
@@ -294,13 +294,14 @@ impl ClaimMapping {
         self.id_tokens.unwrap_or(false)
     }
 
-    /// Whether subjects of different tenants are different, whatever tenants call them.
+    /// Whether the subject contains the tenant, so that subjects of different tenants are
+    /// different.
     pub(in crate::token) fn subject_names(&self, tenant: &Pointer) -> bool {
         let template = self.subject_template.as_ref();
         template.is_some_and(|template| template.reads(tenant))
     }
 
-    /// What the provider says must not be, then what must be there.
+    /// Checks `reject`, then `require`.
     pub(in crate::token) fn check(&self, claims: &Members) -> Result<(), TokenFault> {
         if condition::any(self.reject.as_deref().unwrap_or_default(), claims)? {
             return Err(TokenFault::ClaimValue);
@@ -314,7 +315,7 @@ impl ClaimMapping {
     }
 }
 
-/// The names that selectors read, in their order, each once.
+/// The names that the selectors read, in order and without duplicates.
 pub(super) fn read_all(
     selectors: &[Selector],
     claims: &Members,

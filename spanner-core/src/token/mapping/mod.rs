@@ -1,12 +1,13 @@
-//! What an issuer's claims mean, as data.
+//! Claim mappings: the meaning of an issuer's claims, as data.
 //!
 //! 1. A [`ClaimMapping`] is written in TOML (or anything else that serde reads) or taken
-//!    from a [`Preset`]; what it does not say is what the mapping below it says, down to
+//!    from a [`Preset`]; members that it leaves out come from the mapping below it, down to
 //!    [`ClaimMapping::oidc`].
-//! 2. Values are found by pointers, asked by conditions, and put together by templates.
-//! 3. A claim of another type than the mapping says refuses the token: nothing is guessed.
-//! 4. Whatever is put together is escaped, so that two tokens never get one name by chance
-//!    or by design.
+//! 2. Pointers find values, conditions test them, and templates compose them.
+//! 3. A token is refused if a claim does not have the type that the mapping expects. Nothing is
+//!    guessed.
+//! 4. Composed texts are escaped, so that two tokens never get the same name by chance or by
+//!    design.
 
 mod check;
 mod claim_mapping;
