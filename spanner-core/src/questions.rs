@@ -63,7 +63,7 @@ pub struct Answered {
 pub enum NotAgain {
     /// No authorizer was asked: the request was refused before, or its route was open to every
     /// caller.
-    #[error("no access was asked about it")]
+    #[error("no access policy was evaluated for it")]
     NotAsked,
     /// A name in the record is invalid.
     #[error("the record is damaged: {0}")]
@@ -72,7 +72,7 @@ pub enum NotAgain {
     #[error("the record is damaged: {0}")]
     Chain(#[from] TooDeep),
     /// The caller or the target is missing, or a time is impossible.
-    #[error("the record is damaged: its {0} cannot be made out")]
+    #[error("the record is damaged: its {0} is missing or invalid")]
     Part(&'static str),
 }
 

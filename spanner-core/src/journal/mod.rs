@@ -204,7 +204,7 @@ pub enum Topic {
 
 /// The text is not a kind of life-cycle event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no kind of a life-cycle event", .0.escape_debug())]
+#[error("`{}` is not a kind of life-cycle event", .0.escape_debug())]
 pub struct EventKindError(String);
 
 /// The text is not an idempotency key.

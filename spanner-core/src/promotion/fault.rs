@@ -67,7 +67,7 @@ pub enum StepFault {
     #[error("`{0}` is where it comes from")]
     SameEnvironment(Environment),
     /// No step of this promotion can have produced the event.
-    #[error("the event is none that this promotion can have had: {0}")]
+    #[error("the event is not possible for this promotion: {0}")]
     Event(#[from] EventFault),
 }
 
@@ -76,28 +76,28 @@ pub enum StepFault {
 #[non_exhaustive]
 pub enum EventFault {
     /// The promotion is unknown, and the event does not begin it.
-    #[error("the first one proposes")]
+    #[error("the promotion was not proposed before")]
     NotBegun,
     /// The promotion was proposed or adopted already.
-    #[error("it is there already")]
+    #[error("the promotion exists already")]
     BegunTwice,
     /// The event belongs to another promotion.
-    #[error("it is another promotion's")]
+    #[error("it belongs to another promotion")]
     OtherPromotion,
     /// The manifest does not have the digest in the candidate.
     #[error("its manifest has another digest")]
     OtherManifest,
     /// The name of a model or of an environment, or a digest, is invalid.
-    #[error("its names are none")]
+    #[error("a name or a digest in it is invalid")]
     Names,
     /// The event lacks the person who took the step.
     #[error("it does not say who took the step")]
     Nobody,
     /// The event voids approvals, and there are none.
-    #[error("there is no approval to be void")]
+    #[error("there is no approval to void")]
     NothingToVoid,
     /// The event rolls back a promotion that another one replaced.
-    #[error("another promotion has taken its place")]
+    #[error("another promotion replaced it")]
     Replaced,
     /// The event adopts a manifest where a promotion is in force.
     #[error("something is in force already")]

@@ -58,7 +58,7 @@ pub enum KeySetError {
     DuplicateMember,
     /// More keys than [`KeySet::MAX_KEYS`], or a list within one that is absurdly long.
     #[error(
-        "the key set has more than {} keys, or a key a list beyond all measure",
+        "the key set has more than {} keys, or a key with a list that is too long",
         KeySet::MAX_KEYS
     )]
     TooManyKeys,
