@@ -1,14 +1,14 @@
-//! What can be done with a model.
+//! Actions on models.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that can be done with a model, and Spanner's own [`Approve`](Self::Approve).
+/// An action on a model, or Spanner's own [`Approve`](Self::Approve).
 ///
-/// Nothing implies anything: to run a model is not to see its files, to upload is not to
-/// promote, to write is not to delete. Roles bundle actions.
+/// No action implies another one: permission to run a model does not include its files, uploading
+/// does not include promotion, and writing does not include deletion. Roles combine actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -23,23 +23,23 @@ pub enum Action {
     Generate,
     /// Run it for anything else.
     Predict,
-    /// Take weights or files away.
+    /// Download weights or files.
     Download,
     /// Open pull requests and discussions.
     Propose,
     /// Commit, push, add a version.
     Upload,
-    /// Make a model, branch or version.
+    /// Create a model, branch or version.
     Create,
-    /// Destroy a model, branch or version.
+    /// Delete a model, branch or version.
     Delete,
-    /// Load, unload, scale: change what runs.
+    /// Load, unload or scale a model: change what runs.
     Deploy,
     /// Move a revision to the next environment.
     Promote,
-    /// Settings, members, server internals, metrics.
+    /// Administer settings, members, server internals and metrics.
     Administer,
-    /// Sign a promotion; never its proposer.
+    /// Approve a promotion. Its proposer cannot.
     Approve,
 }
 
@@ -55,7 +55,7 @@ pub enum ActionGroup {
     Write,
 }
 
-/// A word that names no action.
+/// The word is not an action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no action")]
 pub struct UnknownAction(pub String);
@@ -79,8 +79,8 @@ impl Action {
         Self::Approve,
     ];
 
-    /// What OpenTelemetry's conventions for generative AI call it on a route of this
-    /// template, where they have a name for it (`gen_ai.operation.name`,
+    /// The name of the action in OpenTelemetry's conventions for generative AI, on a route of this
+    /// template, if they have one (`gen_ai.operation.name`,
     /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>).
     #[must_use]
     pub fn operation_name(self, template: &str) -> Option<&'static str> {

@@ -1,10 +1,10 @@
 //! Who is calling.
 //!
-//! 1. A [`Caller`] is made by a verifier, or by [`Caller::assertion`], which is the only
-//!    other way in and is spelled so that a reviewer finds it.
-//! 2. A caller is one [`Party`] (a person, a service, an agent), or an agent acting for
-//!    one: then both parties are decided, each on its own.
-//! 3. Principals are compared as (issuer, kind, subject), byte for byte. Names and e-mail
+//! 1. A [`Caller`] is made by a token verifier or by [`Caller::assertion`]. There is no other way,
+//!    and a reviewer can search for the second.
+//! 2. A caller is one [`Party`] (a person, a service, an agent), or an agent acting for one. Then
+//!    each party must be allowed on its own.
+//! 3. Principals are compared as (issuer, kind, subject), byte for byte. Display names and e-mail
 //!    addresses are never identities.
 
 use std::borrow::Cow;
@@ -15,164 +15,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::name::{GroupName, IssuerAlias, SubjectId};
+use crate::party::{Group, Party, Principal, Role};
 use crate::refusal::{Obstacle, Refusal, TokenFault};
 
-/// What kind of party a principal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum CallerKind {
-    /// A person.
-    User,
-    /// A program with an identity of its own: services, workloads, pipelines.
-    Service,
-    /// An AI agent, on its own or acting for somebody.
-    Agent,
-    /// A verified token that no rule could tell: no role admits it.
-    Unclassified,
-}
-
-impl CallerKind {
-    /// The word that principals, policies and records use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Service => "service",
-            Self::Agent => "agent",
-            Self::Unclassified => "unclassified",
-        }
-    }
-}
-
-impl fmt::Display for CallerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// One identity: `user:corp/alice`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Principal {
-    /// Who vouches for it.
-    pub issuer: IssuerAlias,
-    /// What kind of party it is.
-    pub kind: CallerKind,
-    /// The issuer's identifier for it.
-    pub subject: SubjectId,
-}
-
-impl Principal {
-    /// An identity of an issuer.
-    #[must_use]
-    pub const fn new(issuer: IssuerAlias, kind: CallerKind, subject: SubjectId) -> Self {
-        Self {
-            issuer,
-            kind,
-            subject,
-        }
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.kind, self.issuer, self.subject)
-    }
-}
-
-/// A group of an issuer's directory: `group:corp/nlp`. The same name from another issuer
-/// is another group.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Group {
-    /// Whose directory it stands in.
-    pub issuer: IssuerAlias,
-    /// Its name there.
-    pub name: GroupName,
-}
-
-impl Group {
-    /// A group of an issuer.
-    #[must_use]
-    pub const fn new(issuer: IssuerAlias, name: GroupName) -> Self {
-        Self { issuer, name }
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group:{}/{}", self.issuer, self.name)
-    }
-}
-
-/// A role that an issuer gives to a party: `role:corp/realm:admin`. It means what policies
-/// and grants make of it, and is not one of Spanner's own roles (`caller`, `writer`, …).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Role {
-    /// Who gives it.
-    pub issuer: IssuerAlias,
-    /// Its name there.
-    pub name: GroupName,
-}
-
-impl Role {
-    /// A role of an issuer.
-    #[must_use]
-    pub const fn new(issuer: IssuerAlias, name: GroupName) -> Self {
-        Self { issuer, name }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "role:{}/{}", self.issuer, self.name)
-    }
-}
-
-/// One party of a request: an identity with the groups its issuer puts it in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Party {
-    /// The identity.
-    pub principal: Principal,
-    /// Its groups; empty for an actor, since a token lists only its subject's.
-    pub groups: Vec<Group>,
-    /// Its roles at the issuer; empty for an actor.
-    pub roles: Vec<Role>,
-}
-
-impl Party {
-    const fn plain(principal: Principal) -> Self {
-        Self {
-            principal,
-            groups: Vec::new(),
-            roles: Vec::new(),
-        }
-    }
-}
-
-/// Where a credential stands in its permitted age.
+/// How far a credential is through its permitted lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Freshness {
-    /// Well within it.
+    /// Less than 80 % of it is over.
     Fresh,
-    /// Past 80 % of it, or of a life of a day or longer: the reply and the record say so.
+    /// More than 80 % of the permitted age is over, or of the lifetime if that is a day or longer.
+    /// The response and the record say so.
     RotateSoon,
 }
 
-/// What the record keeps of a credential: enough to find and revoke it, never enough to
-/// use it.
+/// What the record stores about a credential: enough to find and revoke it, never enough to use it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credential {
     /// The token's identifier (`jti`), if it has one.
     pub token_id: Option<String>,
-    /// The session at the issuer that it belongs to (`sid`), if it says so.
+    /// The session at the issuer (`sid`), if the token has it.
     pub session: Option<String>,
     /// The first 16 bytes of the token's SHA-256, in lower-case hexadecimal.
     pub token_hash: Option<String>,
@@ -182,16 +46,16 @@ pub struct Credential {
     pub issued_at: Option<Timestamp>,
     /// When it expires (`exp`).
     pub expires_at: Option<Timestamp>,
-    /// How old it may become; `None` is however old.
+    /// The greatest permitted age; `None` if there is no limit.
     pub max_age: Option<Duration>,
-    /// How long after its expiry it is still accepted, since clocks differ.
+    /// How long after its expiry it is still accepted, because clocks differ.
     pub clock_skew: Duration,
-    /// Where it stands in its permitted age.
+    /// How far it is through its permitted lifetime.
     pub freshness: Freshness,
 }
 
 impl Credential {
-    /// A credential of which nothing is known.
+    /// A credential about which nothing is known.
     #[must_use]
     pub const fn unknown() -> Self {
         Self {
@@ -207,11 +71,11 @@ impl Credential {
         }
     }
 
-    /// Whether its times still allow its use.
+    /// Checks that it has neither expired nor exceeded its permitted age.
     ///
     /// # Errors
-    /// [`TokenFault::Expired`] past its expiry, [`TokenFault::Lifetime`] past its permitted
-    /// age; the caller may be told which.
+    /// [`TokenFault::Expired`] after its expiry, [`TokenFault::Lifetime`] beyond its permitted age.
+    /// The caller may learn which.
     pub fn check(&self, now: Timestamp) -> Result<(), Refusal> {
         let genuine = |fault, time| Err(Obstacle::Genuine { fault, time }.into());
         let over = |end: Option<Timestamp>| end.is_some_and(|end| now >= end);
@@ -224,8 +88,8 @@ impl Credential {
         }
     }
 
-    /// When something that this credential began must be over if it may outlive it by so
-    /// much. Never before the credential itself stops being accepted.
+    /// The time when a request with this credential must end, if it may outlive the credential by
+    /// `outlive`. It is never earlier than the end of the credential itself.
     #[must_use]
     pub fn ends(&self, outlive: Duration) -> Option<Timestamp> {
         let expired = later(self.expires_at, outlive.max(self.clock_skew));
@@ -237,7 +101,7 @@ impl Credential {
         }
     }
 
-    /// How long ago it was issued; zero if that is unknown or in the future.
+    /// The time since it was issued; zero if that is unknown or in the future.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.issued_at
@@ -246,7 +110,7 @@ impl Credential {
     }
 }
 
-/// A time so much later; none if that is past the end of time.
+/// The time plus a duration; `None` if a [`Timestamp`] cannot represent it.
 fn later(time: Option<Timestamp>, by: Duration) -> Option<Timestamp> {
     time?.checked_add(by).ok()
 }
@@ -261,7 +125,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Somebody whose credential was verified. Cheap to clone.
+/// The sender of a request, whose credential was verified. Cheap to clone.
 ///
 /// There is no public constructor: a `Caller` comes out of
 /// `token::TokenVerifier::verify`, or out of [`Caller::assertion`].
@@ -294,15 +158,15 @@ struct Facts {
 }
 
 impl Caller {
-    /// How deep a chain of delegation may be (`act` within `act`, RFC 8693 §4.1). Deeper
-    /// ones are refused: nobody was seen to need more than two, and each costs a decision.
+    /// The greatest depth of a delegation chain (`act` within `act`, RFC 8693 §4.1). Deeper chains
+    /// are refused. Real chains have one or two actors.
     pub const MAX_DEPTH: usize = 4;
 
-    /// Starts a caller that something other than Spanner has authenticated: mutual TLS, a
-    /// session, a test.
+    /// Starts a caller that was authenticated by other means than a token: mutual TLS, a session, a
+    /// test.
     ///
     /// # Security
-    /// This is the only way to make a `Caller` without a verified token. Whoever calls it
+    /// This is the only way to make a `Caller` without a verified token. The code that calls it
     /// vouches for the principal; nothing checks it again.
     pub fn assertion(principal: Principal) -> Assertion {
         Assertion {
@@ -322,19 +186,19 @@ impl Caller {
         }
     }
 
-    /// On whose behalf the request is made.
+    /// The party on whose behalf the request is made.
     #[must_use]
     pub fn subject(&self) -> &Party {
         &self.facts.subject
     }
 
-    /// Who acts for the subject, if somebody does: the outermost `act` (RFC 8693 §4.1).
+    /// The party that acts for the subject, if there is one: the outermost `act` (RFC 8693 §4.1).
     #[must_use]
     pub fn actor(&self) -> Option<&Party> {
         self.facts.actor.as_ref()
     }
 
-    /// Earlier actors, most recent first: for the record only, never for a decision.
+    /// The earlier actors, the most recent first. They are recorded, and never decide anything.
     #[must_use]
     pub fn chain(&self) -> &[Principal] {
         &self.facts.chain
@@ -351,27 +215,27 @@ impl Caller {
         self.facts.chain.len() + usize::from(self.facts.actor.is_some())
     }
 
-    /// A finer kind than [`CallerKind`], where the provider tells (`workload`, `pipeline`).
+    /// A finer kind than [`CallerKind`](crate::CallerKind), if the provider states one (`workload`,
+    /// `pipeline`).
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.facts.origin.as_deref()
     }
 
-    /// The tenant, organization or account at the issuer that the subject belongs to, as
-    /// the issuer identifies it.
+    /// The subject's tenant, organization or account at the issuer, as the issuer identifies it.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         self.facts.tenant.as_deref()
     }
 
-    /// The OAuth client that obtained the credential, if it says so.
+    /// The OAuth client that obtained the credential, if the credential states it.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
         self.facts.client.as_deref()
     }
 
-    /// Whether the credential lists all groups of the subject. `false` is an overage
-    /// (Entra above 200 groups), never "no groups".
+    /// Whether the credential lists all groups of the subject. `false` means that there are more
+    /// groups than listed (Entra above 200 groups), never that there are none.
     #[must_use]
     pub fn groups_complete(&self) -> bool {
         self.facts.groups_complete
@@ -390,7 +254,7 @@ impl Caller {
         self.facts.assurance
     }
 
-    /// The same caller, whose credential has aged meanwhile.
+    /// The same caller with the present freshness of its credential.
     #[cfg(feature = "jwt")]
     pub(crate) fn with_freshness(mut self, freshness: Freshness) -> Self {
         if self.facts.credential.freshness != freshness {
@@ -399,14 +263,14 @@ impl Caller {
         self
     }
 
-    /// When the person signed in (`auth_time`, OpenID Connect Core 1.0 §2), if the
-    /// credential says so.
+    /// When the person signed in (`auth_time`, OpenID Connect Core 1.0 §2), if the credential
+    /// states it.
     #[must_use]
     pub fn authenticated_at(&self) -> Option<Timestamp> {
         self.facts.authenticated_at
     }
 
-    /// What the record keeps of the credential.
+    /// What the record stores about the credential.
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.facts.credential
@@ -433,7 +297,8 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Who acts, and for whom: `agent:corp/copilot for user:corp/ann`, or the subject alone.
+/// Displays the actor and the subject: `agent:corp/copilot for user:corp/ann`, or the subject
+/// alone.
 pub(crate) struct Acting<'a, N> {
     pub(crate) actor: Option<&'a N>,
     pub(crate) subject: &'a N,
@@ -454,15 +319,14 @@ pub struct Assertion {
     facts: Facts,
 }
 
-/// A chain of delegation longer than [`Caller::MAX_DEPTH`], or one that names a party
-/// twice.
+/// A delegation chain is longer than [`Caller::MAX_DEPTH`], or names a party twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TooDeep {
-    /// More actors than may be.
+    /// There are too many actors.
     #[error("the chain of actors is deeper than {}", Caller::MAX_DEPTH)]
     Depth,
-    /// The same principal stands twice in the chain.
+    /// The chain contains the same principal twice.
     #[error("the chain of actors names the same principal twice")]
     Cycle,
 }
@@ -486,7 +350,7 @@ impl Assertion {
         self
     }
 
-    /// Says that the credential did not list all groups. Default: it did.
+    /// States that the credential does not list all groups. Default: it lists all.
     pub fn groups_incomplete(mut self) -> Self {
         self.facts.groups_complete = false;
         self
@@ -500,7 +364,7 @@ impl Assertion {
         self
     }
 
-    /// A finer kind than [`CallerKind`]. Default: none.
+    /// A finer kind than [`CallerKind`](crate::CallerKind). Default: none.
     pub fn origin(mut self, origin: impl Into<Cow<'static, str>>) -> Self {
         self.facts.origin = Some(origin.into());
         self
@@ -518,29 +382,29 @@ impl Assertion {
         self
     }
 
-    /// The assurance, 0 to 3; greater numbers count as 3. Default: 0.
+    /// The assurance, 0 to 3. Greater numbers count as 3. Default: 0.
     pub fn assurance(mut self, assurance: u8) -> Self {
         self.facts.assurance = assurance.min(3);
         self
     }
 
-    /// When the person signed in. Default: unknown.
+    /// The time of the person's sign-in. Default: unknown.
     pub fn authenticated_at(mut self, time: Timestamp) -> Self {
         self.facts.authenticated_at = Some(time);
         self
     }
 
-    /// What is known of the credential. Default: nothing.
+    /// What is known about the credential. Default: nothing.
     pub fn credential(mut self, credential: Credential) -> Self {
         self.facts.credential = credential;
         self
     }
 
-    /// Makes it a caller.
+    /// Builds the caller.
     ///
     /// # Errors
-    /// [`TooDeep`] when the chain of actors is deeper than [`Caller::MAX_DEPTH`] or goes in
-    /// a circle.
+    /// [`TooDeep`] if the chain of actors is longer than [`Caller::MAX_DEPTH`] or contains a
+    /// principal twice.
     pub fn caller(self) -> Result<Caller, TooDeep> {
         let caller = Caller {
             facts: Arc::new(self.facts),

@@ -1,13 +1,13 @@
-//! Lists that are nearly always short.
+//! Lists that are usually short.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use smallvec::SmallVec;
 
-/// A list of which the first `N` stand in place, so that a short one takes no memory from the
-/// heap: the answers to a request, and the policies that led to one. Otherwise like a `Vec`,
-/// which it is made from and becomes.
+/// A list that stores up to `N` items inline, so that a short one needs no heap allocation: the
+/// verdicts on a request, and the policies behind each. Otherwise it is like a `Vec`, and converts
+/// from and to one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Few<T, const N: usize>(SmallVec<[T; N]>);
 
@@ -18,20 +18,20 @@ impl<T, const N: usize> Few<T, N> {
         Self(SmallVec::new_const())
     }
 
-    /// Adds one at the end.
+    /// Appends an item.
     pub fn push(&mut self, item: T) {
         self.0.push(item);
     }
 
-    /// Takes the last one out.
+    /// Removes the last item.
     pub fn pop(&mut self) -> Option<T> {
         self.0.pop()
     }
 
-    /// Takes one out; those behind it move up.
+    /// Removes the item at an index, and shifts the items after it.
     ///
     /// # Panics
-    /// Where there is none at this place, like `Vec::remove`.
+    /// If the index is out of bounds, like `Vec::remove`.
     pub fn remove(&mut self, index: usize) -> T {
         self.0.remove(index)
     }

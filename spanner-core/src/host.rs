@@ -1,33 +1,33 @@
-//! What the rules need of the world.
+//! The clock and the identifiers that this crate needs from its environment.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{PromotionId, RecordId, Timestamp};
 
-/// Tells the time and makes identifiers, so that this crate need not.
+/// Provides the time and identifiers, so that this crate has no clock and no randomness.
 ///
-/// Called on the request's own path, so it must not block. `spanner-tower` ships
-/// `SystemHost`; `spanner_core::testing` ships one that tests set by hand.
+/// It is called for each request, so it must not block. `spanner-tower` has `SystemHost`;
+/// `spanner_core::testing` has one that tests control.
 ///
 /// # Security
-/// A host whose clock an attacker can move makes expired tokens valid; one that repeats
-/// identifiers makes two records one.
+/// If an attacker can set the clock of a host, expired tokens become valid. If a host repeats an
+/// identifier, two records cannot be distinguished.
 pub trait Host: Send + Sync + 'static {
     /// The wall clock.
     fn now(&self) -> Timestamp;
 
-    /// A clock that only ever goes on, for durations: the time since any moment that stays
-    /// the same. Default: the wall clock, which somebody may set.
+    /// A monotonic clock, for durations: the time since a fixed, arbitrary moment. Default: the
+    /// wall clock, which can be set back.
     fn monotonic(&self) -> Duration {
         let since = self.now().duration_since(Timestamp::UNIX_EPOCH);
         Duration::try_from(since).unwrap_or_default()
     }
 
-    /// A fresh identifier: a UUIDv7 (RFC 9562 §5.7), never given before.
+    /// A new, unique identifier: a UUIDv7 (RFC 9562 §5.7).
     fn record_id(&self) -> RecordId;
 
-    /// A fresh identifier of a promotion. Default: made as a record's is.
+    /// A new, unique identifier of a promotion. Default: made like that of a record.
     fn promotion_id(&self) -> PromotionId {
         PromotionId::from_u128(self.record_id().as_u128())
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A text is no identifier.
+/// The text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an identifier is a UUID such as `019a3c5e-0000-7000-8000-000000000000`: {0}")]
 pub struct IdError(#[source] uuid::Error);

@@ -1,16 +1,15 @@
 //! The nouns and the rules of Spanner.
 //!
-//! Spanner guards model endpoints. For each request it answers *who* is calling
-//! ([`Caller`]), *what* they want ([`Target`]), *may* they ([`Authorize`]), and *what
-//! became of it* ([`record`]). This crate holds the types of these answers and the rules
-//! between them, and nothing that touches the world: no I/O, no clock, no randomness, no
-//! runtime. Time and identifiers come in through [`Host`], effects go out through
-//! [`AuditSink`].
+//! Spanner guards model endpoints. For each request it determines *who* is calling ([`Caller`]),
+//! *what* they want ([`Target`]), *whether* they may ([`Authorize`]), and *how* the request ended
+//! ([`record`]). This crate has the types of these answers and the rules between them. It has no
+//! I/O, no clock, no randomness and no runtime. Time and identifiers come in through [`Host`],
+//! records go out through [`AuditSink`].
 //!
-//! The centre is [`Gate`]. `Gate::open` owes a record from the moment a request arrives;
-//! the [`Attempt`] it returns becomes a [`Permit`] only when the decision to allow stands
-//! in the sink, and every other end (a refusal, a panic, a dropped future) leaves exactly
-//! one decision and one outcome behind as well.
+//! The central type is [`Gate`]. After `Gate::open`, a record is owed. The [`Attempt`] that it
+//! returns becomes a [`Permit`] only after the sink has stored the decision to allow the request.
+//! Every other end (a refusal, a panic, a dropped future) also leaves exactly one decision and one
+//! outcome.
 //!
 //! # Who uses what
 //!
@@ -27,6 +26,7 @@ mod host;
 mod id;
 pub mod journal;
 mod name;
+mod party;
 pub mod promotion;
 mod questions;
 pub mod record;
@@ -40,16 +40,12 @@ pub mod text;
 #[cfg(feature = "jwt")]
 pub mod token;
 pub mod units;
+mod verdict;
 mod vouch;
 
-pub use access::{
-    Advice, Authorize, Context, Effect, PolicyIds, Question, StepUp, Verdict, VerdictReason,
-    Verdicts,
-};
+pub use access::{Authorize, Context, Question};
 pub use action::{Action, ActionGroup, UnknownAction};
-pub use caller::{
-    Assertion, Caller, CallerKind, Credential, Freshness, Group, Party, Principal, Role, TooDeep,
-};
+pub use caller::{Assertion, Caller, Credential, Freshness, TooDeep};
 pub use few::Few;
 pub use gate::{
     Arrival, Attempt, Decided, Gate, Inquiry, Meter, Permit, Refused, Settlement, Usage,
@@ -57,6 +53,7 @@ pub use gate::{
 pub use host::Host;
 pub use id::{IdError, PromotionId, RecordId};
 pub use name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+pub use party::{CallerKind, Group, Party, Principal, Role};
 pub use questions::{Answered, NotAgain, Questions};
 pub use refusal::{
     Challenge, Denial, Fault, Notice, Obstacle, Outage, Refusal, RequestFault, Share, Status,
@@ -66,6 +63,7 @@ pub use refusal::{
 pub use sink::{Acknowledgement, AuditSink, Count, Receipt, Room, SinkFault};
 pub use spelling::Spelling;
 pub use target::{Pair, Resource, Target};
+pub use verdict::{Advice, Effect, PolicyIds, StepUp, Verdict, VerdictReason, Verdicts};
 pub use vouch::Vouch;
 
 /// A point in time, in UTC with nanosecond resolution; RFC 3339 where it is written.

@@ -1,19 +1,20 @@
-//! Everything that the gate asks about one request, for those who ask without serving: what
-//! would another access have answered, what will it answer.
+//! The questions of the gate about one request, for code that evaluates them without serving the
+//! request: what would another access have answered?
 
 use crate::Timestamp;
-use crate::access::{Authorize, Context, Effect, Question};
-use crate::caller::{Caller, CallerKind, Credential, Group, Principal, Role, TooDeep};
+use crate::access::{Authorize, Context, Question};
+use crate::caller::{Caller, Credential, TooDeep};
 use crate::gate::{Answer, questions};
 use crate::name::{Environment, GroupName, IssuerAlias, ModelName, NameError, Revision, SubjectId};
+use crate::party::{CallerKind, Group, Principal, Role};
 use crate::record::{CallerEntry, Decision, PairEntry, PrincipalEntry};
 use crate::target::{Pair, Resource, Target};
+use crate::verdict::Effect;
 
-/// A caller, a target, a place and a time: every question that the gate would ask about them.
-/// Each party of a chain is asked about on its own, and the subject once more as if it called
-/// directly.
+/// All questions that the gate would ask about a caller, a target, an environment and a time. There
+/// is a question about each party of a chain, and one about the subject as if it called directly.
 ///
-/// An answer to these admits nobody: only a gate mints permits.
+/// The answers admit nobody: only a gate makes permits.
 ///
 /// ```
 /// use spanner_core::testing::Rules;
@@ -38,44 +39,45 @@ pub struct Questions {
     direct: Context,
 }
 
-/// All answers, folded into one as the gate does it.
+/// All answers, combined into one as the gate does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answered {
-    /// Allowed, if every question is answered so.
+    /// Allow if every question is answered with it.
     pub effect: Effect,
-    /// Why, in the code that a record would have: `granted`, or that of the refusal.
+    /// The reason code that a record would have: `granted`, or the code of the refusal.
     pub reason: &'static str,
-    /// For a refusal by permissions: the party that may not.
+    /// If permissions are missing: the party that is denied.
     pub denied: Option<Principal>,
     /// The policies that decided it.
     pub policies: Vec<String>,
     /// The policies that could not be evaluated.
     pub errors: Vec<String>,
-    /// The digest of the access that answered; absent if it was not asked.
+    /// The digest of the access that answered; `None` if it was not asked.
     pub access: Option<String>,
 }
 
-/// Why a recorded decision cannot be decided again.
+/// Why a recorded decision cannot be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAgain {
-    /// No authorizer was asked: it was refused before, or was open to every caller.
-    #[error("no access was asked about it")]
+    /// No authorizer was asked: the request was refused before, or its route was open to every
+    /// caller.
+    #[error("no access policy was evaluated for it")]
     NotAsked,
-    /// A name in it is none.
+    /// A name in the record is invalid.
     #[error("the record is damaged: {0}")]
     Name(#[from] NameError),
-    /// Its chain of actors is none.
+    /// The chain of actors is invalid.
     #[error("the record is damaged: {0}")]
     Chain(#[from] TooDeep),
-    /// Its caller or its target is missing, or a time in it is impossible.
-    #[error("the record is damaged: its {0} cannot be made out")]
+    /// The caller or the target is missing, or a time is impossible.
+    #[error("the record is damaged: its {0} is missing or invalid")]
     Part(&'static str),
 }
 
 impl Questions {
-    /// What would be asked of a request.
+    /// The questions about a request.
     #[must_use]
     pub fn of(caller: Caller, target: Target, environment: Environment, now: Timestamp) -> Self {
         let context = Context::of(&caller, now);
@@ -88,13 +90,13 @@ impl Questions {
         }
     }
 
-    /// What was asked of a recorded request.
+    /// The questions about a recorded request.
     ///
-    /// Ages count as the record has them, in whole seconds, as policies do. A record names its
-    /// subject's groups and roles without their issuer: they are the subject's own.
+    /// Ages are in whole seconds, as in records and policies. A record names the subject's groups
+    /// and roles without their issuer, which is the issuer of the subject.
     ///
     /// # Errors
-    /// [`NotAgain`] if nobody was asked, or the record is not one that a gate wrote.
+    /// [`NotAgain`] if no authorizer was asked, or if the record is not one that a gate wrote.
     pub fn again(decision: &Decision) -> Result<Self, NotAgain> {
         let (Some(entry), Some(_)) = (&decision.caller, &decision.access) else {
             return Err(NotAgain::NotAsked);
@@ -106,25 +108,25 @@ impl Questions {
         Ok(Self::of(caller, target, environment, decision.time))
     }
 
-    /// Who asks.
+    /// The caller.
     #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// What for.
+    /// The target.
     #[must_use]
     pub const fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Where.
+    /// The environment.
     #[must_use]
     pub const fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// Each question, in the order in which the gate asks them.
+    /// All questions, in the order in which the gate asks them.
     #[must_use]
     pub fn each(&self) -> Vec<Question<'_>> {
         questions(
@@ -135,7 +137,7 @@ impl Questions {
         )
     }
 
-    /// Has them answered.
+    /// Asks an authorizer, and combines its answers.
     pub fn put_to(&self, authorizer: &(impl Authorize + ?Sized)) -> Answered {
         let welcome = Answer::welcome(&self.caller);
         if welcome.refusal.is_some() {
@@ -159,7 +161,7 @@ impl Answered {
     }
 }
 
-/// The caller that a record tells of, as far as any policy can look at it.
+/// The recorded caller, as far as a policy can read it.
 fn caller(entry: &CallerEntry, now: Timestamp) -> Result<Caller, NotAgain> {
     let ago = |seconds: u64| {
         let seconds = i64::try_from(seconds).ok();

@@ -1,14 +1,14 @@
-//! What became of a request: two entries, a [`Decision`] and an [`Outcome`], with one id.
+//! The record of a request: two entries, a [`Decision`] and an [`Outcome`], with the same id.
 //!
-//! A decision that another enforcement point asked for ([`Enforcement::External`]) is a
-//! complete record by itself: what became of the request is seen there.
+//! A decision for another enforcement point ([`Enforcement::External`]) is a complete record by
+//! itself, because only that point knows the outcome.
 //!
-//! These types are what a ledger stores and an auditor reads, so they are part of the
-//! compatibility promise: fields are added, never changed or removed.
+//! A ledger stores these types and auditors read them, so they are part of the compatibility
+//! promise: fields are added, never changed or removed.
 //!
-//! **Context, not payloads.** No field can hold a prompt, a completion, a raw path, a query,
-//! a header or a claim map; callers choose only names, which are bounded and checked where
-//! they enter.
+//! **Context, not payloads.** No field can hold a prompt, a completion, a raw path, a query, a
+//! header or a claim map. The only texts that callers choose are names, which are bounded and
+//! checked when they are parsed.
 //!
 //! ```compile_fail
 //! # fn with_a_prompt(mut decision: spanner_core::record::Decision) {
@@ -22,60 +22,62 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Context, Effect};
+use crate::access::Context;
 use crate::action::Action;
-use crate::caller::{Acting, Caller, CallerKind, Freshness, Principal};
+use crate::caller::{Acting, Caller, Freshness};
+use crate::party::{CallerKind, Principal};
 use crate::refusal::Fault;
 use crate::target::{Pair, Resource};
+use crate::verdict::Effect;
 use crate::{PromotionId, RecordId, Timestamp};
 
-/// The first entry: who wanted what where, and whether they may. Stored before the inner
-/// service runs, or before the refusal is sent.
+/// The first entry: the caller, the target, the environment, and whether the request is allowed. It
+/// is stored before the inner service is called or the refusal is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Decision {
     /// The record's identifier; the reply carries it as `spanner-decision`.
     pub id: RecordId,
-    /// Who enforces it; absent in JSON where the guard does, so that an outcome is owed.
-    /// Serialized right behind the identifier, where a ledger finds it without parsing.
+    /// Who enforces the decision; absent in JSON if the guard does, which then owes an outcome. It
+    /// is serialized directly after the identifier, where a ledger finds it without parsing.
     #[serde(default, skip_serializing_if = "Enforcement::is_inline")]
     pub enforcement: Enforcement,
-    /// For a further model on a stream: the record of the request it belongs to.
+    /// For a further model on a stream: the record of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RecordId>,
     /// When the request arrived.
     pub time: Timestamp,
-    /// The service that asked, as configured.
+    /// The configured name of the service.
     pub service: String,
-    /// Which of the processes of that service, if it was given a name.
+    /// The configured name of the process, if the service has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Where the model is served.
+    /// The environment of the request.
     pub environment: String,
-    /// Who called; absent if nobody was identified.
+    /// The caller; absent if nobody was identified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<CallerEntry>,
-    /// The credential that was refused, where nobody was identified by it.
+    /// The refused credential; absent if it identified a caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialEntry>,
-    /// What was asked for; empty if that was not found out.
+    /// The requested actions on resources; empty if they could not be resolved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub target: Vec<PairEntry>,
     /// The model API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surface: Option<String>,
-    /// The route's template, never the path that was sent.
+    /// The route's template, never the path of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// Allowed or refused.
     pub effect: Effect,
-    /// Why, in one stable code: `granted`; `admitted`, where the route is open to every caller
-    /// whom the guard knows, and nothing was decided; or the code of the refusal.
+    /// The reason, as a stable code: `granted`; `admitted`, if the route is open to every
+    /// authenticated caller, so that no authorizer was asked; or the code of the refusal.
     pub reason: String,
     /// For a refusal: whose failure it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
-    /// For a refusal by permissions: the party that may not.
+    /// If permissions are missing: the party that is denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<PrincipalEntry>,
     /// The policies that decided it.
@@ -87,14 +89,13 @@ pub struct Decision {
     /// The policies in shadow mode that would have decided otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<String>,
-    /// What an access that is tried out beside the one in force would have decided, where
-    /// that is otherwise.
+    /// The decision of a candidate access, if it differs from that of the access in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateAnswer>,
-    /// The digest of the access in force; absent if it was not asked.
+    /// The digest of the access that decided; absent if it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
-    /// The request's identifier at whoever stands in front.
+    /// The request's identifier at the proxy in front.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// The trace (W3C Trace Context) that the request is part of.
@@ -103,12 +104,12 @@ pub struct Decision {
     /// The address at the other end of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
-    /// What the client merely claims. Nothing was decided by it.
+    /// What the client states and nobody verified. It decides nothing.
     #[serde(default, skip_serializing_if = "Asserted::is_empty")]
     pub asserted: Asserted,
 }
 
-/// Who enforces a decision, and so who learns what becomes of the request.
+/// Who enforces a decision, and therefore knows its outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -117,9 +118,8 @@ pub enum Enforcement {
     /// outcome.
     #[default]
     Inline,
-    /// Another policy enforcement point, such as a gateway, which asked the guard for the
-    /// decision. The record has no outcome unless that point reports one, and is complete
-    /// without.
+    /// Another policy enforcement point, such as a gateway, which asked the guard for the decision.
+    /// The record is complete without an outcome, and has one only if that point reports it.
     External,
 }
 
@@ -137,8 +137,8 @@ impl Enforcement {
     }
 }
 
-/// What a client says and nobody verified, apart from everything that was. Never who calls,
-/// and never a reason for a decision.
+/// What a client states and nobody verified, separate from verified facts. It never identifies a
+/// caller, and never decides anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Asserted {
@@ -148,26 +148,29 @@ pub struct Asserted {
     /// The members of W3C Baggage whose keys the operator asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub baggage: BTreeMap<String, String>,
-    /// How many more of these were claimed, and are left out: past a bound, or no names.
+    /// How many more of these were sent and are left out, because they exceed a limit or are
+    /// malformed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u32,
 }
 
 impl Asserted {
-    /// Addresses that are kept of one request: more than any path has proxies.
+    /// The most addresses that are recorded of one request: more than there are proxies on any
+    /// path.
     pub const MAX_ADDRESSES: usize = 8;
-    /// Members of baggage that are kept of one request: more than an operator asks for.
+    /// The most members of baggage that are recorded of one request: more than an operator asks
+    /// for.
     pub const MAX_BAGGAGE: usize = 16;
-    /// Bytes of one value of baggage: a name or an identifier, and no text.
+    /// The longest key or value of baggage, in bytes: enough for a name or an identifier.
     pub const MAX_VALUE_BYTES: usize = 128;
 
-    /// Whether nothing is claimed.
+    /// Whether the client stated nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.baggage.is_empty() && self.left_out == 0
     }
 
-    /// Takes note of an address; those past the bound are counted only.
+    /// Adds an address. Addresses beyond the limit are only counted.
     pub fn address(&mut self, address: IpAddr) {
         match self.addresses.len() < Self::MAX_ADDRESSES {
             true => self.addresses.push(address),
@@ -175,13 +178,13 @@ impl Asserted {
         }
     }
 
-    /// Counts a claim that cannot be kept.
+    /// Counts a statement that is not recorded.
     pub fn leave_out(&mut self) {
         self.left_out = self.left_out.saturating_add(1);
     }
 
-    /// Takes note of a member of baggage; what is past a bound, or is not printable ASCII
-    /// without spaces, is counted only.
+    /// Adds a member of baggage. A member that exceeds a limit, or is not printable ASCII without
+    /// spaces, is only counted.
     pub fn baggage(&mut self, key: &str, value: &str) {
         let fits = |text: &str| {
             (1..=Self::MAX_VALUE_BYTES).contains(&text.len())
@@ -199,7 +202,7 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// What an access that decides nothing yet would have decided.
+/// What a candidate access would have decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CandidateAnswer {
@@ -207,15 +210,15 @@ pub struct CandidateAnswer {
     pub access: String,
     /// Allowed or refused.
     pub effect: Effect,
-    /// Why, in the code that a decision of its own would have.
+    /// The reason code that its decision would have.
     pub reason: String,
-    /// Its policies that decide it.
+    /// The policies that decided it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
 }
 
-/// The second entry: how it ended. Stored when the response has ended, failed or been
-/// dropped.
+/// The second entry: how the request ended. It is stored when the response has ended, failed or
+/// been dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -264,35 +267,35 @@ pub struct Outcome {
     /// Input tokens of tools that the API ran, where it reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_tools: Option<u64>,
-    /// Units of search, where a reranker reports them.
+    /// Search units, where a reranker reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_units: Option<u64>,
-    /// The model that answered, where the API reports it: the model's server says so, and
-    /// it may spell what was asked for in another way.
+    /// The model that answered, where the API reports it. The model's server may spell it
+    /// differently from the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<String>,
-    /// Whose failure the answer reports, if the request was forwarded and it reports one;
-    /// that of a refusal stands in its decision.
+    /// Whose failure the response reports, if the request was forwarded and failed. The fault of a
+    /// refusal is in its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
-    /// Why it was not done, or was broken off, though it was allowed: a stable code. Of a refusal
-    /// within a conversation it is the refusal's; Spanner's own API says so of steps that nobody
-    /// may take as things stand.
+    /// Why an allowed request was not carried out or was broken off: a stable code. For a refusal
+    /// within a conversation it is the code of the refusal. Spanner's own API sets it for steps
+    /// that are not possible in the present state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the API calls the failure that its answer reports, in one word of its own
-    /// (`overloaded_error`, `throttlingException`); never its message.
+    /// The API's word for the failure that the response reports (`overloaded_error`,
+    /// `throttlingException`), never the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
 }
 
 impl Outcome {
-    /// The longest [`error_type`](Self::error_type) that is kept, in bytes: those that APIs
+    /// The longest [`error_type`](Self::error_type) that is recorded, in bytes. Those that APIs
     /// document are shorter.
     pub const MAX_ERROR_TYPE_BYTES: usize = 64;
 
-    /// Whether a text is a name of an error, and nothing that somebody wrote to somebody: a
-    /// letter, then letters, digits and `._-:#/`.
+    /// Whether a text has the form of an error's name, so that it cannot be a message: a letter,
+    /// then letters, digits and `._-:#/`.
     #[must_use]
     pub fn is_error_type(text: &str) -> bool {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:#/".contains(&b);
@@ -301,8 +304,8 @@ impl Outcome {
             && text.bytes().all(plain)
     }
 
-    /// The outcome of a request whose process ended before it did: nothing is known of it
-    /// but that. For a ledger to write on reopening; `time` is when it was reopened.
+    /// The outcome of a request that was open when the process ended. A ledger writes it when it is
+    /// reopened, at `time`.
     #[must_use]
     pub const fn crashed(id: RecordId, time: Timestamp) -> Self {
         Self {
@@ -337,19 +340,19 @@ impl Outcome {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OutcomeClass {
-    /// It was served.
+    /// The request was served.
     Ok,
-    /// It was refused by the guard.
+    /// The guard refused the request.
     Refused,
-    /// The model's server failed: 5xx, or a failure that its answer reports within a 200.
+    /// The model's server failed: 5xx, or a failure that is reported within a 200.
     ModelFailed,
-    /// The model's server found fault with the request: 4xx.
+    /// The model's server rejected the request: 4xx.
     CallerError,
-    /// The client went away before the end.
+    /// The client left before the end.
     ClientLeft,
     /// The guard failed after it had allowed the request.
     GuardFailed,
-    /// The process ended before the request did; written on reopening.
+    /// The process ended before the request did. Written when the ledger is reopened.
     Unknown,
 }
 
@@ -374,24 +377,24 @@ impl OutcomeClass {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Finish {
-    /// To its end.
+    /// It was sent completely.
     Complete,
-    /// The client went away.
+    /// The client left.
     ClientLeft,
     /// The model's server broke it off.
     ModelFailed,
     /// The model's server did not answer in time.
     TimedOut,
     /// The guard broke it off: a message of the stream was refused, or the credential or the
-    /// permission ended while it lasted.
+    /// permission ended during it.
     Refused,
-    /// Something panicked.
+    /// The code that handled it panicked.
     Panicked,
     /// The process ended first.
     Crash,
 }
 
-/// A principal as records spell it.
+/// A principal in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PrincipalEntry {
@@ -404,7 +407,7 @@ pub struct PrincipalEntry {
 }
 
 impl PrincipalEntry {
-    /// Writes who acts, and for whom, given the actors, the current one first:
+    /// Displays the first of the actors, which is the current one, and the subject:
     /// `agent:corp/copilot for user:corp/ann`, or the subject alone.
     pub fn through<'a>(&'a self, actors: &'a [Self]) -> impl fmt::Display + 'a {
         Acting {
@@ -414,8 +417,8 @@ impl PrincipalEntry {
     }
 }
 
-/// `user:corp/ann`, as manifests write it. A subject with blanks is quoted, so that it cannot be
-/// read as the words around it.
+/// `user:corp/ann`, as in manifests. A subject with blanks is quoted, so that it is not mistaken
+/// for the words around it.
 impl fmt::Display for PrincipalEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -437,17 +440,17 @@ impl fmt::Display for CallerEntry {
     }
 }
 
-/// A caller as records keep it: enough to decide again, never enough to call.
+/// A caller in a record: enough to decide the request again, never enough to send one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallerEntry {
-    /// On whose behalf.
+    /// The party on whose behalf the request is made.
     #[serde(flatten)]
     pub subject: PrincipalEntry,
     /// The actors, the current one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actors: Vec<PrincipalEntry>,
-    /// A finer kind, where the provider tells.
+    /// A finer kind, if the provider states one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// The OAuth client.
@@ -456,7 +459,7 @@ pub struct CallerEntry {
     /// The subject's groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
-    /// Whether these are all.
+    /// Whether these are all groups of the subject.
     pub groups_complete: bool,
     /// The subject's roles at the issuer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -469,7 +472,7 @@ pub struct CallerEntry {
     pub scopes: Vec<String>,
     /// Assurance of the sign-in, 0 to 3.
     pub assurance: u8,
-    /// How long ago the person signed in, in seconds; absent if that is not known.
+    /// The time since the person signed in, in seconds; absent if it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_age_s: Option<u64>,
     /// The token's identifier.
@@ -484,30 +487,30 @@ pub struct CallerEntry {
     /// The key that signed the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
-    /// The token's age on arrival, in seconds; 0 if that is unknown.
+    /// The token's age on arrival, in seconds; 0 if it is unknown.
     pub token_age_s: u64,
-    /// Whether it is unknown.
+    /// Whether the token's age is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub token_age_unknown: bool,
-    /// The age from which on it is refused, in seconds.
+    /// The greatest permitted age of the token, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_max_age_s: Option<u64>,
-    /// When it expires.
+    /// When the token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expires: Option<Timestamp>,
-    /// Where it stands in its permitted age.
+    /// How far it is through its permitted lifetime.
     pub freshness: Freshness,
 }
 
-/// A credential that was refused: enough to find it, never enough to use it.
+/// A refused credential: enough to find it, never enough to use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CredentialEntry {
-    /// Whose it is, if it is genuine. That is not who sent it: it may be stolen, revoked or
-    /// out of date.
+    /// The owner, if the credential is genuine. The sender may be somebody else: the credential may
+    /// be stolen, revoked or expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<PrincipalEntry>,
-    /// The OAuth client that got it, if it is genuine.
+    /// The OAuth client that obtained it, if it is genuine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Its identifier, if it is genuine.
@@ -522,7 +525,7 @@ pub struct CredentialEntry {
 }
 
 impl CredentialEntry {
-    /// A credential of which only the hash is known.
+    /// A credential about which only the hash is known.
     #[must_use]
     pub fn hashed(token_hash: impl Into<String>) -> Self {
         Self {
@@ -531,7 +534,7 @@ impl CredentialEntry {
         }
     }
 
-    /// The credential that made somebody a caller.
+    /// The credential of a caller.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
         let credential = caller.credential();
@@ -545,19 +548,20 @@ impl CredentialEntry {
     }
 }
 
-/// One action on one resource, as records spell it.
+/// An action on a resource, in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PairEntry {
-    /// What was to be done.
+    /// The requested action.
     pub action: Action,
-    /// The model asked for; absent for the server as a whole.
+    /// The requested model; absent for the server as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The revision asked for.
+    /// The requested revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The promotion under which the model is served here: who approved this.
+    /// The promotion under which the model is served in the environment. Its approvals tell who
+    /// permitted that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promotion: Option<PromotionId>,
 }
@@ -573,7 +577,7 @@ impl From<&Principal> for PrincipalEntry {
 }
 
 impl CallerEntry {
-    /// What the record keeps of a caller at a time.
+    /// What the record stores about a caller at a time.
     #[must_use]
     pub fn of(caller: &Caller, now: Timestamp) -> Self {
         let credential = caller.credential();

@@ -1,12 +1,11 @@
-//! Why a request is not served, for two audiences.
+//! Refusals: why a request is not served, for two audiences.
 //!
-//! 1. The auditor learns [`Refusal::code`]: one of a few dozen stable words, with the data
-//!    of the variant in the record.
+//! 1. The auditor reads [`Refusal::code`], one of a few dozen stable codes, in the record.
 //! 2. The caller learns a [`Notice`]: whose fault it is ([`Fault`]), a status, a message
-//!    and advice. Every token that is not proved genuine gets the same one, so that a forger
-//!    learns nothing. The holder of a genuine one is told what it says.
+//!    and advice. All tokens that are not proved genuine get the same notice, so that a forger
+//!    learns nothing. The holder of a genuine token learns the reason.
 //!
-//! Each is one exhaustive `match`, below.
+//! Each mapping is one exhaustive `match`.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,24 +13,24 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::access::{Advice, StepUp, VerdictReason};
-use crate::caller::Principal;
 use crate::name::{Environment, NameError};
+use crate::party::Principal;
 use crate::target::{Pair, Resource};
+use crate::verdict::{Advice, StepUp, VerdictReason};
 
-/// Whose failure an answer reports, in one stable word. Replies carry it as
-/// `spanner-fault`, records as `fault`.
+/// The part that failed, as a stable word: the header `spanner-fault` in responses, `fault` in
+/// records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fault {
-    /// The credential: none, malformed, or not accepted.
+    /// The credential is missing, malformed or not accepted.
     Credential,
-    /// The permissions: whoever asks may not do this.
+    /// The caller lacks the permission.
     Permission,
-    /// A policy that could not be evaluated, which denies.
+    /// A policy could not be evaluated, so the request is denied.
     PolicyError,
-    /// No surface knows this method and path.
+    /// No surface has a route for this method and path.
     UnknownRoute,
     /// The request is malformed, or could be read in two ways.
     AmbiguousRequest,
@@ -39,9 +38,9 @@ pub enum Fault {
     Model,
     /// The model's server did not answer in time.
     ModelTimeout,
-    /// The guard could not decide or could not record, or refuses more than a share. Neither the
-    /// model nor the permissions are the cause, and waiting helps. Where the caller itself holds
-    /// the share, the status is 429 and the code `too_many_requests`.
+    /// The guard could not decide or record the request, or the request exceeds a share. Neither
+    /// the model nor the permissions are the cause, and the request may be sent again later. If the
+    /// share is the caller's own, the status is 429 and the code `too_many_requests`.
     GuardUnavailable,
 }
 
@@ -68,13 +67,13 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The class of a reply, with its HTTP status (RFC 9110 §15) and its gRPC code.
+/// The class of a response, with its HTTP status (RFC 9110 §15) and its gRPC code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
     /// 400; gRPC 3 `INVALID_ARGUMENT`.
     BadRequest,
-    /// 400; gRPC 16 `UNAUTHENTICATED`: the credential is not transported as it must be.
+    /// 400; gRPC 16 `UNAUTHENTICATED`: the credential is not sent in the required form.
     BadCredentials,
     /// 401; gRPC 16 `UNAUTHENTICATED`.
     Unauthorized,
@@ -86,9 +85,9 @@ pub enum Status {
     TooLarge,
     /// 415; gRPC 3 `INVALID_ARGUMENT`.
     UnsupportedMedia,
-    /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that nobody here decodes.
+    /// 415; gRPC 12 `UNIMPLEMENTED`: a message encoding that is not supported.
     Unimplemented,
-    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: the caller has its share under way.
+    /// 429; gRPC 8 `RESOURCE_EXHAUSTED`: the caller already uses its share.
     TooMany,
     /// 503; gRPC 14 `UNAVAILABLE`.
     Unavailable,
@@ -129,25 +128,25 @@ impl Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Obstacle {
-    /// There is none.
+    /// The request has no credential.
     Missing,
-    /// It is not transported as RFC 6750 §2.1 says, or there are several.
+    /// It is not sent as RFC 6750 §2.1 requires, or there are several.
     Malformed,
-    /// Two headers carry credentials, and not the same.
+    /// Two headers have different credentials. The fields are the names of the headers.
     Several(&'static str, &'static str),
-    /// Another scheme than those accepted.
+    /// The authentication scheme is not accepted.
     UnsupportedScheme,
-    /// A token that is not accepted, for a reason that only the auditor learns.
+    /// The token is not accepted. Only the auditor learns the reason.
     Token(TokenFault),
-    /// A token whose signature was verified, or that its issuer knows, and that is not
-    /// accepted for what it says; its holder is told.
+    /// The token is genuine (its signature was verified, or its issuer knows it), and what it
+    /// states is not accepted. Its holder learns the reason.
     Genuine {
-        /// Why.
+        /// The reason.
         fault: TokenFault,
-        /// The time in it that it is refused for.
+        /// The time in the token that is the reason, if there is one.
         time: Option<Timestamp>,
     },
-    /// A verified caller that no rule of its issuer classifies.
+    /// No rule of its issuer classifies the verified caller.
     Unclassified,
 }
 
@@ -172,7 +171,7 @@ macro_rules! token_faults {
 }
 
 token_faults! {
-    /// Not three parts of strict base64url, or not JSON objects.
+    /// It is not three parts of strict base64url, or they are not JSON objects.
     Malformed => "token.malformed",
     /// Five parts: an encrypted token (RFC 7516).
     Encrypted => "token.is_jwe",
@@ -180,7 +179,7 @@ token_faults! {
     TooLong => "token.too_long",
     /// The header is longer than the limit.
     HeaderTooLarge => "token.header_too_large",
-    /// A JSON member stands twice in the header or the claims.
+    /// The header or the claims contain a JSON member twice.
     DuplicateMember => "token.duplicate_member",
     /// The algorithm is not in the issuer's list.
     AlgorithmNotAllowed => "token.alg_not_allowed",
@@ -190,17 +189,17 @@ token_faults! {
     Nested => "token.nested",
     /// The header points to a key elsewhere (`jku`, `x5u`), or is compressed (`zip`).
     HeaderParameter => "token.header_param",
-    /// Not an issuer that is configured, byte for byte.
+    /// The issuer is not configured; issuers are compared byte for byte.
     Issuer => "token.iss",
-    /// A type of token that is no access token.
+    /// The token is not an access token.
     Type => "token.typ",
-    /// Not for this audience.
+    /// The token is for another audience.
     Audience => "token.aud",
-    /// Obtained by a party that is not on the issuer's list.
+    /// The token was obtained by a client that is not on the issuer's list.
     AuthorizedParty => "token.authorized_party",
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     MissingClaim => "token.missing_claim",
-    /// A claim has another JSON type than it must.
+    /// A claim has the wrong JSON type.
     ClaimType => "token.claim_type",
     /// A claim has a value that is not accepted.
     ClaimValue => "token.claim_value",
@@ -221,130 +220,129 @@ token_faults! {
     KeyMismatch => "token.alg_key_mismatch",
     /// The signature does not verify.
     BadSignature => "token.bad_signature",
-    /// The token says that it does not list all groups, where that is not accepted.
+    /// The token does not list all groups, which is not accepted from this issuer.
     GroupsOverage => "token.groups_overage",
-    /// Somebody acts for the subject, and the issuer is not one that may say so.
+    /// The token has an actor, and delegation is not accepted from this issuer.
     DelegationNotAllowed => "token.delegation_not_allowed",
     /// The chain of actors is deeper than accepted.
     DelegationDepth => "token.delegation_depth",
-    /// The chain of actors goes in a circle.
+    /// The chain of actors contains a principal twice.
     DelegationCycle => "token.delegation_cycle",
-    /// Bound to a key of the sender, and the binding was not proved.
+    /// The token is bound to a key of the sender, and the binding was not proved.
     ProofRequired => "token.pop_required",
-    /// The proof beside it is not one, or is of another key, certificate, request or token.
+    /// The proof is invalid, or is for another key, certificate, request or token.
     ProofInvalid => "token.pop_invalid",
-    /// The proof beside it was used before.
+    /// The proof was used before.
     ProofReplayed => "token.pop_replayed",
-    /// Its issuer, when asked, says that it is not active (RFC 7662 §2.2).
+    /// The issuer answered that the token is not active (RFC 7662 §2.2).
     Inactive => "token.inactive",
-    /// Revoked.
+    /// The token was revoked.
     Revoked => "token.revoked",
 }
 
-/// What is wrong with a request, apart from its credential and its permissions.
+/// What is wrong with a request itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestFault {
-    /// The path could be read in two ways: dot segments, `//`, encoded slashes and the like.
+    /// The path is ambiguous: dot segments, `//`, encoded slashes and the like.
     Path,
-    /// The target and the host disagree, or are of another form than they must be.
+    /// The target and the host disagree, or have the wrong form.
     Target,
     /// The body is not one JSON document in UTF-8.
     Json,
-    /// A JSON member that matters stands twice, or again in other letters.
+    /// A relevant JSON member occurs twice, or again in a different case.
     DuplicateMember,
-    /// Two places name different models.
+    /// Two places of the request name different models.
     SelectorConflict,
-    /// What stands where the model's name must be is no name: it is no text, say.
+    /// The value in the place of the model's name is not a name, for instance not a text.
     Model,
-    /// The name of the model or of its revision is no name.
+    /// The name of the model or of its revision is invalid.
     Name(NameError),
-    /// The model's name has a character that no model's name has here, for instance one that
-    /// only looks like a letter of it: no such model is known.
+    /// The model's name has a character that no model name can have, for instance one that only
+    /// looks like an ASCII letter. No such model is known.
     UnknownName {
         /// The character.
         character: char,
         /// Its byte offset.
         at: usize,
     },
-    /// The gRPC path is not the one of a method: not `/package.Service/Method`, or in other
-    /// letters.
+    /// The gRPC path is not `/package.Service/Method`, or differs from a method in its case.
     Rpc,
-    /// No place names a model, and none is configured.
+    /// The request names no model, and none is configured for the route.
     NoModel,
-    /// The kind of thing named cannot be resolved to a model.
+    /// The request names a kind of object that cannot be resolved to a model.
     Opaque,
     /// More models than one request may touch.
     TooManyModels,
-    /// The media type is not the route's.
+    /// The media type is not one of the route.
     ContentType,
     /// The charset is not UTF-8.
     Charset,
-    /// A content encoding that is not decoded here.
+    /// The content encoding is not supported.
     Encoding,
-    /// The body is larger than what may be read to find the model's name.
+    /// The body exceeds the limit up to which it is searched for the model's name.
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
     /// The gRPC frame or protobuf message is malformed.
     Message,
-    /// A protobuf field that matters stands twice.
+    /// A relevant protobuf field occurs twice.
     DuplicateField,
-    /// The message encoding is not one that is decoded here.
+    /// The message encoding is not supported.
     MessageEncoding,
-    /// The form is malformed, or could be read in two ways.
+    /// The form is malformed or ambiguous.
     Form,
     /// The commands of the git push are malformed, or signed.
     Push,
-    /// The body broke off before it was whole.
+    /// The body ended before it was complete.
     Incomplete,
     /// The body did not arrive in time.
     Slow,
-    /// The gateway that asks did not pass on the whole body, in which the model is named.
+    /// The asking gateway did not forward the whole body, which names the model.
     Cut,
 }
 
-/// No surface knows this method and path.
+/// No surface has a route for this method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownRoute;
 
-/// A party that may not.
+/// A party lacks a permission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denial {
     /// The party that lacks the permission.
     pub principal: Principal,
-    /// Whether this party acts for another one.
+    /// Whether this party is the actor of the request.
     pub acting: bool,
-    /// What it may not do.
+    /// The denied action and resource.
     pub pair: Pair,
-    /// Where.
+    /// The environment of the request.
     pub environment: Environment,
-    /// Why.
+    /// The reason.
     pub reason: VerdictReason,
     /// What to do about it.
     pub advice: Advice,
 }
 
-/// A limit on what one party, or all together, may hold of the service. A request over it is
-/// refused at once, so that others are served.
+/// A limit on the resources that one caller, or all callers together, may use. A request that
+/// exceeds it is refused at once, so that others are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Share {
-    /// The requests that one caller may have under way.
+    /// The concurrent requests of one caller.
     Caller,
-    /// The bytes of bodies that one caller may have waiting for a decision.
+    /// The bytes of one caller's bodies that wait for a decision.
     CallerBytes,
-    /// The bytes of bodies of all callers that wait for a decision.
+    /// The bytes of all bodies that wait for a decision.
     Bytes,
-    /// The requests to public routes that one connection may have under way.
+    /// The concurrent requests of one connection to public routes.
     Connection,
     /// The requests of all callers that wait for a decision.
     Requests,
-    /// The requests to public routes that an upstream is given at a time.
+    /// The concurrent requests to public routes of an upstream.
     Public,
-    /// The requests that one caller may have at an upstream while others wait there.
+    /// The concurrent requests of one caller at an upstream for which others wait.
     Upstream,
 }
 
@@ -383,7 +381,7 @@ impl Share {
         }
     }
 
-    /// 429 where the caller holds the share, 503 where all callers hold it together.
+    /// 429 if the share is the caller's own, 503 if all callers have it together.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -398,7 +396,7 @@ impl Share {
     pub const RETRY_AFTER: u64 = 1;
 }
 
-/// What the guard could not do.
+/// What the guard could not do, which is neither the caller's nor the model's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outage {
@@ -409,20 +407,21 @@ pub enum Outage {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
-    /// Ask the issuer about a token that does not speak for itself.
+    /// Ask the issuer about an opaque token.
     Introspection {
         /// When to try again, if that is known.
         retry_after: Option<Duration>,
     },
-    /// Remember that a proof was used: too many are remembered.
+    /// Remember that a proof was used, because too many are remembered already.
     Proofs,
-    /// Tell who calls: another guard around this one has taken the credential.
+    /// Identify the caller, because another guard around this one removed the credential.
     Stacked,
-    /// Get a decision: no access is in force, or its answers do not fit the questions.
+    /// Get a decision, because no access is in force, or its answers do not match the questions.
     Access,
-    /// Record: no room, or not durable in time.
+    /// Record the decision: the sink had no room, or it was not durable in time.
     Record,
-    /// Finish: the request ended within the guard (a panic, a shutdown, a client that left).
+    /// Finish: the request ended within the guard (a panic, a shutdown, a client that
+    /// disconnected).
     Abandoned,
 }
 
@@ -442,7 +441,7 @@ pub enum Refusal {
     Unavailable(Outage),
 }
 
-/// What the caller is told.
+/// The response to the caller, without its transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notice {
@@ -568,7 +567,7 @@ impl Refusal {
         }
     }
 
-    /// What the caller is told.
+    /// The response to the caller.
     #[must_use]
     pub fn notice(&self) -> Notice {
         match self {
@@ -656,7 +655,7 @@ impl Obstacle {
 }
 
 impl TokenFault {
-    /// What the holder of a genuine token is told: what it says, and what to do.
+    /// The message and the advice to the holder of a genuine token.
     fn told(self, time: Option<Timestamp>) -> (String, &'static str) {
         const FRESH: &str = "get a fresh token";
         const OTHER: &str = "get a token for this service, in the way that its operator names";

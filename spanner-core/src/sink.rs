@@ -1,4 +1,4 @@
-//! Where records go.
+//! The sink, which stores records.
 
 use std::fmt;
 use std::future::Future;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use crate::record::{Decision, Outcome};
 
-/// Why a sink did not take a record.
+/// Why a sink did not store a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkFault {
-    /// There is no room for the decision and its outcome.
+    /// The sink has no room for the decision and its outcome.
     #[error("the record has no room for another request")]
     Full,
-    /// The decision was taken and could not be made durable in time, or at all.
+    /// The decision was accepted, and could not be made durable in time or at all.
     #[error("the decision could not be made durable: {reason}")]
     NotDurable {
         /// What went wrong, for the operator.
@@ -28,18 +28,18 @@ pub enum SinkFault {
 /// Resolves when the decision is as durable as the sink was configured to make it.
 pub type Acknowledgement = Pin<Box<dyn Future<Output = Result<(), SinkFault>> + Send>>;
 
-/// Room for one outcome, reserved together with its decision, so that giving the outcome
-/// later can neither wait nor fail.
+/// Room for one outcome. It is reserved together with the decision, so that recording the outcome
+/// later can neither block nor fail.
 pub struct Room(Box<dyn FnOnce(Outcome) + Send>);
 
 impl Room {
-    /// Room that is filled by calling `fill` once. It must not block or panic: it runs in
-    /// `Drop`.
+    /// Room that calls `fill` with the outcome, at most once. `fill` must not block or panic,
+    /// because it runs in `Drop`.
     pub fn new(fill: impl FnOnce(Outcome) + Send + 'static) -> Self {
         Self(Box::new(fill))
     }
 
-    /// Fills it. For sinks that pass records on to another one.
+    /// Stores the outcome. For sinks that forward records to another sink.
     pub fn fill(self, outcome: Outcome) {
         (self.0)(outcome);
     }
@@ -51,12 +51,12 @@ impl fmt::Debug for Room {
     }
 }
 
-/// A decision that the sink has taken.
+/// A decision that the sink has accepted.
 #[must_use = "an unacknowledged decision allows nothing"]
 pub struct Receipt {
     /// Resolves when the decision is durable.
     pub acknowledged: Acknowledgement,
-    /// Where the outcome goes.
+    /// The room for the outcome.
     pub room: Room,
 }
 
@@ -66,41 +66,41 @@ impl fmt::Debug for Receipt {
     }
 }
 
-/// What is counted and not recorded one by one.
+/// Requests that are counted instead of recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Count {
-    /// A request to a route that is public (health, a token endpoint).
+    /// A request to a public route (a health check, a token endpoint).
     Public,
     /// A request that the operator exempted with `danger()`.
     Exempt,
-    /// A refusal for which there was no room. The sink records the number as soon as there
-    /// is room again.
+    /// A refusal for which the sink had no room. The sink records their number as soon as it has
+    /// room again.
     ShedRefusal,
 }
 
-/// Takes the two entries of each request: the decision and the outcome. Room that is dropped
-/// without being filled is room of a decision that another point
-/// [enforces](crate::record::Enforcement::External): no outcome follows.
+/// Stores the two entries of each request: the decision and the outcome. If [`Room`] is dropped
+/// without an outcome, another point [enforces](crate::record::Enforcement::External) the decision,
+/// and no outcome follows.
 ///
 /// # Security
-/// A sink that acknowledges before it has stored opens the door to calls that nobody can
-/// account for; one that loses outcomes hides what became of them.
+/// A sink that acknowledges a decision before it is stored permits calls without a record. A sink
+/// that loses outcomes hides what happened to the requests.
 pub trait AuditSink: Send + Sync + 'static {
-    /// Takes a decision and reserves room for its outcome. Must not block: waiting is what
-    /// the acknowledgement is for.
+    /// Accepts a decision and reserves room for its outcome. It must not block; the caller waits
+    /// for the acknowledgement instead.
     ///
     /// # Errors
-    /// [`SinkFault::Full`] or [`SinkFault::Closed`]: nothing was taken, and the request
-    /// will not be served.
+    /// [`SinkFault::Full`] or [`SinkFault::Closed`]: nothing was accepted, and the request is not
+    /// served.
     fn record(&self, decision: Decision) -> Result<Receipt, SinkFault>;
 
-    /// Counts something that has no record of its own. Must not block.
+    /// Counts a request that has no record. It must not block.
     fn count(&self, what: Count);
 
-    /// Whether what it takes is there for an auditor after the process has ended. A guard
-    /// that is built for production is not made with one that says no, unless that is
-    /// allowed by name. Default: `true`.
+    /// Whether the records are available to an auditor after the process has ended. A production
+    /// guard refuses to be built with a sink that returns `false`, unless that is allowed
+    /// explicitly. Default: `true`.
     fn is_audited(&self) -> bool {
         true
     }

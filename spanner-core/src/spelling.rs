@@ -1,4 +1,4 @@
-//! How a model API reads the names that callers send.
+//! How a model API reads model names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use crate::name::ModelName;
 
 /// How one surface reads the name of a model.
 ///
-/// An API may not tell names apart: Ollama ignores case and takes `gemma3:latest` for `gemma3`.
-/// Decisions are about the name as the API reads it, so a policy about another spelling of it
-/// never applies. Whoever loads policies compares the names in them with [`Spelling::read`].
+/// An API may treat different names as the same: Ollama ignores case and reads `gemma3:latest` as
+/// `gemma3`. Decisions use the name as the API reads it, so a policy about another spelling never
+/// applies. An authorizer compares the names in its policies with [`Spelling::read`].
 #[derive(Clone)]
 pub struct Spelling {
     surface: Arc<str>,
@@ -20,8 +20,8 @@ pub struct Spelling {
 type Read = dyn Fn(&ModelName) -> Vec<ModelName> + Send + Sync;
 
 impl Spelling {
-    /// The spelling of a surface. `rules` tells it from another one of the same surface's name;
-    /// `read` is what [`Spelling::read`] answers.
+    /// The spelling of a surface. `rules` distinguishes it from another one with the same surface
+    /// name; `read` implements [`Spelling::read`].
     pub fn new(
         surface: impl Into<Arc<str>>,
         rules: impl Into<Arc<str>>,
@@ -40,13 +40,13 @@ impl Spelling {
         &self.surface
     }
 
-    /// The models that a request with this name is about; none if no request can have it.
+    /// The models that a request with this name concerns; empty if no request can have the name.
     #[must_use]
     pub fn read(&self, name: &ModelName) -> Vec<ModelName> {
         (self.read)(name)
     }
 
-    /// Whether a request with this name is about a model of exactly this name.
+    /// Whether a request with this name concerns a model of exactly this name.
     #[must_use]
     pub fn keeps(&self, name: &ModelName) -> bool {
         self.read(name).contains(name)

@@ -1,11 +1,11 @@
-//! What is asked for.
+//! The target of a request.
 
 use std::fmt;
 
 use crate::action::Action;
 use crate::name::{ModelName, Revision};
 
-/// What an action is done to.
+/// The resource of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Resource {
@@ -13,7 +13,7 @@ pub enum Resource {
     Model {
         /// Its name.
         name: ModelName,
-        /// The revision asked for; `None` is whatever is served by default.
+        /// The requested revision; `None` is the default revision.
         revision: Option<Revision>,
     },
     /// The server or catalogue as a whole: `list` without a name, server settings.
@@ -60,9 +60,9 @@ impl fmt::Display for Resource {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Pair {
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// To what.
+    /// The resource.
     pub resource: Resource,
 }
 
@@ -80,8 +80,7 @@ impl fmt::Display for Pair {
     }
 }
 
-/// Everything that one request touches: a set of pairs, never empty. All of them must be
-/// allowed.
+/// Everything that one request concerns: a set of pairs, never empty. All of them must be allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pairs: Vec<Pair>,

@@ -5,7 +5,7 @@
 //! character or an override of the direction forges what is read; a joiner is part of ordinary
 //! words in Persian and of most emoji.
 
-/// Why a character is not seen, or leaves no mark where it stands alone.
+/// Why a character is invisible, or invisible without its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Invisible {

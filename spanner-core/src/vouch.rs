@@ -1,4 +1,4 @@
-//! Whether a credential still counts while what it began goes on.
+//! Checks during a request whether its credential is still valid.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,25 +7,25 @@ use crate::Timestamp;
 use crate::caller::Caller;
 use crate::refusal::Refusal;
 
-/// Knows whether a credential that was accepted still is: it may have been revoked since. Its
-/// [times](crate::Credential::check) are looked at by the gate itself.
+/// Tells whether an accepted credential is still valid: it may have been revoked since. The gate
+/// itself checks the [times](crate::Credential::check) of the credential.
 ///
 /// # Security
-/// What this accepts goes on being served: a conversation asks here before each further
-/// decision, and now and then while it lasts.
+/// A request continues while this accepts its credential. The gate asks before each further
+/// decision of a conversation, and periodically during it.
 pub trait Vouch: Send + Sync + 'static {
-    /// Whether the caller's credential counts now, as far as is known here. It is asked before
-    /// every decision, so it must not block.
+    /// Checks the caller's credential against what is known locally. It is called before every
+    /// decision, so it must not block.
     ///
     /// # Errors
     /// Why it does not.
     fn check(&self, caller: &Caller, now: Timestamp) -> Result<(), Refusal>;
 
-    /// The same, asking whoever vouched for the credential again. It must bound how long.
+    /// The same, and asks the issuer of the credential again. The time for it must be bounded.
     ///
     /// # Errors
-    /// Why it does not count. [`Refusal::Unavailable`] where nobody could be asked: what goes
-    /// on then goes on.
+    /// Why the credential is not valid. [`Refusal::Unavailable`] if the issuer could not be asked;
+    /// the request continues then.
     fn check_again<'a>(
         &'a self,
         caller: &'a Caller,

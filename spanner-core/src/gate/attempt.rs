@@ -15,7 +15,7 @@ use crate::target::Target;
 use crate::vouch::Vouch;
 use crate::{RecordId, Timestamp};
 
-/// A request for which a record is owed and nothing is decided.
+/// A request for which a record is owed and no decision was made yet.
 ///
 /// Dropping it records a refusal with the reason `guard.abandoned`.
 #[must_use = "dropping an attempt refuses the request"]
@@ -23,12 +23,12 @@ pub struct Attempt {
     open: Option<Open>,
 }
 
-/// What is known so far.
+/// What is known about the request so far.
 pub(super) struct Open {
     pub(super) gate: Gate,
     pub(super) id: RecordId,
     pub(super) time: Timestamp,
-    /// The same moment by the clock that only goes on.
+    /// The same moment by the monotonic clock.
     pub(super) arrived: Duration,
     pub(super) parent: Option<RecordId>,
     pub(super) arrival: Arc<Arrival>,
@@ -67,13 +67,13 @@ impl Attempt {
         }
     }
 
-    /// The record's identifier; nil only after the attempt has ended.
+    /// The record's identifier. It is nil only after the attempt has ended.
     #[must_use]
     pub fn id(&self) -> RecordId {
         self.open.as_ref().map_or(RecordId::NIL, |open| open.id)
     }
 
-    /// Notes which API and route it is, for the record.
+    /// Sets the API and the route for the record.
     pub fn route(&mut self, surface: Arc<str>, route: Arc<str>) {
         if let Some(open) = &mut self.open {
             open.surface = Some(surface);
@@ -81,31 +81,30 @@ impl Attempt {
         }
     }
 
-    /// Notes who calls, for the record.
+    /// Sets the caller for the record.
     pub fn identify(&mut self, caller: &Caller) {
         if let Some(open) = &mut self.open {
             open.caller = Some(caller.clone());
         }
     }
 
-    /// Notes who knows whether the caller's credential still counts. Without it, only its
-    /// times are looked at again.
+    /// Sets the [`Vouch`] that tells whether the caller's credential is still valid. Without one,
+    /// only the times of the credential are checked again.
     pub fn vouch(&mut self, vouch: Arc<dyn Vouch>) {
         if let Some(open) = &mut self.open {
             open.vouch = Some(vouch);
         }
     }
 
-    /// Notes the credential that was refused, for the record. Once somebody is identified,
-    /// it counts for nothing.
+    /// Sets the refused credential for the record. It is ignored once a caller is identified.
     pub fn refused_credential(&mut self, credential: CredentialEntry) {
         if let Some(open) = &mut self.open {
             open.credential = Some(credential);
         }
     }
 
-    /// Decides whether the caller may do all that the target says, and puts the decision
-    /// into the sink. A credential that ended or was revoked since it was accepted is refused.
+    /// Decides whether the caller may do everything in the target, and passes the decision to the
+    /// sink. A credential that expired or was revoked since it was accepted is refused.
     pub fn decide(mut self, caller: Caller, target: Target) -> Decided {
         let Some(open) = &mut self.open else {
             return Decided::never(Outage::Abandoned.into());
@@ -119,8 +118,8 @@ impl Attempt {
         self.conclude(answer)
     }
 
-    /// Admits a caller to a route that every authenticated caller may use and that touches
-    /// no model (`whoami`), and puts that into the sink.
+    /// Admits a caller to a route that every authenticated caller may use and that concerns no
+    /// model (`whoami`), and passes that decision to the sink.
     pub fn admit(mut self, caller: Caller) -> Decided {
         let Some(open) = &mut self.open else {
             return Decided::never(Outage::Abandoned.into());
@@ -129,16 +128,16 @@ impl Attempt {
         self.conclude(answer)
     }
 
-    /// Puts a refusal into the sink.
+    /// Refuses the request, and passes that decision to the sink.
     pub fn refuse(self, refusal: Refusal) -> Decided {
         self.conclude(Answer::refused(refusal))
     }
 
-    /// Lets a request to a public or exempted route pass: nobody is asked, and it is
+    /// Lets a request to a public or exempted route pass. No decision is made, and the request is
     /// counted instead of recorded.
     ///
     /// # Security
-    /// The inner service is reached without a decision. Only for routes that the operator
+    /// The inner service is called without a decision. Use it only for routes that the operator
     /// declared public or exempted.
     pub fn pass(mut self, what: Count) -> Decided {
         match self.open.take() {

@@ -1,4 +1,4 @@
-//! A request whose decision is on its way into the record.
+//! A request whose decision is being recorded.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::record::OutcomeClass;
 use crate::refusal::{Outage, Refusal};
 use crate::sink::Acknowledgement;
 
-/// A decision that the sink has taken and not yet acknowledged. It allows nothing.
+/// A decision that the sink accepted and has not acknowledged yet. It allows nothing.
 #[must_use = "dropping a decision abandons the request"]
 pub struct Decided {
     pending: Option<Pending>,
@@ -49,11 +49,11 @@ impl Decided {
 
     /// Waits until the decision is as durable as the sink was configured to make it.
     ///
-    /// This is the only mint of permits.
+    /// Permits are made only here.
     ///
     /// # Errors
-    /// [`Refused`] when the decision refuses, or allows and could not be recorded: *what
-    /// cannot be recorded is not served*.
+    /// [`Refused`] if the decision denies the request, or if it allows the request and could not be
+    /// recorded: *what cannot be recorded is not served*.
     pub async fn recorded(self) -> Result<Permit, Refused> {
         let Some(Pending {
             open,
@@ -86,8 +86,8 @@ impl Decided {
 }
 
 impl Decided {
-    /// Like [`Decided::recorded`], where there is nothing to allow: a decision that allows
-    /// after all is given up.
+    /// Like [`Decided::recorded`], for a request that was refused. If the decision allows it all
+    /// the same, the permit is abandoned.
     pub async fn refused(self) -> Refused {
         match self.recorded().await {
             Err(refused) => refused,
@@ -108,8 +108,8 @@ impl fmt::Debug for Decided {
     }
 }
 
-/// A refusal that stands in the record (or was counted, where there was no room). It owes
-/// the outcome: call [`Refused::settle`] with the status that is sent.
+/// A refusal that was recorded, or counted if the sink had no room. It owes an outcome: call
+/// [`Refused::settle`] with the status that is sent.
 #[must_use = "a refusal owes its caller an answer"]
 pub struct Refused {
     refusal: Box<Refusal>,
@@ -126,20 +126,20 @@ impl Refused {
         }
     }
 
-    /// Why.
+    /// The reason for the refusal.
     #[must_use]
     pub fn refusal(&self) -> &Refusal {
         &self.refusal
     }
 
-    /// The record's identifier; absent if it was counted only, and no record can be found.
+    /// The record's identifier; `None` if the refusal was only counted, so that there is no record.
     #[must_use]
     pub const fn id(&self) -> Option<RecordId> {
         self.id
     }
 
-    /// Gives the outcome: the reply with this status and a body of this length is sent. Where
-    /// another enforcement point sends it, the decision says all that is known.
+    /// Records the outcome: the response has this status and a body of this length. It does nothing
+    /// if another enforcement point sends the response.
     pub fn settle(mut self, status: u16, body_bytes: u64) {
         if let Some(settlement) = &mut self.settlement
             && settlement.is_owed()

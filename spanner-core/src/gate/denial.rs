@@ -1,19 +1,21 @@
-//! Many verdicts that refuse, folded into the one denial that is told.
+//! Combines several denying verdicts into the one denial that the caller receives.
 //!
-//! 1. A caller is asked for another credential only if it would help: every verdict that
-//!    refuses names one.
-//! 2. A sign-in is asked for only where a person is the subject and lacks it itself: an
-//!    agent cannot sign in for anybody.
-//! 3. Where several credentials would each lift a part, one that fits all is asked for.
+//! 1. A caller is asked for another credential only if it would help, that is, if every denying
+//!    verdict names one.
+//! 2. A sign-in is asked for only if the subject is a person and the denial concerns the subject.
+//!    An agent cannot sign in for its principal.
+//! 3. If several credentials would each lift a part of the denial, one that satisfies all demands
+//!    is asked for.
 
-use crate::access::{Question, Verdict, VerdictReason};
-use crate::caller::CallerKind;
+use crate::access::Question;
+use crate::party::CallerKind;
 use crate::refusal::Denial;
 use crate::target::Pair;
+use crate::verdict::{Verdict, VerdictReason};
 
 impl Denial {
-    /// The denial that stands for all: the first that no other credential would lift, or
-    /// the first, with the credential that would lift all of them.
+    /// The denial that represents all of them: the first that no other credential would lift. If
+    /// there is none, the first one, with the credential that would lift all of them.
     pub(super) fn of(denied: &[(&Question<'_>, Verdict)]) -> Option<Self> {
         let lasting = |(_, verdict): &&(_, Verdict)| {
             verdict.reason != VerdictReason::Forbidden || !verdict.advice.names_a_credential()
@@ -39,8 +41,8 @@ impl Denial {
     }
 }
 
-/// Whether whoever would have to sign in again can: a person, who is the subject and lacks
-/// it itself. Where nobody has to, that is nobody's obstacle.
+/// Whether a demanded sign-in is possible: the subject must be a person, and the denial must
+/// concern the subject. `true` if no sign-in is demanded.
 fn signs_in(denied: &[(&Question<'_>, Verdict)]) -> bool {
     let mut lacking = denied
         .iter()
@@ -59,11 +61,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::access::{Advice, Authorize, StepUp, Verdicts};
-    use crate::caller::{Caller, Principal};
+    use crate::access::Authorize;
+    use crate::caller::Caller;
     use crate::gate::{Arrival, Gate};
+    use crate::party::Principal;
     use crate::refusal::{Challenge, Notice, Refusal};
     use crate::testing::{Fixed, MemorySink, wait};
+    use crate::verdict::{Advice, StepUp, Verdicts};
     use crate::{Action, IssuerAlias, Resource, SubjectId, Target};
 
     /// Answers with a verdict for each party by its name and, for a subject that is asked

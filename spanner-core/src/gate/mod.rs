@@ -3,20 +3,20 @@
 //! 1. [`Gate::open`] is called when a request arrives. From here a record is owed.
 //! 2. The [`Attempt`] it returns ends in [`Attempt::decide`] or [`Attempt::refuse`]; both
 //!    put one decision into the sink and reserve room for its outcome.
-//! 3. [`Decided::recorded`] waits until that decision is durable. Only then, and only if it
-//!    allows, there is a [`Permit`]: the proof without which no inner service is called.
-//! 4. The permit becomes a [`Settlement`], which gives the outcome when it is dropped, with
-//!    whatever it was told until then.
+//! 3. [`Decided::recorded`] waits until that decision is durable. A [`Permit`] exists only after
+//!    that, and only if the decision allows the request. Without this proof no inner service is
+//!    called.
+//! 4. The permit becomes a [`Settlement`], which records the outcome when it is dropped, with
+//!    everything that was reported to it until then.
 //!
-//! Dropping any of them early (a client that left, a panic, a shutdown) settles it as what
-//! it was: *a record is owed from arrival*, and it is given exactly once.
+//! Dropping any of them early (a client that left, a panic, a shutdown) still records the outcome:
+//! *a record is owed from arrival*, and it is written exactly once.
 //!
 //! # Caveats
-//! Routes that are public or exempted have no record; they are counted
-//! ([`Attempt::pass`]).
+//! Requests to public or exempted routes have no record. They are counted ([`Attempt::pass`]).
 //!
-//! A decision that another enforcement point asked for ([`Enforcement::External`]) owes no
-//! outcome: its settlement gives one only if it is told how the request ended.
+//! A decision for another enforcement point ([`Enforcement::External`]) owes no outcome. Its
+//! settlement records one only if somebody reports how the request ended.
 //!
 //! # Example
 //! ```
@@ -57,14 +57,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{Authorize, Context, Effect, Question, Verdicts};
-use crate::caller::{Caller, CallerKind, Party, Principal};
+use crate::access::{Authorize, Context, Question};
+use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::Environment;
+use crate::party::{CallerKind, Party, Principal};
 use crate::record::{Asserted, CandidateAnswer, Enforcement};
 use crate::refusal::{Denial, Obstacle, Outage, Refusal};
 use crate::sink::AuditSink;
 use crate::target::{Resource, Target};
+use crate::verdict::{Effect, Verdicts};
 use crate::vouch::Vouch;
 use crate::{PromotionId, Timestamp};
 
@@ -73,8 +75,8 @@ pub use decided::{Decided, Refused};
 pub use permit::{Inquiry, Permit};
 pub use settlement::{Meter, Settlement, Usage};
 
-/// Joins the one who decides, the one who records, and the place where both are asked.
-/// Cheap to clone.
+/// Decides requests with an authorizer and records them in a sink, for one service in one
+/// environment. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
@@ -102,8 +104,8 @@ impl Gate {
         Self::of(service.into(), None, environment, authorizer, sink, host)
     }
 
-    /// A gate for one process among several of a service: the instance's name is in every
-    /// decision.
+    /// A gate for one of several processes of a service. Every decision has the name of the
+    /// instance.
     #[must_use]
     pub fn of_instance(
         (service, instance): (impl Into<String>, impl Into<String>),
@@ -143,7 +145,8 @@ impl Gate {
         }
     }
 
-    /// The same gate in another environment: for a service whose requests are about several.
+    /// The same gate in another environment, for a service whose requests concern several
+    /// environments.
     fn within(&self, environment: &Environment) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -151,13 +154,13 @@ impl Gate {
         }
     }
 
-    /// Takes in a request. From here a record is owed.
+    /// Starts the processing of a request. From here a record is owed.
     pub fn open(&self, arrival: Arrival) -> Attempt {
         let id = self.shared.host.record_id();
         Attempt::new(self.clone(), id, self.now(), None, Arc::new(arrival))
     }
 
-    /// The environment whose access is asked.
+    /// The environment in which requests are authorized.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.environment
@@ -169,23 +172,23 @@ impl Gate {
         self.shared.host.now()
     }
 
-    /// The time since an earlier moment of the host's other clock.
+    /// The microseconds since an earlier moment of the host's monotonic clock.
     fn micros_since(&self, moment: Duration) -> u64 {
         let now = self.shared.host.monotonic();
         u64::try_from(now.saturating_sub(moment).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Whether a caller's credential still counts.
+    /// Checks whether a caller's credential is still valid.
     fn check(&self, caller: &Caller, vouch: Option<&dyn Vouch>) -> Result<(), Refusal> {
         let now = self.now();
         caller.credential().check(now)?;
         vouch.map_or(Ok(()), |vouch| vouch.check(caller, now))
     }
 
-    /// Decides every pair for every party. *Agents never exceed*: each party of a chain is
-    /// asked about on its own, and one refusal refuses all. The subject is asked about
-    /// twice, also as if it called directly, so that no policy gives an agent what its
-    /// principal has not.
+    /// Decides every pair for every party. *Agents never exceed*: each party of a chain must be
+    /// allowed on its own, and one denial denies the request. If there is an actor, the subject
+    /// must also be allowed to call directly, so that no policy gives an agent more than its
+    /// principal has.
     fn answer(&self, caller: &Caller, target: &Target, now: Timestamp) -> Answer {
         let welcome = Answer::welcome(caller);
         if welcome.refusal.is_some() {
@@ -207,32 +210,32 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// What is known of a request when it arrives, apart from what it asks.
+/// What is known about a request when it arrives, apart from its content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arrival {
     /// The address at the other end of the connection.
     pub peer: Option<IpAddr>,
-    /// The request's identifier at whoever stands in front.
+    /// The request's identifier at the proxy in front.
     pub request_id: Option<String>,
     /// The W3C trace identifier, 32 hexadecimal digits.
     pub trace_id: Option<String>,
-    /// What the client merely claims.
+    /// What the client states and nobody verified.
     pub asserted: Asserted,
-    /// Who enforces the decision. Default: the guard, which owes an outcome.
+    /// Who enforces the decision. Default: the guard, which then owes an outcome.
     pub enforcement: Enforcement,
 }
 
 impl Arrival {
-    /// An arrival of which nothing is known.
+    /// An arrival about which nothing is known.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// What is asked about a caller and a target: every party about every pair, in the given
-/// context, and the subject of an actor once more in the direct one.
+/// The questions about a caller and a target: one for each party and pair, in the given context. If
+/// there is an actor, the subject is also asked about in the direct context.
 pub(crate) fn questions<'a>(
     caller: &'a Caller,
     target: &'a Target,
@@ -259,18 +262,18 @@ pub(crate) fn questions<'a>(
     .collect()
 }
 
-/// All verdicts of one request, folded into one.
+/// All verdicts of one request, combined into one.
 pub(crate) struct Answer {
     pub(crate) refusal: Option<Refusal>,
-    /// Why, where nobody refuses.
+    /// The reason if the request is allowed.
     allowed: &'static str,
     pub(crate) policies: Vec<String>,
     pub(crate) errors: Vec<String>,
     shadows: Vec<String>,
     pub(crate) digest: Option<String>,
-    /// What the access that is tried out would answer, where that is otherwise.
+    /// The answer of the candidate access, if it differs.
     candidate: Option<CandidateAnswer>,
-    /// The promotions under which models are served.
+    /// The promotion under which each model is served.
     promotions: Vec<(Resource, PromotionId)>,
 }
 
@@ -292,7 +295,7 @@ impl Answer {
         Self::of(Some(refusal))
     }
 
-    /// Everybody is welcome whom a rule of their issuer classified.
+    /// Admits every caller that a rule of its issuer classified.
     pub(crate) fn welcome(caller: &Caller) -> Self {
         let stranger = |party: &Party| party.principal.kind == CallerKind::Unclassified;
         let stranger = caller.parties().any(stranger);
@@ -302,7 +305,8 @@ impl Answer {
         }
     }
 
-    /// What the verdicts on these questions amount to, with what those of a candidate would.
+    /// Combines the verdicts on these questions, and adds the answer of the candidate if it
+    /// differs.
     pub(crate) fn to(questions: &[Question<'_>], mut answers: Verdicts) -> Self {
         if answers.verdicts.len() != questions.len() {
             return Self::refused(Outage::Access.into());
@@ -329,12 +333,12 @@ impl Answer {
         }
     }
 
-    /// Why, in the code that records use.
+    /// The reason code of the record.
     pub(crate) fn reason(&self) -> &'static str {
         self.refusal.as_ref().map_or(self.allowed, Refusal::code)
     }
 
-    /// The party that may not.
+    /// The party that is denied.
     pub(crate) fn denied(&self) -> Option<&Principal> {
         match &self.refusal {
             Some(Refusal::Permission(denial)) => Some(&denial.principal),

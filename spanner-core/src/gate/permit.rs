@@ -16,11 +16,11 @@ use crate::target::{Pair, Target};
 use crate::vouch::Vouch;
 use crate::{RecordId, Timestamp};
 
-/// The proof that a request was allowed and that this stands in the record. Whoever calls
-/// an inner service takes one, by value.
+/// The proof that a request was allowed and that this decision was recorded. Code that calls an
+/// inner service takes a permit by value.
 ///
-/// It can be made in no other way than by [`Decided::recorded`] (or, for public routes,
-/// [`Attempt::pass`]), and it cannot be copied:
+/// Only [`Decided::recorded`] makes permits (also for public routes, after [`Attempt::pass`]), and
+/// they cannot be copied:
 ///
 /// ```compile_fail
 /// fn twice(permit: spanner_core::Permit) -> (spanner_core::Permit, spanner_core::Permit) {
@@ -55,7 +55,7 @@ impl Permit {
         self.open.id
     }
 
-    /// Who was allowed; `None` on public and exempted routes.
+    /// The caller that was allowed; `None` on public and exempted routes.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.open.caller.as_ref()
@@ -67,7 +67,7 @@ impl Permit {
         self.open.target.as_ref()
     }
 
-    /// Where.
+    /// The environment in which it was allowed.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         self.open.gate.environment()
@@ -85,8 +85,8 @@ impl Permit {
         self.settlement.meter()
     }
 
-    /// A handle by which later messages of the same request are decided; `None` on public
-    /// and exempted routes.
+    /// A handle that decides later messages of the same request; `None` on public and exempted
+    /// routes.
     #[must_use]
     pub fn inquiry(&self) -> Option<Inquiry> {
         self.open.caller.clone().map(|caller| Inquiry {
@@ -100,8 +100,8 @@ impl Permit {
         })
     }
 
-    /// Gives the permit up for a request that turned out to contradict what was decided: its
-    /// outcome says that it was refused.
+    /// Gives up the permit because the request contradicts what was decided. The outcome records
+    /// that the request was refused.
     pub fn revoke(self, refusal: Refusal) -> Refused {
         let id = self.open.id;
         let mut settlement = self.forward();
@@ -110,9 +110,8 @@ impl Permit {
         Refused::of(refusal, id, settlement)
     }
 
-    /// Spends the permit: the request is being forwarded. What comes back settles it. Where
-    /// another point enforces the decision, this hands the decision over, and the settlement
-    /// may be dropped.
+    /// Spends the permit: the request is being forwarded. The response is reported to the
+    /// settlement. If another point enforces the decision, the settlement may be dropped.
     pub fn forward(self) -> Settlement {
         let mut settlement = self.settlement;
         settlement.forwarded();
@@ -126,12 +125,12 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// Decides further messages of a stream, each with a record of its own that names the
-/// request's as its parent.
+/// Decides further messages of a stream. Each has its own record, whose parent is the record of the
+/// request.
 #[derive(Clone)]
 pub struct Inquiry {
     gate: Gate,
-    /// Shared, since each part of a request that goes on has an inquiry.
+    /// Shared, because several parts of a running request have an inquiry.
     caller: Arc<Caller>,
     vouch: Option<Arc<dyn Vouch>>,
     parent: RecordId,
@@ -141,25 +140,26 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
-    /// Decides what a further message touches, for a caller whose credential still counts.
+    /// Decides the target of a further message. The caller's credential is checked again.
     pub fn ask(&self, target: Target) -> Decided {
         self.attempt().decide((*self.caller).clone(), target)
     }
 
-    /// Whether all of a target would be allowed now. Nothing is recorded, and nothing may be
-    /// done on the strength of it.
+    /// Whether the whole target would be allowed now. Nothing is recorded, and the answer permits
+    /// nothing.
     #[must_use]
     pub fn would_allow(&self, target: &Target) -> bool {
         let standing = self.gate.check(&self.caller, self.vouch.as_deref());
         standing.is_ok() && self.refusal(target).is_none()
     }
 
-    /// Looks whether what was allowed may go on: whether the credential still counts, and
-    /// whether the access still allows these pairs. Nothing is recorded. Past its times a
-    /// credential ends things only at their [end](Self::ends).
+    /// Checks whether an allowed request may continue: the credential must still be valid, and the
+    /// access must still allow these pairs. Nothing is recorded. An expired credential ends the
+    /// request only at its [end](Self::ends).
     ///
     /// # Errors
-    /// Why it may not. Whoever cannot be asked now ends nothing.
+    /// Why the request may not continue. If the issuer or the authorizer cannot be asked now, the
+    /// request continues.
     pub async fn may_go_on(&self, allowed: &[Pair], outlive: Duration) -> Result<(), Refusal> {
         let now = self.gate.now();
         if self.ends(outlive).is_some_and(|end| now >= end) {
@@ -178,7 +178,7 @@ impl Inquiry {
         }
     }
 
-    /// When what was allowed must be over, if it may outlive the credential by so much.
+    /// When an allowed request must end, if it may outlive the credential by `outlive`.
     #[must_use]
     pub fn ends(&self, outlive: Duration) -> Option<Timestamp> {
         self.caller.credential().ends(outlive)
@@ -195,7 +195,7 @@ impl Inquiry {
         answer.refusal
     }
 
-    /// The same in another environment, for what a request asks to be done there.
+    /// The same in another environment, for a request that concerns several.
     #[must_use]
     pub fn within(&self, environment: &Environment) -> Self {
         Self {
@@ -204,13 +204,13 @@ impl Inquiry {
         }
     }
 
-    /// Who asks.
+    /// The caller of the request.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Records that a further message is refused before it could be decided.
+    /// Records that a further message was refused before it could be decided.
     pub fn refuse(&self, refusal: Refusal) -> Decided {
         let mut attempt = self.attempt();
         attempt.identify(&self.caller);

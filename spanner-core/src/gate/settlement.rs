@@ -1,4 +1,4 @@
-//! What is still owed after a decision: one outcome.
+//! The outcome, which is owed after a decision.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use crate::record::{Enforcement, Finish, Outcome, OutcomeClass};
 use crate::refusal::{Fault, Refusal};
 use crate::sink::Room;
 
-/// Collects what becomes of a request, and gives it to the sink when dropped.
+/// Collects what happens to a request, and passes the outcome to the sink when it is dropped.
 ///
-/// Until [`Settlement::finish`] or [`Settlement::broke`] says otherwise, the end is taken
-/// for a client that left. Where another point [enforces](Enforcement::External) the
-/// decision, nothing is given until one of these, or [`Settlement::refused`], tells the end.
+/// Until [`Settlement::finish`] or [`Settlement::broke`] is called, the outcome is that the client
+/// left. If another point [enforces](Enforcement::External) the decision, there is no outcome
+/// unless one of these or [`Settlement::refused`] is called.
 #[must_use = "dropping a settlement ends the record"]
 pub struct Settlement {
     gate: Gate,
     id: RecordId,
     arrived: Duration,
     room: Option<Room>,
-    /// Whether the outcome must be given, whatever is known of the end.
+    /// Whether the outcome must be recorded even if nobody reports the end.
     owed: bool,
     forwarded: bool,
     class: Option<OutcomeClass>,
@@ -37,13 +37,13 @@ pub struct Settlement {
     served: Option<String>,
     fault: Option<Fault>,
     reason: Option<&'static str>,
-    /// The answer's body reported a failure.
+    /// Set if the body of the response reported a failure.
     failed: bool,
     error_type: Option<String>,
 }
 
-/// What an API reports that a call used. Each member is what the API says, and APIs count
-/// differently: Anthropic's input leaves cached tokens out, `OpenAI`'s includes them.
+/// The usage of a call as the API reports it. APIs count differently: Anthropic's input tokens
+/// exclude cached tokens, `OpenAI`'s include them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -51,7 +51,7 @@ pub struct Usage {
     pub input: Option<u64>,
     /// Tokens of the output.
     pub output: Option<u64>,
-    /// The sum as the API states it; some state nothing else.
+    /// The sum as the API reports it. Some APIs report nothing else.
     pub total: Option<u64>,
     /// Input tokens that were read from a cache.
     pub cached: Option<u64>,
@@ -61,7 +61,7 @@ pub struct Usage {
     pub reasoning: Option<u64>,
     /// Input tokens of tools that the API ran itself.
     pub tools: Option<u64>,
-    /// Units of search in which rerankers bill.
+    /// Search units, which rerankers bill.
     pub search_units: Option<u64>,
 }
 
@@ -81,7 +81,7 @@ impl Usage {
         }
     }
 
-    /// Joins two reports member by member; where both have one, `join` decides.
+    /// Combines two reports field by field. `join` combines a field that both have.
     #[must_use]
     pub fn join(self, other: Self, join: impl Fn(u64, u64) -> u64) -> Self {
         let one = |mine: Option<u64>, other: Option<u64>| match (mine, other) {
@@ -101,7 +101,7 @@ impl Usage {
     }
 }
 
-/// Counts bytes from another place than where the settlement lives.
+/// Counts the bytes of the request's body, independently of the settlement.
 #[derive(Debug, Clone, Default)]
 pub struct Meter(Arc<AtomicU64>);
 
@@ -153,12 +153,12 @@ impl Settlement {
         }
     }
 
-    /// Whether an outcome is owed; not where the request was counted only.
+    /// Whether the request has a record; `false` if it was only counted.
     pub(super) const fn is_recorded(&self) -> bool {
         self.room.is_some()
     }
 
-    /// Whether an outcome is given even if nobody tells the end.
+    /// Whether the outcome must be recorded even if nobody reports the end.
     pub(super) const fn is_owed(&self) -> bool {
         self.owed
     }
@@ -192,70 +192,71 @@ impl Settlement {
         self.usage = self.usage.join(usage, |_, later| later);
     }
 
-    /// What the API has reported of its usage so far.
+    /// The usage that the API has reported so far.
     #[must_use]
     pub const fn reported(&self) -> Usage {
         self.usage
     }
 
-    /// Which model answers, so far as the API has reported one.
+    /// The model that answers, if the API has reported it.
     #[must_use]
     pub fn served_by(&self) -> Option<&str> {
         self.served.as_deref()
     }
 
-    /// The API reported which model answers; the first report counts.
+    /// The API reported which model answers. Only the first report is kept.
     pub fn served(&mut self, model: &ModelName) {
         self.served.get_or_insert_with(|| model.to_string());
     }
 
-    /// The answer reports a failure that is not the guard's.
+    /// The response reports a failure that is not the guard's.
     pub fn blame(&mut self, fault: Fault) {
         self.fault = Some(fault);
     }
 
-    /// The answer reports in its body that the model's server failed, whatever its status
-    /// says: an error within a stream that began well, for instance. Whoever reads such a
-    /// report often leaves at once, which does not make it the client's doing.
+    /// The body of the response reports that the model's server failed, whatever the status says:
+    /// an error in the middle of a stream, for instance. Clients often close the connection after
+    /// such a report; the failure is still the model's.
     pub fn failed(&mut self) {
         self.failed = true;
         self.fault.get_or_insert(Fault::Model);
     }
 
-    /// What the API calls the failure that it reports. The first counts, and only if it
-    /// [is one word](Outcome::is_error_type).
+    /// The API's word for the failure that it reports. The first one is kept, and only if it [is a
+    /// valid error type](Outcome::is_error_type).
     pub fn error_type(&mut self, word: &str) {
         if self.error_type.is_none() && Outcome::is_error_type(word) {
             self.error_type = Some(word.to_owned());
         }
     }
 
-    /// What the API calls the failure that it [reported](Self::failed), or `_OTHER`, as
-    /// `OpenTelemetry` writes an error without a name.
+    /// The API's word for the failure that it [reported](Self::failed), or `_OTHER`, which
+    /// `OpenTelemetry` uses for an error without a name.
     #[must_use]
     pub fn reported_error(&self) -> Option<&str> {
         let word = self.error_type.as_deref();
         self.failed.then(|| word.unwrap_or("_OTHER"))
     }
 
-    /// The response came to its end, well or badly: its status says which.
+    /// The response is complete. Its status tells whether it succeeded.
     pub fn finish(&mut self) {
         self.end(Finish::Complete);
     }
 
-    /// The response broke off: the model's server failed in the middle of it.
+    /// The response broke off because the model's server failed.
     pub fn broke(&mut self) {
         self.end(Finish::ModelFailed);
     }
 
-    /// The guard broke it off: a later message was refused, or the caller may not go on.
+    /// The guard broke off the response: a later message was refused, or the caller may not
+    /// continue.
     pub fn refused(&mut self, why: &Refusal) {
         self.end(Finish::Refused);
         self.reason = Some(why.code());
     }
 
-    /// Spanner itself answers that it does not do what was allowed, with a stable code if it has
-    /// one: a failure of the request's (4xx) counts as refused, any other as the guard's.
+    /// Spanner itself declines an allowed request, with a stable code if there is one. A status of
+    /// 4xx counts as refused, any other as a failure of the guard.
     pub fn declined(&mut self, status: u16, reason: Option<&'static str>) {
         self.reason = reason;
         self.classify(match status {
@@ -337,7 +338,8 @@ impl Settlement {
     }
 }
 
-/// Whose failure a gRPC code reports (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+/// The component whose failure a gRPC code reports
+/// (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 const fn class_of_grpc(code: u8) -> OutcomeClass {
     match code {
         0 => OutcomeClass::Ok,

@@ -5,11 +5,11 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::{Verdict, Verdicts};
 use crate::record::{Finish, OutcomeClass};
 use crate::refusal::{RequestFault, TokenFault};
 use crate::sink::{Count, SinkFault};
 use crate::testing::{Fixed, MemorySink, Rules, wait};
+use crate::verdict::{Verdict, Verdicts};
 use crate::{Action, IssuerAlias, Pair, Principal, Resource, SubjectId};
 
 fn gate(sink: &MemorySink, authorizer: impl Authorize) -> Gate {

@@ -1,21 +1,21 @@
 //! Life-cycle events of many models, in one order: the store behind promotions.
 //!
-//! A [`Journal`] is an append-only list of events that processes share. It decides nothing:
-//! whoever appends has computed an event from all earlier ones and says so in the
-//! [`Condition`]; the journal takes the event only if that still holds, so that two processes
-//! that decide at the same time cannot both succeed.
+//! A [`Journal`] is an append-only list of events that processes share. It decides nothing: the
+//! caller computes an event from the earlier ones and states in a [`Condition`] which ones it read.
+//! The journal accepts the event only if the condition holds, so that of two processes that decide
+//! at the same time only one succeeds.
 //!
-//! 1. Events have one order, which every reader sees. An event that a reader saw stays where it
-//!    is, and nothing is ever put before it.
-//! 2. [`append`](Journal::append) resolves once the event is durable. Until then it has no
-//!    effect, and after an error other than [`JournalError::Unacknowledged`] it never will.
-//! 3. A condition and its event are one step: no other event comes between them.
-//! 4. An [`IdempotencyKey`] names one event for ever. Appending again with the same key returns
-//!    the event that is there, whatever its condition says by now.
+//! 1. Events have one order, which is the same for every reader. Once a reader has seen an event,
+//!    its place does not change, and no event is inserted before it.
+//! 2. [`append`](Journal::append) resolves once the event is durable. Until then the event has no
+//!    effect, and after an error other than [`JournalError::Unacknowledged`] it never has one.
+//! 3. The check of a condition and the append are atomic: no other event comes between them.
+//! 4. An [`IdempotencyKey`] identifies one event permanently. Appending again with the same key
+//!    returns the existing event, even if its condition no longer holds.
 //! 5. A [`Cursor`] is a place in the order. Only the journal that gave it can read it.
 //!
-//! `spanner-ledger` keeps the events in the ledger that also has the requests. `testing` has a
-//! journal in memory, and the tests that every journal must pass (feature `test-util`).
+//! `spanner-ledger` stores the events in the same ledger as the records of requests. `testing` has
+//! a journal in memory and the tests that every journal must pass (feature `test-util`).
 
 use std::fmt;
 use std::future::Future;
@@ -27,7 +27,7 @@ use serde_json::Value;
 use crate::Timestamp;
 use crate::name::{Environment, ModelName};
 
-/// What a journal answers with.
+/// The future of a journal's answer.
 pub type JournalFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
 
 /// A store of life-cycle events: see the [module](self).
@@ -40,9 +40,9 @@ pub type JournalFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalErr
 /// # Security
 /// What is in force follows from the events alone. A journal that drops an event, puts one
 /// before another that was read, returns an event that nobody appended, or ignores a condition
-/// gives grants that nobody approved, or takes back a revocation. One that resolves before the
-/// event is durable lets a crash undo what people were told. Whoever can write to the store can
-/// approve: protect it as the signing key of a release.
+/// can grant access that nobody approved or undo a revocation. A journal that resolves before the
+/// event is durable lets a crash undo steps that were reported as taken. Write access to the store
+/// is equivalent to the right to approve: protect it like a release signing key.
 pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Appends an event if its condition holds, and resolves once it is durable.
     ///
@@ -92,17 +92,17 @@ impl<J: Journal + ?Sized> Journal for Arc<J> {
 pub struct Append {
     /// What it is.
     pub kind: EventKind,
-    /// What it is about.
+    /// Its scope.
     pub scope: Scope,
-    /// What there is to know about it, without secrets.
+    /// Its content, without secrets.
     pub body: Value,
     /// What must hold for it to be appended. Default: nothing.
     pub condition: Condition,
-    /// The key under which a retry finds it. Default: none, so that a retry is another event.
+    /// The key by which a retry finds it. Default: none, so that a retry appends another event.
     pub key: Option<IdempotencyKey>,
 }
 
-/// What an event is about.
+/// The scope of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {
@@ -124,13 +124,13 @@ pub enum Condition {
     /// Nothing.
     #[default]
     None,
-    /// No event of this scope was appended after the cursor: what the event was computed from is
-    /// still all that there is. [`Scope::Everything`] means every event.
+    /// No event of this scope was appended after the cursor, so that the event was computed from
+    /// the latest state. [`Scope::Everything`] means every event.
     ///
-    /// A journal may refuse for an event of another scope too, if that is simpler. The caller
-    /// reads on, and decides again.
+    /// A journal may also refuse because of an event of another scope, if that is simpler. The
+    /// caller then reads the new events and decides again.
     Unchanged {
-        /// The last event that was read, or an event after which none was.
+        /// The place of the last event that was read.
         since: Cursor,
         /// Which events count.
         scope: Scope,
@@ -141,13 +141,13 @@ pub enum Condition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// Its place: reading after it gives the events that follow.
+    /// Its place. Reading after it returns the events that follow.
     pub cursor: Cursor,
-    /// When the journal took it.
+    /// When the journal accepted it.
     pub time: Timestamp,
     /// What it is.
     pub kind: EventKind,
-    /// What there is to know about it.
+    /// Its content.
     pub body: Value,
     /// The key that it was appended with.
     pub key: Option<IdempotencyKey>,
@@ -157,57 +157,57 @@ pub struct Recorded {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// The events, in order, with the places where some were lost.
+    /// The events in order, and the places where events were lost.
     pub items: Vec<Item>,
-    /// Where to read on; the cursor of the request if there was nothing after it.
+    /// Where to continue reading; the cursor of the request if there was nothing after it.
     pub end: Cursor,
-    /// Whether there is more already.
+    /// Whether more items are available.
     pub has_more: bool,
 }
 
-/// What stands at one place of a journal.
+/// An item of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Item {
     /// An event.
     Event(Recorded),
-    /// Events may have been here that are lost, and an operator acknowledged the loss. Later
-    /// events can depend on them.
+    /// Events may have been lost here, and an operator acknowledged the loss. Later events can
+    /// depend on them.
     Lost,
 }
 
 /// A place in the order of a journal, in a form that only the journal reads. The default is the
 /// beginning, before every event.
 ///
-/// Two cursors of one journal are equal only if they are the same place. A reader may keep one
-/// as text.
+/// Two cursors of one journal are equal only if they are the same place. A reader may store one as
+/// text.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Cursor(Option<Arc<str>>);
 
-/// The name of an append, chosen by whoever appends, so that a retry finds the event instead of
+/// The identifier of an append, chosen by the caller, so that a retry finds the event instead of
 /// appending another: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(Arc<str>);
 
-/// What an event is, in one stable word: `promotion.approved`.
+/// The kind of an event, as a stable word: `promotion.approved`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EventKind(Arc<str>);
 
-/// What a life-cycle event can be about. Journals that share their store with other entries tell
+/// The topic of a life-cycle event. Journals that share their store with other entries recognize
 /// life-cycle events by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Topic {
-    /// Promotions, and the environments in which they decide.
+    /// Promotions, and the environments in which they determine what is in force.
     Promotion,
 }
 
-/// A text is no kind of a life-cycle event.
+/// The text is not a kind of life-cycle event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no kind of a life-cycle event", .0.escape_debug())]
+#[error("`{}` is not a kind of life-cycle event", .0.escape_debug())]
 pub struct EventKindError(String);
 
-/// A text is no idempotency key.
+/// The text is not an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an idempotency key has 1 to {} visible ASCII characters",
@@ -215,7 +215,7 @@ pub struct EventKindError(String);
 )]
 pub struct IdempotencyKeyError;
 
-/// Why a journal did not do what it was asked.
+/// Why a journal could not append or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
@@ -231,7 +231,7 @@ pub enum JournalError {
         /// The event that has the key.
         by: Cursor,
     },
-    /// The event is larger than the journal takes. Nothing was appended.
+    /// The event exceeds the size limit of the journal. Nothing was appended.
     #[error("the event has {bytes} bytes, and at most {limit} can be recorded in one")]
     TooLarge {
         /// Its size, in bytes of JSON.
@@ -242,7 +242,7 @@ pub enum JournalError {
     /// The journal can only be read. Nothing was appended.
     #[error("the journal can only be read here")]
     ReadOnly,
-    /// The journal cannot be reached, or takes nothing now. Nothing was appended.
+    /// The journal cannot be reached, or accepts nothing now. Nothing was appended.
     #[error("the journal is not available: {reason}")]
     Unavailable {
         /// What went wrong, for the operator.
@@ -254,15 +254,15 @@ pub enum JournalError {
         /// What went wrong, for the operator.
         reason: String,
     },
-    /// An entry is not what was appended, or cannot be understood.
+    /// An entry was changed after it was appended, or cannot be parsed.
     #[error("the journal cannot be read at {place}: {reason}")]
     Corrupt {
-        /// Where, as the store calls it: a file and an offset, an entry, a row.
+        /// The place in terms of the store: a file and an offset, an entry, a row.
         place: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// The cursor is of another journal, or of events that this one does not have any more.
+    /// The cursor belongs to another journal, or to events that this one no longer has.
     #[error("the journal has no place `{cursor}`: it is another one, or an older copy of it")]
     UnknownCursor {
         /// The cursor.
@@ -283,13 +283,13 @@ impl Append {
         }
     }
 
-    /// Only if this holds.
+    /// Sets the condition.
     #[must_use]
     pub fn only_if(self, condition: Condition) -> Self {
         Self { condition, ..self }
     }
 
-    /// Under a key, so that a retry finds it.
+    /// Sets the key, by which a retry finds the event.
     #[must_use]
     pub fn key(self, key: IdempotencyKey) -> Self {
         Self {
@@ -312,13 +312,13 @@ impl Recorded {
         }
     }
 
-    /// With the key that it was appended with.
+    /// Sets the key with which it was appended.
     #[must_use]
     pub fn key(self, key: Option<IdempotencyKey>) -> Self {
         Self { key, ..self }
     }
 
-    /// Whether this is the event that an append with the same key asks for.
+    /// Whether an append with the same key asks for this event.
     #[must_use]
     pub fn is_of(&self, append: &Append) -> bool {
         (&self.kind, &self.body) == (&append.kind, &append.body)
@@ -338,12 +338,12 @@ impl Page {
 }
 
 impl Cursor {
-    /// A place, for the journal that gives it.
+    /// A place in a journal. Only journals make cursors.
     pub fn new(place: impl Into<Arc<str>>) -> Self {
         Self(Some(place.into()))
     }
 
-    /// The text that it was made of; `None` at the beginning.
+    /// The text from which it was made; `None` at the beginning.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
@@ -363,8 +363,8 @@ impl fmt::Debug for Cursor {
 }
 
 impl IdempotencyKey {
-    /// The longest key, in bytes: a UUID or a digest with a prefix fits, and keys are kept for
-    /// ever.
+    /// The longest key, in bytes: a UUID or a digest with a prefix fits. Keys are stored
+    /// permanently.
     pub const MAX_BYTES: usize = 128;
 
     /// A key.
@@ -387,7 +387,7 @@ impl IdempotencyKey {
 }
 
 impl Topic {
-    /// The topic of an event by its word; `None` if it is no life-cycle event.
+    /// The topic of an event's kind; `None` if it is not a life-cycle event.
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         match word.split_once('.')?.0 {

@@ -1,4 +1,4 @@
-//! What is promoted.
+//! Candidates for promotion.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,28 +12,28 @@ use crate::name::{ModelName, Revision};
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(Arc<str>);
 
-/// A text is no digest.
+/// The text is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is `sha256:` and 64 hexadecimal digits in small letters")]
 pub struct DigestError;
 
-/// A revision of a model and the manifest that goes with it: what an approval is of.
+/// A revision of a model and its manifest: what is approved and promoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
     /// The model.
     pub model: ModelName,
-    /// Its revision; `None` where only its access moves, and whatever is served stays.
+    /// Its revision; `None` if only its manifest is promoted, and the served revision stays.
     pub revision: Option<Revision>,
-    /// The digest of what the revision is, where whoever proposes it tells: a name alone may
-    /// come to mean something else.
+    /// The digest of the revision's content, if the proposer states it. The name of a revision
+    /// alone can come to mean something else.
     pub content: Option<Digest>,
-    /// The digest of the manifest that is to be in force with it.
+    /// The digest of its manifest.
     pub manifest: Digest,
 }
 
 impl Candidate {
-    /// A model with a manifest, its revision left as it is.
+    /// A model with a manifest, without a change of its revision.
     #[must_use]
     pub const fn new(model: ModelName, manifest: Digest) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Candidate {
         }
     }
 
-    /// With this revision, and the digest of what it is, if that is known.
+    /// Sets the revision, and the digest of its content if that is known.
     #[must_use]
     pub fn revision(self, revision: Revision, content: Option<Digest>) -> Self {
         Self {

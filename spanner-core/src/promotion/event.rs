@@ -1,5 +1,5 @@
-//! What a ledger keeps of promotions. Part of the compatibility promise: fields and steps are
-//! added, never changed or removed.
+//! The events of promotions in a ledger. They are part of the compatibility promise: fields and
+//! steps are added, never changed or removed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::candidate::{Candidate, Digest};
 use crate::action::Action;
-use crate::caller::{Caller, CallerKind};
+use crate::caller::Caller;
+use crate::party::CallerKind;
 use crate::record::PrincipalEntry;
 use crate::{PromotionId, Timestamp};
 
@@ -18,12 +19,12 @@ use crate::{PromotionId, Timestamp};
 pub struct Event {
     /// The promotion.
     pub promotion: PromotionId,
-    /// When.
+    /// When the step was taken.
     pub time: Timestamp,
-    /// Who; absent where nobody asked: what was found in force was [adopted](Step::Adopted).
+    /// Who took the step; absent for steps that nobody took, such as [`Step::Adopted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<SignatoryEntry>,
-    /// What.
+    /// The step.
     #[serde(flatten)]
     pub step: Step,
 }
@@ -33,11 +34,12 @@ pub struct Event {
 #[serde(tag = "step", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Step {
-    /// What was in force before promotions were kept stays in force. Nobody approved it here.
+    /// A manifest that was in force before promotions were recorded stays in force. Nobody approved
+    /// it.
     Adopted {
-        /// What.
+        /// The candidate.
         candidate: CandidateEntry,
-        /// Where.
+        /// The environment.
         into: String,
         /// The manifest, whole.
         #[serde(with = "text")]
@@ -45,7 +47,7 @@ pub enum Step {
     },
     /// A candidate was proposed.
     Proposed {
-        /// What.
+        /// The candidate.
         candidate: CandidateEntry,
         /// The environment that it comes from.
         from: String,
@@ -56,14 +58,13 @@ pub enum Step {
         /// The promotion in whose place it is to come; absent if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<PromotionId>,
-        /// The earlier promotion that it restores; absent where the candidate comes from `from`.
+        /// The earlier promotion that it restores; absent if the candidate comes from `from`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restores: Option<PromotionId>,
-        /// What an approval covers besides the candidate; absent in ledgers from before it was
-        /// recorded.
+        /// The terms that an approval covers; absent in ledgers from before they were recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         terms: Option<TermsEntry>,
-        /// The manifest, whole: what is in force once it is promoted.
+        /// The whole manifest, which is in force once it is promoted.
         #[serde(with = "text")]
         manifest: Arc<str>,
         /// Who would gain and lose what.
@@ -81,40 +82,39 @@ pub enum Step {
         #[serde(with = "list")]
         difference: Arc<[ChangeEntry]>,
     },
-    /// What the approvals covered is no longer what would happen, so they count no more. Nobody
-    /// does this; it is noticed.
+    /// The approvals are void, because what they covered has changed. The service detects this;
+    /// nobody takes the step.
     Voided {
         /// What changed, in words.
         reason: String,
-        /// What an approval would cover from now on; absent where it cannot be promoted as things
-        /// stand.
+        /// The terms of further approvals; absent if it cannot be promoted in the present state.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         terms: Option<TermsEntry>,
     },
-    /// It was turned down.
+    /// An approver rejected it.
     Rejected {
         /// Why, in words.
         reason: String,
     },
-    /// The proposer took it back.
+    /// The proposer withdrew it.
     Withdrawn,
     /// The candidate is in force.
     Promoted {
-        /// For an emergency, which waits for no approvals: why, in words.
+        /// The reason for an emergency, which waits for no approvals.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         emergency: Option<String>,
-        /// What its approvals covered besides the candidate.
+        /// The terms that its approvals covered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         terms: Option<TermsEntry>,
         /// Who gained and lost what.
         #[serde(with = "list")]
         difference: Arc<[ChangeEntry]>,
     },
-    /// What was in force before is in force again.
+    /// It was rolled back: the earlier manifest is in force again.
     RolledBack {
         /// Why, in words.
         reason: String,
-        /// Whether it gave somebody more without waiting for approvals, in an emergency.
+        /// Whether it was an emergency, which waits for no approvals.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         emergency: bool,
         /// Who gained and lost what.
@@ -123,8 +123,8 @@ pub enum Step {
     },
 }
 
-/// What an approval covers besides the candidate: who gains and loses what, and everything that
-/// decides it. If any of it changes, the approval is void.
+/// What an approval covers besides the candidate: the access that parties gain and lose, and
+/// everything that determines it. If any of it changes, the approval is void.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TermsEntry {
@@ -132,12 +132,12 @@ pub struct TermsEntry {
     pub digest: String,
     /// How many approvals the rule of promotion asks for.
     pub approvals: u8,
-    /// The digest of the rule: where candidates come from, how many must approve, who may, and
-    /// what becomes of manifests that were there before.
+    /// The digest of the promotion rule: the source of candidates, the number of approvals, the
+    /// approvers, and the treatment of earlier manifests.
     pub rule: String,
-    /// The digest of what the roles in the manifests allow, and to whom they are granted.
+    /// The digest of the permissions of the roles in the manifests, and of their holders.
     pub grants: String,
-    /// The digest of the guardrails that can apply to the model there.
+    /// The digest of the guardrails that can apply to the model in the environment.
     pub guardrails: String,
     /// The digest of the difference of access.
     pub difference: String,
@@ -166,7 +166,7 @@ impl TermsEntry {
         }
     }
 
-    /// What is not the same as in other terms, in words.
+    /// The parts that differ from earlier terms, in words.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> Vec<&'static str> {
         let parts = [
@@ -190,7 +190,7 @@ impl TermsEntry {
 }
 
 impl Step {
-    /// Whether another manifest is in force after it.
+    /// Whether the step changes the manifest in force.
     #[must_use]
     pub const fn puts_in_force(&self) -> bool {
         match self {
@@ -203,7 +203,7 @@ impl Step {
         }
     }
 
-    /// The word that stands in `step`.
+    /// The value of `step` in JSON.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -223,15 +223,15 @@ impl Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChangeEntry {
-    /// For whom, as manifests write it: `group:corp/support`.
+    /// The holder, as in manifests: `group:corp/support`.
     pub holder: String,
-    /// For which kind of party only; absent for every kind.
+    /// The kind of party that the change is limited to; absent for every kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<CallerKind>,
-    /// What they could not do, and can.
+    /// The actions that they could not take before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gains: Vec<Action>,
-    /// What they could do, and cannot.
+    /// The actions that they can no longer take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loses: Vec<Action>,
 }
@@ -248,7 +248,7 @@ impl ChangeEntry {
         }
     }
 
-    /// For this kind of party only.
+    /// Limits the change to this kind of party.
     #[must_use]
     pub fn only(self, kind: Option<CallerKind>) -> Self {
         Self { kind, ..self }
@@ -273,11 +273,11 @@ impl fmt::Display for ChangeEntry {
     }
 }
 
-/// Who took a step, with the agents that acted.
+/// The party that took a step, with the agents that acted for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SignatoryEntry {
-    /// On whose behalf.
+    /// The party on whose behalf the step was taken.
     #[serde(flatten)]
     pub subject: PrincipalEntry,
     /// The actors, the current one first.
@@ -285,16 +285,16 @@ pub struct SignatoryEntry {
     pub actors: Vec<PrincipalEntry>,
 }
 
-/// A candidate as events spell it.
+/// A candidate in an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CandidateEntry {
     /// The model.
     pub model: String,
-    /// Its revision; absent where only its access moves.
+    /// Its revision; absent if only its manifest is promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The digest of what the revision is, where it was told.
+    /// The digest of the revision's content, if the proposer stated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
     /// The digest of its manifest.
@@ -302,7 +302,7 @@ pub struct CandidateEntry {
 }
 
 impl SignatoryEntry {
-    /// A caller as events keep it.
+    /// The signatory of a step by this caller.
     #[must_use]
     pub fn of(caller: &Caller) -> Self {
         let actor = caller.actor().map(|party| &party.principal);

@@ -1,54 +1,53 @@
-//! Why a step cannot be taken: for people, for programs, and for whoever reads a history that is
-//! not whole.
+//! Why a step cannot be taken: for people, for programs, and for readers of an incomplete history.
 
-use super::life::Standing;
+use super::standing::Standing;
 use crate::name::Environment;
 
 /// Why a step cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepFault {
-    /// The permit is for something else.
+    /// The permit is for another action, model or environment.
     #[error("the permit is for something else, or for another model or environment")]
     NotPermitted,
-    /// It is over, or was not promoted yet.
+    /// The promotion is over, or was not promoted yet.
     #[error("the promotion is {}, so this cannot be done", .0.as_str())]
     Standing(Standing),
-    /// A service, an agent, or a person through one.
+    /// The approver is a service, an agent, or a person through an agent.
     #[error("only people approve, and by themselves: not services, not agents")]
     NotAPerson,
-    /// The proposer.
+    /// The approver is the proposer.
     #[error("whoever proposed it cannot approve it")]
     OwnProposal,
-    /// Not the proposer.
+    /// Somebody other than the proposer withdraws it.
     #[error("only whoever proposed it can withdraw it")]
     NotProposer,
-    /// A second approval of the same person.
+    /// The person has approved it already.
     #[error("you have approved it already")]
     Twice,
-    /// What was shown, or what is there now, is not what was proposed.
+    /// The candidate that was shown, or the present one, is not the one that was proposed.
     #[error(
         "the model or its manifest has changed since it was proposed, which voids the approvals: propose it anew"
     )]
     Changed,
-    /// Another promotion has taken the place of the one that this was to replace.
+    /// Another promotion replaced the one that this promotion was to replace.
     #[error(
         "another promotion has come into force since this was proposed, which voids the approvals: propose it anew"
     )]
     Superseded,
-    /// Approvals were given, and are void.
+    /// The approvals were voided.
     #[error(
         "its approvals are void, since {because}: it has {given} of the {needed} approvals that it needs"
     )]
     Void {
-        /// How many count.
+        /// The number of valid approvals.
         given: usize,
-        /// How many it needs.
+        /// The number of approvals that it needs.
         needed: u8,
         /// What changed.
         because: String,
     },
-    /// A rollback would give somebody more than they have.
+    /// The rollback would give somebody more access.
     #[error(
         "this rollback would give somebody more than they have now, which takes approvals as a promotion does"
     )]
@@ -56,74 +55,74 @@ pub enum StepFault {
     /// There are not enough approvals.
     #[error("it has {given} of the {needed} approvals that it needs")]
     Approvals {
-        /// How many there are.
+        /// The number of approvals.
         given: usize,
-        /// How many it needs.
+        /// The number of approvals that it needs.
         needed: u8,
     },
-    /// A step that is explained by words has none that can be seen.
+    /// The reason has no visible characters.
     #[error("say why, in words that can be seen")]
     NoReason,
-    /// An environment cannot be promoted into from itself.
+    /// The source and the target environment are the same.
     #[error("`{0}` is where it comes from")]
     SameEnvironment(Environment),
-    /// An event that no step of this promotion could have given.
-    #[error("the event is none that this promotion can have had: {0}")]
+    /// No step of this promotion can have produced the event.
+    #[error("the event is not possible for this promotion: {0}")]
     Event(#[from] EventFault),
 }
 
-/// Why no step could have given an event.
+/// Why no step can have produced an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventFault {
-    /// The promotion is not known, and the event does not begin it.
-    #[error("the first one proposes")]
+    /// The promotion is unknown, and the event does not begin it.
+    #[error("the promotion was not proposed before")]
     NotBegun,
-    /// The promotion was proposed or adopted before.
-    #[error("it is there already")]
+    /// The promotion was proposed or adopted already.
+    #[error("the promotion exists already")]
     BegunTwice,
-    /// It is of another promotion.
-    #[error("it is another promotion's")]
+    /// The event belongs to another promotion.
+    #[error("it belongs to another promotion")]
     OtherPromotion,
-    /// The manifest is not the one whose digest the candidate has.
+    /// The manifest does not have the digest in the candidate.
     #[error("its manifest has another digest")]
     OtherManifest,
-    /// A model, an environment or a digest is misspelled.
-    #[error("its names are none")]
+    /// The name of a model or of an environment, or a digest, is invalid.
+    #[error("a name or a digest in it is invalid")]
     Names,
-    /// Somebody must have taken the step.
+    /// The event lacks the person who took the step.
     #[error("it does not say who took the step")]
     Nobody,
-    /// Approvals are void of which there were none.
-    #[error("there is no approval to be void")]
+    /// The event voids approvals, and there are none.
+    #[error("there is no approval to void")]
     NothingToVoid,
-    /// A rollback of a promotion that is not the last one.
-    #[error("another promotion has taken its place")]
+    /// The event rolls back a promotion that another one replaced.
+    #[error("another promotion replaced it")]
     Replaced,
-    /// Something is adopted where a promotion is in force.
+    /// The event adopts a manifest where a promotion is in force.
     #[error("something is in force already")]
     InForceAlready,
-    /// It restores a promotion that was not in force there.
+    /// The event restores a promotion that was not in force there.
     #[error("what it restores was not in force there")]
     NotInForceBefore,
 }
 
-/// What kind of a failure a fault is to whoever asked for the step.
+/// The class of a fault, for the person who asked for the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "each kind needs an answer of its own: another one must break the build"
 )]
 pub enum FaultClass {
-    /// They may not take it; somebody else may.
+    /// They may not take the step; somebody else may.
     Forbidden,
-    /// What they said is not enough.
+    /// Their input is insufficient.
     Invalid,
-    /// The promotion, or what is in force, does not allow it now.
+    /// The state of the promotion or of the environment does not permit the step now.
     Conflict,
 }
 
-/// Which earlier events, had they been lost, would explain that an event does not fit.
+/// Which lost events would explain why an event is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
@@ -134,12 +133,12 @@ pub enum Explanation {
     OwnSteps,
     /// Steps of any promotion of the same model into the same environment.
     InForce,
-    /// None: no promotion can have had it.
+    /// None: no loss explains the event.
     None,
 }
 
 impl StepFault {
-    /// A stable word for programs.
+    /// A stable code for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -158,7 +157,7 @@ impl StepFault {
         }
     }
 
-    /// What kind of a failure it is.
+    /// The class of the fault.
     #[must_use]
     pub const fn class(&self) -> FaultClass {
         match self {
@@ -209,7 +208,7 @@ impl StepFault {
         }
     }
 
-    /// What would explain that an event does not fit, if earlier events were lost.
+    /// Which lost events would explain the fault.
     #[must_use]
     pub const fn explanation(&self) -> Explanation {
         match self {

@@ -1,42 +1,44 @@
-//! What is in force, and how it came to be.
+//! The history of promotions: what is in force, and since which steps.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::event::{ChangeEntry, Event, Step};
 use super::fault::{EventFault, StepFault};
-use super::life::{Promotion, Standing};
+use super::life::Promotion;
+use super::standing::Standing;
 use crate::PromotionId;
 use crate::name::{Environment, ModelName};
 
-/// The state to which the events lead: every promotion, and what is in force.
+/// The state after the events: every promotion, and what is in force.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryState {
     promotions: BTreeMap<PromotionId, Promotion>,
     events: Vec<Event>,
-    /// Which of the events are a promotion's.
+    /// The indices of each promotion's events.
     steps: HashMap<PromotionId, Vec<usize>>,
-    /// What was put in force in an environment and not rolled back, the last one last.
+    /// The promotions that came into force in an environment and were not rolled back, the last one
+    /// last.
     in_force: HashMap<(ModelName, Environment), Vec<PromotionId>>,
-    /// Those that wait for approvals, or to be promoted.
+    /// The promotions that wait for approvals or for being promoted.
     open: BTreeSet<PromotionId>,
-    /// The manifest and the difference that were told of last, which are often the same again.
+    /// The latest manifest and difference, which are often repeated.
     recent: HashMap<(ModelName, Environment), Recent>,
 }
 
 type Recent = (Arc<str>, Arc<[ChangeEntry]>);
 
 impl HistoryState {
-    /// No promotion yet.
+    /// An empty history.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The promotion that an event would leave, if it were the next one.
+    /// The state of a promotion after an event, if that were the next one.
     ///
     /// # Errors
-    /// A [`StepFault`] if no promotion can have had it.
+    /// A [`StepFault`] if the event is not possible.
     pub fn check(&self, event: &Event) -> Result<Promotion, StepFault> {
         let known = self.promotions.get(&event.promotion);
         let after = match known {
@@ -59,10 +61,10 @@ impl HistoryState {
         }
     }
 
-    /// Takes the next event.
+    /// Applies the next event.
     ///
     /// # Errors
-    /// A [`StepFault`] if no promotion can have had it; the history is as it was.
+    /// A [`StepFault`] if the event is not possible. The history is unchanged then.
     pub fn take(&mut self, mut event: Event) -> Result<&Promotion, StepFault> {
         self.check(&event)?;
         self.share(&mut event);
@@ -70,8 +72,8 @@ impl HistoryState {
         Ok(self.enter(event, after))
     }
 
-    /// Takes the next event whatever speaks against it, for reports of what a ledger says. An
-    /// event of a promotion that is not known is left out. Returns what speaks against it.
+    /// Applies the next event even if it is not possible, for reports on a ledger. An event of an
+    /// unknown promotion is skipped. Returns the fault of the event.
     pub fn take_doubtful(&mut self, mut event: Event) -> Option<StepFault> {
         let doubt = self.check(&event).err();
         self.share(&mut event);
@@ -119,8 +121,8 @@ impl HistoryState {
             .or_insert(after)
     }
 
-    /// Keeps one copy of what is told again and again: a manifest that is proposed anew, and the
-    /// difference at each step of a promotion.
+    /// Shares equal texts between events: the manifest of repeated proposals, and the difference at
+    /// each step of a promotion.
     fn share(&mut self, event: &mut Event) {
         let place = match self.promotions.get(&event.promotion) {
             Some(known) => (known.candidate().model.clone(), known.plan().into.clone()),
@@ -148,7 +150,7 @@ impl HistoryState {
         }
     }
 
-    /// Lets go of the text of a manifest that cannot come into force again.
+    /// Frees the text of a manifest that cannot come into force again.
     fn forget_manifest(&mut self, id: PromotionId) {
         let first = self.steps.get(&id).and_then(|steps| steps.first());
         if let Some(event) = first.and_then(|first| self.events.get_mut(*first))
@@ -159,7 +161,7 @@ impl HistoryState {
         }
     }
 
-    /// Whether a promotion had in force, in the same place, what another one proposes.
+    /// Whether a promotion was in force with what another one proposes, in the same environment.
     fn was_in_force(&self, restores: PromotionId, proposed: &Promotion) -> bool {
         let (candidate, into) = (proposed.candidate(), &proposed.plan().into);
         let mut earlier = self.stack(&candidate.model, into);
@@ -172,29 +174,29 @@ impl HistoryState {
         self.promotions.get(&id)
     }
 
-    /// The promotion under which a model is served in an environment; `None` if none put it
-    /// there, or each was rolled back.
+    /// The promotion under which a model is served in an environment; `None` if there is none, or
+    /// if each was rolled back.
     #[must_use]
     pub fn current(&self, model: &ModelName, environment: &Environment) -> Option<&Promotion> {
         let stack = self.in_force.get(&(model.clone(), environment.clone()))?;
         self.promotions.get(stack.last()?)
     }
 
-    /// Whatever is in force where promotions are kept.
+    /// All promotions in force.
     pub fn in_force(&self) -> impl Iterator<Item = &Promotion> {
         let latest = self.in_force.values().filter_map(|stack| stack.last());
         latest.filter_map(|id| self.promotions.get(id))
     }
 
-    /// What would be in force if the promotion that is were rolled back; `None` if nothing
-    /// would.
+    /// The promotion that would be in force after a rollback of the current one, if there is one.
     #[must_use]
     pub fn before(&self, model: &ModelName, environment: &Environment) -> Option<&Promotion> {
         let stack = self.in_force.get(&(model.clone(), environment.clone()))?;
         self.promotions.get(stack.iter().rev().nth(1)?)
     }
 
-    /// What was put in force in an environment and not rolled back, the last one first.
+    /// The promotions that came into force in an environment and were not rolled back, the last one
+    /// first.
     pub fn stack(
         &self,
         model: &ModelName,
@@ -205,23 +207,23 @@ impl HistoryState {
         ids.filter_map(|id| self.promotions.get(id))
     }
 
-    /// Those that wait for approvals, or to be promoted, the oldest first.
+    /// The promotions that wait for approvals or for being promoted, the oldest first.
     pub fn open(&self) -> impl Iterator<Item = &Promotion> {
         self.open.iter().filter_map(|id| self.promotions.get(id))
     }
 
-    /// All of them, the oldest first.
+    /// All promotions, the oldest first.
     pub fn promotions(&self) -> impl Iterator<Item = &Promotion> {
         self.promotions.values()
     }
 
-    /// The steps of one promotion, in order. The manifest of one that is over is left out.
+    /// The steps of one promotion, in order. The manifest is left out if the promotion is over.
     pub fn steps(&self, id: PromotionId) -> impl Iterator<Item = &Event> {
         let places = self.steps.get(&id).into_iter().flatten();
         places.filter_map(|place| self.events.get(*place))
     }
 
-    /// Who did what, in order: everything about a model in an environment, or in all.
+    /// All events of a model in order, in one environment or in all.
     pub fn of<'h>(
         &'h self,
         model: &'h ModelName,

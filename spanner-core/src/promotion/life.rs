@@ -1,21 +1,21 @@
-//! One promotion, and which steps it can take.
+//! One promotion and its steps.
 
 use std::sync::Arc;
 
 use super::candidate::{Candidate, Digest};
 use super::event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 use super::fault::StepFault;
-use super::plan::{Basis, Plan, Proposal, Undo};
+use super::plan::{Basis, Plan, Proposal, Undo, permitted};
+use super::standing::Standing;
 use crate::action::Action;
 use crate::caller::Caller;
 use crate::gate::Permit;
 use crate::name::{Environment, ModelName};
 use crate::record::PrincipalEntry;
-use crate::target::{Pair, Target};
 use crate::text::can_be_seen;
 use crate::{PromotionId, Timestamp};
 
-/// A promotion as its events left it.
+/// The state of a promotion after its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Promotion {
     pub(super) id: PromotionId,
@@ -31,17 +31,17 @@ pub struct Promotion {
     pub(super) standing: Standing,
 }
 
-/// Approvals that count no more.
+/// Approvals that were voided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VoidApprovals {
     /// Who gave them, in order.
     pub approvals: Vec<PrincipalEntry>,
-    /// Why the last of them count no more, in words.
+    /// Why the last of them were voided, in words.
     pub because: String,
 }
 
-/// Whether a step waits for the approvals that it takes.
+/// Whether a step waits for the approvals that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
@@ -50,76 +50,16 @@ pub struct VoidApprovals {
 pub enum Urgency {
     /// It waits.
     Regular,
-    /// It does not wait, which is marked for ever.
+    /// It does not wait, which is recorded permanently.
     Emergency,
-}
-
-/// Where a promotion stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Standing {
-    /// It waits for approvals, or to be promoted.
-    Open,
-    /// It was promoted with its approvals.
-    Promoted,
-    /// It was promoted without waiting for approvals.
-    Emergency,
-    /// It was in force before promotions were kept.
-    Adopted,
-    /// It was turned down.
-    Rejected,
-    /// It was taken back.
-    Withdrawn,
-    /// It was promoted, and is in force no more.
-    RolledBack,
-}
-
-impl Standing {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Open,
-        Self::Promoted,
-        Self::Emergency,
-        Self::Adopted,
-        Self::Rejected,
-        Self::Withdrawn,
-        Self::RolledBack,
-    ];
-
-    /// The words of it, for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Promoted => "promoted",
-            Self::Emergency => "promoted in an emergency",
-            Self::Adopted => "adopted",
-            Self::Rejected => "rejected",
-            Self::Withdrawn => "withdrawn",
-            Self::RolledBack => "rolled back",
-        }
-    }
-
-    /// A stable word, for programs.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Emergency => "emergency",
-            Self::RolledBack => "rolled_back",
-            Self::Open | Self::Promoted | Self::Adopted | Self::Rejected | Self::Withdrawn => {
-                self.as_str()
-            }
-        }
-    }
 }
 
 impl Promotion {
-    /// Proposes a candidate. The permit is for `promote` in the environment that it comes from,
-    /// or in the one that it goes into.
+    /// Proposes a candidate. The permit is for `promote` in the source or the target environment.
     ///
     /// # Errors
     /// [`StepFault::NotPermitted`], [`StepFault::SameEnvironment`], and [`StepFault::Event`] if the
-    /// manifest is not the one whose digest the candidate has.
+    /// manifest does not have the digest in the candidate.
     pub fn propose(
         id: PromotionId,
         proposal: &Proposal,
@@ -152,8 +92,8 @@ impl Promotion {
         Self::begin(&event).map(|_| event)
     }
 
-    /// Keeps what was found in force when promotions began to be kept in an environment.
-    /// There is nobody to ask, and nobody has approved it.
+    /// Adopts a manifest that was in force in an environment before promotions were recorded there.
+    /// Nobody proposed or approved it.
     #[must_use]
     pub fn adopt(
         id: PromotionId,
@@ -175,12 +115,11 @@ impl Promotion {
         }
     }
 
-    /// Approves what was shown. The permit is for `approve` in the environment that it goes
-    /// into.
+    /// Approves what was shown. The permit is for `approve` in the target environment.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, the approver is no person, or the proposer, or approved
-    /// already, or was shown something else.
+    /// A [`StepFault`] if the promotion is over, or the approver is not a person, is the proposer,
+    /// has approved already, or was shown something else.
     pub fn approve(
         &self,
         basis: &Basis,
@@ -196,11 +135,10 @@ impl Promotion {
         self.taken(by, step, now)
     }
 
-    /// Notes that what the approvals covered is no longer what would happen. Nobody has to ask
-    /// for it.
+    /// Voids the approvals, because what they covered has changed. No permit is needed.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, or has no approvals.
+    /// A [`StepFault`] if the promotion is over or has no approvals.
     pub fn void_approvals(
         &self,
         reason: impl Into<String>,
@@ -217,10 +155,10 @@ impl Promotion {
         self.after(&event).map(|_| event)
     }
 
-    /// Turns it down. The permit is for `approve` in the environment that it goes into.
+    /// Rejects it. The permit is for `approve` in the target environment.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, or nothing is said.
+    /// A [`StepFault`] if the promotion is over or the reason is empty.
     pub fn reject(
         &self,
         reason: &str,
@@ -232,20 +170,20 @@ impl Promotion {
         self.taken(by, Step::Rejected { reason }, now)
     }
 
-    /// Takes it back. Any permit says who asks.
+    /// Withdraws it. Any permit identifies the caller.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, or somebody else proposed it.
+    /// A [`StepFault`] if the promotion is over or somebody else proposed it.
     pub fn withdraw(&self, permit: &Permit, now: Timestamp) -> Result<Event, StepFault> {
         let by = permit.caller().ok_or(StepFault::NotPermitted)?;
         self.taken(by, Step::Withdrawn, now)
     }
 
-    /// Puts the candidate in force, if it still is what was approved. The permit is for `promote`
-    /// in the environment that it comes from, or in the one that it goes into.
+    /// Puts the candidate in force, if it is still the approved one. The permit is for `promote` in
+    /// the source or the target environment.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, changed, or lacks approvals.
+    /// A [`StepFault`] if the promotion is over, has changed, or lacks approvals.
     pub fn promote(
         &self,
         basis: &Basis,
@@ -264,11 +202,11 @@ impl Promotion {
         self.taken(by, step, now)
     }
 
-    /// Puts the candidate in force without waiting for approvals. The permit is for
-    /// `administer` in the environment that it goes into.
+    /// Puts the candidate in force without waiting for approvals. The permit is for `administer` in
+    /// the target environment.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is over, changed, or nothing is said.
+    /// A [`StepFault`] if the promotion is over, has changed, or the reason is empty.
     pub fn promote_in_emergency(
         &self,
         basis: &Basis,
@@ -286,12 +224,13 @@ impl Promotion {
         self.taken(by, step, now)
     }
 
-    /// Ends what was promoted. The permit is for `promote` in the environment that it came from,
-    /// or in the one that it is in; in an emergency, for `administer` in the latter.
+    /// Rolls it back. The permit is for `promote` in the source or the target environment; in an
+    /// emergency, for `administer` in the target environment.
     ///
     /// # Errors
-    /// A [`StepFault`] if it is not in force, or nothing is said. [`StepFault::Widens`] if it is no
-    /// emergency and takes approvals: propose what was in force before instead.
+    /// A [`StepFault`] if the promotion is not in force or the reason is empty.
+    /// [`StepFault::Widens`] if the rollback needs approvals and is not an emergency: propose the
+    /// earlier candidate instead.
     pub fn roll_back(
         &self,
         reason: &str,
@@ -327,75 +266,75 @@ impl Promotion {
         self.id
     }
 
-    /// What is promoted.
+    /// The candidate.
     #[must_use]
     pub const fn candidate(&self) -> &Candidate {
         &self.candidate
     }
 
-    /// From where to where.
+    /// The source and the target environment, and how many approvals are needed.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The manifest, whole; `None` once it can no longer come into force: the ledger has it.
+    /// The whole manifest; `None` once it can no longer come into force. The ledger still has it.
     #[must_use]
     pub const fn manifest(&self) -> Option<&Arc<str>> {
         self.manifest.as_ref()
     }
 
-    /// Who would gain and lose what, as it was when it was proposed.
+    /// The access that parties would gain and lose, as of the proposal.
     #[must_use]
     pub const fn difference(&self) -> &Arc<[ChangeEntry]> {
         &self.difference
     }
 
-    /// Who proposed it; `None` if it was adopted.
+    /// The proposer; `None` if it was adopted.
     #[must_use]
     pub const fn proposer(&self) -> Option<&PrincipalEntry> {
         self.proposer.as_ref()
     }
 
-    /// Who approved it, in order, as far as that counts.
+    /// The people whose approvals are valid, in order.
     #[must_use]
     pub fn approvals(&self) -> &[PrincipalEntry] {
         &self.approvals
     }
 
-    /// The approvals that count no more, if there were any.
+    /// The approvals that were voided, if there are any.
     #[must_use]
     pub const fn void(&self) -> Option<&VoidApprovals> {
         self.void.as_ref()
     }
 
-    /// What its approvals cover besides the candidate; without any, what was proposed.
+    /// The terms that its approvals cover; without approvals, those of the proposal.
     #[must_use]
     pub const fn terms(&self) -> Option<&TermsEntry> {
         self.terms.as_ref()
     }
 
-    /// How many approvals it needs.
+    /// The number of approvals that it needs.
     #[must_use]
     pub fn needed(&self) -> u8 {
         let terms = self.terms.as_ref();
         terms.map_or(self.plan.approvals, |terms| terms.approvals)
     }
 
-    /// Whether what its approvals cover is still what would happen.
+    /// Whether its approvals cover these terms.
     #[must_use]
     pub fn covers(&self, terms: Option<&TermsEntry>) -> bool {
         self.terms.as_ref() == terms
     }
 
-    /// Where it stands.
+    /// Its standing.
     #[must_use]
     pub const fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Whether it was promoted or adopted, and not rolled back. A later promotion of the same model may
-    /// have taken its place; see [`HistoryState`](super::HistoryState).
+    /// Whether it was promoted or adopted, and not rolled back. A later promotion of the same model
+    /// may have replaced it; see [`HistoryState`](super::HistoryState).
     #[must_use]
     pub const fn is_in_force(&self) -> bool {
         matches!(
@@ -404,7 +343,7 @@ impl Promotion {
         )
     }
 
-    /// Whether it was rejected, withdrawn or rolled back: it cannot come into force again.
+    /// Whether it was rejected, withdrawn or rolled back, so that it cannot come into force again.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(
@@ -413,7 +352,7 @@ impl Promotion {
         )
     }
 
-    /// Whether the model and its manifest still are what was proposed.
+    /// Checks that the model and its manifest are still those that were proposed.
     ///
     /// # Errors
     /// [`StepFault::Changed`] if they are not.
@@ -424,7 +363,7 @@ impl Promotion {
         }
     }
 
-    /// Who holds the permit, if it is for this in the environment that it goes into.
+    /// The caller of the permit, if it is for this action in the target environment.
     fn permitted_there<'p>(
         &self,
         permit: &'p Permit,
@@ -436,7 +375,7 @@ impl Promotion {
         }
     }
 
-    /// An event, if its step can be taken.
+    /// The event of a step, if the step is possible.
     fn taken(&self, by: &Caller, step: Step, now: Timestamp) -> Result<Event, StepFault> {
         let event = event(self.id, by, step, now);
         self.after(&event).map(|_| event)
@@ -452,21 +391,7 @@ fn event(promotion: PromotionId, by: &Caller, step: Step, time: Timestamp) -> Ev
     }
 }
 
-/// Who holds the permit, if it is for this.
-pub(super) fn permitted<'p>(
-    permit: &'p Permit,
-    action: Action,
-    model: &ModelName,
-) -> Result<&'p Caller, StepFault> {
-    let pairs = permit.target().map_or(&[][..], Target::pairs);
-    let fits = |pair: &Pair| pair.action == action && pair.resource.name() == Some(model);
-    match pairs.iter().any(fits) {
-        true => permit.caller().ok_or(StepFault::NotPermitted),
-        false => Err(StepFault::NotPermitted),
-    }
-}
-
-/// A reason, if it can be seen. Events of earlier versions are held to less.
+/// A reason, if it has visible characters. Events of earlier versions need not fulfil this.
 fn given(reason: &str) -> Result<String, StepFault> {
     match can_be_seen(reason) {
         true => Ok(reason.to_owned()),

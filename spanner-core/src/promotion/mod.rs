@@ -1,10 +1,9 @@
-//! How a model's revision gets into an environment: the life cycle of a promotion.
+//! Promotions: the life cycle by which a model's revision gets into an environment.
 //!
-//! A promotion moves one revision of a model together with its manifest, both by digest. It is
-//! pure: nothing here asks whether somebody holds a role, reads a clock or stores anything. Whoever
-//! takes a step has the [`Permit`](crate::Permit) for it, so that the decision stands in the record
-//! before the step; what comes out is an [`Event`] to be stored, and the state is whatever the
-//! stored events say.
+//! A promotion moves one revision of a model together with its manifest, both by digest. The module
+//! is pure: it checks no roles, reads no clock and stores nothing. A step takes the
+//! [`Permit`](crate::Permit) for it, so that the decision is recorded before the step. The result
+//! is an [`Event`] to be stored, and the state is computed from the stored events.
 //!
 //! ```text
 //! proposed ─▶ approved × n ─▶ promoted ─▶ rolled back
@@ -12,17 +11,18 @@
 //!     └────────────┴─▶ rejected, withdrawn           (adopted: in force before there were any)
 //! ```
 //!
-//! 1. The proposer does not approve, and nobody approves twice.
-//! 2. People approve: no service, no agent, and nobody through an agent.
-//! 3. An approval covers exactly what was shown: the candidate, by its digests, and the
-//!    [terms](TermsEntry), which are who gains and loses what, the roles, guardrails and the rule of
-//!    promotion behind it. If the candidate changes, or another one comes into force, propose it
-//!    anew. If the terms change, the approvals are void, which is an event, and are given anew.
-//! 4. Without the approvals that the rule asks for, nothing is promoted, but by an emergency with a
-//!    written reason, which is marked for ever. A rollback that gives anybody more than they have
-//!    takes the same approvals, or is an emergency; one that only takes away is a single step.
-//! 5. What is over stays over: a promotion that was promoted, rejected or withdrawn takes no other
-//!    step, but that one that was promoted can be rolled back.
+//! 1. The proposer cannot approve, and nobody can approve twice.
+//! 2. Only people approve: no service, no agent, and no person through an agent.
+//! 3. An approval covers exactly what was shown: the digests of the candidate, and the
+//!    [terms](TermsEntry). The terms are the access that parties gain and lose, and the roles, the
+//!    guardrails and the promotion rule that determine it. If the candidate changes, or another one
+//!    comes into force, a new proposal is needed. If the terms change, an event voids the
+//!    approvals, and new ones are needed.
+//! 4. A promotion needs the approvals that the rule demands, or is an emergency with a written
+//!    reason, which is recorded permanently. A rollback that gives somebody more access needs the
+//!    same approvals, or is an emergency. A rollback that only removes access needs none.
+//! 5. A promotion that was promoted, rejected or withdrawn takes no further step, except that a
+//!    promoted one can be rolled back.
 //!
 //! ```
 //! use spanner_core::promotion::{Basis, Candidate, Digest, Plan, Promotion, Proposal, StepFault};
@@ -68,6 +68,7 @@ mod fault;
 mod history;
 mod life;
 mod plan;
+mod standing;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -76,5 +77,6 @@ pub use candidate::{Candidate, Digest, DigestError};
 pub use event::{CandidateEntry, ChangeEntry, Event, SignatoryEntry, Step, TermsEntry};
 pub use fault::{EventFault, Explanation, FaultClass, StepFault};
 pub use history::HistoryState;
-pub use life::{Promotion, Standing, Urgency, VoidApprovals};
+pub use life::{Promotion, Urgency, VoidApprovals};
 pub use plan::{Basis, Plan, Proposal, Undo};
+pub use standing::Standing;

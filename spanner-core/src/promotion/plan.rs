@@ -1,33 +1,33 @@
-//! What is proposed, and what those who take a step have before them.
+//! What is proposed, and what a step is based on.
 
 use std::sync::Arc;
 
 use super::candidate::Candidate;
 use super::event::{ChangeEntry, TermsEntry};
 use super::fault::StepFault;
-use super::life::permitted;
 use crate::PromotionId;
 use crate::action::Action;
 use crate::caller::Caller;
 use crate::gate::Permit;
 use crate::name::{Environment, ModelName};
+use crate::target::{Pair, Target};
 
-/// From where to where, how many must approve, and in whose place.
+/// The source and the target environment, the number of approvals, and the promotion to replace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The environment that the candidate comes from; where it was adopted, the one that it
-    /// is in.
+    /// The environment that the candidate comes from. For an adopted one, it is the target
+    /// environment.
     pub from: Environment,
-    /// The environment that it is to go into.
+    /// The target environment.
     pub into: Environment,
     /// How many approvals it needs.
     pub approvals: u8,
-    /// The promotion in whose place it is to come. Once another one is there, the difference
-    /// that approvers were shown is not what would happen.
+    /// The promotion that it is to replace. Once another one is in force, the difference that
+    /// approvers were shown no longer applies.
     pub base: Option<PromotionId>,
-    /// The earlier promotion that it restores, where the candidate is what was in force before
-    /// and does not come from `from`.
+    /// The earlier promotion that it restores, if the candidate was in force before and does not
+    /// come from `from`.
     pub restores: Option<PromotionId>,
 }
 
@@ -35,11 +35,11 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proposal {
-    /// What is to be promoted.
+    /// The candidate.
     pub candidate: Candidate,
-    /// From where to where.
+    /// The environments and the number of approvals.
     pub plan: Plan,
-    /// The manifest, whole, whose digest the candidate has.
+    /// The whole manifest, which must have the digest in the candidate.
     pub manifest: Arc<str>,
     /// What an approval covers besides the candidate.
     pub terms: Option<TermsEntry>,
@@ -47,31 +47,32 @@ pub struct Proposal {
     pub difference: Arc<[ChangeEntry]>,
 }
 
-/// What a step is based on: the candidate and its effect, as whoever takes the step sees them.
+/// What a step is based on: the candidate and its effect, as shown to the person who takes the
+/// step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Basis {
-    /// The candidate, as it is there now.
+    /// The present candidate.
     pub candidate: Candidate,
-    /// What an approval covers besides the candidate, as it is now.
+    /// The present terms.
     pub terms: Option<TermsEntry>,
     /// Who would gain and lose what.
     pub difference: Arc<[ChangeEntry]>,
 }
 
-/// What a rollback would change.
+/// The effect of a rollback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undo {
     /// Who would gain and lose what.
     pub difference: Arc<[ChangeEntry]>,
-    /// Whether it takes approvals: somebody would gain something, and the rule of promotion asks
-    /// for approvals.
+    /// Whether it needs approvals: somebody would gain access, and the promotion rule demands
+    /// approvals.
     pub needs_approvals: bool,
 }
 
 impl Plan {
-    /// A plan for a model of which nothing is in force yet.
+    /// A plan for a model that has no manifest in force yet.
     #[must_use]
     pub const fn new(from: Environment, into: Environment, approvals: u8) -> Self {
         Self {
@@ -83,19 +84,19 @@ impl Plan {
         }
     }
 
-    /// To restore what an earlier promotion had in force.
+    /// Restores an earlier promotion.
     #[must_use]
     pub fn restoring(self, restores: Option<PromotionId>) -> Self {
         Self { restores, ..self }
     }
 
-    /// In the place of another promotion.
+    /// Replaces another promotion.
     #[must_use]
     pub fn instead_of(self, base: Option<PromotionId>) -> Self {
         Self { base, ..self }
     }
 
-    /// Who holds the permit, if it is for this at either end of the way.
+    /// The caller of the permit, if it is for this action in the source or the target environment.
     pub(super) fn permitted<'p>(
         &self,
         permit: &'p Permit,
@@ -138,7 +139,7 @@ impl Proposal {
 }
 
 impl Basis {
-    /// A candidate and what it changes.
+    /// A candidate and its effect.
     pub fn new(candidate: Candidate, difference: impl Into<Arc<[ChangeEntry]>>) -> Self {
         Self {
             candidate,
@@ -158,7 +159,7 @@ impl Basis {
 }
 
 impl Undo {
-    /// A rollback that changes this, and takes approvals if `needs_approvals`.
+    /// A rollback with this effect.
     pub fn new(difference: impl Into<Arc<[ChangeEntry]>>, needs_approvals: bool) -> Self {
         Self {
             difference: difference.into(),
@@ -167,10 +168,24 @@ impl Undo {
     }
 }
 
-/// A rollback takes approvals if somebody would gain something.
+/// A rollback needs approvals if somebody would gain access.
 impl From<Vec<ChangeEntry>> for Undo {
     fn from(difference: Vec<ChangeEntry>) -> Self {
         let widens = difference.iter().any(|change| !change.gains.is_empty());
         Self::new(difference, widens)
+    }
+}
+
+/// The caller of the permit, if it is for this action on this model.
+pub(super) fn permitted<'p>(
+    permit: &'p Permit,
+    action: Action,
+    model: &ModelName,
+) -> Result<&'p Caller, StepFault> {
+    let pairs = permit.target().map_or(&[][..], Target::pairs);
+    let fits = |pair: &Pair| pair.action == action && pair.resource.name() == Some(model);
+    match pairs.iter().any(fits) {
+        true => permit.caller().ok_or(StepFault::NotPermitted),
+        false => Err(StepFault::NotPermitted),
     }
 }

@@ -1,20 +1,21 @@
-//! The state machine: which events a promotion can have, and what it is after them.
+//! The state machine: which events are possible, and the state of a promotion after each.
 
 use std::sync::Arc;
 
 use super::candidate::{Candidate, Digest};
 use super::event::{CandidateEntry, Event, SignatoryEntry, Step, TermsEntry};
 use super::fault::{EventFault, StepFault};
-use super::life::{Promotion, Standing, VoidApprovals};
+use super::life::{Promotion, VoidApprovals};
 use super::plan::Plan;
-use crate::caller::CallerKind;
+use super::standing::Standing;
 use crate::name::Environment;
+use crate::party::CallerKind;
 
 impl Promotion {
     /// The promotion that an event proposes or adopts.
     ///
     /// # Errors
-    /// [`StepFault::Event`] if it does neither.
+    /// [`StepFault::Event`] if the event does neither.
     pub fn begin(event: &Event) -> Result<Self, StepFault> {
         let begun = Self::begun(event)?;
         let manifest = begun.manifest.as_deref().unwrap_or_default();
@@ -27,7 +28,7 @@ impl Promotion {
         }
     }
 
-    /// What the first event says, whether it can have been the first or not.
+    /// The promotion of the first event, without a check whether the event is possible.
     pub(super) fn begun(event: &Event) -> Result<Self, StepFault> {
         let environment = |name: &str| Environment::new(name).map_err(|_| EventFault::Names);
         let begun = |candidate: &CandidateEntry, plan, manifest: &Arc<str>, standing| {
@@ -82,11 +83,11 @@ impl Promotion {
         }
     }
 
-    /// The promotion after an event. Every rule is checked again, except those that only the
-    /// authorizer and the model's store know.
+    /// The promotion after an event. All rules are checked again, except those that only the
+    /// authorizer or the model's store can check.
     ///
     /// # Errors
-    /// A [`StepFault`] if no such step can be taken.
+    /// A [`StepFault`] if the step is not possible.
     pub fn after(&self, event: &Event) -> Result<Self, StepFault> {
         self.check(event)?;
         let mut after = self.clone();
@@ -94,7 +95,7 @@ impl Promotion {
         Ok(after)
     }
 
-    /// Whether this can be the next event.
+    /// Checks that this can be the next event.
     fn check(&self, event: &Event) -> Result<(), StepFault> {
         if event.promotion != self.id {
             return Err(EventFault::OtherPromotion.into());
@@ -152,10 +153,10 @@ impl Promotion {
         }
     }
 
-    /// Takes over what an event says. Whether it can have happened is not asked.
+    /// Applies an event, without a check whether it is possible.
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.step {
-            // What it was begun with stays.
+            // The first event is in effect already.
             Step::Proposed { .. } | Step::Adopted { .. } => {}
             Step::Approved { terms, .. } => {
                 if !self.covers(terms.as_ref()) {
@@ -184,7 +185,7 @@ impl Promotion {
         }
     }
 
-    /// No approval counts any more.
+    /// Voids all approvals.
     fn void_all(&mut self, because: &str) {
         if self.approvals.is_empty() {
             return;
@@ -217,7 +218,7 @@ impl Promotion {
         }
     }
 
-    /// Whether enough approvals cover what would happen.
+    /// Checks that enough approvals cover the terms.
     fn check_approvals(&self, terms: Option<&TermsEntry>) -> Result<(), StepFault> {
         let needed = terms.map_or(self.plan.approvals, |terms| terms.approvals);
         let given = match self.covers(terms) {
@@ -249,7 +250,7 @@ impl Promotion {
     }
 }
 
-/// Why approvals are void where nobody noted more.
+/// The reason for void approvals if none was recorded.
 const CHANGED: &str = "what they covered changed";
 
 fn said(reason: &str) -> Result<(), StepFault> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::caller::{Caller, CallerKind, Principal};
+use crate::caller::Caller;
+use crate::party::{CallerKind, Principal};
 use crate::testing::{Fixed, MemorySink, Rules, wait};
 use crate::{Action, Arrival, Gate, Permit, PromotionId, Resource, Target, Timestamp};
 

@@ -38,17 +38,17 @@ impl MemoryJournal {
         Self::default()
     }
 
-    /// Fails every call with this; `None` heals it.
+    /// Makes every call fail with this error; `None` ends that.
     pub fn fail(&self, fault: Option<JournalError>) {
         lock(&self.state).fault = fault;
     }
 
-    /// Appends, and then says that it is not known whether it did; `false` heals it.
+    /// Makes every append succeed and return [`JournalError::Unacknowledged`]; `false` ends that.
     pub fn lose_acknowledgements(&self, lose: bool) {
         lock(&self.state).is_silent = lose;
     }
 
-    /// Notes that events were lost here, which somebody acknowledged.
+    /// Adds an item that marks lost events, which an operator acknowledged.
     pub fn lose_events(&self) {
         lock(&self.state)
             .items
@@ -119,7 +119,7 @@ impl State {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// How many items there are up to a cursor.
+    /// The number of items up to a cursor.
     fn place(&self, cursor: &Cursor) -> Result<usize, JournalError> {
         let place = cursor.as_str().map_or(Some(0), |text| text.parse().ok());
         place
@@ -164,11 +164,11 @@ impl Journal for MemoryJournal {
     }
 }
 
-/// Checks that a journal keeps what [`Journal`] promises. `fresh` makes an empty one; `reopen`
-/// ends a journal, without other handles to it, and opens what it stored.
+/// Checks that a journal fulfils the contract of [`Journal`]. `fresh` makes an empty one. `reopen`
+/// closes a journal, which has no other handles, and opens what it stored.
 ///
 /// # Panics
-/// If it does not.
+/// If it does not fulfil the contract.
 #[expect(
     clippy::expect_used,
     clippy::panic,
@@ -302,7 +302,7 @@ pub fn check_journal<J: Journal>(fresh: impl Fn() -> J, reopen: impl Fn(J) -> J)
     assert_eq!(waiting.join().expect(ok), [next]);
 }
 
-/// Every event after a cursor.
+/// All events after a cursor.
 #[expect(
     clippy::expect_used,
     reason = "a journal that does not conform should fail its test"

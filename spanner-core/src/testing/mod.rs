@@ -1,4 +1,4 @@
-//! Parts for tests: a sink and a journal in memory, a clock that stands still, rules in one closure
+//! Test doubles: a sink and a journal in memory, a fixed clock, an authorizer from a closure
 //! (feature `test-util`).
 
 mod journal;
@@ -14,19 +14,21 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::access::{Authorize, Question, Verdict, VerdictReason, Verdicts};
-use crate::caller::{Caller, CallerKind, Group, Principal};
+use crate::access::{Authorize, Question};
+use crate::caller::Caller;
 use crate::host::Host;
 use crate::name::{GroupName, IssuerAlias, SubjectId};
+use crate::party::{CallerKind, Group, Principal};
 use crate::record::{Decision, Outcome};
 use crate::sink::{AuditSink, Count, Receipt, Room, SinkFault};
+use crate::verdict::{Verdict, VerdictReason, Verdicts};
 use crate::{RecordId, Timestamp};
 
 impl Caller {
     /// A person of the issuer `test`, without groups.
     ///
     /// # Panics
-    /// If the subject is not a valid one.
+    /// If the subject is invalid.
     #[must_use]
     pub fn for_test(subject: &str) -> Self {
         Self::for_test_in(subject, &[])
@@ -35,7 +37,7 @@ impl Caller {
     /// A person of the issuer `test` in some groups.
     ///
     /// # Panics
-    /// If a name is not a valid one.
+    /// If a name is invalid.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -57,7 +59,7 @@ impl Caller {
     }
 }
 
-/// Runs a future that needs no runtime.
+/// Polls a future that needs no runtime until it is ready.
 ///
 /// # Panics
 /// If it is still pending after a thousand polls.
@@ -73,7 +75,7 @@ pub fn wait<F: Future>(future: F) -> F::Output {
     panic!("the future is still pending");
 }
 
-/// Runs a future that other threads wake, on this thread.
+/// Blocks this thread on a future that other threads wake.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
 
@@ -94,7 +96,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A host whose clock moves only when told to, and whose identifiers count up.
+/// A host whose clock moves only when a test moves it, and whose identifiers count up.
 #[derive(Debug, Clone)]
 pub struct Fixed {
     now: Arc<Mutex<Timestamp>>,
@@ -105,7 +107,7 @@ impl Fixed {
     /// A host at an RFC 3339 time.
     ///
     /// # Panics
-    /// If that is not a time.
+    /// If the text is not a time.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -151,7 +153,7 @@ impl Host for Fixed {
     }
 }
 
-/// An authorizer in one closure.
+/// An authorizer made of a closure.
 pub struct Rules<F> {
     rule: F,
 }
@@ -160,7 +162,7 @@ impl<F> Rules<F>
 where
     F: Fn(&Question<'_>) -> bool + Send + Sync + 'static,
 {
-    /// Allows what the closure says yes to.
+    /// Allows the questions for which the closure returns `true`.
     pub const fn allow(rule: F) -> Self {
         Self { rule }
     }
@@ -188,7 +190,7 @@ impl<F> fmt::Debug for Rules<F> {
     }
 }
 
-/// A sink that keeps everything in memory. Clones share it.
+/// A sink that stores everything in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink {
     state: Arc<Mutex<State>>,
@@ -211,13 +213,13 @@ impl MemorySink {
         Self::default()
     }
 
-    /// The decisions taken so far.
+    /// The decisions recorded so far.
     #[must_use]
     pub fn decisions(&self) -> Vec<Decision> {
         lock(&self.state).decisions.clone()
     }
 
-    /// The outcomes given so far.
+    /// The outcomes recorded so far.
     #[must_use]
     pub fn outcomes(&self) -> Vec<Outcome> {
         lock(&self.state).outcomes.clone()
@@ -229,17 +231,17 @@ impl MemorySink {
         lock(&self.state).counts.clone()
     }
 
-    /// Takes no further decision, with this fault; `None` takes them again.
+    /// Refuses further decisions with this fault; `None` ends that.
     pub fn fail(&self, fault: Option<SinkFault>) {
         lock(&self.state).fault = fault;
     }
 
-    /// Takes further decisions and then fails to make them durable; `None` heals it.
+    /// Accepts further decisions and fails to make them durable; `None` ends that.
     pub fn fail_late(&self, fault: Option<SinkFault>) {
         lock(&self.state).late_fault = fault;
     }
 
-    /// Takes further decisions and never acknowledges them.
+    /// Accepts further decisions and never acknowledges them.
     pub fn hang(&self, never: bool) {
         lock(&self.state).never = never;
     }

@@ -1,4 +1,4 @@
-//! The signature algorithms that there are.
+//! The accepted signature algorithms.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// A word that names no accepted algorithm; its first 32 characters.
+/// The word is not an accepted algorithm. The field has its first 32 characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no signature algorithm that is accepted here")]
 pub struct UnknownAlgorithm(String);
@@ -43,7 +43,7 @@ pub(super) enum KeyKind {
 }
 
 impl Algorithm {
-    /// Every algorithm; what an issuer may use unless told otherwise.
+    /// Every algorithm. Issuers may use all of them by default.
     pub const DEFAULT: &'static [Self] = &[
         Self::Rs256,
         Self::Rs384,

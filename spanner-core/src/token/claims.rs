@@ -1,22 +1,15 @@
-//! Claims as values of the types that they must have.
-
-use std::time::Duration;
+//! Reads claims as values of the required types.
 
 use crate::Timestamp;
-use crate::caller::Freshness;
 use crate::refusal::TokenFault;
+use crate::text::is_displayable;
 use crate::token::json::{Defect, Json, Members};
-use crate::token::rules::IssuerRules;
 
-/// A token that lives at least this long has to be replaced by hand.
-const LONG_LIVED: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest scope, client, tenant or `jti`, in bytes. Records have them.
+pub(super) const MAX_TEXT: usize = 256;
 
-/// How many audiences a token may name. More is a token for everybody; real ones have one
-/// to three.
-const MAX_AUDIENCES: usize = 16;
-
-/// The claims that are read for every issuer. All others are walked past unless an
-/// issuer's rules name them.
+/// The claims that are read for every issuer. All others are skipped unless an issuer's rules name
+/// them.
 pub(super) const READ: &[&str] = &[
     "acr",
     "act",
@@ -53,15 +46,15 @@ impl From<Defect> for TokenFault {
 }
 
 impl Members {
-    /// A claim that is a string if it is there.
+    /// A claim that must be a string, if it is present.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, TokenFault> {
         self.get(name)
             .map(|value| value.as_str().ok_or(TokenFault::ClaimType))
             .transpose()
     }
 
-    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction. No token
-    /// was made before 1970: a negative time is a mistake of its issuer, or a probe.
+    /// A `NumericDate` (RFC 7519 §2): seconds since 1970, with or without a fraction. No token was
+    /// issued before 1970, so a negative time is refused as a mistake or a probe.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.any_time(name)? {
             Some(time) if time < Timestamp::UNIX_EPOCH => Err(TokenFault::ClaimValue),
@@ -69,8 +62,8 @@ impl Members {
         }
     }
 
-    /// The same where a time before 1970 is as good as any other: an expiry that is over.
-    fn any_time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
+    /// The same, but accepts times before 1970: an expiry then is simply over.
+    pub(super) fn any_time(&self, name: &str) -> Result<Option<Timestamp>, TokenFault> {
         match self.get(name) {
             None => Ok(None),
             Some(Json::Number(seconds)) => time(*seconds).map(Some),
@@ -98,141 +91,26 @@ pub(super) fn one_or_more(value: &Json) -> Result<Vec<&str>, TokenFault> {
     }
 }
 
-/// The words of a text between spaces, or of an array of strings.
+/// The space-separated words of a string, or of each string of an array.
 pub(super) fn words(value: &Json) -> Result<impl Iterator<Item = &str>, TokenFault> {
     Ok(one_or_more(value)?
         .into_iter()
         .flat_map(|text| text.split(' ')))
 }
 
-/// Whether the token is for us: at least one of its audiences is one of the issuer's,
-/// byte for byte.
-pub(super) fn check_audience(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
-    let value = match &rules.mapping.audience_from {
-        Some(at) => at.find(claims),
-        None => claims.get("aud"),
-    };
-    let Some(value) = value else {
-        return if rules.any_audience {
-            Ok(())
-        } else {
-            Err(TokenFault::MissingClaim)
-        };
-    };
-    let named = one_or_more(value)?;
-    if named.len() > MAX_AUDIENCES {
-        return Err(TokenFault::ClaimLimit);
-    }
-    let ours = |name: &&str| rules.audiences.iter().any(|audience| audience == name);
-    if rules.any_audience || named.iter().any(ours) {
-        Ok(())
-    } else {
-        Err(TokenFault::Audience)
+/// Checks a text that records have: its length is bounded, and it has no characters that could
+/// deceive a reader.
+pub(super) fn shown(text: &str) -> Result<&str, TokenFault> {
+    match text.len() {
+        0 => Err(TokenFault::ClaimValue),
+        1..=MAX_TEXT if text.chars().all(is_displayable) => Ok(text),
+        1..=MAX_TEXT => Err(TokenFault::ClaimValue),
+        _ => Err(TokenFault::ClaimLimit),
     }
 }
 
-/// When a token may be used.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) expires: Option<Timestamp>,
-    pub(super) issued: Option<Timestamp>,
-    /// When the person signed in (OpenID Connect Core 1.0 §2).
-    pub(super) signed_in: Option<Timestamp>,
-    not_before: Option<Timestamp>,
-}
-
-impl Times {
-    pub(super) fn read(claims: &Members) -> Result<Self, TokenFault> {
-        Ok(Self {
-            expires: claims.any_time("exp")?,
-            issued: claims.time("iat")?,
-            signed_in: claims.time("auth_time")?,
-            not_before: claims.time("nbf")?,
-        })
-    }
-
-    /// The time that a token is refused for.
-    pub(super) const fn of(&self, fault: TokenFault) -> Option<Timestamp> {
-        match fault {
-            TokenFault::Expired => self.expires,
-            TokenFault::NotYetValid => self.not_before,
-            TokenFault::IssuedInFuture => self.issued,
-            _ => None,
-        }
-    }
-
-    /// Whether it may be used now. In nanoseconds of 128 bits, where nothing overflows.
-    pub(super) fn check(
-        &self,
-        rules: &IssuerRules,
-        now: Timestamp,
-    ) -> Result<Freshness, TokenFault> {
-        let (now, skew) = (now.as_nanosecond(), nanoseconds(rules.clock_skew));
-        let expires = self.expires.map(Timestamp::as_nanosecond);
-        if expires.is_some_and(|expires| now >= expires.saturating_add(skew)) {
-            return Err(TokenFault::Expired);
-        }
-        if self
-            .not_before
-            .is_some_and(|start| now.saturating_add(skew) < start.as_nanosecond())
-        {
-            return Err(TokenFault::NotYetValid);
-        }
-        let not_before = self.not_before.map(Timestamp::as_nanosecond);
-        if expires
-            .zip(not_before)
-            .is_some_and(|(end, start)| end < start)
-        {
-            return Err(TokenFault::ClaimValue);
-        }
-        // A sign-in that is still to come would satisfy every demand for a recent one.
-        let signed_in = self.signed_in.map(Timestamp::as_nanosecond);
-        if signed_in.is_some_and(|time| now.saturating_add(skew) < time) {
-            return Err(TokenFault::ClaimValue);
-        }
-        let Some(issued) = self.issued.map(Timestamp::as_nanosecond) else {
-            return if rules.max_token_age.is_some() || rules.max_token_lifetime.is_some() {
-                Err(TokenFault::MissingClaim)
-            } else {
-                Ok(Freshness::Fresh)
-            };
-        };
-        if now.saturating_add(skew) < issued {
-            return Err(TokenFault::IssuedInFuture);
-        }
-        if expires.is_some_and(|expires| expires < issued) {
-            return Err(TokenFault::ClaimValue);
-        }
-        let exceeds = |span: i128, limit: Option<Duration>| {
-            limit.is_some_and(|limit| span > nanoseconds(limit))
-        };
-        let age = now.saturating_sub(issued);
-        // Without an expiry it lives for ever.
-        let lifetime = expires.map_or(i128::MAX, |expires| expires.saturating_sub(issued));
-        if exceeds(age, rules.max_token_age) || exceeds(lifetime, rules.max_token_lifetime) {
-            return Err(TokenFault::Lifetime);
-        }
-        let mostly_over = |span: i128| age.saturating_mul(5) >= span.saturating_mul(4);
-        // What lives for hours is renewed by programs all the time; what lives for days, by
-        // somebody who should hear of it.
-        let soon = rules
-            .max_token_age
-            .is_some_and(|limit| mostly_over(nanoseconds(limit)))
-            || (lifetime >= nanoseconds(LONG_LIVED) && mostly_over(lifetime));
-        Ok(if soon {
-            Freshness::RotateSoon
-        } else {
-            Freshness::Fresh
-        })
-    }
-}
-
-fn nanoseconds(span: Duration) -> i128 {
-    i128::try_from(span.as_nanos()).unwrap_or(i128::MAX)
-}
-
-/// Seconds, split before they are scaled, since a double does not hold nanoseconds since
-/// 1970. Casts saturate, and what is out of range is refused.
+/// Converts seconds to a time. They are split before they are scaled, because a double cannot hold
+/// nanoseconds since 1970. Casts saturate, and times out of range are refused.
 fn time(seconds: f64) -> Result<Timestamp, TokenFault> {
     let whole = seconds.trunc() as i64;
     let fraction = ((seconds - seconds.trunc()) * 1e9) as i32;

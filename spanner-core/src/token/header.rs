@@ -1,26 +1,24 @@
-//! The header (RFC 7515 §4): which key and algorithm, and nothing else that a token could
-//! ask for.
+//! The header (RFC 7515 §4). Only the key, the algorithm and the type are used.
 
 use std::cell::RefCell;
 
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::{Json, Members};
-use crate::token::mapping::plain_type;
+use crate::token::media_type::plain_type;
 
 /// Parameters that point to a key elsewhere, or say that the claims are compressed.
-/// Following them would let a token choose what it is verified with, or how much memory
-/// it takes.
+/// Following them would let a token choose the key that verifies it, or how much memory it needs.
 const REFUSED: &[&str] = &["jku", "x5u", "zip"];
 
 const KEPT: &[&str] = &[
     "alg", "kid", "typ", "cty", "crit", "b64", "jku", "x5u", "zip",
 ];
 
-/// Types of tokens that are never access tokens, whatever an issuer's mapping says: what is
-/// made for an authorization server (ID-JAG, client authentication), for another protocol
-/// (logout, security events, introspection), for use within one trust domain (transaction
-/// tokens), to be presented with a proof (WIT, AAT, SD-JWT), or is itself a proof.
+/// Types of tokens that are never access tokens, even if an issuer's mapping lists them: tokens for
+/// an authorization server (ID-JAG, client authentication), for another protocol (logout, security
+/// events, introspection), for use within one trust domain (transaction tokens), for presentation
+/// with a proof (WIT, AAT, SD-JWT), and proofs themselves.
 const FORBIDDEN_TYPES: &[&str] = &[
     "oauth-id-jag+jwt",
     "txntoken+jwt",
@@ -39,8 +37,8 @@ const FORBIDDEN_TYPES: &[&str] = &[
     "refresh+jwt",
 ];
 
-/// What a header says, checked. `jwk`, `x5c` and thumbprints are walked past: keys come
-/// from the issuer's key set only.
+/// A checked header. `jwk`, `x5c` and thumbprints are ignored, because keys come only from the
+/// issuer's key set.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
@@ -81,7 +79,7 @@ impl Header {
         })
     }
 
-    /// Whether `typ` says access token (RFC 9068 §2.1).
+    /// Whether `typ` is that of an access token (RFC 9068 §2.1).
     pub(super) fn is_access_token(&self) -> bool {
         let typ = self.typ.as_deref().map(plain_type);
         typ.is_some_and(|typ| typ.eq_ignore_ascii_case("at+jwt"))
@@ -100,7 +98,7 @@ fn text_of<'m>(members: &'m Members, name: &str) -> Result<Option<&'m str>, Toke
         .transpose()
 }
 
-/// Media types are compared in any case, and `application/` may be left out (RFC 7515
+/// Media types are compared without regard to case, and `application/` may be left out (RFC 7515
 /// §4.1.9, §4.1.10).
 fn is_jwt(kind: &str) -> bool {
     plain_type(kind).eq_ignore_ascii_case("JWT")

@@ -1,15 +1,16 @@
-//! Verified claims become a caller.
+//! Builds a caller from verified claims.
 
 use crate::Timestamp;
-use crate::caller::{Caller, Credential, Group, Principal, Role};
+use crate::caller::{Caller, Credential};
 use crate::name::{GroupName, NameError};
+use crate::party::{Group, Principal, Role};
 use crate::refusal::TokenFault;
 use crate::token::claims::one_or_more;
 use crate::token::json::{MAX_ITEMS, Members};
 use crate::token::mapping::Actor;
 use crate::token::rules::IssuerRules;
 
-/// Who the claims say is calling.
+/// The caller that the claims describe.
 pub(super) fn caller(
     rules: &IssuerRules,
     claims: &Members,
@@ -25,7 +26,7 @@ pub(super) fn caller(
     if rules.ignore_self_act && matches!(actors.as_slice(), [only] if only.subject == subject) {
         actors.clear();
     }
-    // Whatever kinds the links have: who acts for themselves through others is a circle.
+    // The subject must not act for itself, whatever kind the actor has.
     if actors.iter().any(|actor| actor.subject == subject) {
         return Err(TokenFault::DelegationCycle);
     }
@@ -57,7 +58,7 @@ pub(super) fn caller(
     caller.caller().map_err(|_| TokenFault::DelegationCycle)
 }
 
-/// The tenant, which must be on the list if there is one.
+/// The tenant. If the rules list tenants, it must be one of them.
 fn tenant<'c>(rules: &IssuerRules, claims: &'c Members) -> Result<Option<&'c str>, TokenFault> {
     let tenant = rules.mapping.tenant_of(claims)?;
     let listed = |tenant: &str| rules.tenants.iter().any(|listed| listed == tenant);
@@ -83,9 +84,9 @@ fn names(texts: &[String]) -> Result<Vec<GroupName>, TokenFault> {
     texts.iter().map(name).collect()
 }
 
-/// How strongly the subject was authenticated. `acr` is a word of the issuer's own, so
-/// only those count that a specification defines; of `amr` (RFC 8176), only what says
-/// itself that there were several factors.
+/// How strongly the subject was authenticated. Issuers define their own values of `acr`, so only
+/// those of specifications are used. Of `amr` (RFC 8176), only values that state several factors
+/// count as such.
 ///
 /// | | `acr` | `amr` has |
 /// |---|---|---|

@@ -1,9 +1,8 @@
-//! JSON as tokens and key sets must have it: objects whose every member stands once, at
-//! any depth, since two readers would disagree about which of two counts (RFC 8259 §4).
+//! JSON for tokens and key sets. Duplicate members are refused at any depth, because two readers
+//! could use different ones (RFC 8259 §4).
 //!
-//! One pass. Members that nobody asks about are walked, never kept; what is kept is
-//! bounded by [`MAX_ITEMS`] and by the length of the text. Depth is bounded by `serde_json`
-//! (128).
+//! A text is read in one pass. Unwanted members are skipped and not stored. Stored values are
+//! bounded by [`MAX_ITEMS`] and by the length of the text. Depth is bounded by `serde_json` (128).
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -11,11 +10,11 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// How many entries an array may have where it is kept: what a token may list at most
-/// (groups), so that a small text cannot become a large tree.
+/// The most items of a stored array, and so the most entries of a list in a token (groups). A small
+/// text cannot become a large tree.
 pub(super) const MAX_ITEMS: usize = 1_000;
 
-/// A JSON value that is kept.
+/// A stored JSON value.
 #[derive(Clone, PartialEq)]
 pub(super) enum Json {
     Null,
@@ -35,7 +34,7 @@ pub(super) struct Members(Vec<(String, Json)>);
 pub(super) enum Defect {
     /// Not one JSON object in UTF-8, or too deep.
     Syntax,
-    /// A member stands twice.
+    /// A member occurs twice.
     Duplicate,
     /// An array is longer than [`MAX_ITEMS`].
     Items,
@@ -79,7 +78,7 @@ impl Members {
     }
 }
 
-/// Reads an object whose wanted members are kept.
+/// Reads an object, and stores the wanted members.
 struct Object<'c, K> {
     keep: &'c K,
     defect: &'c Cell<Defect>,
@@ -109,7 +108,7 @@ impl<'de, K: Fn(&str) -> bool> Visitor<'de> for Object<'_, K> {
     }
 }
 
-/// Keeps a value.
+/// Stores a value.
 #[derive(Clone, Copy)]
 struct Tree<'c>(&'c Cell<Defect>);
 
@@ -173,7 +172,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// Walks through a value and keeps nothing of it.
+/// Skips a value.
 #[derive(Clone, Copy)]
 struct Walk<'c>(&'c Cell<Defect>);
 

@@ -14,8 +14,8 @@ use crate::token::algorithm::{Algorithm, KeyKind};
 use crate::token::json::{Json, Members};
 use crate::token::weak;
 
-/// The bits that an RSA modulus may have. Fewer can be factored; more cost too much to
-/// verify with (8,192 bits cost 13 times what 2,048 do).
+/// The permitted bits of an RSA modulus. A shorter one can be factored. A longer one is too
+/// expensive to verify with (8,192 bits cost 13 times as much as 2,048).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
 /// The greatest RSA exponent. All that are in use are 3, 17 or this one; the cost of a
@@ -74,7 +74,7 @@ pub enum SkippedKeyReason {
     /// A type of key that signs nothing here.
     #[error("its type is not RSA, EC or OKP")]
     Type,
-    /// A shared secret: whoever can read it here could forge tokens with it.
+    /// A shared secret, with which every reader of the key set could forge tokens.
     #[error("it is a symmetric key, which must never be in a published set")]
     Symmetric,
     /// The private half of the key has been published.
@@ -158,7 +158,7 @@ impl Key {
         self.id.as_deref() == Some(id)
     }
 
-    /// Whether a token that names the one could mean the other. The same key listed twice
+    /// Whether a token that names one of the keys could mean the other. A key that is listed twice
     /// (once for each algorithm) is not ambiguous.
     pub(super) fn is_ambiguous_with(&self, other: &Self) -> bool {
         self.id.is_some()

@@ -21,11 +21,11 @@ pub struct KeySet {
 pub struct ParsedKeySet {
     /// The keys that can be used.
     pub keys: KeySet,
-    /// Those that cannot, for the log: an operator should hear of each.
+    /// The keys that cannot be used, for the log.
     pub skipped: Vec<SkippedKey>,
 }
 
-/// A key that is not used, and why. `Display` says it in words, without key material.
+/// A key that is not used, and why. `Display` does not print key material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SkippedKey {
@@ -37,7 +37,7 @@ pub struct SkippedKey {
     pub reason: SkippedKeyReason,
 }
 
-/// Why a key set cannot be used as a whole. Whoever fetched it keeps the one before.
+/// Why a whole key set cannot be used. The previous key set then stays in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
@@ -53,12 +53,12 @@ pub enum KeySetError {
     /// Not one JSON object with an array `keys`.
     #[error("the key set is no JSON object with an array `keys`")]
     Malformed,
-    /// A member stands twice, in the set or in a key.
+    /// A member occurs twice, in the set or in a key.
     #[error("a member of the key set stands twice")]
     DuplicateMember,
     /// More keys than [`KeySet::MAX_KEYS`], or a list within one that is absurdly long.
     #[error(
-        "the key set has more than {} keys, or a key a list beyond all measure",
+        "the key set has more than {} keys, or a key with a list that is too long",
         KeySet::MAX_KEYS
     )]
     TooManyKeys,
@@ -177,7 +177,7 @@ impl fmt::Display for SkippedKey {
     }
 }
 
-/// Parts the keys that can be used from those that cannot.
+/// Separates the usable keys from the others.
 fn sort_out(listed: &[Json]) -> (Vec<Key>, Vec<SkippedKey>) {
     let mut keys = Vec::with_capacity(listed.len());
     let mut skipped = Vec::new();

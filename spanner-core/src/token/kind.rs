@@ -1,7 +1,7 @@
-//! What a token is, by its own claims: an access token, or one for something else.
+//! The kind of a token by its own claims: an access token, or another one.
 //!
-//! Nothing standard says so in the claims, and introspection calls refresh tokens active as
-//! well (RFC 7662 §2.2). Issuers have ways of their own:
+//! No standard claim states the kind, and introspection reports refresh tokens as active too (RFC
+//! 7662 §2.2). Issuers have their own ways:
 //!
 //! | claim | who | says of an access token |
 //! |---|---|---|
@@ -12,15 +12,15 @@
 
 use crate::refusal::TokenFault;
 use crate::token::json::{Json, Members};
+use crate::token::media_type::plain_type;
 
-/// The claims that mean nothing else: what they say must be the name of an access token.
+/// Claims that always state the kind. Their value must be a name of access tokens.
 const NAMING: &[&str] = &["token_type", "token_use", "typ"];
 
-/// The claims that can mean something else: what they say must not be the name of another
-/// kind of token.
+/// Claims that can have another meaning. Their value must not be the name of another kind of token.
 const HINTING: &[&str] = &["purpose", "tokenName", "type"];
 
-/// What is said of access tokens, in small letters and digits.
+/// Names of access tokens, as lower-case letters and digits.
 const ACCESS: &[&str] = &[
     "access",
     "accesstoken",
@@ -30,13 +30,13 @@ const ACCESS: &[&str] = &[
     "urnietfparamsoauthtokentypeaccesstoken",
 ];
 
-/// What is said of any token in this form.
+/// Names of any token in JWT form.
 const NEUTRAL: &[&str] = &["jwt", "urnietfparamsoauthtokentypejwt"];
 
-/// What is said of ID tokens.
+/// Names of ID tokens.
 const ID: &[&str] = &["id", "idtoken", "urnietfparamsoauthtokentypeidtoken"];
 
-/// What is said of other tokens where a claim could mean something else.
+/// Names of other tokens, for claims that can have another meaning.
 const OTHER: &[&str] = &[
     "idtoken",
     "logout",
@@ -46,7 +46,7 @@ const OTHER: &[&str] = &[
     "refreshtoken",
 ];
 
-/// What the claims of a token say that it is.
+/// The kinds that the claims of a token state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kind {
     access: bool,
@@ -69,14 +69,14 @@ impl Kind {
             }
         }
         for name in HINTING {
-            // Whatever these are where they are no text, they say nothing of the kind.
+            // A value that is not a string does not state the kind.
             let word = word(claims, name).ok().flatten();
             kind.other |= word.is_some_and(|word| OTHER.contains(&word.as_str()));
         }
         Ok(kind)
     }
 
-    /// Whether it may be used to call with.
+    /// Checks that the token may be used as an access token.
     pub(super) fn check(self, accepts_id_tokens: bool) -> Result<(), TokenFault> {
         match self.other || (self.id && !accepts_id_tokens) {
             true => Err(TokenFault::Type),
@@ -84,12 +84,12 @@ impl Kind {
         }
     }
 
-    /// Whether a claim calls it an access token.
+    /// Whether a claim states that it is an access token.
     pub(super) const fn is_access_token(self) -> bool {
         self.access && !self.id
     }
 
-    /// Whether it is said to be bound to a key.
+    /// Whether a claim states that it is bound to a key.
     pub(super) const fn is_bound(self) -> bool {
         self.bound
     }
@@ -102,7 +102,7 @@ fn word(claims: &Members, name: &str) -> Result<Option<String>, TokenFault> {
         None | Some(Json::Null) => return Ok(None),
         Some(value) => value.as_str().ok_or(TokenFault::ClaimType)?,
     };
-    let text = crate::token::mapping::plain_type(text);
+    let text = plain_type(text);
     let plain = text.chars().filter(char::is_ascii_alphanumeric);
     Ok(Some(plain.map(|c| c.to_ascii_lowercase()).collect()))
 }

@@ -29,8 +29,8 @@
 //! 8. The chain of `act` and all lists are bounded. Malformed values are refused, not skipped.
 //!    `may_act` grants nothing.
 //!
-//! This module does no I/O and has no clock: keys come in as a [`KeySet`], which `spanner-tower`
-//! fetches, and the time as an argument.
+//! This module does no I/O and has no clock: the keys are an argument (a [`KeySet`], which
+//! `spanner-tower` fetches), and so is the time.
 //!
 //! # Example
 //! ```
@@ -117,6 +117,7 @@
 //!   be read and every token is refused.
 
 mod algorithm;
+mod audience;
 mod claims;
 mod compact;
 mod header;
@@ -126,9 +127,12 @@ mod key;
 mod key_set;
 mod kind;
 mod mapping;
+mod media_type;
+mod overage;
 mod problem;
 mod proof;
 mod rules;
+mod times;
 mod verifier;
 mod weak;
 
@@ -136,7 +140,8 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use key::SkippedKeyReason;
 pub use key_set::{KeySet, KeySetError, ParsedKeySet, SkippedKey};
 pub use mapping::{ClaimMapping, Preset, UnknownPreset};
+pub use overage::GroupOverage;
 pub use problem::{RulesError, RulesProblem};
 pub use proof::{DpopProof, Presented};
-pub use rules::{GroupOverage, IssuerRules, IssuerRulesBuilder};
+pub use rules::{IssuerRules, IssuerRulesBuilder};
 pub use verifier::{GenuineToken, TokenVerifier, UnverifiedToken, VerifiedToken};

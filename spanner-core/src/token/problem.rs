@@ -1,20 +1,22 @@
-//! What is wrong with the rules of issuers: everything at once, so that an operator mends
-//! a configuration in one round.
+//! The problems of issuers' rules, reported together so that an operator can fix a configuration in
+//! one pass.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::name::IssuerAlias;
-use crate::token::rules::IssuerRulesBuilder;
 
-/// What is wrong with the rules of issuers: everything, not only the first.
+/// See [`IssuerRulesBuilder::MAX_CLOCK_SKEW`](crate::token::IssuerRulesBuilder::MAX_CLOCK_SKEW).
+pub(super) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// All problems of the rules of issuers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RulesError {
     problems: Vec<RulesProblem>,
 }
 
 impl RulesError {
-    /// All problems, in no particular order; never none.
+    /// All problems, in no particular order. There is at least one.
     #[must_use]
     pub fn problems(&self) -> &[RulesProblem] {
         &self.problems
@@ -41,20 +43,20 @@ impl fmt::Display for RulesError {
 
 impl std::error::Error for RulesError {}
 
-/// One thing that is wrong with the rules of issuers.
+/// A problem of the rules of issuers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RulesProblem {
     /// There are no rules at all.
     #[error("no issuer is configured")]
     NoIssuer,
-    /// Two rules for the same `iss`: which one counts?
+    /// Two rules are for the same `iss`.
     #[error("issuer `{issuer}` is configured twice")]
     DuplicateIssuer {
         /// The issuer.
         issuer: String,
     },
-    /// Two issuers of the same name: their principals could not be told apart.
+    /// Two issuers have the same alias, so that their principals could not be distinguished.
     #[error("two issuers are called `{alias}`")]
     DuplicateAlias {
         /// The alias.
@@ -98,15 +100,15 @@ pub enum RulesProblem {
         /// What it lists.
         list: &'static str,
     },
-    /// More clock skew than makes sense.
-    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), IssuerRulesBuilder::MAX_CLOCK_SKEW.as_secs())]
+    /// The clock skew exceeds the limit.
+    #[error("issuer `{alias}`: a clock skew of {} s is more than {} s", skew.as_secs(), MAX_CLOCK_SKEW.as_secs())]
     ClockSkew {
         /// Whose rules.
         alias: IssuerAlias,
         /// The skew.
         skew: Duration,
     },
-    /// A limit of zero, which no token can keep.
+    /// A limit is zero, so that no token would be accepted.
     #[error("issuer `{alias}`: {limit} is zero, so no token would be accepted")]
     ZeroLimit {
         /// Whose rules.
@@ -114,7 +116,7 @@ pub enum RulesProblem {
         /// Which limit.
         limit: &'static str,
     },
-    /// Its claims cannot be read as the mapping says.
+    /// The claim mapping is invalid.
     #[error("issuer `{alias}`: `{member}`: {problem}")]
     Mapping {
         /// Whose rules.
@@ -124,13 +126,13 @@ pub enum RulesProblem {
         /// What is wrong with it.
         problem: String,
     },
-    /// A binding cannot be demanded and ignored.
+    /// The binding is both required and ignored.
     #[error("issuer `{alias}`: bound tokens are required, and their binding is not to be verified")]
     Binding {
         /// Whose rules.
         alias: IssuerAlias,
     },
-    /// Subjects of two tenants could not be told apart.
+    /// Subjects of two tenants could not be distinguished.
     #[error(
         "issuer `{alias}`: it has several tenants, and the subject does not name the tenant: give `subject_template` a place for it"
     )]
@@ -140,7 +142,7 @@ pub enum RulesProblem {
     },
 }
 
-/// The problems of one issuer's rules, as far as they are known.
+/// The problems of one issuer's rules that were found so far.
 pub(super) struct Problems {
     alias: IssuerAlias,
     found: Vec<RulesProblem>,
@@ -163,8 +165,8 @@ impl Problems {
     }
 }
 
-/// Whether a text can be an issuer (OpenID Connect Discovery §3): `https`, a host, no user,
-/// query or fragment. `http` is for loopback, where tests and development run.
+/// Whether a text is a valid issuer (OpenID Connect Discovery §3): `https`, a host, no user, query
+/// or fragment. `http` is for loopback, where tests and development run.
 pub(super) fn is_issuer(text: &str) -> bool {
     let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),

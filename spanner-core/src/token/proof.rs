@@ -1,4 +1,4 @@
-//! Proof of possession: the sender of a token is the one it was issued to.
+//! Proof of possession: evidence that the sender of a token is the client to which it was issued.
 //!
 //! A token may be bound to a key (`DPoP`, RFC 9449) or to a client certificate (RFC 8705 §3). It is
 //! then accepted only with a proof that was made with this key for this request, or over a
@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 use crate::Timestamp;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
+use crate::token::claims::shown;
 use crate::token::compact::Compact;
 use crate::token::json::{Json, Members};
 use crate::token::key::Key;
-use crate::token::mapping::{plain_type, shown};
+use crate::token::media_type::plain_type;
 
 /// How old a proof may be, in seconds: a client makes one for each request.
 const MAX_AGE: i64 = 60;
@@ -54,7 +55,7 @@ impl Binding {
         Ok(Some(binding))
     }
 
-    /// Whether the request proves possession.
+    /// Checks that the request proves possession.
     pub(super) fn check(
         binding: Option<&Self>,
         presented: &Presented<'_>,
@@ -65,7 +66,7 @@ impl Binding {
             (None, false) => {}
             // A bound token without its proof is a stolen one (RFC 9449 §7.1).
             (Some(_), false) => return Err(TokenFault::ProofRequired),
-            // A proof of a key that the token knows nothing of proves nothing.
+            // A proof with a key to which the token is not bound proves nothing.
             (None, true) => return Err(TokenFault::ProofInvalid),
             (Some(due), true) => match presented.proof {
                 Some(proof) if proof.thumbprint == due => {}
@@ -88,7 +89,7 @@ impl Binding {
 pub struct Presented<'r> {
     /// Whether it came with the scheme `DPoP` rather than `Bearer`.
     pub dpop: bool,
-    /// The proof beside it, verified.
+    /// The verified proof that came with the token.
     pub proof: Option<&'r DpopProof>,
     /// The SHA-256 of the client's certificate (DER), as the TLS connection has it.
     pub certificate: Option<[u8; 32]>,
@@ -112,12 +113,11 @@ impl DpopProof {
     /// The algorithms of proofs that are accepted, as challenges name them (RFC 9449 §5.1).
     pub const ALGORITHMS: &'static str = "ES256 ES384 EdDSA Ed25519 PS256 PS384 PS512 RS256";
 
-    /// Verifies a proof for a request with this method, and a token. `is_target` tells
-    /// whether the proof's URL (`htu`) is the request's; query and fragment do not count
-    /// (RFC 9449 §4.3).
+    /// Verifies a proof for a request with this method, and a token. `is_target` decides whether
+    /// the proof's URL (`htu`) is that of the request, without query and fragment (RFC 9449 §4.3).
     ///
     /// # Errors
-    /// [`TokenFault::ProofInvalid`], whatever is wrong.
+    /// [`TokenFault::ProofInvalid`] for every kind of invalid proof.
     pub fn verify(
         proof: &str,
         method: &str,
@@ -135,7 +135,7 @@ impl DpopProof {
             .ok_or(TokenFault::ProofInvalid)
     }
 
-    /// The proof and its claims, of which method and URL are still to be compared.
+    /// The proof and its claims. The method and the URL are not compared yet.
     fn read(proof: &str, token: &str, now: Timestamp) -> Result<(Self, Members), TokenFault> {
         const FAULT: TokenFault = TokenFault::ProofInvalid;
         let compact = Compact::parse(proof)?;

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use crate::caller::CallerKind;
 use crate::name::IssuerAlias;
+use crate::party::CallerKind;
 use crate::refusal::TokenFault;
 use crate::token::algorithm::Algorithm;
 use crate::token::json::Members;
 use crate::token::key::Purpose;
 use crate::token::kind::Kind;
 use crate::token::mapping::{ClaimMapping, MappingProblem, Pointer, Preset};
-use crate::token::problem::{Problems, RulesError, RulesProblem, is_issuer, is_trust_domain};
+use crate::token::overage::GroupOverage;
+use crate::token::problem::{
+    MAX_CLOCK_SKEW, Problems, RulesError, RulesProblem, is_issuer, is_trust_domain,
+};
 use crate::token::proof::Binding;
 
 /// The rules for the tokens of one issuer: their audience, their age, and how claims name the
@@ -34,21 +35,6 @@ pub struct IssuerRules {
     pub(super) max_token_lifetime: Option<Duration>,
     pub(super) unverified_binding: bool,
     pub(super) require_binding: bool,
-}
-
-/// How to treat a token that says that it does not list all groups of its subject (Entra does so
-/// above 200 groups).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum GroupOverage {
-    /// It is refused. Otherwise policies that require or forbid a group would decide on an incomplete
-    /// list.
-    #[default]
-    Refuse,
-    /// It is accepted, and [`Caller::groups_complete`](crate::Caller::groups_complete) is
-    /// `false`. Choose it if no policy for callers of this issuer names a group.
-    Flag,
 }
 
 /// The tenant of a multi-tenant provider that rules are for.
@@ -83,13 +69,13 @@ impl IssuerRules {
         }
     }
 
-    /// The alias in principals.
+    /// The alias of the issuer in principals.
     #[must_use]
     pub fn alias(&self) -> &IssuerAlias {
         &self.alias
     }
 
-    /// The issuer as tokens spell it.
+    /// The issuer, exactly as in tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -109,7 +95,7 @@ impl IssuerRules {
         }
         match Binding::of(claims)? {
             None if self.require_binding => Err(TokenFault::ProofRequired),
-            // Its issuer bound it and does not say to which key (RFC 9449 §6).
+            // The issuer bound the token and does not state to which key (RFC 9449 §6).
             None if Kind::stated(claims)?.is_bound() => Err(TokenFault::ProofRequired),
             binding => Ok(binding),
         }
@@ -121,13 +107,13 @@ impl IssuerRules {
         word.and_then(Purpose::named).unwrap_or(Purpose::Signature)
     }
 
-    /// Whether a token without `iss` names this issuer in the way of its mapping.
+    /// Whether a token without `iss` names this issuer through `issuer_regex` of its mapping.
     pub(super) fn is_named_by(&self, claims: &Members) -> bool {
         let capture = self.mapping.issuer_regex.as_ref();
         capture.and_then(|it| it.find(claims)) == Some(&self.issuer)
     }
 
-    /// Whether the token is of the tenant in the issuer's name.
+    /// Checks that the token belongs to the tenant in the issuer's name.
     pub(super) fn check_tenant(&self, claims: &Members) -> Result<(), TokenFault> {
         let Some(bound) = &self.bound else {
             return Ok(());
@@ -168,9 +154,9 @@ pub struct IssuerRulesBuilder {
 }
 
 impl IssuerRulesBuilder {
-    /// The greatest clock skew. A greater difference is a clock to repair; until then every expiry
-    /// is late by that much.
-    pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+    /// The greatest clock skew. A greater skew means a broken clock, and would extend every expiry
+    /// by as much.
+    pub const MAX_CLOCK_SKEW: Duration = MAX_CLOCK_SKEW;
 
     /// Accepts tokens for this audience. Call it again for further ones. Required, without a default:
     /// without an audience, tokens for any other service of the issuer would be accepted.
@@ -232,9 +218,9 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Says that the issuer's name was made for one tenant of a provider: `template` with
-    /// this tenant in the place of its one `{…}`. The claim must name the same tenant, and
-    /// the subject's template must have it, since the rules of all tenants share an alias.
+    /// States that the issuer's name is that of one tenant of a provider: `template` with the
+    /// tenant in the place of its only `{…}`. The claim must name the same tenant. The subject's
+    /// template must contain it, because the rules of all tenants share an alias.
     pub fn tenant(
         mut self,
         template: impl Into<String>,
@@ -251,7 +237,7 @@ impl IssuerRulesBuilder {
     }
 
     /// Accepts only callers of these tenants ([`Caller::tenant`](crate::Caller::tenant)):
-    /// accounts, organizations, trust domains. Default: all that the issuer has.
+    /// accounts, organizations, trust domains. Default: all tenants of the issuer.
     pub fn tenants(mut self, tenants: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tenants = tenants.into_iter().map(Into::into).collect();
         self
@@ -265,7 +251,7 @@ impl IssuerRulesBuilder {
     }
 
     /// Treats a token whose subject is its only actor (`act.sub` is `sub`) as a direct call.
-    /// Default: it is refused as a circle.
+    /// Default: it is refused as a delegation cycle.
     pub fn ignore_self_act(mut self) -> Self {
         self.ignore_self_act = true;
         self
@@ -278,8 +264,8 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Reads groups from these claims, each an array of strings where it is there.
-    /// Default: `groups`.
+    /// Reads groups from these claims, each an array of strings if it is present. Default:
+    /// `groups`.
     pub fn groups(mut self, claims: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.mapping
             .groups_from(claims.into_iter().map(Into::into).collect());
@@ -324,18 +310,17 @@ impl IssuerRulesBuilder {
     }
 
     /// How long after it was issued a token may be used, whatever its `exp`; `iat` becomes
-    /// required. From 80 % on, [`Freshness::RotateSoon`](crate::Freshness::RotateSoon)
-    /// says so. Default: 30 days, so that even a token that never expires is rotated
-    /// monthly. `None` turns it off.
+    /// required. Beyond 80 % of it, the freshness is
+    /// [`Freshness::RotateSoon`](crate::Freshness::RotateSoon). Default: 30 days, so that even a
+    /// token that never expires is rotated monthly. `None` turns it off.
     pub fn max_token_age(mut self, age: Option<Duration>) -> Self {
         self.max_token_age = age;
         self
     }
 
-    /// For how long (`exp` − `iat`) a token may be made; `iat` becomes required. Default:
-    /// `None`, however long. Of a token that lives a day or longer,
-    /// [`Freshness::RotateSoon`](crate::Freshness::RotateSoon) says so when 80 % of that are
-    /// over.
+    /// The greatest lifetime of a token (`exp` − `iat`); `iat` becomes required. Default: `None`,
+    /// no limit. If the lifetime is a day or longer, the freshness is
+    /// [`Freshness::RotateSoon`](crate::Freshness::RotateSoon) when 80 % of it are over.
     pub fn max_token_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.max_token_lifetime = lifetime;
         self
@@ -349,8 +334,8 @@ impl IssuerRulesBuilder {
         self
     }
 
-    /// Refuses plain bearer tokens: only those count that are bound to a key (`DPoP`, RFC
-    /// 9449) or to a client's certificate (RFC 8705). Default: both kinds count.
+    /// Refuses plain bearer tokens, and accepts only tokens that are bound to a key (`DPoP`, RFC
+    /// 9449) or to a client's certificate (RFC 8705). Default: both kinds are accepted.
     pub fn require_binding(mut self) -> Self {
         self.require_binding = true;
         self
@@ -360,8 +345,8 @@ impl IssuerRulesBuilder {
     /// Default: they are refused without their proof.
     ///
     /// # Security
-    /// Right only where something in front verifies the binding (mutual TLS, `DPoP`).
-    /// Otherwise a stolen token can be used, which the binding was meant to prevent.
+    /// Use it only if a component in front verifies the binding (mutual TLS, `DPoP`). Otherwise a
+    /// stolen token can be used, which the binding was meant to prevent.
     pub fn danger_allow_unverified_binding(mut self) -> Self {
         self.unverified_binding = true;
         self

@@ -12,23 +12,25 @@ use crate::caller::{Caller, Credential, Freshness};
 use crate::name::IssuerAlias;
 use crate::record::CredentialEntry;
 use crate::refusal::{Obstacle, TokenFault};
-use crate::token::claims::{self, Times, check_audience};
+use crate::token::audience;
+use crate::token::claims::{self, shown};
 use crate::token::compact::Compact;
 use crate::token::header::Header;
 use crate::token::identity;
 use crate::token::json::Members;
 use crate::token::key_set::KeySet;
 use crate::token::kind::Kind;
-use crate::token::mapping::{Capture, shown};
+use crate::token::mapping::Capture;
 use crate::token::problem::{RulesError, RulesProblem};
 use crate::token::proof::{Binding, Presented};
 use crate::token::rules::IssuerRules;
+use crate::token::times::Times;
 
 /// What an ID token carries and an access token does not (OpenID Connect Core §2, §3.1.3.6,
 /// §3.3.2.11).
 const ID_TOKEN_CLAIMS: &[&str] = &["nonce", "at_hash", "c_hash"];
 
-/// How many bytes of a token's SHA-256 a record keeps: enough to avoid accidental collisions, and
+/// How many bytes of a token's SHA-256 a record has: enough to avoid accidental collisions, and
 /// useless for guessing the token.
 const HASH_BYTES: usize = 16;
 
@@ -71,9 +73,9 @@ pub struct VerifiedToken {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GenuineToken {
-    /// Why, as its holder may be told.
+    /// The reason, which its holder may learn.
     pub obstacle: Obstacle,
-    /// Whose it is, for the record; only its hash where its claims name nobody.
+    /// The credential for the record; only the hash if the claims do not name a caller.
     pub entry: CredentialEntry,
 }
 
@@ -165,7 +167,7 @@ impl TokenVerifier {
         rules.check_tenant(&claims)?;
         rules.mapping.check(&claims)?;
         check_type(&header, &claims, rules)?;
-        check_audience(&claims, rules)?;
+        audience::check(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
         if times.expires.is_none() {
@@ -227,8 +229,7 @@ impl TokenVerifier {
         })
     }
 
-    /// Whose keys would tell whether a token that is refused is genuine: the `iss` that its
-    /// issuer's rules are for.
+    /// The issuer whose keys can verify a refused token: the `iss` of the rules that apply to it.
     #[must_use]
     pub fn claimed_issuer(&self, token: &str) -> Option<&str> {
         let claims = Compact::parse(token).ok()?.claims;
@@ -237,10 +238,9 @@ impl TokenVerifier {
         Some(&rules.issuer)
     }
 
-    /// What may be told of a token that is refused for this: to its holder, what the token
-    /// itself says, and to the record, whose it is. `None` unless its signature verifies with
-    /// these keys, which must be those of its [issuer](Self::claimed_issuer): who makes
-    /// tokens up learns nothing.
+    /// What the holder of a token that is refused for this fault may learn, and what the record
+    /// stores about it. `None` unless its signature verifies with these keys, which must be those
+    /// of its [issuer](Self::claimed_issuer), so that a forger learns nothing.
     #[must_use]
     pub fn genuine(&self, token: &str, keys: &KeySet, fault: TokenFault) -> Option<GenuineToken> {
         let compact = Compact::parse(token).ok()?;
@@ -272,16 +272,16 @@ impl TokenVerifier {
         })
     }
 
-    /// What a record says of a text that is no token, or not one that was verified.
+    /// The record's entry for a text that is not a verified token.
     #[must_use]
     pub fn refused(token: &str) -> CredentialEntry {
         CredentialEntry::hashed(hash(token))
     }
 
-    /// Makes a caller of claims that the issuer itself has just stated about a token: an
-    /// answer of token introspection (RFC 7662) or of a `whoami`. Everything is checked as
-    /// for a signed token, but for header and signature, of which there are none; `iss` and
-    /// `exp` may be absent.
+    /// Makes a caller of claims that the issuer itself has just stated about a token: an answer of
+    /// token introspection (RFC 7662) or of a `whoami` endpoint. The checks are the same as for a
+    /// signed token, except that there is no header or signature, and that `iss` and `exp` may be
+    /// absent.
     ///
     /// # Security
     /// The claims must come from the issuer's own server, over an authenticated connection,
@@ -304,7 +304,7 @@ impl TokenVerifier {
         let rules = rules.ok_or(TokenFault::Issuer)?;
         rules.mapping.check(&claims)?;
         check_attested_type(&claims, rules)?;
-        check_audience(&claims, rules)?;
+        audience::check(&claims, rules)?;
         check_party(&claims, rules)?;
         let times = Times::read(&claims)?;
         let freshness = times.check(rules, now)?;
@@ -338,7 +338,7 @@ impl TokenVerifier {
 }
 
 impl VerifiedToken {
-    /// The caller, as of now, of a token that came as a bearer token.
+    /// The caller of a bearer token, at this time.
     ///
     /// # Errors
     /// [`TokenFault::Expired`] and the other faults of times; [`TokenFault::ProofRequired`]
@@ -347,7 +347,7 @@ impl VerifiedToken {
         self.caller_with(&Presented::default(), now)
     }
 
-    /// The caller, as of now, of a token with what came beside it.
+    /// The caller of a token with the evidence that came with it, at this time.
     ///
     /// # Errors
     /// [`TokenFault::Expired`] and the other faults of times; [`TokenFault::ProofRequired`]
@@ -362,21 +362,21 @@ impl VerifiedToken {
         Ok(self.caller.clone().with_freshness(freshness))
     }
 
-    /// The `iss` that its rules are for.
+    /// The `iss` of its rules.
     #[must_use]
     pub fn issuer_url(&self) -> &str {
         &self.rules.issuer
     }
 
-    /// A refusal of it for this, which tells its holder what it says.
+    /// The obstacle for a fault of this token. Its holder learns the reason.
     #[must_use]
     pub fn obstacle(&self, fault: TokenFault) -> Obstacle {
         let time = self.times.of(fault);
         Obstacle::Genuine { fault, time }
     }
 
-    /// What a record says of it where it is refused all the same: too old, revoked, without
-    /// its proof.
+    /// The record's entry if the token is refused all the same: too old, revoked, or without its
+    /// proof.
     #[must_use]
     pub fn refused(&self) -> CredentialEntry {
         CredentialEntry::of(&self.caller)
@@ -460,8 +460,8 @@ fn check_header(header: &Header, rules: &IssuerRules) -> Result<(), TokenFault> 
     }
 }
 
-/// Whether it is an access token: not an ID token, unless the provider has no other, and
-/// nothing else that its claims say it is.
+/// Checks that it is an access token. An ID token is accepted only if the provider has no other
+/// tokens.
 fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
     let accepts_id_tokens = rules.mapping.accepts_id_tokens();
     Kind::stated(claims)?.check(accepts_id_tokens)?;
@@ -472,9 +472,9 @@ fn check_type(header: &Header, claims: &Members, rules: &IssuerRules) -> Result<
     Ok(())
 }
 
-/// The same for an answer of the issuer, which has no header. `active` is said of every kind
-/// of token (RFC 7662 §2.2), so that a refresh token must be told by its claims. A `nonce` is
-/// in some issuers' access tokens too, where they say that it is one.
+/// The same for an answer of the issuer, which has no header. Every kind of token can be `active`
+/// (RFC 7662 §2.2), so a refresh token is recognized by its claims. A `nonce` is accepted if the
+/// claims state that it is an access token, because some issuers put one into those.
 fn check_attested_type(claims: &Members, rules: &IssuerRules) -> Result<(), TokenFault> {
     let accepts_id_tokens = rules.mapping.accepts_id_tokens();
     let kind = Kind::stated(claims)?;

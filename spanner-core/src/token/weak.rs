@@ -1,4 +1,4 @@
-//! Public keys that are known to be worthless, told from the key alone.
+//! Recognizes public keys that are known to be insecure.
 
 /// The primes of the ROCA fingerprint.
 const PRIMES: [u64; 38] = [
@@ -6,7 +6,7 @@ const PRIMES: [u64; 38] = [
     101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// What faulty generators took powers of.
+/// The base of the powers that faulty generators used.
 const GENERATOR: u64 = 65_537;
 
 /// The y coordinates, little endian, of the points of Ed25519 whose order divides 8, in

@@ -1,29 +1,29 @@
-//! What is wrong with a mapping: everything at once, each with its place.
+//! Checks a mapping, and reports all problems at once, each with its place.
 
+use super::claim_mapping::{Capture, ClaimMapping, KindRule};
 use super::condition::Condition;
 use super::pointer::Pointer;
 use super::selector::{Selector, Shape};
 use super::template::Template;
-use super::{Capture, ClaimMapping, KindRule};
 use crate::caller::Caller;
 use crate::token::algorithm::Algorithm;
 use crate::token::key::Purpose;
 
-/// One thing that is wrong with a mapping: where, and what.
+/// One problem of a mapping: the member, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::token) struct MappingProblem {
     pub(in crate::token) member: String,
     pub(in crate::token) problem: String,
 }
 
-/// Walks a mapping; `claims` collects the claims that it reads.
+/// Walks a mapping. `claims` collects the claims that it reads.
 #[derive(Default)]
 struct Walk {
     problems: Vec<MappingProblem>,
     claims: Vec<String>,
 }
 
-/// What a template can be filled from besides claims.
+/// The values for a template besides claims.
 #[derive(Clone, Copy)]
 struct Filling {
     captures: usize,
@@ -39,12 +39,12 @@ impl Filling {
     };
 }
 
-/// Whose claims a pointer is about.
+/// The object that a pointer refers to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum About {
-    /// The token's.
+    /// The claims of the token.
     Token,
-    /// Those of an object within.
+    /// An object in the claims.
     Part,
 }
 
@@ -195,7 +195,7 @@ impl Walk {
         }
     }
 
-    /// A pointer where one value is read.
+    /// Checks a pointer to one value.
     fn pointer(&mut self, member: &str, pointer: &Pointer, about: About) {
         if pointer.is_wild() {
             let problem = format!("{:?} stands for several values", pointer.text);
@@ -204,7 +204,7 @@ impl Walk {
         self.list_pointer(member, pointer, about);
     }
 
-    /// A pointer where a list is read.
+    /// Checks a pointer to a list.
     fn list_pointer(&mut self, member: &str, pointer: &Pointer, about: About) {
         if !pointer.is_valid() {
             let problem = format!("{:?} neither names a claim nor points to one", pointer.text);

@@ -1,4 +1,4 @@
-//! What claims can be asked.
+//! Conditions on claims.
 
 use serde::Deserialize;
 
@@ -7,37 +7,37 @@ use crate::refusal::TokenFault;
 use crate::token::claims::words;
 use crate::token::json::{Json, Members};
 
-/// How deep conditions may stand in one another.
+/// The greatest nesting depth of conditions.
 const MAX_DEPTH: usize = 16;
 
-/// A question about claims, as data: `{ exists = "/uid" }`,
-/// `{ contains = ["/sub_profile", "ai_agent"] }`.
+/// A condition on claims, as data: `{ exists = "/uid" }`, `{ contains = ["/sub_profile",
+/// "ai_agent"] }`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::token) enum Condition {
-    /// There is a value, and it is not `null`.
+    /// The value exists and is not `null`.
     Exists(Pointer),
-    /// There is a text, list or object that is not empty.
+    /// The value is a text, list or object that is not empty.
     Nonempty(Pointer),
-    /// There is this very value, of this type.
+    /// The value is equal to this one, and has the same type.
     Equals(Pointer, Scalar),
-    /// It is a text that has this word, or a list that has it.
+    /// The value is a text with this word, or a list with this item.
     Contains(Pointer, String),
-    /// The same, in letters of any case.
+    /// The same, without regard to case.
     ContainsAnyCase(Pointer, String),
-    /// It is a text that starts so.
+    /// The value is a text with this prefix.
     Prefix(Pointer, String),
-    /// It is a text that ends so.
+    /// The value is a text with this suffix.
     Suffix(Pointer, String),
-    /// Both are texts, and the same.
+    /// Both values are texts, and are equal.
     Same(Pointer, Pointer),
-    /// It is a text that has this character.
+    /// The value is a text with this character.
     ContainsChar(Pointer, char),
-    /// All of these hold.
+    /// All of these conditions hold.
     All(Vec<Self>),
     /// One of these holds.
     Any(Vec<Self>),
-    /// This does not hold.
+    /// The condition does not hold.
     Not(Box<Self>),
 }
 
@@ -51,11 +51,11 @@ pub(in crate::token) enum Scalar {
 }
 
 impl Condition {
-    /// Whether it holds.
+    /// Whether the condition holds.
     ///
     /// # Errors
-    /// [`TokenFault::ClaimType`] when a claim that is asked for its text is none: whether it
-    /// holds is then not known, and must not be guessed.
+    /// [`TokenFault::ClaimType`] if a claim is not a text where the condition needs one. Whether
+    /// the condition holds is then unknown and must not be guessed.
     pub(super) fn holds(&self, claims: &Members) -> Result<bool, TokenFault> {
         Ok(match self {
             Self::Exists(at) => at.find(claims).is_some_and(|value| *value != Json::Null),
@@ -98,7 +98,7 @@ impl Condition {
         }
     }
 
-    /// Shows every pointer, and says where conditions stand too deep in one another.
+    /// Calls `see` with every pointer, and with `None` where conditions are nested too deeply.
     pub(super) fn visit(&self, depth: usize, see: &mut dyn FnMut(Option<&Pointer>)) {
         if depth == MAX_DEPTH {
             return see(None);

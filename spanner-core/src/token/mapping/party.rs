@@ -1,28 +1,26 @@
-//! Claims as parties, by a mapping.
+//! Reads parties from claims by a mapping.
 
 use std::collections::HashSet;
 
+use super::claim_mapping::{ActorMapping, ClaimMapping, Kind, KindRule, read_all};
 use super::condition::any;
 use super::template::{Source, Template};
-use super::{ActorMapping, ClaimMapping, Kind, KindRule, read_all};
-use crate::caller::{Caller, CallerKind};
+use crate::caller::Caller;
 use crate::name::{NameError, SubjectId};
+use crate::party::CallerKind;
 use crate::refusal::TokenFault;
+use crate::token::claims::{MAX_TEXT, shown};
 use crate::token::json::{Json, Members};
-use crate::token::rules::GroupOverage;
+use crate::token::overage::GroupOverage;
 
-/// The longest scope, client, tenant or `jti`, in bytes. They are shown in records.
-const MAX_TEXT: usize = 256;
-
-/// How many scopes a token may have; real ones have up to 20. Groups and roles are bounded
-/// by [`MAX_ITEMS`](crate::token::json::MAX_ITEMS).
+/// The most scopes of a token. Real tokens have up to 20. Groups and roles are bounded by
+/// [`MAX_ITEMS`](crate::token::json::MAX_ITEMS).
 const MAX_SCOPES: usize = 64;
 
-/// The claim that names the audience. As a client it is the last resort, since it may say
-/// another thing than the claims that name clients.
+/// The claim that names the audience. It is used as the client only if no other claim names one.
 const AUDIENCE: &str = "aud";
 
-/// One party of a chain of delegation.
+/// One actor of a delegation chain.
 pub(in crate::token) struct Actor {
     pub(in crate::token) subject: SubjectId,
     pub(in crate::token) kind: CallerKind,
@@ -49,8 +47,8 @@ impl ClaimMapping {
         }
     }
 
-    /// The OAuth client. Claims that name different ones are refused: two readers would
-    /// take different ones.
+    /// The OAuth client. Claims that name different clients are refused, because another reader
+    /// could pick the other one.
     pub(in crate::token) fn client_of<'c>(
         &self,
         claims: &'c Members,
@@ -87,7 +85,7 @@ impl ClaimMapping {
             .transpose()
     }
 
-    /// What kind of party the subject is, with the provider's finer word.
+    /// The kind of the subject, with the provider's finer kind.
     pub(in crate::token) fn kind_of(
         &self,
         claims: &Members,
@@ -119,7 +117,7 @@ impl ClaimMapping {
         }
     }
 
-    /// Whether the token lists all groups, or says that it does not.
+    /// Whether the token lists all groups.
     pub(in crate::token) fn groups_complete(&self, claims: &Members) -> Result<bool, TokenFault> {
         let conditions = self.incomplete_groups.as_deref().unwrap_or_default();
         match (
@@ -132,9 +130,9 @@ impl ClaimMapping {
         }
     }
 
-    /// The acting parties, the current one first: the chain of `act`, or the client where
-    /// the provider says that it acts. All are of the token's own issuer, which has no say
-    /// about another's.
+    /// The actors, the current one first: the chain of `act`, or the client if the mapping makes it
+    /// an actor. All belong to the token's issuer, which cannot vouch for principals of another
+    /// one.
     pub(in crate::token) fn actors_of(
         &self,
         claims: &Members,
@@ -192,16 +190,6 @@ impl ActorMapping {
     }
 }
 
-/// A text that records show: bounded, and without characters that forge what is read.
-pub(in crate::token) fn shown(text: &str) -> Result<&str, TokenFault> {
-    match text.len() {
-        0 => Err(TokenFault::ClaimValue),
-        1..=MAX_TEXT if text.chars().all(crate::text::is_displayable) => Ok(text),
-        1..=MAX_TEXT => Err(TokenFault::ClaimValue),
-        _ => Err(TokenFault::ClaimLimit),
-    }
-}
-
 fn kind(rules: &[KindRule], otherwise: Kind, party: &Members) -> Result<Kind, TokenFault> {
     for rule in rules {
         if rule.when.holds(party)? {
@@ -230,7 +218,7 @@ fn subject_id(text: &str) -> Result<SubjectId, TokenFault> {
     })
 }
 
-/// A text, or the only one of a list.
+/// A string, or the only string of a list.
 fn only(value: &Json) -> Result<Option<&str>, TokenFault> {
     match value {
         Json::String(text) => Ok(Some(text)),

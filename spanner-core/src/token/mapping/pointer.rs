@@ -1,4 +1,4 @@
-//! Where a value stands among the claims (RFC 6901).
+//! Pointers to values among the claims (RFC 6901).
 
 use serde::Deserialize;
 
@@ -7,15 +7,15 @@ use crate::token::json::{Json, Members};
 /// The longest pointer, in bytes; a claim's name is often a URL.
 const MAX_BYTES: usize = 256;
 
-/// The most steps, and so the most captures.
+/// The most steps, and therefore the most captures.
 const MAX_STEPS: usize = 8;
 
-/// A pointer: a claim's name as tokens spell it (`groups`), or an RFC 6901 pointer where it
-/// stands deeper (`/realm_access/roles`). Names hold dots, colons and slashes, so nothing
-/// else separates. One extension: the step `*` is every member or item, and what it stood
-/// for can be substituted (`{1}`); `~2` is a `*` that is meant literally.
+/// A pointer: a claim's name as tokens spell it (`groups`), or an RFC 6901 pointer to a nested
+/// value (`/realm_access/roles`). Claim names contain dots, colons and slashes, so there is no
+/// other separator. There is one extension: the step `*` matches every member or item, and a
+/// template can substitute what it matched (`{1}`). `~2` is a literal `*`.
 ///
-/// A text that is none is kept, finds nothing, and is reported when the rules are built.
+/// An invalid text is stored, finds nothing, and is reported when the rules are built.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(in crate::token) struct Pointer {
@@ -47,17 +47,17 @@ impl Pointer {
         !self.steps.is_empty()
     }
 
-    /// Whether it stands for several values.
+    /// Whether it can match several values.
     pub(super) fn is_wild(&self) -> bool {
         self.stars() > 0
     }
 
-    /// How many `*`s it has.
+    /// The number of its `*`s.
     pub(super) fn stars(&self) -> usize {
         self.steps.iter().filter(|step| **step == Step::Any).count()
     }
 
-    /// The claim that it starts at; empty for a text that is no pointer.
+    /// The top-level claim; empty if the pointer is invalid.
     pub(in crate::token) fn top(&self) -> &str {
         match self.steps.first() {
             Some(Step::Name(name)) => name,
@@ -65,7 +65,7 @@ impl Pointer {
         }
     }
 
-    /// The value, if there is one. A pointer to several finds none.
+    /// The value, if there is one. A pointer with a `*` finds none.
     pub(in crate::token) fn find<'c>(&self, claims: &'c Members) -> Option<&'c Json> {
         let mut steps = self.steps.iter();
         let Some(Step::Name(top)) = steps.next() else {
@@ -77,7 +77,7 @@ impl Pointer {
         })
     }
 
-    /// Every value that it stands for, each with what its `*`s stood for.
+    /// Every value that it matches, each with what its `*`s matched.
     pub(super) fn find_all<'c>(&self, claims: &'c Members) -> Vec<(Vec<String>, &'c Json)> {
         let Some((Step::Name(top), rest)) = self.steps.split_first() else {
             return Vec::new();

@@ -1,20 +1,20 @@
-//! The mappings that come with Spanner.
+//! The presets: mappings that Spanner includes.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use super::ClaimMapping;
+use super::claim_mapping::ClaimMapping;
 
-/// Their text; each was made from the provider's documentation and examples of its tokens.
+/// Their text. Each was written from the provider's documentation and examples of its tokens.
 const TEXT: &str = include_str!("../data/presets.toml");
 
 static PRESETS: LazyLock<BTreeMap<String, ClaimMapping>> = LazyLock::new(read);
 
 macro_rules! presets {
     ($($(#[$doc:meta])* $name:ident => $word:literal,)*) => {
-        /// A provider whose tokens Spanner knows how to read.
+        /// A provider whose tokens Spanner can read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Preset { $($(#[$doc])* $name,)* }
@@ -23,7 +23,7 @@ macro_rules! presets {
             /// Every preset.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Its word in configuration files.
+            /// Its name in configuration files.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
@@ -33,19 +33,19 @@ macro_rules! presets {
 }
 
 presets! {
-    /// Any provider of OpenID Connect or OAuth: callers are people unless the token says
+    /// Any provider of OpenID Connect or OAuth. Callers are people unless the token states
     /// otherwise.
     Oidc => "oidc",
     /// The JWT profile for access tokens (RFC 9068), strictly.
     Rfc9068 => "rfc9068",
-    /// Okta's custom authorization servers. Those of the organization itself issue tokens
-    /// that are for Okta alone.
+    /// Okta's custom authorization servers. The organization's own server issues tokens for Okta
+    /// only.
     Okta => "okta",
     /// Microsoft Entra ID, v1 and v2 tokens; subjects are `tenant/object`.
     Entra => "entra",
-    /// Auth0; name the claims of groups and roles, which have a namespace of your own.
+    /// Auth0. Name the claims of groups and roles, because they have your own namespace.
     Auth0 => "auth0",
-    /// Keycloak; groups need a mapper at the client, an audience usually too.
+    /// Keycloak. Groups need a mapper at the client, and usually the audience does too.
     Keycloak => "keycloak",
     /// Google's ID tokens, of people and of service accounts. Access tokens are opaque.
     Google => "google",
@@ -69,11 +69,11 @@ presets! {
     Ping => "ping",
     /// OneLogin with API Authorization.
     Onelogin => "onelogin",
-    /// Zitadel with JWT access tokens; people and machines look alike.
+    /// Zitadel with JWT access tokens. People and machines cannot be distinguished.
     Zitadel => "zitadel",
-    /// Hugging Face's ID tokens, and what `userinfo` says.
+    /// Hugging Face's ID tokens, and answers of its `userinfo` endpoint.
     HuggingFace => "hugging_face",
-    /// What Hugging Face's `whoami-v2` says of the holder of an `hf_…` token.
+    /// Answers of Hugging Face's `whoami-v2` about the holder of an `hf_…` token.
     HuggingFaceWhoami => "hugging_face_whoami",
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Preset {
     }
 }
 
-/// A word that names no preset.
+/// The word is not a preset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no preset {word:?}; there are {}", Preset::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>().join(", "))]
 pub struct UnknownPreset {
@@ -109,13 +109,21 @@ pub struct UnknownPreset {
 impl FromStr for Preset {
     type Err = UnknownPreset;
 
-    /// Hyphens may stand for underscores.
+    /// Hyphens are read as underscores.
     fn from_str(word: &str) -> Result<Self, UnknownPreset> {
         let plain = word.replace('-', "_");
         let found = Self::ALL.iter().find(|preset| preset.as_str() == plain);
         found.copied().ok_or_else(|| UnknownPreset {
             word: word.to_owned(),
         })
+    }
+}
+
+impl ClaimMapping {
+    /// The mapping of the OpenID Connect and OAuth standards, for providers without a preset.
+    #[must_use]
+    pub fn oidc() -> Self {
+        Preset::Oidc.mapping()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How groups, roles and scopes are read out of claims.
+//! Selectors, which read groups, roles and scopes from claims.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::refusal::TokenFault;
 use crate::token::claims::{strings, words};
 use crate::token::json::{Json, MAX_ITEMS, Members};
 
-/// Reads names from where a pointer points, each with a prefix. A claim that is not there
-/// gives none; one of another type than `as` says refuses the token.
+/// Reads names from the place of a pointer, each with a prefix. A missing claim gives no names. If
+/// a claim does not have the type of `as`, the token is refused.
 ///
-/// Written for short as the name of a claim (`"teams"`), or as a list of names that lead to it
-/// (`["realm_access", "roles"]`).
+/// The short form is the name of a claim (`"teams"`) or a list of nested names (`["realm_access",
+/// "roles"]`).
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::token) struct Selector {
     pub(super) at: Pointer,
@@ -29,7 +29,7 @@ pub(in crate::token) struct Selector {
     pub(super) prefix: Option<Template>,
 }
 
-/// A selector in its long form.
+/// The long form of a selector.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Long {
@@ -43,27 +43,27 @@ struct Long {
     prefix: Option<Template>,
 }
 
-/// What stands there.
+/// The form of the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::token) enum Shape {
     /// One name.
     String,
-    /// An array of names; with `object_key`, of objects too, whose member it is (SCIM's
-    /// `{"value": …}`, RFC 9068 §2.2.3.1).
+    /// An array of names. With `object_key`, also an array of objects with the name in this member
+    /// (SCIM's `{"value": …}`, RFC 9068 §2.2.3.1).
     #[default]
     Strings,
-    /// Names between spaces.
+    /// Space-separated names.
     Split,
-    /// Names between spaces, or an array of them.
+    /// Space-separated names, or an array of them.
     Words,
-    /// An object whose members' names they are.
+    /// An object whose keys are the names.
     Keys,
-    /// An object whose members each fill the template: `{key}`, `{value}`.
+    /// An object. Each member fills the template: `{key}`, `{value}`.
     Entries,
-    /// An array of objects that each fill the template with their own members, unless the
-    /// condition holds. One that lacks a member gives nothing. With `nested`, the objects
-    /// of that list in each of them fill it instead.
+    /// An array of objects. Each fills the template with its members, unless the condition `unless`
+    /// holds. An object that lacks a member gives no name. With `nested`, the objects of that list
+    /// in each of them fill it instead.
     Each,
 }
 
@@ -126,7 +126,7 @@ fn step(name: &str) -> String {
 }
 
 impl Selector {
-    /// Names from an array of them.
+    /// A selector of an array of names.
     pub(in crate::token) const fn strings(at: Pointer) -> Self {
         Self {
             at,
@@ -139,8 +139,7 @@ impl Selector {
         }
     }
 
-    /// Reads all names. `literal` are the prefixes of the same list that are the same for
-    /// every token.
+    /// Reads all names. `literal` has the fixed prefixes of the same list of selectors.
     pub(super) fn read(
         &self,
         claims: &Members,
@@ -246,8 +245,8 @@ impl Selector {
     }
 }
 
-/// A prefix that a token chose and that is also a fixed one (a Keycloak client that is
-/// called `realm`) must not pass for it: its first letter is escaped too.
+/// Escapes the first letter of a prefix from a token that equals a fixed prefix (a Keycloak client
+/// called `realm`), so that the two cannot be confused.
 fn disguise(prefix: &str) -> String {
     let mut letters = prefix.chars();
     let mut bytes = [0; 4];
@@ -305,7 +304,10 @@ mod tests {
             list: Vec<Selector>,
         }
         let Listed { list } = toml::from_str(&format!("list = {selectors}")).unwrap();
-        super::super::read_all(&list, &Members::read(claims.as_bytes(), |_| true).unwrap())
+        super::super::claim_mapping::read_all(
+            &list,
+            &Members::read(claims.as_bytes(), |_| true).unwrap(),
+        )
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Texts that are put together from claims.
+//! Templates: texts composed of claims.
 
 use serde::Deserialize;
 
@@ -6,19 +6,19 @@ use super::pointer::Pointer;
 use crate::refusal::TokenFault;
 use crate::token::json::{Json, Members};
 
-/// The longest text that a template makes, in bytes. What uses it has shorter limits; this
-/// one bounds the work.
+/// The longest text that a template produces, in bytes. Its users have lower limits; this one
+/// bounds the work.
 const MAX_BYTES: usize = 2_048;
 
-/// The whole numbers that a double holds exactly.
+/// The limit up to which a double represents whole numbers exactly.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// Text with places to fill: `{/tid}` a claim, `{/a|/b}` the first of several that is
-/// there, `{1}` what the first `*` of a pointer stood for, `{key}` and `{value}` those of
-/// an entry, `{^/name}` a member of the object around this one.
+/// A text with placeholders: `{/tid}` is a claim, `{/a|/b}` the first of several that exists, `{1}`
+/// what the first `*` of a pointer matched, `{key}` and `{value}` those of an entry, `{^/name}` a
+/// member of the surrounding object.
 ///
-/// What is filled in before another part is percent-escaped for `% : / =`, so that two
-/// different inputs never give the same text; the last part is verbatim.
+/// Values are percent-escaped for `% : / =`, except in the last part, so that two different inputs
+/// never produce the same text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(in crate::token) struct Template {
@@ -36,7 +36,7 @@ enum Part {
     Value,
 }
 
-/// What a template is filled from.
+/// The values for a template.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'s> {
     pub(super) claims: &'s Members,
@@ -57,8 +57,8 @@ impl Template {
         !self.parts.is_empty() && self.pointers().all(|it| it.is_valid() && !it.is_wild())
     }
 
-    /// Whether every place can be filled where a pointer has so many `*`s, where there is an
-    /// entry, and where there is an object around.
+    /// Whether every placeholder can be filled, given the number of `*`s of the pointer, and
+    /// whether there is an entry and a surrounding object.
     pub(super) fn fits(&self, captures: usize, entry: bool, outer: bool) -> bool {
         self.parts.iter().all(|part| match part {
             Part::Text(_) | Part::Claim(_) => true,
@@ -76,7 +76,7 @@ impl Template {
         })
     }
 
-    /// The text where nothing is to be filled in.
+    /// The text, if there are no placeholders.
     pub(super) fn literal(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Text(text)] => Some(text),
@@ -89,7 +89,7 @@ impl Template {
         self.pointers().any(|it| it == pointer)
     }
 
-    /// The text, unless a part is missing. `more` says that something follows it.
+    /// The text, unless a part is missing. `more` tells that other text follows it.
     ///
     /// # Errors
     /// [`TokenFault::ClaimType`] for a claim that is neither text nor a whole number,
