@@ -23,8 +23,8 @@ use spanner_core::{
 
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
+use crate::holder::Holder;
 use crate::index::Policies;
-use crate::load::Holder;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 use crate::schema::Schema;

@@ -9,8 +9,7 @@ use cedar_policy::{
 };
 use spanner_core::{Action, Advice, CallerKind, Environment, ModelName};
 
-use crate::load::Holder;
-use crate::names::KINDS;
+use crate::holder::{Holder, KINDS};
 use crate::role::ActionSet;
 use crate::schema::{Schema, Types};
 

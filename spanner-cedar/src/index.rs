@@ -24,8 +24,9 @@ use spanner_core::{
 };
 
 use crate::guardrail::Guardrail;
-use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
-use crate::names::{KINDS, Map, NameId, NameIds, Names};
+use crate::holder::{Holder, KINDS};
+use crate::load::{Documents, Mentions, Problem, RawGrant, Spellings};
+use crate::names::{Map, NameId, NameIds, Names};
 use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};

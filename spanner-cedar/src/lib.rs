@@ -113,6 +113,7 @@ mod diff;
 mod explain;
 mod fact;
 mod guardrail;
+mod holder;
 mod index;
 mod load;
 mod names;

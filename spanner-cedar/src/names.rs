@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use smallvec::SmallVec;
-use spanner_core::{CallerKind, Group, Party, Principal, Role};
+use spanner_core::{Group, Party, Principal, Role};
 
-use crate::load::Holder;
+use crate::holder::Holder;
 
 /// A map that is written while an access is loaded and read while it decides. Callers cannot add to
 /// it, so its hash needs to be fast, not secret.
@@ -109,7 +109,3 @@ impl NameIds {
         theirs.chain(ours.into_iter().flatten())
     }
 }
-
-/// The kinds of parties that policies know.
-pub(crate) const KINDS: [CallerKind; 3] =
-    [CallerKind::User, CallerKind::Service, CallerKind::Agent];

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use spanner_core::promotion::HistoryState;
 use spanner_core::{Environment, ModelName, Party, PromotionId};
 
-use crate::load::{Holder, Problem};
+use crate::holder::Holder;
+use crate::load::Problem;
 
 /// The rule of one `[promotion.<environment>]` table. Decisions do not read it; the service that
 /// keeps promotions does ([`PromotedManifests`]).

@@ -8,8 +8,8 @@ use serde::Serialize;
 use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
 use crate::guardrail::{Mode, Site};
+use crate::holder::Holder;
 use crate::index::{Given, Policies};
-use crate::load::Holder;
 
 pub use hygiene::{Emergency, Hygiene, Usage};
 

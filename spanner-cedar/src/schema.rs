@@ -11,8 +11,7 @@ use spanner_core::{
     Principal, Role, SubjectId,
 };
 
-use crate::load::Holder;
-use crate::names::KINDS;
+use crate::holder::{Holder, KINDS};
 use crate::role::ActionSet;
 
 /// The schema, with the names that every decision needs made once.

@@ -7,9 +7,10 @@ use spanner_core::{
     Resource, Role, Target, Timestamp,
 };
 
-use super::principal::{Directory, Holder};
+use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::spelling::unreachable;
+use crate::holder::Holder;
 use crate::index::Policies;
 use crate::role::actions_of;
 use spanner_toml::{Number, Table, Text, Toml};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, Environment};
 
-use super::principal::{Directory, Holder};
+use super::principal::Directory;
 use super::problem::{Problems, listed, quoted, suggestion};
+use crate::holder::Holder;
 use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 use spanner_toml::{Table, Text};

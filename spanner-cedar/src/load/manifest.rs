@@ -5,9 +5,9 @@ use std::sync::Arc;
 use spanner_core::{CallerKind, ModelName};
 
 use super::grants::{Individuals, RawGrant, Vocabulary};
-use super::principal::Holder;
 use super::problem::{Problems, Source, quoted};
 use super::spelling::Titled;
+use crate::holder::Holder;
 use spanner_toml::lookalike;
 use spanner_toml::{Table, Toml};
 

@@ -24,7 +24,6 @@ use spanner_core::{Environment, IssuerAlias, ModelName, PromotionId, Timestamp};
 pub(crate) use case::Case;
 pub(crate) use files::Document;
 pub(crate) use grants::RawGrant;
-pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 
@@ -37,6 +36,7 @@ use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
+use principal::Directory;
 pub(crate) use problem::{Problems, no_problems};
 pub(crate) use spelling::{Mentions, Served, Spellings, unreachable};
 

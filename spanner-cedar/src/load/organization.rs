@@ -6,9 +6,10 @@ use std::sync::Arc;
 use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
 
 use super::grants::{Individuals, RawGrant, Vocabulary};
-use super::principal::{Directory, Holder};
+use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::roles::roles;
+use crate::holder::Holder;
 use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
 use crate::schema::Schema;

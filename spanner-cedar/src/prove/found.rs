@@ -13,7 +13,7 @@ use spanner_core::{
 use super::query::Kindred;
 use crate::cedar::Cedar;
 use crate::fact::Fact;
-use crate::load::Holder;
+use crate::holder::Holder;
 use crate::schema::Schema;
 
 /// A request that one access allows and the other refuses, unlike the difference shows. Both

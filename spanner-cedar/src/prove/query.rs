@@ -8,7 +8,7 @@ use spanner_core::{Action, CallerKind};
 use super::statement::{Statement, Statements, read};
 use super::{ProveError, Unproved};
 use crate::fact::Fact;
-use crate::names::KINDS;
+use crate::holder::KINDS;
 use crate::schema::{Schema, Types};
 
 /// A kind of party, an action, and a kind of resource.

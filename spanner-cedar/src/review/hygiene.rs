@@ -9,8 +9,9 @@ use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
+use crate::holder::Holder;
 use crate::index::Policies;
-use crate::load::{Holder, suggestion};
+use crate::load::suggestion;
 use crate::promotion::Existing;
 
 /// What deserves a look.
