@@ -23,9 +23,10 @@ use spanner_core::{
     Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, PromotionId,
 };
 
+use crate::grant::RawGrant;
 use crate::guardrail::Guardrail;
 use crate::holder::{Holder, KINDS};
-use crate::load::{Documents, Mentions, Problem, RawGrant, Spellings};
+use crate::load::{Documents, Mentions, Problem, Spellings};
 use crate::names::{Map, NameId, NameIds, Names};
 use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};

@@ -112,6 +112,7 @@ mod decide;
 mod diff;
 mod explain;
 mod fact;
+mod grant;
 mod guardrail;
 mod holder;
 mod index;

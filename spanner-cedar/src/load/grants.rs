@@ -7,19 +7,11 @@ use spanner_core::{CallerKind, Environment};
 
 use super::principal::Directory;
 use super::problem::{Problems, listed, quoted, suggestion};
+use crate::grant::RawGrant;
 use crate::holder::Holder;
 use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 use spanner_toml::{Table, Text};
-
-/// A role given to somebody in an environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawGrant {
-    pub(crate) environment: Environment,
-    pub(crate) role: Arc<str>,
-    pub(crate) actions: ActionSet,
-    pub(crate) holder: Holder,
-}
 
 /// What grants are read against.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, ModelName};
 
-use super::grants::{Individuals, RawGrant, Vocabulary};
+use super::grants::{Individuals, Vocabulary};
 use super::problem::{Problems, Source, quoted};
 use super::spelling::Titled;
+use crate::grant::RawGrant;
 use crate::holder::Holder;
 use spanner_toml::lookalike;
 use spanner_toml::{Table, Toml};

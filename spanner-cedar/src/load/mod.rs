@@ -23,7 +23,6 @@ use spanner_core::{Environment, IssuerAlias, ModelName, PromotionId, Timestamp};
 
 pub(crate) use case::Case;
 pub(crate) use files::Document;
-pub(crate) use grants::RawGrant;
 pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
 
-use super::grants::{Individuals, RawGrant, Vocabulary};
+use super::grants::{Individuals, Vocabulary};
 use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::roles::roles;
+use crate::grant::RawGrant;
 use crate::holder::Holder;
 use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
