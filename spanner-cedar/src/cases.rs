@@ -34,9 +34,10 @@ use serde::Serialize;
 use spanner_core::{Effect, Questions, Timestamp};
 
 use crate::cedar::Cedar;
+use crate::documents::Document;
 use crate::explain::Explanation;
 use crate::index::Policies;
-use crate::load::{self, Case, Document, LoadError};
+use crate::load::{self, Case, LoadError};
 
 /// The cases of an access directory.
 #[derive(Debug, Clone)]

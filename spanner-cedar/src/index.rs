@@ -23,10 +23,11 @@ use spanner_core::{
     Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, PromotionId,
 };
 
+use crate::documents::Documents;
 use crate::grant::RawGrant;
 use crate::guardrail::Guardrail;
 use crate::holder::{Holder, KINDS};
-use crate::load::{Documents, Mentions, Problem, Spellings};
+use crate::load::{Mentions, Problem, Spellings};
 use crate::names::{Map, NameId, NameIds, Names};
 use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};

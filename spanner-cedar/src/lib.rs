@@ -110,6 +110,7 @@ pub mod cases;
 mod cedar;
 mod decide;
 mod diff;
+mod documents;
 mod explain;
 mod fact;
 mod grant;

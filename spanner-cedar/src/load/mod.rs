@@ -22,15 +22,14 @@ use std::sync::Arc;
 use spanner_core::{Environment, IssuerAlias, ModelName, PromotionId, Timestamp};
 
 pub(crate) use case::Case;
-pub(crate) use files::Document;
 pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 
+use crate::documents::{Document, Documents};
 use crate::guardrail::Guardrail;
 use crate::index::{Claim, Grants, Guardrails, Policies};
 use crate::promotion::PromotedManifests;
 use crate::schema::{self, Schema};
-pub(crate) use files::Documents;
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 
 use spanner_core::ModelName;
 
-use super::files::{Document, Documents};
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::problem::{Problem, Source, no_problems, quoted};
 use super::spelling::Served;
 use super::{BrokenManifests, Program};
+use crate::documents::{Document, Documents};
 use crate::index::Policies;
 
 /// Puts aside what is wrong with own manifests, and what was in force in its place.
