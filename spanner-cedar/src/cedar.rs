@@ -12,9 +12,10 @@ use spanner_core::{
 
 use crate::explain::Explanation;
 use crate::index::{PartyNames, Policies};
-use crate::load::{self, BrokenManifests, LoadError, Problem, Program, Served, Spellings};
+use crate::load::{self, BrokenManifests, LoadError, Problem, Program};
 use crate::promotion::{Promoted, PromotedManifests, PromotionRule, VoidGrant};
 use crate::review::Review;
+use crate::spelling::{self, Served, Spellings};
 
 /// Decides by an access directory: the grants of its manifests and the organization's
 /// guardrails. Cheap to clone; clones share the access in force.
@@ -341,7 +342,7 @@ impl Cedar {
         environment: Option<&Environment>,
     ) -> Result<(), UnreachableName> {
         let served = self.shared.current.load().spellings.known();
-        match load::unreachable(&served, model, environment) {
+        match spelling::unreachable(&served, model, environment) {
             None => Ok(()),
             Some((what, advice)) => Err(UnreachableName { what, advice }),
         }

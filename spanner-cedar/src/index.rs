@@ -27,11 +27,12 @@ use crate::documents::Documents;
 use crate::grant::RawGrant;
 use crate::guardrail::Guardrail;
 use crate::holder::{Holder, KINDS};
-use crate::load::{Mentions, Problem, Spellings};
 use crate::names::{Map, NameId, NameIds, Names};
 use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
+use crate::spelling::{Mentions, Spellings};
+use spanner_toml::Problem;
 
 /// Everything that decides at one moment. It is replaced as a whole.
 #[derive(Debug)]

@@ -127,6 +127,7 @@ mod review;
 mod role;
 mod schema;
 pub mod schemas;
+mod spelling;
 mod terms;
 #[cfg(test)]
 mod tests;

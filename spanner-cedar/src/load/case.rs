@@ -9,10 +9,10 @@ use spanner_core::{
 
 use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
-use super::spelling::unreachable;
 use crate::holder::Holder;
 use crate::index::Policies;
 use crate::role::actions_of;
+use crate::spelling::unreachable;
 use spanner_toml::{Number, Table, Text, Toml};
 
 /// One case, ready to be asked.

@@ -22,8 +22,8 @@ use super::demand::{self, SCOPE, STEP_UP_ACR, STEP_UP_MAX_AGE};
 use super::grants::Vocabulary;
 use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
 use super::problem::{Problems, Source, listed, quoted, suggestion};
-use super::spelling::Ruled;
 use crate::guardrail::{Guardrail, Mode};
+use crate::spelling::Ruled;
 use spanner_toml::lookalike;
 
 /// Reads the guardrails of all files, one after the other.

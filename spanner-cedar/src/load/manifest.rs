@@ -6,9 +6,9 @@ use spanner_core::{CallerKind, ModelName};
 
 use super::grants::{Individuals, Vocabulary};
 use super::problem::{Problems, Source, quoted};
-use super::spelling::Titled;
 use crate::grant::RawGrant;
 use crate::holder::Holder;
+use crate::spelling::Titled;
 use spanner_toml::lookalike;
 use spanner_toml::{Table, Toml};
 

@@ -13,7 +13,6 @@ mod principal;
 mod problem;
 mod roles;
 mod sift;
-mod spelling;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,13 +29,13 @@ use crate::guardrail::Guardrail;
 use crate::index::{Claim, Grants, Guardrails, Policies};
 use crate::promotion::PromotedManifests;
 use crate::schema::{self, Schema};
+use crate::spelling::{Mentions, Spellings};
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
 use principal::Directory;
 pub(crate) use problem::{Problems, no_problems};
-pub(crate) use spelling::{Mentions, Served, Spellings, unreachable};
 
 /// What the program brings to the files of an access.
 #[derive(Debug, Clone, Default)]

@@ -12,10 +12,10 @@ use spanner_core::ModelName;
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::problem::{Problem, Source, no_problems, quoted};
-use super::spelling::Served;
 use super::{BrokenManifests, Program};
 use crate::documents::{Document, Documents};
 use crate::index::Policies;
+use crate::spelling::Served;
 
 /// Puts aside what is wrong with own manifests, and what was in force in its place.
 pub(super) fn sift(

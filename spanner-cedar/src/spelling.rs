@@ -13,8 +13,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cedar_policy::{Effect, Policy};
 use serde_json::Value;
 use spanner_core::{Environment, ModelName, Spelling};
+use spanner_toml::{Problem, Problems, Source, quoted};
 
-use super::problem::{Problem, Problems, Source, quoted};
 use crate::guardrail::Mode;
 
 /// The spellings of surfaces, by the environment that they serve. Clones share them.
