@@ -10,7 +10,7 @@ use spanner_core::{
     ModelName, Principal, Question, Resource, Role, SubjectId, Timestamp, Verdict,
 };
 
-use super::query::Kindred;
+use super::kindred::Kindred;
 use crate::cedar::Cedar;
 use crate::fact::Fact;
 use crate::holder::Holder;

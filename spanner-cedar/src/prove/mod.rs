@@ -30,6 +30,7 @@
 //! Lean) and on the solver.
 
 mod found;
+mod kindred;
 mod query;
 mod solver;
 mod statement;
@@ -43,7 +44,8 @@ pub use solver::Solver;
 
 use crate::cedar::Cedar;
 use crate::diff::Difference;
-use query::{Kindred, Query};
+use kindred::Kindred;
+use query::Query;
 use solver::{Answer, Session};
 use statement::Statements;
 

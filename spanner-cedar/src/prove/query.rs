@@ -2,22 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, RequestEnv};
-use spanner_core::{Action, CallerKind};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet};
 
+use super::ProveError;
+use super::kindred::Kindred;
 use super::statement::{Statement, Statements, read};
-use super::{ProveError, Unproved};
 use crate::fact::Fact;
-use crate::holder::KINDS;
 use crate::schema::{Schema, Types};
-
-/// A kind of party, an action, and a kind of resource.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kindred {
-    pub(super) kind: CallerKind,
-    pub(super) action: Action,
-    pub(super) on_models: bool,
-}
 
 /// What the narrower set allows, the wider one should.
 #[derive(Debug)]
@@ -37,51 +28,6 @@ impl Query {
             narrower,
             wider: self.wider.clone(),
         })
-    }
-}
-
-impl Kindred {
-    /// Every one that the schema has.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        let schema = Schema::shared();
-        KINDS.into_iter().flat_map(move |kind| {
-            [true, false].into_iter().flat_map(move |on_models| {
-                let applicable = match on_models {
-                    true => schema.applicable_to_models(kind),
-                    false => schema.applicable_to_servers(kind),
-                };
-                let actions = Action::ALL.into_iter();
-                let actions = actions.filter(move |action| applicable.contains(*action));
-                actions.map(move |action| Self {
-                    kind,
-                    action,
-                    on_models,
-                })
-            })
-        })
-    }
-
-    pub(super) fn request(self) -> RequestEnv {
-        let types = &Schema::shared().types;
-        let principal = types.of(self.kind).unwrap_or(&types.user);
-        let resource = match self.on_models {
-            true => &types.endpoint,
-            false => &types.server,
-        };
-        RequestEnv::new(
-            principal.clone(),
-            types.action(self.action),
-            resource.clone(),
-        )
-    }
-
-    pub(super) fn unproved(self, why: String) -> Unproved {
-        Unproved {
-            kind: self.kind,
-            action: self.action,
-            on_models: self.on_models,
-            why,
-        }
     }
 }
 

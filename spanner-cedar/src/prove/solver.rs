@@ -11,7 +11,8 @@ use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicySet, Env};
 use tokio::runtime::Runtime;
 
 use super::ProveError;
-use super::query::{Kindred, PLAIN, Query};
+use super::kindred::Kindred;
+use super::query::{PLAIN, Query};
 use crate::schema;
 
 /// The program `cvc5`, by which [`prove`](super::prove) reasons.

@@ -6,7 +6,7 @@ use cedar_policy::{Effect, EntityUid, Policy, PolicyId};
 use spanner_core::{Action, CallerKind, ModelName};
 
 use super::ProveError;
-use super::query::Kindred;
+use super::kindred::Kindred;
 use crate::diff::{Change, Difference};
 use crate::guardrail::{Mode, Site};
 use crate::index::Policies;
