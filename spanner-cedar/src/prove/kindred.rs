@@ -1,4 +1,4 @@
-//! The kinds of requests about which the solver is asked.
+//! The kinds of requests that the solver is asked about.
 
 use cedar_policy::RequestEnv;
 use spanner_core::{Action, CallerKind};
@@ -16,7 +16,7 @@ pub(super) struct Kindred {
 }
 
 impl Kindred {
-    /// Every one that the schema has.
+    /// Every combination that the schema allows.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let schema = Schema::shared();
         KINDS.into_iter().flat_map(move |kind| {
