@@ -3,16 +3,16 @@
 use sha2::{Digest as _, Sha256};
 use spanner_toml::{Problem, Source};
 
-/// One file: its name within the access, with `/` between parts, and its text.
+/// One file: its name relative to the access directory, with `/` as the separator, and its text.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) name: String,
     pub(crate) text: String,
-    /// For the digest: what its name is wherever the models' own folders lie.
+    /// The name used in the digest, which does not depend on where the models' own folders lie.
     pub(crate) digested: String,
     /// Whether it lies in a model's own folder.
     pub(crate) own: bool,
-    /// Why it is not in force as it is; with a text, that is what is in force instead.
+    /// Why this version is not in force. If `text` is not empty, it is the version in force instead.
     pub(crate) fault: Vec<Problem>,
 }
 
@@ -26,8 +26,8 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// What an access takes that is asked about one model only: the organization and its
-    /// guardrails, and of the manifests this one, if it is given.
+    /// The files that concern one model: the organization, the guardrails, and its manifest, if
+    /// there is one.
     pub(crate) fn about(&self, manifest: Option<usize>) -> Self {
         let own = manifest.and_then(|manifest| self.manifests.get(manifest));
         Self {
@@ -38,8 +38,8 @@ impl Documents {
         }
     }
 
-    /// The digest of everything that decides: the files by name and content, and what the
-    /// program adds.
+    /// The digest of everything that affects decisions: the files' names and contents, and the
+    /// program's own inputs.
     pub(crate) fn digest(&self, program: &[&str]) -> String {
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
@@ -69,7 +69,7 @@ impl Documents {
 }
 
 impl Document {
-    /// Whether nothing of it is in force.
+    /// Whether no version of it is in force.
     pub(crate) const fn is_void(&self) -> bool {
         self.text.is_empty() && !self.fault.is_empty()
     }

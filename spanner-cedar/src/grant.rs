@@ -1,4 +1,4 @@
-//! A grant as the files give it.
+//! A grant as it is read from a file, before it is indexed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use spanner_core::Environment;
 use crate::holder::Holder;
 use crate::role::ActionSet;
 
-/// A role given to somebody in an environment.
+/// A role granted to a holder in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawGrant {
     pub(crate) environment: Environment,

@@ -1,10 +1,10 @@
-//! Whom a policy names.
+//! The principals, groups and roles that a grant or guardrail can name.
 
 use std::fmt;
 
 use spanner_core::{CallerKind, Group, Party, Principal, Role};
 
-/// Whom a manifest names: a group, a role of an issuer, or one party.
+/// The holder of a grant: a group, a role of an issuer, or one party.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Holder {
     Group(Group),
@@ -20,7 +20,7 @@ impl Holder {
         }
     }
 
-    /// Whether this is the party, or a group or role that it is in.
+    /// Whether this is the party itself, or a group or role of it.
     pub(crate) fn is(&self, party: &Party) -> bool {
         match self {
             Self::Group(group) => party.groups.contains(group),
@@ -40,6 +40,6 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The kinds of parties that policies know.
+/// The kinds of parties that policies distinguish.
 pub(crate) const KINDS: [CallerKind; 3] =
     [CallerKind::User, CallerKind::Service, CallerKind::Agent];

@@ -13,10 +13,10 @@ use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 use spanner_toml::{Table, Text};
 
-/// What grants are read against.
+/// The names that grants may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vocabulary<'v> {
-    /// Where grants matter; `None` if everywhere.
+    /// The only environment whose grants are read; `None` if all are.
     pub(crate) only: Option<&'v Environment>,
     pub(crate) environments: &'v [Environment],
     pub(crate) roles: &'v Roles,
@@ -24,14 +24,14 @@ pub(crate) struct Vocabulary<'v> {
     pub(crate) schema: &'v Schema,
 }
 
-/// Whether people may be granted something by name.
+/// Whether a role may be granted to an individual person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Individuals {
-    /// They may: the manifest says so, with a reason.
+    /// Yes: the manifest allows it and states a reason.
     Allow,
-    /// They may not, and a manifest could say otherwise.
+    /// No, but the manifest could allow it.
     Refuse,
-    /// They may not: grants for every model are given to teams.
+    /// No: grants on every model are for groups.
     Never,
 }
 
@@ -69,7 +69,7 @@ impl Vocabulary<'_> {
         grants
     }
 
-    /// Reads whom a role is given to, each once.
+    /// Reads the holders of a role. A duplicate is a problem.
     fn holders<'f>(
         &self,
         table: Table<'_>,

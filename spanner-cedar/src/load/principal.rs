@@ -10,19 +10,19 @@ use spanner_core::{
 use super::problem::{listed, quoted, suggestion};
 use crate::holder::Holder;
 
-/// The directory that principals are read against: issuers and groups.
+/// The issuers and groups that a principal may name.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    /// Empty if the issuers themselves are at fault; then nothing is said about aliases.
+    /// Empty if the list of issuers has a problem; then aliases are not checked.
     pub(crate) issuers: Vec<IssuerAlias>,
     pub(crate) groups: HashSet<Group>,
 }
 
-/// What is wrong with a principal, and what to do.
+/// What is wrong, and what to do about it.
 pub(crate) type Complaint = (String, String);
 
 impl Directory {
-    /// Reads a principal; a group must stand in the directory.
+    /// Reads a principal. A group must be in the directory.
     pub(crate) fn holder(&self, text: &str) -> Result<Holder, Complaint> {
         let Some((kind, rest)) = text.split_once(':') else {
             return Err((
@@ -62,8 +62,8 @@ impl Directory {
         Ok(Group::new(issuer, name))
     }
 
-    /// Splits at the first slash if an issuer's alias stands before it; without one, the
-    /// principal is the only issuer's.
+    /// Splits off the issuer's alias before the first slash. It may be omitted if there is only one
+    /// issuer.
     fn split<'t>(&self, text: &str, rest: &'t str) -> Result<(IssuerAlias, &'t str), Complaint> {
         let prefix = rest.split_once('/');
         if let Some((alias, id)) = prefix
@@ -117,7 +117,7 @@ fn bad_name(text: &str, error: &NameError) -> Complaint {
     )
 }
 
-/// What a principal's first word says that it is.
+/// The kind of a principal, from the word before the colon.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Group,
@@ -125,7 +125,7 @@ enum Kind {
     Party(CallerKind),
 }
 
-/// The kinds of principals.
+/// The words for the kinds.
 const KINDS: [(&str, Kind); 5] = [
     ("group", Kind::Group),
     ("role", Kind::Role),
