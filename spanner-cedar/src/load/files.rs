@@ -321,7 +321,8 @@ impl Bounds {
     }
 
     /// Whether a link stays inside the folder. Outside of it, neither the writers of the files nor
-    /// their size are known. A model's own folder may lie elsewhere, but must not contain this folder.
+    /// their size are known. A model's own folder may lie elsewhere, but must not contain this
+    /// folder.
     fn hold(&self, entry: &DirEntry) -> bool {
         let (Some(root), Ok(target)) = (&self.root, entry.path().canonicalize()) else {
             // A dangling or looping link is reported when it is followed.

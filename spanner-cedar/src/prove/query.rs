@@ -31,8 +31,8 @@ impl Query {
     }
 }
 
-/// The question whether `wider` allows everything that `narrower` allows, except what `shown` names.
-/// `None` if the answer is trivially yes.
+/// The question whether `wider` allows everything that `narrower` allows, except what `shown`
+/// names. `None` if the answer is trivially yes.
 ///
 /// If `narrower` has every forbid of `wider`, a permit that both have cannot cause a difference.
 /// Then the question covers only the permits that `narrower` alone has.
@@ -168,7 +168,8 @@ fn places(types: &Types, uid: &EntityUid) -> Vec<String> {
     ]
 }
 
-/// A text as a Cedar string. Rust and Cedar escape every character of a model's name in the same way.
+/// A text as a Cedar string. Rust and Cedar escape every character of a model's name in the same
+/// way.
 fn cedar_text(text: &str) -> String {
     format!("{text:?}")
 }
