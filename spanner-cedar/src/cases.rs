@@ -1,4 +1,4 @@
-//! Cases: what an access must answer, in files that a team keeps beside it.
+//! Cases: expected answers of an access, in files that a team keeps beside it.
 //!
 //! ```toml
 //! # cases/support.toml
@@ -34,9 +34,10 @@ use serde::Serialize;
 use spanner_core::{Effect, Questions, Timestamp};
 
 use crate::cedar::Cedar;
+use crate::documents::Document;
 use crate::explain::Explanation;
 use crate::index::Policies;
-use crate::load::{self, Case, Document, LoadError};
+use crate::load::{self, Case, LoadError};
 
 /// The cases of an access directory.
 #[derive(Debug, Clone)]
@@ -44,15 +45,15 @@ pub struct Cases {
     documents: Vec<Document>,
 }
 
-/// How the cases went.
+/// The results of all cases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// Every case that was asked, in the order of files and lines.
+    /// Every case, in the order of files and lines.
     pub cases: Vec<Outcome>,
 }
 
-/// How one case went.
+/// The result of one case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -60,9 +61,9 @@ pub struct Outcome {
     pub file: String,
     /// The line at which the case begins.
     pub line: usize,
-    /// Its name, or what is asked.
+    /// Its name, or the question if it has no name.
     pub name: String,
-    /// What is not as expected; empty if all is.
+    /// The answers that are not as expected; empty if the case passed.
     pub failures: Vec<Failure>,
 }
 
@@ -70,13 +71,13 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Failure {
-    /// What was asked.
+    /// The question.
     pub asked: String,
-    /// What was expected.
+    /// The expected answer.
     pub expected: String,
-    /// What was answered.
+    /// The actual answer.
     pub found: String,
-    /// Why, in full: one for each party.
+    /// The explanations, one for each party.
     pub explanations: Vec<Explanation>,
 }
 
@@ -84,17 +85,17 @@ impl Cases {
     /// Reads `cases/**/*.toml` of an access directory. Blocks on the file system.
     ///
     /// # Errors
-    /// [`LoadError`] if a file cannot be read. What is wrong with a case is told when it is
+    /// [`LoadError`] if a file cannot be read. Problems within a case are reported when it is
     /// [run](Self::run).
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self, LoadError> {
         let documents = load::cases_from_dir(dir.as_ref())?;
         Ok(Self { documents })
     }
 
-    /// Takes files of cases from memory, each with its name.
+    /// Reads files of cases from memory, each with its name.
     ///
     /// # Errors
-    /// [`LoadError`] if there are too many, or one is no text.
+    /// [`LoadError`] if there are too many, or one is not UTF-8 text.
     pub fn from_files<N: Into<String>, T: Into<Vec<u8>>>(
         files: impl IntoIterator<Item = (N, T)>,
     ) -> Result<Self, LoadError> {
@@ -104,19 +105,19 @@ impl Cases {
         Ok(Self { documents })
     }
 
-    /// What the cases ask, one for each action, whatever they expect.
+    /// The questions of the cases, one for each action, regardless of the expected answers.
     ///
     /// # Errors
-    /// [`LoadError`] with everything that is wrong with the cases.
+    /// [`LoadError`] with every problem of the cases.
     pub fn questions(&self, cedar: &Cedar) -> Result<Vec<Questions>, LoadError> {
         let cases = load::cases(&self.documents, &cedar.current(), Timestamp::now())?;
         Ok(cases.into_iter().flat_map(|case| case.asked).collect())
     }
 
-    /// Asks an access every case. Where a case says no `at`, it is asked now.
+    /// Runs every case against an access. The time of a case without `at` is now.
     ///
     /// # Errors
-    /// [`LoadError`] with everything that is wrong with the cases: keys, names, groups that
+    /// [`LoadError`] with every problem of the cases: keys, names, groups that
     /// are not in the access's directory.
     pub fn run(&self, cedar: &Cedar) -> Result<Report, LoadError> {
         let access = cedar.current();
@@ -129,7 +130,7 @@ impl Cases {
 }
 
 impl Cedar {
-    /// Runs the cases of the directory that the access came from: in a team's own tests,
+    /// Runs the cases of the directory that the access came from. In a team's own tests:
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -140,7 +141,7 @@ impl Cedar {
     /// ```
     ///
     /// # Errors
-    /// [`LoadError`] with everything that is wrong with the cases; also if the access came
+    /// [`LoadError`] with every problem of the cases; also if the access came
     /// from memory.
     pub fn test_cases(&self) -> Result<Report, LoadError> {
         let dir = self.source().ok_or_else(load::no_directory)?;
@@ -149,7 +150,7 @@ impl Cedar {
 }
 
 impl Report {
-    /// Whether there are cases, and each is answered as expected.
+    /// Whether there is at least one case, and each is answered as expected.
     #[must_use]
     pub fn is_good(&self) -> bool {
         !self.cases.is_empty() && self.failed().next().is_none()
@@ -208,7 +209,7 @@ impl Failure {
     }
 }
 
-/// What is asked, in one line.
+/// The question in one line.
 fn asked(questions: &Questions) -> String {
     let caller = questions.caller();
     let pairs = questions.target().pairs().iter();
@@ -226,7 +227,7 @@ fn asked(questions: &Questions) -> String {
     format!("{caller}{within}: {} in {environment}", pairs.join(", "))
 }
 
-/// What failed, with why; then how many there were.
+/// The failures with their explanations, then the number of cases.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut failed = 0;

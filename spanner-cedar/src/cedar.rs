@@ -12,11 +12,12 @@ use spanner_core::{
 
 use crate::explain::Explanation;
 use crate::index::{PartyNames, Policies};
-use crate::load::{self, BrokenManifests, LoadError, Problem, Program, Served, Spellings};
+use crate::load::{self, BrokenManifests, LoadError, Problem, Program};
 use crate::promotion::{Promoted, PromotedManifests, PromotionRule, VoidGrant};
 use crate::review::Review;
+use crate::spelling::{self, Served, Spellings};
 
-/// Decides by an access directory: the grants of its manifests and the organization's
+/// Authorizes requests by an access directory: the grants of its manifests and the organization's
 /// guardrails. Cheap to clone; clones share the access in force.
 #[derive(Clone)]
 pub struct Cedar {
@@ -33,7 +34,7 @@ pub struct Builder {
     spellings: Vec<Served>,
 }
 
-/// What is in force.
+/// The state of a [`Cedar`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -41,31 +42,31 @@ pub struct Status {
     pub digest: Arc<str>,
     /// The environments, in their order.
     pub environments: Vec<Environment>,
-    /// How many models have a manifest.
+    /// The number of models with a manifest.
     pub models: usize,
-    /// How many grants there are.
+    /// The number of grants.
     pub grants: usize,
-    /// How many guardrails there are, those in shadow mode included.
+    /// The number of guardrails, including those in shadow mode.
     pub guardrails: usize,
-    /// The digest of the candidate that is tried out beside it, if there is one.
+    /// The digest of the shadow candidate, if there is one ([`Cedar::shadow`]).
     pub candidate: Option<Arc<str>>,
-    /// What promoted manifests name and the organization does not have any more: it grants
-    /// nothing.
+    /// Grants of promoted manifests that name something the organization no longer has. They
+    /// grant nothing.
     pub void: Vec<VoidGrant>,
-    /// Why the last reload was not put in force; `None` if it was.
+    /// Why the last reload failed; `None` if it succeeded.
     pub last_error: Option<Arc<LoadError>>,
-    /// What is wrong with manifests in the models' own folders that are not in force as they
-    /// are ([`Builder::broken_manifests`]).
+    /// The problems of broken manifests in the models' own folders, whose current version is not in
+    /// force ([`Builder::broken_manifests`]).
     pub broken: Vec<Problem>,
 }
 
-/// A model's name that no surface has, with the spelling that it has instead.
+/// A model's name that no request can have, with the spelling to use instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreachableName {
     /// What is wrong: `no request through the surface … is ever about …`.
     pub what: String,
-    /// What to write.
+    /// What to write instead.
     pub advice: String,
 }
 
@@ -90,9 +91,9 @@ impl Cedar {
     /// Reads an access directory: `organization.toml`, `models/**/*.toml`,
     /// `policies/**/*.cedar`. Blocks on the file system.
     ///
-    /// Symbolic links are followed within the directory, and one that leads out of it is a
-    /// problem; hidden files, `*.md` and `cases/` are passed over, and any other file in
-    /// `models` or `policies` is a problem.
+    /// Symbolic links are followed within the directory; a link that leads out of it is a problem.
+    /// Hidden files, `*.md` and `cases/` are skipped. Any other file in `models` or `policies` is a
+    /// problem.
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
@@ -100,8 +101,8 @@ impl Cedar {
         Self::builder().from_dir(dir)
     }
 
-    /// Takes the files of an access directory from memory, each with its name relative to
-    /// the directory: `models/acme/sentiment.toml`.
+    /// Reads the files of an access directory from memory, each with its name relative to the
+    /// directory: `models/acme/sentiment.toml`.
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
@@ -111,17 +112,17 @@ impl Cedar {
         Self::builder().from_files(files)
     }
 
-    /// Starts with options.
+    /// A builder, for further options.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Reads the same directory again and puts it in force at once. With a problem, the
-    /// access in force stays, and [`Cedar::status`] tells why. Blocks on the file system.
+    /// Reads the same directory again and puts it in force at once. If it has a problem, the access
+    /// in force stays and [`Cedar::status`] has the error. Blocks on the file system.
     ///
     /// # Errors
-    /// [`LoadError`] with every problem found; also if the access came from memory, which
-    /// [`Cedar::replace_with`] replaces.
+    /// [`LoadError`] with every problem found, or if the access came from memory; use
+    /// [`Cedar::replace_with`] then.
     pub fn reload(&self) -> Result<(), LoadError> {
         let shared = &*self.shared;
         shared.change(|| match &shared.source {
@@ -130,7 +131,7 @@ impl Cedar {
         })
     }
 
-    /// Puts other files in force, all or none of them, as [`Cedar::reload`] does.
+    /// Puts other files in force. As with [`Cedar::reload`], either all take effect or none.
     ///
     /// # Errors
     /// [`LoadError`] with every problem found.
@@ -142,28 +143,27 @@ impl Cedar {
         shared.change(|| load::from_memory(files, &shared.program(), &shared.kept()))
     }
 
-    /// Puts in force what was promoted, in the place of what the files say, until something
-    /// else is kept; also after a reload.
+    /// Puts promoted manifests in force instead of those in the files. They stay in force across
+    /// reloads, until the next call.
     ///
-    /// What a promoted manifest names and the organization does not have (any more) grants
-    /// nothing: [`Status::void`] lists it, and the log says it. The rest of the manifest is in
-    /// force.
+    /// A grant of a promoted manifest that names something the organization does not have grants
+    /// nothing: [`Status::void`] lists it, and it is logged. The rest of the manifest is in force.
     ///
     /// # Errors
-    /// [`LoadError`] if a manifest is another model's; what was in force stays.
+    /// [`LoadError`] if a manifest is about another model. The access in force stays.
     pub fn keep(&self, kept: PromotedManifests) -> Result<(), LoadError> {
         let shared = &*self.shared;
         let kept = Arc::new(kept);
         shared.change(|| load::again(&shared.current.load(), &shared.program(), &kept))
     }
 
-    /// What is kept in force.
+    /// The promoted manifests in force.
     #[must_use]
     pub fn kept(&self) -> Arc<PromotedManifests> {
         self.shared.kept()
     }
 
-    /// The access that there would be if this were kept, apart from the one in force.
+    /// The access that [`Cedar::keep`] would put in force, without changing the one in force.
     ///
     /// # Errors
     /// As [`Cedar::keep`].
@@ -174,12 +174,11 @@ impl Cedar {
         Ok(builder.with(access, None))
     }
 
-    /// The access that there would be if this were in force of a model in an environment, or
-    /// nothing of it; as far as it is about this model.
+    /// The access that would result if this manifest, or none, were in force for a model in an
+    /// environment. The result has only what concerns this model.
     ///
     /// # Errors
-    /// As [`Cedar::keep`]; and, where something is to be in force, if it names what the
-    /// organization does not have.
+    /// As [`Cedar::keep`], and if the manifest names something that the organization does not have.
     pub fn preview_of(
         &self,
         model: &ModelName,
@@ -196,8 +195,8 @@ impl Cedar {
         }
     }
 
-    /// The same for what was in force before, which counts as far as the organization still has
-    /// what it names.
+    /// The same for a manifest that was in force before. Its grants that name something the
+    /// organization no longer has grant nothing.
     ///
     /// # Errors
     /// As [`Cedar::keep`].
@@ -214,25 +213,25 @@ impl Cedar {
         Ok(builder.with(access, None))
     }
 
-    /// The digest of the access in force, as records carry it: over every file that was
-    /// read, the issuers' aliases and the schema.
+    /// The digest of the access in force, as in records. It covers every file that was read, the
+    /// promoted manifests, the issuers' aliases and the schema.
     #[must_use]
     pub fn digest(&self) -> Arc<str> {
         Arc::clone(&self.shared.current.load().digest)
     }
 
-    /// An access that no file says.
+    /// An access that does not come from a directory.
     #[cfg(test)]
     pub(crate) fn of(access: Policies) -> Self {
         Self::builder().with(access, None)
     }
 
-    /// Where it came from, if that is a directory.
+    /// The directory that it came from, if any.
     pub(crate) fn source(&self) -> Option<&Path> {
         self.shared.source.as_deref()
     }
 
-    /// What is in force, for readiness and for people.
+    /// The current state, for readiness checks and operators.
     #[must_use]
     pub fn status(&self) -> Status {
         let access = self.shared.current.load();
@@ -249,22 +248,21 @@ impl Cedar {
         }
     }
 
-    /// What a promotion into an environment asks for; `None` if the organization has no
-    /// rule for it.
+    /// The rule of promotion of an environment; `None` if the organization has none for it.
     #[must_use]
     pub fn promotion(&self, into: &Environment) -> Option<PromotionRule> {
         self.shared.current.load().promotions.get(into).cloned()
     }
 
-    /// All rules of promotions, in the order of their environments' names.
+    /// All rules of promotion, sorted by the name of the environment.
     #[must_use]
     pub fn promotions(&self) -> Vec<PromotionRule> {
         let access = self.shared.current.load();
         access.promotions.values().cloned().collect()
     }
 
-    /// The models that have a manifest, in the files or promoted, sorted, each with its owner as
-    /// manifests write it.
+    /// The models that have a manifest, in the files or promoted, sorted. Each has its owner,
+    /// written as in manifests.
     #[must_use]
     pub fn models(&self) -> Vec<(ModelName, Option<String>)> {
         let access = self.shared.current.load();
@@ -278,8 +276,8 @@ impl Cedar {
         models
     }
 
-    /// The manifest of a model that is in force in an environment: as promoted, where promotions
-    /// are kept, otherwise its file's. `None` if there is none.
+    /// The manifest of a model that is in force in an environment: the promoted one if only
+    /// promoted manifests count there, otherwise the one in the files. `None` if there is none.
     #[must_use]
     pub fn manifest(&self, model: &ModelName, environment: &Environment) -> Option<Arc<str>> {
         let access = self.shared.current.load();
@@ -307,41 +305,41 @@ impl Cedar {
         texts
     }
 
-    /// The whole matrix of what is granted, for people to read.
+    /// The access matrix: everything that is granted, for an access review.
     #[must_use]
     pub fn review(&self) -> Review {
         self.shared.current.load().review()
     }
 
-    /// Tries another access out beside this one, or no more: it is asked whatever this one is
-    /// asked, decides nothing, and records have as `candidate` what it would have decided
-    /// where that is otherwise. Each decision then takes the time of two.
+    /// Sets another access as the shadow candidate, or removes it. The candidate answers every
+    /// question too, but does not affect decisions. Where it would decide differently, records have
+    /// its decision as `candidate`. Each decision then takes twice the time.
     ///
-    /// The candidate stays what it is: reload it, and what it has loaded is tried out.
+    /// Reloads of this access do not affect the candidate; it can be reloaded itself.
     pub fn shadow(&self, candidate: Option<Self>) {
         let other = candidate.filter(|other| !Arc::ptr_eq(&other.shared, &self.shared));
         self.shared.candidate.store(other.map(Arc::new));
     }
 
-    /// The access that is tried out beside this one, if there is one.
+    /// The shadow candidate, if there is one.
     #[must_use]
     pub fn candidate(&self) -> Option<Self> {
         let candidate = self.shared.candidate.load();
         candidate.as_deref().cloned()
     }
 
-    /// Compares a name that somebody asks about with how the surfaces read it, in one environment
-    /// or in all.
+    /// Checks that a request can have this model's name, given how the surfaces read names, in one
+    /// environment or in all.
     ///
     /// # Errors
-    /// [`UnreachableName`] if no request is ever about it.
+    /// [`UnreachableName`] if no request can have it.
     pub fn check_name(
         &self,
         model: &ModelName,
         environment: Option<&Environment>,
     ) -> Result<(), UnreachableName> {
         let served = self.shared.current.load().spellings.known();
-        match load::unreachable(&served, model, environment) {
+        match spelling::unreachable(&served, model, environment) {
             None => Ok(()),
             Some((what, advice)) => Err(UnreachableName { what, advice }),
         }
@@ -351,8 +349,8 @@ impl Cedar {
         self.shared.current.load_full()
     }
 
-    /// Answers a question with everything that led to the answer. For people: slower than
-    /// [`Authorize::authorize`], and not to be shown to callers.
+    /// Answers a question with everything that led to the answer. For operators: it is slower than
+    /// [`Authorize::authorize`] and must not be shown to callers.
     #[must_use]
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
         self.shared.current.load().explain(question)
@@ -360,26 +358,26 @@ impl Cedar {
 }
 
 impl Builder {
-    /// The aliases of the issuers that the program accepts tokens of. Default: those that
-    /// `organization.toml` lists as `issuers`; with both, the file may list only some of
-    /// these.
+    /// The aliases of the issuers whose tokens the program accepts. Default: those that
+    /// `organization.toml` lists as `issuers`. If both are given, the file may list only issuers
+    /// that are given here.
     pub fn issuers(mut self, issuers: impl IntoIterator<Item = IssuerAlias>) -> Self {
         self.issuers = issuers.into_iter().collect();
         self
     }
 
-    /// A folder that models' own folders are in: each `access.toml` in it, up to 11 folders
-    /// deep, is the manifest of the model that it names. May be said several times. Default:
-    /// manifests stand in `models/` of the access alone.
+    /// Adds a folder that contains the models' own folders. Each `access.toml` in it, up to 11
+    /// folders deep, is the manifest of the model that it names. May be called several times.
+    /// Default: manifests are read only from `models/` in the access directory.
     ///
-    /// Everything else in such a folder is passed over, hidden files and links that lead
-    /// nowhere included. A model's own folder may be a symbolic link to somewhere else; below
-    /// that, links out of the folder are passed over, and an `access.toml` that is one is a
-    /// problem. A model that has two manifests is a problem that names both files.
+    /// Everything else in such a folder is skipped, including hidden files and dangling links. A
+    /// model's own folder may be a symbolic link to another place. Below it, links out of the
+    /// folder are skipped, and an `access.toml` that is such a link is a problem. Two manifests for
+    /// one model are a problem that names both files.
     ///
     /// # Security
-    /// Who can write an `access.toml` there decides who may do what with the model that it
-    /// names, whichever that is, as long as no other manifest is about it.
+    /// Anyone who can write an `access.toml` there controls access to the model that it names. That
+    /// can be any model that has no other manifest.
     pub fn models_dir(mut self, dir: impl AsRef<Path>) -> Self {
         let dir = dir.as_ref();
         let absolute = std::path::absolute(dir);
@@ -388,22 +386,22 @@ impl Builder {
         self
     }
 
-    /// What becomes of an `access.toml` in a [models' folder](Self::models_dir) that has a
-    /// problem. Default: with it, nothing is put in force, as with any other problem.
+    /// How to handle an `access.toml` in a [models' folder](Self::models_dir) that has a problem.
+    /// Default: the whole access is rejected, as for any other problem.
     ///
-    /// With [`BrokenManifests::KeepLast`] or [`BrokenManifests::Close`] it fails alone, so that
-    /// one team's mistake does not keep a change of the organization or of other teams from
-    /// taking effect; [`Status::broken`] and the log say so. Files of the access directory itself
-    /// are one whole all the same.
+    /// With [`BrokenManifests::KeepLast`] or [`BrokenManifests::Close`] the failure is isolated:
+    /// one team's mistake does not prevent changes of the organization or of other teams from
+    /// taking effect. [`Status::broken`] and the log have the problem. The files of the access
+    /// directory itself always take effect together or not at all.
     pub fn broken_manifests(mut self, broken: BrokenManifests) -> Self {
         self.broken = broken;
         self
     }
 
-    /// How a surface that serves an environment reads models' names. A name in a manifest, a
-    /// guardrail or a case that no request is about there is a problem, and so is a guardrail's
-    /// that some surface reads as another one. Default: names are compared as they are written;
-    /// a guard tells its surfaces when it is built
+    /// How a surface that serves an environment reads models' names. A name in a manifest,
+    /// guardrail or case is a problem if no request there can have it. A name in a guardrail is
+    /// also a problem if some surface reads it as another one that no guardrail covers. Default:
+    /// names are compared as written, until a guard is built and reports its surfaces
     /// ([`Authorize::learn_spellings`](spanner_core::Authorize::learn_spellings)).
     pub fn spelling(mut self, environment: Environment, spelling: Spelling) -> Self {
         self.spellings.push((environment, spelling));
@@ -458,7 +456,7 @@ impl Builder {
 }
 
 impl Shared {
-    /// What the program brings, and what is in force by now.
+    /// What the program contributes, and the access currently in force.
     fn program(&self) -> Program<'_> {
         let current = self.current.load_full();
         Program {
@@ -472,8 +470,8 @@ impl Shared {
         Arc::clone(&self.current.load().kept)
     }
 
-    /// Puts another access in force if it loads. One change at a time, so that the last one
-    /// asked for is the one that stays.
+    /// Puts another access in force if it loads. Changes are serialized, so that the last one
+    /// requested wins.
     fn change(&self, load: impl FnOnce() -> Result<Policies, LoadError>) -> Result<(), LoadError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match load() {
@@ -539,7 +537,7 @@ impl Authorize for Cedar {
 }
 
 impl Policies {
-    /// Says which own manifests are not in force as they are.
+    /// Logs the problems of broken manifests in the models' own folders.
     fn tell_broken(&self) {
         for problem in self.broken() {
             tracing::error!(%problem, "a model's own manifest is not in force as it is");

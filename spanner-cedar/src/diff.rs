@@ -4,8 +4,8 @@
 //!    every holder, model and environment that either names, for any other model, for the server,
 //!    and for a principal that neither names; for people, services and agents separately if their
 //!    answers differ.
-//! 2. Each cell is evaluated for the best possible credential: just issued, with a phishing-resistant
-//!    sign-in of this moment and no agent in between.
+//! 2. Each cell is evaluated for the best possible credential: just issued, with a
+//!    phishing-resistant sign-in of this moment and no agent in between.
 //! 3. A cell cannot show what depends on other circumstances or on several groups at once.
 //!    Therefore guardrails and rules of promotion that differ are listed too, and count as wider
 //!    unless they can only narrow.
@@ -23,8 +23,8 @@ use spanner_core::{
 
 use crate::cedar::Cedar;
 use crate::guardrail::{Guardrail, Mode};
+use crate::holder::Holder;
 use crate::index::Policies;
-use crate::load::Holder;
 use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 use crate::schema::Schema;
@@ -95,8 +95,8 @@ impl Difference {
         self.changes.is_empty() && self.guardrails.is_empty() && self.promotions.is_empty()
     }
 
-    /// Whether somebody gains something, or could in some circumstances: where a guardrail or
-    /// a rule of promotion gives way.
+    /// Whether somebody gains something, or could in some circumstances because a guardrail or a
+    /// rule of promotion became weaker.
     #[must_use]
     pub fn widens(&self) -> bool {
         let mut rules = self.guardrails.iter().chain(&self.promotions);
@@ -106,7 +106,7 @@ impl Difference {
 }
 
 /// One line for each change: `production acme/sentiment group:corp/qa: + generate - delete`.
-/// What is the same on every model is one line.
+/// A change that is the same on every model is one line.
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut alike: HashMap<_, usize> = HashMap::new();
@@ -190,7 +190,7 @@ impl fmt::Display for RuleChange {
 }
 
 impl Cedar {
-    /// Who gains and loses what if the other access takes this one's place.
+    /// Who gains and loses what if the other access replaces this one.
     #[must_use]
     pub fn diff(&self, after: &Self) -> Difference {
         let (before, after) = (self.current(), after.current());
@@ -207,8 +207,8 @@ impl Cedar {
 }
 
 impl Cedar {
-    /// Who gains and loses what on one model in one environment if the other access takes this
-    /// one's place: what a promotion changes.
+    /// Who gains and loses what on one model in one environment if the other access replaces this
+    /// one: the effect of a promotion.
     #[must_use]
     pub fn diff_on(
         &self,
@@ -235,9 +235,9 @@ struct Comparison<'c> {
     environments: Vec<&'c Environment>,
     models: BTreeSet<ModelName>,
     rows: BTreeSet<Row>,
-    /// For each access, what is granted where to whom.
+    /// For each access, the grants by resource and holder.
     granted: [HashMap<(&'c Environment, Option<&'c ModelName>), Given>; 2],
-    /// For each access, the live guardrails that the other has not.
+    /// For each access, the live guardrails that the other lacks.
     differing: [Vec<&'c Guardrail>; 2],
     rules: Vec<RuleChange>,
     /// A subject and a model that neither names.
@@ -248,7 +248,7 @@ struct Comparison<'c> {
 
 type Given = BTreeMap<Holder, ActionSet>;
 
-/// What somebody gains and loses.
+/// The actions that somebody gains and loses.
 type Delta = (ActionSet, ActionSet);
 
 impl<'c> Comparison<'c> {
@@ -341,8 +341,8 @@ impl<'c> Comparison<'c> {
         }
     }
 
-    /// Whose cells can differ there. Only guardrails permit what is not granted; where both
-    /// have the same, a cell differs only if other actions are granted.
+    /// The rows whose cells can differ there. Only guardrails permit what is not granted. If both
+    /// accesses have the same guardrails, a cell differs only if the granted actions differ.
     fn rows_at(
         &self,
         environment: &Environment,
@@ -377,8 +377,8 @@ impl<'c> Comparison<'c> {
         holders.map(Row::Holder).collect()
     }
 
-    /// What changes for whoever the row stands for: once for every kind of party, where their
-    /// kind makes no difference but in what it may ever do.
+    /// The changes of a row. It is one change for all kinds of parties if their results differ only
+    /// in what the schema allows a kind to do.
     fn compare(
         &self,
         row: &Row,
@@ -461,7 +461,7 @@ fn granted(access: &Policies) -> HashMap<(&Environment, Option<&ModelName>), Giv
     all
 }
 
-/// What is granted there: on the model, and on every one.
+/// The grants there, on the model and on every model.
 fn here(
     granted: &HashMap<(&Environment, Option<&ModelName>), Given>,
     environment: &Environment,
@@ -477,7 +477,7 @@ fn here(
     all
 }
 
-/// A name that nothing has.
+/// A name that is not in use.
 fn unnamed<N>(
     word: &str,
     name: impl Fn(&str) -> Option<N>,
@@ -493,7 +493,7 @@ fn unnamed<N>(
     }
 }
 
-/// A caller that is exactly this, with the best possible credential.
+/// A caller that is exactly this holder, with the best possible credential.
 fn in_good_standing(row: &Row, kind: CallerKind, somebody: &SubjectId) -> Option<Caller> {
     let (mut groups, mut roles) = (None, None);
     let principal = match row {
@@ -520,8 +520,7 @@ fn in_good_standing(row: &Row, kind: CallerKind, somebody: &SubjectId) -> Option
         .ok()
 }
 
-/// The guardrails that are not the same, and for each access the live ones that the other has
-/// not.
+/// The guardrails that differ, and for each access the live ones that the other lacks.
 fn guardrails(both: [&Policies; 2]) -> (Vec<RuleChange>, [Vec<&Guardrail>; 2]) {
     let [before, after] = both.map(|access| {
         let each = access.guardrails.iter();
@@ -548,7 +547,7 @@ fn guardrails(both: [&Policies; 2]) -> (Vec<RuleChange>, [Vec<&Guardrail>; 2]) {
     (rules, [gone, come])
 }
 
-/// What is done to a guardrail; `None` if nothing that decides.
+/// How a guardrail changes; `None` if the change does not affect decisions.
 fn told(old: Option<&Guardrail>, new: Option<&Guardrail>) -> Option<String> {
     let word = |it: &Guardrail| {
         let effect = match it.effect {
@@ -572,7 +571,7 @@ fn told(old: Option<&Guardrail>, new: Option<&Guardrail>) -> Option<String> {
     }
 }
 
-/// The rules of promotion that are not the same.
+/// The rules of promotion that differ.
 fn promotions(before: &Policies, after: &Policies) -> Vec<RuleChange> {
     let into: BTreeSet<_> = before
         .promotions

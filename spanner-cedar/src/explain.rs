@@ -15,7 +15,7 @@ use spanner_toml::lookalike;
 
 /// Why a question has its answer, for operators and auditors. A caller learns less.
 ///
-/// `Display` writes it in lines; serialized, it has the members of [`Explanation::json`].
+/// `Display` writes several lines. Its serialized form has the members of [`Explanation::json`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
@@ -27,7 +27,7 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The grants and guardrails that match or failed, by id.
     pub policies: Vec<Deciding>,
-    /// Where nothing permits it: the roles that would, the narrowest first.
+    /// If nothing permits it: the roles that would, the narrowest first.
     pub remedies: Vec<Remedy>,
     /// Whom to ask: the model's owner.
     pub owner: Option<String>,
@@ -107,7 +107,7 @@ pub struct Deciding {
 pub struct Remedy {
     /// The role.
     pub role: Arc<str>,
-    /// Who holds it on this resource: to become one of them, or in such a group, helps.
+    /// Who holds it on this resource. Becoming a member of such a group grants the action.
     pub holders: Vec<String>,
 }
 

@@ -1,9 +1,9 @@
 //! The facts about one request that policies may read: the attributes of `context`.
 //!
 //! An attribute is one row of `facts!` and one line of the type `Call` in `schema.cedarschema`.
-//! The compiler then asks for its value, for the values that a request can have (for proofs), and
-//! for the way back from a counterexample to a caller (`prove/found.rs`); tests compare the rows
-//! with the schema, and require that a record keeps the fact, so that a replay asks the same.
+//! The compiler then requires its value, its range in a request (for proofs), and its translation
+//! from a counterexample to a caller (`prove/found.rs`). Tests compare the rows with the schema,
+//! and require that a record keeps the fact, so that a replay has the same inputs.
 
 use cedar_policy::{Context, RestrictedExpression};
 use spanner_core::{Caller, Principal, Timestamp};
@@ -47,11 +47,11 @@ facts! {
     GroupsComplete => "groupsComplete" "" "Bool",
 }
 
-/// One party's request, as far as facts are about it.
+/// The parts of one party's request that the facts depend on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances<'a> {
     pub(crate) caller: &'a Caller,
-    /// The party that is asked about.
+    /// The party that the question is about.
     pub(crate) principal: &'a Principal,
     pub(crate) context: &'a spanner_core::Context,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Circumstances<'a> {
 /// The value of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value<'a> {
-    /// The attribute is optional, and the credential does not tell.
+    /// The attribute is optional, and the credential does not have it.
     Absent,
     Long(i64),
     Bool(bool),
@@ -68,8 +68,7 @@ enum Value<'a> {
 }
 
 impl<'a> Circumstances<'a> {
-    /// The `context` of a request to Cedar. `None` if a text is longer than policies may be made
-    /// to compare with.
+    /// The `context` of a request to Cedar. `None` if a text exceeds the length limit.
     pub(crate) fn context(&self) -> Option<Context> {
         let mut pairs = Vec::with_capacity(Fact::ALL.len());
         for fact in Fact::ALL {
@@ -115,14 +114,14 @@ fn expression(text: &str) -> Option<RestrictedExpression> {
     fits.then(|| RestrictedExpression::new_string(text.to_owned()))
 }
 
-/// Policies' patterns (`like`) cost with the length of a text. Scopes and tenants longer than a
-/// hundred bytes were not seen.
+/// The cost of a pattern (`like`) grows with the length of the text. Scopes and tenants longer than
+/// a hundred bytes are not known in practice.
 const MAX_TEXT_BYTES: usize = 256;
 
 #[cfg(feature = "prove")]
 impl Fact {
-    /// What holds of the fact in any request that a guard makes, as a condition in Cedar; `None`
-    /// if any value of its type can occur. A proof looks at such requests alone.
+    /// The range of the fact in requests that a guard makes, as a condition in Cedar; `None` if any
+    /// value of its type can occur. A proof considers only such requests.
     pub(crate) const fn range(self) -> Option<&'static str> {
         match self {
             Self::Now => Some("context.now >= 0 && context.now <= 253402207200"),
@@ -186,7 +185,7 @@ mod tests {
         let ago = |seconds| Timestamp::from_second(now.as_second() - seconds).unwrap();
         let mut credential = Credential::unknown();
         credential.issued_at = Some(ago(60));
-        // Every fact has another value than that of a caller about whom nothing is known.
+        // Every fact differs from its value for an empty credential.
         let caller = Caller::assertion(principal(CallerKind::User, "ann"))
             .actors([principal(CallerKind::Agent, "copilot")])
             .scopes(["models.infer".to_owned()])

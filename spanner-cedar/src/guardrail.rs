@@ -1,4 +1,4 @@
-//! A compiled guardrail: its scope as data, its conditions left to Cedar.
+//! A compiled guardrail: its scope is data, and Cedar evaluates its conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use cedar_policy::{
 };
 use spanner_core::{Action, Advice, CallerKind, Environment, ModelName};
 
-use crate::load::Holder;
-use crate::names::KINDS;
+use crate::holder::{Holder, KINDS};
 use crate::role::ActionSet;
 use crate::schema::{Schema, Types};
 
@@ -31,7 +30,7 @@ pub(crate) struct Guardrail {
     pub(crate) mode: Mode,
     /// What its annotations tell a refused caller.
     pub(crate) advice: Advice,
-    /// The groups it mentions: what it says of a party depends on these.
+    /// The groups that it mentions. Its result depends on whether the party is in them.
     pub(crate) groups: BTreeSet<EntityUid>,
     /// The issuers' roles it mentions.
     pub(crate) roles: BTreeSet<EntityUid>,
@@ -51,7 +50,7 @@ pub(crate) struct Guardrail {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Who {
     kinds: Kinds,
-    /// What it must be or be in.
+    /// What the principal must be or be in.
     pub(crate) name: Option<Holder>,
 }
 
@@ -96,18 +95,18 @@ impl Guardrail {
         }
     }
 
-    /// The actions and kinds of parties that it can be about.
+    /// The actions and kinds of parties that its scope covers.
     pub(crate) fn occasions(&self) -> impl Iterator<Item = (Action, CallerKind)> {
         let kinds = KINDS.into_iter().filter(|kind| self.who.takes(*kind));
         kinds.flat_map(|kind| self.actions.iter().map(move |action| (action, kind)))
     }
 
-    /// Whether it decides as another one does; what it says to whoever is refused may differ.
+    /// Whether it decides exactly as another one. The advice to a refused caller may differ.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         (self.effect, self.mode) == (other.effect, other.mode) && self.body() == other.body()
     }
 
-    /// What decides, apart from what it says to whoever is refused.
+    /// The part that affects decisions: the policy without its annotations.
     pub(crate) fn body(&self) -> Option<String> {
         let policy = self.policy.policies().next()?.to_pst().ok()?;
         let bare = policy.body().clone().with_annotations(BTreeMap::new());
@@ -143,14 +142,14 @@ impl Who {
             PrincipalConstraint::IsIn(kind, uid) => {
                 Self::within(types, &uid).only(Kinds::of(types, &kind))
             }
-            // Nobody is a group or a role, and whoever is a party is in nothing but that.
+            // No principal is a group or a role, and only the party itself is in a party.
             PrincipalConstraint::Eq(uid) => {
                 Self::within(types, &uid).only(Kinds::of(types, uid.type_name()))
             }
         }
     }
 
-    /// Whoever is this, or is in it.
+    /// The parties that are this entity, or are in it.
     fn within(types: &Types, uid: &EntityUid) -> Self {
         match types.holder(uid) {
             Some(holder) => Self {
@@ -209,7 +208,7 @@ impl Site {
                 let within = Self::within(types, &uid).unwrap_or(Self::NOWHERE);
                 within.only(types, &kind)
             }
-            // Nothing that is asked about is a model or an environment itself.
+            // No request is about a `Model` or `Environment` entity itself.
             ResourceConstraint::Eq(uid) => {
                 let within = Self::within(types, &uid).unwrap_or(Self::NOWHERE);
                 within.only(types, uid.type_name())
@@ -217,7 +216,7 @@ impl Site {
         }
     }
 
-    /// Whatever is this, or is in it.
+    /// The resources that are this entity, or are in it.
     fn within(types: &Types, uid: &EntityUid) -> Option<Self> {
         let (kind, id) = (uid.type_name(), uid.id().unescaped());
         if *kind == types.environment {
@@ -258,7 +257,7 @@ impl Site {
         }
     }
 
-    /// Whether it takes in a model in an environment, or its server.
+    /// Whether it covers a model in an environment, or the environment's server.
     pub(crate) fn takes(&self, environment: &Environment, model: Option<&ModelName>) -> bool {
         (if model.is_some() {
             self.models

@@ -1,4 +1,4 @@
-//! The policies in force: grants indexed by whom they name, guardrails by what they are about.
+//! The policies in force: grants indexed by holder, guardrails by scope.
 //!
 //! 1. A grant is a link of the template
 //!    `permit (principal in ?principal, action in [the role's actions], resource in ?resource)`,
@@ -6,8 +6,8 @@
 //!    every model. Such a policy has a scope and no condition, so a lookup decides it: it matches
 //!    exactly if the principal is, or is in, what it names, and likewise the resource.
 //! 2. Every principal, group and role that a grant names has a number. A party is the set of its
-//!    numbers. A decision looks at this set or at the numbers named on the model or the environment,
-//!    whichever is smaller.
+//!    numbers. A decision looks at this set or at the numbers named on the model or the
+//!    environment, whichever is smaller.
 //! 3. A guardrail is filed under the model or the environment that its scope names, or under
 //!    neither; there by action and kind of party, and by whom it names. A question evaluates only
 //!    the guardrails that it finds there, and those without a condition need no Cedar.
@@ -23,23 +23,27 @@ use spanner_core::{
     Action, CallerKind, Environment, Group, IssuerAlias, ModelName, Party, PromotionId,
 };
 
+use crate::documents::Documents;
+use crate::grant::RawGrant;
 use crate::guardrail::Guardrail;
-use crate::load::{Documents, Holder, Mentions, Problem, RawGrant, Spellings};
-use crate::names::{KINDS, Map, NameId, NameIds, Names};
+use crate::holder::{Holder, KINDS};
+use crate::names::{Map, NameId, NameIds, Names};
 use crate::promotion::{PromotedManifests, PromotionRule, VoidGrant};
 use crate::role::{ActionSet, Roles};
 use crate::schema::{self, Schema};
+use crate::spelling::{Mentions, Spellings};
+use spanner_toml::Problem;
 
-/// Everything that decides at one moment. It is replaced as a whole.
+/// Everything that decisions depend on. It is replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct Policies {
     pub(crate) schema: &'static Schema,
     pub(crate) digest: Arc<str>,
-    /// The files it was made of.
+    /// The files it was compiled from.
     pub(crate) documents: Arc<Documents>,
-    /// The names in them.
+    /// The model names in them.
     pub(crate) mentions: Mentions,
-    /// How surfaces read names.
+    /// How the surfaces read model names.
     pub(crate) spellings: Spellings,
     /// The promoted manifests, for environments with a rule of promotion.
     pub(crate) kept: Arc<PromotedManifests>,
@@ -56,7 +60,7 @@ pub(crate) struct Policies {
     pub(crate) roles: Roles,
     pub(crate) promotions: BTreeMap<Environment, PromotionRule>,
     pub(crate) owners: HashMap<ModelName, Option<Holder>>,
-    /// Why a manifest grants something to individuals.
+    /// The reason why a manifest grants roles to individuals.
     pub(crate) individuals: HashMap<ModelName, Arc<str>>,
     pub(crate) grants: Grants,
     pub(crate) guardrails: Guardrails,
@@ -65,7 +69,7 @@ pub(crate) struct Policies {
 /// The manifest of a model in the files.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Which of the manifests' files it is.
+    /// The index of its document.
     pub(crate) document: usize,
     /// The environments in which it grants something.
     pub(crate) environments: BTreeSet<Environment>,
@@ -86,7 +90,7 @@ struct Ground {
     models: Map<ModelName, Holders>,
 }
 
-/// The grants on one resource, by whom they name.
+/// The grants on one resource, by holder.
 #[derive(Debug, Default)]
 struct Holders {
     by_name: Map<NameId, Vec<Grant>>,
@@ -94,7 +98,7 @@ struct Holders {
     entity: OnceLock<Option<Entity>>,
 }
 
-/// One role given to one holder on one resource.
+/// One role granted to one holder on one resource.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) id: Arc<str>,
@@ -105,7 +109,7 @@ pub(crate) struct Grant {
 /// A grant with its resource and its holder.
 pub(crate) struct Given<'g> {
     pub(crate) environment: &'g Environment,
-    /// `None`: on every model.
+    /// `None` for every model.
     pub(crate) model: Option<&'g ModelName>,
     pub(crate) holder: Holder,
     pub(crate) grant: &'g Grant,
@@ -127,7 +131,7 @@ pub(crate) struct Guardrails {
 #[derive(Debug)]
 pub(crate) struct IndexedGuardrail {
     pub(crate) guardrail: Guardrail,
-    /// Whom its scope names.
+    /// The holder that its scope names.
     name: Option<NameId>,
     names_a_group: bool,
     /// The groups it mentions.
@@ -136,11 +140,11 @@ pub(crate) struct IndexedGuardrail {
     parents: Vec<NameId>,
 }
 
-/// Guardrails by the action and the kind of party that they are about.
+/// Guardrails by action and kind of party.
 #[derive(Debug, Default)]
 struct Shelves(Map<(Action, CallerKind), Shelf>);
 
-/// Guardrails by whom they name, as indices into all of them.
+/// Guardrails by the holder that they name, as indices into all of them.
 #[derive(Debug, Default)]
 struct Shelf {
     anybody: Vec<usize>,

@@ -1,7 +1,6 @@
-//! Spanner's decision: access manifests and Cedar guardrails as one indexed policy set.
+//! Spanner's authorization: access manifests and Cedar guardrails as one indexed policy set.
 //!
-//! [`Cedar`] is the [`Authorize`](spanner_core::Authorize) that teams use. It answers by an
-//! access directory:
+//! [`Cedar`] implements [`Authorize`](spanner_core::Authorize). It decides by an access directory:
 //!
 //! ```text
 //! access/
@@ -10,35 +9,34 @@
 //!   policies/guardrails.cedar    permits and forbids of the organization, checked by the schema
 //!   cases/sentiment.toml         questions with the answers that the access must give
 //! ```
-//! A manifest may also live in its model's own folder, as `access.toml`
-//! ([`Builder::models_dir`]). [`schemas`] are for editors.
+//! A manifest may also be in its model's own folder, as `access.toml` ([`Builder::models_dir`]).
+//! [`schemas`] has JSON Schemas of the files for editors.
 //!
-//! 1. Nothing is allowed that no grant or permit allows, and a forbid outweighs them all.
+//! 1. Nothing is allowed unless a grant or permit allows it, and a forbid overrides them all.
 //! 2. A grant gives a *role* (a set of actions) to a principal, on one model in one
 //!    environment, or on every model (in `organization.toml`). Principals are
-//!    `group:corp/nlp`, `role:corp/realm:admin` (a role that the issuer gives),
-//!    `user:corp/alice`, `service:…`, `agent:…`: always of one issuer, whose alias may be
-//!    left out where there is only one.
-//! 3. Guardrails are Cedar policies with an `@id`, forbids with a `@reason`, which reaches
-//!    whoever is refused, as does `@advice`. With `@mode("shadow")` a guardrail changes
-//!    nothing, and where it would have, records say so. A forbid that another credential
-//!    would satisfy names it: `@step_up_acr("urn:example:mfa")` and
-//!    `@step_up_max_age("300")` a sign-in (RFC 9470), `@scope("models.infer")` OAuth scopes
-//!    (RFC 6750 §3.1). Where nothing else refuses, the reply asks for it.
-//! 4. A guardrail that cannot be evaluated refuses; Cedar by itself would skip it. So does a
-//!    forbid that depends on groups which the credential does not list.
-//! 5. A directory is put in force whole or not at all. Every problem is told at once, with
-//!    file, line, column and what to do ([`LoadError`]); on [`Cedar::reload`] the last good
-//!    access stays. Manifests in the models' own folders can fail alone
+//!    `group:corp/nlp`, `role:corp/realm:admin` (a role that the issuer assigns),
+//!    `user:corp/alice`, `service:…` and `agent:…`. Each belongs to one issuer, whose alias may be
+//!    omitted if there is only one.
+//! 3. Guardrails are Cedar policies with an `@id`. A forbid also has a `@reason`, which is sent to
+//!    the refused caller, as is `@advice`. With `@mode("shadow")` a guardrail does not affect
+//!    decisions; records say where it would have. A forbid that another credential would satisfy
+//!    names that credential: `@step_up_acr("urn:example:mfa")` and `@step_up_max_age("300")` a
+//!    sign-in (RFC 9470), `@scope("models.infer")` OAuth scopes (RFC 6750 §3.1). If nothing else
+//!    refuses the request, the reply asks for that credential.
+//! 4. A guardrail that cannot be evaluated refuses; plain Cedar would skip it. A forbid that
+//!    depends on groups which the credential does not list refuses too.
+//! 5. A directory takes effect as a whole or not at all. All problems are reported at once, with
+//!    file, line, column and what to do ([`LoadError`]). If [`Cedar::reload`] fails, the last good
+//!    access stays in force. Failures of manifests in the models' own folders can be isolated
 //!    ([`Builder::broken_manifests`]).
-//! 6. Whoever `[promotion.X]` lists among its `approvers` holds the role `approver` in `X` on
-//!    every model.
-//! 7. A name means what the surfaces of the guards read ([`Builder::spelling`]). One that no
-//!    request is about is a problem that names the spelling that is.
-//! 8. No two groups look alike, and no text has an invisible character. Reviews and
-//!    explanations write the code points of what could be taken for another name.
-//! 9. The answer is exactly plain Cedar's over all grants (as links of templates) and
-//!    guardrails, but what is looked at for one question does not grow with the models.
+//! 6. The `approvers` of `[promotion.X]` hold the role `approver` in `X` on every model.
+//! 7. Model names are checked against how the guards' surfaces read them ([`Builder::spelling`]). A
+//!    name that no request can have is a problem, and the advice has the right spelling.
+//! 8. No two groups may look alike, and no text may have an invisible character. Reviews and
+//!    explanations show the code points of confusable names.
+//! 9. The decision is exactly plain Cedar's over all grants (as template links) and guardrails, but
+//!    its cost does not grow with the number of models.
 //!
 //! ```
 //! use spanner_cedar::Cedar;
@@ -79,40 +77,44 @@
 //! ```
 //!
 //! # Guardrails
-//! They may read what this schema has, and do no arithmetic:
+//! Guardrails may read what this schema declares, and may not do arithmetic:
 //! ```cedar
 #![doc = include_str!("schema.cedarschema")]
 //! ```
 //!
 //! # Before a change
-//! [`Cedar::test_cases`] asks what must stay so; [`Cedar::diff`] tells who gains and loses
-//! what; [`Cedar::replay`] decides again what was really asked; [`Cedar::shadow`] lets a
-//! candidate answer beside the access in force, and records tell where it would have decided
-//! otherwise. [`Cedar::review`] is the whole matrix, and [`Cedar::explain`] one answer with
+//! [`Cedar::test_cases`] checks the expected answers. [`Cedar::diff`] lists who gains and loses
+//! what. [`Cedar::replay`] decides recorded requests again. With [`Cedar::shadow`] a candidate
+//! answers beside the access in force, and records say where it would have decided differently.
+//! [`Cedar::review`] returns the whole access matrix, and [`Cedar::explain`] one answer with
 //! everything that led to it.
 //!
 //! # Caveats
-//! A credential of unknown age has `tokenAgeSeconds` 0; a guardrail that must refuse it asks
-//! for `context.tokenAgeKnown`. A sign-in of unknown age counts as older than any. A
-//! guardrail may name a model that has no manifest, and a guardrail or grant an issuer's
-//! role that nobody has: there is no list to check these names against. A review lists such
-//! models, with a name that is near. `tenant` and
-//! `origin` are there only where the credential tells: a guardrail asks
-//! `context has tenant && context.tenant == "…"`.
-//! Whoever calls through an agent is also asked about with `delegationDepth` 0: a permit
-//! for delegated calls only gives an agent nothing that its principal has not.
+//! - A credential of unknown age has `tokenAgeSeconds` 0. A guardrail that must refuse it tests
+//!   `context.tokenAgeKnown`. A sign-in of unknown age counts as older than any other.
+//! - A guardrail may name a model that has no manifest, and a guardrail or grant may name an
+//!   issuer's role that nobody has: there is no list to check these names against. A review lists
+//!   such models, with a similar name if there is one.
+//! - `tenant` and `origin` are present only if the credential has them. A guardrail tests
+//!   `context has tenant && context.tenant == "…"`.
+//! - A call through an agent is also decided for the principal itself, with `delegationDepth` 0. A
+//!   permit only for delegated calls therefore allows an agent nothing that its principal may not
+//!   do.
 //!
 //! # Security
-//! Who can write the directory decides who may do what. An [`Explanation`] names models,
-//! owners and holders: it is for those who run the service, not for callers.
+//! Anyone who can write to the directory controls all access. An [`Explanation`] names models,
+//! owners and holders: show it to operators, not to callers.
 
 pub mod cases;
 mod cedar;
 mod decide;
 mod diff;
+mod documents;
 mod explain;
 mod fact;
+mod grant;
 mod guardrail;
+mod holder;
 mod index;
 mod load;
 mod names;
@@ -124,6 +126,7 @@ mod review;
 mod role;
 mod schema;
 pub mod schemas;
+mod spelling;
 mod terms;
 #[cfg(test)]
 mod tests;

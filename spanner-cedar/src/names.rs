@@ -1,15 +1,15 @@
 //! Numbers for the principals, groups and roles that grants or guardrails name.
 //!
-//! 1. A name is a party, a group or an issuer's role. Groups that no policy names do not matter: of a
-//!    caller's five hundred groups, each is looked up once, and those with a number remain.
+//! 1. A name is a party, a group or an issuer's role. Groups that no policy names do not matter: of
+//!    a caller's five hundred groups, each is looked up once, and those with a number remain.
 //! 2. Two names are the same number exactly if they are equal, byte for byte.
 
 use std::collections::HashMap;
 
 use smallvec::SmallVec;
-use spanner_core::{CallerKind, Group, Party, Principal, Role};
+use spanner_core::{Group, Party, Principal, Role};
 
-use crate::load::Holder;
+use crate::holder::Holder;
 
 /// A map that is written while an access is loaded and read while it decides. Callers cannot add to
 /// it, so its hash needs to be fast, not secret.
@@ -32,7 +32,7 @@ pub(crate) struct Names {
 pub(crate) struct NameIds(SmallVec<[NameId; 16]>);
 
 impl Names {
-    /// The number of a name, a new one if it has none yet.
+    /// The number of a name. A new name gets the next number.
     pub(crate) fn number(&mut self, holder: &Holder) -> NameId {
         if let Some(known) = self.find(holder) {
             return known;
@@ -56,12 +56,12 @@ impl Names {
         .copied()
     }
 
-    /// The name that a number stands for.
+    /// The name with a number.
     pub(crate) fn holder(&self, name: NameId) -> Option<&Holder> {
         self.holders.get(usize::try_from(name).ok()?)
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(crate) const fn len(&self) -> usize {
         self.holders.len()
     }
@@ -100,7 +100,7 @@ impl NameIds {
         self.0.binary_search(&name).is_ok()
     }
 
-    /// The values of a map under these numbers. Walks the shorter of both.
+    /// The values of a map under these numbers. Iterates over the smaller of the two.
     pub(crate) fn among<'s, V>(&'s self, map: &'s Map<NameId, V>) -> impl Iterator<Item = &'s V> {
         let short = map.len() < self.0.len();
         let theirs = short.then(|| map.iter().filter(|(name, _)| self.bears(**name)));
@@ -109,7 +109,3 @@ impl NameIds {
         theirs.chain(ours.into_iter().flatten())
     }
 }
-
-/// The kinds of parties that policies know.
-pub(crate) const KINDS: [CallerKind; 3] =
-    [CallerKind::User, CallerKind::Service, CallerKind::Agent];

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use spanner_core::promotion::HistoryState;
 use spanner_core::{Environment, ModelName, Party, PromotionId};
+use spanner_toml::Problem;
 
-use crate::load::{Holder, Problem};
+use crate::holder::Holder;
 
 /// The rule of one `[promotion.<environment>]` table. Decisions do not read it; the service that
 /// keeps promotions does ([`PromotedManifests`]).

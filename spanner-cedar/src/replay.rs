@@ -1,4 +1,4 @@
-//! What was really asked, decided again.
+//! Decides recorded requests again.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,39 +9,39 @@ use spanner_core::{Answered, Authorize, Effect, NotAgain, Questions, RecordId, T
 
 use crate::cedar::Cedar;
 
-/// Which recorded decisions this access would make otherwise.
+/// The recorded decisions that this access would make differently.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Replay {
-    /// How many decisions were made again.
+    /// The number of decisions that were made again.
     pub decided: u64,
-    /// How many records are of requests about which no access was asked.
+    /// The number of records of requests that were never authorized.
     pub not_asked: u64,
-    /// How many records could not be made out.
+    /// The number of records that could not be interpreted.
     pub unreadable: u64,
-    /// Those that would be decided otherwise, in their order.
+    /// The decisions that would differ, in the order of the records.
     pub changes: Vec<Changed>,
 }
 
-/// One recorded decision that would be another.
+/// One recorded decision that would be different.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Changed {
     /// The record.
     pub id: RecordId,
-    /// When it was asked.
+    /// The time of the request.
     pub time: Timestamp,
-    /// Who asked: `user:corp/ann`, `agent:corp/copilot for user:corp/ann`.
+    /// The caller: `user:corp/ann`, `agent:corp/copilot for user:corp/ann`.
     pub caller: String,
-    /// The subject's groups, as the record has them.
+    /// The subject's groups, as in the record.
     pub groups: Vec<String>,
-    /// What for: `generate on acme/sentiment`.
+    /// The action and the resource: `generate on acme/sentiment`.
     pub target: Vec<String>,
-    /// Where.
+    /// The environment.
     pub environment: String,
-    /// What was decided.
+    /// The recorded decision.
     pub before: Judged,
-    /// What would be.
+    /// The decision of this access.
     pub after: Judged,
 }
 
@@ -51,31 +51,30 @@ pub struct Changed {
 pub struct Judged {
     /// Allowed or refused.
     pub effect: Effect,
-    /// Why, in the code that records use.
+    /// The reason code, as in records.
     pub reason: String,
     /// The policies that decided it.
     pub policies: Vec<String>,
 }
 
-/// What became of one recorded decision when it was made again.
+/// The result of making one recorded decision again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Again {
     /// It would be the same.
     Same,
-    /// It would be another.
+    /// It would be different.
     Changed(Box<Changed>),
     /// It cannot be made again.
     Not(NotAgain),
 }
 
 impl Cedar {
-    /// Decides again what was recorded, by the access that is in force now, and lists what
-    /// would be decided otherwise: what a change of access would have meant for those who
-    /// really called.
+    /// Makes recorded decisions again with the access that is in force now, and lists those that
+    /// would differ. This shows how a change of access would have affected real requests.
     ///
-    /// A decision is made again as it was made: with each party of a chain, and with the ages
-    /// that the credential and the sign-in had then.
+    /// Each decision is made with the inputs of its time: every party of the delegation chain, and
+    /// the ages that the credential and the sign-in had then.
     pub fn replay<D: Borrow<Decision>>(&self, decisions: impl IntoIterator<Item = D>) -> Replay {
         let access = self.current();
         let mut replay = Replay::default();
@@ -86,7 +85,7 @@ impl Cedar {
         replay
     }
 
-    /// Decides one recorded decision again.
+    /// Makes one recorded decision again.
     #[must_use]
     pub fn decide_again(&self, decision: &Decision) -> Again {
         Again::of(decision, &*self.current())
@@ -94,7 +93,7 @@ impl Cedar {
 }
 
 impl Replay {
-    /// Counts one more.
+    /// Adds one result.
     pub fn take(&mut self, again: Again) {
         match again {
             Again::Not(NotAgain::NotAsked) => self.not_asked += 1,
@@ -163,7 +162,7 @@ fn what(pair: &PairEntry) -> String {
     format!("{} on {model}", pair.action)
 }
 
-/// One line for each change, and one that counts them.
+/// One line for each change, and a summary line.
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for change in &self.changes {

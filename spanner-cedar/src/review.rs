@@ -8,16 +8,16 @@ use serde::Serialize;
 use spanner_core::{Action, CallerKind, Effect, Environment, ModelName};
 
 use crate::guardrail::{Mode, Site};
+use crate::holder::Holder;
 use crate::index::{Given, Policies};
-use crate::load::Holder;
 
 pub use hygiene::{Emergency, Hygiene, Usage};
 
 /// Everything that an access grants, by environment, model and holder. The crate `spanner-report`
-/// renders it for people.
+/// renders it.
 ///
-/// It lists grants and guardrails, not answers: a guardrail may forbid what a grant gives, and
-/// depends on the circumstances of a call. What the ledger knows is added by
+/// It lists grants and guardrails, not decisions: a guardrail may forbid what a grant allows, and
+/// may depend on the context of a request. What the ledger knows is added by
 /// [`Review::with_decisions`] and [`Review::with_history`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ pub struct Review {
     pub grants: Vec<Granted>,
     /// The guardrails of the organization, sorted by id.
     pub guardrails: Vec<Guarding>,
-    /// What deserves a look.
+    /// Findings that deserve attention.
     pub hygiene: Hygiene,
 }
 
@@ -46,31 +46,31 @@ pub struct Governed {
     pub owner: Option<String>,
 }
 
-/// One role given to one holder.
+/// One role granted to one holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Granted {
-    /// Where.
+    /// The environment.
     #[serde(serialize_with = "shown")]
     pub environment: Environment,
-    /// On which model; `None` on every one.
+    /// The model; `None` if the grant covers every model.
     #[serde(serialize_with = "shown_if_any")]
     pub model: Option<ModelName>,
-    /// To whom, as manifests write it: `group:corp/support`.
+    /// The holder, as in manifests: `group:corp/support`.
     pub holder: String,
-    /// Whether that is one person, rather than a group, a role, a service or an agent.
+    /// Whether the holder is one person, rather than a group, a role, a service or an agent.
     pub individual: bool,
-    /// Which role.
+    /// The role.
     pub role: Arc<str>,
-    /// What the role allows.
+    /// The actions that the role allows.
     pub actions: Vec<Action>,
     /// Who is accountable for the model.
     pub owner: Option<String>,
-    /// Why an individual holds it.
+    /// The stated reason why an individual holds it.
     pub reason: Option<Arc<str>>,
-    /// The grant's id, as records name it.
+    /// The grant's id, as in records.
     pub policy: Arc<str>,
-    /// Whether and when it was used, where a ledger was looked at.
+    /// How the grant was used; `None` if no ledger was read.
     pub usage: Option<Usage>,
 }
 
@@ -78,15 +78,15 @@ pub struct Granted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Guarding {
-    /// Its id, as records name it.
+    /// Its id, as in records.
     pub policy: Arc<str>,
     /// Whether it permits or forbids.
     pub effect: Effect,
-    /// Whether it only says what it would have decided.
+    /// Whether it is in shadow mode: records say what it would have decided.
     pub shadow: bool,
     /// Its `@reason`.
     pub reason: Option<String>,
-    /// Where its scope lets it apply.
+    /// The resource part of its scope.
     #[serde(skip)]
     site: Site,
     /// The models that it names.
@@ -95,8 +95,8 @@ pub struct Guarding {
 }
 
 impl Guarding {
-    /// Whether it can apply to a model in an environment, as far as its scope and the models that
-    /// it names tell.
+    /// Whether it can apply to a model in an environment, judging by its scope and the models that
+    /// it names.
     #[must_use]
     pub fn applies_to(&self, model: &ModelName, environment: &Environment) -> bool {
         self.site.takes(environment, Some(model))

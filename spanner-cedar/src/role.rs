@@ -80,8 +80,9 @@ impl Roles {
         self.by_name.keys().map(AsRef::as_ref)
     }
 
-    /// The roles that hold an action, those of fewest actions first; of two as narrow, the
-    /// one whose actions weigh less: [`Action::ALL`] goes from looking to signing.
+    /// The roles that hold an action, those with the fewest actions first. Among equals, the one
+    /// with the less powerful actions comes first: [`Action::ALL`] is ordered from reading to
+    /// approving.
     pub(crate) fn holding(&self, action: Action) -> Vec<&Arc<str>> {
         let mut roles: Vec<_> = self
             .by_name
@@ -94,7 +95,8 @@ impl Roles {
     }
 }
 
-/// What a word of a role's definition means by itself, if it is no role.
+/// The actions that a word of a role's definition stands for; `None` if it is not an action or a
+/// group of actions.
 pub(crate) fn actions_of(word: &str) -> Option<ActionSet> {
     if word == ALL {
         return Some(ActionSet::all());
@@ -111,7 +113,7 @@ pub(crate) fn actions_of(word: &str) -> Option<ActionSet> {
     }
 }
 
-/// Every word that a role's definition may use besides roles.
+/// Every word that a role's definition may use, other than roles.
 pub(crate) fn action_words() -> impl Iterator<Item = &'static str> {
     std::iter::once(ALL)
         .chain(ActionGroup::ALL.into_iter().map(ActionGroup::as_str))
@@ -121,7 +123,7 @@ pub(crate) fn action_words() -> impl Iterator<Item = &'static str> {
 /// The word for every action.
 const ALL: &str = "all";
 
-/// The roles that stand where an organization says nothing else.
+/// The roles that exist unless an organization redefines them.
 pub(crate) const DEFAULT_ROLES: [(&str, &[&str]); 7] = [
     ("reader", &["view", "download"]),
     ("caller", &["view", "infer"]),

@@ -11,11 +11,10 @@ use spanner_core::{
     Principal, Role, SubjectId,
 };
 
-use crate::load::Holder;
-use crate::names::KINDS;
+use crate::holder::{Holder, KINDS};
 use crate::role::ActionSet;
 
-/// The schema, with the names that every decision needs made once.
+/// The schema, with the entities and types that every decision needs.
 #[derive(Debug)]
 pub(crate) struct Schema {
     pub(crate) validator: Validator,
@@ -46,7 +45,7 @@ pub(crate) const TEXT: &str = include_str!("schema.cedarschema");
 static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::read);
 
 impl Schema {
-    /// The one schema there is.
+    /// The only schema, parsed once.
     pub(crate) fn shared() -> &'static Self {
         &SCHEMA
     }
@@ -87,22 +86,22 @@ impl Schema {
         }
     }
 
-    /// The entity of an action: its groups are its parents.
+    /// The entity of an action. Its parents are its groups of actions.
     pub(crate) fn action(&self, action: Action) -> Option<&Entity> {
         self.actions.get(&action)
     }
 
-    /// What a kind of party may ever do with a model.
+    /// The actions that the schema allows a kind of party on a model.
     pub(crate) fn applicable_to_models(&self, kind: CallerKind) -> ActionSet {
         self.on_models.get(&kind).copied().unwrap_or_default()
     }
 
-    /// What a kind of party may ever do with a server.
+    /// The actions that the schema allows a kind of party on a server.
     pub(crate) fn applicable_to_servers(&self, kind: CallerKind) -> ActionSet {
         self.on_servers.get(&kind).copied().unwrap_or_default()
     }
 
-    /// What a kind of party may ever do with a model, or with the server.
+    /// The actions that the schema allows a kind of party on a model, or on the server.
     pub(crate) fn applicable_to(&self, kind: CallerKind, server: bool) -> ActionSet {
         match server {
             true => self.applicable_to_servers(kind),

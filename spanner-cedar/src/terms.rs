@@ -10,14 +10,14 @@ use crate::promotion::PromotionRule;
 use crate::role::ActionSet;
 
 impl Cedar {
-    /// What an approval of a change covers besides the candidate, if the other access takes this
-    /// one's place for a model in an environment: the rule of promotion, what is granted on the
+    /// What an approval of a change covers besides the candidate, if the other access replaces this
+    /// one for a model in an environment: the rule of promotion, what is granted on the
     /// model before and after and what those roles allow, the guardrails that can apply to it,
     /// and the [difference](Cedar::diff_on). `None` where the organization has no rule of
     /// promotion.
     ///
-    /// Two approvals cover the same exactly if these are equal, in whichever process they are
-    /// worked out.
+    /// Two approvals cover the same change exactly if their terms are equal, also if different
+    /// processes computed them.
     #[must_use]
     pub fn terms(
         &self,
@@ -44,7 +44,7 @@ impl Cedar {
     }
 
     /// Whether somebody would be granted something on a model in an environment that they are not
-    /// granted now, if the other access took this one's place. Guardrails are not considered.
+    /// granted now, if the other access replaced this one. Guardrails are not considered.
     #[must_use]
     pub fn grants_more(&self, after: &Self, model: &ModelName, environment: &Environment) -> bool {
         let (before, after) = (self.current(), after.current());
@@ -61,7 +61,7 @@ impl Cedar {
     }
 }
 
-/// The rule, each part apart.
+/// The parts of the rule.
 fn words_of(rule: &PromotionRule) -> Vec<String> {
     let mut approvers: Vec<String> = rule.approvers().collect();
     approvers.sort();
@@ -74,7 +74,7 @@ fn words_of(rule: &PromotionRule) -> Vec<String> {
     words
 }
 
-/// To whom what is granted on the model by its manifest, with what the role allows.
+/// The grants of the model's manifest: holder, role and actions.
 fn granted(access: &Policies, model: &ModelName, environment: &Environment) -> Vec<String> {
     let given = access.grants.given(environment, model);
     let mut words: Vec<String> = given
@@ -88,7 +88,7 @@ fn granted(access: &Policies, model: &ModelName, environment: &Environment) -> V
     words
 }
 
-/// The guardrails that decide and can apply to the model there.
+/// The live guardrails that can apply to the model there.
 fn guardrails(access: &Policies, model: &ModelName, environment: &Environment) -> Vec<String> {
     let all = access.guardrails.iter();
     let live = all.filter(|it| it.mode == Mode::Live && it.site.takes(environment, Some(model)));
@@ -99,7 +99,8 @@ fn guardrails(access: &Policies, model: &ModelName, environment: &Environment) -
     words
 }
 
-/// The digest of a list, each item with its length, so that none can pass for two.
+/// The digest of a list. Each item is prefixed with its length, so that the encoding is
+/// unambiguous.
 fn digest(words: &[String]) -> Digest {
     let parts = words.iter().map(|word| format!("{}:{word}", word.len()));
     Digest::of(parts.collect::<String>().as_bytes())

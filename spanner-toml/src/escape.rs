@@ -1,4 +1,4 @@
-//! Text of files, tokens and addresses as it may be printed and logged.
+//! Escapes text of files, tokens and addresses before it is printed or logged.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ pub fn lines(text: &str) -> String {
     escaped(text, true)
 }
 
-/// A text that was to be an address and is none, with everything before an `@` hidden: it may be a
+/// A text that should be an address and is not, with everything before an `@` hidden: that may be a
 /// secret.
 #[must_use]
 pub fn hide_userinfo(text: &str) -> Cow<'_, str> {

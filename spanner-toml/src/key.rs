@@ -1,4 +1,4 @@
-//! What is known of a table's keys, once for the reader, the reference and the JSON Schema.
+//! Descriptions of a table's keys, shared by the reader, the reference and the JSON Schema.
 
 /// One key of a table.
 #[derive(Debug, Clone, Copy)]
@@ -6,7 +6,7 @@
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What it takes.
+    /// The values it accepts.
     pub kind: Kind,
     /// The default as TOML, or in words; empty if there is none.
     pub default: &'static str,
@@ -18,7 +18,7 @@ pub struct Key {
     pub old: Option<&'static str>,
 }
 
-/// What a key takes.
+/// The values that a key accepts.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Kind {
@@ -57,11 +57,11 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Known {
-    /// By name.
+    /// Keys given by name only.
     Names(&'static [&'static str]),
-    /// With their descriptions.
+    /// Keys with their descriptions.
     Keys(&'static [Key]),
-    /// Any: each names something of its own.
+    /// Any keys: each is a name that the user chooses.
     Any,
 }
 
@@ -86,7 +86,7 @@ impl Key {
         self
     }
 
-    /// What counts if the key is left out.
+    /// Sets the default.
     #[must_use]
     pub const fn default(mut self, default: &'static str) -> Self {
         self.default = default;
@@ -112,7 +112,8 @@ impl Known {
         names.iter().copied().chain(keys.iter().map(|key| key.name))
     }
 
-    /// The name of today of a key that a file has; `None` if it is not known.
+    /// The current name of a key in a file, which may use an old name; `None` if the key is
+    /// unknown.
     pub(crate) fn current(self, name: &str) -> Option<&'static str> {
         let old = |key: &&Key| key.old == Some(name);
         let renamed = match self {

@@ -1,4 +1,4 @@
-//! What is wrong with files: all of it at once, each problem with its position.
+//! The problems of files, reported all at once, each with its position.
 
 use std::fmt;
 
@@ -130,13 +130,13 @@ impl Problems {
         &self.found
     }
 
-    /// How many further problems there are, of which only the number is kept.
+    /// The number of further problems, which are not kept.
     #[must_use]
     pub const fn more(&self) -> usize {
         self.more
     }
 
-    /// What is accepted and should be changed, such as a key's old name.
+    /// Hints about what is accepted but should be changed, such as a key's old name.
     #[must_use]
     pub fn hints(&self) -> &[Problem] {
         &self.hints

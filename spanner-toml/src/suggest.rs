@@ -46,8 +46,8 @@ pub fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     text
 }
 
-/// Characters of a file's word that are repeated: the longest alias and group fit.
+/// The number of characters of a file's word that are quoted: the longest alias and group fit.
 const MAX_QUOTED: usize = 80;
 
-/// Words that a list of known words has.
+/// The number of words in a list of known words.
 const MAX_LISTED: usize = 8;

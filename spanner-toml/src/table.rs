@@ -62,7 +62,7 @@ pub struct Number<T> {
     pub at: usize,
 }
 
-/// A value that is a text for short.
+/// A value that may be written as a text for short.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Item<'f> {
@@ -297,7 +297,7 @@ impl<'f> Table<'f> {
         self.duration_of(key, text, problems)
     }
 
-    /// A duration of more than nothing, if the key is there.
+    /// A positive duration, if the key is there.
     pub fn timeout(self, key: &str, problems: &mut Problems) -> Option<Duration> {
         let duration = self.duration(key, problems)?;
         if duration.value.is_zero() {

@@ -1,4 +1,4 @@
-//! Values that serde reads, each on its own and in its place.
+//! Values that serde reads, each on its own, so that errors have a position.
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -47,7 +47,7 @@ impl Table<'_> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            // Not a list: serde says so.
+            // It is not a list; serde reports that.
             let list: Option<Vec<T>> = self.read(key, problems);
             let at = value.span().start;
             return list.into_iter().flatten().map(|it| (at, it)).collect();

@@ -1,4 +1,4 @@
-//! Cases: questions with the answers that an access must give.
+//! Reads cases: questions with the answers that an access must give.
 
 use std::time::Duration;
 
@@ -7,11 +7,12 @@ use spanner_core::{
     Resource, Role, Target, Timestamp,
 };
 
-use super::principal::{Directory, Holder};
+use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
-use super::spelling::unreachable;
+use crate::holder::Holder;
 use crate::index::Policies;
 use crate::role::actions_of;
+use crate::spelling::unreachable;
 use spanner_toml::{Number, Table, Text, Toml};
 
 /// One case, ready to be asked.
@@ -20,14 +21,14 @@ pub(crate) struct Case {
     pub(crate) name: Option<String>,
     pub(crate) file: String,
     pub(crate) line: usize,
-    /// One for each action.
+    /// One question for each action.
     pub(crate) asked: Vec<Questions>,
     pub(crate) allow: bool,
     pub(crate) reason: Option<String>,
     pub(crate) policies: Vec<String>,
 }
 
-/// What cases are read against.
+/// Reads cases against an access.
 pub(crate) struct CaseReader<'a> {
     access: &'a Policies,
     directory: Directory,
@@ -101,7 +102,7 @@ impl<'a> CaseReader<'a> {
         })
     }
 
-    /// The caller; what its credential is depends on the time.
+    /// The caller. Its credential's ages are relative to the time of the case, which is read later.
     fn caller<'f>(
         &self,
         case: Table<'f>,
@@ -175,7 +176,7 @@ impl<'a> CaseReader<'a> {
         None
     }
 
-    /// A group of the directory, with `group:` before it or without.
+    /// A group of the directory, with or without the prefix `group:`.
     fn group(&self, case: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Group> {
         let bare = text.value.strip_prefix("group:").unwrap_or(text.value);
         match self.directory.holder(&format!("group:{bare}")) {
@@ -188,7 +189,7 @@ impl<'a> CaseReader<'a> {
         }
     }
 
-    /// A role of an issuer, with `role:` before it or without.
+    /// A role of an issuer, with or without the prefix `role:`.
     fn role(&self, case: Table<'_>, text: Text<'_>, problems: &mut Problems) -> Option<Role> {
         let bare = text.value.strip_prefix("role:").unwrap_or(text.value);
         match self.directory.holder(&format!("role:{bare}")) {
@@ -201,7 +202,7 @@ impl<'a> CaseReader<'a> {
         }
     }
 
-    /// A case about a name that no request has would ask what nobody asks.
+    /// Reports a name that no request can have: the case would test nothing.
     fn reach(
         &self,
         case: Table<'_>,
@@ -233,7 +234,7 @@ impl<'a> CaseReader<'a> {
     }
 }
 
-/// The actions, also by the names of their groups.
+/// The actions. A group's name stands for all of its actions.
 fn actions(case: Table<'_>, problems: &mut Problems) -> Vec<Action> {
     if !case.has("action") {
         let advice = "add what is to be done, for instance `action = \"generate\"`";
@@ -254,7 +255,7 @@ fn actions(case: Table<'_>, problems: &mut Problems) -> Vec<Action> {
     found
 }
 
-/// The model; without one, the server.
+/// The model, or the server if the case names no model.
 fn resource(case: Table<'_>, problems: &mut Problems) -> Option<Resource> {
     if !case.has("model") {
         return Some(Resource::Server);
@@ -284,7 +285,7 @@ fn expect(case: Table<'_>, problems: &mut Problems) -> Option<bool> {
     }
 }
 
-/// The code of a record, with `authz.` before it or without.
+/// The reason code as in records, with or without the prefix `authz.`.
 fn reason(case: Table<'_>, problems: &mut Problems) -> Option<String> {
     let text = case.text("reason", problems)?;
     let bare = text.value.strip_prefix("authz.").unwrap_or(text.value);
@@ -359,7 +360,7 @@ pub(crate) const KEYS: &[&str] = &[
     "policy",
 ];
 
-/// The reasons that an access gives, as records have them after `authz.`.
+/// The reasons of a verdict, as in records but without the prefix `authz.`.
 pub(crate) const REASONS: &[&str] = &[
     "granted",
     "no_permit",
@@ -370,5 +371,5 @@ pub(crate) const REASONS: &[&str] = &[
     "request_invalid",
 ];
 
-/// A hundred years. A much longer time ago cannot be told as a point in time.
+/// A hundred years. A much longer age would leave the range of timestamps.
 const MAX_AGO: Duration = Duration::from_secs(36_500 * 86_400);

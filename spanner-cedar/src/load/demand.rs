@@ -1,4 +1,4 @@
-//! The annotations by which a forbid names the credential that would satisfy it.
+//! The annotations with which a forbid names the credential that would satisfy it.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use spanner_core::{Advice, StepUp};
 use super::principal::Complaint;
 use super::problem::quoted;
 
-/// The sign-in's `acr`, the preferred first: `@step_up_acr("urn:a urn:b")`.
+/// The `acr` values of the sign-in, the preferred first: `@step_up_acr("urn:a urn:b")`.
 pub(super) const STEP_UP_ACR: &str = "step_up_acr";
 
-/// How long ago the sign-in may have been: `@step_up_max_age("5m")`.
+/// The greatest age of the sign-in: `@step_up_max_age("5m")`.
 pub(super) const STEP_UP_MAX_AGE: &str = "step_up_max_age";
 
 /// The OAuth scopes: `@scope("models.infer models.read")`.
 pub(super) const SCOPE: &str = "scope";
 
-/// Reads what a policy demands of a credential, and everything that is wrong with it.
+/// Reads the credential that a policy demands, and the problems with it.
 pub(super) fn read(policy: &Policy) -> (Advice, Vec<Complaint>) {
     let mut complaints = Vec::new();
     let mut advice = Advice::default();
@@ -57,7 +57,7 @@ pub(super) fn read(policy: &Policy) -> (Advice, Vec<Complaint>) {
     (advice, complaints)
 }
 
-/// Words that a challenge can carry (RFC 6749 §3.3, RFC 9470 §3), one space between two.
+/// Space-separated words that a challenge can carry (RFC 6749 §3.3, RFC 9470 §3).
 fn words(key: &str, text: &str) -> Result<Vec<String>, Complaint> {
     let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
     let good = |word: &str| !word.is_empty() && word.chars().all(fits);
@@ -72,8 +72,8 @@ fn words(key: &str, text: &str) -> Result<Vec<String>, Complaint> {
     Ok(text.split(' ').map(ToOwned::to_owned).collect())
 }
 
-/// A duration. A challenge carries it in whole seconds (RFC 9470 §3), so a bare number is one of
-/// seconds here.
+/// A duration. A challenge carries it in whole seconds (RFC 9470 §3), so a bare number means
+/// seconds.
 fn seconds(text: &str) -> Result<Duration, Complaint> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let age = match digits {
@@ -94,5 +94,6 @@ fn seconds(text: &str) -> Result<Duration, Complaint> {
     })
 }
 
-/// They stand in a header of each such refusal; servers take 8 KiB of headers at least.
+/// The length of an annotation in bytes. A header of every such refusal carries it, and 8 KiB is a
+/// common limit for all headers.
 const MAX_BYTES: usize = 512;

@@ -6,58 +6,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use walkdir::{DirEntry, WalkDir};
 
-use super::problem::{Problem, Problems, Source, no_problems, quoted, suggestion};
+use super::problem::{Problems, Source, no_problems, quoted, suggestion};
+use crate::documents::{Document, Documents};
 
-/// One file: its name within the access, with `/` between parts, and its text.
-#[derive(Debug, Clone)]
-pub(crate) struct Document {
-    pub(crate) name: String,
-    pub(crate) text: String,
-    /// For the digest: what its name is wherever the models' own folders lie.
-    digested: String,
-    /// Whether it lies in a model's own folder.
-    pub(crate) own: bool,
-    /// Why it is not in force as it is; with a text, that is what is in force instead.
-    pub(crate) fault: Vec<Problem>,
-}
-
-/// The files of an access, sorted by name.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Documents {
-    pub(crate) organization: Option<Document>,
-    pub(crate) manifests: Vec<Document>,
-    pub(crate) guardrails: Vec<Document>,
-    pub(crate) cases: Vec<Document>,
-}
-
-impl Documents {
-    /// What an access takes that is asked about one model only: the organization and its
-    /// guardrails, and of the manifests this one, if it is given.
-    pub(super) fn about(&self, manifest: Option<usize>) -> Self {
-        let own = manifest.and_then(|manifest| self.manifests.get(manifest));
-        Self {
-            organization: self.organization.clone(),
-            manifests: own.into_iter().cloned().collect(),
-            guardrails: self.guardrails.clone(),
-            cases: Vec::new(),
-        }
-    }
-}
-
-/// What a file is for, by its name.
+/// The purpose of a file, determined by its name.
 enum Place {
     Organization,
     Manifest,
     Guardrail,
     Case,
-    /// Not read: notes, cases, hidden files.
+    /// Not read: notes, cases and hidden files.
     Aside,
 }
 
-/// Counts what is taken in, so that no directory can fill the memory.
+/// Collects files and counts them, so that no directory can exhaust memory.
 #[derive(Default)]
 struct Intake {
     documents: Documents,
@@ -65,15 +29,15 @@ struct Intake {
     bytes: usize,
 }
 
-/// A folder that is read, and how its files are told apart.
+/// A folder to read, and how to classify its files.
 struct Ground<'d> {
     dir: &'d Path,
-    /// What stands before the names of its files.
+    /// The prefix of its files' names.
     prefix: String,
-    /// The same for the digest.
+    /// The prefix of its files' names in the digest.
     digested: String,
     place: fn(&str, &mut Problems) -> Option<Place>,
-    /// Whether everything in it is an access's, so that what cannot be read is a problem.
+    /// Whether the folder belongs to the access alone, so that an unreadable file is a problem.
     is_ours: bool,
 }
 
@@ -93,7 +57,7 @@ pub(crate) fn from_dir(dir: &Path, models: &[PathBuf], problems: &mut Problems) 
     intake.finish(problems)
 }
 
-/// Reads the cases of a directory; there need not be any.
+/// Reads the cases of a directory, if there are any.
 pub(crate) fn cases_from_dir(dir: &Path, problems: &mut Problems) -> Vec<Document> {
     let mut intake = Intake::default();
     let cases = dir.join(CASES);
@@ -113,7 +77,7 @@ pub(crate) fn cases_from_dir(dir: &Path, problems: &mut Problems) -> Vec<Documen
     intake.documents.cases
 }
 
-/// Takes cases from memory.
+/// Reads cases from memory.
 pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     problems: &mut Problems,
@@ -129,7 +93,7 @@ pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     intake.documents.cases
 }
 
-/// Takes files from memory.
+/// Reads files from memory.
 pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
     models: &[PathBuf],
@@ -150,50 +114,8 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     intake.finish(problems)
 }
 
-impl Documents {
-    /// The digest of everything that decides: the files by name and content, and what the
-    /// program adds.
-    pub(crate) fn digest(&self, program: &[&str]) -> String {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        };
-        add("spanner-access-1");
-        for text in program {
-            add(text);
-        }
-        let files = self
-            .organization
-            .iter()
-            .chain(&self.manifests)
-            .chain(&self.guardrails);
-        for file in files {
-            add(&file.digested);
-            add(&file.text);
-        }
-        let digest: String = hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("sha256:{digest}")
-    }
-}
-
-impl Document {
-    /// Whether nothing of it is in force.
-    pub(crate) const fn is_void(&self) -> bool {
-        self.text.is_empty() && !self.fault.is_empty()
-    }
-
-    pub(crate) fn source(&self) -> Source<'_> {
-        Source::new(&self.name, &self.text).visible_only()
-    }
-}
-
 impl Intake {
-    /// Takes the manifests in the folders that models live in.
+    /// Collects the manifests in the models' own folders.
     fn models(&mut self, dirs: &[PathBuf], problems: &mut Problems) {
         for (number, dir) in dirs.iter().enumerate() {
             let shown = dir.display();
@@ -215,8 +137,8 @@ impl Intake {
         }
     }
 
-    /// Takes the files of a folder, through symbolic links that stay in it. `false` if nothing
-    /// more is to be taken.
+    /// Collects the files of a folder. Symbolic links are followed if they stay inside it. `false`
+    /// if a limit was reached and reading must stop.
     fn walk(&mut self, ground: &Ground<'_>, problems: &mut Problems) -> bool {
         let (bounds, astray) = (Bounds::of(ground), RefCell::new(Vec::new()));
         let entries = WalkDir::new(ground.dir)
@@ -244,7 +166,7 @@ impl Intake {
             }
             let entry = match entry {
                 Ok(entry) => entry,
-                // A loop holds nothing new, and what a link leads to may come and go.
+                // A loop contains nothing new, and a link's target may be temporarily missing.
                 Err(error) if !ground.is_ours && is_about_a_link(&error) => continue,
                 Err(error) => {
                     walk_problem(ground, &error, problems);
@@ -293,7 +215,7 @@ impl Intake {
         true
     }
 
-    /// Takes one file. `false` if nothing more is to be taken.
+    /// Collects one file. `false` if a limit was reached and reading must stop.
     fn take(
         &mut self,
         place: Option<Place>,
@@ -384,7 +306,8 @@ impl Intake {
 struct Bounds {
     /// The folder, without links in its own path.
     root: Option<PathBuf>,
-    /// Whether a folder of models' own folders may be put together by links.
+    /// Whether the folder belongs to the access alone. Otherwise the models' own folders in it may
+    /// be symbolic links.
     is_ours: bool,
 }
 
@@ -396,11 +319,12 @@ impl Bounds {
         }
     }
 
-    /// Whether a link leads to something in the folder. Nobody can say of what is outside who
-    /// writes it, nor how much it is. A model's own folder may lie elsewhere, not above.
+    /// Whether a link stays inside the folder. Outside of it, neither the writers of the files nor
+    /// their size are known. A model's own folder may lie elsewhere, but must not contain this
+    /// folder.
     fn hold(&self, entry: &DirEntry) -> bool {
         let (Some(root), Ok(target)) = (&self.root, entry.path().canonicalize()) else {
-            // A link that leads nowhere, or back to itself, is told of when it is followed.
+            // A dangling or looping link is reported when it is followed.
             return true;
         };
         let own = !self.is_ours && entry.depth() == 1 && entry.file_type().is_dir();
@@ -408,8 +332,8 @@ impl Bounds {
     }
 }
 
-/// What a file is for. Whatever could be a manifest or guardrail in the wrong place is a
-/// problem, since a guardrail that is not read does not guard.
+/// Classifies a file. A file that could be a misplaced manifest or guardrail is a problem, since a
+/// guardrail that is not read has no effect.
 fn place(name: &str, problems: &mut Problems) -> Option<Place> {
     let (top, rest) = name
         .split_once('/')
@@ -459,7 +383,7 @@ fn place(name: &str, problems: &mut Problems) -> Option<Place> {
     }
 }
 
-/// What a file among cases is for.
+/// Classifies a file in the folder of cases.
 fn case(name: &str, problems: &mut Problems) -> Option<Place> {
     match Path::new(name).extension().and_then(OsStr::to_str) {
         Some("toml") => Some(Place::Case),
@@ -472,7 +396,7 @@ fn case(name: &str, problems: &mut Problems) -> Option<Place> {
     }
 }
 
-/// What a file in a model's own folder is for: almost all of them are the model's.
+/// Classifies a file in a model's own folder. All but the manifest belong to the model.
 fn own(name: &str, _: &mut Problems) -> Option<Place> {
     let (_, last) = name.rsplit_once('/').unwrap_or(("", name));
     (last == OWN_MANIFEST).then_some(Place::Manifest)
@@ -488,7 +412,7 @@ fn is_inside(dir: &Path, link: &Path) -> bool {
     target.is_some_and(|(target, dir)| target.starts_with(dir))
 }
 
-/// Whether a link leads nowhere, or back up.
+/// Whether the error is a dangling link or a link to a parent folder.
 fn is_about_a_link(error: &walkdir::Error) -> bool {
     let dangles = error.path().is_some_and(Path::is_symlink);
     error.loop_ancestor().is_some() || dangles
@@ -528,7 +452,7 @@ fn text(name: &str, bytes: io::Result<Vec<u8>>, problems: &mut Problems) -> Opti
     }
 }
 
-/// Reads at most one byte more than the limit, whatever the file's size is said to be.
+/// Reads at most one byte more than the limit, whatever size the file system reports.
 fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::new(
@@ -545,7 +469,7 @@ fn read(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 
 fn walk_problem(ground: &Ground<'_>, error: &walkdir::Error, problems: &mut Problems) {
     let place = error.path().unwrap_or(ground.dir);
-    // The folder itself goes by the name that it was asked for.
+    // The folder itself is named as the caller named it.
     let name = match place == ground.dir {
         true => ground.dir.display().to_string(),
         false => format!("{}{}", ground.prefix, relative(ground.dir, place)),
@@ -580,7 +504,7 @@ fn relative(dir: &Path, path: &Path) -> String {
     }
 }
 
-/// Hidden names are passed over: version control, and the folders through which Kubernetes
+/// Hidden files are skipped: version control, and the folders through which Kubernetes
 /// mounts a `ConfigMap`.
 fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
@@ -593,17 +517,17 @@ const CASES: &str = "cases";
 /// The manifest in a model's own folder.
 const OWN_MANIFEST: &str = "access.toml";
 
-/// Files of an access: ten thousand models, several times over.
+/// The number of files in an access: several times ten thousand models.
 const MAX_FILES: usize = 50_000;
 
-/// Bytes of one file: a directory of 20,000 groups, or 500 guardrails.
+/// The size of one file in bytes: enough for 20,000 groups or 500 guardrails.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
 
-/// Bytes of all files together: what is read is held in memory while it is checked.
+/// The total size of all files in bytes. They are held in memory while they are checked.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Files and folders that are looked at in one folder: a hub of a hundred thousand models.
+/// The number of files and folders visited in one folder: enough for a hub of 100,000 models.
 const MAX_ENTRIES: usize = 500_000;
 
-/// Folders within folders: a model's name has rarely more than three parts.
+/// The depth of nested folders. A model's name rarely has more than three parts.
 const MAX_DEPTH: usize = 12;

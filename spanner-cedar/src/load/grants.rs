@@ -5,25 +5,18 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, Environment};
 
-use super::principal::{Directory, Holder};
+use super::principal::Directory;
 use super::problem::{Problems, listed, quoted, suggestion};
+use crate::grant::RawGrant;
+use crate::holder::Holder;
 use crate::role::{ActionSet, Roles};
 use crate::schema::Schema;
 use spanner_toml::{Table, Text};
 
-/// A role given to somebody in an environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawGrant {
-    pub(crate) environment: Environment,
-    pub(crate) role: Arc<str>,
-    pub(crate) actions: ActionSet,
-    pub(crate) holder: Holder,
-}
-
-/// What grants are read against.
+/// The names that grants may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vocabulary<'v> {
-    /// Where grants matter; `None` if everywhere.
+    /// The only environment whose grants are read; `None` if all are.
     pub(crate) only: Option<&'v Environment>,
     pub(crate) environments: &'v [Environment],
     pub(crate) roles: &'v Roles,
@@ -31,14 +24,14 @@ pub(crate) struct Vocabulary<'v> {
     pub(crate) schema: &'v Schema,
 }
 
-/// Whether people may be granted something by name.
+/// Whether a role may be granted to an individual person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Individuals {
-    /// They may: the manifest says so, with a reason.
+    /// Yes: the manifest allows it and states a reason.
     Allow,
-    /// They may not, and a manifest could say otherwise.
+    /// No, but the manifest could allow it.
     Refuse,
-    /// They may not: grants for every model are given to teams.
+    /// No: grants on every model are for groups.
     Never,
 }
 
@@ -76,7 +69,7 @@ impl Vocabulary<'_> {
         grants
     }
 
-    /// Reads whom a role is given to, each once.
+    /// Reads the holders of a role. A duplicate is a problem.
     fn holders<'f>(
         &self,
         table: Table<'_>,

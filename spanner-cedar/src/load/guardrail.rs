@@ -1,12 +1,12 @@
-//! Guardrails: the organization's `.cedar` files, through the load gate.
+//! Reads and checks guardrails: the organization's `.cedar` files.
 //!
-//! 1. Each has an `@id`, each forbid a `@reason`; ids are distinct.
-//! 2. They are valid in strict mode at level 1, and warnings count: a policy that can never
-//!    apply guards nothing.
-//! 3. They do no arithmetic, so that none can fail while it decides.
-//! 4. The groups, issuers and environments they name exist.
-//! 5. Only a forbid names the credential that would satisfy it, in words that a challenge
-//!    can carry.
+//! 1. Each policy has a unique `@id`, and each forbid has a `@reason`.
+//! 2. Each is valid in Cedar's strict mode at level 1. Warnings count as errors: a policy that can
+//!    never apply has no effect.
+//! 3. None does arithmetic, so that none can fail at decision time.
+//! 4. The groups, issuers and environments that they name exist.
+//! 5. Only a forbid may name the credential that would satisfy it. A challenge must be able to carry
+//!    the words.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -22,8 +22,8 @@ use super::demand::{self, SCOPE, STEP_UP_ACR, STEP_UP_MAX_AGE};
 use super::grants::Vocabulary;
 use super::lexer::{self, MAX_NESTING, MAX_OPERATORS, TooDeep};
 use super::problem::{Problems, Source, listed, quoted, suggestion};
-use super::spelling::Ruled;
 use crate::guardrail::{Guardrail, Mode};
+use crate::spelling::Ruled;
 use spanner_toml::lookalike;
 
 /// Reads the guardrails of all files, one after the other.
@@ -33,11 +33,11 @@ pub(crate) struct GuardrailReader<'v> {
     seen: HashMap<String, String>,
     count: usize,
     pub(crate) guardrails: Vec<Guardrail>,
-    /// The names in them.
+    /// The model names in them.
     pub(crate) ruled: Vec<Ruled>,
 }
 
-/// One policy and where it stands.
+/// One policy and its position.
 struct PolicyText<'p> {
     source: Source<'p>,
     at: usize,
@@ -157,7 +157,7 @@ impl<'v> GuardrailReader<'v> {
         ));
     }
 
-    /// The policy's id, if it has one of its own.
+    /// The policy's id, if it is valid and unique.
     fn id(&mut self, place: &PolicyText<'_>, problems: &mut Problems) -> Option<String> {
         let Some(id) = place.annotation("id") else {
             place.problem(
@@ -185,7 +185,7 @@ impl<'v> GuardrailReader<'v> {
         Some(id)
     }
 
-    /// Asks Cedar's validator; its warnings count where there is no error.
+    /// Runs Cedar's validator. Warnings are reported if there is no error.
     fn validate(&self, place: &PolicyText<'_>, alone: &PolicySet, problems: &mut Problems) {
         let validator = &self.vocabulary.schema.validator;
         let result = validator.validate_with_level(alone, ValidationMode::Strict, LEVEL);
@@ -201,7 +201,7 @@ impl<'v> GuardrailReader<'v> {
         }
     }
 
-    /// Refuses names that exist nowhere: a guardrail about them would never apply.
+    /// Reports names that do not exist: a guardrail about them would never apply.
     fn refuse_unknown_entities(&self, place: &PolicyText<'_>, problems: &mut Problems) {
         let mut literals = place.policy.entity_literals();
         literals.sort();
@@ -311,7 +311,7 @@ impl PolicyText<'_> {
         }
     }
 
-    /// Refuses words for people with characters in them that nobody sees.
+    /// Reports invisible characters in annotations.
     fn refuse_hidden(&self, problems: &mut Problems) {
         let mut annotations: Vec<_> = self.policy.annotations().collect();
         annotations.sort_unstable();
@@ -326,7 +326,7 @@ impl PolicyText<'_> {
         }
     }
 
-    /// Refuses annotations that are nearly one of ours; others are the author's own.
+    /// Reports annotations that are nearly a known one. Others are the author's own.
     fn refuse_misspelt(&self, problems: &mut Problems) {
         let mut keys: Vec<&str> = self.policy.annotations().map(|(key, _)| key).collect();
         keys.sort_unstable();
@@ -367,7 +367,7 @@ impl PolicyText<'_> {
         }
     }
 
-    /// Where an entity is named, as far as it is written in the usual way.
+    /// The byte offset at which an entity is named, or the policy's if it is written unusually.
     fn find(&self, uid: &EntityUid) -> usize {
         let text = self.source.text.get(self.at..).unwrap_or_default();
         self.at + text.find(&uid.to_string()).unwrap_or(0)
@@ -378,7 +378,7 @@ impl PolicyText<'_> {
     }
 }
 
-/// What the annotations say to whoever is refused.
+/// The advice in the annotations for a refused caller.
 fn advice(place: &PolicyText<'_>, problems: &mut Problems) -> Advice {
     let (mut advice, complaints) = demand::read(place.policy);
     for (what, what_to_do) in complaints {
@@ -389,7 +389,7 @@ fn advice(place: &PolicyText<'_>, problems: &mut Problems) -> Advice {
     advice
 }
 
-/// Whether an expression calculates; the operands are looked at too if it does not.
+/// `Some(true)` if an expression does arithmetic; `None` continues with its operands.
 fn arithmetic(expression: &Expr) -> Option<bool> {
     let calculates = match expression {
         Expr::UnaryOp { op, .. } => matches!(op, UnaryOp::Neg),
@@ -406,7 +406,7 @@ fn arithmetic(expression: &Expr) -> Option<bool> {
     calculates.then_some(true)
 }
 
-/// The policies of a file in the order in which they stand there.
+/// The policies of a file in their order in the text.
 fn in_order(policies: &PolicySet) -> Vec<&Policy> {
     let mut policies: Vec<&Policy> = policies.policies().collect();
     let number = |policy: &Policy| {
@@ -419,7 +419,7 @@ fn in_order(policies: &PolicySet) -> Vec<&Policy> {
     policies
 }
 
-/// What Cedar says, once for each place: it repeats itself for each action, in any order.
+/// One message for each position. Cedar repeats a message for each action, in no fixed order.
 fn first_of_each<'d, D: Diagnostic + 'd>(
     diagnostics: impl Iterator<Item = &'d D>,
 ) -> BTreeMap<Option<usize>, String> {
@@ -436,12 +436,12 @@ fn first_of_each<'d, D: Diagnostic + 'd>(
     first
 }
 
-/// Where Cedar says that something is wrong.
+/// The byte offset of a Cedar diagnostic.
 fn offset(diagnostic: &dyn Diagnostic) -> Option<usize> {
     diagnostic.labels()?.map(|label| label.offset()).min()
 }
 
-/// What Cedar says is wrong, with its help.
+/// The message of a Cedar diagnostic, with its help.
 fn cedar(diagnostic: &dyn Diagnostic) -> String {
     match diagnostic.help() {
         Some(help) => format!("{diagnostic} ({help})"),
@@ -454,7 +454,7 @@ const ERROR_ADVICE: &str = "correct the policy";
 const WARNING_ADVICE: &str =
     "correct the policy: warnings count, since it would not guard what it seems to";
 
-/// Annotations with a meaning.
+/// The annotations that Spanner interprets.
 const ANNOTATIONS: &[&str] = &[
     "id",
     "reason",
@@ -465,13 +465,14 @@ const ANNOTATIONS: &[&str] = &[
     SCOPE,
 ];
 
-/// A decision has the principal, the action and the resource at hand, and no entity that
-/// an attribute of theirs refers to (Cedar RFC 76).
+/// A decision has the entities of the principal, the action and the resource, but none that their
+/// attributes refer to (Cedar RFC 76).
 const LEVEL: u32 = 1;
 
-/// Guardrails of an organization. All that have no resource in their scope are looked at
-/// for every request.
+/// The number of guardrails. Those without a resource in their scope are evaluated for every
+/// request.
 const MAX_GUARDRAILS: usize = 1_000;
 
-/// An id stands in every record of a decision that it took part in.
+/// The length of an id in bytes. It is written to every record of a decision that the guardrail took
+/// part in.
 const MAX_ID_BYTES: usize = 128;

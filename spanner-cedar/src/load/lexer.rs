@@ -1,19 +1,19 @@
-//! How deep a policy can possibly be, before Cedar's parser is asked.
+//! Bounds the depth of a policy before Cedar's parser runs.
 //!
-//! Cedar's parser calls itself for each level of a policy, and its author chooses how many
-//! there are: some three hundred brackets overflow a stack of 2 MiB, which ends the
-//! process. Every level costs a bracket, an `if` or an operator; so these are counted.
+//! Cedar's parser recurses for each level of a policy, and the policy's author chooses the depth.
+//! About three hundred brackets overflow a stack of 2 MiB, which aborts the process. Every level
+//! requires a bracket, an `if` or an operator, so counting these bounds the depth.
 
-/// What a text has too much of, and where.
+/// The limit that a text exceeds, with the byte offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TooDeep {
-    /// Brackets within brackets, or `if`s.
+    /// Nested brackets and `if`s.
     Nesting(usize),
     /// Operators of one policy.
     Operators(usize),
 }
 
-/// Counts of the policy at hand.
+/// The counts of the current policy.
 #[derive(Default)]
 struct Counts {
     open: usize,
@@ -21,7 +21,7 @@ struct Counts {
     operators: usize,
 }
 
-/// Checks that no policy of a text is deeper than the limits.
+/// Checks that no policy of a text exceeds the limits.
 pub(crate) fn bounded(text: &str) -> Result<(), TooDeep> {
     let mut counts = Counts::default();
     let mut bytes = text.bytes().enumerate();
@@ -50,7 +50,7 @@ pub(crate) fn bounded(text: &str) -> Result<(), TooDeep> {
     Ok(())
 }
 
-/// Passes over a string, in which a backslash takes the next character with it.
+/// Skips a string. A backslash escapes the next character.
 fn skip_string(bytes: &mut impl Iterator<Item = (usize, u8)>) {
     while let Some((_, byte)) = bytes.next() {
         match byte {
@@ -61,14 +61,15 @@ fn skip_string(bytes: &mut impl Iterator<Item = (usize, u8)>) {
     }
 }
 
-/// Passes over the rest of a comment.
+/// Skips the rest of a comment.
 fn skip_line(bytes: &mut impl Iterator<Item = (usize, u8)>) {
     let _ = bytes.find(|(_, byte)| *byte == b'\n');
 }
 
-/// Brackets open at once and `if`s of one policy: a third of what overflows the smallest
-/// usual stack in an unoptimized build.
+/// The number of open brackets and `if`s of one policy: far below what overflows a stack of 2 MiB in
+/// an unoptimized build.
 pub(crate) const MAX_NESTING: usize = 50;
 
-/// Operators of one policy, counted by character (`&&` is two): some hundred conditions.
+/// The number of operators of one policy, counted by character (`&&` is two): about a hundred
+/// conditions.
 pub(crate) const MAX_OPERATORS: usize = 500;

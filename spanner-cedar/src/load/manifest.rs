@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use spanner_core::{CallerKind, ModelName};
 
-use super::grants::{Individuals, RawGrant, Vocabulary};
-use super::principal::Holder;
+use super::grants::{Individuals, Vocabulary};
 use super::problem::{Problems, Source, quoted};
-use super::spelling::Titled;
+use crate::grant::RawGrant;
+use crate::holder::Holder;
+use crate::spelling::Titled;
 use spanner_toml::lookalike;
 use spanner_toml::{Table, Toml};
 
@@ -15,25 +16,25 @@ use spanner_toml::{Table, Toml};
 #[derive(Debug)]
 pub(crate) struct Manifest {
     pub(crate) model: ModelName,
-    /// Where the name stands.
+    /// The byte offset of the model's name.
     pub(crate) at: usize,
     pub(crate) owner: Option<Holder>,
-    /// Why individuals are granted something by name.
+    /// The reason for granting roles to individuals.
     pub(crate) individuals: Option<Arc<str>>,
     pub(crate) grants: Vec<RawGrant>,
-    /// Which of the manifests' files it is.
+    /// The index of its document.
     pub(crate) document: usize,
 }
 
 impl Manifest {
-    /// Its model, as it is mentioned.
+    /// The mention of its model, for checking the spelling.
     pub(crate) fn titled(&self, source: Source<'_>) -> Titled {
         let places = self.grants.iter().map(|grant| grant.environment.clone());
         Titled::new(source, self.at, self.model.clone(), places.collect())
     }
 }
 
-/// Reads a manifest. `None` if it does not even name a model.
+/// Reads a manifest. `None` if it does not name a model.
 pub(crate) fn read(
     source: Source<'_>,
     vocabulary: &Vocabulary<'_>,

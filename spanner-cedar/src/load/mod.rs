@@ -1,4 +1,4 @@
-//! From files to an access that can be put in force, or every problem with them.
+//! Compiles the files of an access into policies, or reports every problem with them.
 
 mod case;
 mod demand;
@@ -13,7 +13,6 @@ mod principal;
 mod problem;
 mod roles;
 mod sift;
-mod spelling;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,49 +21,48 @@ use std::sync::Arc;
 use spanner_core::{Environment, IssuerAlias, ModelName, PromotionId, Timestamp};
 
 pub(crate) use case::Case;
-pub(crate) use files::Document;
-pub(crate) use grants::RawGrant;
-pub(crate) use principal::{Directory, Holder};
 pub use problem::{LoadError, Problem};
 pub(crate) use problem::{listed, quoted, suggestion};
 
+use crate::documents::{Document, Documents};
 use crate::guardrail::Guardrail;
 use crate::index::{Claim, Grants, Guardrails, Policies};
 use crate::promotion::PromotedManifests;
 use crate::schema::{self, Schema};
-pub(crate) use files::Documents;
+use crate::spelling::{Mentions, Spellings};
 use grants::Vocabulary;
 use manifest::Manifest;
 use organization::Organization;
 use overlay::Overlay;
+use principal::Directory;
 pub(crate) use problem::{Problems, no_problems};
-pub(crate) use spelling::{Mentions, Served, Spellings, unreachable};
 
-/// What the program brings to the files of an access.
+/// What the program contributes when an access is loaded.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Program<'p> {
-    /// The aliases of the issuers whose tokens it accepts.
+    /// The aliases of the issuers whose tokens the program accepts.
     pub(crate) issuers: &'p [IssuerAlias],
-    /// Folders of models that bring their own manifests.
+    /// Folders that contain the models' own folders.
     pub(crate) models: &'p [PathBuf],
-    /// What becomes of a broken manifest in such a folder.
+    /// How a broken manifest in a model's own folder is handled.
     pub(crate) broken: BrokenManifests,
-    /// How the surfaces read names.
+    /// How the surfaces read model names.
     pub(crate) spellings: Spellings,
-    /// What is in force by now.
+    /// The access currently in force, if any.
     pub(crate) before: Option<Arc<Policies>>,
 }
 
-/// What becomes of a manifest in a model's own folder that has a problem
+/// How a manifest with a problem is handled if it lies in a model's own folder
 /// ([`Builder::broken_manifests`](crate::Builder::broken_manifests)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BrokenManifests {
-    /// Nothing is put in force, as with a problem anywhere else. The default.
+    /// The whole access is rejected, as for a problem in any other file. The default.
     #[default]
     Refuse,
-    /// Everything else is put in force, and this manifest as it was before, without what the
-    /// organization does not know any more. After a start it grants nothing.
+    /// Everything else is put in force, and the last good version of this manifest stays in force.
+    /// Its grants that name something the organization no longer has are dropped. After a restart
+    /// there is no last good version, so the manifest grants nothing.
     KeepLast,
     /// Everything else is put in force, and this manifest grants nothing.
     Close,
@@ -92,7 +90,7 @@ pub(crate) fn from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     compile(documents.into(), true, program, kept, problems)
 }
 
-/// The same files, with something else promoted.
+/// Compiles the same files with other promoted manifests.
 pub(crate) fn again(
     access: &Policies,
     program: &Program<'_>,
@@ -102,8 +100,8 @@ pub(crate) fn again(
     compile(documents, false, program, kept, no_problems())
 }
 
-/// The same files as far as they are about one model, with something promoted of it, or nothing:
-/// what that comes to takes no time for the others.
+/// Compiles the parts of the same files that concern one model, with its promoted manifests. The
+/// time does not depend on the number of other models.
 pub(crate) fn about(
     access: &Policies,
     program: &Program<'_>,
@@ -127,7 +125,7 @@ pub(crate) fn cases_from_dir(dir: &Path) -> Result<Vec<Document>, LoadError> {
     problems.none_or(documents).map_err(LoadError::new)
 }
 
-/// Takes files of cases from memory.
+/// Reads files of cases from memory.
 pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     files: impl IntoIterator<Item = (N, T)>,
 ) -> Result<Vec<Document>, LoadError> {
@@ -136,7 +134,7 @@ pub(crate) fn cases_from_memory<N: Into<String>, T: Into<Vec<u8>>>(
     problems.none_or(documents).map_err(LoadError::new)
 }
 
-/// Reads cases against an access, or tells everything that is wrong with them.
+/// Reads cases against an access, or reports every problem with them.
 pub(crate) fn cases(
     documents: &[Document],
     access: &Policies,
@@ -149,7 +147,7 @@ pub(crate) fn cases(
     problems.none_or(cases).map_err(LoadError::new)
 }
 
-/// There is no directory to read again.
+/// The error for reloading an access that did not come from a directory.
 pub(crate) fn no_directory() -> LoadError {
     LoadError::one(
         ".",
@@ -158,8 +156,8 @@ pub(crate) fn no_directory() -> LoadError {
     )
 }
 
-/// Makes an access of documents if nothing is wrong with any of them. Those that were read just
-/// now are sifted first.
+/// Compiles documents into an access if none has a problem. Documents that were just read (`fresh`)
+/// go through [`sift`] first.
 fn compile(
     mut documents: Arc<Documents>,
     fresh: bool,
@@ -228,7 +226,7 @@ fn compile(
     Ok(assemble(parts, organization, manifests, guardrails))
 }
 
-/// The parts of an access besides the content of its files.
+/// The parts of an access other than the parsed content of its files.
 struct Parts {
     digest: String,
     documents: Arc<Documents>,
@@ -237,7 +235,7 @@ struct Parts {
     spellings: Spellings,
 }
 
-/// Reads all manifests; a model that two of them claim is a problem of the later one.
+/// Reads all manifests. If two are about the same model, the later one is a problem.
 fn manifests(
     documents: &[Document],
     vocabulary: &Vocabulary<'_>,
@@ -254,7 +252,7 @@ fn manifests(
             }
             continue;
         }
-        // What is in force of a broken one, is as far as it fits.
+        // The text of a broken manifest is its last good version, whose problems are not reported.
         let mut aside = no_problems();
         let problems = match document.fault.is_empty() {
             true => &mut *problems,
@@ -278,7 +276,7 @@ fn manifests(
     manifests
 }
 
-/// Puts together what was found to be right.
+/// Builds the index from files that have no problem.
 fn assemble(
     parts: Parts,
     organization: Organization,

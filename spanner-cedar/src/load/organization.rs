@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use spanner_core::{Action, CallerKind, Environment, IssuerAlias, NameError};
 
-use super::grants::{Individuals, RawGrant, Vocabulary};
-use super::principal::{Directory, Holder};
+use super::grants::{Individuals, Vocabulary};
+use super::principal::Directory;
 use super::problem::{Problems, Source, listed, quoted, suggestion};
 use super::roles::roles;
+use crate::grant::RawGrant;
+use crate::holder::Holder;
 use crate::promotion::{Existing, PromotionRule};
 use crate::role::Roles;
 use crate::schema::Schema;
 use spanner_toml::lookalike;
 use spanner_toml::{Number, Table, Text, Toml};
 
-/// What the organization says; usable for reading the manifests even where it is at fault.
+/// The organization. The manifests can be read against it even if it has problems.
 #[derive(Debug)]
 pub(crate) struct Organization {
     pub(crate) environments: Vec<Environment>,
@@ -160,7 +162,7 @@ fn groups(fields: Table<'_>, directory: &mut Directory, problems: &mut Problems)
     }
 }
 
-/// Two groups that look alike: a review shows whoever reads it the one for the other.
+/// Reports two groups that look alike: a reviewer would mistake one for the other.
 fn resembles(fields: Table<'_>, text: Text<'_>, other: Text<'_>, problems: &mut Problems) {
     let points = |text: Text<'_>| {
         let beyond = text.value.chars().filter(|c| !c.is_ascii());
@@ -308,7 +310,7 @@ fn existing(rule: Table<'_>, problems: &mut Problems) -> Existing {
     found.unwrap_or_default()
 }
 
-/// What a rule gives to its approvers, on every model: they must see what they sign.
+/// The grants of a rule's approvers, on every model: approvers must see what they sign.
 fn conferred(rule: &PromotionRule, roles: &Roles) -> Vec<RawGrant> {
     let Some((role, actions)) = roles.find(APPROVER) else {
         return Vec::new();
@@ -322,7 +324,7 @@ fn conferred(rule: &PromotionRule, roles: &Roles) -> Vec<RawGrant> {
     rule.approvers.iter().map(grant).collect()
 }
 
-/// Reads a list of names, each once.
+/// Reads a list of names. A duplicate is a problem.
 fn names<N: PartialEq>(
     fields: Table<'_>,
     texts: Vec<Text<'_>>,
@@ -358,15 +360,15 @@ pub(crate) const KEYS: &[&str] = &[
 
 pub(crate) const PROMOTION_KEYS: &[&str] = &["from", "approvals", "approvers", "existing"];
 
-/// The role that approvers get.
+/// The role that approvers hold.
 const APPROVER: &str = "approver";
 
-/// Who asks for approval and says no number wants one.
+/// The number of approvals if a rule does not state one.
 const DEFAULT_APPROVALS: u8 = 1;
 
-/// More signatures than any committee was seen to give.
+/// The largest number of approvals: no committee we know of requires more.
 const MAX_APPROVALS: u8 = 16;
 
-/// A refusal looks through all environments for what the party may know: a longer list
-/// makes each refusal slower, and no life cycle was seen to have ten.
+/// The number of environments. A refusal checks all of them for what the party may know, so a longer
+/// list slows every refusal. No life cycle we know of has ten.
 const MAX_ENVIRONMENTS: usize = 32;

@@ -1,4 +1,4 @@
-//! Manifests as promoted, in the place of what the files say by now.
+//! Promoted manifests, which replace those in the files.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,17 +13,18 @@ use super::organization::Organization;
 use super::problem::{Problems, Source, no_problems, quoted};
 use crate::promotion::{PromotedManifests, VoidGrant};
 
-/// What is promoted, where the organization has promotions.
+/// The promoted manifests of the environments that have a rule of promotion.
 pub(super) struct Overlay {
     pub(super) kept: Arc<PromotedManifests>,
     environments: BTreeSet<Environment>,
     pub(super) manifests: Vec<(Environment, PromotionId, Manifest)>,
-    /// What the manifests name and the organization does not have any more.
+    /// Grants that name something the organization no longer has.
     pub(super) void: Vec<VoidGrant>,
 }
 
 impl Overlay {
-    /// Promotions rule where they are kept and the organization has a rule for them.
+    /// An environment uses promoted manifests if the ledger has promotions for it and the
+    /// organization has a rule of promotion for it.
     pub(super) fn new(kept: &Arc<PromotedManifests>, organization: &Organization) -> Self {
         let ruled = |environment: &&Environment| organization.promotions.contains_key(*environment);
         let environments = kept.environments.iter().filter(ruled).cloned().collect();
@@ -35,15 +36,14 @@ impl Overlay {
         }
     }
 
-    /// Whether only promoted manifests count there.
+    /// Whether only promoted manifests count in an environment.
     pub(super) fn rules(&self, environment: &Environment) -> bool {
         self.environments.contains(environment)
     }
 
-    /// Reads every manifest again, as far as it is about its environment. What it names may have
-    /// gone since it was promoted: that part of it is void, and the rest stays in force. Grants
-    /// only give, so that nobody gains thereby, and one group that is removed takes nothing from
-    /// anybody else.
+    /// Reads the part of every promoted manifest that concerns its environment. A grant whose group
+    /// or role was removed after the promotion is void; the rest stays in force. Dropping a grant
+    /// never allows more, and removing one group does not affect anybody else.
     pub(super) fn read(&mut self, vocabulary: &Vocabulary<'_>, problems: &mut Problems) {
         for promoted in &self.kept.promoted {
             if !self.environments.contains(&promoted.environment) {
@@ -84,7 +84,7 @@ impl Overlay {
         }
     }
 
-    /// What the digest of the access has of it.
+    /// What the digest of the access covers.
     pub(super) fn parts(&self) -> Vec<Cow<'_, str>> {
         let mut parts: Vec<Cow<'_, str>> = Vec::new();
         parts.extend(self.environments.iter().map(|it| it.as_str().into()));

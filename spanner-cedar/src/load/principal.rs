@@ -2,35 +2,27 @@
 //! `user:corp/alice`.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use spanner_core::{
-    CallerKind, Group, GroupName, IssuerAlias, NameError, Party, Principal, Role, SubjectId,
+    CallerKind, Group, GroupName, IssuerAlias, NameError, Principal, Role, SubjectId,
 };
 
 use super::problem::{listed, quoted, suggestion};
+use crate::holder::Holder;
 
-/// Whom a manifest names: a group, a role of an issuer, or one party.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Holder {
-    Group(Group),
-    Role(Role),
-    Party(Principal),
-}
-
-/// The directory that principals are read against: issuers and groups.
+/// The issuers and groups that a principal may name.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    /// Empty if the issuers themselves are at fault; then nothing is said about aliases.
+    /// Empty if the list of issuers has a problem; then aliases are not checked.
     pub(crate) issuers: Vec<IssuerAlias>,
     pub(crate) groups: HashSet<Group>,
 }
 
-/// What is wrong with a principal, and what to do.
+/// What is wrong, and what to do about it.
 pub(crate) type Complaint = (String, String);
 
 impl Directory {
-    /// Reads a principal; a group must stand in the directory.
+    /// Reads a principal. A group must be in the directory.
     pub(crate) fn holder(&self, text: &str) -> Result<Holder, Complaint> {
         let Some((kind, rest)) = text.split_once(':') else {
             return Err((
@@ -70,8 +62,8 @@ impl Directory {
         Ok(Group::new(issuer, name))
     }
 
-    /// Splits at the first slash if an issuer's alias stands before it; without one, the
-    /// principal is the only issuer's.
+    /// Splits off the issuer's alias before the first slash. It may be omitted if there is only one
+    /// issuer.
     fn split<'t>(&self, text: &str, rest: &'t str) -> Result<(IssuerAlias, &'t str), Complaint> {
         let prefix = rest.split_once('/');
         if let Some((alias, id)) = prefix
@@ -118,34 +110,6 @@ impl Directory {
     }
 }
 
-impl Holder {
-    pub(crate) const fn kind(&self) -> Option<CallerKind> {
-        match self {
-            Self::Group(_) | Self::Role(_) => None,
-            Self::Party(principal) => Some(principal.kind),
-        }
-    }
-
-    /// Whether this is the party, or a group or role that it is in.
-    pub(crate) fn is(&self, party: &Party) -> bool {
-        match self {
-            Self::Group(group) => party.groups.contains(group),
-            Self::Role(role) => party.roles.contains(role),
-            Self::Party(principal) => party.principal == *principal,
-        }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Group(group) => group.fmt(f),
-            Self::Role(role) => role.fmt(f),
-            Self::Party(principal) => principal.fmt(f),
-        }
-    }
-}
-
 fn bad_name(text: &str, error: &NameError) -> Complaint {
     (
         format!("{} is no principal: {error}", quoted(text)),
@@ -153,7 +117,7 @@ fn bad_name(text: &str, error: &NameError) -> Complaint {
     )
 }
 
-/// What a principal's first word says that it is.
+/// The kind of a principal, from the word before the colon.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Group,
@@ -161,7 +125,7 @@ enum Kind {
     Party(CallerKind),
 }
 
-/// The kinds of principals.
+/// The words for the kinds.
 const KINDS: [(&str, Kind); 5] = [
     ("group", Kind::Group),
     ("role", Kind::Role),

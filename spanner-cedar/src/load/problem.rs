@@ -5,8 +5,8 @@ use std::fmt;
 pub use spanner_toml::Problem;
 pub(crate) use spanner_toml::{Problems, Source, listed, quoted, suggestion};
 
-/// Why an access directory is not put in force: every problem found, by file and position. The files
-/// are relative to the access directory, with `/` between the parts of their paths.
+/// Why an access directory is not put in force: every problem found, by file and position. File
+/// names are relative to the access directory and use `/` as the separator.
 ///
 /// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl LoadError {
         self.0.all()
     }
 
-    /// How many further problems there are.
+    /// The number of further problems, which are not listed.
     #[must_use]
     pub const fn more(&self) -> usize {
         self.0.more()
@@ -29,7 +29,7 @@ impl LoadError {
         Self(problems)
     }
 
-    /// Problems of an access that were found before.
+    /// An error with these problems.
     pub(crate) fn of(found: impl IntoIterator<Item = Problem>) -> Self {
         let mut problems = no_problems();
         found.into_iter().for_each(|it| problems.push(it));

@@ -1,4 +1,4 @@
-//! The `[roles]` table: roles of the organization's own, and the defaults redefined.
+//! The `[roles]` table: the organization's own roles, and redefined default roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use super::problem::{Problems, quoted, suggestion};
 use crate::role::{ActionSet, DEFAULT_ROLES, Roles, action_words, actions_of};
 use spanner_toml::{Table, Text};
 
-/// What each role is made of, by its own words.
+/// The definition of each role: actions, groups of actions and other roles.
 struct Definitions<'f> {
     words: BTreeMap<&'f str, Vec<Text<'f>>>,
 }
 
-/// Reads the roles: the defaults, with what the organization defines put over them.
+/// Reads the roles. The organization's definitions override the defaults.
 pub(crate) fn roles(fields: Table<'_>, problems: &mut Problems) -> Roles {
     let mut definitions = Definitions {
         words: default_words(),
@@ -42,7 +42,7 @@ pub(crate) fn roles(fields: Table<'_>, problems: &mut Problems) -> Roles {
 }
 
 impl<'f> Definitions<'f> {
-    /// Refuses words that mean nothing, and roles that are made of themselves.
+    /// Reports unknown words, and roles that include themselves.
     fn check(&self, name: &str, fields: Table<'_>, problems: &mut Problems) {
         for word in self.words_of(name) {
             if actions_of(word.value).is_some() {
@@ -69,7 +69,7 @@ impl<'f> Definitions<'f> {
         }
     }
 
-    /// The actions of a role and of every role it is made of.
+    /// The actions of a role and of every role that it includes.
     fn actions(&self, name: &str) -> ActionSet {
         self.parts(name)
             .into_iter()
@@ -78,7 +78,7 @@ impl<'f> Definitions<'f> {
             .fold(ActionSet::EMPTY, ActionSet::with)
     }
 
-    /// A role and every role it is made of, each once, however they refer to each other.
+    /// A role and every role that it includes, each once. Cycles are allowed here.
     fn parts(&self, name: &str) -> BTreeSet<&'f str> {
         let mut parts = BTreeSet::new();
         let mut open: Vec<&str> = vec![name];
@@ -121,8 +121,8 @@ fn refuse_bad_name(fields: Table<'_>, name: Text<'_>, problems: &mut Problems) {
     }
 }
 
-/// Roles of an organization's own. Each is followed through all others.
+/// The number of an organization's own roles. Resolving one may visit all others.
 const MAX_ROLES: usize = 64;
 
-/// As long as the name of an environment may be.
+/// The length of a role's name in bytes, the same as for an environment.
 const MAX_ROLE_BYTES: usize = 64;

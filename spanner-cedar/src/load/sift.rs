@@ -1,23 +1,24 @@
-//! Manifests in the models' own folders, each of which fails alone.
+//! Isolates failures of manifests in the models' own folders.
 //!
-//! A team's broken file must not keep what the organization changed from taking effect. So before
-//! the rest is read, each own manifest is read by itself. One with a problem is replaced by what it
-//! was before, as far as that still fits the organization as it is now, or by nothing. A manifest
-//! only grants, so that a part of it never allows what the whole did not.
+//! A team's broken file must not prevent the organization's changes from taking effect. Each such
+//! manifest is therefore read on its own before everything else. A manifest with a problem is
+//! replaced by its last good version, or by nothing. Grants of the last good version that the
+//! current organization does not support are dropped. This is safe: a manifest only grants, so a
+//! part of it never allows more than the whole.
 
 use std::collections::HashMap;
 
 use spanner_core::ModelName;
 
-use super::files::{Document, Documents};
 use super::grants::Vocabulary;
 use super::manifest::{self, Manifest};
 use super::problem::{Problem, Source, no_problems, quoted};
-use super::spelling::Served;
 use super::{BrokenManifests, Program};
+use crate::documents::{Document, Documents};
 use crate::index::Policies;
+use crate::spelling::Served;
 
-/// Puts aside what is wrong with own manifests, and what was in force in its place.
+/// Moves the problems of own manifests to their documents, and replaces the broken text.
 pub(super) fn sift(
     documents: &mut Documents,
     vocabulary: &Vocabulary<'_>,
@@ -30,7 +31,7 @@ pub(super) fn sift(
     let mut claims: HashMap<ModelName, Vec<usize>> = HashMap::new();
     for (number, document) in documents.manifests.iter_mut().enumerate() {
         if !document.own {
-            // What is wrong with it is told with the rest.
+            // Its problems are reported when all files are compiled.
             if let Some(manifest) =
                 manifest::read(document.source(), vocabulary, &mut no_problems())
             {
@@ -49,7 +50,7 @@ pub(super) fn sift(
                 .filter(|_| keeps)
                 .and_then(|it| last(it, &document.name));
             document.text.push_str(last.map_or("", |last| &last.text));
-            // Whatever of it the organization does not know any more grants nothing.
+            // Grants that name something the organization no longer has are dropped.
             let last = manifest::read(document.source(), vocabulary, &mut no_problems());
             last.ok_or_else(|| document.text.clear())
         });
@@ -64,8 +65,8 @@ pub(super) fn sift(
     }
 }
 
-/// Several manifests are about one model: the one of the organization rules, then the one that was
-/// in force. Where there is neither, none of them grants anything.
+/// Chooses among several manifests for one model. The access directory's own manifest wins, then
+/// the one that was in force. If there is neither, none of them grants anything.
 fn settle(
     documents: &mut Documents,
     model: &ModelName,
@@ -110,7 +111,7 @@ fn settle(
     }
 }
 
-/// A manifest without a problem, or what is wrong with it.
+/// Reads a manifest, or returns its problems.
 fn read(
     source: Source<'_>,
     vocabulary: &Vocabulary<'_>,
@@ -127,7 +128,7 @@ fn read(
     }
 }
 
-/// A manifest as it is in force.
+/// The version of a manifest that is in force.
 fn last<'a>(access: &'a Policies, name: &str) -> Option<&'a Document> {
     let mut documents = access.documents.manifests.iter();
     documents.find(|it| it.name == name && !it.text.is_empty())

@@ -1,4 +1,4 @@
-//! A counterexample, put in the words of a request and decided again.
+//! Translates a counterexample to a request and decides it again.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,39 +10,39 @@ use spanner_core::{
     ModelName, Principal, Question, Resource, Role, SubjectId, Timestamp, Verdict,
 };
 
-use super::query::Kindred;
+use super::kindred::Kindred;
 use crate::cedar::Cedar;
 use crate::fact::Fact;
-use crate::load::Holder;
+use crate::holder::Holder;
 use crate::schema::Schema;
 
-/// A request that one access allows and the other refuses, unlike the difference shows. Both
-/// have decided it.
+/// A request that one access allows and the other refuses, and that the difference does not show.
+/// Both accesses have confirmed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counterexample {
-    /// Who asks: `user:corp/alice`, or `user:corp/somebody` whom no policy names.
+    /// The principal: `user:corp/alice`, or `user:corp/somebody` if no policy names it.
     pub principal: String,
-    /// The groups and roles that matter: `group:corp/qa`, `role:corp/admin`.
+    /// Its groups and roles: `group:corp/qa`, `role:corp/admin`.
     pub parents: Vec<String>,
-    /// What it would do.
+    /// The action.
     pub action: Action,
-    /// To what; a model that no policy names where the name does not matter.
+    /// The resource; an arbitrary model name if the name does not matter.
     pub resource: Resource,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
-    /// Under which circumstances.
+    /// The context of the request.
     pub context: Context,
-    /// What policies may read besides, where it is not nothing: `tenant`, `origin`, `scopes`.
+    /// Further facts that policies may read, if they are set: `tenant`, `origin`, `scopes`.
     pub besides: Vec<(String, String)>,
-    /// How the access before decides it.
+    /// The verdict of the old access.
     pub before: Verdict,
-    /// How the access after decides it.
+    /// The verdict of the new access.
     pub after: Verdict,
 }
 
 impl Counterexample {
-    /// The same, where the access that allows is the one before.
+    /// The same request with the two verdicts swapped.
     pub(super) fn reversed(self) -> Self {
         Self {
             before: self.after,
@@ -95,11 +95,11 @@ fn circumstances(context: &Context) -> String {
     )
 }
 
-/// Decides what the solver found by both accesses, of which the first refuses it and the
-/// second allows it.
+/// Decides the solver's counterexample again with both accesses: `from` should refuse it and `to`
+/// allow it.
 ///
 /// # Errors
-/// Where it is no request that the guard could make, or they decide it otherwise.
+/// If no guard could make the request, or an access decides differently.
 pub(super) fn replay(
     env: &Env,
     kindred: &Kindred,
@@ -148,7 +148,7 @@ pub(super) fn replay(
 
 type Besides = Vec<(String, String)>;
 
-/// The party as a caller with such a credential.
+/// The party as a caller with a matching credential and context, and its further facts.
 fn caller(
     env: &Env,
     kindred: &Kindred,
@@ -169,7 +169,7 @@ fn caller(
     roles.sort();
     let principal = match types.holder(who) {
         Some(Holder::Party(principal)) => principal,
-        // Whom no policy names may have any name.
+        // No policy names the party, so its name is arbitrary.
         _ => Principal::new(
             issuer
                 .map_or_else(|| IssuerAlias::new("somewhere"), Ok)
@@ -188,7 +188,7 @@ fn caller(
     for fact in Fact::ALL {
         let name = fact.name();
         match fact {
-            // These are not the caller's, or go with another one.
+            // These are not attributes of the caller, or are set together with another fact.
             Fact::Now
             | Fact::Issuer
             | Fact::TokenAgeSeconds
@@ -257,7 +257,7 @@ fn resource(env: &Env, kindred: &Kindred) -> Result<Resource, String> {
     let Some(Ok(EvalResult::String(name))) = entity.attr("name") else {
         return Err("a model without a name".to_owned());
     };
-    // A name that is no model's, and that no policy compares, may be any.
+    // An invalid name is one that no policy compares with, so any other name will do.
     let name = ModelName::new(&name).or_else(|_| ModelName::new(OTHER));
     name.map(Resource::model).map_err(|error| error.to_string())
 }
@@ -307,7 +307,7 @@ fn texts(facts: &Facts, name: &str) -> Vec<String> {
     texts.collect()
 }
 
-/// What providers tell of a party's origin.
+/// The origins that providers report.
 const ORIGINS: [&str; 2] = ["workload", "pipeline"];
 
 /// A name that no manifest has.

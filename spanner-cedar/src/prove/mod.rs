@@ -1,19 +1,20 @@
-//! Proves that a change of access lets nobody do more than its difference shows.
+//! Proves that a change of access allows nothing beyond what its difference shows.
 //!
-//! [`Cedar::diff`] tells who gains and loses what among those that either access names, in
-//! good standing. [`prove`] asks an SMT solver about *everybody*: any party in any groups, any
-//! model, any circumstances.
+//! [`Cedar::diff`] lists gains and losses of the principals that either access names, assuming the
+//! best possible credential. [`prove`] asks an SMT solver about *all* requests: any party in any
+//! groups, any model, any context.
 //!
-//! 1. Both accesses become plain Cedar policies: grants are written out (links of templates
-//!    cannot be analysed), guardrails in shadow mode left out.
-//! 2. Whoever is allowed after, and is not named as gaining it by the difference, must have
-//!    been allowed before; and whoever was allowed before, and is not named as losing it, must
-//!    be allowed after. Both are asked for each kind of party, action and kind of resource.
-//! 3. Only requests that a guard makes are looked at: a model in an environment stands in
-//!    just these two, an assurance is from 0 to 3, a party's groups are its issuer's.
-//! 4. A counterexample is a request that a person can read, and it has been decided again by
-//!    both accesses. One that they do not confirm counts as not proved.
-//! 5. What the solver cannot tell in time is *not proved*.
+//! 1. Both accesses are translated to plain Cedar policies. Grants become static policies, since
+//!    linked templates cannot be analysed. Guardrails in shadow mode are left out.
+//! 2. A request that the new access allows must have been allowed before, unless the difference
+//!    lists it as a gain. A request that the old access allowed must still be allowed, unless the
+//!    difference lists it as a loss. The solver is asked both for each kind of party, action and
+//!    kind of resource.
+//! 3. Only requests that a guard can make are considered: an endpoint belongs to exactly one model
+//!    and one environment, an assurance is from 0 to 3, and a party's groups are of its issuer.
+//! 4. A counterexample is a readable request. Both accesses decide it again; if they do not confirm
+//!    it, the kind of request counts as not proved.
+//! 5. If the solver does not answer in time, the kind of request counts as *not proved*.
 //!
 //! ```no_run
 //! use spanner_cedar::{Cedar, Solver, prove};
@@ -24,12 +25,13 @@
 //! ```
 //!
 //! # Caveats
-//! It is about one party and one question: a request with an actor or with several models is
-//! allowed only if each of its questions is. It is about credentials that list all groups. It
-//! rests on the translation of Cedar into SMT (`cedar-policy-symcc`, whose meaning is proved in
+//! A proof covers one party and one question. A request with an actor or with several models is
+//! allowed only if each of its questions is. A proof covers credentials that list all groups. It
+//! relies on the translation of Cedar to SMT (`cedar-policy-symcc`, whose semantics is proved in
 //! Lean) and on the solver.
 
 mod found;
+mod kindred;
 mod query;
 mod solver;
 mod statement;
@@ -43,38 +45,39 @@ pub use solver::Solver;
 
 use crate::cedar::Cedar;
 use crate::diff::Difference;
-use query::{Kindred, Query};
+use kindred::Kindred;
+use query::Query;
 use solver::{Answer, Session};
 use statement::Statements;
 
-/// What was proved of a change, and what was not.
+/// The result of [`prove`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proof {
-    /// The difference that is shown of the change.
+    /// The difference between the two accesses.
     pub difference: Difference,
-    /// Requests that the change allows and the difference does not show: one for each kind of
-    /// party, action and kind of resource for which there is any.
+    /// Requests that only the new access allows and that the difference does not show: at most one
+    /// for each kind of party, action and kind of resource.
     pub gains: Vec<Counterexample>,
-    /// Requests that the change refuses and the difference does not show.
+    /// Requests that only the old access allows and that the difference does not show.
     pub losses: Vec<Counterexample>,
-    /// What could not be proved, and no request found against it.
+    /// Kinds of requests for which there is neither a proof nor a counterexample.
     pub unproved: Vec<Unproved>,
-    /// How many questions the solver was asked.
+    /// The number of questions that the solver was asked.
     pub asked: usize,
 }
 
-/// A kind of request of which nothing is proved.
+/// A kind of request for which there is neither a proof nor a counterexample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unproved {
-    /// The kind of party that asks.
+    /// The kind of party that makes the request.
     pub kind: CallerKind,
-    /// What it would do.
+    /// The action.
     pub action: Action,
-    /// Whether to a model; otherwise to a server as a whole.
+    /// Whether the resource is a model rather than the server as a whole.
     pub on_models: bool,
-    /// Why nothing is proved.
+    /// The reason.
     pub why: String,
 }
 
@@ -82,17 +85,17 @@ pub struct Unproved {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProveError {
-    /// There is no solver.
+    /// The solver cannot be started.
     #[error(
         "the solver `{program}` cannot be started ({why}): install cvc5 (Debian: `apt-get install cvc5`), or name the program in the environment variable CVC5"
     )]
     NoSolver {
-        /// The program that was looked for.
+        /// The program that was started.
         program: String,
-        /// What the operating system says.
+        /// The error of the operating system.
         why: String,
     },
-    /// A policy that cannot be put to the solver.
+    /// A policy cannot be translated for the solver.
     #[error("the policy `{policy}` cannot be put to the solver: {why}")]
     Policy {
         /// Its id.
@@ -100,17 +103,17 @@ pub enum ProveError {
         /// What is wrong.
         why: String,
     },
-    /// The solver stopped, or answered what cannot be understood.
+    /// The solver stopped, or its answer could not be read.
     #[error("the solver failed: {0}")]
     Solver(String),
 }
 
-/// Proves that `new` in the place of `old` lets nobody do more, or less, than their
-/// [difference](Cedar::diff) shows. Blocks; minutes are possible.
+/// Proves that replacing `old` by `new` changes exactly what their [difference](Cedar::diff) shows:
+/// nobody can do more or less. Blocks, possibly for minutes.
 ///
 /// # Errors
-/// [`ProveError`] where the solver cannot be used at all. What it could not tell of a kind of
-/// request is in [`Proof::unproved`].
+/// [`ProveError`] if the solver cannot be used. Kinds of requests without an answer are in
+/// [`Proof::unproved`] instead.
 pub fn prove(old: &Cedar, new: &Cedar, solver: &Solver) -> Result<Proof, ProveError> {
     let difference = old.diff(new);
     let (before, after) = (old.current(), new.current());
@@ -143,8 +146,8 @@ pub fn prove(old: &Cedar, new: &Cedar, solver: &Solver) -> Result<Proof, ProveEr
 }
 
 impl Session {
-    /// A request that the second access allows and the first refuses, if there is one; or why
-    /// nobody knows.
+    /// A request that `to` allows and `from` refuses, if there is one, or the reason why this is
+    /// unknown.
     fn refute(
         &mut self,
         kindred: &Kindred,
@@ -164,13 +167,13 @@ impl Session {
 }
 
 impl Proof {
-    /// Whether it is proved that the difference is all.
+    /// Whether it is proved that nobody can do more or less than the difference shows.
     #[must_use]
     pub const fn holds(&self) -> bool {
         self.gains.is_empty() && self.losses.is_empty() && self.unproved.is_empty()
     }
 
-    /// Whether it is proved that nobody can do more than the difference shows, whoever loses.
+    /// Whether it is proved that nobody can do more than the difference shows. Losses are ignored.
     #[must_use]
     pub fn widens_no_further(&self) -> bool {
         self.gains.is_empty() && self.unproved.is_empty()

@@ -1,25 +1,16 @@
-//! One question for the solver: for one kind of party, action and kind of resource.
+//! One question for the solver, about one kind of party, action and kind of resource.
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, RequestEnv};
-use spanner_core::{Action, CallerKind};
+use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet};
 
+use super::ProveError;
+use super::kindred::Kindred;
 use super::statement::{Statement, Statements, read};
-use super::{ProveError, Unproved};
 use crate::fact::Fact;
-use crate::names::KINDS;
 use crate::schema::{Schema, Types};
 
-/// A kind of party, an action, and a kind of resource.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Kindred {
-    pub(super) kind: CallerKind,
-    pub(super) action: Action,
-    pub(super) on_models: bool,
-}
-
-/// What the narrower set allows, the wider one should.
+/// The question whether `wider` allows everything that `narrower` allows.
 #[derive(Debug)]
 pub(super) struct Query {
     pub(super) narrower: PolicySet,
@@ -27,7 +18,7 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// The same about nothing but such circumstances, in which a counterexample reads best.
+    /// The same question restricted to such circumstances, for a readable counterexample.
     pub(super) fn plainly(&self, circumstances: &str) -> Result<Self, ProveError> {
         let mut narrower = self.narrower.clone();
         narrower
@@ -40,56 +31,11 @@ impl Query {
     }
 }
 
-impl Kindred {
-    /// Every one that the schema has.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        let schema = Schema::shared();
-        KINDS.into_iter().flat_map(move |kind| {
-            [true, false].into_iter().flat_map(move |on_models| {
-                let applicable = match on_models {
-                    true => schema.applicable_to_models(kind),
-                    false => schema.applicable_to_servers(kind),
-                };
-                let actions = Action::ALL.into_iter();
-                let actions = actions.filter(move |action| applicable.contains(*action));
-                actions.map(move |action| Self {
-                    kind,
-                    action,
-                    on_models,
-                })
-            })
-        })
-    }
-
-    pub(super) fn request(self) -> RequestEnv {
-        let types = &Schema::shared().types;
-        let principal = types.of(self.kind).unwrap_or(&types.user);
-        let resource = match self.on_models {
-            true => &types.endpoint,
-            false => &types.server,
-        };
-        RequestEnv::new(
-            principal.clone(),
-            types.action(self.action),
-            resource.clone(),
-        )
-    }
-
-    pub(super) fn unproved(self, why: String) -> Unproved {
-        Unproved {
-            kind: self.kind,
-            action: self.action,
-            on_models: self.on_models,
-            why,
-        }
-    }
-}
-
-/// That whatever `narrower` allows and `shown` does not name, `wider` allows. `None` where
-/// that is plain to see.
+/// The question whether `wider` allows everything that `narrower` allows, except what `shown`
+/// names. `None` if the answer is trivially yes.
 ///
-/// Where every forbid of the wider stands in the narrower too, a permit that both have cannot
-/// be what tells them apart, and only the narrower's own permits are asked about.
+/// If `narrower` has every forbid of `wider`, a permit that both have cannot cause a difference.
+/// Then the question covers only the permits that `narrower` alone has.
 pub(super) fn implies(
     kindred: &Kindred,
     narrower: &Statements,
@@ -119,7 +65,7 @@ pub(super) fn implies(
     if permits().next().is_none() {
         return Ok(None);
     }
-    // A grant on one model says nothing of another.
+    // A grant on one model is irrelevant for another.
     let near = |statement: &&Statement| {
         statement.endpoint.is_none()
             || permits().any(|s| s.endpoint.is_none() || s.endpoint == statement.endpoint)
@@ -139,7 +85,7 @@ pub(super) fn implies(
     }))
 }
 
-/// Everything that a guard's requests never are, as forbids.
+/// Forbids that exclude the requests that no guard makes.
 fn facts(
     kindred: &Kindred,
     one: &[Policy],
@@ -175,7 +121,7 @@ fn facts(
     texts.iter().map(|text| read("a fact", text)).collect()
 }
 
-/// A party's groups, roles and name are its issuer's, which vouches for it.
+/// A party's groups, roles and name belong to the issuer of its credential.
 fn issuers(types: &Types, kindred: &Kindred, uid: &EntityUid) -> Option<String> {
     let holder = types.holder(uid)?;
     let relation = match holder.kind() {
@@ -189,8 +135,8 @@ fn issuers(types: &Types, kindred: &Kindred, uid: &EntityUid) -> Option<String> 
     ))
 }
 
-/// A model in an environment stands in these two and is the only one that does; it has the
-/// model's name.
+/// An endpoint belongs to its model and its environment, is the only one of this model there, and
+/// has the model's name.
 fn places(types: &Types, uid: &EntityUid) -> Vec<String> {
     let id = uid.id().unescaped();
     if *uid.type_name() == types.model {
@@ -222,12 +168,13 @@ fn places(types: &Types, uid: &EntityUid) -> Vec<String> {
     ]
 }
 
-/// A text as Cedar writes it. Names of models have no character that would need more.
+/// A text as a Cedar string. Rust and Cedar escape every character of a model's name in the same
+/// way.
 fn cedar_text(text: &str) -> String {
     format!("{text:?}")
 }
 
-/// An access answers about its own environments alone.
+/// An access refuses everything outside its own environments.
 fn environments(names: &[String]) -> Result<Policy, ProveError> {
     let types = &Schema::shared().types;
     let all: Vec<String> = names
@@ -248,15 +195,15 @@ fn set(policies: Vec<Policy>) -> Result<PolicySet, ProveError> {
     PolicySet::from_policies(numbered).map_err(|error| ProveError::Solver(error.to_string()))
 }
 
-/// What the facts of a request can be.
+/// The ranges of the facts of a request.
 fn circumstances() -> String {
     let ranges: Vec<&str> = Fact::ALL.iter().filter_map(|fact| fact.range()).collect();
     let ranges = ranges.join("\n  && ");
     format!("forbid (principal, action, resource) unless {{\n  {ranges}\n}};")
 }
 
-/// The circumstances in which a counterexample reads best, the plainest first: a direct call
-/// with a credential of this moment, on the first day of 2026; any call on that day.
+/// Circumstances that make a counterexample readable, the simplest first: a direct call with a
+/// credential that was just issued, on 1 January 2026; then any call at that time.
 pub(super) const PLAIN: [&str; 2] = [
     "forbid (principal, action, resource) unless {
   context.now == 1767225600

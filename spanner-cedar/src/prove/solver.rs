@@ -1,4 +1,4 @@
-//! The SMT solver, a program that is found on this machine.
+//! The SMT solver, an external program.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -11,17 +11,18 @@ use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicySet, Env};
 use tokio::runtime::Runtime;
 
 use super::ProveError;
-use super::query::{Kindred, PLAIN, Query};
+use super::kindred::Kindred;
+use super::query::{PLAIN, Query};
 use crate::schema;
 
-/// The program `cvc5`, by which [`prove`](super::prove) reasons.
+/// The program `cvc5`, which [`prove`](super::prove) uses as its solver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solver {
     program: OsString,
     patience: Duration,
 }
 
-/// The solver at work.
+/// A running solver.
 pub(super) struct Session {
     solver: Solver,
     schema: Schema,
@@ -29,7 +30,7 @@ pub(super) struct Session {
     compiler: CedarSymCompiler<LocalSolver>,
 }
 
-/// What it answered.
+/// The solver's answer.
 pub(super) enum Answer {
     Holds,
     Fails(Box<Env>),
@@ -37,18 +38,18 @@ pub(super) enum Answer {
 }
 
 impl Solver {
-    /// The program that the environment variable `CVC5` names, otherwise `cvc5` on the path.
+    /// Uses the program named by the environment variable `CVC5`, or `cvc5` on the path.
     ///
     /// # Errors
-    /// [`ProveError::NoSolver`] where it does not start.
+    /// [`ProveError::NoSolver`] if it does not start.
     pub fn find() -> Result<Self, ProveError> {
         Self::at(std::env::var_os("CVC5").unwrap_or_else(|| "cvc5".into()))
     }
 
-    /// This program.
+    /// Uses this program.
     ///
     /// # Errors
-    /// [`ProveError::NoSolver`] where it does not start.
+    /// [`ProveError::NoSolver`] if it does not start.
     pub fn at(program: impl Into<OsString>) -> Result<Self, ProveError> {
         let program = program.into();
         let mut version = Command::new(&program);
@@ -69,8 +70,8 @@ impl Solver {
         })
     }
 
-    /// How long it may think about one question, of which there are up to 150. Default: 30
-    /// seconds. What takes longer is not proved.
+    /// The time limit for one question, of which there are up to 150. Default: 30 seconds. A kind of
+    /// request that takes longer counts as not proved.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -110,8 +111,8 @@ impl Session {
         })
     }
 
-    /// Whether whatever the one set allows, the other does; if not, a request against it, in
-    /// plain circumstances if there is one.
+    /// Asks whether `wider` allows everything that `narrower` allows. If not, the answer has a
+    /// counterexample, in simple circumstances if possible.
     pub(super) fn ask(&mut self, kindred: &Kindred, query: &Query) -> Result<Answer, ProveError> {
         let answer = self.put(kindred, query)?;
         if let Answer::Fails(_) = answer {
@@ -138,7 +139,7 @@ impl Session {
             Ok(None) => Ok(Answer::Holds),
             Ok(Some(env)) => Ok(Answer::Fails(Box::new(env))),
             Err(Error::SolverUnknown) => Ok(Answer::Unknown(UNKNOWN.to_owned())),
-            // A solver that stopped in the midst of a question is no use for the next one.
+            // After an error the solver cannot be used for the next question.
             Err(error) => {
                 let _inside = self.runtime.enter();
                 self.compiler = self.solver.start()?;
@@ -165,5 +166,5 @@ fn told(error: &Error) -> String {
 
 const UNKNOWN: &str = "the solver could not tell in time";
 
-/// Questions of access are easy for a solver: milliseconds, mostly.
+/// The default time limit. Most questions take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! An access as plain Cedar policies, and what its change is meant to change.
+//! An access as plain Cedar policies, and its intended changes as forbids.
 
 use std::collections::BTreeSet;
 
@@ -6,28 +6,28 @@ use cedar_policy::{Effect, EntityUid, Policy, PolicyId};
 use spanner_core::{Action, CallerKind, ModelName};
 
 use super::ProveError;
-use super::query::Kindred;
+use super::kindred::Kindred;
 use crate::diff::{Change, Difference};
 use crate::guardrail::{Mode, Site};
 use crate::index::Policies;
 use crate::role::ActionSet;
 use crate::schema::Schema;
 
-/// Every policy that decides.
+/// Every policy that affects decisions.
 pub(super) struct Statements {
     pub(super) all: Vec<Statement>,
     pub(super) environments: Vec<String>,
 }
 
-/// One policy with what it can be about.
+/// One policy with the requests that it can match.
 pub(super) struct Statement {
-    /// What it says, without its id and annotations.
+    /// Its text, without its id and annotations.
     pub(super) text: String,
     pub(super) policy: Policy,
-    /// `None`: any.
+    /// The kind of party; `None` for any.
     kind: Option<CallerKind>,
     actions: ActionSet,
-    /// The one model in an environment that it is about; `None`: it may be about others.
+    /// The only endpoint that it can match; `None` if it may match several.
     pub(super) endpoint: Option<EntityUid>,
 }
 
@@ -98,7 +98,7 @@ fn endpoint(site: &Site) -> Option<EntityUid> {
     Some(types.endpoint(environment, model))
 }
 
-/// Every model that one of these names.
+/// Every model that one of the accesses names.
 pub(super) fn models(accesses: &[&Policies]) -> BTreeSet<ModelName> {
     let mut models = BTreeSet::new();
     for access in accesses {
@@ -112,7 +112,7 @@ pub(super) fn models(accesses: &[&Policies]) -> BTreeSet<ModelName> {
     models
 }
 
-/// What a difference shows to change, as forbids.
+/// The changes that a difference shows, as forbids.
 pub(super) fn intents(
     difference: &Difference,
     models: &BTreeSet<ModelName>,
@@ -155,7 +155,7 @@ pub(super) fn intents(
     Ok(intents)
 }
 
-/// Whom a change is about, as a policy's scope and condition.
+/// The parties that a change affects, as a policy's scope and condition.
 fn whom(change: &Change) -> Result<(String, String), ProveError> {
     let types = &Schema::shared().types;
     let kind = change.kind.and_then(|kind| types.of(kind));
@@ -186,7 +186,7 @@ fn whom(change: &Change) -> Result<(String, String), ProveError> {
     Ok((format!("principal{is} in {holder}"), String::new()))
 }
 
-/// But not the models that one of the accesses names: each has changes of its own.
+/// Excludes the models that one of the accesses names: each has its own changes.
 fn except(models: &BTreeSet<ModelName>) -> String {
     let types = &Schema::shared().types;
     if models.is_empty() {
@@ -208,20 +208,20 @@ fn listed(actions: ActionSet) -> String {
     actions.join(", ")
 }
 
-/// What a guardrail says: the policy without its annotations.
+/// The text of a guardrail without its annotations.
 fn bare(policy: &Policy) -> String {
     let text = policy.to_cedar().unwrap_or_else(|| policy.to_string());
     let word = match policy.effect() {
         Effect::Permit => "permit",
         Effect::Forbid => "forbid",
     };
-    // Annotations are texts in parentheses before the word, and may contain it; what differs
-    // in them alone is then asked about, which does no harm.
+    // An annotation may contain the word itself. Then the text keeps a part of the annotations, and
+    // the solver is asked about policies that differ only there, which is harmless.
     let begins = text.find(&format!("\n{word}")).map_or(0, |at| at + 1);
     text.get(begins..).unwrap_or(&text).to_owned()
 }
 
-/// Reads a policy that was written here.
+/// Parses a policy that was generated here.
 pub(super) fn read(id: &str, text: &str) -> Result<Policy, ProveError> {
     Policy::parse(Some(PolicyId::new(id)), text).map_err(|error| ProveError::Policy {
         policy: id.to_owned(),

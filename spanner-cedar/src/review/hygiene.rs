@@ -1,4 +1,4 @@
-//! What deserves a look in a review of access.
+//! Findings that deserve attention in an access review.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
@@ -9,58 +9,60 @@ use spanner_core::record::Decision;
 use spanner_core::{Effect, Environment, ModelName, Timestamp};
 
 use super::Review;
+use crate::holder::Holder;
 use crate::index::Policies;
-use crate::load::{Holder, suggestion};
+use crate::load::suggestion;
 use crate::promotion::Existing;
 
-/// What deserves a look.
+/// Findings that deserve attention.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Hygiene {
-    /// Groups of the directory that no grant, guardrail, owner or rule names. (What is granted
-    /// to a group that the directory has not is a problem when the access is loaded.)
+    /// Groups of the directory that no grant, guardrail, owner or rule names. (A grant to a group
+    /// that is not in the directory is a problem when the access is loaded.)
     pub idle_groups: Vec<String>,
-    /// Models that guardrails name and that have no manifest, each with the guardrail: gone, not
-    /// there yet, or misspelt.
+    /// Models that a guardrail names and that have no manifest, each with the guardrail. They were
+    /// removed, do not exist yet, or are misspelt.
     pub strangers: Vec<String>,
-    /// Since when the ledger tells of use, where one was looked at.
+    /// The time of the earliest recorded decision, or of the review if there is none; `None` if no
+    /// ledger was read.
     pub known_since: Option<Timestamp>,
-    /// Ids of grants that allowed nothing in 90 days, or since the ledger tells if that is
-    /// less; `None` where no ledger was looked at.
+    /// Ids of grants that allowed nothing in the last 90 days, or since the ledger begins if that is
+    /// less; `None` if no ledger was read.
     pub unused: Option<Vec<String>>,
-    /// Ids of grants that allowed something since, and are no longer there.
+    /// Ids of grants that allowed something in that time and no longer exist.
     pub gone: Vec<String>,
-    /// Promotions and rollbacks that waited for no approvals.
+    /// Promotions and rollbacks that skipped the required approvals.
     pub emergencies: Vec<Emergency>,
-    /// Models that are in force where promotions are asked for and that nobody approved, each
-    /// with the environment; `None` where no ledger was looked at.
+    /// Models that are in force without approval in an environment with a rule of promotion, each
+    /// with the environment; `None` if no ledger was read.
     pub unapproved: Option<Vec<String>>,
-    /// What promoted manifests name and the organization does not have any more: it grants
+    /// Grants of promoted manifests that name something the organization no longer has. They grant
     /// nothing.
     pub void: Vec<String>,
-    /// Credentials that must be replaced soon, in words.
+    /// Credentials that must be replaced soon, one description each.
     pub credentials: Vec<String>,
-    /// The models that files put in force where promotions are asked for and the ledger has none.
+    /// Models whose file is in force in an environment with a rule of promotion, where the ledger
+    /// has no promotions yet.
     #[serde(skip)]
     adoptable: Vec<String>,
 }
 
-/// A promotion that waited for no approvals, or a rollback that did not wait for those that it
-/// took.
+/// A promotion or rollback that skipped the required approvals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Emergency {
-    /// When.
+    /// When it happened.
     pub time: Timestamp,
-    /// Which model.
+    /// The model.
     pub model: String,
-    /// Into which environment.
+    /// The environment promoted into.
     pub environment: String,
     /// Who did it.
     pub by: String,
-    /// Why, in their words.
+    /// The reason that they gave.
     pub reason: String,
-    /// Whether it is what is in force there now.
+    /// Whether it is in force there now.
     pub in_force: bool,
 }
 
@@ -68,15 +70,15 @@ pub struct Emergency {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// How many decisions it took part in that allowed something, within 90 days.
+    /// The number of allowing decisions that it took part in, within the last 90 days.
     pub count: u64,
-    /// The last of these.
+    /// The time of the last one.
     pub last: Option<Timestamp>,
 }
 
 impl Hygiene {
-    /// A grant that allowed nothing for so many days counts as unused: a quarter of a year, so that
-    /// a caller that calls only at its end is seen once.
+    /// The number of days after which a grant that allowed nothing counts as unused. A quarter of a
+    /// year includes one run of a quarterly job.
     pub const UNUSED_DAYS: i64 = 90;
 
     pub(super) fn of(access: &Policies) -> Self {
@@ -112,8 +114,8 @@ impl Hygiene {
 }
 
 impl Review {
-    /// Adds what recorded decisions tell of the use of grants, up to a time: how often each
-    /// allowed something in the 90 days before, and which did not.
+    /// Adds the use of grants from recorded decisions: how often each allowed something in the 90
+    /// days before `now`, and which are unused.
     #[must_use]
     pub fn with_decisions<D: Borrow<Decision>>(
         mut self,
@@ -154,7 +156,7 @@ impl Review {
         self
     }
 
-    /// Adds the promotions that waited for no approvals, and the models that nobody approved.
+    /// Adds the promotions that skipped the required approvals, and the models without approval.
     #[must_use]
     pub fn with_history(mut self, history: &HistoryState) -> Self {
         let models: BTreeSet<_> = history
@@ -201,7 +203,7 @@ impl Review {
         self
     }
 
-    /// Adds credentials that must be replaced soon, each in words.
+    /// Adds credentials that must be replaced soon, one description each.
     #[must_use]
     pub fn with_credentials<T: Into<String>>(mut self, lines: impl IntoIterator<Item = T>) -> Self {
         self.hygiene.credentials = lines.into_iter().map(Into::into).collect();
@@ -209,8 +211,8 @@ impl Review {
     }
 }
 
-/// The models that a service would adopt with this ledger: the files have them where promotions
-/// are asked for, and it has no promotions there.
+/// The models that a service would adopt: they have a manifest in the files for an environment with
+/// a rule of promotion, and no promotions are kept for that environment.
 fn adoptable(access: &Policies) -> Vec<String> {
     let rules = access.promotions.values();
     let new = rules.filter(|rule| {

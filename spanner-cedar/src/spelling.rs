@@ -1,11 +1,12 @@
-//! Names as the surfaces of guards read them.
+//! Checks model names against how the surfaces read them.
 //!
-//! A surface may read a name as another one: Ollama takes `gemma3:latest` for `gemma3`. A policy
-//! about the first then never applies, and a forbid that does not apply allows. So
+//! A surface may normalize a name: Ollama reads `gemma3:latest` as `gemma3`. A policy about the
+//! first name then never applies, and a forbid that never applies protects nothing. Therefore:
 //!
-//! 1. a name that no surface keeps, in an environment where it matters, is a problem;
-//! 2. a guardrail about a name that some surface reads as another one must speak of that one, too,
-//!    itself or by a twin; only a permit whose scope names the model may leave it out.
+//! 1. A name that no surface produces, in an environment where the name is used, is a problem.
+//! 2. If some surface reads a guardrail's name as another one, the guardrail must name that one too.
+//!    A second guardrail that differs only in the name (a twin) also suffices. A permit whose scope
+//!    names the model is exempt.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,34 +14,34 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cedar_policy::{Effect, Policy};
 use serde_json::Value;
 use spanner_core::{Environment, ModelName, Spelling};
+use spanner_toml::{Problem, Problems, Source, quoted};
 
-use super::problem::{Problem, Problems, Source, quoted};
 use crate::guardrail::Mode;
 
-/// The spellings of surfaces, by the environment that they serve. Clones share them.
+/// The surfaces' spellings, each with the environment that the surface serves. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spellings(Arc<RwLock<Arc<[Served]>>>);
 
-/// A surface's spelling where it is served.
+/// A surface's spelling with the environment that it serves.
 pub(crate) type Served = (Environment, Spelling);
 
-/// The names that an access mentions.
+/// The model names that an access mentions.
 #[derive(Debug, Default)]
 pub(crate) struct Mentions {
     pub(crate) manifests: Vec<Titled>,
     pub(crate) guardrails: Vec<Ruled>,
 }
 
-/// A manifest's model.
+/// The model that a manifest is about.
 #[derive(Debug)]
 pub(crate) struct Titled {
     place: FilePosition,
     model: ModelName,
-    /// Where it grants something.
+    /// The environments in which the manifest grants something.
     environments: BTreeSet<Environment>,
 }
 
-/// A guardrail with the names in it.
+/// A guardrail with the model names in it.
 #[derive(Debug)]
 pub(crate) struct Ruled {
     effect: Effect,
@@ -56,11 +57,11 @@ struct Named {
     place: FilePosition,
     name: Pattern,
     environment: Option<Environment>,
-    /// Whether more may be done if it does not apply.
+    /// Whether more is allowed if the name never matches.
     binds: bool,
 }
 
-/// A name, or what names are compared with by `like`; `None` is any text.
+/// A name, or a pattern of `like`, in which `None` is a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Name(ModelName),
@@ -81,7 +82,7 @@ impl Spellings {
         spellings
     }
 
-    /// All that is known now.
+    /// The spellings known now.
     pub(crate) fn known(&self) -> Arc<[Served]> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -90,7 +91,7 @@ impl Spellings {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = served.into();
     }
 
-    /// The same with more, apart from those that are known.
+    /// These spellings and further ones, without duplicates.
     pub(crate) fn with(&self, environment: &Environment, more: &[Spelling]) -> Vec<Served> {
         let mut served = self.known().to_vec();
         for spelling in more {
@@ -103,7 +104,7 @@ impl Spellings {
     }
 }
 
-/// What is wrong with a name that is asked about in an environment, and what to do.
+/// What is wrong with a name that no request in an environment can have, and what to write instead.
 pub(crate) fn unreachable(
     served: &[Served],
     model: &ModelName,
@@ -114,7 +115,7 @@ pub(crate) fn unreachable(
 }
 
 impl Mentions {
-    /// Tells every name that is read otherwise somewhere.
+    /// Reports every name that a surface reads as another one.
     pub(crate) fn check(&self, served: &[Served], problems: &mut Problems) {
         for titled in &self.manifests {
             titled.check(served, problems);
@@ -137,7 +138,7 @@ impl Mentions {
         let dead = named.name.is_dead(&here, named.environment.as_ref());
         let complaint = match (dead, named.astray(ruled, self, &here)) {
             (Some(dead), Some(_)) => Some(dead),
-            // What it is read as is provided for, unless it cannot be sent at all.
+            // The name that it is read as is covered, so only a name that is never read is reported.
             (Some(dead), None) => named.is_never_read(&here).then_some(dead),
             (None, Some((surface, read))) => named.binds.then(|| {
                 let (name, read) = (quoted(&named.name.shown()), quoted(read.as_str()));
@@ -171,7 +172,7 @@ impl Titled {
         }
     }
 
-    /// A manifest is about its model where it grants something.
+    /// Checks the name in each environment in which the manifest grants something.
     pub(crate) fn check(&self, served: &[Served], problems: &mut Problems) {
         let all = self.environments.is_empty().then_some(None);
         let places = self.environments.iter().map(Some).chain(all);
@@ -185,7 +186,7 @@ impl Titled {
 }
 
 impl Ruled {
-    /// The names in a policy; `None` if there are none.
+    /// The model names in a policy; `None` if there are none.
     pub(crate) fn of(source: Source<'_>, at: usize, policy: &Policy, mode: Mode) -> Option<Self> {
         let mut body = policy.to_json().ok()?;
         body.as_object_mut()?.remove("annotations");
@@ -219,7 +220,7 @@ impl Ruled {
         })
     }
 
-    /// Whether it says of one name what another guardrail says of another name.
+    /// Whether it differs from another guardrail only in the model's name.
     fn is_twin(&self, other: &Self, name: &ModelName, others: &ModelName) -> bool {
         (self.effect, self.mode) == (other.effect, other.mode)
             && self.body != other.body
@@ -228,7 +229,7 @@ impl Ruled {
 }
 
 impl Named {
-    /// Whether no surface has a request with this name.
+    /// Whether no surface accepts a request with this name.
     fn is_never_read(&self, here: &[(&Environment, &Spelling)]) -> bool {
         let samples = self.name.samples();
         let mut read = samples
@@ -237,7 +238,7 @@ impl Named {
         read.next().is_none()
     }
 
-    /// A surface that reads it as a name that the guardrail and its twins do not mention.
+    /// A surface that reads the name as one that neither the guardrail nor a twin mentions.
     fn astray(
         &self,
         ruled: &Ruled,
@@ -271,7 +272,7 @@ impl Named {
 }
 
 impl Pattern {
-    /// Whether no request is about such a name, and what to write.
+    /// What is wrong and what to write instead, if no request can have such a name.
     fn is_dead(
         &self,
         here: &[(&Environment, &Spelling)],
@@ -320,7 +321,7 @@ impl Pattern {
         Some((what, advice))
     }
 
-    /// Names that it stands for.
+    /// Example names that match it.
     fn samples(&self) -> Vec<ModelName> {
         let parts = match self {
             Self::Name(name) => return vec![name.clone()],
@@ -365,7 +366,7 @@ impl FilePosition {
     }
 }
 
-/// The spellings of an environment, or of all.
+/// The spellings of one environment, or of all.
 fn within<'s>(
     served: &'s [Served],
     environment: Option<&Environment>,
@@ -376,7 +377,7 @@ fn within<'s>(
         .collect()
 }
 
-/// Something that names a model in the JSON of a policy.
+/// A mention of a model in the JSON of a policy.
 struct Found {
     text: String,
     pattern: Option<Pattern>,
@@ -384,7 +385,7 @@ struct Found {
     in_condition: bool,
 }
 
-/// Collects what names models: entities, and what `resource.name` is compared with.
+/// Collects the mentions of models: entities, and values that `resource.name` is compared with.
 fn collect(value: &Value, in_condition: bool, found: &mut Vec<Found>) {
     match value {
         Value::Object(members) => {
@@ -424,7 +425,7 @@ fn entity(kind: &str, id: &str, in_condition: bool) -> Option<Found> {
     })
 }
 
-/// What an operator compares the name of the resource with.
+/// Collects the values that an operator compares `resource.name` with.
 fn compared(operator: &str, operands: &Value, found: &mut Vec<Found>) {
     let side = |key: &str| operands.get(key);
     let is_name = |value: Option<&Value>| {
@@ -464,7 +465,7 @@ fn compared(operator: &str, operands: &Value, found: &mut Vec<Found>) {
     }
 }
 
-/// Texts between wildcards, each whole.
+/// Joins adjacent literals of a pattern.
 fn joined(parts: Vec<Option<String>>) -> Vec<Option<String>> {
     let mut whole: Vec<Option<String>> = Vec::new();
     for part in parts {
@@ -476,7 +477,7 @@ fn joined(parts: Vec<Option<String>>) -> Vec<Option<String>> {
     whole
 }
 
-/// The strings of a value or of a set of them.
+/// Visits the strings of a value or of a set.
 fn texts(value: &Value, take: &mut dyn FnMut(&str)) {
     match value {
         Value::String(text) => take(text),
@@ -492,7 +493,7 @@ fn texts(value: &Value, take: &mut dyn FnMut(&str)) {
     }
 }
 
-/// Whether a text is as a pattern with wildcards says.
+/// Whether a text matches a pattern with wildcards.
 fn is_like(parts: &[Option<String>], text: &str) -> bool {
     match parts {
         [] => text.is_empty(),
@@ -508,7 +509,7 @@ fn is_like(parts: &[Option<String>], text: &str) -> bool {
     }
 }
 
-/// A policy with one model in the place of another.
+/// A policy with one model's name replaced by another.
 fn renamed(value: &Value, from: &str, to: &str) -> Value {
     match value {
         Value::Object(members) => {
