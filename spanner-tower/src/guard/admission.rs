@@ -15,11 +15,12 @@ use spanner_core::{
 };
 use tower_service::Service;
 
-use super::answer::{DECISION, FAULT, ORIGIN, Realm, WARNING, answer, fault, set};
+use super::answer::{Realm, answer};
 use super::body::{GuardBody, Head, Watching, grpc_status};
 use super::classify::Passed;
 use super::conversation::{self, Upgrade};
 use super::credentials;
+use super::headers::{DECISION, FAULT, ORIGIN, WARNING, fault, set};
 use super::permitted::{Access, Exhausted, Permitted};
 use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
 use super::reply::Reply;

@@ -7,22 +7,14 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
+use spanner_core::{Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
 
 use super::dialect::Said;
+use super::headers::{DECISION, FAULT, ORIGIN, fault, set};
 use super::voice::Voice;
 use crate::surface::Dialect;
 
-/// The record that a response belongs to.
-pub(super) const DECISION: HeaderName = HeaderName::from_static("spanner-decision");
-/// `guard` where the guard itself answered.
-pub(super) const ORIGIN: HeaderName = HeaderName::from_static("spanner-origin");
-/// Whose failure it is.
-pub(super) const FAULT: HeaderName = HeaderName::from_static("spanner-fault");
-/// Something that will fail soon: a credential near its permitted age.
-pub(super) const WARNING: HeaderName = HeaderName::from_static("spanner-warning");
-
-/// The same for clients of model APIs, which show this one.
+/// Carries the record id for clients of model APIs, which show this header.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -96,11 +88,6 @@ pub(super) fn trailers(refusal: &Refusal, id: Option<RecordId>, realm: &Realm) -
     challenge(&mut trailers, realm, refusal, &notice, id);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
-}
-
-/// The header value of a fault.
-pub(super) fn fault(fault: Fault) -> HeaderValue {
-    HeaderValue::from_static(fault.as_str())
 }
 
 fn grpc(notice: &Notice, id: Option<RecordId>) -> Response<Bytes> {
@@ -251,11 +238,4 @@ fn quoted(text: &str) -> String {
         })
         .collect();
     format!("\"{inside}\"")
-}
-
-/// Sets a header whose value is text of ours; one that is no header value is left out.
-pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
 }

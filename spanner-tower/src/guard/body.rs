@@ -14,6 +14,7 @@ use tracing::Span;
 
 use super::admission::fault_of;
 use super::answer::{self, Realm};
+use super::headers::{FAULT, fault};
 use super::trace;
 use super::vigil::Vigil;
 use super::voice::Voice;
@@ -200,7 +201,7 @@ fn blame(frame: &mut Frame<Bytes>) {
     if let Some(trailers) = frame.trailers_mut() {
         remove_ours(trailers);
         if let Some(whose) = fault_of(StatusCode::OK, grpc_status(trailers)) {
-            trailers.insert(answer::FAULT, answer::fault(whose));
+            trailers.insert(FAULT, fault(whose));
         }
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use spanner_core::{Fault, RecordId, Status};
 
-use super::answer::set;
+use super::headers::set;
 use crate::surface::Dialect;
 
 /// Where `huggingface_hub` looks for the class and the reason.

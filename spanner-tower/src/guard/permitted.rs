@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Caller, Environment, Permit, RecordId, Share, Target};
 
-use super::answer::set;
+use super::headers::set;
 
 /// Says that a share is used up: the guard refuses the request in the words of the API, with
 /// 429 or 503, `Retry-After` and a sentence that says which.

@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use spanner_core::Fault;
 
-use super::answer::{FAULT, ORIGIN, fault};
+use super::headers::{FAULT, ORIGIN, fault};
 
 /// The service as a protected resource: what a client must know to get a token for it.
 ///
