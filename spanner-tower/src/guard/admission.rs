@@ -16,10 +16,11 @@ use spanner_core::{
 use tower_service::Service;
 
 use super::answer::{Realm, answer};
-use super::body::{GuardBody, Head, Watching, grpc_status};
+use super::body::{GuardBody, Head, Watching};
 use super::classify::Passed;
 use super::conversation::{self, Upgrade};
 use super::credentials;
+use super::fault::{fault_of, grpc_status};
 use super::headers::{DECISION, FAULT, ORIGIN, WARNING, fault, set};
 use super::permitted::{Access, Exhausted, Permitted};
 use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
@@ -365,16 +366,4 @@ where
         }
     })
     .await
-}
-
-/// Whose failure a response of the inner service reports, if it is one.
-pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
-    const DEADLINE_EXCEEDED: u8 = 4;
-    match (status, grpc) {
-        (_, Some(DEADLINE_EXCEEDED)) => Some(Fault::ModelTimeout),
-        (_, Some(1..)) => Some(Fault::Model),
-        (StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT, _) => Some(Fault::ModelTimeout),
-        (status, _) if status.is_client_error() || status.is_server_error() => Some(Fault::Model),
-        _ => None,
-    }
 }

@@ -12,8 +12,8 @@ use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
 use tracing::Span;
 
-use super::admission::fault_of;
 use super::answer::{self, Realm};
+use super::fault::{fault_of, grpc_status};
 use super::headers::{FAULT, fault};
 use super::trace;
 use super::vigil::Vigil;
@@ -189,11 +189,6 @@ impl Head<'_> {
             .parse()
             .ok()
     }
-}
-
-/// The gRPC status in headers or trailers.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Says in trailers whose failure they report, and lets nobody else say it.

@@ -42,6 +42,7 @@ mod conversation;
 mod credentials;
 mod dialect;
 mod exempt;
+mod fault;
 mod headers;
 mod layer;
 mod permitted;
