@@ -25,7 +25,7 @@ use super::headers::{DECISION, FAULT, ORIGIN, WARNING, fault, set};
 use super::permitted::{Access, Exhausted, Permitted};
 use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
 use super::reply::Reply;
-use super::service::Shared;
+use super::shared::Shared;
 use super::trace;
 use super::vigil::Vigil;
 use super::voice::Voice;

@@ -2,10 +2,11 @@
 //! apart.
 
 use http::request::Parts;
+use spanner_core::record::Enforcement;
 use spanner_core::{Attempt, Outage, Refusal};
 
 use super::permitted::Exhausted;
-use super::service::Guard;
+use super::shared::Shared;
 use super::trace;
 use super::voice::Voice;
 use crate::resolve::{Match, RouteClass};
@@ -54,25 +55,23 @@ pub(super) enum Guarded {
 #[derive(Clone)]
 pub(super) struct Passed;
 
-impl Guard {
+impl Shared {
     /// Looks at the head of a request, and notes the route in the record. Marks that a server in
     /// front left in the extensions are taken.
-    pub(super) fn classify(&self, parts: &mut Parts, attempt: &mut Attempt) -> Classified {
+    pub(super) fn classify(
+        &self,
+        parts: &mut Parts,
+        attempt: &mut Attempt,
+        enforcement: Enforcement,
+    ) -> Classified {
         let path = parts.uri.path();
-        if self
-            .shared
-            .published
-            .as_ref()
-            .is_some_and(|it| it.is_at(path))
-        {
-            return Kind::Open(Open::Metadata)
-                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        if self.published.as_ref().is_some_and(|it| it.is_at(path)) {
+            return Kind::Open(Open::Metadata).answered(Voice::of_stranger(parts, &self.routes));
         }
-        if self.shared.exempt.iter().any(|exempt| exempt.is(parts)) {
-            return Kind::Open(Open::Exempt)
-                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        if self.exempt.iter().any(|exempt| exempt.is(parts)) {
+            return Kind::Open(Open::Exempt).answered(Voice::of_stranger(parts, &self.routes));
         }
-        let (route, voice) = match self.shared.routes.classify(parts) {
+        let (route, voice) = match self.routes.classify(parts) {
             Ok(route) => {
                 let voice = Voice::of(parts, &route);
                 attempt.route(route.surface(), route.template());
@@ -80,9 +79,9 @@ impl Guard {
                 (Some(route), voice)
             }
             // Only here all routes are compared with the path, to find the likely client.
-            Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.shared.routes)),
+            Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.routes)),
             Err(refusal) => {
-                let voice = Voice::of_stranger(parts, &self.shared.routes);
+                let voice = Voice::of_stranger(parts, &self.routes);
                 return Kind::Refused(refusal).answered(voice);
             }
         };
@@ -94,7 +93,7 @@ impl Guard {
             Some(route) => match route.class() {
                 RouteClass::Public => return Kind::Open(Open::Public(route)).answered(voice),
                 RouteClass::Whoami => Guarded::Whoami(route),
-                RouteClass::Guarded if self.opens_conversation(&route, parts) => {
+                RouteClass::Guarded if self.opens_conversation(&route, parts, enforcement) => {
                     Guarded::Conversation(route)
                 }
                 RouteClass::Guarded => Guarded::Action(route),
@@ -109,10 +108,10 @@ impl Guard {
         Kind::Guarded(guarded).answered(voice)
     }
 
-    fn opens_conversation(&self, route: &Match, parts: &Parts) -> bool {
-        // Whoever forwards elsewhere does not have the messages examined.
-        let examined = self.shared.websockets && self.enforcement.is_inline();
-        examined && route.opens_conversation(parts)
+    /// Whether the request opens a WebSocket whose messages the service has examined. Only an
+    /// inline guard has messages to examine.
+    fn opens_conversation(&self, route: &Match, parts: &Parts, enforcement: Enforcement) -> bool {
+        enforcement.is_inline() && self.websockets && route.opens_conversation(parts)
     }
 }
 

@@ -50,6 +50,7 @@ mod reauthorize;
 mod reply;
 mod resource;
 mod service;
+mod shared;
 mod trace;
 mod vigil;
 mod voice;

@@ -12,25 +12,23 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use spanner_core::record::Enforcement;
-use spanner_core::{Attempt, Caller, Count, Gate, Outage, Refusal, Target, UnknownRoute};
+use spanner_core::{Attempt, Caller, Count, Outage, Refusal, Target, UnknownRoute};
 use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::admission::{Admission, Allowed};
-use super::answer::Realm;
 use super::arrival::arrival;
 use super::body::GuardBody;
 use super::classify::{Classified, Guarded, Kind, Open};
 use super::credentials;
-use super::exempt::Exempt;
 use super::reply::Reply;
-use super::resource::Published;
+use super::shared::Shared;
 use super::trace;
 use super::voice::Voice;
 use crate::BoxError;
-use crate::authenticate::{Authenticate, Authentication};
-use crate::resolve::{Limits, MessageResolver, RequestBody, Routes, refuse_detours};
-use crate::shares::{CallerSlot, Shares};
+use crate::authenticate::Authentication;
+use crate::resolve::{MessageResolver, RequestBody, refuse_detours};
+use crate::shares::CallerSlot;
 
 /// Decides requests for a front door: the tower service of a [`GuardLayer`](super::GuardLayer)
 /// is one, an adapter for another server or gateway is another. Cheap to clone.
@@ -105,22 +103,6 @@ pub struct Guard {
     pub(super) enforcement: Enforcement,
 }
 
-/// What all front doors of one guard share; made by the builder.
-pub(super) struct Shared {
-    pub(super) gate: Gate,
-    pub(super) callers: Box<dyn Authenticate>,
-    pub(super) routes: Routes,
-    pub(super) exempt: Vec<Exempt>,
-    pub(super) limits: Limits,
-    pub(super) shares: Arc<Shares>,
-    pub(super) realm: Arc<Realm>,
-    pub(super) published: Option<Published>,
-    /// Whether WebSockets may be opened, since the service has their messages examined.
-    pub(super) websockets: bool,
-    /// The members of baggage that records keep.
-    pub(super) baggage: Vec<String>,
-}
-
 /// A caller, and one of the requests that it may have in progress.
 struct Identity {
     caller: Caller,
@@ -166,7 +148,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let arrival = arrival(&parts, &self.shared.baggage, self.enforcement);
         let mut attempt = self.shared.gate.open(arrival);
-        let Classified { kind, voice } = self.classify(&mut parts, &mut attempt);
+        let Classified { kind, voice } =
+            self.shared
+                .classify(&mut parts, &mut attempt, self.enforcement);
         let guarded = match kind {
             Kind::Refused(refusal) => return Err(self.refuse(attempt, refusal, voice).await),
             Kind::Open(open) => return self.pass(attempt, open, (parts, body), voice).await,
