@@ -1,5 +1,4 @@
-//! What a request is, by its head alone: the one place where the kinds of requests are told
-//! apart.
+//! Classifies a request by its head alone. No other place tells the kinds of requests apart.
 
 use http::request::Parts;
 use spanner_core::record::Enforcement;
@@ -11,24 +10,24 @@ use super::trace;
 use super::voice::Voice;
 use crate::resolve::{Match, RouteClass};
 
-/// A request, and how it is answered if it is refused.
+/// The kind of a request, and how a refusal of it is written.
 pub(super) struct Classified {
     pub(super) kind: Kind,
     pub(super) voice: Voice,
 }
 
-/// The kinds of requests.
+/// The kind of a request.
 pub(super) enum Kind {
-    /// It is refused before anybody is authenticated: it can be read in two ways, or the server
-    /// in front has no room for it.
+    /// It is refused before authentication: it is ambiguous, or the server in front has no
+    /// capacity for it.
     Refused(Refusal),
-    /// Nobody is asked who calls.
+    /// It needs no authentication.
     Open(Open),
-    /// Somebody must call.
+    /// It needs an authenticated caller.
     Guarded(Guarded),
 }
 
-/// What anybody may ask.
+/// A request without authentication.
 pub(super) enum Open {
     /// The protected resource metadata, which the guard serves itself.
     Metadata,
@@ -38,16 +37,16 @@ pub(super) enum Open {
     Public(Match),
 }
 
-/// What only a known caller may ask.
+/// A request that needs an authenticated caller.
 pub(super) enum Guarded {
-    /// Something about the caller itself, for every caller who is known.
+    /// A question about the caller itself, open to every authenticated caller.
     Whoami(Match),
     /// A WebSocket whose messages name models.
     Conversation(Match),
     /// An action on models.
     Action(Match),
-    /// Nothing that a surface knows. It is refused after authentication, so that the record
-    /// names who tried.
+    /// A request that no surface knows. It is refused after authentication, so that the record
+    /// names the caller.
     Unknown,
 }
 
@@ -56,8 +55,8 @@ pub(super) enum Guarded {
 pub(super) struct Passed;
 
 impl Shared {
-    /// Looks at the head of a request, and notes the route in the record. Marks that a server in
-    /// front left in the extensions are taken.
+    /// Classifies a request by its head and notes the route in the record. It removes the marks
+    /// that a server in front left in the extensions.
     pub(super) fn classify(
         &self,
         parts: &mut Parts,
@@ -78,7 +77,7 @@ impl Shared {
                 trace::route(&route.surface(), &route.template());
                 (Some(route), voice)
             }
-            // Only here all routes are compared with the path, to find the likely client.
+            // All routes are compared with the path in this case only, to guess the client.
             Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.routes)),
             Err(refusal) => {
                 let voice = Voice::of_stranger(parts, &self.routes);
