@@ -11,8 +11,8 @@ use spanner_core::token::KeySet;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::source::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 use super::unknown::Unknown;
-use super::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 
 /// How long keys are fresh unless their source says otherwise: providers usually publish a new key
 /// days before they sign with it.

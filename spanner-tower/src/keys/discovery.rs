@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::FetchError;
+use super::source::FetchError;
 
 /// The members that matter; another member, or what the issuer says of algorithms, changes
 /// nothing. `serde` refuses a member that stands twice.

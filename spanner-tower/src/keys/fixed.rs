@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use spanner_core::token::{KeySet, KeySetError};
 
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
 /// A JWK Set that is part of the configuration and never changes.

@@ -15,7 +15,7 @@ use spanner_core::token::KeySet;
 use tokio::time::Instant;
 
 use super::discovery::{self, is_public};
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
 /// How long a connection may take: a handshake around the world takes less than one second.

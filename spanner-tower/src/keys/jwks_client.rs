@@ -6,7 +6,7 @@ use jwks_client_rs::source::JwksSource;
 use jwks_client_rs::{JsonWebKey, JsonWebKeySet};
 use serde_json::{Value, json};
 
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
 /// Fetches with a source of `jwks_client_rs`, for teams that have one. Only its fetching is
