@@ -118,8 +118,8 @@ impl Revocations {
     /// The maximum number of entries: 100,000 take about 20 MB.
     pub const MAX_ENTRIES: usize = 100_000;
 
-    /// The maximum length of an identifier, in bytes: providers use UUIDs, and no token with a
-    /// longer one is accepted.
+    /// The maximum length of an identifier, in bytes: many times the length of the identifiers
+    /// that providers issue.
     const MAX_ID: usize = 256;
 
     /// The maximum size of a text, in bytes: a full list fits.

@@ -10,7 +10,8 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, ClientSecret, MAX_ANSWER_TTL, body};
+use super::answer::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, MAX_ANSWER_TTL, body};
+use super::secret::ClientSecret;
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
 

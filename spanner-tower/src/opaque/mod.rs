@@ -33,6 +33,7 @@
 //! Behind a load balancer that does not say who its clients are, all are of one network, and
 //! tokens that nobody has seen yet share its 24 questions with whoever floods them.
 
+mod answer;
 mod introspection;
 mod queue;
 mod secret;
@@ -43,26 +44,22 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use spanner_core::token::{TokenVerifier, VerifiedToken};
 use spanner_core::{IssuerAlias, Outage, Refusal, Timestamp, TokenFault};
 use tokio::time::{Instant, timeout};
 
-use crate::authenticate::BoxFuture;
 use crate::bearer::TokenKey;
 use crate::keys::FetchError;
 use queue::{Asker, FairQueue};
 
+pub(crate) use answer::{ANSWER_TTL, AnswerTtl, MAX_ANSWER_TTL};
+pub use answer::{Answer, AskIssuer};
 pub use introspection::Introspection;
 pub use secret::ClientSecret;
 pub(crate) use whoami::Whoami;
 
-/// How long an answer is kept unless configured: a revocation at the issuer counts within this time.
-pub(crate) const ANSWER_TTL: Duration = Duration::from_secs(30);
-/// How long an answer may be kept, if so configured.
-pub(crate) const MAX_ANSWER_TTL: Duration = Duration::from_secs(300);
 /// How long a refusal is kept: whoever tries again at once is not worth a question.
 const REFUSED: Duration = Duration::from_secs(5);
 /// How many answers are kept, and how many refusals, for each issuer: as many as verified tokens.
@@ -87,40 +84,6 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 const MIN_TOKEN: usize = 16;
 /// The longest opaque token, in bytes: as for signed ones.
 const MAX_TOKEN: usize = 8 * 1024;
-
-/// Asks an issuer about tokens of its own. [`Introspection`] is the implementation for RFC
-/// 7662; write another one for a provider with a protocol of its own.
-///
-/// # Security
-/// What this answers is believed as if the issuer had signed it. It must come from the
-/// issuer's own server, over an authenticated connection, in answer to this very token. It
-/// must bound how long it waits and how much it reads.
-pub trait AskIssuer: Send + Sync + 'static {
-    /// What the issuer says of a token.
-    ///
-    /// # Errors
-    /// [`FetchError`] when the issuer cannot be asked, or does not let us ask.
-    fn ask<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>>;
-}
-
-/// What an issuer says of a token.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Answer {
-    /// It is good, and these are its claims: a JSON object.
-    Active(Bytes),
-    /// It is not, or not any more, or was never.
-    Inactive,
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active(_) => "Active",
-            Self::Inactive => "Inactive",
-        })
-    }
-}
 
 /// How the questions to an issuer go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,15 +117,6 @@ pub(crate) struct OpaqueTokens {
     last: Cache<TokenKey, CachedAnswer>,
     queue: FairQueue,
     trouble: Mutex<Trouble>,
-}
-
-/// For how long answers count.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AnswerTtl {
-    /// While the issuer answers.
-    pub(crate) answer: Duration,
-    /// So much longer while it does not; a default where nothing is configured.
-    pub(crate) outage: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -468,37 +422,4 @@ fn is_token(text: &str) -> bool {
     let letters = text.trim_end_matches('=');
     let accepted = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
     (MIN_TOKEN..=MAX_TOKEN).contains(&text.len()) && letters.bytes().all(accepted)
-}
-
-/// The body of an answer, if it is JSON and not longer than any that a provider gives.
-async fn body(mut response: reqwest::Response) -> Result<Bytes, FetchError> {
-    /// The longest answer, in bytes: one with a thousand groups fits.
-    const MAX_BODY: usize = 256 * 1024;
-    let headers = response.headers();
-    let media_type = headers.get(http::header::CONTENT_TYPE);
-    let media_type = media_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(FetchError::new("the answer is not `application/json`"));
-    }
-    let encoding = headers.get(http::header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(FetchError::new("the answer has a content encoding"));
-    }
-    let mut body = bytes::BytesMut::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| FetchError::new(crate::keys::cause(&error)))?
-    {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(FetchError::new(format!(
-                "the answer exceeds {MAX_BODY} bytes"
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }

@@ -8,8 +8,8 @@ use reqwest::{Client, Url};
 use serde_json::{Map, Value};
 use spanner_core::Timestamp;
 
+use super::answer::{Answer, AskIssuer, body};
 use super::introspection::is_about_token;
-use super::{Answer, AskIssuer, body};
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, Plain, cause, client, parse, retry_after};
 
