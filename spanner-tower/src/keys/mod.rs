@@ -1,29 +1,27 @@
-//! Where an issuer's signing keys come from, and how they are kept.
+//! Sources of an issuer's signing keys, and their cache.
 //!
-//! 1. A [`KeySource`] fetches: over HTTP ([`HttpKeys`], the default), from a text
-//!    ([`StaticKeys`]) or a file ([`FileKeys`]), through `jwks_client_rs` (feature `jwks-client-rs`), or from wherever
-//!    you say.
-//! 2. What was fetched is kept per issuer as one snapshot. A request that finds the key it
-//!    needs neither locks nor waits.
-//! 3. Keys are fresh for 10 minutes, or for what `Cache-Control: max-age` says between one
-//!    minute and an hour. At 80 % of that (± 10 %) a request has them fetched anew behind its
-//!    back.
-//! 4. A fetch that fails changes nothing: the keys stay, for 12 hours after the last success.
-//!    After that, nobody can be identified (503). It is tried again after 1 to 30 seconds,
-//!    or after what `Retry-After` says, up to five minutes.
-//! 5. A key that is not known is asked for by one fetch for all who wait, and only for a
-//!    token in which nothing else is wrong. Fetches that bring no new key are at most one per
-//!    issuer per 30 seconds of the process's life (up to four are saved, five seconds apart),
-//!    whatever strangers send. A fetch that brings a new key does not count, so that one
-//!    rotation may follow another at once. A `kid` that was asked for in vain is not asked
-//!    for again for 30 seconds, then for a minute. Whoever cannot wait (2 s) or cannot be
-//!    told gets 503, never 401.
-//! 6. Issuers share nothing, so that none delays another's callers.
-//!
+//! 1. A [`KeySource`] fetches the keys: over HTTP ([`HttpKeys`], the default), from a text
+//!    ([`StaticKeys`]) or a file ([`FileKeys`]), through `jwks_client_rs` (feature
+//!    `jwks-client-rs`), or with an implementation of your own.
+//! 2. The fetched keys are cached per issuer as one snapshot. A request that finds its key in
+//!    the snapshot neither locks nor waits.
+//! 3. Keys are fresh for 10 minutes, or for the `max-age` of `Cache-Control`, between one minute
+//!    and an hour. At 80 % of that time (± 10 %) a request starts a fetch in the background.
+//! 4. After a failed fetch, the keys stay in use for 12 hours after the last success. Then
+//!    nobody can be authenticated (503). Fetches are retried after 1 to 30 seconds, or after the
+//!    `Retry-After` of the source, up to five minutes.
+//! 5. An unknown key causes one fetch for all requests that wait, and only for a token that is
+//!    otherwise valid. Fetches without a new key are limited to one per issuer and 30 seconds of
+//!    the process's life (up to four are saved, five seconds apart), whatever unauthenticated
+//!    clients send. Fetches with a new key do not count, so that rotations may follow one
+//!    another at once. A `kid` that was not found is not fetched again for 30 seconds, then for
+//!    a minute. A request that cannot wait any longer (2 s), or for which no fetch is allowed,
+//!    gets 503 and never 401.
+//! 6. Issuers share nothing, so that a slow issuer does not delay the callers of another.
 //! # Caveats
-//! A service without any traffic fetches nothing. Its first request after the keys have
-//! become old waits for them (2 s at most) and falls back to the old ones. Fetches are tasks
-//! of tokio: authenticate within its runtime.
+//! A service without traffic fetches nothing. The first request after the keys became stale
+//! waits for a fetch, for at most 2 s, and then uses the stale keys. Fetches are tokio tasks:
+//! authenticate within a tokio runtime.
 
 mod cache;
 mod discovery;

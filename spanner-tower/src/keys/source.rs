@@ -8,27 +8,26 @@ use crate::authenticate::BoxFuture;
 
 /// Fetches an issuer's JWK Set (RFC 7517).
 ///
-/// Called by the issuer's cache when keys are missing, old, or do not have one that a token
-/// names; never twice at once. It may wait: the cache gives up on it after
-/// [`FETCH_TIMEOUT`].
+/// The issuer's cache calls it when keys are missing or stale, or when a token names an unknown
+/// key; never twice at once. It may wait: the cache gives up after [`FETCH_TIMEOUT`].
 ///
 /// # Security
-/// Whoever controls what this returns can sign as any caller of the issuer. It must know
-/// with whom it speaks (TLS), bound what it reads, and follow nobody elsewhere.
+/// Anyone who controls the result can sign as any caller of the issuer. An implementation must
+/// authenticate the server (TLS), limit how much it reads, and not follow redirects.
 pub trait KeySource: Send + Sync + 'static {
-    /// Fetches. `validator` is the entity tag that came with the keys at hand; a source that
-    /// knows them to be current may answer [`Fetched::NotModified`].
+    /// Fetches the keys. `validator` is the entity tag of the cached keys. If it shows that they
+    /// are current, a source may return [`Fetched::NotModified`].
     fn fetch<'a>(
         &'a self,
         validator: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Fetched, FetchError>>;
 }
 
-/// What a fetch brought.
+/// The result of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fetched {
-    /// The keys at hand are current.
+    /// The cached keys are current.
     NotModified {
         /// How long they are fresh, if the source says.
         fresh_for: Option<Duration>,
@@ -51,14 +50,15 @@ pub enum Fetched {
 pub struct FetchError {
     /// What went wrong, in words, without secrets.
     pub reason: String,
-    /// When the source wants to be asked again.
+    /// How long the source asks clients to wait before the next request.
     pub retry_after: Option<Duration>,
-    /// Whether it says something of one token only; others may be asked about.
+    /// Whether the failure concerns one token only, so that other tokens may still be
+    /// introspected.
     pub(crate) about_token: bool,
 }
 
 impl FetchError {
-    /// A failure for a reason.
+    /// A failure with a reason.
     pub fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -68,5 +68,5 @@ impl FetchError {
     }
 }
 
-/// How long a fetch may take in all: discovery and keys are two exchanges of 5 s at most.
+/// The timeout of a whole fetch: discovery and keys are two exchanges of at most 5 s each.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,33 +8,34 @@ use bytes::Bytes;
 use crate::authenticate::BoxFuture;
 use crate::keys::FetchError;
 
-/// How long an answer is kept unless configured: a revocation at the issuer counts within this time.
+/// The default lifetime of an answer: a revocation at the issuer takes effect within this time.
 pub(crate) const ANSWER_TTL: Duration = Duration::from_secs(30);
-/// How long an answer may be kept, if so configured.
+/// The longest lifetime that may be configured for an answer: a revoked token must stop within
+/// minutes.
 pub(crate) const MAX_ANSWER_TTL: Duration = Duration::from_secs(300);
 
-/// Asks an issuer about tokens of its own. [`Introspection`] is the implementation for RFC
-/// 7662; write another one for a provider with a protocol of its own.
+/// Asks an issuer about its opaque tokens. [`Introspection`](super::Introspection) is the
+/// implementation for RFC 7662; write another one for a provider with a protocol of its own.
 ///
 /// # Security
-/// What this answers is believed as if the issuer had signed it. It must come from the
-/// issuer's own server, over an authenticated connection, in answer to this very token. It
-/// must bound how long it waits and how much it reads.
+/// The answer is trusted as if the issuer had signed it. It must come from the issuer's own
+/// server, over an authenticated connection, in response to exactly this token. An
+/// implementation must bound how long it waits and how much it reads.
 pub trait AskIssuer: Send + Sync + 'static {
-    /// What the issuer says of a token.
+    /// Asks about a token.
     ///
     /// # Errors
-    /// [`FetchError`] when the issuer cannot be asked, or does not let us ask.
+    /// [`FetchError`] if the issuer cannot be reached or rejects the guard's own credentials.
     fn ask<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>>;
 }
 
-/// What an issuer says of a token.
+/// An issuer's answer about a token.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// It is good, and these are its claims: a JSON object.
+    /// The token is active. These are its claims, a JSON object.
     Active(Bytes),
-    /// It is not, or not any more, or was never.
+    /// The token is not active: expired, revoked or unknown.
     Inactive,
 }
 
@@ -47,18 +48,18 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// For how long answers count.
+/// The lifetimes of answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerTtl {
-    /// While the issuer answers.
+    /// The lifetime while the issuer is available.
     pub(crate) answer: Duration,
-    /// So much longer while it does not; a default where nothing is configured.
+    /// The extension while it is unavailable; `None` selects the default.
     pub(crate) outage: Option<Duration>,
 }
 
-/// The body of an answer, if it is JSON and not longer than any that a provider gives.
+/// Reads the body of a response, which must be JSON and of limited size.
 pub(super) async fn body(mut response: reqwest::Response) -> Result<Bytes, FetchError> {
-    /// The longest answer, in bytes: one with a thousand groups fits.
+    /// The maximum size of an answer, in bytes: one with a thousand groups fits.
     const MAX_BODY: usize = 256 * 1024;
     let headers = response.headers();
     let media_type = headers.get(http::header::CONTENT_TYPE);

@@ -1,33 +1,38 @@
-//! Tokens that do not speak for themselves: their issuer is asked.
+//! Opaque tokens: their issuer is asked what they mean.
 //!
-//! 1. A token goes to one place only: to the issuer whose prefix it has (`hf_`), or else to
-//!    the only one that takes opaque tokens without a prefix. It must look like a token (RFC
-//!    6750 §2.1), or nobody is asked.
-//! 2. What the issuer says is read by its claim mapping, with the checks of a signed token:
+//! 1. A token is sent to one issuer only: the one whose prefix it has (`hf_`), or else the only
+//!    one that takes opaque tokens without a prefix. A text without the syntax of a token (RFC
+//!    6750 §2.1) is sent to nobody.
+//! 2. The issuer's answer is read by its claim mapping and checked like a signed token:
 //!    audience, times, tenants, bindings.
-//! 3. An answer is kept for 30 seconds (configurable up to 5 minutes), a refusal for 5, each
-//!    in a bounded cache of its own keyed by the SHA-256 of the whole token, so that garbage
-//!    displaces nobody's answer. Not longer when the issuer is down: a revoked token must
-//!    stop. Only while the issuer itself asks for patience (`Retry-After`), the last good
-//!    answers count a minute longer, unless it says otherwise of a token meanwhile. Both are
-//!    configurable ([`Introspection::kept_through_outage`]), and 5 minutes in all are the most.
-//!    Times, and revocations of the guard's own, are looked at with every request.
-//! 4. Those who ask about one token at one time ask once.
-//! 5. At most 64 questions to an issuer are under way, 48 of them about tokens that were not
-//!    good before, 24 of those from one network of peers (a /24, or a /56 of IPv6). Who must
-//!    wait for a turn does so for 4 seconds at most, networks take turns, and what is over the
-//!    bound is answered with 503 at once. A turn about an unknown token that is no good is
-//!    kept for a quarter of a second: strangers cause 192 questions a second at most, 96 from
-//!    one network.
-//! 6. The hashes of 16,384 tokens that were good are remembered, longer than their answers.
-//!    Their bearers are *known*: 16 questions are kept for them, and they go first.
-//! 7. After a failure an issuer is left alone for a second, or for as long as it says
-//!    (`Retry-After`, five minutes at most). That is for unknown tokens. Known ones go on
-//!    asking, once a second while that fails too, so that a stranger who makes an issuer ask
-//!    for patience takes nobody's place. A failure that is about one token (a 4xx answer) is
-//!    waited out by its own network only.
-//! 8. An issuer that cannot be asked is 503, never 401; so is one that does not accept *our*
-//!    credentials.
+//! 3. A positive answer is cached for 30 seconds (configurable up to 5 minutes), a negative one
+//!    for 5. Each has a bounded cache of its own, keyed by the SHA-256 of the whole token, so
+//!    that garbage evicts no positive answers. Answers are not extended while the issuer is
+//!    down, because a revoked token must stop. Only while the issuer rate-limits the guard
+//!    (`Retry-After`), the last positive answers are used for a minute longer, unless the issuer
+//!    has rejected the token since. [`Introspection::kept_through_outage`] configures the
+//!    extension; lifetime and extension together are at most 5 minutes. The token's times and
+//!    the guard's own revocations are checked with every request.
+//! 4. Concurrent requests with the same token share one question.
+//! 5. At most 64 questions to an issuer are in progress: 48 of them about unknown tokens, which
+//!    were never active before, and 24 of those from one network of peers (a /24, or a /56 of
+//!    IPv6). A question waits for at most 4 seconds for a ticket, networks take turns, and
+//!    questions beyond the bounds are answered with 503 at once. An invalid unknown token holds
+//!    its ticket for a quarter of a second, so unauthenticated clients cause at most 192
+//!    questions a second, 96 from one network.
+//! 6. The hashes of 16,384 tokens that were active are remembered, longer than their answers.
+//!    These tokens are *known*: 16 questions are reserved for them, and they go first.
+//! 7. After a failure, there are no questions about unknown tokens for a second, or for as long
+//!    as the issuer asks (`Retry-After`, at most five minutes). Questions about known tokens
+//!    continue, at most once a second while those fail too, so that an unauthenticated client
+//!    that provokes a rate limit does not lock out known callers. A failure that concerns one
+//!    token (a 4xx response) pauses only the network that it came from.
+//! 8. If the issuer cannot be asked, the response is 503 and never 401. The same holds if it
+//!    rejects the *guard's* credentials.
+//!
+//! # Caveats
+//! Behind a load balancer that does not pass on client addresses, all clients share one network,
+//! and unknown tokens share its 24 questions with whoever floods them.
 //!
 //! # Caveats
 //! Behind a load balancer that does not say who its clients are, all are of one network, and
@@ -60,45 +65,47 @@ pub use introspection::Introspection;
 pub use secret::ClientSecret;
 pub(crate) use whoami::Whoami;
 
-/// How long a refusal is kept: whoever tries again at once is not worth a question.
+/// The lifetime of a negative answer: an immediate retry is not worth another question.
 const REFUSED: Duration = Duration::from_secs(5);
-/// How many answers are kept, and how many refusals, for each issuer: as many as verified tokens.
+/// The number of positive and of negative answers cached for each issuer: as many as verified
+/// tokens.
 const ENTRIES: usize = 4_096;
-/// How many tokens that were good are remembered, in about 2 MB.
+/// The number of tokens remembered as known, in about 2 MB.
 const KNOWN: usize = 16_384;
-/// How long a question may take. With the wait for its turn, a caller waits for 9 s at most.
+/// The timeout of a question. Including the wait for a ticket, a caller waits for at most 9 s.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long an issuer is left alone after a failure, unless it says: callers wait as long for its
-/// recovery.
+/// The pause after a failure unless the issuer sets one. Callers wait that long for its recovery
+/// to be noticed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long it is left alone at most, whatever it says.
+/// The longest pause that an issuer can set: a longer one is more often a mistake.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// How much longer good answers count while an issuer asks for patience, unless configured: a rate
-/// limit rarely lasts longer than a minute.
+/// The default extension of positive answers while an issuer rate-limits the guard. A rate limit
+/// rarely lasts longer than a minute.
 const LENIENCE: Duration = Duration::from_secs(60);
-/// How long a failure counts for readiness if nobody asks the issuer any more: a few probes.
+/// How long a failure affects readiness if there are no further questions: a few probe
+/// intervals.
 const REMEMBERED: Duration = Duration::from_secs(30);
-/// Of failures and floods, one line in this time is logged.
+/// Failures and floods are logged at most once in this time, so that they do not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The shortest opaque token, in bytes. Shorter ones could be guessed.
 const MIN_TOKEN: usize = 16;
-/// The longest opaque token, in bytes: as for signed ones.
+/// The longest opaque token, in bytes: the same as for signed tokens.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// How the questions to an issuer go.
+/// The state of an issuer's introspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpaqueStatus {
-    /// Why the last question failed; absent if it did not.
+    /// Why the last question failed; `None` if it succeeded.
     pub last_error: Option<String>,
-    /// How many questions are under way.
+    /// The number of questions in progress.
     pub under_way: usize,
-    /// How many answers are kept.
+    /// The number of cached answers.
     pub kept: usize,
-    /// How many tokens that were good are remembered.
+    /// The number of tokens remembered as known.
     pub known: usize,
-    /// Whether questions failed during the last half minute, and not because the issuer asks
-    /// for patience: then those who were good before are served.
+    /// Whether questions failed during the last half minute, other than by a rate limit. During
+    /// a rate limit, known tokens are still served.
     pub failing: bool,
 }
 
@@ -111,9 +118,9 @@ pub(crate) struct OpaqueTokens {
     secret: Option<ClientSecret>,
     good: Cache<TokenKey, CachedAnswer>,
     refused: Cache<TokenKey, (TokenFault, Instant)>,
-    /// The tokens that were good.
+    /// The tokens that were active before.
     known: Cache<TokenKey, ()>,
-    /// Their last answers, as many as are kept.
+    /// The last positive answers, for use during an outage.
     last: Cache<TokenKey, CachedAnswer>,
     queue: FairQueue,
     trouble: Mutex<Trouble>,
@@ -125,14 +132,15 @@ struct CachedAnswer {
     until: Instant,
 }
 
-/// What went wrong last.
+/// The last failures.
 #[derive(Default)]
 struct Trouble {
     last_error: Option<String>,
     failed: Option<Instant>,
-    /// When unknown tokens are asked about again; whether the issuer itself says so.
+    /// When questions about unknown tokens resume, and whether the issuer itself asked for the
+    /// pause.
     strangers: Option<(Instant, bool)>,
-    /// When known ones are.
+    /// When questions about known tokens resume.
     known: Option<Instant>,
     logged: Option<Instant>,
 }
@@ -161,7 +169,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// The prefixes of its tokens; none where it takes those that nobody else claims.
+    /// The prefixes of its tokens; empty if it takes tokens that no other issuer claims.
     pub(crate) fn prefixes(&self) -> &[String] {
         &self.prefixes
     }
@@ -172,7 +180,7 @@ impl OpaqueTokens {
             .any(|prefix| token.starts_with(&**prefix))
     }
 
-    /// The guard's own secret, if it has one that can be read again.
+    /// The guard's own secret at the issuer, if it can be reloaded.
     pub(crate) const fn secret(&self) -> Option<&ClientSecret> {
         self.secret.as_ref()
     }
@@ -189,7 +197,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// What a token says, by its issuer's word.
+    /// Returns the claims of a token, as its issuer attests them.
     pub(crate) async fn attest(
         &self,
         verifier: &TokenVerifier,
@@ -211,7 +219,8 @@ impl OpaqueTokens {
         let asked = self.good.get_or_insert_async(&key, question);
         let asked = match timeout(queue::MAX_WAIT + WAIT, asked).await {
             Ok(asked) => asked.map(|kept| kept.token),
-            // Who asked about this token before went away, so that it began anew.
+            // The request that asked about this token first was cancelled, so the question
+            // started anew.
             Err(_) => Err(outage(None)),
         };
         match asked {
@@ -223,7 +232,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// The last good answer, if it counts while nobody can be asked.
+    /// The last positive answer, if it may be used during an outage.
     fn outlasting(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
         let lenience = match self.times.outage {
             Some(configured) => configured,
@@ -261,7 +270,7 @@ impl OpaqueTokens {
             });
             return Err(outage(Some(PAUSE)));
         };
-        // While this waited.
+        // Either may have changed during the wait.
         self.is_refused(key)?;
         self.may_ask(asker)?;
         let asked = timeout(WAIT, self.asks.ask(token)).await;
@@ -305,7 +314,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// Keeps a good answer, and that it was given.
+    /// Caches a positive answer and remembers the token as known.
     fn accepted(&self, key: &TokenKey, token: Arc<VerifiedToken>) -> CachedAnswer {
         let until = Instant::now() + self.times.answer;
         let kept = CachedAnswer { token, until };
@@ -314,7 +323,7 @@ impl OpaqueTokens {
         kept
     }
 
-    /// Refuses what was refused a moment ago.
+    /// Refuses a token with a cached negative answer.
     fn is_refused(&self, key: &TokenKey) -> Result<(), Refusal> {
         match self.refused.get(key) {
             Some((fault, until)) if Instant::now() < until => Err(fault.into()),
@@ -327,7 +336,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// Refuses to ask while a failure is waited out.
+    /// Refuses to ask during the pause after a failure.
     fn may_ask(&self, asker: Asker) -> Result<(), Refusal> {
         let not_before = match asker {
             Asker::Known => self.trouble().known,
@@ -343,7 +352,8 @@ impl OpaqueTokens {
         }
     }
 
-    /// The issuer answers. Where it asked for patience, strangers go on having it.
+    /// Notes that the issuer is available. A pause that it asked for itself stays in force for
+    /// unknown tokens.
     fn answered(&self) {
         let mut trouble = self.trouble();
         trouble.last_error = None;
@@ -354,7 +364,7 @@ impl OpaqueTokens {
             .take_if(|(until, asked)| !*asked || *until <= now);
     }
 
-    /// Notes a failure, and leaves the issuer alone for a moment.
+    /// Notes a failure and starts a pause.
     fn failed(&self, error: &FetchError, asker: Asker) -> Refusal {
         self.log(|issuer| {
             tracing::warn!(%issuer, %error, "the issuer cannot be asked about tokens");
@@ -405,7 +415,7 @@ impl OpaqueTokens {
 }
 
 impl Trouble {
-    /// Whether the issuer asked for patience, and that is not over.
+    /// Whether a pause that the issuer asked for is in force.
     fn is_patient(&self) -> bool {
         let now = Instant::now();
         self.strangers
@@ -417,7 +427,7 @@ fn outage(retry_after: Option<Duration>) -> Refusal {
     Outage::Introspection { retry_after }.into()
 }
 
-/// Whether a text can be a token at all (`b64token`, RFC 6750 §2.1).
+/// Whether a text has the syntax of a token (`b64token`, RFC 6750 §2.1).
 fn is_token(text: &str) -> bool {
     let letters = text.trim_end_matches('=');
     let accepted = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
