@@ -20,7 +20,6 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # Security
 /// Use the address of the socket, or one set by a proxy that nobody can bypass. With an address
 /// from a header that callers can write, each caller can pose as any number of peers.
-/// callers can write, each of them would be as many peers as they like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
