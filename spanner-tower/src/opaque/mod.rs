@@ -44,7 +44,6 @@ mod queue;
 mod secret;
 mod whoami;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
