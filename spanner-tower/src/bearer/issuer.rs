@@ -47,7 +47,7 @@ enum Opaque {
 }
 
 /// An issuer after its configuration was validated.
-pub(super) struct Built {
+pub(super) struct ValidIssuer {
     /// The rules of each tenant, with its keys; an issuer of opaque tokens has none.
     pub(super) tenants: Vec<(IssuerRules, Option<KeyCache>)>,
     pub(super) opaque: Option<OpaqueTokens>,
@@ -442,7 +442,7 @@ impl Issuer {
     }
 
     /// Validates the configuration. Returns the rules and keys of each tenant, or all problems.
-    pub(super) fn build(self) -> Result<Built, Vec<IssuerProblem>> {
+    pub(super) fn build(self) -> Result<ValidIssuer, Vec<IssuerProblem>> {
         let mut problems = Vec::new();
         let alias = self.alias.clone().unwrap_or_else(|| host(&self.url));
         let alias = IssuerAlias::new(&alias).unwrap_or_else(|error| {
@@ -497,7 +497,7 @@ impl Issuer {
             }
         }
         if problems.is_empty() {
-            Ok(Built {
+            Ok(ValidIssuer {
                 tenants: built,
                 opaque,
                 keys_file,

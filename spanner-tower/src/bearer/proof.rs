@@ -64,12 +64,12 @@ impl fmt::Debug for PeerCertificate {
 /// The address of this service, and the proofs that were used.
 pub(super) struct Proofs {
     origin: Url,
-    used: Mutex<Used>,
+    used: Mutex<UsedProofs>,
 }
 
 /// The proofs used in this lifetime and in the previous one. Each proof is remembered for at
 /// least one and at most two lifetimes.
-struct Used {
+struct UsedProofs {
     current: HashSet<[u8; 32]>,
     previous: HashSet<[u8; 32]>,
     /// The number of proofs per caller in the current lifetime.
@@ -89,7 +89,7 @@ impl Proofs {
         let fits = matches!(origin.scheme(), "https" | "http") && origin.has_host();
         (bare && fits).then(|| Self {
             origin,
-            used: Mutex::new(Used {
+            used: Mutex::new(UsedProofs {
                 current: HashSet::new(),
                 previous: HashSet::new(),
                 shares: HashMap::new(),

@@ -36,7 +36,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Lists {
-    issuers: HashMap<IssuerAlias, Revoked>,
+    issuers: HashMap<IssuerAlias, IssuerRevocations>,
     entries: usize,
     /// The issuers whose tokens are checked against this list; empty until that is known.
     accepted: BTreeSet<IssuerAlias>,
@@ -44,7 +44,7 @@ struct Lists {
 
 /// The revocations of one issuer.
 #[derive(Default)]
-struct Revoked {
+struct IssuerRevocations {
     /// By token id, with the time when the entry can be dropped.
     tokens: HashMap<String, Option<Timestamp>>,
     sessions: HashMap<String, Option<Timestamp>>,
@@ -331,7 +331,7 @@ impl Lists {
     }
 }
 
-impl Revoked {
+impl IssuerRevocations {
     fn knows(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Token { id, .. } => self.tokens.contains_key(id),

@@ -16,7 +16,7 @@ use spanner_core::{
 use tower_service::Service;
 
 use super::answer::{Realm, answer};
-use super::body::{GuardBody, Head, Watching};
+use super::body::{GuardBody, Head, WatchContext};
 use super::classify::Passed;
 use super::conversation::{self, Upgrade};
 use super::credentials;
@@ -272,7 +272,7 @@ impl<B> Admission<B> {
                 GuardBody::answer(Bytes::new())
             }
             _ => {
-                let watching = Watching {
+                let watching = WatchContext {
                     broken,
                     vigil,
                     voice,

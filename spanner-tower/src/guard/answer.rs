@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
 
-use super::dialect::Said;
+use super::dialect::ErrorContent;
 use super::headers::{DECISION, FAULT, ORIGIN, fault, set};
 use super::voice::Voice;
 use crate::surface::Dialect;
@@ -118,7 +118,7 @@ fn http(
     id: Option<RecordId>,
 ) -> Response<Bytes> {
     let text = sentence(notice, id);
-    let said = Said {
+    let said = ErrorContent {
         http: notice.status.http(),
         status: notice.status,
         fault: notice.fault,

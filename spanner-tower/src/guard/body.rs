@@ -81,7 +81,7 @@ impl<R: Body> GuardBody<R> {
         body: R,
         head: &Head<'_>,
         mut settlement: Settlement,
-        watching: Watching,
+        watching: WatchContext,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -118,7 +118,7 @@ impl<R: Body> GuardBody<R> {
 }
 
 /// What watching a response needs.
-pub(super) struct Watching {
+pub(super) struct WatchContext {
     pub(super) broken: Broken,
     pub(super) vigil: Vigil,
     pub(super) voice: Voice,

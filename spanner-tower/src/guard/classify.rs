@@ -11,7 +11,7 @@ use super::voice::Voice;
 use crate::resolve::{Match, RouteClass};
 
 /// The kind of a request, and how a refusal of it is written.
-pub(super) struct Classified {
+pub(super) struct Classification {
     pub(super) kind: Kind,
     pub(super) voice: Voice,
 }
@@ -62,7 +62,7 @@ impl Shared {
         parts: &mut Parts,
         attempt: &mut Attempt,
         enforcement: Enforcement,
-    ) -> Classified {
+    ) -> Classification {
         let path = parts.uri.path();
         if self.published.as_ref().is_some_and(|it| it.is_at(path)) {
             return Kind::Open(Open::Metadata).answered(Voice::of_stranger(parts, &self.routes));
@@ -115,8 +115,8 @@ impl Shared {
 }
 
 impl Kind {
-    const fn answered(self, voice: Voice) -> Classified {
-        Classified { kind: self, voice }
+    const fn answered(self, voice: Voice) -> Classification {
+        Classification { kind: self, voice }
     }
 }
 

@@ -19,7 +19,7 @@ const GATED: &str = "GatedRepo";
 const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// The content of a refusal, independent of its format.
-pub(super) struct Said<'a> {
+pub(super) struct ErrorContent<'a> {
     pub(super) http: u16,
     pub(super) status: Status,
     pub(super) fault: Fault,
@@ -68,7 +68,7 @@ impl Dialect {
             status if status.is_client_error() => (Status::BadRequest, Fault::AmbiguousRequest),
             _ => (Status::Unavailable, Fault::Model),
         };
-        let said = Said {
+        let said = ErrorContent {
             http: status.as_u16(),
             status: class,
             fault,
@@ -84,7 +84,7 @@ impl Dialect {
     }
 }
 
-impl Said<'_> {
+impl ErrorContent<'_> {
     /// The headers and the body in which clients of the API read the reason. The status is not
     /// set.
     pub(super) fn in_words_of(&self, dialect: Dialect) -> Response<Bytes> {

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use super::admission::{Admission, Allowed};
 use super::arrival::arrival;
 use super::body::GuardBody;
-use super::classify::{Classified, Guarded, Kind, Open};
+use super::classify::{Classification, Guarded, Kind, Open};
 use super::credentials;
 use super::reply::Reply;
 use super::shared::Shared;
@@ -150,7 +150,7 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let arrival = arrival(&parts, &self.shared.baggage, self.enforcement);
         let mut attempt = self.shared.gate.open(arrival);
-        let Classified { kind, voice } =
+        let Classification { kind, voice } =
             self.shared
                 .classify(&mut parts, &mut attempt, self.enforcement);
         let guarded = match kind {

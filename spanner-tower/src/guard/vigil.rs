@@ -22,14 +22,14 @@ const LEAST: Duration = Duration::from_millis(50);
 /// Rechecks one conversation.
 pub(super) struct Vigil {
     /// `None` on routes without authentication, and after a refusal.
-    watched: Option<Watched>,
+    watched: Option<Recheck>,
     broken: Broken,
     outlive: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     looking: Option<BoxFuture<'static, Result<(), Refusal>>>,
 }
 
-struct Watched {
+struct Recheck {
     inquiry: Inquiry,
     allowed: Vec<Pair>,
 }
@@ -44,7 +44,7 @@ impl Vigil {
         outlive: Duration,
     ) -> Self {
         Self {
-            watched: inquiry.map(|inquiry| Watched {
+            watched: inquiry.map(|inquiry| Recheck {
                 inquiry,
                 allowed: allowed.to_vec(),
             }),
@@ -89,7 +89,7 @@ impl Vigil {
     }
 }
 
-impl Watched {
+impl Recheck {
     /// The time until the next check.
     fn wait(&self, outlive: Duration) -> Duration {
         let due = outlive / 2;

@@ -48,11 +48,11 @@ pub(super) struct Unknown {
     vain: RateLimit,
     rotations: RateLimit,
     not_before: Option<Instant>,
-    missed: HashMap<u64, Missed>,
+    missed: HashMap<u64, MissingKey>,
     hasher: RandomState,
 }
 
-struct Missed {
+struct MissingKey {
     until: Instant,
     pause: Duration,
 }
@@ -110,7 +110,7 @@ impl Unknown {
         }
         if self.missed.len() < REMEMBERED {
             let (until, pause) = (now + AGAIN, AGAIN);
-            self.missed.insert(name, Missed { until, pause });
+            self.missed.insert(name, MissingKey { until, pause });
         }
     }
 }

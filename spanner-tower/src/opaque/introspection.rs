@@ -255,7 +255,7 @@ impl Introspector {
             return Err(error);
         }
         let body = body(response).await?;
-        let said: Said = serde_json::from_slice(&body)
+        let said: IntrospectionResponse = serde_json::from_slice(&body)
             .map_err(|error| FetchError::new(format!("`{place}` answers no such JSON: {error}")))?;
         Ok(if said.active {
             Answer::Active(body)
@@ -278,7 +278,7 @@ pub(super) fn is_about_token(status: StatusCode) -> bool {
 
 /// The only required member (RFC 7662 §2.2). `serde` refuses duplicates.
 #[derive(Deserialize)]
-struct Said {
+struct IntrospectionResponse {
     active: bool,
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Content {
 }
 
 /// The value at a location.
-enum Said {
+enum LocationValue {
     /// These names, none of them empty; none if the location is empty.
     Names(Vec<String>),
     /// The only model that the server has.
@@ -48,7 +48,7 @@ enum Said {
 }
 
 /// A model, optionally at a revision.
-type Named = (ModelName, Option<Revision>);
+type RevisionedModel = (ModelName, Option<Revision>);
 
 impl Evidence<'_> {
     /// Everything that the request touches; empty for a later message that names nothing new.
@@ -57,7 +57,7 @@ impl Evidence<'_> {
         let mut pairs = self.touched(&rule.main)?;
         self.check_same(rule)?;
         for location in &rule.secondary {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 let models = names.iter().map(|name| self.names().read(name));
                 for model in models.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
                     pairs.push(pair(&rule.main, model));
@@ -116,7 +116,7 @@ impl Evidence<'_> {
             _ => false,
         };
         let texts = match self.said(&condition.subject) {
-            Ok(Said::Names(names)) => names,
+            Ok(LocationValue::Names(names)) => names,
             _ => Vec::new(),
         };
         match &condition.test {
@@ -133,12 +133,14 @@ impl Evidence<'_> {
     }
 
     fn touched(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
-        let mut main: Option<(&Location, Vec<Named>)> = None;
+        let mut main: Option<(&Location, Vec<RevisionedModel>)> = None;
         for location in &touch.model {
             let names = match self.said(location)? {
-                Said::Server => return Ok(vec![Pair::new(touch.action, Resource::Server)]),
-                Said::OnlyModel => return self.only_model(touch),
-                Said::Names(names) => names,
+                LocationValue::Server => {
+                    return Ok(vec![Pair::new(touch.action, Resource::Server)]);
+                }
+                LocationValue::OnlyModel => return self.only_model(touch),
+                LocationValue::Names(names) => names,
             };
             let mut models = Vec::new();
             for name in names.iter().filter(|name| !self.names().is_default(name)) {
@@ -227,12 +229,12 @@ impl Evidence<'_> {
     fn check_same(&self, rule: &Touches) -> Result<(), RequestFault> {
         let mut main = Vec::new();
         for location in &rule.main.model {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 main.extend(self.read_all(&names)?);
             }
         }
         for location in &rule.same {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 let models = self.read_all(&names)?;
                 if models.iter().any(|model| !main.contains(model)) {
                     return Err(RequestFault::SelectorConflict);
@@ -242,14 +244,14 @@ impl Evidence<'_> {
         Ok(())
     }
 
-    fn read_all(&self, names: &[String]) -> Result<Vec<Named>, RequestFault> {
+    fn read_all(&self, names: &[String]) -> Result<Vec<RevisionedModel>, RequestFault> {
         let read = names.iter().map(|name| self.names().read(name));
         Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     fn revisions(&self, touch: &Touch) -> Result<Vec<Revision>, RequestFault> {
         for location in &touch.version {
-            let Said::Names(names) = self.said(location)? else {
+            let LocationValue::Names(names) = self.said(location)? else {
                 continue;
             };
             if names.len() > 1 && *location != Location::Refs {
@@ -268,12 +270,12 @@ impl Evidence<'_> {
         Ok(Vec::new())
     }
 
-    fn said(&self, location: &Location) -> Result<Said, RequestFault> {
+    fn said(&self, location: &Location) -> Result<LocationValue, RequestFault> {
         let body = self.body;
         let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
         let names = match location {
-            Location::Server => return Ok(Said::Server),
-            Location::OnlyModel => return Ok(Said::OnlyModel),
+            Location::Server => return Ok(LocationValue::Server),
+            Location::OnlyModel => return Ok(LocationValue::OnlyModel),
             // Opaque content names nothing. If it is all there is, `missing` refuses.
             Location::Opaque | Location::DeletedRefs => Vec::new(),
             Location::Query(key) => one(self.query.value(key)?),
@@ -291,7 +293,7 @@ impl Evidence<'_> {
             }
             Location::Joined(slots, places) => self.joined(slots, places)?,
         };
-        Ok(Said::Names(names))
+        Ok(LocationValue::Names(names))
     }
 
     fn header(&self, index: usize) -> Result<Vec<String>, RequestFault> {
@@ -323,7 +325,7 @@ impl Evidence<'_> {
     }
 }
 
-fn pair(touch: &Touch, (name, revision): Named) -> Pair {
+fn pair(touch: &Touch, (name, revision): RevisionedModel) -> Pair {
     Pair::new(touch.action, Resource::Model { name, revision })
 }
 

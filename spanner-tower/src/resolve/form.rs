@@ -40,7 +40,7 @@ const MAX_ENCODED: usize = 64 * 1024;
 
 /// The fields and lines that the route reads.
 #[derive(Debug, Clone)]
-pub(super) struct Sought {
+pub(super) struct FormTargets {
     pub(super) fields: Arc<[(String, Want)]>,
     /// The places in the lines of JSON in the field `file`.
     pub(super) lines: Option<Arc<[JsonPath]>>,
@@ -50,7 +50,7 @@ pub(super) struct Sought {
 pub(super) enum FormScan {
     Multipart(Parts),
     Encoded {
-        sought: Sought,
+        sought: FormTargets,
         arrived: Vec<u8>,
         fields: Found,
     },
@@ -58,14 +58,14 @@ pub(super) enum FormScan {
 
 /// A multipart body. The parser pulls its input, so arriving bytes are put into a queue.
 pub(super) struct Parts {
-    sought: Sought,
+    sought: FormTargets,
     shared: Arc<Shared>,
-    reading: Option<Pin<Box<Read>>>,
+    reading: Option<Pin<Box<ParseFuture>>>,
     edges: Edges,
 }
 
 /// The parser at work.
-type Read = dyn Future<Output = Result<(), RequestFault>> + Send;
+type ParseFuture = dyn Future<Output = Result<(), RequestFault>> + Send;
 
 /// The parser's input and results.
 struct Shared {
@@ -86,7 +86,7 @@ impl FormScan {
     ///
     /// # Errors
     /// [`RequestFault::ContentType`] without a usable boundary.
-    pub(super) fn new(content_type: &str, sought: Sought) -> Result<Self, RequestFault> {
+    pub(super) fn new(content_type: &str, sought: FormTargets) -> Result<Self, RequestFault> {
         let multipart = content_type.trim_start().to_ascii_lowercase();
         if !multipart.starts_with("multipart/") {
             let fields = Found::at_places(sought.fields.len());
@@ -170,7 +170,7 @@ fn parameters(media_type: &str, name: &str) -> usize {
 }
 
 /// Reads a complete URL-encoded form.
-fn encoded(form: &[u8], sought: &Sought, fields: &mut Found) -> Result<(), RequestFault> {
+fn encoded(form: &[u8], sought: &FormTargets, fields: &mut Found) -> Result<(), RequestFault> {
     let mut seen = vec![false; sought.fields.len()];
     for (name, value) in form_urlencoded::parse(form) {
         take(sought, fields, &mut seen, &name, &value)?;
@@ -180,7 +180,7 @@ fn encoded(form: &[u8], sought: &Sought, fields: &mut Found) -> Result<(), Reque
 
 /// Notes a field, which must be the only one with its name.
 fn take(
-    sought: &Sought,
+    sought: &FormTargets,
     fields: &mut Found,
     seen: &mut [bool],
     name: &str,
@@ -201,7 +201,7 @@ fn take(
     }
 }
 
-impl Sought {
+impl FormTargets {
     /// The place of a field with this name; an error if only some parsers read it as one that is
     /// looked for.
     fn place(&self, name: &str) -> Result<Option<usize>, RequestFault> {
@@ -216,7 +216,7 @@ impl Sought {
 }
 
 impl Parts {
-    fn new(boundary: String, sought: Sought) -> Self {
+    fn new(boundary: String, sought: FormTargets) -> Self {
         let shared = Arc::new(Shared {
             arrived: Mutex::default(),
             fields: Mutex::new(Found::at_places(sought.fields.len())),
@@ -306,7 +306,7 @@ impl File {
 /// Reads all fields.
 async fn read(
     mut multipart: Multipart<'static>,
-    sought: Sought,
+    sought: FormTargets,
     shared: Arc<Shared>,
 ) -> Result<(), RequestFault> {
     let mut seen = vec![false; sought.fields.len()];
@@ -353,7 +353,7 @@ async fn read(
 
 /// Whether the file names models, which is the case if the purpose of the upload is a batch;
 /// `None` if the purpose is not known yet.
-fn is_batch(sought: &Sought, shared: &Shared) -> Result<Option<bool>, RequestFault> {
+fn is_batch(sought: &FormTargets, shared: &Shared) -> Result<Option<bool>, RequestFault> {
     let Some(purpose) = sought.fields.iter().position(|(name, _)| name == "purpose") else {
         return Ok(Some(true));
     };

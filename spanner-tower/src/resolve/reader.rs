@@ -8,7 +8,7 @@ use spanner_core::RequestFault;
 
 use super::decode::Decoder;
 use super::evidence::Content;
-use super::form::{FormScan, Sought};
+use super::form::{FormScan, FormTargets};
 use super::head::{Media, single};
 use super::json::JsonScan;
 use super::lines::LineScan;
@@ -59,7 +59,7 @@ impl Reader {
                 let fields = Arc::clone(&wanted.sealed.form);
                 Scan::Form(FormScan::new(
                     content_type.unwrap_or_default(),
-                    Sought { fields, lines },
+                    FormTargets { fields, lines },
                 )?)
             }
             Media::Push if wanted.refs => Scan::Refs(RefScan::default()),

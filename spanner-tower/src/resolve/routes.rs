@@ -450,7 +450,7 @@ impl Match {
             let reading = Reading::new(body, limits, room);
             return self.framed(reading, framing, wanted.stream).await;
         }
-        let request = Known {
+        let request = RequestHead {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query,
@@ -502,7 +502,7 @@ impl Match {
         };
         let wanted = &guarded.wanted;
         head::refuse_retargeting(parts, &wanted.headers)?;
-        let messages = MessageResolver(Known {
+        let messages = MessageResolver(RequestHead {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query: Query::read(parts.uri.query(), &wanted.query)?,
@@ -560,7 +560,7 @@ impl Match {
 
 /// Resolves what the messages of one WebSocket touch.
 #[derive(Clone)]
-pub(crate) struct MessageResolver(Known);
+pub(crate) struct MessageResolver(RequestHead);
 
 impl MessageResolver {
     /// What the server's frames report.
@@ -590,7 +590,7 @@ impl MessageResolver {
 
 /// The parts of a request other than its body.
 #[derive(Clone)]
-struct Known {
+struct RequestHead {
     row: Row,
     slots: Vec<String>,
     query: Query,
@@ -598,7 +598,7 @@ struct Known {
     headers: HeaderMap,
 }
 
-impl Known {
+impl RequestHead {
     fn pairs(&self, body: &Content) -> Result<Vec<Pair>, RequestFault> {
         let Rule::Guarded(guarded) = &self.row.route.rule else {
             return Err(RequestFault::NoModel);
