@@ -32,11 +32,7 @@
 //!
 //! # Caveats
 //! Behind a load balancer that does not pass on client addresses, all clients share one network,
-//! and unknown tokens share its 24 questions with whoever floods them.
-//!
-//! # Caveats
-//! Behind a load balancer that does not say who its clients are, all are of one network, and
-//! tokens that nobody has seen yet share its 24 questions with whoever floods them.
+//! and unknown tokens share its 24 questions with the clients that flood it.
 
 mod answer;
 mod introspection;
