@@ -1,4 +1,4 @@
-//! Who is calling? The first stage's seam.
+//! The interface of the first stage: authentication.
 
 use std::fmt;
 use std::future::Future;
@@ -10,64 +10,64 @@ use http::request::Parts;
 use spanner_core::record::CredentialEntry;
 use spanner_core::{Caller, Obstacle, Outage, Refusal, Timestamp, TokenFault, Vouch};
 
-/// A future on the heap, as object-safe traits give it.
+/// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The address at the other end of the connection. Put it into the request's extensions before
-/// the guard if your server knows it. It goes into the record; and questions about
-/// opaque tokens are shared out by it.
+/// The address of the connection's peer. If your server knows it, put it into the request's
+/// extensions before the guard. The record contains it, and questions about opaque tokens are
+/// rationed by it.
 ///
 /// # Security
-/// The address of the socket, or what a proxy says that nobody can go around. From a header that
-/// callers can write, each of them would be as many peers as they like.
+/// Use the address of the socket, or one set by a proxy that nobody can bypass. With an address
+/// from a header that callers can write, each caller can pose as any number of peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// Tells who makes a request. `Bearer` (feature `jwks`) is the implementation that teams
-/// use; write another one for mutual TLS or a session, with
+/// Authenticates the caller of a request. `Bearer` (feature `jwks`) is the usual implementation;
+/// write another one for mutual TLS or a session, with
 /// [`Caller::assertion`](spanner_core::Caller::assertion).
 ///
-/// Called once per request, after the path was found to be well formed and before any byte
-/// of the body is read. It may wait, for keys for instance, and must bound how long.
+/// It is called once per request, after the path was validated and before any byte of the body
+/// is read. It may wait, for keys for instance, and must bound how long.
 ///
 /// # Security
-/// Whoever this names is who the policies judge and the record accuses. It must answer from
-/// what it verified and from nothing else; a credential that it does not understand is an
-/// error and never "somebody unknown". It should mark the headers that carry credentials as
-/// [sensitive](http::HeaderValue::set_sensitive), so that nothing behind prints them.
+/// The policies judge, and the record names, the caller that this returns. It must rely on
+/// verified evidence only. A credential that it does not understand is an error, never an
+/// anonymous caller. It should mark headers that carry credentials as
+/// [sensitive](http::HeaderValue::set_sensitive), so that later code does not print them.
 pub trait Authenticate: Send + Sync + 'static {
-    /// Identifies the caller. `now` is the wall clock of the guard's host.
+    /// Authenticates the caller. `now` is the wall clock of the guard's host.
     ///
     /// # Errors
-    /// [`AuthenticationError`]: why nobody is identified.
+    /// [`AuthenticationError`]: why the caller is not authenticated.
     fn authenticate<'a>(
         &'a self,
         parts: &'a mut Parts,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<Authentication, AuthenticationError>>;
 
-    /// The algorithms of `DPoP` proofs (RFC 9449 §5.1) that it accepts, between spaces;
-    /// challenges then offer that scheme too. Default: none.
+    /// The accepted algorithms of `DPoP` proofs (RFC 9449 §5.1), separated by spaces. Challenges
+    /// then offer that scheme too. Default: none.
     fn proof_algorithms(&self) -> Option<&str> {
         None
     }
 }
 
-/// A caller that was identified, and how its credential can be checked again.
+/// An authenticated caller, and how to check its credential again.
 ///
 /// A [`Caller`] converts into one without a [`Vouch`].
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Authentication {
-    /// Who calls.
+    /// The caller.
     pub caller: Caller,
-    /// Checks later whether the credential still counts. Without it, only the credential's
+    /// Checks later whether the credential is still valid. Without it, only the credential's
     /// times are checked again, and a conversation outlives a revocation.
     pub vouch: Option<Arc<dyn Vouch>>,
 }
 
 impl Authentication {
-    /// A caller whose credential can be checked again.
+    /// An authenticated caller whose credential can be checked again.
     #[must_use]
     pub fn vouched(caller: Caller, vouch: Arc<dyn Vouch>) -> Self {
         let vouch = Some(vouch);
@@ -90,20 +90,20 @@ impl fmt::Debug for Authentication {
     }
 }
 
-/// Why nobody is identified, and what the record keeps of the credential.
+/// Why the caller is not authenticated, and what the record keeps of the credential.
 ///
 /// A [`Refusal`] converts into one without a credential, and so does each of its causes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct AuthenticationError {
-    /// Why.
+    /// The reason.
     pub refusal: Refusal,
-    /// The credential that was refused, if something is known of it.
+    /// The refused credential, if anything is known about it.
     pub credential: Option<CredentialEntry>,
 }
 
 impl AuthenticationError {
-    /// A refused credential that the record names.
+    /// An error with a refused credential for the record.
     #[must_use]
     pub fn of(refusal: impl Into<Refusal>, credential: CredentialEntry) -> Self {
         Self {

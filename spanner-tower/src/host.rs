@@ -1,11 +1,11 @@
-//! The clock and the source of identifiers that guards use unless told otherwise.
+//! The default clock and source of record ids.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use spanner_core::{Host, RecordId, Timestamp};
 
-/// The system's wall clock, and UUIDv7 identifiers that grow within the process.
+/// The system's wall clock, and UUIDv7 ids that increase within the process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemHost;
 

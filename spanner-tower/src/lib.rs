@@ -43,7 +43,7 @@
 //! # }
 //! ```
 //!
-//! [`Guard::check`] is the same road for a front door that is no tower service, such as an
+//! [`Guard::check`] is the same road for a front door that is not a tower service, such as an
 //! adapter for a gateway.
 //!
 //! # The stages

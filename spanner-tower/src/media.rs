@@ -1,10 +1,10 @@
-//! Media types that the stages tell apart, each spelled in one place.
+//! The media types that the stages distinguish, each spelled in one place.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-/// Whether a message is gRPC (`application/grpc`, with a codec behind `+`). The media types of
-/// gRPC-Web are others: its clients look for errors in the body, not in trailers.
+/// Whether a message is gRPC (`application/grpc`, optionally with `+` and a codec). The media
+/// types of gRPC-Web do not count: its clients expect errors in the body, not in trailers.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
@@ -19,25 +19,25 @@ fn is_grpc_type(media_type: &[u8]) -> bool {
     start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
-/// How documents follow one another in the body of an answer.
+/// How a response's body contains its documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sequence {
-    /// It is one JSON document.
+    /// As one JSON document.
     One,
-    /// One JSON document in each line.
+    /// One JSON document per line.
     Lines,
-    /// One in the data of each event (`text/event-stream`).
+    /// One per event, in its data (`text/event-stream`).
     Events,
-    /// One in each message of AWS's event streams.
+    /// One per message of an AWS event stream.
     AwsEvents,
-    /// gRPC messages.
+    /// As gRPC messages.
     Grpc,
-    /// Nothing that is read here.
+    /// In a form that is not read.
     Unknown,
 }
 
 impl Sequence {
-    /// As the `Content-Type` of an answer says.
+    /// Reads the `Content-Type` of a response.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         const LINES: [&str; 6] = [
             "application/x-ndjson",

@@ -1,9 +1,9 @@
-//! Metrics, through the `metrics` facade: whichever recorder the service installs gets them.
+//! Metrics, through the `metrics` facade. The recorder that the service installs receives them.
 //!
-//! Labels have few values: what the operator configured (service, environment, surface,
-//! issuer) and words of Spanner's own (action, effect, reason, class, result). Nothing that a
-//! caller chooses is a label: a model is named once somebody was allowed to use it, `other` if
-//! it is past the first 256 of those, and `none` before.
+//! Labels have few values: what the operator configured (service, environment, surface, issuer)
+//! and words of Spanner's own (action, effect, reason, class, result). Callers cannot choose a
+//! label's value: a model is named only after a request for it was allowed. The label is `other`
+//! past the first 256 models and `none` without a model.
 //!
 //! | metric | kind | labels | |
 //! |---|---|---|---|
@@ -29,18 +29,18 @@ use metrics::{counter, gauge, histogram};
 use spanner_core::record::{Decision, Outcome};
 use spanner_core::{AuditSink, Count, Effect, Freshness, Receipt, Room, SinkFault};
 
-/// A sink that counts what goes through it.
+/// A sink that counts the entries that it passes on.
 pub(crate) struct Metered {
     inner: Arc<dyn AuditSink>,
     models: Models,
 }
 
-/// The models that somebody was allowed to use.
+/// The models for which a request was allowed.
 #[derive(Default)]
 struct Models(RwLock<HashSet<String>>);
 
 impl Models {
-    /// What the model of a decision is called in a label.
+    /// The label value for the model of a decision.
     fn label(&self, decision: &Decision) -> String {
         let Some(model) = decision.target.first().and_then(|it| it.model.as_ref()) else {
             return NONE.to_owned();
@@ -61,12 +61,13 @@ impl Models {
     }
 }
 
-/// Models that have labels of their own; a page of metrics must stay one that can be read.
+/// The number of models with label values of their own, so that a page of metrics stays
+/// readable.
 const MAX_MODELS: usize = 256;
-/// Where a label has nothing to say.
+/// The label value where there is none.
 const NONE: &str = "none";
 
-/// What is the same for the two entries of a request.
+/// The labels that the two entries of a request share.
 #[derive(Clone)]
 struct Labels {
     service: String,

@@ -1,5 +1,5 @@
-//! What would the guard see in this request? The answer without a guard: nobody is asked,
-//! nothing is recorded or forwarded.
+//! Resolves requests as a guard would, without a guard: nothing is authenticated, recorded or
+//! forwarded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::resolve::{BoxError, Limits, RouteClass, Routes, refuse_detours};
 use crate::shares::BodyReservation;
 use crate::surface::Surface;
 
-/// Tells what requests touch, as a [`GuardLayer`](crate::GuardLayer) with the same surfaces
-/// would find it.
+/// Resolves what requests touch, exactly as a [`GuardLayer`](crate::GuardLayer) with the same
+/// surfaces does.
 ///
-/// For code that routes requests before the guard, and for people who ask what Spanner sees in
-/// a call. Cheap to clone.
+/// Use it in code that routes requests before the guard, and to explain what Spanner sees in a
+/// call. Cheap to clone.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -46,30 +46,30 @@ pub struct Resolver {
     limits: Limits,
 }
 
-/// What a request turned out to be.
+/// The result of resolving a request.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Resolved {
-    /// The surface that knows it.
+    /// The name of the surface that knows the request.
     pub surface: Arc<str>,
     /// The route's template.
     pub route: Arc<str>,
-    /// Everything that it touches; `None` where nothing is decided: on public routes, and on
-    /// those for every authenticated caller.
+    /// Everything that the request touches; `None` on routes without a decision, which are
+    /// public or open to every authenticated caller.
     pub target: Option<Target>,
 }
 
-/// The surfaces do not go together.
+/// The surfaces contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ResolverError(String);
 
 impl Resolver {
-    /// Joins surfaces that a server serves together: where two have the same route, the
-    /// first says what it does, and what the others would read there is read as well.
+    /// Joins surfaces that one server offers. If two have the same route, the first defines it,
+    /// and models that the others would read are read as well.
     ///
     /// # Errors
-    /// [`ResolverError`] if two of them do things with a path that do not go together.
+    /// [`ResolverError`] if two of them contradict each other about a path.
     pub fn new(surfaces: Vec<Surface>) -> Result<Self, ResolverError> {
         let routes = Routes::new(surfaces).map_err(|error| ResolverError(error.to_string()))?;
         Ok(Self {
@@ -78,34 +78,33 @@ impl Resolver {
         })
     }
 
-    /// Why requests to some surfaces cannot be told from requests to others by their method
-    /// and path; `None` if they can.
+    /// Why method and path do not distinguish requests to some surfaces from requests to others;
+    /// `None` if they do.
     #[must_use]
     pub fn common(some: &[Surface], others: &[Surface]) -> Option<ResolverError> {
         Routes::common(some, others).map(|error| ResolverError(error.to_string()))
     }
 
-    /// How much of a body may be read. Default: [`Limits::default`].
+    /// Limits how much of a body is read. Default: [`Limits::default`].
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The name of the surface that knows a request by its method and path; `None` if none
-    /// does, or if the path could be read in two ways.
+    /// The name of the surface that knows a request's method and path; `None` if there is none,
+    /// or if the path is ambiguous.
     #[must_use]
     pub fn surface_of(&self, parts: &Parts) -> Option<Arc<str>> {
         let route = self.routes.classify(parts).ok()?;
         Some(route.surface())
     }
 
-    /// What a request touches. Its body is read as far as the guard would read it before it
-    /// decides.
+    /// Resolves what a request touches. Its body is read as far as the guard would read it
+    /// before the decision.
     ///
     /// # Errors
-    /// The [`Refusal`] that the guard would give: an unknown route, or a request that could
-    /// be read in two ways.
+    /// The [`Refusal`] that the guard would give: an unknown route, or an ambiguous request.
     pub async fn resolve<B>(&self, request: Request<B>) -> Result<Resolved, Refusal>
     where
         B: Body<Data = Bytes>,
@@ -114,7 +113,7 @@ impl Resolver {
         let (parts, body) = request.into_parts();
         let route = self.routes.classify(&parts)?;
         let target = match route.class() {
-            // The address may name a model; the messages come later.
+            // The path may name a model; messages come later.
             RouteClass::Guarded if route.opens_conversation(&parts) => {
                 route.conversation(&parts)?.1
             }

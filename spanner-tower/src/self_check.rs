@@ -1,17 +1,16 @@
-//! Whether a service is guarded at all: for a test of the service that you embed the guard
-//! in.
+//! Checks that a service is guarded at all, in a test of the service that embeds the guard.
 //!
-//! A layer guards what stands behind it. A route that is added after the layer, another
-//! router that is merged later, or a layer that answers by itself in front, is not guarded,
-//! and nothing in a type says so.
+//! A layer guards only what is behind it. A route that is added after the layer, another router
+//! that is merged later, and a layer in front that responds by itself are not guarded. The type
+//! system does not show that.
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use tower_service::Service;
 
-/// Sends a request without credentials to each route (`POST /v1/embeddings`), and returns
-/// those that something else than the guard answered, in words.
+/// Sends a request without credentials to each route (`POST /v1/embeddings`), and returns a
+/// description of each route that something other than the guard answered.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -39,7 +38,7 @@ use tower_service::Service;
 /// ```
 ///
 /// # Panics
-/// For a text that is no method and path: a test should fail.
+/// If a text is not a method and path, so that the test fails.
 #[expect(clippy::expect_used, reason = "a test that cannot go on should fail")]
 pub async fn unguarded<S, R>(
     mut service: S,

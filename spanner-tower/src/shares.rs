@@ -1,8 +1,9 @@
-//! What one caller may hold of a guard at once.
+//! Limits what one caller may use of a guard at a time.
 //!
-//! From the verification of its token to the end of its answer, each request counts as one of
-//! its caller's. The bytes of its body that wait for the decision count as well. A caller that
-//! has used up its share is refused at once: letting it wait would take from others.
+//! Each request counts against its caller from the verification of the token to the end of the
+//! response, and so do the bytes of its body that are held for the decision. A caller that has
+//! used up its share is refused at once, because a waiting request would take resources from
+//! others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use spanner_core::{Principal, Share};
 
 use crate::resolve::Limits;
 
-/// What all callers of a guard hold, and may hold.
+/// The resources that the callers of a guard use, and their limits.
 #[derive(Debug)]
 pub(crate) struct Shares {
     per_caller: usize,
@@ -21,8 +22,8 @@ pub(crate) struct Shares {
     requests: Mutex<HashMap<Arc<Principal>, usize>>,
 }
 
-/// How many bytes of bodies may wait for a decision at a time, in all guards that share it: of
-/// all callers, and of each ([`Limits::bytes_per_caller`]). Cheap to clone.
+/// Limits the bytes of bodies that are held for a decision, for all guards that share it: of all
+/// callers together, and of each caller ([`Limits::bytes_per_caller`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BodyBudget(Arc<BudgetState>);
 
@@ -46,7 +47,7 @@ impl BodyBudget {
         Self(Arc::new(BudgetState { limit, in_use }))
     }
 
-    /// How many bytes wait now.
+    /// The number of bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
         self.in_use().all
@@ -83,24 +84,24 @@ impl BodyBudget {
     }
 }
 
-/// One request of a caller; over when it is dropped.
+/// One concurrent request of a caller. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct CallerSlot {
     shares: Arc<Shares>,
     caller: Arc<Principal>,
 }
 
-/// The bytes that are kept of one body; given back when it is dropped.
+/// The bytes held for one body. They are released when it is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct BodyReservation {
-    /// Absent where nobody counts.
+    /// `None` if the bytes are not counted.
     of: Option<(Arc<Shares>, Arc<Principal>)>,
     arrived: usize,
     kept: usize,
 }
 
-/// What of each body is not counted, so that small requests are decided whatever is held:
-/// the number of requests bounds it.
+/// The bytes of each body that are not counted, so that small requests are decided under any
+/// load. The limit on concurrent requests bounds them.
 const UNCOUNTED: usize = 64 * 1024;
 
 impl Shares {
@@ -113,10 +114,10 @@ impl Shares {
         })
     }
 
-    /// Counts one more request of a caller.
+    /// Counts a further request of a caller.
     ///
     /// # Errors
-    /// [`Share::Caller`] if it has as many as it may.
+    /// [`Share::Caller`] if the caller has reached its limit.
     pub(crate) fn take(self: &Arc<Self>, caller: &Principal) -> Result<CallerSlot, Share> {
         let mut requests = self.requests();
         let caller = match requests.get_key_value(caller) {
@@ -139,7 +140,7 @@ impl Shares {
 }
 
 impl CallerSlot {
-    /// Where the bytes of the request's body are counted.
+    /// Returns the reservation that counts the bytes of the request's body.
     pub(crate) fn room(&self) -> BodyReservation {
         BodyReservation {
             of: Some((Arc::clone(&self.shares), Arc::clone(&self.caller))),
@@ -161,7 +162,7 @@ impl Drop for CallerSlot {
 }
 
 impl BodyReservation {
-    /// Counts bytes that have arrived and are kept.
+    /// Counts bytes that have arrived and are held.
     ///
     /// # Errors
     /// The [`Share`] that is used up.

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! [`IssuerConfig::KEYS`] has every key with its meaning; the proxy reads the same format.
-//! `[providers.corp]` instead of `[[issuer]]`, `issuer` instead of `url`, `audience` instead of
-//! `audiences` and `algs` instead of `algorithms` are old spellings. They are read with a hint.
+//! The old spellings `[providers.corp]` for `[[issuer]]`, `issuer` for `url`, `audience` for
+//! `audiences` and `algs` for `algorithms` are accepted with a hint.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,13 +35,14 @@ use super::{Bearer, BearerError};
 use crate::keys::FileKeys;
 use crate::opaque::{ClientSecret, Introspection};
 
-/// The longest file of issuers, in bytes.
+/// The maximum size of a file of issuers, in bytes: thousands of issuers fit.
 const MAX_BYTES: usize = 1 << 20;
 
-/// What problems of [`Issuer::from_toml`] call the text.
+/// The name of the text in problems of [`Issuer::from_toml`].
 const NAME: &str = "issuers";
 
-/// An issuer as its table in a file says, without the secrets and keys that the table names.
+/// An issuer as configured by its table in a file, without the secrets and keys that the table
+/// refers to.
 ///
 /// Reading a table touches no other file and no variable of the environment;
 /// [`IssuerConfig::issuer`] does.
@@ -77,7 +78,7 @@ struct Flags {
     http_loopback: bool,
 }
 
-/// Where the keys are, if discovery does not find them.
+/// Where the keys are, if they are not discovered.
 #[derive(Clone)]
 enum KeysConfig {
     Url(String),
@@ -110,7 +111,7 @@ enum ClientAuth {
     Post,
 }
 
-/// Where the table and its keys are in the file.
+/// The positions of the table and its keys in the file.
 #[derive(Clone)]
 struct Places {
     file: String,
@@ -119,12 +120,12 @@ struct Places {
 }
 
 impl Issuer {
-    /// The issuers of a text in TOML. See the [module](self).
+    /// Reads the issuers of a text in TOML. See the [module](self).
     ///
     /// # Errors
-    /// Everything that is wrong with the text, each problem with its position in `issuers`. What
-    /// is wrong with the issuers themselves (no audience, an issuer that is no URL) is reported by
-    /// [`BearerBuilder::build`](super::BearerBuilder::build), with all others.
+    /// Every problem of the text, with its position in `issuers`. Problems of the issuers
+    /// themselves (no audience, an issuer that is not a URL) are reported by
+    /// [`BearerBuilder::build`](super::BearerBuilder::build).
     pub fn from_toml(text: &str) -> Result<Vec<Self>, Problems> {
         let mut problems = Problems::new("the issuers have");
         if text.len() > MAX_BYTES {
@@ -172,7 +173,7 @@ impl IssuerConfig {
     }
 
     /// Reads the table of an issuer (`[[issuer]]`). Relative paths in it are relative to `base`.
-    /// `None` if it has no name; other problems leave out what they are about.
+    /// Returns `None` if the table has no name; values with other problems are left out.
     pub fn read(table: Table<'_>, base: &Path, problems: &mut Problems) -> Option<Self> {
         let table = table.with(Self::KEYS, problems);
         let what_for = "`name = \"corp\"`: the alias in principals and records";
@@ -271,7 +272,8 @@ impl IssuerConfig {
         self.flags.http_loopback = true;
     }
 
-    /// The issuer, with the secrets and files that its table names. `None` with a problem.
+    /// The issuer, with the secrets and files that its table refers to. `None` if there is a
+    /// problem.
     pub fn issuer(&self, problems: &mut Problems) -> Option<Issuer> {
         let before = problems.all().len();
         if let Some(KeysConfig::File(path)) = &self.keys
@@ -287,8 +289,8 @@ impl IssuerConfig {
         (problems.all().len() == before).then(|| self.with(introspection))
     }
 
-    /// The issuer, if it can be used on its own. Everything that is wrong with it is reported at
-    /// the key that says it.
+    /// The issuer, if it is usable on its own. Each problem is reported at the key that causes
+    /// it.
     pub fn check(&self, problems: &mut Problems) -> Option<Issuer> {
         let reported: Vec<Position> = problems.all().iter().filter_map(|it| it.position).collect();
         let issuer = self.issuer(problems)?;
@@ -298,7 +300,8 @@ impl IssuerConfig {
                 let mut found = Problems::default();
                 self.note_all(&error, &mut found);
                 for problem in found.all() {
-                    // Where a value could not be read, what follows from that is no news.
+                    // A value that could not be read is reported already; its consequences are
+                    // not.
                     if problem.position.is_none_or(|it| !reported.contains(&it)) {
                         problems.push(problem.clone());
                     }
@@ -386,7 +389,7 @@ impl IssuerConfig {
         }
     }
 
-    /// Reports what is wrong with an issuer that was read, at the keys that say it.
+    /// Reports the problems of an issuer at the keys that cause them.
     fn note_all(&self, error: &BearerError, problems: &mut Problems) {
         for problem in error.problems() {
             match problem {
@@ -435,7 +438,7 @@ impl IssuerConfig {
         }
     }
 
-    /// Reports a problem at a key, or with the table if it does not have the key.
+    /// Reports a problem at a key, or at the table if the key is absent.
     fn note(&self, key: &str, what: impl fmt::Display, problems: &mut Problems) {
         let key = match key {
             "algs" => "algorithms",
@@ -552,7 +555,7 @@ impl SecretSource {
     }
 }
 
-/// The `iss` of the tokens, or the template of it.
+/// The `iss` of the tokens, or its template.
 fn identity(
     table: Table<'_>,
     preset: Preset,
@@ -603,7 +606,7 @@ fn keys(table: Table<'_>, base: &Path, problems: &mut Problems) -> Option<KeysCo
     first.map(|(_, keys)| keys)
 }
 
-/// The keys of the mapping, each read on its own, so that every mistake is reported.
+/// Reads the claim mapping key by key, so that every mistake is reported.
 fn mapping(table: Table<'_>, problems: &mut Problems) -> ClaimMapping {
     let mut mapping = ClaimMapping::default();
     for member in ClaimMapping::MEMBERS.iter().copied() {

@@ -1,23 +1,24 @@
-//! The credential in a request's head (RFC 6750 §2.1, RFC 9110 §11.6.2).
+//! Extracts the credential from a request's head (RFC 6750 §2.1, RFC 9110 §11.6.2).
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use spanner_core::Obstacle;
 
-/// The longest value of the header, in bytes: twice the longest token.
+/// The maximum length of the header's value, in bytes: twice the longest token.
 const MAX_CREDENTIAL: usize = 16 * 1024;
 
 /// The header of a `DPoP` proof (RFC 9449 §4.1).
 pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// The headers that carry credentials, marked so that nothing behind prints them.
+/// The headers that carry credentials, marked as sensitive so that later code does not print
+/// them.
 pub(super) struct Headers {
     authorization: HeaderValue,
     proof: Option<HeaderValue>,
 }
 
-/// What a request's head has of credentials.
+/// The credentials in a request's head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Credentials<'h> {
     pub(super) token: &'h str,
@@ -26,7 +27,7 @@ pub(super) struct Credentials<'h> {
     pub(super) proof: Option<&'h HeaderValue>,
 }
 
-/// The one `Authorization` header, and the proof beside it.
+/// Takes the only `Authorization` header and the proof of a request.
 pub(super) fn take(parts: &mut Parts) -> Result<Headers, Obstacle> {
     let (authorization, proof) = (one(parts, &AUTHORIZATION), one(parts, &DPOP));
     let authorization = authorization?.ok_or(Obstacle::Missing)?;
@@ -55,16 +56,16 @@ fn one(parts: &mut Parts, wanted: &HeaderName) -> Result<Option<HeaderValue>, Ob
 }
 
 impl Headers {
-    /// The token of a `Bearer` credential, or of a `DPoP` one where those are accepted: one
-    /// word after one space. That it is no token68 is for the verifier to say, like whatever
-    /// else is wrong with a token.
+    /// The token of a `Bearer` credential, or of a `DPoP` one if `accepts_dpop`: one word after
+    /// one space. The verifier checks everything else about the token, including its characters.
     pub(super) fn credentials(&self, accepts_dpop: bool) -> Result<Credentials<'_>, Obstacle> {
         let text = self.authorization.to_str();
         let text = text.map_err(|_| Obstacle::Malformed)?;
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         let dpop = accepts_dpop && scheme.eq_ignore_ascii_case("DPoP");
         if !dpop && !scheme.eq_ignore_ascii_case("Bearer") {
-            // With a colon it is what people write who take it for another header.
+            // With a colon, the value is probably a header line that was pasted into the wrong
+            // header.
             let is_scheme = !scheme.is_empty()
                 && scheme
                     .bytes()

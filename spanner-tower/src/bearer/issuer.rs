@@ -1,4 +1,4 @@
-//! One issuer, as configured.
+//! The configuration of one issuer.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::opaque::{
     ANSWER_TTL, AnswerTtl, AskIssuer, Introspection, MAX_ANSWER_TTL, OpaqueTokens, Whoami,
 };
 
-/// An identity provider whose tokens are accepted, and how they are read.
+/// An identity provider whose tokens are accepted, and how to read them.
 ///
-/// Required: an audience ([`Issuer::audience`]). The rest has defaults that fit a provider
-/// with OpenID Connect Discovery.
+/// An audience is required ([`Issuer::audience`]). All other defaults fit a provider with OpenID
+/// Connect Discovery.
 #[must_use = "an issuer is nothing until `Bearer::builder().issuer(..)` takes it"]
 pub struct Issuer {
     url: String,
@@ -46,18 +46,18 @@ enum Opaque {
     },
 }
 
-/// What is built of an issuer.
-pub(super) struct Built {
+/// An issuer after its configuration was validated.
+pub(super) struct ValidIssuer {
     /// The rules of each tenant, with its keys; an issuer of opaque tokens has none.
     pub(super) tenants: Vec<(IssuerRules, Option<KeyCache>)>,
     pub(super) opaque: Option<OpaqueTokens>,
-    /// The file that its keys are in, where they are in one.
+    /// The file that contains its keys, if they come from a file.
     pub(super) keys_file: Option<PathBuf>,
 }
 
 type Adjustment = Box<dyn Fn(IssuerRulesBuilder) -> IssuerRulesBuilder + Send>;
 
-/// One provider with many issuers, which differ in the tenant's name only.
+/// A provider with many issuers that differ only in the tenant's name.
 struct Tenants {
     claim: String,
     listed: Vec<String>,
@@ -70,15 +70,15 @@ enum Keys {
     Text(String),
     File(PathBuf),
     From(Box<dyn KeySource>),
-    /// It signs nothing.
+    /// The issuer signs no tokens.
     None,
 }
 
-/// What is wrong with an issuer's configuration.
+/// A problem of an issuer's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssuerProblem {
-    /// Its alias is no alias.
+    /// The alias is invalid.
     #[error("issuer `{issuer}`: {error}; give it a short name of its own as its alias")]
     Alias {
         /// The issuer as configured.
@@ -86,7 +86,7 @@ pub enum IssuerProblem {
         /// What is wrong.
         error: NameError,
     },
-    /// The address of its keys or its metadata cannot be used.
+    /// The address of the keys or the metadata is unusable.
     #[error("issuer `{issuer}`: {error}")]
     Address {
         /// The issuer as configured.
@@ -94,7 +94,7 @@ pub enum IssuerProblem {
         /// What is wrong.
         error: AddressError,
     },
-    /// Its static keys cannot be used.
+    /// The static keys are unusable.
     #[error("issuer `{issuer}`: {error}")]
     Keys {
         /// The issuer as configured.
@@ -102,7 +102,7 @@ pub enum IssuerProblem {
         /// What is wrong.
         error: KeySetError,
     },
-    /// The file with its keys cannot be used.
+    /// The file of keys is unusable.
     #[error("issuer `{issuer}`: {error}")]
     KeysFile {
         /// The issuer as configured.
@@ -110,13 +110,13 @@ pub enum IssuerProblem {
         /// What is wrong.
         error: FetchError,
     },
-    /// A template for issuers without exactly one place for a tenant.
+    /// A template of issuers does not have exactly one placeholder for the tenant.
     #[error("issuer `{issuer}`: the template needs one place for the tenant, such as `{{tid}}`")]
     Template {
         /// The issuer as configured.
         issuer: String,
     },
-    /// No tenant may call.
+    /// The list of tenants is empty.
     #[error(
         "issuer `{issuer}`: no tenant is listed, and accepting every tenant would let anybody in who opens an account there"
     )]
@@ -124,7 +124,7 @@ pub enum IssuerProblem {
         /// The issuer as configured.
         issuer: String,
     },
-    /// A tenant whose name would change more of the issuer than its place.
+    /// A tenant's name does not fit into one segment of the issuer's URL.
     #[error(
         "issuer `{issuer}`: {tenant:?} is no tenant: letters, digits and `-._~` are, at most 128"
     )]
@@ -134,7 +134,7 @@ pub enum IssuerProblem {
         /// The tenant.
         tenant: String,
     },
-    /// Nothing says where the keys of a trust domain are.
+    /// The location of a trust domain's keys is not configured.
     #[error(
         "issuer `{issuer}`: a trust domain has no address of its own; say where its bundle is with `.jwks_url(..)`"
     )]
@@ -142,7 +142,7 @@ pub enum IssuerProblem {
         /// The issuer as configured.
         issuer: String,
     },
-    /// Nothing says as whom the guard asks about tokens.
+    /// The client authentication for introspection is not configured.
     #[error(
         "issuer `{issuer}`: introspection needs credentials of the guard's own (RFC 7662 §2.1): call `.client_secret_basic(..)`, `.client_secret_post(..)` or `.bearer(..)`"
     )]
@@ -150,7 +150,7 @@ pub enum IssuerProblem {
         /// The issuer as configured.
         issuer: String,
     },
-    /// No organization's members may call.
+    /// The list of organizations is empty.
     #[error(
         "issuer `{issuer}`: no organization is listed, and accepting every holder of a token would let anybody in"
     )]
@@ -158,33 +158,33 @@ pub enum IssuerProblem {
         /// The issuer as configured.
         issuer: String,
     },
-    /// A prefix that says nothing, or that another issuer's tokens have too.
+    /// A prefix of opaque tokens is empty or shared with another issuer.
     #[error(
         "issuer `{issuer}`: opaque tokens with the prefix {prefix:?} could be another issuer's: give each issuer prefixes of its own, and only one none"
     )]
     Prefix {
         /// The alias of the issuer.
         issuer: String,
-        /// The prefix; empty where it takes all that are nobody else's.
+        /// The prefix; empty if the issuer takes all tokens without a known prefix.
         prefix: String,
     },
-    /// The address for `DPoP` proofs is none.
+    /// The address for `DPoP` proofs is invalid.
     #[error("`{address}`, for `DPoP` proofs, is no address: `https://`, a host, perhaps a path")]
     Origin {
         /// The address as configured.
         address: String,
     },
-    /// Its rules do not hold together.
+    /// The rules contradict each other.
     #[error("{0}")]
     Rules(RulesError),
-    /// The issuers do not go together.
+    /// The issuers conflict with each other.
     #[error("{0}")]
     Together(RulesError),
 }
 
 impl Issuer {
-    /// A provider with OpenID Connect Discovery. `issuer` is the `iss` of its tokens, byte
-    /// for byte: with the slash at the end or without, as the provider writes it.
+    /// A provider with OpenID Connect Discovery. `issuer` is the `iss` of its tokens, byte for
+    /// byte, including or omitting the trailing slash as the provider does.
     pub fn oidc(issuer: impl Into<String>) -> Self {
         Self {
             url: issuer.into(),
@@ -197,22 +197,21 @@ impl Issuer {
         }
     }
 
-    /// The holders of Hugging Face's access tokens (`hf_…`): Hugging Face is asked who it is
-    /// (`whoami-v2`), and whoever belongs to one of these organizations is accepted, with
-    /// the groups (`org:acme`), roles (`acme:write`) and resource groups (`acme/llm:write`)
-    /// that they have in those. What a token may do at Hugging Face is a scope: `hf:read`,
-    /// `hf:write`, `hf:fineGrained`.
+    /// Accepts Hugging Face access tokens (`hf_…`). The guard asks Hugging Face who holds a
+    /// token (`whoami-v2`) and accepts members of these organizations, with their groups
+    /// (`org:acme`), roles (`acme:write`) and resource groups (`acme/llm:write`) there. The
+    /// token's permission at Hugging Face is a scope: `hf:read`, `hf:write`, `hf:fineGrained`.
     ///
     /// # Security
-    /// These tokens are made for Hugging Face and have no audience: any other service that
-    /// is given one can use it here, and this service could use it there. Prefer
-    /// [`Issuer::hugging_face`] where people sign in.
+    /// These tokens are made for Hugging Face and have no audience: another service that
+    /// receives one can use it here, and this service could use it there. Prefer
+    /// [`Issuer::hugging_face`] for people who sign in.
     pub fn hugging_face_tokens(organizations: impl IntoIterator<Item = impl Into<String>>) -> Self {
         const WHOAMI: &str = "https://huggingface.co/api/whoami-v2";
         Self::hugging_face_tokens_at(WHOAMI, organizations)
     }
 
-    /// The same, at another address of `whoami-v2`.
+    /// Does the same with another address of `whoami-v2`.
     pub fn hugging_face_tokens_at(
         whoami: impl Into<String>,
         organizations: impl IntoIterator<Item = impl Into<String>>,
@@ -227,15 +226,15 @@ impl Issuer {
         issuer.danger_any_audience()
     }
 
-    /// Asks the issuer about tokens that are not signed (RFC 7662). Signed ones are verified
-    /// as before.
+    /// Introspects tokens that are not signed (RFC 7662). Signed tokens are verified as before.
     pub fn introspection(mut self, introspection: Introspection) -> Self {
         self.opaque = Some(Opaque::Introspection(introspection));
         self
     }
 
-    /// Asks about opaque tokens with these prefixes, in a way of your own. Without a prefix,
-    /// about all that are nobody else's. An answer counts for `kept_for`, at most 5 minutes.
+    /// Resolves opaque tokens with these prefixes through an implementation of your own; without
+    /// a prefix, all opaque tokens that no other issuer claims. An answer is valid for
+    /// `kept_for`, at most 5 minutes.
     pub fn opaque_tokens(
         mut self,
         asks: impl AskIssuer,
@@ -253,17 +252,18 @@ impl Issuer {
     /// The short name that principals carry: with `corp`, a person is `user:corp/alice`.
     /// Default: the issuer's host.
     ///
-    /// Grants and records name principals by it: changing it later makes them others.
+    /// Grants and records name principals by the alias. Changing it later makes them different
+    /// principals.
     pub fn alias(mut self, alias: impl Into<String>) -> Self {
         self.alias = Some(alias.into());
         self
     }
 
-    /// A provider that issues for many tenants under a name for each. `template` has one
-    /// place in braces (`https://login.example.com/{tid}/v2.0`); only the listed tenants are
-    /// accepted, and only where `claim` of the token (`/tid`) agrees. Their principals share
-    /// the alias, so the mapping's subject must have the tenant in it; groups and roles are
-    /// one namespace. Where that is not right, write one issuer per tenant.
+    /// A provider that issues tokens for many tenants, each with an `iss` of its own. `template`
+    /// has one placeholder in braces (`https://login.example.com/{tid}/v2.0`). Only the listed
+    /// tenants are accepted, and only if the token's `claim` (`/tid`) agrees. All tenants share
+    /// the alias, so the mapping's subject must contain the tenant, and groups and roles share
+    /// one namespace. If that does not fit, configure one issuer per tenant.
     pub fn tenants_of(
         template: impl Into<String>,
         claim: impl Into<String>,
@@ -277,12 +277,12 @@ impl Issuer {
         issuer
     }
 
-    /// Reads claims as this provider's tokens have them. See [`IssuerRulesBuilder::preset`].
+    /// Reads claims as this provider writes them. See [`IssuerRulesBuilder::preset`].
     pub fn preset(self, preset: Preset) -> Self {
         self.adjust(move |rules| rules.preset(preset))
     }
 
-    /// Reads claims as this mapping says. See [`IssuerRulesBuilder::mapping`].
+    /// Reads claims according to this mapping. See [`IssuerRulesBuilder::mapping`].
     pub fn mapping(self, mapping: ClaimMapping) -> Self {
         self.adjust(move |rules| rules.mapping(mapping.clone()))
     }
@@ -396,7 +396,7 @@ impl Issuer {
     }
 
     /// Fetches the keys from this address instead of discovering it. With
-    /// [`Issuer::tenants_of`], the template's place stands for the tenant here too.
+    /// [`Issuer::tenants_of`], the address may contain the template's placeholder.
     pub fn jwks_url(mut self, url: impl Into<String>) -> Self {
         self.keys = Keys::At(url.into());
         self
@@ -427,7 +427,7 @@ impl Issuer {
     /// provider on the same machine: demonstrations, tests.
     ///
     /// # Security
-    /// Whoever can listen on that port of this machine can sign as anybody.
+    /// Any process that can listen on that port of this machine can sign as any caller.
     pub fn danger_allow_http_loopback(mut self) -> Self {
         self.plain = Plain::Loopback;
         self
@@ -441,8 +441,8 @@ impl Issuer {
         self
     }
 
-    /// The rules and the keys of each tenant, or all problems.
-    pub(super) fn build(self) -> Result<Built, Vec<IssuerProblem>> {
+    /// Validates the configuration. Returns the rules and keys of each tenant, or all problems.
+    pub(super) fn build(self) -> Result<ValidIssuer, Vec<IssuerProblem>> {
         let mut problems = Vec::new();
         let alias = self.alias.clone().unwrap_or_else(|| host(&self.url));
         let alias = IssuerAlias::new(&alias).unwrap_or_else(|error| {
@@ -491,13 +491,13 @@ impl Issuer {
                 (rules, cache) => {
                     problems.extend(rules.err().map(IssuerProblem::Rules));
                     problems.extend(cache.err());
-                    // The other tenants have the same problems.
+                    // The other tenants have the same problem.
                     break;
                 }
             }
         }
         if problems.is_empty() {
-            Ok(Built {
+            Ok(ValidIssuer {
                 tenants: built,
                 opaque,
                 keys_file,
@@ -507,7 +507,7 @@ impl Issuer {
         }
     }
 
-    /// The issuers that it stands for: itself, or one for each tenant.
+    /// The issuers that it describes: itself, or one for each tenant.
     fn places(&self) -> Result<Vec<Place>, Vec<IssuerProblem>> {
         let issuer = || self.url.clone();
         let Some(tenants) = &self.tenants else {
@@ -542,13 +542,13 @@ impl Issuer {
     }
 }
 
-/// One issuer of a provider; the tenant with the text that it stands for.
+/// One issuer of a provider, with its tenant and the placeholder that it replaces.
 struct Place {
     url: String,
     tenant: Option<(String, String)>,
 }
 
-/// The one place of a template, with its braces.
+/// The only placeholder of a template, with its braces.
 fn place_of(template: &str) -> Option<String> {
     let (_, after) = template.split_once('{')?;
     let (name, rest) = after.split_once('}')?;
@@ -556,7 +556,7 @@ fn place_of(template: &str) -> Option<String> {
     (plain && !rest.contains(['{', '}'])).then(|| format!("{{{name}}}"))
 }
 
-/// Whether a text can stand for one segment of a URL and nothing else.
+/// Whether a text is one segment of a URL and nothing else.
 fn is_tenant(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().any(|b| b != b'.')
@@ -565,8 +565,8 @@ fn is_tenant(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
 }
 
-/// The keys of all tenants: each has its own where they are found by its name, and all have
-/// the same where they are not.
+/// The keys of all tenants. Each tenant has its own if the tenant's name is part of their
+/// address; otherwise all share the same.
 struct Shared {
     keys: Keys,
     cache: Option<KeyCache>,
@@ -689,7 +689,7 @@ impl Opaque {
     }
 }
 
-/// The host of an issuer, in lower case; what is no URL has none.
+/// The host of an issuer in lower case; empty if the issuer is not a URL.
 fn host(issuer: &str) -> String {
     let after_scheme = issuer.split_once("://").map_or("", |(_, rest)| rest);
     let authority = after_scheme
@@ -703,7 +703,7 @@ fn host(issuer: &str) -> String {
     host.to_ascii_lowercase()
 }
 
-/// Stands for an alias that is none, so that the other problems are found too.
+/// A substitute for an invalid alias, so that the other problems are found too.
 #[expect(clippy::expect_used, reason = "the literal is an alias")]
 fn placeholder() -> IssuerAlias {
     IssuerAlias::new("issuer").expect("an alias")

@@ -1,21 +1,22 @@
 //! Bearer tokens (RFC 6750) of OpenID Connect issuers.
 //!
 //! 1. The credential is one `Authorization` header with the scheme `Bearer` and one word, at
-//!    most 16 KiB; anything else is 400, and a word that is no good token 401. Tokens in a query, a body or a cookie are never read.
-//! 2. What can be checked without keys is checked first, so that only a token that would be
-//!    accepted but for its signature costs a look-up of keys.
-//! 3. Keys are looked up for the token's issuer, and only there ([`keys`](crate::keys)). An
-//!    issuer that is not configured causes no traffic.
-//! 4. A verified token is kept for at most a minute, and only while keys and
-//!    [revocations](revocation) are those that it was verified with.
-//! 5. A token that is bound to a key or a certificate is looked at with every request's own
-//!    [proof](Bearer).
-//! 6. Keys that cannot be had are 503, never 401: the caller has done nothing wrong.
-//! 7. Every token that is refused gets one answer, unless its signature verifies with keys
-//!    that are at hand: then its holder is told what it says (expired, for another audience),
-//!    and the record says whose it is.
-//! 8. While a conversation lasts, revocations are looked at before every decision in it; now
-//!    and then the token is verified, or its issuer asked, again.
+//!    most 16 KiB. A malformed credential is refused with 400, an invalid token with 401. Tokens
+//!    in a query, a body or a cookie are never read.
+//! 2. Checks that need no keys come first, so that only a token that is valid except for its
+//!    signature can cause a look-up of keys.
+//! 3. Keys are looked up for the token's issuer only ([`keys`](crate::keys)). An issuer that is
+//!    not configured causes no traffic.
+//! 4. A verified token is cached for at most a minute, and only while the keys and the
+//!    [revocations](revocation) that it was verified with are current.
+//! 5. A token that is bound to a key or a certificate is checked against the [proof](Bearer) of
+//!    each request.
+//! 6. If keys are unavailable, the response is 503 and never 401: the caller made no mistake.
+//! 7. All refused tokens get the same response, unless the signature verifies with keys that are
+//!    already cached. Then the holder learns the reason (expired, another audience), and the
+//!    record names the holder.
+//! 8. While a conversation lasts, revocations are checked before every decision in it. At
+//!    intervals the token is verified again, or its issuer is asked again.
 //!
 //! # Example
 //! ```no_run
@@ -64,8 +65,8 @@ pub use proof::PeerCertificate;
 pub use reload::Reloaded;
 pub use revocation::{Revocation, RevocationError, Revocations};
 
-/// Authenticates by bearer tokens of the configured issuers. Cheap to clone; clones share
-/// the keys.
+/// Authenticates callers by bearer tokens of the configured issuers. Cheap to clone; clones
+/// share the keys.
 #[derive(Clone)]
 pub struct Bearer {
     shared: Arc<Shared>,
@@ -75,7 +76,7 @@ struct Shared {
     verifier: TokenVerifier,
     tokens: TokenCache,
     revocations: Revocations,
-    /// Absent where proofs are not accepted.
+    /// `None` if proofs are not accepted.
     proofs: Option<Proofs>,
     /// The keys of each issuer, by its `iss`.
     keys: HashMap<String, IssuerKeys>,
@@ -85,7 +86,7 @@ struct Shared {
 struct IssuerKeys {
     alias: IssuerAlias,
     cache: KeyCache,
-    /// The file that they are in, where they are in one.
+    /// The file that contains them, if they come from a file.
     file: Option<PathBuf>,
 }
 
@@ -98,17 +99,17 @@ pub struct BearerBuilder {
     origin: Option<String>,
 }
 
-/// How an issuer stands, for a readiness probe.
+/// The state of an issuer, for a readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IssuerReadiness {
-    /// Which provider.
+    /// The issuer's alias.
     pub issuer: IssuerAlias,
-    /// Its `iss`: one for each tenant, where it has several.
+    /// Its `iss`. An issuer with several tenants has one entry per tenant.
     pub url: String,
-    /// How its keys stand; absent where it signs nothing.
+    /// The state of its keys; `None` if it signs no tokens.
     pub keys: Option<KeyStatus>,
-    /// How questions about its opaque tokens go; absent where none are asked.
+    /// The state of its introspection; `None` if it has no opaque tokens.
     pub opaque: Option<OpaqueStatus>,
 }
 
@@ -123,7 +124,7 @@ impl IssuerReadiness {
 }
 
 impl Bearer {
-    /// Starts without issuers.
+    /// Starts to build one, without issuers.
     pub fn builder() -> BearerBuilder {
         BearerBuilder {
             issuers: Vec::new(),
@@ -133,11 +134,11 @@ impl Bearer {
         }
     }
 
-    /// Fetches the keys of all issuers at once, so that a deployment with a wrong address
+    /// Fetches the keys of all issuers concurrently, so that a deployment with a wrong address
     /// fails at start. Optional: without it, the first caller of each issuer waits.
     ///
     /// # Errors
-    /// [`WarmUpError`] with every issuer whose keys could not be had in this time.
+    /// [`WarmUpError`] with every issuer whose keys could not be fetched within this time.
     pub async fn warm_up(&self, within: Duration) -> Result<(), WarmUpError> {
         let each = self.shared.keys.values().map(async |keys| {
             let late = || format!("nothing came within {} s", within.as_secs_f32());
@@ -154,7 +155,7 @@ impl Bearer {
         }
     }
 
-    /// How each issuer stands, by alias. Fetches nothing.
+    /// The state of each issuer, sorted by alias. Fetches nothing.
     #[must_use]
     pub fn readiness(&self) -> Vec<IssuerReadiness> {
         let asked = |alias: &IssuerAlias| {
@@ -183,8 +184,8 @@ impl Bearer {
         all
     }
 
-    /// Sets the gauges of each issuer ([`metered`](crate::metered)). Call it before metrics
-    /// are read: keys grow old by themselves.
+    /// Sets the gauges of each issuer ([`metered`](crate::metered)). Call it before each scrape,
+    /// because the age of keys changes with time.
     #[cfg(feature = "metrics")]
     pub fn publish_readiness(&self) {
         for issuer in self.readiness() {
@@ -199,13 +200,13 @@ impl Bearer {
         }
     }
 
-    /// The list of revocations that it looks at.
+    /// The list of revocations that applies.
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.shared.revocations
     }
 
-    /// How many verified tokens are kept at the moment.
+    /// The current number of cached tokens.
     #[must_use]
     pub fn cached_tokens(&self) -> usize {
         self.shared.tokens.len()
@@ -219,7 +220,8 @@ impl Bearer {
         let headers = credential::take(parts)?;
         let proofs = self.shared.proofs.as_ref();
         let credentials = headers.credentials(proofs.is_some())?;
-        // Before anything is looked up: what is revoked meanwhile must not be kept.
+        // Read before any look-up, so that a token that is revoked meanwhile is not cached as
+        // valid.
         let epoch = self.shared.revocations.epoch();
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         let token = match self.token(credentials.token, epoch, peer, now).await {
@@ -258,13 +260,13 @@ impl Bearer {
         }
     }
 
-    /// What may be told of a token that is refused for what it says, if it is genuine by the
-    /// keys that are at hand: strangers cause no traffic.
+    /// What the holder of a refused token may learn, if the token is genuine by cached keys.
+    /// Unknown tokens cause no traffic here.
     fn genuine(&self, token: &str, obstacle: Obstacle) -> Option<GenuineToken> {
         let Obstacle::Token(fault) = obstacle else {
             return None;
         };
-        // These say that there is no signature to look at, or that it was looked at.
+        // With these faults, there is no signature to verify, or it was verified already.
         let unsigned = matches!(
             fault,
             TokenFault::Malformed
@@ -289,7 +291,7 @@ impl Bearer {
         verifier.genuine(token, keys.set(), fault)
     }
 
-    /// The token, verified just now or a moment ago, or attested by its issuer.
+    /// The token from the cache, newly verified, or attested by its issuer.
     async fn token(
         &self,
         token: &str,
@@ -319,8 +321,8 @@ impl Bearer {
         Ok(verified)
     }
 
-    /// Who must be asked about a token: the issuer whose prefix it has; for one that is not
-    /// signed, the one that has no prefix.
+    /// The issuer to ask about a token: the one whose prefix the token has, or, for a token that
+    /// is not signed, the one without a prefix.
     fn opaque(&self, token: &str) -> Option<&OpaqueTokens> {
         let mut opaque = self.shared.opaque.iter().map(|(_, opaque)| opaque);
         let signed = token.split('.').count() > 2;
@@ -330,7 +332,7 @@ impl Bearer {
             .or_else(|| opaque.find(|it| !signed && it.prefixes().is_empty()))
     }
 
-    /// A token that was verified a moment ago, if that still counts.
+    /// The token from the cache, if its entry is still valid.
     async fn kept(
         &self,
         key: &TokenKey,
@@ -351,7 +353,7 @@ impl Bearer {
         Ok(None)
     }
 
-    /// Verifies a token; says which keys did.
+    /// Verifies a token, and returns the generation of the keys used.
     async fn verify(
         &self,
         token: &UnverifiedToken<'_>,
@@ -377,7 +379,7 @@ impl Bearer {
     }
 }
 
-/// A token that was accepted, for as long as a conversation that it opened lasts.
+/// An accepted token, held while a conversation that it opened lasts.
 struct AcceptedToken {
     bearer: Bearer,
     headers: Headers,
@@ -385,8 +387,8 @@ struct AcceptedToken {
 }
 
 impl AcceptedToken {
-    /// Whether the token would be accepted again, apart from its times, which the gate looks
-    /// at, and from its proof, which counts once.
+    /// Verifies the token again, except for its times, which the gate checks, and its proof,
+    /// which is valid once.
     async fn verified_again(&self, now: Timestamp) -> Result<(), Refusal> {
         let shared = &self.bearer.shared;
         let credentials = self.headers.credentials(shared.proofs.is_some())?;
@@ -447,40 +449,40 @@ impl BearerBuilder {
         self
     }
 
-    /// Accepts tokens of all of these issuers, such as those of a file
-    /// ([`Issuer::from_toml`]).
+    /// Accepts tokens of all these issuers, such as those of a file ([`Issuer::from_toml`]).
     pub fn issuers(mut self, issuers: impl IntoIterator<Item = Issuer>) -> Self {
         self.issuers.extend(issuers);
         self
     }
 
-    /// Refuses what this list revokes. Default: a list of its own, which
-    /// [`Bearer::revocations`] gives out.
+    /// Refuses tokens that this list revokes. Default: a new list, which [`Bearer::revocations`]
+    /// returns.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
         self
     }
 
-    /// Accepts `DPoP` proofs (RFC 9449) for requests to this address, which is how callers
-    /// reach the guarded service: `https://models.example.com`, with a path if a proxy in
-    /// front takes one away. Default: none, and tokens bound to a key are refused.
+    /// Accepts `DPoP` proofs (RFC 9449) for requests to this address. It is the address at which
+    /// callers reach the guarded service: `https://models.example.com`, with a path if a proxy
+    /// in front strips one. Default: none, and tokens bound to a key are refused.
     ///
-    /// Server nonces (RFC 9449 §8) are not used: clocks must agree to half a minute. What was
-    /// used is remembered in this process only; behind several, a proof that was seen on its
-    /// way can be used once in each, within two minutes, for the same method and path.
+    /// Server nonces (RFC 9449 §8) are not used, so clocks must agree within half a minute. Used
+    /// proofs are remembered in this process only. With several processes, a stolen proof can be
+    /// used once in each, within two minutes, for the same method and path.
     pub fn dpop(mut self, address: impl Into<String>) -> Self {
         self.origin = Some(address.into());
         self
     }
 
-    /// How many verified tokens are kept for up to a minute, so that their signatures are
-    /// not verified with every request; 0 keeps none. Default: 4,096, which take about 4 MB.
+    /// The number of verified tokens that are cached for up to a minute, so that their
+    /// signatures are not verified with every request; 0 disables the cache. Default: 4,096, in
+    /// about 4 MB.
     pub fn cached_tokens(mut self, entries: usize) -> Self {
         self.cached_tokens = entries.min(cache::MAX_ENTRIES);
         self
     }
 
-    /// Checks everything. Causes no traffic.
+    /// Validates the configuration. Causes no traffic.
     ///
     /// # Errors
     /// [`BearerError`] with every problem of every issuer.
@@ -514,7 +516,7 @@ impl BearerBuilder {
             problems.push(problem);
             None
         });
-        // Without problems so far, the verifier says what the issuers do to one another.
+        // Conflicts between issuers are found by the verifier, which needs valid issuers.
         if problems.is_empty() {
             match TokenVerifier::new(rules) {
                 Ok(verifier) => {
@@ -539,7 +541,7 @@ impl BearerBuilder {
     }
 }
 
-/// The issuers whose opaque tokens could be another's.
+/// The issuers whose opaque tokens could be taken for those of another issuer.
 fn shared_prefixes(opaque: &[(IssuerAlias, OpaqueTokens)]) -> Vec<IssuerProblem> {
     const ALL: &[String] = &[String::new()];
     let claimed = opaque.iter().flat_map(|(alias, opaque)| {
@@ -555,7 +557,7 @@ fn shared_prefixes(opaque: &[(IssuerAlias, OpaqueTokens)]) -> Vec<IssuerProblem>
             let shares = match (prefix.is_empty(), theirs.is_empty()) {
                 (true, true) => true,
                 (false, false) => prefix.starts_with(&***theirs) || theirs.starts_with(prefix),
-                // What has a prefix is never taken for what has none.
+                // A token with a prefix is never taken for one without.
                 (true, false) | (false, true) => false,
             };
             *other != alias && shares
@@ -581,16 +583,16 @@ impl fmt::Debug for BearerBuilder {
     }
 }
 
-/// Why bearer tokens cannot be accepted as configured: every problem at once.
+/// Why the configuration of bearer tokens is invalid, with every problem.
 ///
-/// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
+/// `Debug` prints the same text as `Display`, because `main` prints errors with `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BearerError {
     problems: Vec<IssuerProblem>,
 }
 
 impl BearerError {
-    /// The problems, issuer by issuer.
+    /// The problems, grouped by issuer.
     #[must_use]
     pub fn problems(&self) -> &[IssuerProblem] {
         &self.problems
@@ -614,7 +616,7 @@ impl fmt::Debug for BearerError {
 
 impl std::error::Error for BearerError {}
 
-/// The issuers whose keys could not be had at start, and why.
+/// The issuers whose keys could not be fetched at start, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarmUpError {
     failed: Vec<(IssuerAlias, String)>,

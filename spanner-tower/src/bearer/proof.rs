@@ -1,15 +1,15 @@
 //! Proofs of possession beside a token: `DPoP` (RFC 9449) and client certificates (RFC 8705).
 //!
-//! 1. A proof is one `DPoP` header beside the scheme `DPoP`. It is looked at after the token
-//!    was verified, for every request, also when the token is kept.
-//! 2. It must be for this method and this URL. The URL is the origin that is configured and
-//!    the request's path: never what `Host` or a forwarding header says.
-//! 3. It counts once. What was used is remembered for as long as it could be used again, in
-//!    this process; when too much is remembered, further proofs are answered with 503
-//!    rather than accepted unseen. Once half of the memory is full, no caller may have more
-//!    than an eighth of it, so that one who sends proofs at any rate locks out nobody else.
-//! 4. A certificate is what the TLS connection had, as the service says by
-//!    [`PeerCertificate`]; never a header.
+//! 1. A proof is one `DPoP` header together with the scheme `DPoP`. It is checked for every
+//!    request, after the token is verified, even if the token is cached.
+//! 2. It must be for this method and this URL. The URL is the configured origin plus the
+//!    request's path, never what `Host` or a forwarding header says.
+//! 3. It is valid once. Used proofs are remembered in this process for as long as they could be
+//!    replayed. When the memory is full, further proofs are answered with 503 rather than
+//!    accepted unchecked. Once half of the memory is full, each caller may use at most an eighth
+//!    of it, so that a single caller cannot lock out the others.
+//! 4. A certificate is that of the TLS connection, as the service states with
+//!    [`PeerCertificate`]. It is never read from a header.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -27,20 +27,19 @@ use tokio::time::Instant;
 
 use super::credential::Credentials;
 
-/// How many proofs are remembered for each span of their life: 1,700 requests per second,
-/// in 16 MB.
+/// The number of proofs remembered per lifetime of a proof: 1,700 requests per second, in 16 MB.
 const REMEMBERED: usize = 1 << 18;
-/// How many of them are one caller's, when half of the memory is full: 500 per second.
+/// The share of one caller once half of the memory is full: 500 requests per second.
 const PER_CALLER: u32 = 1 << 15;
 
-/// The client's certificate of the TLS connection that a request came over, for
-/// certificate-bound tokens (RFC 8705). The service that ends TLS puts it into the request's
-/// extensions, before the guard.
+/// The client certificate of the TLS connection that a request arrived on, for certificate-bound
+/// tokens (RFC 8705). The service that terminates TLS puts it into the request's extensions,
+/// before the guard.
 ///
 /// # Security
-/// Only what the handshake verified the possession of may be put here; the certificate's
-/// chain need not be checked (RFC 8705 §3). A header that a proxy adds is something that
-/// callers can write, unless nobody else reaches the service.
+/// Use only a certificate whose possession the handshake verified; its chain need not be
+/// validated (RFC 8705 §3). Callers can forge a header that a proxy adds, unless only the proxy
+/// can reach the service.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PeerCertificate {
     hash: [u8; 32],
@@ -62,18 +61,18 @@ impl fmt::Debug for PeerCertificate {
     }
 }
 
-/// Where this service is reached, and which proofs were used.
+/// The address of this service, and the proofs that were used.
 pub(super) struct Proofs {
     origin: Url,
-    used: Mutex<Used>,
+    used: Mutex<UsedProofs>,
 }
 
-/// What was used in this span and in the one before: each is remembered for one span at
-/// least and for two at most.
-struct Used {
+/// The proofs used in this lifetime and in the previous one. Each proof is remembered for at
+/// least one and at most two lifetimes.
+struct UsedProofs {
     current: HashSet<[u8; 32]>,
     previous: HashSet<[u8; 32]>,
-    /// How many of this span are whose.
+    /// The number of proofs per caller in the current lifetime.
     shares: HashMap<u64, u32>,
     hasher: RandomState,
     since: Instant,
@@ -90,7 +89,7 @@ impl Proofs {
         let fits = matches!(origin.scheme(), "https" | "http") && origin.has_host();
         (bare && fits).then(|| Self {
             origin,
-            used: Mutex::new(Used {
+            used: Mutex::new(UsedProofs {
                 current: HashSet::new(),
                 previous: HashSet::new(),
                 shares: HashMap::new(),
@@ -100,8 +99,8 @@ impl Proofs {
         })
     }
 
-    /// Whether a proof's URL is that of a request for this path. Both are parsed, so that
-    /// letter case of scheme and host, default ports and dot segments make no difference.
+    /// Whether a proof's URL is that of a request for this path. Both are parsed, so that the
+    /// case of scheme and host, default ports and dot segments do not matter.
     fn is_target(&self, path: &str, url: &str) -> bool {
         let mut due = self.origin.clone();
         let base = self.origin.path().trim_end_matches('/');
@@ -114,11 +113,11 @@ impl Proofs {
         })
     }
 
-    /// Notes that a proof is used now; it must not have been before.
+    /// Marks a proof as used. Fails if it was used before.
     fn use_up(&self, once: [u8; 32], caller: &str) -> Result<(), Refusal> {
         const SPAN: Duration = Duration::from_secs(DpopProof::LIFE_SECONDS);
         let now = Instant::now();
-        // What a panic left behind is whole: each change is one step.
+        // Each change is a single step, so the state is consistent after a panic.
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.duration_since(used.since);
         if passed >= SPAN {
@@ -145,7 +144,7 @@ impl Proofs {
     }
 }
 
-/// The caller of a verified token, with what came beside it.
+/// The caller of a verified token and its proofs.
 pub(super) fn caller(
     token: &VerifiedToken,
     credentials: &Credentials<'_>,

@@ -1,4 +1,4 @@
-//! The providers that have a preset, each by its name.
+//! Constructors for the providers that have a preset.
 
 use spanner_core::token::Preset;
 
@@ -10,13 +10,14 @@ pub(super) const GITHUB_ACTIONS: &str = "https://token.actions.githubusercontent
 pub(super) const HUGGING_FACE: &str = "https://huggingface.co";
 
 impl Issuer {
-    /// An Okta custom authorization server, `https://acme.okta.com/oauth2/default`. Not the
-    /// organization's own (`https://acme.okta.com`): its access tokens are for Okta alone.
+    /// An Okta custom authorization server, `https://acme.okta.com/oauth2/default`. The org
+    /// authorization server (`https://acme.okta.com`) does not work: its access tokens are for
+    /// Okta alone.
     pub fn okta(issuer: impl Into<String>) -> Self {
         Self::oidc(issuer).preset(Preset::Okta)
     }
 
-    /// A tenant of Microsoft Entra ID, by its id, with v2 tokens. Subjects are
+    /// A tenant of Microsoft Entra ID, by its id, with v2 tokens. Subjects have the form
     /// `tenant/object`.
     pub fn entra(tenant: impl Into<String>) -> Self {
         Self::entra_tenants([tenant])
@@ -27,15 +28,15 @@ impl Issuer {
         Self::tenants_of(ENTRA, "/tid", tenants).preset(Preset::Entra)
     }
 
-    /// A tenant of Microsoft Entra ID whose application asks for v1 tokens
+    /// A tenant of Microsoft Entra ID whose application requests v1 tokens
     /// (`accessTokenAcceptedVersion` 1 or null).
     pub fn entra_v1(tenant: impl Into<String>) -> Self {
         const TEMPLATE: &str = "https://sts.windows.net/{tid}/";
         Self::tenants_of(TEMPLATE, "/tid", [tenant]).preset(Preset::Entra)
     }
 
-    /// An Auth0 tenant, `https://acme.eu.auth0.com/` with the slash. Groups and roles are in
-    /// claims that the tenant names: see [`Issuer::groups`] and [`Issuer::mapping`].
+    /// An Auth0 tenant, `https://acme.eu.auth0.com/` with the slash. The tenant chooses the
+    /// claims of groups and roles: see [`Issuer::groups`] and [`Issuer::mapping`].
     pub fn auth0(issuer: impl Into<String>) -> Self {
         Self::oidc(issuer).preset(Preset::Auth0)
     }
@@ -45,14 +46,14 @@ impl Issuer {
         Self::oidc(issuer).preset(Preset::Keycloak)
     }
 
-    /// Google's ID tokens. The audience is your OAuth client's id, or what a service account
-    /// asked for.
+    /// Google's ID tokens. The audience is your OAuth client's id, or the audience that a
+    /// service account requested.
     pub fn google() -> Self {
         Self::oidc(GOOGLE).preset(Preset::Google)
     }
 
-    /// AWS IAM outbound identity federation; the issuer is the account's own, as
-    /// `aws iam get-outbound-web-identity-federation-info` shows it.
+    /// AWS IAM outbound identity federation. The issuer is specific to the account: see `aws iam
+    /// get-outbound-web-identity-federation-info`.
     pub fn aws_iam(issuer: impl Into<String>) -> Self {
         Self::oidc(issuer).preset(Preset::AwsIam)
     }
@@ -71,9 +72,9 @@ impl Issuer {
     /// Jobs of GitHub Actions.
     ///
     /// # Security
-    /// Every repository of GitHub can get a token for your audience. Grants must name
-    /// subjects (`owner id/repository id`) or groups; [`Issuer::tenants`] with your owner's
-    /// id keeps others out altogether.
+    /// Every repository on GitHub can get a token for your audience. Grants must name subjects
+    /// (`owner id/repository id`) or groups. [`Issuer::tenants`] with your owner's id excludes
+    /// all others.
     pub fn github_actions() -> Self {
         Self::oidc(GITHUB_ACTIONS).preset(Preset::GithubActions)
     }
@@ -81,19 +82,19 @@ impl Issuer {
     /// Jobs of GitLab CI, by the address of the instance.
     ///
     /// # Security
-    /// On `https://gitlab.com`, anybody's jobs: as for [`Issuer::github_actions`].
+    /// On `https://gitlab.com`, any user's jobs can get a token, as for
+    /// [`Issuer::github_actions`].
     pub fn gitlab(issuer: impl Into<String>) -> Self {
         Self::oidc(issuer).preset(Preset::Gitlab)
     }
 
-    /// The service accounts of a Kubernetes cluster, by its `--service-account-issuer`.
-    /// Clusters seldom publish their keys to the world: see [`Issuer::jwks_url`] and
-    /// [`Issuer::static_jwks`].
+    /// The service accounts of a Kubernetes cluster, by its `--service-account-issuer`. Clusters
+    /// seldom publish their keys: see [`Issuer::jwks_url`] and [`Issuer::static_jwks`].
     pub fn kubernetes(issuer: impl Into<String>) -> Self {
         Self::oidc(issuer).preset(Preset::Kubernetes)
     }
 
-    /// JWT-SVIDs of a SPIFFE trust domain, `acme.example`. Say where its bundle is with
+    /// JWT-SVIDs of a SPIFFE trust domain, `acme.example`. Set the address of its bundle with
     /// [`Issuer::jwks_url`].
     pub fn spiffe(trust_domain: impl AsRef<str>) -> Self {
         let name = trust_domain.as_ref();

@@ -1,4 +1,4 @@
-//! Reading again what came from files, and asking issuers again for their keys.
+//! Reloads keys and secrets from files, and fetches the keys of issuers again.
 
 use std::path::{Path, PathBuf};
 
@@ -8,23 +8,23 @@ use tokio::task::spawn_blocking;
 
 use super::{Bearer, IssuerKeys};
 
-/// What became of one thing that was read again.
+/// The result of reloading one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// Of which issuer it is.
+    /// The issuer that the item belongs to.
     pub issuer: IssuerAlias,
     /// `keys`, or `client secret`.
     pub what: &'static str,
-    /// The file that it is from; absent for keys that the issuer was asked for.
+    /// The file that contains it; `None` for keys that are fetched from the issuer.
     pub file: Option<PathBuf>,
-    /// Whether it is another than before, or why it could not be read. With a problem, what
-    /// was read before stays in use; keys do so for 12 hours.
+    /// Whether the content changed, or why it could not be read. After a failure the previous
+    /// content stays in use; keys do so for 12 hours.
     pub result: Result<bool, String>,
 }
 
 impl Bearer {
-    /// The files that keys and secrets are from, each once: whoever watches files calls
+    /// The files that contain keys and secrets, without duplicates. A file watcher calls
     /// [`Bearer::reload_file`] when one of them changes.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
@@ -38,14 +38,14 @@ impl Bearer {
         files
     }
 
-    /// Reads a file again, for all issuers that it is of. A token whose key is not in it any
-    /// more is refused from then on, also where it was verified before.
+    /// Reloads a file for all issuers that use it. A token whose key was removed is refused from
+    /// then on, even if it was verified before.
     pub async fn reload_file(&self, file: &Path) -> Vec<Reloaded> {
         self.reload_where(|from| from == Some(file)).await
     }
 
-    /// Reads all files again and asks all issuers for their keys, whatever pause a failure
-    /// imposed: for an operator who knows that something changed.
+    /// Reloads all files and fetches the keys of all issuers, regardless of back-off after
+    /// failures. For an operator who knows that something changed.
     pub async fn reload(&self) -> Vec<Reloaded> {
         self.reload_where(|_| true).await
     }

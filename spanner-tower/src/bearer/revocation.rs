@@ -1,17 +1,16 @@
-//! Tokens that are refused although they are genuine and in time.
+//! Revocations of tokens that are otherwise valid.
 //!
-//! 1. A revocation names a token (`jti`), a session (`sid`), or a subject with a time: all
-//!    of its tokens that were issued until then. A token whose age is not known counts as
-//!    issued before. Subjects are looked for among those who act, too.
-//! 2. It counts at once, for every clone of the [`Bearer`](super::Bearer) and for tokens that
-//!    were accepted a moment ago: each change begins a new epoch, and what was kept of
-//!    earlier ones is never used again.
-//! 3. What goes on when something is revoked decides nothing more, and ends within
+//! 1. A revocation names a token (`jti`), a session (`sid`), or a subject and a time: all its
+//!    tokens issued until then. A token without an issue time counts as issued before. Subjects
+//!    also match the actors of delegated tokens.
+//! 2. It takes effect at once, for every clone of the [`Bearer`](super::Bearer) and for cached
+//!    tokens: each change starts a new epoch, and entries of earlier epochs are never used
+//!    again.
+//! 3. Requests in progress get no further decisions after a revocation, and end within
 //!    [`Limits::outlive`](crate::Limits).
-//! 4. The list is bounded. One that is full refuses the new entry and says so; nothing is
-//!    dropped to make room.
-//! 5. It is in memory. Whoever wants it to outlive a restart, or to be the same on several
-//!    machines, keeps it in a file and gives that to [`Revocations::replace_toml`].
+//! 4. The list is bounded. A full list refuses new entries with an error and drops nothing.
+//! 5. The list is in memory. To keep it across restarts or share it between machines, keep it in
+//!    a file and pass that to [`Revocations::replace_toml`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -23,7 +22,7 @@ use spanner_core::{Caller, IssuerAlias, NameError, SubjectId, Timestamp, TokenFa
 use spanner_toml::{Problems, Source, Toml};
 use toml::Spanned;
 
-/// A list of revocations. Cheap to clone; clones are the same list.
+/// A list of revocations. Cheap to clone; clones share the list.
 #[derive(Clone, Default)]
 pub struct Revocations {
     shared: Arc<Shared>,
@@ -37,19 +36,19 @@ struct Shared {
 
 #[derive(Default)]
 struct Lists {
-    issuers: HashMap<IssuerAlias, Revoked>,
+    issuers: HashMap<IssuerAlias, IssuerRevocations>,
     entries: usize,
-    /// The issuers that somebody accepts who looks at this list; empty before that is known.
+    /// The issuers whose tokens are checked against this list; empty until that is known.
     accepted: BTreeSet<IssuerAlias>,
 }
 
-/// What is revoked of one issuer.
+/// The revocations of one issuer.
 #[derive(Default)]
-struct Revoked {
-    /// By identifier, with when the entry can be forgotten.
+struct IssuerRevocations {
+    /// By token id, with the time when the entry can be dropped.
     tokens: HashMap<String, Option<Timestamp>>,
     sessions: HashMap<String, Option<Timestamp>>,
-    /// Issued at this time or before.
+    /// The subject's tokens that were issued at or before this time.
     subjects: HashMap<SubjectId, Timestamp>,
 }
 
@@ -57,36 +56,36 @@ struct Revoked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Revocation {
-    /// A token.
+    /// One token.
     Token {
         /// The alias of its issuer.
         issuer: IssuerAlias,
         /// Its `jti`.
         id: String,
-        /// When it expires anyway, so that the entry can be forgotten. `None` keeps it.
+        /// When the token expires and the entry can be dropped. `None` keeps the entry.
         until: Option<Timestamp>,
     },
-    /// All tokens of a session at the issuer.
+    /// All tokens of a session.
     Session {
         /// The alias of the issuer.
         issuer: IssuerAlias,
         /// Its `sid`.
         id: String,
-        /// When the last token of it expires. `None` keeps the entry.
+        /// When its last token expires and the entry can be dropped. `None` keeps the entry.
         until: Option<Timestamp>,
     },
-    /// All tokens of a subject that were issued at a time or before.
+    /// All tokens of a subject that were issued at or before a time.
     Subject {
         /// The alias of the issuer.
         issuer: IssuerAlias,
-        /// Whose tokens.
+        /// The subject.
         subject: SubjectId,
         /// The time, by the issuer's clock.
         issued_until: Timestamp,
     },
 }
 
-/// Why a revocation does not count.
+/// Why a revocation is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevocationError {
@@ -96,33 +95,34 @@ pub enum RevocationError {
         Revocations::MAX_ENTRIES
     )]
     Full,
-    /// Nobody accepts tokens of this issuer, so that the entry would revoke nothing.
+    /// Tokens of this issuer are not accepted, so the entry would revoke nothing.
     #[error("no issuer is called `{issuer}`; there are {accepted}")]
     Issuer {
         /// The alias.
         issuer: IssuerAlias,
-        /// Those that there are.
+        /// The aliases of the accepted issuers.
         accepted: String,
     },
-    /// An identifier that no token can have.
+    /// The identifier has an invalid length.
     #[error("{id:?} is no identifier of a token or session: 1 to 256 bytes")]
     Id {
         /// The identifier.
         id: String,
     },
-    /// The text is no list of revocations.
+    /// The text is not a valid list of revocations.
     #[error("{0}")]
     File(Problems),
 }
 
 impl Revocations {
-    /// How many entries a list holds: 100,000 take about 20 MB.
+    /// The maximum number of entries: 100,000 take about 20 MB.
     pub const MAX_ENTRIES: usize = 100_000;
 
-    /// The longest identifier, in bytes; longer ones are no token's.
+    /// The maximum length of an identifier, in bytes: many times the length of the identifiers
+    /// that providers issue.
     const MAX_ID: usize = 256;
 
-    /// The longest text, in bytes: as many entries as a list holds.
+    /// The maximum size of a text, in bytes: a full list fits.
     const MAX_TEXT: usize = 64 << 20;
 
     /// An empty list.
@@ -131,11 +131,11 @@ impl Revocations {
         Self::default()
     }
 
-    /// Revokes. When this returns, no request that begins later is served with what is
-    /// revoked. Revoking twice is not an error; a subject's later time counts.
+    /// Adds a revocation. Requests that begin after this returns are refused if they match.
+    /// Adding an entry twice is not an error; for a subject, the later time applies.
     ///
     /// # Errors
-    /// [`RevocationError`]; nothing has changed then.
+    /// [`RevocationError`]; the list is unchanged.
     pub fn revoke(&self, revocation: Revocation, now: Timestamp) -> Result<(), RevocationError> {
         let mut lists = self.write();
         if lists.entries >= Self::MAX_ENTRIES {
@@ -146,7 +146,7 @@ impl Revocations {
         Ok(())
     }
 
-    /// Takes the list from a text in TOML and forgets what was there before:
+    /// Replaces the list by that of a text in TOML:
     ///
     /// ```toml
     /// [[token]]
@@ -165,7 +165,7 @@ impl Revocations {
     /// ```
     ///
     /// # Errors
-    /// [`RevocationError::File`] with every problem; the list is as before then.
+    /// [`RevocationError::File`] with every problem; the list is unchanged.
     pub fn replace_toml(&self, text: &str) -> Result<(), RevocationError> {
         let source = Source::new("revocations", text);
         let mut problems = Problems::new("the revocations have");
@@ -195,19 +195,19 @@ impl Revocations {
         Ok(())
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.read().entries
     }
 
-    /// Whether nothing is revoked.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Tells which issuers' tokens are looked for in the list.
+    /// Adds the issuers whose tokens are checked against the list.
     pub(super) fn serve<'i>(&self, issuers: impl Iterator<Item = &'i IssuerAlias>) {
         let mut lists = self.write();
         lists.accepted.extend(issuers.cloned());
@@ -235,7 +235,7 @@ impl Revocations {
         }
     }
 
-    /// A list that a panic left behind is whole: each change of it is one step.
+    /// Locks the list. Each change is a single step, so the list is consistent after a panic.
     fn read(&self) -> RwLockReadGuard<'_, Lists> {
         let lists = &self.shared.lists;
         lists.read().unwrap_or_else(PoisonError::into_inner)
@@ -291,9 +291,9 @@ impl Lists {
         Ok(())
     }
 
-    /// Forgets what has expired anyway, an hour after, whatever clocks say.
+    /// Drops entries an hour after their tokens expired, to allow for clocks that differ.
     fn forget(&mut self, now: Timestamp) {
-        // More than clocks and their permitted skew differ.
+        // More than clocks differ, including the permitted skew.
         const MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
         let needed = |until: &Option<Timestamp>| {
             until.is_none_or(|until| until.saturating_add(MARGIN).is_ok_and(|until| until >= now))
@@ -331,7 +331,7 @@ impl Lists {
     }
 }
 
-impl Revoked {
+impl IssuerRevocations {
     fn knows(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Token { id, .. } => self.tokens.contains_key(id),
@@ -341,7 +341,7 @@ impl Revoked {
     }
 }
 
-/// Adds an entry, or keeps the one that is there for as long as either says.
+/// Adds an entry. An existing one is kept until the later of both times.
 fn keep_longer(
     list: &mut HashMap<String, Option<Timestamp>>,
     id: String,
@@ -393,8 +393,8 @@ struct BySubject {
 }
 
 impl File {
-    /// Reads a list. One with a problem is read entry by entry, which takes longer and finds every
-    /// problem.
+    /// Reads a list. If it has a problem, it is read again entry by entry, which is slower and
+    /// finds every problem.
     fn read(source: Source<'_>, problems: &mut Problems) -> Self {
         if let Ok(file) = toml::from_str(source.text) {
             return file;

@@ -1,4 +1,4 @@
-//! A request that may be forwarded, and its way to the service and back.
+//! An admitted request: its way to the service, and the way of the response back.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,15 +15,17 @@ use spanner_core::{
 };
 use tower_service::Service;
 
-use super::answer::{DECISION, FAULT, ORIGIN, Realm, WARNING, answer, fault, set};
-use super::body::{GuardBody, Head, Watching, grpc_status};
+use super::answer::{Realm, answer};
+use super::body::{GuardBody, Head, WatchContext};
 use super::classify::Passed;
 use super::conversation::{self, Upgrade};
 use super::credentials;
+use super::fault::{fault_of, grpc_status};
+use super::headers::{DECISION, FAULT, ORIGIN, WARNING, fault, set};
 use super::permitted::{Access, Exhausted, Permitted};
 use super::reauthorize::{GuardResponse, ReauthorizationRefused, Reauthorize};
 use super::reply::Reply;
-use super::service::Shared;
+use super::shared::Shared;
 use super::trace;
 use super::vigil::Vigil;
 use super::voice::Voice;
@@ -35,11 +37,12 @@ use crate::resolve::{
 use crate::shares::CallerSlot;
 use crate::surface::{Dialect, Reports, is_run};
 
-/// A request that was allowed and whose decision is recorded.
+/// A request that is allowed and whose decision is recorded.
 ///
-/// A front door that forwards it calls [`forward`](Self::forward), which also watches the
-/// response. One whose gateway forwards it reads [`header_changes`](Self::header_changes) and
-/// calls [`into_settlement`](Self::into_settlement).
+/// A front door that forwards the request itself calls [`forward`](Self::forward), which also
+/// watches the response. One whose gateway forwards it reads
+/// [`header_changes`](Self::header_changes) and calls
+/// [`into_settlement`](Self::into_settlement).
 #[must_use = "dropping an admission abandons the request"]
 pub struct Admission<B> {
     permit: Permit,
@@ -53,17 +56,19 @@ pub struct Admission<B> {
     realm: Arc<Realm>,
 }
 
-/// What a gateway must change in the headers of a request that it forwards. Remove first.
+/// The header changes that a gateway must make before it forwards a request. Remove first, then
+/// set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeaderChanges {
-    /// The headers to take away: credentials, and what only the guard may say.
+    /// The headers to remove: credentials, and headers that only the guard may set.
     pub remove: Vec<HeaderName>,
-    /// The headers to set, in place of all of the same name: who calls, as the guard found out.
+    /// The headers to set, replacing all of the same name: the identity of the caller as the
+    /// guard established it.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What the road found out of a request that is allowed.
+/// The results of the earlier stages for an allowed request.
 pub(super) struct Allowed<B> {
     pub(super) permit: Permit,
     pub(super) body: RequestBody<B>,
@@ -73,7 +78,7 @@ pub(super) struct Allowed<B> {
 }
 
 impl<B> Admission<B> {
-    /// Takes from the request what the inner service must not see and adds what it may know.
+    /// Removes what the inner service must not see from the request, and adds what it may know.
     pub(super) fn new(
         allowed: Allowed<B>,
         mut parts: Parts,
@@ -126,21 +131,21 @@ impl<B> Admission<B> {
         }
     }
 
-    /// Who was allowed what; `None` on public and exempted routes.
+    /// The caller and what it is allowed to do; `None` on public and exempted routes.
     #[must_use]
     pub fn access(&self) -> Option<&Access> {
         let permitted = self.request.extensions().get::<Permitted>();
         permitted.map(|Permitted(access)| &**access)
     }
 
-    /// The request as it may be forwarded.
+    /// The request in the form in which it may be forwarded.
     #[must_use]
     pub const fn request(&self) -> &Request<RequestBody<B>> {
         &self.request
     }
 
-    /// What a gateway must change in the headers that it sent to be checked, if it forwards the
-    /// request.
+    /// Compares the headers that a gateway sent for the check with those that may be forwarded,
+    /// and returns the changes that the gateway must make.
     #[must_use]
     pub fn header_changes(&self, original: &HeaderMap) -> HeaderChanges {
         let mut due = self.request.headers().clone();
@@ -164,8 +169,8 @@ impl<B> Admission<B> {
         changes
     }
 
-    /// Spends the permit where a gateway forwards the request. Drop the settlement where nobody
-    /// reports how the request ended; a gateway's report goes into it.
+    /// Spends the permit when a gateway forwards the request. If the gateway reports how the
+    /// request ended, enter that into the settlement; otherwise drop it.
     pub fn into_settlement(self) -> Settlement {
         self.permit.forward()
     }
@@ -176,11 +181,11 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Examines what was left to be examined while the request is forwarded: the rest of a large
-    /// body, and the later messages of a stream.
+    /// Examines what an inline guard examines while it forwards: the rest of a large body, and
+    /// the later messages of a stream.
     ///
     /// # Errors
-    /// The reply, if it contradicts what was decided, or is not all there.
+    /// The reply to send, if the rest contradicts the decision or is incomplete.
     pub(super) async fn examined(mut self, limits: &Limits) -> Result<Self, Reply> {
         let most = limits.bytes_per_caller;
         let refusal = match self.request.body_mut().examine(most).await {
@@ -198,11 +203,11 @@ where
 }
 
 impl<B> Admission<B> {
-    /// Forwards the request and watches what comes back, which settles its record. Takes the
-    /// permit by value: *one road*.
+    /// Forwards the request and watches the response, whose end settles the record. It takes the
+    /// permit by value, so no request is forwarded twice or without one.
     ///
     /// # Errors
-    /// Those of the inner service.
+    /// The errors of the inner service.
     pub async fn forward<S, R>(self, mut inner: S) -> Result<Response<GuardBody<R>>, S::Error>
     where
         S: Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -267,7 +272,7 @@ impl<B> Admission<B> {
                 GuardBody::answer(Bytes::new())
             }
             _ => {
-                let watching = Watching {
+                let watching = WatchContext {
                     broken,
                     vigil,
                     voice,
@@ -289,8 +294,8 @@ impl<B> fmt::Debug for Admission<B> {
     }
 }
 
-/// Says in a response's head whose failure it reports and who answers. Returns the decision that
-/// it belongs to, where that is not the request's own.
+/// Sets `spanner-fault` and `spanner-origin` in a response's head. Returns the id of the
+/// decision that the response is about, if it is not the request's own.
 fn mark(parts: &mut http::response::Parts, settlement: &mut Settlement) -> Option<RecordId> {
     remove_ours(&mut parts.headers);
     let ours = parts.extensions.remove::<GuardResponse>();
@@ -313,7 +318,8 @@ fn mark(parts: &mut http::response::Parts, settlement: &mut Settlement) -> Optio
     ours.decision
 }
 
-/// Answers in the place of an inner service whose answer is not for the caller.
+/// Replaces the response of the inner service by a refusal, when the caller must not see that
+/// response.
 fn refuse<R>(
     refusal: &Refusal,
     id: Option<RecordId>,
@@ -329,7 +335,7 @@ fn refuse<R>(
     response
 }
 
-/// What a caller should hear of its credential though it was accepted.
+/// The warnings about an accepted credential that the caller should see.
 fn warnings(caller: &Caller) -> Vec<&'static str> {
     let soon = caller.credential().freshness == Freshness::RotateSoon;
     [
@@ -341,8 +347,8 @@ fn warnings(caller: &Caller) -> Vec<&'static str> {
     .collect()
 }
 
-/// Calls the inner service until it answers or the request is broken off. What a service
-/// answers to a request that was broken off is not for the caller.
+/// Calls the inner service until it responds or the request is aborted. The response to an
+/// aborted request is dropped.
 async fn call<S, B>(
     inner: &mut S,
     request: Request<RequestBody<B>>,
@@ -364,16 +370,4 @@ where
         }
     })
     .await
-}
-
-/// Whose failure a response of the inner service reports, if it is one.
-pub(super) fn fault_of(status: StatusCode, grpc: Option<u8>) -> Option<Fault> {
-    const DEADLINE_EXCEEDED: u8 = 4;
-    match (status, grpc) {
-        (_, Some(DEADLINE_EXCEEDED)) => Some(Fault::ModelTimeout),
-        (_, Some(1..)) => Some(Fault::Model),
-        (StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT, _) => Some(Fault::ModelTimeout),
-        (status, _) if status.is_client_error() || status.is_server_error() => Some(Fault::Model),
-        _ => None,
-    }
 }

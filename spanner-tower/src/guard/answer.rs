@@ -1,46 +1,38 @@
-//! A refusal in the words of the API that was called.
+//! Writes refusals in the error format of the API that was called.
 //!
-//! Official clients show the reason only where they look for it, so each dialect has its
-//! own shape. The classes, codes and advice are the same in all.
+//! Official clients read the reason only where their API puts it, so each dialect has a format
+//! of its own. Classes, codes and advice are the same in all of them.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use spanner_core::{Fault, Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
+use spanner_core::{Notice, Obstacle, RecordId, Refusal, Status, TokenFault};
 
-use super::dialect::Said;
+use super::dialect::ErrorContent;
+use super::headers::{DECISION, FAULT, ORIGIN, fault, set};
 use super::voice::Voice;
 use crate::surface::Dialect;
 
-/// The record that a response belongs to.
-pub(super) const DECISION: HeaderName = HeaderName::from_static("spanner-decision");
-/// `guard` where the guard itself answered.
-pub(super) const ORIGIN: HeaderName = HeaderName::from_static("spanner-origin");
-/// Whose failure it is.
-pub(super) const FAULT: HeaderName = HeaderName::from_static("spanner-fault");
-/// Something that will fail soon: a credential near its permitted age.
-pub(super) const WARNING: HeaderName = HeaderName::from_static("spanner-warning");
-
-/// The same for clients of model APIs, which show this one.
+/// Carries the record id for clients of model APIs, which show this header.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What percent-encodes in a `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
+/// The characters to percent-encode in a `grpc-message` (gRPC over HTTP/2, "Percent-Encoded").
 const GRPC_ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// What a challenge says besides the error.
+/// The parameters of a challenge other than the error.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Realm {
     pub(super) name: String,
     pub(super) metadata: Option<String>,
-    /// The algorithms of `DPoP` proofs, where that scheme is accepted.
+    /// The accepted algorithms of `DPoP` proofs; `None` if `DPoP` is not accepted.
     pub(super) proof_algorithms: Option<String>,
 }
 
-/// Writes a refusal.
+/// Writes the response for a refusal.
 pub(super) fn answer(
     refusal: &Refusal,
     id: Option<RecordId>,
@@ -82,13 +74,13 @@ pub(super) fn answer(
     response
 }
 
-/// What the body of a refusal says.
+/// The body of the response for a refusal.
 pub(super) fn text(refusal: &Refusal, dialect: Dialect, id: Option<RecordId>) -> Bytes {
     http(&refusal.notice(), dialect, (false, false), id).into_body()
 }
 
-/// The trailers that end a gRPC stream of which a later message was refused, or that may not
-/// go on.
+/// The trailers that end a gRPC stream because a later message was refused or the stream may not
+/// continue.
 pub(super) fn trailers(refusal: &Refusal, id: Option<RecordId>, realm: &Realm) -> HeaderMap {
     let notice = refusal.notice();
     let mut trailers = HeaderMap::new();
@@ -96,11 +88,6 @@ pub(super) fn trailers(refusal: &Refusal, id: Option<RecordId>, realm: &Realm) -
     challenge(&mut trailers, realm, refusal, &notice, id);
     trailers.insert(FAULT, fault(notice.fault));
     trailers
-}
-
-/// The header value of a fault.
-pub(super) fn fault(fault: Fault) -> HeaderValue {
-    HeaderValue::from_static(fault.as_str())
 }
 
 fn grpc(notice: &Notice, id: Option<RecordId>) -> Response<Bytes> {
@@ -131,7 +118,7 @@ fn http(
     id: Option<RecordId>,
 ) -> Response<Bytes> {
     let text = sentence(notice, id);
-    let said = Said {
+    let said = ErrorContent {
         http: notice.status.http(),
         status: notice.status,
         fault: notice.fault,
@@ -147,7 +134,7 @@ fn http(
     response
 }
 
-/// What happened, what to do, and which record has the rest: many clients show nothing else.
+/// The message, the advice and the record id in one sentence. Many clients show nothing else.
 fn sentence(notice: &Notice, id: Option<RecordId>) -> String {
     let Notice {
         message, advice, ..
@@ -158,8 +145,8 @@ fn sentence(notice: &Notice, id: Option<RecordId>) -> String {
     }
 }
 
-/// Adds the challenge of RFC 6750 §3, if there is one, with the sign-in of RFC 9470 §3 and
-/// `resource_metadata` of RFC 9728 §5.1.
+/// Adds the challenge of RFC 6750 §3, if the refusal has one, with the step-up parameters of RFC
+/// 9470 §3 and the `resource_metadata` of RFC 9728 §5.1.
 fn challenge(
     headers: &mut HeaderMap,
     realm: &Realm,
@@ -238,7 +225,7 @@ fn proof_challenge(
     text
 }
 
-/// A quoted-string (RFC 9110 §5.6.4); what cannot stand in one becomes `'`.
+/// A quoted-string (RFC 9110 §5.6.4). Characters that are not allowed in one become `'`.
 fn quoted(text: &str) -> String {
     let inside: String = text
         .chars()
@@ -251,11 +238,4 @@ fn quoted(text: &str) -> String {
         })
         .collect();
     format!("\"{inside}\"")
-}
-
-/// Sets a header whose value is text of ours; one that is no header value is left out.
-pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
 }

@@ -1,4 +1,4 @@
-//! What is known of a request when it arrives, for its record.
+//! Reads what the record keeps about a request's arrival.
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -8,7 +8,7 @@ use spanner_core::record::Enforcement;
 use super::asserted::asserted;
 use crate::authenticate::Peer;
 
-/// Reads the head for the record. Of W3C Baggage, the members with these `keys` are kept.
+/// Reads the request's head. Of W3C Baggage, only members whose key is in `keys` are kept.
 pub(super) fn arrival(parts: &Parts, keys: &[String], enforcement: Enforcement) -> Arrival {
     let mut arrival = Arrival::new();
     arrival.enforcement = enforcement;
@@ -22,14 +22,14 @@ pub(super) fn arrival(parts: &Parts, keys: &[String], enforcement: Enforcement) 
     arrival
 }
 
-/// `x-request-id`, if it is short and printable.
+/// The value of `x-request-id`, if it is short and printable.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("x-request-id")?.to_str().ok()?;
     let acceptable = text.len() <= MAX_REQUEST_ID && text.bytes().all(|b| b.is_ascii_graphic());
     acceptable.then(|| text.to_owned())
 }
 
-/// The trace of a `traceparent` (W3C Trace Context §3.2).
+/// The trace id of a `traceparent` (W3C Trace Context §3.2).
 fn trace_id(headers: &HeaderMap) -> Option<String> {
     let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
     let (_version, trace) = (parts.next()?, parts.next()?);
@@ -41,6 +41,6 @@ fn trace_id(headers: &HeaderMap) -> Option<String> {
     valid.then(|| trace.to_owned())
 }
 
-/// The longest request identifier that a record keeps, in bytes: several times a UUID, which is
-/// what servers send.
+/// The longest request id that a record keeps, in bytes. Servers send UUIDs; this is several
+/// times as long.
 const MAX_REQUEST_ID: usize = 128;

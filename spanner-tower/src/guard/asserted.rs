@@ -1,16 +1,16 @@
-//! What a client merely claims of itself, for the record.
+//! Reads what a client claims about itself without proof, for the record.
 //!
-//! 1. Of forwarding headers (`X-Forwarded-For`, `Forwarded` of RFC 7239) only addresses are
-//!    kept; whatever else stands there is no address.
-//! 2. Of W3C Baggage only the members whose keys the operator asked for.
-//! 3. Both are bounded, in what is read and in what is kept, and nothing is decided by them.
+//! 1. Forwarding headers (`X-Forwarded-For`, `Forwarded` of RFC 7239): only IP addresses are
+//!    kept. Anything else in them is ignored.
+//! 2. W3C Baggage: only the members whose keys the operator configured are kept.
+//! 3. The amounts read and kept are bounded. No decision depends on these claims.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use spanner_core::record::Asserted;
 
-/// What the headers claim.
+/// The claims in the headers.
 pub(super) fn asserted(headers: &HeaderMap, keys: &[String]) -> Asserted {
     let mut asserted = Asserted::default();
     for text in members(headers, "x-forwarded-for") {
@@ -31,7 +31,7 @@ pub(super) fn asserted(headers: &HeaderMap, keys: &[String]) -> Asserted {
         return asserted;
     }
     for text in members(headers, "baggage") {
-        // Properties of a member stand behind a semicolon.
+        // A semicolon separates a member from its properties.
         let member = text.split(';').next().unwrap_or_default();
         if let Some((key, value)) = member.split_once('=')
             && keys.iter().any(|known| known == key.trim())
@@ -42,7 +42,8 @@ pub(super) fn asserted(headers: &HeaderMap, keys: &[String]) -> Asserted {
     asserted
 }
 
-/// The members of a header that is a list, so far as it is text and no further than bounds.
+/// The members of a list header. Values that are not text and members past the bound are
+/// skipped.
 fn members<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = &'h str> {
     let values = headers.get_all(name).iter();
     let texts = values.filter_map(|value| value.to_str().ok());
@@ -52,14 +53,15 @@ fn members<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item
         .map(str::trim)
 }
 
-/// An address as it stands in forwarding headers: alone, with a port, in brackets.
+/// An address in one of the spellings of forwarding headers: alone, with a port, in brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse::<IpAddr>().ok();
     address.or_else(|| text.parse::<SocketAddr>().ok().map(|it| it.ip()))
 }
 
-/// Members of one header that are looked at: the specification of baggage allows 64.
+/// How many members of one header are read: the W3C Baggage specification requires support for
+/// 64.
 const MAX_MEMBERS: usize = 64;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The response's body, watched to its end.
+//! The response's body. The guard watches it to its end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use pin_project_lite::pin_project;
 use spanner_core::{Refusal, Settlement};
 use tracing::Span;
 
-use super::admission::fault_of;
 use super::answer::{self, Realm};
+use super::fault::{fault_of, grpc_status};
+use super::headers::{FAULT, fault};
 use super::trace;
 use super::vigil::Vigil;
 use super::voice::Voice;
@@ -24,8 +25,8 @@ use crate::shares::CallerSlot;
 use crate::surface::{Dialect, Reports};
 
 pin_project! {
-    /// A response's body: the inner service's, or the guard's own answer. Its end, failure
-    /// or drop settles the record.
+    /// The body of a response, from the inner service or from the guard itself. The record is
+    /// settled when the body ends, fails or is dropped.
     pub struct GuardBody<R> {
         #[pin]
         kind: Kind<R>,
@@ -41,30 +42,30 @@ pin_project! {
     }
 }
 
-/// What is kept until the body ends.
+/// The state that lives until the body ends.
 struct Watch {
     settlement: Settlement,
-    /// One of the caller's requests, until the answer ends.
+    /// Counts against the caller's concurrent requests until the response ends.
     _slot: Option<CallerSlot>,
-    /// Ends with the answer.
+    /// The request's span, which ends with the response.
     span: Span,
     broken: Broken,
     vigil: Vigil,
     voice: Voice,
     form: ErrorForm,
     realm: Arc<Realm>,
-    /// Bytes still to come according to `Content-Length`: a server stops asking for frames
-    /// when it has sent as many.
+    /// The bytes that are still expected according to `Content-Length`. A server stops polling
+    /// once it has sent that many.
     remaining: Option<u64>,
     reports: Option<ReportScan>,
-    /// Whether the status was that of an error.
+    /// Whether the status is an error status.
     is_error: bool,
-    /// Whether what was sent ends with the end of a line.
+    /// Whether the bytes sent so far end with a line feed.
     ends_line: bool,
 }
 
 impl<R> GuardBody<R> {
-    /// The guard's own answer, whose record is settled already.
+    /// A body of the guard's own. Its record is settled already.
     pub(super) fn answer(text: Bytes) -> Self {
         Self {
             kind: Kind::Answer {
@@ -75,12 +76,12 @@ impl<R> GuardBody<R> {
 }
 
 impl<R: Body> GuardBody<R> {
-    /// What the inner service answered.
+    /// The body of the inner service's response.
     pub(super) fn forwarded(
         body: R,
         head: &Head<'_>,
         mut settlement: Settlement,
-        watching: Watching,
+        watching: WatchContext,
     ) -> Self {
         settlement.head(head.status.as_u16());
         if let Some(code) = grpc_status(head.headers) {
@@ -116,37 +117,37 @@ impl<R: Body> GuardBody<R> {
     }
 }
 
-/// What a response is watched for.
-pub(super) struct Watching {
+/// What watching a response needs.
+pub(super) struct WatchContext {
     pub(super) broken: Broken,
     pub(super) vigil: Vigil,
     pub(super) voice: Voice,
     pub(super) realm: Arc<Realm>,
-    /// Given back at the end.
+    /// Released when the response ends.
     pub(super) slot: Option<CallerSlot>,
 }
 
-/// How a body can say in its middle that it is broken off.
+/// How a body that has begun can report that it was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ErrorForm {
-    /// By trailers.
+    /// In trailers.
     Grpc,
-    /// By an event (`text/event-stream`).
+    /// In an event (`text/event-stream`).
     Event,
-    /// By a line of JSON.
+    /// In a line of JSON.
     Line,
-    /// Only by breaking off.
+    /// Not at all: the body fails.
     None,
 }
 
-/// A body that the guard broke off.
+/// The error of a body that the guard cut off.
 #[derive(Debug, thiserror::Error)]
 #[error("the guard broke the answer off: {0}")]
 struct BrokenOff(String);
 
 impl ErrorForm {
     fn of(headers: &HeaderMap) -> Self {
-        // Nothing can be written between what is encoded, or behind the announced length.
+        // Nothing can be inserted into encoded content, or appended beyond the announced length.
         let closed = headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_LENGTH);
         match Sequence::of(headers) {
             Sequence::Grpc => Self::Grpc,
@@ -161,19 +162,19 @@ impl ErrorForm {
     }
 }
 
-/// What of a response's head says how its body ends.
+/// The parts of the request and of the response's head that determine how the body ends.
 pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
-    /// What answers of the route report.
+    /// What responses of the route report.
     pub(super) reports: Option<&'a Arc<Reports>>,
-    /// Whether a model was run, which APIs report in tokens.
+    /// Whether the request ran a model; APIs report that usage in tokens.
     pub(super) runs: bool,
 }
 
 impl Head<'_> {
-    /// Responses that have no body whatever their headers say (RFC 9110 §6.4.1).
+    /// Whether the response has no body, whatever its headers say (RFC 9110 §6.4.1).
     fn is_bodiless(&self) -> bool {
         self.method == Method::HEAD
             || self.status == StatusCode::NO_CONTENT
@@ -190,17 +191,12 @@ impl Head<'_> {
     }
 }
 
-/// The gRPC status in headers or trailers.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-/// Says in trailers whose failure they report, and lets nobody else say it.
+/// Sets `spanner-fault` in trailers and removes any that the inner service set.
 fn blame(frame: &mut Frame<Bytes>) {
     if let Some(trailers) = frame.trailers_mut() {
         remove_ours(trailers);
         if let Some(whose) = fault_of(StatusCode::OK, grpc_status(trailers)) {
-            trailers.insert(answer::FAULT, answer::fault(whose));
+            trailers.insert(FAULT, fault(whose));
         }
     }
 }
@@ -247,7 +243,7 @@ impl Watch {
         self.settlement.broke();
     }
 
-    /// Ends the record, and says why in the way that the body has for it.
+    /// Settles the record as refused and reports the reason in the form that the body allows.
     fn refused(mut self, refusal: &Refusal) -> Result<Frame<Bytes>, BoxError> {
         self.settlement.refused(refusal);
         let id = Some(self.settlement.id());
@@ -301,10 +297,10 @@ where
             KindOf::Forwarded { body, watch } => (body, watch),
         };
         let polled = body.as_mut().poll_frame(cx);
-        // An answer that is asked for its next frame may read the request for it: what was
-        // found wrong there comes before whatever the service makes of it.
+        // Polling the response may make the service read the request. A refusal found there
+        // takes precedence over the service's own reaction to it.
         let refusal = watch.as_mut().map(|watch| {
-            // What ends now is not cut off any more.
+            // A body that has just ended is not checked again.
             let goes_on = match &polled {
                 Poll::Ready(Some(Ok(_))) => !body.is_end_stream(),
                 Poll::Ready(_) => false,
@@ -356,7 +352,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Answer { text } => text.is_none(),
-            // While the request may still be broken off, trailers may follow.
+            // Trailers may follow as long as the request may still be aborted.
             Kind::Forwarded { body, .. } => body.is_end_stream(),
             Kind::Ended => true,
         }

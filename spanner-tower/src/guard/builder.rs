@@ -1,4 +1,4 @@
-//! Putting a guard together.
+//! Builds a guard.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use super::answer::Realm;
 use super::exempt::Exempt;
 use super::layer::GuardLayer;
 use super::resource::{ProtectedResource, Published};
-use super::service::{Guard, Shared};
+use super::service::Guard;
+use super::shared::Shared;
 use crate::authenticate::Authenticate;
 use crate::host::SystemHost;
 use crate::resolve::{Limits, Routes};
@@ -68,14 +69,14 @@ impl GuardBuilder {
         }
     }
 
-    /// The environment whose access is asked. Must be given once.
+    /// The environment whose access applies. Required.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
         self
     }
 
-    /// A model API that the service speaks. At least one must be given; a method and path
-    /// that none of them knows is refused.
+    /// Adds a model API that the service offers. At least one is required. A method and path
+    /// that no surface knows is refused.
     pub fn surface(mut self, surface: Surface) -> Self {
         self.surfaces.push(surface);
         self
@@ -87,16 +88,15 @@ impl GuardBuilder {
         self
     }
 
-    /// Which process of the service this is, in records: a host's or a pod's name. Default:
-    /// none.
+    /// The name of this process in records, such as a host or pod name. Default: none.
     pub fn instance(mut self, name: impl Into<String>) -> Self {
         self.instance = Some(name.into());
         self
     }
 
-    /// A member of W3C Baggage that records keep as *asserted*: what the client claims, which
-    /// nobody verified and nothing is decided by. Default: none, since values of baggage are
-    /// whatever a client puts there.
+    /// Keeps the W3C Baggage member with this key in records as *asserted*: it is the client's
+    /// unverified claim and affects no decision. Default: no member, because clients can put
+    /// anything into baggage.
     pub fn asserted_baggage(mut self, key: impl Into<String>) -> Self {
         self.baggage.push(key.into());
         self
@@ -108,64 +108,65 @@ impl GuardBuilder {
         self
     }
 
-    /// Publishes the service's protected resource metadata (RFC 9728): served to anybody at
-    /// `/.well-known/oauth-protected-resource`, and named by challenges. Default: none.
+    /// Publishes the service's protected resource metadata (RFC 9728) at
+    /// `/.well-known/oauth-protected-resource`. Anybody may read it, and challenges name its
+    /// address. Default: none.
     pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
         self.resource = Some(resource);
         self
     }
 
-    /// The address of the protected resource metadata (RFC 9728), which challenges then
-    /// name, where something else serves it. Default: that of
-    /// [`protected_resource`](Self::protected_resource), if it is given.
+    /// The address of the protected resource metadata (RFC 9728) in challenges, if another
+    /// server publishes it. Default: the address of
+    /// [`protected_resource`](Self::protected_resource), if that is set.
     pub fn resource_metadata(mut self, url: impl Into<String>) -> Self {
         self.realm.metadata = Some(url.into());
         self
     }
 
-    /// How much of a body may be read to find the model's name, and how long that may
-    /// take. Default: [`Limits::default`].
+    /// Limits how much of a body is read to find the model's name, and for how long. Default:
+    /// [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How much of all bodies may wait for a decision at a time: give the guards of one
-    /// process the same budget. Default: one of [`Limits::bytes`] for this guard alone.
+    /// Limits how many bytes of all bodies may be held for a decision at a time. Give all guards
+    /// of one process the same budget. Default: a budget of [`Limits::bytes`] for this guard
+    /// alone.
     pub fn body_budget(mut self, budget: BodyBudget) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Lets WebSockets be opened on routes whose frames name models, because the service
-    /// behind has each message [examined](crate::Conversation::examine). Default: every upgrade is
-    /// refused, since what follows it passes no guard.
+    /// Allows WebSockets on routes whose frames name models, because the service behind the
+    /// guard has each message [examined](crate::Conversation::examine). Default: every upgrade
+    /// is refused, because the guard does not see the frames that follow.
     ///
     /// # Security
-    /// A service that forwards a frame which it has not examined lets its caller use any
-    /// model.
+    /// A service that forwards a frame without having it examined lets its caller use any model.
     pub fn websockets(mut self) -> Self {
         self.websockets = true;
         self
     }
 
-    /// The clock and the source of identifiers. Default: [`SystemHost`].
+    /// The clock and the source of record ids. Default: [`SystemHost`].
     pub fn host(mut self, host: impl Host) -> Self {
         self.host = Arc::new(host);
         self
     }
 
-    /// Options that open something.
+    /// Options that weaken the guard.
     pub fn danger(self) -> Danger {
         Danger { builder: self }
     }
 
-    /// Makes the layer; [`GuardLayer::guard`] gives the guard itself.
+    /// Builds the layer. [`GuardLayer::guard`] returns the guard itself.
     ///
     /// # Errors
-    /// [`BuildError`] with every problem: no environment, no surface, surfaces that
-    /// overlap, an exempted route that is none, a protected resource that is none or is
-    /// described elsewhere as well, a name in the access that a surface reads as another.
+    /// [`BuildError`] with every problem: no environment, no surface, overlapping surfaces, an
+    /// invalid exempted route, a protected resource that is invalid or published elsewhere as
+    /// well, or a name in the access that a surface reads differently.
     pub fn build(mut self) -> Result<GuardLayer, BuildError> {
         let mut problems = Vec::new();
         if self.environment.is_none() {
@@ -261,29 +262,29 @@ impl fmt::Debug for GuardBuilder {
     }
 }
 
-/// Options that open something; a reviewer looks for this word.
+/// Options that weaken the guard. Search for this word in a review.
 #[must_use = "name what to open"]
 pub struct Danger {
     builder: GuardBuilder,
 }
 
 impl Danger {
-    /// Lets one route pass without asking who calls: `grpc.health.v1.Health/Check` for a
-    /// gRPC method, `GET /healthz` for an HTTP route. Exact, no patterns. Such requests are
-    /// counted and not recorded.
+    /// Exempts one route from authentication: `grpc.health.v1.Health/Check` for a gRPC method,
+    /// `GET /healthz` for an HTTP route. The route must match exactly; there are no patterns.
+    /// Such requests are counted and not recorded.
     ///
     /// # Security
-    /// Whoever reaches the service reaches this route.
+    /// Anyone who can reach the service can use this route.
     pub fn exempt(mut self, route: impl Into<String>) -> GuardBuilder {
         self.builder.exempt.push(route.into());
         self.builder
     }
 
-    /// Records to a sink that keeps nothing, such as one in memory. Only builds with
-    /// optimization ask for this, which is how services are deployed.
+    /// Accepts a sink that stores nothing durably, such as one in memory. Only optimized builds
+    /// require this option, because those are deployed.
     ///
     /// # Security
-    /// Nobody will be able to say who called what.
+    /// There will be no evidence of who called what.
     pub fn allow_unaudited(mut self) -> GuardBuilder {
         self.builder.unaudited = true;
         self.builder
@@ -296,9 +297,9 @@ impl fmt::Debug for Danger {
     }
 }
 
-/// Why a guard cannot be built: every problem at once.
+/// Why a guard cannot be built, with every problem.
 ///
-/// `Debug` is the same text as `Display`, since that is what `main` shows of an error.
+/// `Debug` prints the same text as `Display`, because `main` prints errors with `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BuildError {
     problems: Vec<Problem>,
@@ -339,43 +340,43 @@ pub enum Problem {
     /// No surface was given.
     #[error("no surface is given, so every request would be refused: call `.surface(..)`")]
     NoSurface,
-    /// The surfaces do not go together.
+    /// The surfaces contradict each other.
     #[error("the surfaces do not go together: {0}")]
     Surfaces(String),
-    /// What is decided would be forgotten with the process.
+    /// The sink would lose all records when the process ends.
     #[error(
         "the sink keeps no records, so nobody could say who called what: give a ledger, or call `.danger().allow_unaudited()`"
     )]
     Unaudited,
-    /// An exempted route is no route.
+    /// An exempted route is not a valid route.
     #[error("`{0}` is no route to exempt: write `GET /path` or `package.Service/Method`")]
     Exempt(String),
-    /// The protected resource cannot be published as it is.
+    /// The protected resource cannot be published as configured.
     #[error("the protected resource cannot be published: {0}")]
     ProtectedResource(String),
-    /// A surface's default model is one that no request is about.
+    /// A surface's default model is one that no request can name.
     #[error(
         "the default model `{model}` of the surface `{surface}` is read as {read} there: write that"
     )]
     DefaultModel {
         /// The surface's name.
         surface: String,
-        /// The model as it was given.
+        /// The model as configured.
         model: String,
-        /// The names that it is read as.
+        /// The names that the surface reads it as.
         read: String,
     },
-    /// The access has something to say about a name that a surface reads as another one.
+    /// The access mentions a name that a surface reads as another name.
     #[error("the access mentions a name that a surface reads otherwise: {0}")]
     Name(String),
-    /// The metadata is served here and elsewhere.
+    /// The metadata is published both by this guard and elsewhere.
     #[error(
         "the protected resource metadata has two addresses: call `.protected_resource(..)` or `.resource_metadata(..)`"
     )]
     TwoMetadata,
 }
 
-/// Checks what is to be published, and lets challenges name it.
+/// Checks the protected resource to publish and sets its address in challenges.
 fn publish(
     resource: Option<ProtectedResource>,
     realm: &mut Realm,
@@ -399,7 +400,7 @@ fn publish(
     Some(published)
 }
 
-/// Names in backticks; none, if no request can have them.
+/// The names in backticks, or a text that says that no request can have them.
 fn spelled(names: &[ModelName]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.is_empty() {
@@ -408,14 +409,13 @@ fn spelled(names: &[ModelName]) -> String {
     }
 }
 
-/// Whether requests may be served with this sink.
+/// Whether a guard may serve requests with this sink.
 fn is_accountable(sink: &dyn AuditSink, allowed: bool, deployed: bool) -> bool {
     sink.is_audited() || allowed || !deployed
 }
 
 impl GuardLayer {
-    /// Starts a guard from those who say who calls, what they may, and where it is
-    /// recorded.
+    /// Starts to build a guard from its authenticator, its access and its audit sink.
     ///
     /// # Errors
     /// None here; [`GuardBuilder::build`] reports all problems.

@@ -1,33 +1,33 @@
-//! What a request is, by its head alone: the one place where the kinds of requests are told
-//! apart.
+//! Classifies a request by its head alone. No other place tells the kinds of requests apart.
 
 use http::request::Parts;
+use spanner_core::record::Enforcement;
 use spanner_core::{Attempt, Outage, Refusal};
 
 use super::permitted::Exhausted;
-use super::service::Guard;
+use super::shared::Shared;
 use super::trace;
 use super::voice::Voice;
 use crate::resolve::{Match, RouteClass};
 
-/// A request, and how it is answered if it is refused.
-pub(super) struct Classified {
+/// The kind of a request, and how a refusal of it is written.
+pub(super) struct Classification {
     pub(super) kind: Kind,
     pub(super) voice: Voice,
 }
 
-/// The kinds of requests.
+/// The kind of a request.
 pub(super) enum Kind {
-    /// It is refused before anybody is authenticated: it can be read in two ways, or the server
-    /// in front has no room for it.
+    /// It is refused before authentication: it is ambiguous, or the server in front has no
+    /// capacity for it.
     Refused(Refusal),
-    /// Nobody is asked who calls.
+    /// It needs no authentication.
     Open(Open),
-    /// Somebody must call.
+    /// It needs an authenticated caller.
     Guarded(Guarded),
 }
 
-/// What anybody may ask.
+/// A request without authentication.
 pub(super) enum Open {
     /// The protected resource metadata, which the guard serves itself.
     Metadata,
@@ -37,16 +37,16 @@ pub(super) enum Open {
     Public(Match),
 }
 
-/// What only a known caller may ask.
+/// A request that needs an authenticated caller.
 pub(super) enum Guarded {
-    /// Something about the caller itself, for every caller who is known.
+    /// A question about the caller itself, open to every authenticated caller.
     Whoami(Match),
     /// A WebSocket whose messages name models.
     Conversation(Match),
     /// An action on models.
     Action(Match),
-    /// Nothing that a surface knows. It is refused after authentication, so that the record
-    /// names who tried.
+    /// A request that no surface knows. It is refused after authentication, so that the record
+    /// names the caller.
     Unknown,
 }
 
@@ -54,35 +54,33 @@ pub(super) enum Guarded {
 #[derive(Clone)]
 pub(super) struct Passed;
 
-impl Guard {
-    /// Looks at the head of a request, and notes the route in the record. Marks that a server in
-    /// front left in the extensions are taken.
-    pub(super) fn classify(&self, parts: &mut Parts, attempt: &mut Attempt) -> Classified {
+impl Shared {
+    /// Classifies a request by its head and notes the route in the record. It removes the marks
+    /// that a server in front left in the extensions.
+    pub(super) fn classify(
+        &self,
+        parts: &mut Parts,
+        attempt: &mut Attempt,
+        enforcement: Enforcement,
+    ) -> Classification {
         let path = parts.uri.path();
-        if self
-            .shared
-            .published
-            .as_ref()
-            .is_some_and(|it| it.is_at(path))
-        {
-            return Kind::Open(Open::Metadata)
-                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        if self.published.as_ref().is_some_and(|it| it.is_at(path)) {
+            return Kind::Open(Open::Metadata).answered(Voice::of_stranger(parts, &self.routes));
         }
-        if self.shared.exempt.iter().any(|exempt| exempt.is(parts)) {
-            return Kind::Open(Open::Exempt)
-                .answered(Voice::of_stranger(parts, &self.shared.routes));
+        if self.exempt.iter().any(|exempt| exempt.is(parts)) {
+            return Kind::Open(Open::Exempt).answered(Voice::of_stranger(parts, &self.routes));
         }
-        let (route, voice) = match self.shared.routes.classify(parts) {
+        let (route, voice) = match self.routes.classify(parts) {
             Ok(route) => {
                 let voice = Voice::of(parts, &route);
                 attempt.route(route.surface(), route.template());
                 trace::route(&route.surface(), &route.template());
                 (Some(route), voice)
             }
-            // Only here all routes are compared with the path, to find the likely client.
-            Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.shared.routes)),
+            // All routes are compared with the path in this case only, to guess the client.
+            Err(Refusal::Route(_)) => (None, Voice::of_stranger(parts, &self.routes)),
             Err(refusal) => {
-                let voice = Voice::of_stranger(parts, &self.shared.routes);
+                let voice = Voice::of_stranger(parts, &self.routes);
                 return Kind::Refused(refusal).answered(voice);
             }
         };
@@ -94,7 +92,7 @@ impl Guard {
             Some(route) => match route.class() {
                 RouteClass::Public => return Kind::Open(Open::Public(route)).answered(voice),
                 RouteClass::Whoami => Guarded::Whoami(route),
-                RouteClass::Guarded if self.opens_conversation(&route, parts) => {
+                RouteClass::Guarded if self.opens_conversation(&route, parts, enforcement) => {
                     Guarded::Conversation(route)
                 }
                 RouteClass::Guarded => Guarded::Action(route),
@@ -109,16 +107,16 @@ impl Guard {
         Kind::Guarded(guarded).answered(voice)
     }
 
-    fn opens_conversation(&self, route: &Match, parts: &Parts) -> bool {
-        // Whoever forwards elsewhere does not have the messages examined.
-        let examined = self.shared.websockets && self.enforcement.is_inline();
-        examined && route.opens_conversation(parts)
+    /// Whether the request opens a WebSocket whose messages the service has examined. Only an
+    /// inline guard has messages to examine.
+    fn opens_conversation(&self, route: &Match, parts: &Parts, enforcement: Enforcement) -> bool {
+        enforcement.is_inline() && self.websockets && route.opens_conversation(parts)
     }
 }
 
 impl Kind {
-    const fn answered(self, voice: Voice) -> Classified {
-        Classified { kind: self, voice }
+    const fn answered(self, voice: Voice) -> Classification {
+        Classification { kind: self, voice }
     }
 }
 

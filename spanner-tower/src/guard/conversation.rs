@@ -13,28 +13,28 @@ use super::vigil::Vigil;
 use crate::resolve::{Broken, LaterDecisions, MessageResolver, ReportScan};
 use crate::shares::CallerSlot;
 
-/// Decides the frames of one WebSocket: each message from the client must be
-/// [examined](Self::examine) before it goes on.
+/// Authorizes the frames of one WebSocket. Each message from the client must be
+/// [examined](Self::examine) before it is forwarded.
 ///
-/// Whoever takes the upgrade finds it in the request's extensions, if the guard was built
-/// [with WebSockets](crate::GuardBuilder::websockets).
+/// The service that performs the upgrade finds it in the request's extensions, if the guard was
+/// built [with WebSockets](crate::GuardBuilder::websockets).
 ///
 /// # Security
-/// What is not examined is not decided. A service that says that it inspects frames and
-/// forwards one that it has not examined lets its caller use any model.
+/// A message that is not examined is not authorized. A service that declares that it has frames
+/// examined and forwards one without doing so lets its caller use any model.
 pub struct Conversation {
     messages: MessageResolver,
     asking: LaterDecisions,
     broken: Broken,
     reports: ReportScan,
     settlement: Owed,
-    /// Until it is taken to be waited for.
+    /// `None` once [`ending`](Self::ending) has taken it.
     vigil: Option<Vigil>,
 }
 
-/// Waits until a WebSocket may not go on, since the caller's credential ended or was revoked,
-/// or the access does not allow any more what was allowed
-/// ([`Limits::outlive`](crate::Limits)). It ends the record.
+/// Waits until a WebSocket must be closed, because the caller's credential expired or was
+/// revoked, or because the access no longer allows what it allowed
+/// ([`Limits::outlive`](crate::Limits)). It settles the record.
 #[must_use = "nobody ends the socket unless it is waited for"]
 pub struct Ending {
     vigil: Option<Vigil>,
@@ -43,7 +43,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Waits. It never returns where the conversation may go on for ever.
+    /// Waits. It never returns if the conversation may continue indefinitely.
     pub async fn wait(mut self) -> MessageRefused {
         let refusal = poll_fn(|cx| {
             if let Some(vigil) = &mut self.vigil {
@@ -62,38 +62,37 @@ impl fmt::Debug for Ending {
     }
 }
 
-/// The outcome that is owed once the response is an upgrade.
+/// The outcome to be recorded once the response is an upgrade.
 type Owed = Arc<Mutex<Option<Debt>>>;
 
-/// What the end of the conversation settles and gives back.
+/// What the end of the conversation settles and releases.
 struct Debt {
     settlement: Settlement,
     _slot: Option<CallerSlot>,
 }
 
-/// In a request's extensions, where things must be cloned.
+/// Makes the conversation cloneable, as request extensions require.
 #[derive(Clone)]
 struct Slot(Arc<Mutex<Option<Conversation>>>);
 
-/// A frame that must not go on, nor any after it, or a conversation that must not: the socket
-/// is to be closed.
+/// A frame or conversation was refused. Forward nothing more and close the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageRefused {
     notice: Notice,
 }
 
 impl Conversation {
-    /// Takes it from a request's extensions; `None` if the request opens no WebSocket that
-    /// the guard let through.
+    /// Takes the conversation from a request's extensions; `None` if the request opens no
+    /// WebSocket that the guard admitted.
     #[must_use]
     pub fn take(extensions: &mut Extensions) -> Option<Self> {
         let slot = extensions.remove::<Slot>()?;
         slot.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Examines one whole message from the client, and waits until what it asks for is
-    /// decided and recorded. A binary message that is no JSON object (sound, for instance)
-    /// names nothing.
+    /// Examines one complete message from the client, and waits until what it asks for is
+    /// decided and recorded. A binary message that is not a JSON object, such as audio, names no
+    /// model.
     ///
     /// # Errors
     /// [`MessageRefused`]: close the socket and forward nothing more.
@@ -126,8 +125,8 @@ impl Conversation {
         Err(MessageRefused::settled(&refusal, &self.settlement))
     }
 
-    /// What tells when the conversation may not go on though nothing is said in it. Without
-    /// it, that is found out when the next message is examined.
+    /// Returns a future that resolves when the conversation must end although no message
+    /// arrives. Without it, that is noticed only when the next message is examined.
     pub fn ending(&mut self) -> Ending {
         Ending {
             vigil: self.vigil.take(),
@@ -136,9 +135,8 @@ impl Conversation {
         }
     }
 
-    /// Whether a model was named and allowed so far, by the address of the socket or by a
-    /// frame. Until then a caller that may do nothing holds the socket, so that little
-    /// patience is due.
+    /// Whether the socket's address or a frame has named a model that was allowed. Until then
+    /// the caller occupies a socket without any permission, so use a short timeout.
     #[must_use]
     pub const fn is_decided(&self) -> bool {
         self.asking.knows_something()
@@ -151,8 +149,8 @@ impl Conversation {
         }
     }
 
-    /// Counts a whole message that goes to the client, and reads what it reports: what was
-    /// used, and that the model failed.
+    /// Counts a complete message to the client and reads what it reports: usage, and failures of
+    /// the model.
     pub fn heard(&mut self, message: &[u8]) {
         self.reports.message(message);
         self.sent(u64::try_from(message.len()).unwrap_or(u64::MAX));
@@ -161,8 +159,9 @@ impl Conversation {
         }
     }
 
-    /// The model's side closes with this code (RFC 6455 §7.4.1). All but an orderly end, and
-    /// codes that only an application can explain, report a failure of its own.
+    /// Notes the close code of the model's side (RFC 6455 §7.4.1). Every code counts as a
+    /// failure of the model, except for an orderly close and codes that only an application can
+    /// interpret.
     pub fn closing(&mut self, code: u16) {
         if matches!(code, 1002..=1004 | 1007..=1015)
             && let Some(debt) = &mut *self.owed()
@@ -172,7 +171,7 @@ impl Conversation {
         }
     }
 
-    /// The conversation came to its end, closed by either side.
+    /// Settles the record: either side closed the conversation.
     pub fn finish(mut self) {
         self.asking.finish();
         if let Some(debt) = &mut *self.owed() {
@@ -180,7 +179,7 @@ impl Conversation {
         }
     }
 
-    /// The model's side broke it off.
+    /// Settles the record: the model's side dropped the connection.
     pub fn broke(mut self) {
         self.asking.finish();
         if let Some(debt) = &mut *self.owed() {
@@ -197,8 +196,8 @@ fn owed(settlement: &Owed) -> MutexGuard<'_, Option<Debt>> {
     settlement.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts what decides frames into a request's extensions; what comes back takes the outcome
-/// that is owed.
+/// Puts a conversation into a request's extensions. The returned value receives the outcome to
+/// be recorded.
 pub(super) fn offer(
     extensions: &mut Extensions,
     messages: MessageResolver,
@@ -222,12 +221,12 @@ pub(super) fn offer(
     Upgrade(settlement)
 }
 
-/// Waits for the answer to a request that opens a WebSocket.
+/// Waits for the response to a request that opens a WebSocket.
 pub(super) struct Upgrade(Owed);
 
 impl Upgrade {
-    /// The socket is open: its end settles the record. Where nobody has it any more, it
-    /// ended already.
+    /// The socket is open, and its end settles the record. If the conversation was dropped
+    /// already, the record is settled now.
     pub(super) fn opened(self, mut settlement: Settlement, slot: Option<CallerSlot>) {
         settlement.head(101);
         let debt = Debt {
@@ -250,13 +249,13 @@ impl MessageRefused {
         Self { notice }
     }
 
-    /// What the caller is told.
+    /// What to tell the caller.
     #[must_use]
     pub const fn notice(&self) -> &Notice {
         &self.notice
     }
 
-    /// The same in what a close frame can hold: 123 bytes.
+    /// The notice, shortened to the 123 bytes that a close frame can hold.
     #[must_use]
     pub fn reason(&self) -> String {
         // A control frame has at most 125 bytes, of which the code takes two (RFC 6455 §5.5).

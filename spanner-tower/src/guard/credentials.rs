@@ -1,4 +1,4 @@
-//! Tokens where the clients of an API put them, moved to where they are looked for.
+//! Finds tokens where the clients of an API put them, and moves them to `Authorization`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,25 +8,26 @@ use spanner_core::{Obstacle, Refusal};
 
 use crate::surface::Credential;
 
-/// The headers of their own in which clients send tokens.
+/// The dedicated headers in which clients send tokens.
 const HEADERS: [(Credential, &str); 3] = [
     (Credential::XApiKey, "x-api-key"),
     (Credential::ApiKey, "api-key"),
     (Credential::XGoogApiKey, "x-goog-api-key"),
 ];
-/// All headers in which model APIs take keys, whatever surface is spoken: what a gateway must
-/// not forward.
+/// All headers in which model APIs accept keys, for any surface. A gateway must not forward
+/// them.
 pub(super) const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
-/// What stands before the token in a WebSocket's protocols.
+/// The prefix of the token in a WebSocket's protocols.
 const IN_PROTOCOL: &str = "openai-insecure-api-key.";
-/// What stands before a token that is sent to the Hub.
+/// The prefix of tokens for the Hugging Face Hub.
 const HF_PREFIX: &str = "hf_";
 
-/// Moves a token from where a client of this API puts it to `Authorization: Bearer`.
+/// Moves the token from where clients of this API put it to `Authorization: Bearer`.
 ///
 /// # Errors
-/// [`Obstacle::Several`] or [`Obstacle::Malformed`] if there are several that are not the same.
+/// [`Obstacle::Several`] if there are several different tokens, [`Obstacle::Malformed`] if a
+/// credential cannot be read.
 pub(super) fn present(headers: &mut HeaderMap, places: &[Credential]) -> Result<(), Refusal> {
     let mut token: Option<(&'static str, HeaderValue)> = None;
     for (place, name) in HEADERS.iter().filter(|(place, _)| places.contains(place)) {
@@ -66,12 +67,12 @@ pub(super) fn present(headers: &mut HeaderMap, places: &[Credential]) -> Result<
     Ok(())
 }
 
-/// The same for a request that no surface knows, so that whoever sends it is named whatever
-/// API they think they call. Beside an `Authorization`, other places count only if they say
-/// the same.
+/// Does the same for a request that no surface knows, so that the record names its sender
+/// whatever API the client targets. If there is an `Authorization` header, tokens elsewhere
+/// count only if they are the same.
 ///
 /// # Errors
-/// As [`present`], if there are several and none is in `Authorization`.
+/// As for [`present`], if there are several tokens and none is in `Authorization`.
 pub(super) fn present_anywhere(headers: &mut HeaderMap) -> Result<(), Refusal> {
     match headers.contains_key(AUTHORIZATION) {
         true => present(headers, &[Credential::Basic, Credential::HfPrefix]),
@@ -131,7 +132,7 @@ pub(super) fn is_bearer(headers: &HeaderMap) -> bool {
     behind(headers, "bearer").is_some()
 }
 
-/// The text behind a scheme, where there is one `Authorization`.
+/// The text after a scheme, if there is exactly one `Authorization` header.
 fn behind<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {
@@ -141,7 +142,7 @@ fn behind<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     sent.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-/// The password of `user:password` is the token.
+/// Takes the password of `user:password` as the token.
 fn unwrap_basic(headers: &mut HeaderMap) -> Result<(), Refusal> {
     let Some(encoded) = behind(headers, "Basic") else {
         return Ok(());
@@ -162,7 +163,7 @@ fn unwrap_basic(headers: &mut HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A token of three parts behind the Hub's prefix is not the Hub's own.
+/// Strips the Hub's prefix from a JWT: a token of three parts is not one of the Hub's own.
 fn unwrap_hf(headers: &mut HeaderMap) -> Result<(), Refusal> {
     let token = behind(headers, "Bearer").and_then(|token| token.strip_prefix(HF_PREFIX));
     let Some(token) = token.filter(|token| token.split('.').count() == 3) else {

@@ -1,4 +1,4 @@
-//! The shape of a refusal in each dialect: what official clients look into for the reason.
+//! The format of a refusal in each dialect, as official clients read it.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -6,36 +6,37 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use spanner_core::{Fault, RecordId, Status};
 
-use super::answer::set;
+use super::headers::set;
 use crate::surface::Dialect;
 
-/// Where `huggingface_hub` looks for the class and the reason.
+/// The headers in which `huggingface_hub` reads the error class and the reason.
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
-/// What the Hub calls a repository that the caller may know of and not use.
+/// The Hub's error class for a repository whose existence the caller may know and which it may
+/// not use.
 const GATED: &str = "GatedRepo";
-/// Where AWS clients look for the class.
+/// The header in which AWS clients read the error class.
 const AMZN_ERROR: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// What is said, apart from how.
-pub(super) struct Said<'a> {
+/// The content of a refusal, independent of its format.
+pub(super) struct ErrorContent<'a> {
     pub(super) http: u16,
     pub(super) status: Status,
     pub(super) fault: Fault,
     pub(super) code: &'a str,
     pub(super) text: &'a str,
-    /// The record, if the one who speaks knows it.
+    /// The id of the record, if it is known.
     pub(super) id: Option<RecordId>,
-    /// Whether the answer is to a `HEAD`, and has no body.
+    /// Whether the response answers a `HEAD` request and has no body.
     pub(super) to_head: bool,
-    /// Whether the caller sent a token that it was given for the purpose.
+    /// Whether the caller sent `Authorization: Bearer`.
     pub(super) bearer: bool,
 }
 
 impl Dialect {
-    /// What a service behind the guard answers if it cannot serve, in the words of the API:
-    /// with a stable `code` for programs and a `text` for people. The guard puts the dialect
-    /// of the route that was called into the request's extensions.
+    /// Writes the response of a service behind the guard that cannot serve, in the error format
+    /// of the API: a stable `code` for programs and a `text` for people. The guard puts the
+    /// dialect of the matched route into the request's extensions.
     ///
     /// ```
     /// use http::StatusCode;
@@ -51,9 +52,9 @@ impl Dialect {
         self.failure_to(&Method::GET, status, code, text)
     }
 
-    /// The same to a request of this method. Clients of Hugging Face's Hub ask for a file
-    /// with `HEAD` first, whose answer has no body, and tell their user of a bad connection
-    /// whatever its status is, unless the headers name an error that they show.
+    /// Does the same for a request with this method. Clients of the Hugging Face Hub request a
+    /// file with `HEAD` first. The response has no body, and the clients report a connection
+    /// problem for any status unless the headers name an error that they know.
     #[must_use]
     pub fn failure_to(
         self,
@@ -67,7 +68,7 @@ impl Dialect {
             status if status.is_client_error() => (Status::BadRequest, Fault::AmbiguousRequest),
             _ => (Status::Unavailable, Fault::Model),
         };
-        let said = Said {
+        let said = ErrorContent {
             http: status.as_u16(),
             status: class,
             fault,
@@ -83,8 +84,8 @@ impl Dialect {
     }
 }
 
-impl Said<'_> {
-    /// Headers and body in which clients of the API look for the reason. The status is not
+impl ErrorContent<'_> {
+    /// The headers and the body in which clients of the API read the reason. The status is not
     /// set.
     pub(super) fn in_words_of(&self, dialect: Dialect) -> Response<Bytes> {
         let mut headers = HeaderMap::new();
@@ -95,7 +96,7 @@ impl Said<'_> {
         response
     }
 
-    /// The media type and the body; what stands in headers is set.
+    /// Returns the media type and the body, and sets the headers of the dialect.
     fn write(&self, dialect: Dialect, headers: &mut HeaderMap) -> (&'static str, String) {
         let Self { status, text, .. } = *self;
         let mut body = match dialect {
@@ -164,22 +165,21 @@ impl Said<'_> {
         (media_type, body.to_string())
     }
 
-    /// The status that says so in a dialect.
+    /// The HTTP status in a dialect.
     pub(super) const fn status_in(&self, dialect: Dialect) -> u16 {
         const FORBIDDEN: u16 = 403;
         const HIDDEN: u16 = 404;
         match (dialect, self.status) {
             (Dialect::HuggingFaceCreate, Status::Forbidden) => HIDDEN,
-            // To a 401 git asks its user for a name and a password, and shows no reason. It
-            // sends what it is told to send as a header with every request anyway.
+            // On a 401, git asks for a user name and password and hides the reason. It sends
+            // configured headers with every request anyway, so a challenge would gain nothing.
             (Dialect::Git, Status::Unauthorized) if self.bearer => FORBIDDEN,
             _ => self.http,
         }
     }
 
-    /// Whether `huggingface_hub` is told of a gated repository: one that the caller may know
-    /// of and not use. In answers to `HEAD` nothing else is shown at all but a credential's
-    /// fault.
+    /// Whether `huggingface_hub` is told that the repository is gated: the caller may know of it
+    /// and may not use it. For `HEAD`, clients show no other error except a credential's.
     const fn is_shown_as_gated(&self) -> bool {
         match self.fault {
             Fault::Permission | Fault::PolicyError => true,
@@ -188,9 +188,9 @@ impl Said<'_> {
         }
     }
 
-    /// `@huggingface/inference` shows an error that is a text, or else a `message` beside
-    /// none, and where it takes the status for one of the provider's the whole `error`;
-    /// `openai` shows the `message` of `error`, or one beside none.
+    /// `@huggingface/inference` shows `error` if it is a string, or else a top-level `message`;
+    /// for statuses that it takes for the provider's, it shows all of `error`. `openai` shows
+    /// the `message` of `error`, or a top-level one.
     fn router(&self) -> Value {
         let error = self.openai();
         match self.http {
@@ -208,8 +208,8 @@ impl Said<'_> {
         })
     }
 
-    /// RFC 9457 §3. `message` is where clients look that do not know it: what no surface knows
-    /// may be asked by the client of any.
+    /// Problem details (RFC 9457 §3). `message` is for clients that do not know the format: any
+    /// client may call a route that no surface knows.
     fn problem(&self) -> Value {
         json!({
             "type": "about:blank",

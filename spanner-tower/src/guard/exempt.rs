@@ -1,9 +1,9 @@
-//! Routes that the operator lets pass without asking who calls.
+//! Routes that the operator exempted from authentication.
 
 use http::Method;
 use http::request::Parts;
 
-/// A route that the operator exempted.
+/// An exempted route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exempt {
     method: Method,
@@ -11,7 +11,7 @@ pub(super) struct Exempt {
 }
 
 impl Exempt {
-    /// `GET /healthz`, or `package.Service/Method` for gRPC.
+    /// Parses `GET /healthz`, or `package.Service/Method` for gRPC.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (method, path) = match text.split_once(' ') {
             Some((method, path)) => (method.parse().ok()?, path.to_owned()),

@@ -1,4 +1,4 @@
-//! The layer: what is added to a service.
+//! The tower layer that adds a guard to a service.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use super::service::{Guard, GuardService};
 
-/// Guards the service it is added to. Cheap to clone; clones share everything.
+/// Guards the service that it wraps. Cheap to clone; clones share all state.
 ///
 /// Use it unchanged with `axum::Router::layer` and `tonic::transport::Server::layer`, or
 /// wrap any `tower::Service` of HTTP requests.
@@ -16,7 +16,7 @@ pub struct GuardLayer {
 }
 
 impl GuardLayer {
-    /// The guard itself, for a front door that is no tower service.
+    /// The guard itself, for a front door that is not a tower service.
     #[must_use]
     pub fn guard(&self) -> Guard {
         self.guard.clone()

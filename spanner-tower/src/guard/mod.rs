@@ -2,29 +2,29 @@
 //!
 //! For each request, in this order:
 //!
-//! 1. The path is checked and looked up in the [surfaces](crate::surface). One that two
-//!    servers could read differently is refused with 400. A public or exempted route
-//!    passes here and is only counted.
-//! 2. The caller is authenticated. No byte of the body has been read.
-//! 3. The target is resolved: every (action, model) pair that the request touches. A body
-//!    is read only if the model's name is in it, and only up to a limit.
+//! 1. The path is checked and looked up in the [surfaces](crate::surface). A path that two
+//!    servers could read differently is refused with 400. Public and exempted routes pass here
+//!    and are only counted.
+//! 2. The caller is authenticated, before any byte of the body is read.
+//! 3. The target is resolved: every (action, model) pair that the request touches. The body is
+//!    read only if it contains the model's name, and only up to a limit.
 //! 4. Every pair is decided for every party of the caller.
-//! 5. The decision is recorded. Only now there is a permit.
-//! 6. The request is forwarded, without the credential and without any `spanner-*` header
-//!    that came in.
+//! 5. The decision is recorded. Only then is there a permit.
+//! 6. The request is forwarded, without the credential and without any `spanner-*` header of the
+//!    client.
 //! 7. The outcome is recorded when the response has ended, failed or been dropped.
 //!
-//! Refusals are responses in the dialect of the surface, never errors of the service.
-//! Every response says with `spanner-decision` which record it belongs to, with
-//! `spanner-origin: guard` whether the guard itself answered, and with `spanner-fault`
-//! whose failure it is.
+//! Refusals are responses in the dialect of the surface, never errors of the service. Three
+//! headers of a response explain it: `spanner-decision` is the id of its record,
+//! `spanner-origin: guard` says that the guard itself answered, and `spanner-fault` names the
+//! party that caused a failure.
 //!
-//! The guard itself serves the service's protected resource metadata (RFC 9728) where a
-//! [`ProtectedResource`] is configured: before all of this, to anybody, and counted like a
-//! public route.
+//! If a [`ProtectedResource`] is configured, the guard serves the service's protected resource
+//! metadata (RFC 9728) itself. That happens before all other steps and for anybody, and is
+//! counted like a public route.
 //!
-//! The road is [`Guard::check`]; the tower service forwards what it admits. Another front door,
-//! such as an adapter for a gateway, calls the same function.
+//! [`Guard::check`] is this road. The tower service forwards the requests that it admits. Other
+//! front doors, such as an adapter for a gateway, call the same function.
 //!
 //! # Caveats
 //! In axum, [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer)
@@ -42,12 +42,15 @@ mod conversation;
 mod credentials;
 mod dialect;
 mod exempt;
+mod fault;
+mod headers;
 mod layer;
 mod permitted;
 mod reauthorize;
 mod reply;
 mod resource;
 mod service;
+mod shared;
 mod trace;
 mod vigil;
 mod voice;

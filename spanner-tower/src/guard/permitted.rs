@@ -1,4 +1,4 @@
-//! What a handler learns of the request that reached it.
+//! What a handler learns about the request that reached it.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use http::{HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use spanner_core::{Caller, Environment, Permit, RecordId, Share, Target};
 
-use super::answer::set;
+use super::headers::set;
 
-/// Says that a share is used up: the guard refuses the request in the words of the API, with
-/// 429 or 503, `Retry-After` and a sentence that says which.
+/// Reports that a share is used up. The guard then refuses the request in the error format of
+/// the API, with 429 or 503, `Retry-After` and a message that names the share.
 ///
-/// A server in front of the guard that counts what its connections hold puts it into a
-/// request's extensions; the guard then asks nobody. A service behind it that cannot take one
-/// more puts it into the response's extensions.
+/// A server in front of the guard that limits its connections puts it into the request's
+/// extensions; the guard then refuses without authenticating. A service behind the guard that
+/// has no capacity left puts it into the response's extensions.
 ///
 /// ```
 /// use http::Response;
@@ -30,26 +30,26 @@ use super::answer::set;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exhausted(pub Share);
 
-/// The answered question: who may do what where, and under which record.
+/// The decision on a request: who may do what in which environment, and its record.
 ///
-/// A handler cannot make one, so having one says that the guard let this request pass.
+/// A handler cannot construct one, so its presence proves that the guard admitted the request.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Access {
-    /// Who was allowed.
+    /// The caller.
     pub caller: Caller,
-    /// What was allowed; `None` on routes that touch no model.
+    /// The allowed actions and models; `None` on routes that touch no model.
     pub target: Option<Target>,
-    /// Where.
+    /// The environment that the decision applies to.
     pub environment: Environment,
-    /// The record's identifier, the same as in `spanner-decision`.
+    /// The id of the record, as in `spanner-decision`.
     pub decision: RecordId,
 }
 
 impl Access {
-    /// Says in the headers of a request who is calling, for a server that is trusted to be told:
-    /// `spanner-subject`, `spanner-kind`, `spanner-actor` and `spanner-decision`. What is no
-    /// visible ASCII, and `%`, is percent-encoded.
+    /// Sets headers that identify the caller, for a trusted server: `spanner-subject`,
+    /// `spanner-kind`, `spanner-actor` and `spanner-decision`. `%` and everything that is not
+    /// visible ASCII is percent-encoded.
     pub fn set_headers(&self, headers: &mut HeaderMap) {
         let subject = &self.caller.subject().principal;
         let actor = self.caller.actor().map(|actor| &actor.principal);
@@ -62,10 +62,10 @@ impl Access {
     }
 }
 
-/// What is no visible character of ASCII, and `%`, so that it can be decoded.
+/// Everything that is not visible ASCII, and `%`, so that values can be decoded.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// Sets a header to a text, whose characters that cannot stand there are escaped.
+/// Sets a header to a text and percent-encodes the characters that headers do not allow.
 fn set_escaped(headers: &mut HeaderMap, name: &'static str, text: &str) {
     let escaped = utf8_percent_encode(text, ESCAPED).to_string();
     set(headers, HeaderName::from_static(name), &escaped);
@@ -88,8 +88,8 @@ fn set_escaped(headers: &mut HeaderMap, name: &'static str, text: &str) {
 pub struct Permitted(pub Arc<Access>);
 
 impl Permitted {
-    /// Says what a permit allows; `None` on public and exempted routes, whose callers
-    /// nobody has asked who they are.
+    /// The access that a permit grants; `None` on public and exempted routes, which have no
+    /// authenticated caller.
     pub(super) fn of(permit: &Permit) -> Option<Self> {
         let caller = permit.caller()?.clone();
         Some(Self(Arc::new(Access {
@@ -101,8 +101,8 @@ impl Permitted {
     }
 }
 
-/// A handler asked for [`Permitted`] on a route that the guard does not stand before, or
-/// that is public. Answered with 500: the service is put together wrongly.
+/// A handler extracts [`Permitted`] on a route that is public or not behind a guard. The
+/// response is 500, because the service is assembled incorrectly.
 #[cfg(feature = "axum")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this route is not guarded: add the guard's layer after the route")]

@@ -1,15 +1,15 @@
-//! Asking again, for a service that turns out to use another model than it was asked for.
+//! Further decisions, for a service that uses another model than the request named.
 
 use std::fmt;
 
 use http::{Extensions, Response};
 use spanner_core::{Environment, Fault, Inquiry, Notice, Pair, Permit, RecordId, Refusal, Target};
 
-/// Decides what a service does beyond the request: an alias that leads to another model, a
-/// fallback, a canary. The same caller is asked about, and a record of its own says what was
-/// decided and to which request it belongs.
+/// Authorizes what a service does beyond the request: an alias that leads to another model, a
+/// fallback, a canary. The decision is about the same caller. It has a record of its own, which
+/// names the request that it belongs to.
 ///
-/// It is in the extensions of every request that was decided:
+/// The extensions of every authorized request contain it:
 ///
 /// ```
 /// # use spanner_tower::Reauthorize;
@@ -22,14 +22,14 @@ use spanner_core::{Environment, Fault, Inquiry, Notice, Pair, Permit, RecordId, 
 /// ```
 ///
 /// # Security
-/// The guard decides what a request says. A service that dispatches to a model which the
-/// request did not name, and does not ask, lets its callers use models that nobody permitted.
+/// The guard authorizes only what the request names. A service that dispatches to another model
+/// without asking lets its callers use models that nobody permitted.
 #[derive(Clone)]
 pub struct Reauthorize {
     inquiry: Inquiry,
 }
 
-/// What the caller may not do.
+/// The caller may not do what was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReauthorizationRefused {
     refusal: Refusal,
@@ -37,24 +37,24 @@ pub struct ReauthorizationRefused {
     decision: Option<RecordId>,
 }
 
-/// Says that a service answers in the guard's name: one that is part of Spanner, or that tells
-/// its callers what the guard would. Put it into the response's extensions.
+/// Marks a response as the guard's own. A service that is part of Spanner, or that reports what
+/// the guard would, puts it into the response's extensions.
 ///
-/// The response then says `spanner-origin: guard`, and whose failure it reports; without it,
-/// what an inner service answers with 4xx or 5xx counts as the model's failure.
+/// The response then has `spanner-origin: guard` and the given fault. Without it, every 4xx or
+/// 5xx of an inner service counts as the model's failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuardResponse {
-    /// What failed, if something did.
+    /// The party that caused the failure, if there was one.
     pub fault: Option<Fault>,
-    /// The decision that the response belongs to, where it is a further one.
+    /// The decision that the response is about, if it is a further one.
     pub decision: Option<RecordId>,
-    /// Why what was asked is not done, in a stable code for the record.
+    /// A stable code for the record that says why the request was not carried out.
     pub reason: Option<&'static str>,
 }
 
 impl GuardResponse {
-    /// A failure.
+    /// A response that reports a failure.
     #[must_use]
     pub const fn failed(fault: Fault) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl GuardResponse {
         }
     }
 
-    /// With why what was asked is not done, in a stable code for the record.
+    /// Adds a stable code for the record that says why the request was not carried out.
     #[must_use]
     pub const fn because(self, reason: &'static str) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl GuardResponse {
         }
     }
 
-    /// About a further decision, if there was one.
+    /// Sets the further decision that the response is about, if there was one.
     #[must_use]
     pub const fn about(self, decision: Option<RecordId>) -> Self {
         Self { decision, ..self }
@@ -85,18 +85,17 @@ impl Reauthorize {
         Self { inquiry }
     }
 
-    /// The one of a request; `None` where nobody was asked: on public and exempted routes,
-    /// and where no guard stands.
+    /// The value in a request's extensions; `None` on public and exempted routes, and where
+    /// there is no guard.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// Asks whether the caller may do these as well, and waits until the decision is
-    /// recorded.
+    /// Authorizes these pairs for the caller as well, and waits until the decision is recorded.
     ///
     /// # Errors
-    /// [`ReauthorizationRefused`]: do none of them, and tell the caller.
+    /// [`ReauthorizationRefused`]: do none of them, and report it to the caller.
     pub async fn ask(
         &self,
         pairs: impl IntoIterator<Item = Pair>,
@@ -106,12 +105,12 @@ impl Reauthorize {
         Ok(())
     }
 
-    /// Asks whether the caller may do this in an environment, which need not be the guard's
-    /// own, and waits until the decision is recorded. Give the permit back when what it is for is
-    /// [done](Self::done).
+    /// Authorizes this pair in an environment, which need not be the guard's own, and waits
+    /// until the decision is recorded. Return the permit with [`done`](Self::done) or
+    /// [`declined`](Self::declined).
     ///
     /// # Errors
-    /// [`ReauthorizationRefused`]: do not do it, and tell the caller.
+    /// [`ReauthorizationRefused`]: do not do it, and report it to the caller.
     pub async fn permit(
         &self,
         environment: &Environment,
@@ -120,16 +119,16 @@ impl Reauthorize {
         permit(&self.inquiry.within(environment), Target::of([pair])).await
     }
 
-    /// Whether the caller would be allowed to do this in an environment. Nothing is recorded:
-    /// for lists of what somebody may see, never for doing it.
+    /// Whether the access would allow this pair in an environment. Nothing is recorded. Use it
+    /// to filter lists, never to authorize an action.
     #[must_use]
     pub fn would_permit(&self, environment: &Environment, pair: Pair) -> bool {
         let inquiry = self.inquiry.within(environment);
         Target::of([pair]).is_some_and(|target| inquiry.would_allow(&target))
     }
 
-    /// Ends the record of a permit: what it is for was done, or failed with an HTTP status.
-    /// Without it the record says that the client left.
+    /// Settles the record of a permit whose action was carried out or failed, with the HTTP
+    /// status. A permit that is dropped instead is recorded as if the client had left.
     pub fn done(permit: Permit, status: u16) -> RecordId {
         let id = permit.id();
         let mut settlement = permit.forward();
@@ -138,8 +137,8 @@ impl Reauthorize {
         id
     }
 
-    /// Ends the record of a permit whose step was not taken after all, with the HTTP status that
-    /// the caller gets and a stable code that says why.
+    /// Settles the record of a permit whose action was not carried out after all, with the HTTP
+    /// status for the caller and a stable code for the reason.
     pub fn declined(permit: Permit, status: u16, reason: &'static str) -> RecordId {
         let id = permit.id();
         let mut settlement = permit.forward();
@@ -149,7 +148,7 @@ impl Reauthorize {
         id
     }
 
-    /// Who asks.
+    /// The caller of the request.
     #[must_use]
     pub fn caller(&self) -> &spanner_core::Caller {
         self.inquiry.caller()
@@ -180,20 +179,20 @@ async fn permit(
 }
 
 impl ReauthorizationRefused {
-    /// What the caller is to be told, and with which status.
+    /// What to tell the caller, and with which status.
     #[must_use]
     pub const fn notice(&self) -> &Notice {
         &self.notice
     }
 
-    /// The record of the refusal; absent if it was counted only.
+    /// The id of the refusal's record; `None` if the refusal was only counted.
     #[must_use]
     pub const fn decision(&self) -> Option<RecordId> {
         self.decision
     }
 
-    /// A response in whose place the guard tells the caller, in the words of the API that was
-    /// called, with challenges where they are due.
+    /// A placeholder response. The guard replaces it by the refusal in the error format of the
+    /// API, with challenges where they apply.
     pub fn into_response<B: Default>(self) -> Response<B> {
         let mut response = Response::new(B::default());
         response.extensions_mut().insert(self);

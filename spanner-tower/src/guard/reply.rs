@@ -1,4 +1,4 @@
-//! What the guard answers in place of a service.
+//! The guard's own responses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::answer::{Realm, answer};
 use super::trace;
 use super::voice::Voice;
 
-/// The guard's own reply to a request that is not forwarded: a refusal in the words of the API
-/// that was called, or the protected resource metadata.
+/// The guard's own response to a request that is not forwarded: a refusal in the error format of
+/// the API, or the protected resource metadata.
 #[must_use = "the caller waits for it, and the record for its end"]
 pub struct Reply(Kind);
 
@@ -39,7 +39,7 @@ impl Reply {
         Self(Kind::Published(Box::new((document, permit))))
     }
 
-    /// Why the request is refused; `None` where the reply is no refusal.
+    /// Why the request is refused; `None` if the reply is not a refusal.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.0 {
@@ -48,7 +48,7 @@ impl Reply {
         }
     }
 
-    /// The record of the refusal; `None` if it was counted only.
+    /// The id of the refusal's record; `None` if the refusal was only counted.
     #[must_use]
     pub fn decision(&self) -> Option<RecordId> {
         match &self.0 {
@@ -57,8 +57,8 @@ impl Reply {
         }
     }
 
-    /// Whether the caller is answered in gRPC: by HTTP 200 with `grpc-status` and
-    /// `grpc-message` in the head, and without a body.
+    /// Whether the reply is a gRPC response: HTTP 200 without a body, with `grpc-status` and
+    /// `grpc-message` in the head.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {
         match &self.0 {
@@ -67,7 +67,8 @@ impl Reply {
         }
     }
 
-    /// The response to send. Unless another point enforces the decision, its record ends here.
+    /// The response to send. This settles the record, unless another point enforces the
+    /// decision.
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
         match self.0 {

@@ -1,11 +1,10 @@
-//! What the guard publishes of the service: protected resource metadata (RFC 9728).
+//! Publishes the protected resource metadata of the service (RFC 9728).
 //!
-//! 1. The document is made once, of what the embedder configured. Nothing that a request
-//!    says of the service (`Host`, `X-Forwarded-Host`) gets into it.
-//! 2. It is served at `/.well-known/oauth-protected-resource`, and for a resource with a
-//!    path also with that path behind it (RFC 9728 §3.1), which is the address that
-//!    challenges name.
-//! 3. It is public: nobody is asked who they are, and requests are counted, not recorded.
+//! 1. The document is built once, from the configuration. Nothing that a request says about the
+//!    service (`Host`, `X-Forwarded-Host`) enters it.
+//! 2. It is served at `/.well-known/oauth-protected-resource`. For a resource with a path, it is
+//!    also served with that path appended (RFC 9728 §3.1); challenges name that address.
+//! 3. It is public. Requests for it need no authentication and are counted, not recorded.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,9 +16,9 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 use spanner_core::Fault;
 
-use super::answer::{FAULT, ORIGIN, fault};
+use super::headers::{FAULT, ORIGIN, fault};
 
-/// The service as a protected resource: what a client must know to get a token for it.
+/// Describes the service as a protected resource: what a client must know to get a token for it.
 ///
 /// ```
 /// use spanner_tower::ProtectedResource;
@@ -31,8 +30,7 @@ use super::answer::{FAULT, ORIGIN, fault};
 /// # let _ = resource;
 /// ```
 ///
-/// It is checked with everything else in
-/// [`GuardBuilder::build`](super::GuardBuilder::build). Tokens are taken from the
+/// [`GuardBuilder::build`](super::GuardBuilder::build) validates it. Tokens are accepted in the
 /// `Authorization` header only, and the document says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "give it to the guard's builder"]
@@ -48,10 +46,10 @@ pub struct ProtectedResource {
     loopback: bool,
 }
 
-/// A document that was checked, with the places where it is served.
+/// A validated document and the paths where it is served.
 #[derive(Debug)]
 pub(super) struct Published {
-    /// Its address, which challenges name.
+    /// The address of the document in challenges.
     pub(super) url: String,
     paths: Vec<String>,
     document: Bytes,
@@ -59,8 +57,8 @@ pub(super) struct Published {
 
 impl ProtectedResource {
     /// A resource with this identifier: the `https` address under which clients know the
-    /// service, without query and fragment (RFC 9728 §1.2). It is often the audience of
-    /// its tokens.
+    /// service, without query and fragment (RFC 9728 §1.2). It is often also the audience of its
+    /// tokens.
     pub fn new(resource: impl Into<String>) -> Self {
         Self {
             resource: resource.into(),
@@ -75,20 +73,20 @@ impl ProtectedResource {
         }
     }
 
-    /// The issuer identifier of an authorization server whose tokens are accepted
-    /// (RFC 8414 §2). At least one must be given.
+    /// Adds the issuer identifier of an authorization server whose tokens are accepted (RFC 8414
+    /// §2). At least one is required.
     pub fn authorization_server(mut self, issuer: impl Into<String>) -> Self {
         self.authorization_servers.push(issuer.into());
         self
     }
 
-    /// A scope that clients may ask for. Default: none is listed.
+    /// Adds a scope that clients may request. Default: none is listed.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// The service's name for people. Default: none.
+    /// The human-readable name of the service. Default: none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -100,23 +98,23 @@ impl ProtectedResource {
         self
     }
 
-    /// A signature algorithm that is accepted in DPoP proofs (RFC 9449), for instance
-    /// `ES256`. Default: none is listed.
+    /// Adds a signature algorithm that is accepted in DPoP proofs (RFC 9449), such as `ES256`.
+    /// Default: none is listed.
     pub fn dpop_signing_algorithm(mut self, algorithm: impl Into<String>) -> Self {
         self.dpop_algorithms.push(algorithm.into());
         self
     }
 
-    /// Says that every token must be bound to a key by DPoP. Default: it need not.
+    /// States that every token must be bound to a key by DPoP. Default: not required.
     ///
-    /// This tells clients; it does not make the guard refuse other tokens.
+    /// This only informs clients. The guard does not refuse other tokens because of it.
     pub fn dpop_bound_access_tokens_required(mut self) -> Self {
         self.dpop_required = true;
         self
     }
 
-    /// Says that tokens bound to a client certificate (RFC 8705) are supported. Default:
-    /// they are not.
+    /// States that tokens bound to a client certificate (RFC 8705) are supported. Default: not
+    /// supported.
     pub fn tls_client_certificate_bound_access_tokens(mut self) -> Self {
         self.certificate_bound = true;
         self
@@ -130,7 +128,7 @@ impl ProtectedResource {
         self
     }
 
-    /// Checks it and makes the document.
+    /// Validates the configuration and builds the document.
     pub(super) fn publish(&self) -> Result<Published, Vec<String>> {
         let mut problems = Vec::new();
         let place = self
@@ -148,7 +146,7 @@ impl ProtectedResource {
         address(what, text, self.loopback)
     }
 
-    /// Requests for the document must come through the guard as they were sent.
+    /// Checks that requests for the document reach the guard unchanged.
     fn check_path(&self, uri: &Uri) -> Result<(), String> {
         let path = uri.path();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
@@ -232,7 +230,7 @@ impl ProtectedResource {
         }
     }
 
-    /// The members of RFC 9728 §2; what is empty or false is left out.
+    /// The members of RFC 9728 §2. Empty and false ones are left out.
     fn document(&self) -> Map<String, Value> {
         let members = [
             ("resource", json!(self.resource)),
@@ -310,7 +308,7 @@ fn not_allowed() -> Response<Bytes> {
     response
 }
 
-/// Whether an address is `http` and does not leave the machine.
+/// Whether an address is `http` on the loopback interface.
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_matches(['[', ']']);
@@ -339,13 +337,13 @@ fn address(what: &str, text: &str, loopback: bool) -> Result<Uri, String> {
     }
 }
 
-/// Where clients look for the document (RFC 9728 §3).
+/// The path at which clients look for the document (RFC 9728 §3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// An hour: what it says changes with a deployment, and each client asks rarely.
+/// How long clients may cache the document: an hour, because it changes only with a deployment.
 const CACHED: &str = "public, max-age=3600";
 
-/// Asymmetric signatures (RFC 9449 §11.6), as this project verifies them.
+/// The asymmetric signature algorithms (RFC 9449 §11.6) that Spanner verifies.
 const PROOF_ALGORITHMS: &[&str] = &[
     "ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "EdDSA",
 ];

@@ -12,34 +12,33 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use spanner_core::record::Enforcement;
-use spanner_core::{Attempt, Caller, Count, Gate, Outage, Refusal, Target, UnknownRoute};
+use spanner_core::{Attempt, Caller, Count, Outage, Refusal, Target, UnknownRoute};
 use tower_service::Service;
 use tracing::Instrument as _;
 
 use super::admission::{Admission, Allowed};
-use super::answer::Realm;
 use super::arrival::arrival;
 use super::body::GuardBody;
-use super::classify::{Classified, Guarded, Kind, Open};
+use super::classify::{Classification, Guarded, Kind, Open};
 use super::credentials;
-use super::exempt::Exempt;
 use super::reply::Reply;
-use super::resource::Published;
+use super::shared::Shared;
 use super::trace;
 use super::voice::Voice;
 use crate::BoxError;
-use crate::authenticate::{Authenticate, Authentication};
-use crate::resolve::{Limits, MessageResolver, RequestBody, Routes, refuse_detours};
-use crate::shares::{CallerSlot, Shares};
+use crate::authenticate::Authentication;
+use crate::resolve::{MessageResolver, RequestBody, refuse_detours};
+use crate::shares::CallerSlot;
 
-/// Decides requests for a front door: the tower service of a [`GuardLayer`](super::GuardLayer)
-/// is one, an adapter for another server or gateway is another. Cheap to clone.
+/// Authorizes requests for a front door, such as the tower service of a
+/// [`GuardLayer`](super::GuardLayer) or an adapter for another server or gateway. Cheap to
+/// clone.
 ///
-/// [`GuardLayer::guard`](super::GuardLayer::guard) gives it. A front door that forwards requests
-/// itself calls [`check`](Self::check) and [forwards](Admission::forward) what is admitted. One
-/// that only answers a gateway (Envoy's `ext_authz`, nginx's `auth_request`) does the same with
-/// an [`external`](Self::external) guard, and tells the gateway which
-/// [headers](Admission::header_changes) to change:
+/// [`GuardLayer::guard`](super::GuardLayer::guard) returns it. A front door that forwards
+/// requests itself calls [`check`](Self::check) and [forwards](Admission::forward) what is
+/// admitted. A front door that only answers a gateway (Envoy's `ext_authz`, nginx's
+/// `auth_request`) calls the same function of an [`external`](Self::external) guard, and tells
+/// the gateway which [headers](Admission::header_changes) to change:
 ///
 /// ```
 /// # use bytes::Bytes;
@@ -97,51 +96,36 @@ use crate::shares::{CallerSlot, Shares};
 /// ```
 ///
 /// # Security
-/// The request that was checked must be the request that is forwarded. A gateway that rewrites
-/// the path, merges headers or re-encodes the body after it asked forwards another one.
+/// The forwarded request must be the checked request. A gateway that rewrites the path, merges
+/// headers or re-encodes the body after the check forwards a request that was not authorized.
 #[derive(Clone)]
 pub struct Guard {
     pub(super) shared: Arc<Shared>,
     pub(super) enforcement: Enforcement,
 }
 
-/// What all front doors of one guard share; made by the builder.
-pub(super) struct Shared {
-    pub(super) gate: Gate,
-    pub(super) callers: Box<dyn Authenticate>,
-    pub(super) routes: Routes,
-    pub(super) exempt: Vec<Exempt>,
-    pub(super) limits: Limits,
-    pub(super) shares: Arc<Shares>,
-    pub(super) realm: Arc<Realm>,
-    pub(super) published: Option<Published>,
-    /// Whether WebSockets may be opened, since the service has their messages examined.
-    pub(super) websockets: bool,
-    /// The members of baggage that records keep.
-    pub(super) baggage: Vec<String>,
-}
-
-/// A caller, and one of the requests that it may have in progress.
+/// An authenticated caller, and its slot among the requests that it may have in progress.
 struct Identity {
     caller: Caller,
     slot: CallerSlot,
 }
 
-/// What a known caller asks for.
+/// The resolved request of an authenticated caller.
 struct Question<B> {
-    /// What is decided; `None` where every known caller is let in.
+    /// The target to decide; `None` where every authenticated caller is admitted.
     target: Option<Target>,
     body: RequestBody<B>,
-    /// Set where the request opens a WebSocket whose messages are decided.
+    /// Set if the request opens a WebSocket whose messages are authorized.
     messages: Option<MessageResolver>,
 }
 
 impl Guard {
-    /// The same guard for a front door that only answers whether a request may be forwarded,
-    /// and does not forward it. Its decisions say [`Enforcement::External`] in the record.
+    /// The same guard for a front door that only answers whether a request may be forwarded. Its
+    /// records have [`Enforcement::External`].
     ///
-    /// The request is examined to its end before it is admitted, since nobody watches what
-    /// follows. What needs to be watched while it lasts is refused: upgrades to WebSockets.
+    /// The whole request is examined before it is admitted, because the guard does not see what
+    /// follows. Requests that need watching while they last, which are upgrades to WebSockets,
+    /// are refused.
     #[must_use]
     pub fn external(&self) -> Self {
         Self {
@@ -150,14 +134,14 @@ impl Guard {
         }
     }
 
-    /// The road: authenticate, resolve, decide, record. What comes out may be forwarded.
+    /// The road: authenticate, resolve, decide, record. An admitted request may be forwarded.
     ///
-    /// Of the request's extensions, it reads [`Peer`](crate::Peer) and
-    /// [`Exhausted`](crate::Exhausted), and what the authenticator reads.
+    /// It reads [`Peer`](crate::Peer) and [`Exhausted`](crate::Exhausted) from the request's
+    /// extensions, and whatever the authenticator reads there.
     ///
     /// # Errors
-    /// [`Reply`]: the guard answers in place of a service, mostly with a refusal in the words of
-    /// the API that was called.
+    /// [`Reply`]: the guard answers instead of the service, mostly with a refusal in the error
+    /// format of the API.
     pub async fn check<B>(&self, request: Request<B>) -> Result<Admission<B>, Reply>
     where
         B: Body<Data = Bytes>,
@@ -166,7 +150,9 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let arrival = arrival(&parts, &self.shared.baggage, self.enforcement);
         let mut attempt = self.shared.gate.open(arrival);
-        let Classified { kind, voice } = self.classify(&mut parts, &mut attempt);
+        let Classification { kind, voice } =
+            self.shared
+                .classify(&mut parts, &mut attempt, self.enforcement);
         let guarded = match kind {
             Kind::Refused(refusal) => return Err(self.refuse(attempt, refusal, voice).await),
             Kind::Open(open) => return self.pass(attempt, open, (parts, body), voice).await,
@@ -203,7 +189,7 @@ impl Guard {
         }
     }
 
-    /// Lets a request through about which nobody is asked.
+    /// Admits a request that needs no authentication.
     async fn pass<B>(
         &self,
         attempt: Attempt,
@@ -245,7 +231,7 @@ impl Guard {
         Ok(Admission::new(allowed, parts, voice, &self.shared))
     }
 
-    /// Who is calling? No byte of the body is read before this is known.
+    /// Authenticates the caller. No byte of the body has been read yet.
     async fn authenticate(
         &self,
         attempt: &mut Attempt,
@@ -273,7 +259,7 @@ impl Guard {
         Ok(Identity { caller, slot })
     }
 
-    /// What do they want?
+    /// Resolves what the request touches.
     async fn resolve<B>(
         &self,
         guarded: &Guarded,
@@ -294,7 +280,7 @@ impl Guard {
                 (None, RequestBody::unread(body), None)
             }
             Guarded::Conversation(route) => {
-                // Without a target, the first message names the model.
+                // If there is no target, the first message names the model.
                 let (messages, target) = route.conversation(parts)?;
                 (target, RequestBody::unread(body), Some(messages))
             }
@@ -330,7 +316,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// The guard around an inner service. Made by [`GuardLayer`](super::GuardLayer).
+/// An inner service behind a guard, made by [`GuardLayer`](super::GuardLayer).
 #[derive(Clone)]
 pub struct GuardService<S> {
     guard: Guard,

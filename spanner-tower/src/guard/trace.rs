@@ -1,15 +1,15 @@
-//! The span of a request, from its arrival to the end of its answer.
+//! The tracing span of a request, from its arrival to the end of its response.
 //!
-//! Its fields follow the semantic conventions of OpenTelemetry for generative AI
-//! (<https://opentelemetry.io/docs/specs/semconv/gen-ai/>) and HTTP where they have a name.
-//! A model is named once it is allowed: nobody else chooses what stands there.
+//! Its fields follow the OpenTelemetry semantic conventions for generative AI
+//! (<https://opentelemetry.io/docs/specs/semconv/gen-ai/>) and HTTP where those have a name. A
+//! model is named only once it is allowed, so that callers cannot choose the value.
 
 use http::StatusCode;
 use spanner_core::{Pair, RecordId, Refusal, Settlement, Target};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-/// A span without an end: it ends when the answer does.
+/// Opens the span. It ends with the response.
 pub(super) fn span() -> Span {
     tracing::info_span!(
         "guard",
@@ -33,7 +33,7 @@ pub(super) fn span() -> Span {
     )
 }
 
-/// What route it is.
+/// Records the route.
 pub(super) fn route(surface: &str, template: &str) {
     let span = Span::current();
     span.record("surface", surface);
@@ -41,7 +41,7 @@ pub(super) fn route(surface: &str, template: &str) {
     span.record("otel.name", template);
 }
 
-/// What is asked for on a route.
+/// Records the operation of a request on a route.
 pub(super) fn asked(target: &Target, template: &str) {
     let pair = target.pairs().first();
     if let Some(operation) = pair.and_then(|pair| pair.action.operation_name(template)) {
@@ -49,7 +49,7 @@ pub(super) fn asked(target: &Target, template: &str) {
     }
 }
 
-/// That it was allowed, and for which model.
+/// Records that the request was allowed, and its model.
 pub(super) fn allowed(decision: RecordId, pairs: &[Pair]) {
     decided("allow", "granted", Some(decision));
     if let Some(model) = pairs.first().and_then(|pair| pair.resource.name()) {
@@ -57,13 +57,13 @@ pub(super) fn allowed(decision: RecordId, pairs: &[Pair]) {
     }
 }
 
-/// That it was refused, and with which status.
+/// Records that the request was refused, and the status of the response.
 pub(super) fn refused(refusal: &Refusal, decision: Option<RecordId>, status: StatusCode) {
     decided("deny", refusal.code(), decision);
     broken_off(refusal, status);
 }
 
-/// That it is answered with a refusal, whatever was decided of its beginning.
+/// Records that a refusal is the response, although the head of the request was allowed.
 pub(super) fn broken_off(refusal: &Refusal, status: StatusCode) {
     let span = Span::current();
     span.record("error.type", refusal.code());
@@ -79,7 +79,7 @@ fn decided(effect: &'static str, reason: &'static str, decision: Option<RecordId
     }
 }
 
-/// With which status the inner service answers.
+/// Records the status of the inner service's response.
 pub(super) fn answered(status: StatusCode) {
     let span = Span::current();
     span.record("http.response.status_code", status.as_u16());
@@ -88,7 +88,7 @@ pub(super) fn answered(status: StatusCode) {
     }
 }
 
-/// What the answer reported of itself by its end.
+/// Records what the response reported: usage, the serving model, a failure.
 pub(super) fn ended(span: &Span, settlement: &Settlement) {
     if span.is_disabled() {
         return;

@@ -1,9 +1,9 @@
-//! Looks, while a conversation lasts, whether it may go on.
+//! Rechecks, while a conversation lasts, whether it may continue.
 //!
-//! A response, a transfer or a socket can outlive the credential that it began with, or the
-//! grant. It is looked at again every half of [`Limits::outlive`](crate::Limits), and once
-//! more when the credential's time is up for good; what may not go on is broken off. What is
-//! over before then costs nothing: the timer is made when something is waited for.
+//! A response, a transfer or a socket can outlive the credential or the grant that it began
+//! with. It is rechecked each half of [`Limits::outlive`](crate::Limits), and once more when the
+//! credential finally expires. What may not continue is cut off. Short conversations cost
+//! nothing: the timer is created only when something has to wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,26 +16,27 @@ use tokio::time::{Sleep, sleep};
 use crate::authenticate::BoxFuture;
 use crate::resolve::Broken;
 
-/// The least time between two checks, so that a short `outlive` does not turn into a busy loop.
+/// The minimum time between two checks, so that a short `outlive` does not cause a busy loop.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// Watches over one conversation.
+/// Rechecks one conversation.
 pub(super) struct Vigil {
-    /// Absent where nobody was asked, and once it is over.
-    watched: Option<Watched>,
+    /// `None` on routes without authentication, and after a refusal.
+    watched: Option<Recheck>,
     broken: Broken,
     outlive: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     looking: Option<BoxFuture<'static, Result<(), Refusal>>>,
 }
 
-struct Watched {
+struct Recheck {
     inquiry: Inquiry,
     allowed: Vec<Pair>,
 }
 
 impl Vigil {
-    /// Over what an inquiry's caller was allowed, and is allowed later according to `broken`.
+    /// Rechecks what the inquiry's caller was allowed, including what `broken` notes as allowed
+    /// later.
     pub(super) fn over(
         inquiry: Option<Inquiry>,
         allowed: &[Pair],
@@ -43,7 +44,7 @@ impl Vigil {
         outlive: Duration,
     ) -> Self {
         Self {
-            watched: inquiry.map(|inquiry| Watched {
+            watched: inquiry.map(|inquiry| Recheck {
                 inquiry,
                 allowed: allowed.to_vec(),
             }),
@@ -54,8 +55,8 @@ impl Vigil {
         }
     }
 
-    /// To be asked whenever the conversation is waited for: wakes the task when it is time to
-    /// look, and breaks the conversation off when it may not go on.
+    /// Call it whenever the conversation is polled and pending. It wakes the task when a check
+    /// is due, and aborts the conversation when it may not continue.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
         while let Some(watched) = &self.watched {
             if let Some(looking) = &mut self.looking {
@@ -72,7 +73,7 @@ impl Vigil {
             }
             let timer = match &mut self.timer {
                 Some(timer) => timer,
-                // Whoever runs no timers is not watched over.
+                // Without a tokio runtime there are no timers, and nothing is rechecked.
                 None if tokio::runtime::Handle::try_current().is_err() => return,
                 None => {
                     let wait = watched.wait(self.outlive);
@@ -88,8 +89,8 @@ impl Vigil {
     }
 }
 
-impl Watched {
-    /// How long until it is looked at next.
+impl Recheck {
+    /// The time until the next check.
     fn wait(&self, outlive: Duration) -> Duration {
         let due = outlive / 2;
         let end = self.inquiry.ends(outlive).map(|end| {

@@ -1,5 +1,5 @@
-//! In which words a caller is answered: which API its client speaks, as far as the head of its
-//! request says.
+//! Selects the format of refusals by the API that the client speaks, as far as the request's
+//! head shows it.
 
 use http::Method;
 use http::request::Parts;
@@ -9,7 +9,7 @@ use crate::media::is_grpc;
 use crate::resolve::{Match, Routes};
 use crate::surface::{Credential, Dialect};
 
-/// How a refusal is written.
+/// The format of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Voice {
     /// Trailers only, over HTTP 200.
@@ -17,20 +17,20 @@ pub(super) enum Voice {
     /// A body in a surface's dialect.
     Http {
         dialect: Dialect,
-        /// Whether clients of the API wait for a `Basic` challenge before they send a token.
+        /// Whether clients of the API send a token only after a `Basic` challenge.
         basic: bool,
-        /// Whether the answer is to a `HEAD`.
+        /// Whether the request is a `HEAD`.
         head: bool,
         /// Whether the caller sent `Authorization: Bearer`.
         bearer: bool,
-        /// Whether it is Azure's, whose clients show identifiers of their own.
+        /// Whether the API is Azure's, whose clients show request ids of their own headers.
         azure: bool,
     },
 }
 
 impl Voice {
-    /// How to answer a request to a known route. A route that is no gRPC method answers with an
-    /// HTTP status, whatever the request says of itself.
+    /// The format for a known route. A route that is not a gRPC method answers with an HTTP
+    /// status, even if the request has the content type of gRPC.
     pub(super) fn of(parts: &Parts, route: &Match) -> Self {
         if route.is_grpc() && is_grpc(&parts.headers) {
             return Self::Grpc;
@@ -38,7 +38,7 @@ impl Voice {
         Self::http(parts, route.dialect(), route.credentials())
     }
 
-    /// How to answer a request to an unknown route.
+    /// The format for an unknown route.
     pub(super) fn of_stranger(parts: &Parts, routes: &Routes) -> Self {
         if is_grpc(&parts.headers) {
             return Self::Grpc;
@@ -58,7 +58,7 @@ impl Voice {
         }
     }
 
-    /// The headers besides `x-request-id` in which clients of the API look for the identifier
+    /// The headers besides `x-request-id` in which clients of the API look for the request id
     /// that they show.
     pub(super) const fn request_ids(self) -> &'static [&'static str] {
         match self {

@@ -1,4 +1,4 @@
-//! The keys of one issuer, kept.
+//! The cached keys of one issuer.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,29 +11,30 @@ use spanner_core::token::KeySet;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::source::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 use super::unknown::Unknown;
-use super::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};
 
-/// How long keys are fresh unless their source says otherwise: providers usually publish a new key
-/// days before they sign with it.
+/// How long keys are fresh unless their source says otherwise. Providers usually publish a new
+/// key days before they sign with it.
 const FRESH: Duration = Duration::from_secs(600);
-/// A source cannot make keys fresh for less: each minute one fetch at most.
+/// The shortest freshness that a source can set: at most one fetch each minute.
 const MIN_FRESH: Duration = Duration::from_secs(60);
-/// Nor for more: a key that was withdrawn is accepted for an hour at most.
+/// The longest freshness that a source can set: a withdrawn key is accepted for at most an hour.
 const MAX_FRESH: Duration = Duration::from_secs(3_600);
-/// How long keys are used after the last success: a night's outage of the provider.
+/// How long keys are used after the last successful fetch: long enough for a night's outage of
+/// the provider.
 const MAX_STALE: Duration = Duration::from_secs(12 * 3_600);
-/// How long a request waits for keys; a person waits no longer for an answer.
+/// How long a request waits for keys: about as long as a person waits for a response.
 const WAIT: Duration = Duration::from_secs(2);
-/// The first and the longest pause after failures: a short outage is over soon, and a long one is
-/// noticed to be over within half a minute.
+/// The first and the longest pause after failures. The first suits a short outage; with the
+/// longest, the end of a long outage is noticed within half a minute.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// See [`BACKOFF`].
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The longest pause that a source may ask for: a longer one is more often a mistake.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// Keys at hand, as they were fetched at one time.
+/// The keys of one fetch.
 #[derive(Clone)]
 pub(crate) struct Keys(Arc<Snapshot>);
 
@@ -42,40 +43,40 @@ impl Keys {
         &self.0.keys
     }
 
-    /// Tells these keys from those that were fetched at another time, or of another issuer.
+    /// Identifies the fetch, among all fetches of all issuers.
     pub(crate) fn generation(&self) -> u64 {
         self.0.generation
     }
 }
 
-/// How an issuer's keys stand.
+/// The state of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStatus {
-    /// In one word.
+    /// The state in one word.
     pub state: KeyState,
-    /// How many keys are in use.
+    /// The number of keys in use.
     pub keys: usize,
-    /// How long ago they were fetched; absent if they never were.
+    /// The time since they were fetched; `None` if they never were.
     pub age: Option<Duration>,
-    /// Why the last fetch failed; absent if it did not.
+    /// Why the last fetch failed; `None` if it succeeded.
     pub last_error: Option<String>,
-    /// The keys of the issuer that are not used, and why.
+    /// The keys that the issuer publishes and Spanner does not use, each with the reason.
     pub skipped: Vec<String>,
 }
 
-/// How an issuer's keys stand, in one word.
+/// The state of an issuer's keys in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyState {
     /// Nothing has been fetched yet.
     Cold,
-    /// The keys are in use and not old.
+    /// The keys are in use and fresh.
     Fresh,
-    /// The keys are in use and older than they should be, since fetching fails or nobody
-    /// called.
+    /// The keys are in use and no longer fresh, because fetching fails or there were no
+    /// requests.
     Stale,
-    /// There are no keys that may be used: callers get 503.
+    /// There are no usable keys: callers get 503.
     Unavailable,
 }
 
@@ -93,7 +94,7 @@ struct Shared {
 }
 
 struct Snapshot {
-    /// Which keys these are.
+    /// Identifies the fetch.
     generation: u64,
     keys: KeySet,
     skipped: Vec<String>,
@@ -105,13 +106,13 @@ struct Snapshot {
 
 #[derive(Default)]
 struct Progress {
-    /// The fetch that is under way; its sender is dropped when it ends.
+    /// The fetch in progress; its sender is dropped when it ends.
     flight: Option<watch::Receiver<()>>,
     failures: u32,
     last_error: Option<FetchError>,
     not_before: Option<Instant>,
     unknown: Unknown,
-    /// Whether somebody waits for the fetch under way because of an unknown key.
+    /// Whether a request waits for the fetch in progress because of an unknown key.
     for_unknown: bool,
 }
 
@@ -130,12 +131,12 @@ impl KeyCache {
         }
     }
 
-    /// Whether both are one.
+    /// Whether both are the same cache.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// The keys to verify with.
+    /// Returns the keys to verify with.
     pub(crate) async fn keys(&self) -> Result<Keys, Outage> {
         let now = Instant::now();
         let Some(snapshot) = self.usable(now) else {
@@ -158,13 +159,13 @@ impl KeyCache {
         Ok(Keys(snapshot))
     }
 
-    /// The keys to verify with, if they were fetched already. Causes no traffic.
+    /// Returns the keys to verify with, if they were fetched already. Causes no traffic.
     pub(crate) fn at_hand(&self) -> Option<Keys> {
         self.usable(Instant::now()).map(Keys)
     }
 
-    /// Keys that are newer than these, which do not have a key of this name; `None` if it is
-    /// known that there are none, or it may not be asked now.
+    /// Returns keys that are newer than these, which lack a key with this name. `None` if there
+    /// are none, or if the source may not be asked now.
     pub(crate) async fn newer_than(
         &self,
         keys: &Keys,
@@ -184,7 +185,7 @@ impl KeyCache {
 
     fn ask_unknown(&self, keys: &Keys, key_id: Option<&str>) -> Lookup {
         let mut progress = self.lock();
-        // What lands is stored while this is locked.
+        // A fetch stores its keys under this lock.
         if let Some(current) = self.others_than(keys) {
             return Lookup::Known(Some(current));
         }
@@ -197,11 +198,11 @@ impl KeyCache {
         Lookup::UnderWay(flight)
     }
 
-    /// Fetches now, whatever is being waited out: somebody knows that the source changed.
-    /// Says whether the keys are others than before.
+    /// Fetches now, regardless of pauses, because an operator knows that the source changed.
+    /// Returns whether the keys changed.
     pub(crate) async fn refresh(&self) -> Result<bool, FetchError> {
         let before = self.shared.snapshot.load_full();
-        // One that is under way may have read what was there before the change.
+        // A fetch in progress may have read the source before the change.
         let earlier = self.lock().flight.clone();
         if let Some(flight) = earlier {
             ended(flight).await;
@@ -223,7 +224,7 @@ impl KeyCache {
         (!Arc::ptr_eq(&current, &keys.0)).then_some(Keys(current))
     }
 
-    /// Fetches once, now, for those who want to know at start.
+    /// Fetches once, for a check at start.
     pub(crate) async fn warm_up(&self) -> Result<(), FetchError> {
         if self.usable(Instant::now()).is_some() {
             return Ok(());
@@ -275,8 +276,8 @@ impl KeyCache {
         }
     }
 
-    /// The fetch under way, or a new one; none while a failure is being waited out. It runs
-    /// by itself, so that a client who leaves does not end it for the others.
+    /// Returns the fetch in progress, or starts one; `None` during the pause after a failure. It
+    /// runs as a task of its own, so that it continues for the others if a client disconnects.
     fn take_off(&self) -> Option<watch::Receiver<()>> {
         self.depart(&mut self.lock())
     }
@@ -323,15 +324,15 @@ impl fmt::Debug for KeyCache {
     }
 }
 
-/// What comes of an unknown key.
+/// The result of looking for an unknown key.
 enum Lookup {
-    /// Other keys are at hand, or none may be asked for.
+    /// Other keys are cached, or the source may not be asked.
     Known(Option<Keys>),
-    /// They are being fetched, unless a failure is being waited out.
+    /// Keys are being fetched, unless there is a pause after a failure.
     UnderWay(Option<watch::Receiver<()>>),
 }
 
-/// Ends the flight however its task ends.
+/// Ends the fetch in progress, however its task ends.
 struct Landing<'a> {
     shared: &'a Shared,
     _landing: watch::Sender<()>,
@@ -343,13 +344,13 @@ impl Drop for Landing<'_> {
     }
 }
 
-/// The sender says nothing; it is dropped when the fetch has ended.
+/// Waits for the fetch to end: its sender is dropped then, without a message.
 async fn ended(mut flight: watch::Receiver<()>) {
     while flight.changed().await.is_ok() {}
 }
 
 async fn landed(flight: watch::Receiver<()>) {
-    // Waiting is given up silently: whoever waited looks at what there is.
+    // A timeout is ignored here: the caller checks which keys there are.
     let _: Result<(), _> = timeout(WAIT, ended(flight)).await;
 }
 
@@ -400,7 +401,7 @@ impl Snapshot {
         }
     }
 
-    /// The same keys, fresh again. What they verified stays verified.
+    /// The same keys, fresh again. Tokens that they verified stay valid.
     fn confirmed(&self, fresh_for: Option<Duration>) -> Self {
         let (fetched, fresh_for) = (Instant::now(), fresh_time(fresh_for));
         Self {
@@ -415,7 +416,7 @@ impl Snapshot {
     }
 }
 
-/// A number that no other keys have.
+/// A number that is unique to one fetch.
 fn next() -> u64 {
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     GENERATION.fetch_add(1, Ordering::Relaxed)
@@ -425,7 +426,7 @@ fn fresh_time(said: Option<Duration>) -> Duration {
     said.unwrap_or(FRESH).clamp(MIN_FRESH, MAX_FRESH)
 }
 
-/// Replicas that started together drift apart.
+/// Randomized, so that replicas that started together do not fetch together.
 fn refresh_at(fetched: Instant, fresh_for: Duration) -> Instant {
     fetched + fresh_for.mul_f64(0.72 + 0.16 * fastrand::f64())
 }
@@ -440,7 +441,7 @@ impl Shared {
                 let others = before
                     .as_ref()
                     .is_none_or(|before| before.generation != snapshot.generation);
-                // Said once of each set, and not whenever it is confirmed.
+                // Logged once for each key set, not whenever it is confirmed.
                 for skipped in snapshot.skipped.iter().filter(|_| others) {
                     tracing::warn!(key = %skipped, "a key is left out");
                 }
@@ -468,7 +469,7 @@ impl Shared {
     }
 }
 
-/// From half to the whole of 1, 2, 4 … 30 s; more if the source asks for it.
+/// A random pause of half to all of 1, 2, 4 … 30 s; longer if the source asks for it.
 fn pause(failures: u32, retry_after: Option<Duration>) -> Duration {
     let longest = BACKOFF
         .saturating_mul(1 << failures.min(5))

@@ -1,14 +1,14 @@
-//! Where an issuer's keys are (OpenID Connect Discovery 1.0 §4).
+//! Discovers where an issuer's keys are (OpenID Connect Discovery 1.0 §4).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::FetchError;
+use super::source::FetchError;
 
-/// The members that matter; another member, or what the issuer says of algorithms, changes
-/// nothing. `serde` refuses a member that stands twice.
+/// The members that are used. All others are ignored, including the issuer's supported
+/// algorithms. `serde` refuses duplicates of these.
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -16,20 +16,20 @@ struct Metadata {
     introspection_endpoint: Option<String>,
 }
 
-/// The address of an issuer's metadata: below its path, whatever that is.
+/// The address of an issuer's metadata: the well-known path appended to the issuer's own.
 pub(super) fn metadata_url(issuer: &Url) -> Result<Url, FetchError> {
     let issuer = issuer.as_str().trim_end_matches('/');
     Url::parse(&format!("{issuer}/.well-known/openid-configuration"))
         .map_err(|_| FetchError::new("the issuer cannot have metadata"))
 }
 
-/// Where the keys are, as the metadata says.
+/// The address of the keys, from the metadata.
 pub(super) fn jwks_uri(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, FetchError> {
     let metadata = read(text, exact)?;
     endpoint("jwks_uri", &metadata.jwks_uri, issuer)
 }
 
-/// Where tokens can be asked about, as the metadata says (RFC 8414 §2).
+/// The introspection endpoint, from the metadata (RFC 8414 §2).
 pub(super) fn introspection(text: &[u8], issuer: &Url, exact: &str) -> Result<Url, FetchError> {
     const MEMBER: &str = "introspection_endpoint";
     let metadata = read(text, exact)?;
@@ -39,7 +39,7 @@ pub(super) fn introspection(text: &[u8], issuer: &Url, exact: &str) -> Result<Ur
     endpoint(MEMBER, address, issuer)
 }
 
-/// The metadata, if it is the issuer's.
+/// Reads the metadata. Its `issuer` must be this issuer.
 fn read(text: &[u8], exact: &str) -> Result<Metadata, FetchError> {
     let metadata: Metadata = serde_json::from_slice(text)
         .map_err(|error| FetchError::new(format!("the metadata cannot be read: {error}")))?;
@@ -52,7 +52,7 @@ fn read(text: &[u8], exact: &str) -> Result<Metadata, FetchError> {
     Ok(metadata)
 }
 
-/// An address that the metadata names, if it may be asked.
+/// An address from the metadata, if the guard may connect to it.
 fn endpoint(member: &str, address: &str, issuer: &Url) -> Result<Url, FetchError> {
     let refused = |why| {
         let uri = address.escape_debug();
@@ -75,7 +75,7 @@ fn endpoint(member: &str, address: &str, issuer: &Url) -> Result<Url, FetchError
     Ok(url)
 }
 
-/// Whether a URL's host is a loopback address, or a name that can be nothing else (RFC 6761
+/// Whether a URL's host is a loopback address, or a name that always resolves to one (RFC 6761
 /// §6.3).
 pub(super) fn is_loopback(url: &Url) -> bool {
     literal(url).is_some_and(|address| address.is_loopback()) || url.host_str() == Some("localhost")
@@ -89,8 +89,7 @@ fn literal(url: &Url) -> Option<IpAddr> {
         .ok()
 }
 
-/// Whether an address can be somebody's on the Internet (IANA special-purpose registries,
-/// RFC 6890).
+/// Whether an address is public (IANA special-purpose registries, RFC 6890).
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -1,4 +1,4 @@
-//! Keys that are given, as a text or as a file.
+//! Keys from the configuration or a file.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use spanner_core::token::{KeySet, KeySetError};
 
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
 /// A JWK Set that is part of the configuration and never changes.
@@ -19,10 +19,10 @@ pub struct StaticKeys {
 }
 
 impl StaticKeys {
-    /// Takes a JWK Set.
+    /// Reads a JWK Set.
     ///
     /// # Errors
-    /// [`KeySetError`] if it is none, or has no key that can be used.
+    /// [`KeySetError`] if the text is not a JWK Set or has no usable key.
     pub fn new(text: impl Into<Bytes>) -> Result<Self, KeySetError> {
         let text = text.into();
         KeySet::parse(&text)?;
@@ -41,26 +41,25 @@ impl KeySource for StaticKeys {
     }
 }
 
-/// A JWK Set in a file. It is read again at least once a minute while there are requests, and
-/// by [`Bearer::reload_file`](crate::Bearer::reload_file) at once. A file that cannot be read,
-/// or holds no key that can be used, changes nothing: the keys that were read last count, for
-/// 12 hours at most.
+/// A JWK Set in a file. It is reloaded at least once a minute while there are requests, and at
+/// once by [`Bearer::reload_file`](crate::Bearer::reload_file). If the file cannot be read or
+/// has no usable key, the previous keys stay in use for at most 12 hours.
 ///
 /// # Security
-/// Whoever can write the file can sign as any caller of the issuer.
+/// Anyone who can write the file can sign as any caller of the issuer.
 #[derive(Debug, Clone)]
 pub struct FileKeys {
     file: PathBuf,
 }
 
 impl FileKeys {
-    /// How long what was read counts as fresh: a file is cheap to read again each minute.
+    /// How long the keys of a file are fresh: reading it again each minute is cheap.
     const FRESH: Duration = Duration::from_secs(60);
 
-    /// Keys of a file.
+    /// Reads the keys of a file.
     ///
     /// # Errors
-    /// [`FetchError`] if it cannot be read, or has no key that can be used.
+    /// [`FetchError`] if the file cannot be read or has no usable key.
     pub fn new(file: impl Into<PathBuf>) -> Result<Self, FetchError> {
         let file = file.into();
         read(&file)?;
@@ -91,7 +90,7 @@ impl KeySource for FileKeys {
     }
 }
 
-/// The text of a key set; what is wrong names the file.
+/// The text of a key set. Errors name the file.
 fn read(file: &Path) -> Result<Bytes, FetchError> {
     let shown = file.display();
     let limit = u64::try_from(KeySet::MAX_BYTES).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Keys over HTTP.
+//! Fetches keys over HTTP.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,15 +15,15 @@ use spanner_core::token::KeySet;
 use tokio::time::Instant;
 
 use super::discovery::{self, is_public};
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
-/// How long a connection may take: a handshake around the world takes less than one second.
+/// The connection timeout: a handshake around the world takes less than one second.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long an exchange may take in all: a fetch has two, within [`FETCH_TIMEOUT`](super::FETCH_TIMEOUT).
+/// The timeout of one exchange: a fetch has two, within [`FETCH_TIMEOUT`](super::FETCH_TIMEOUT).
 const EXCHANGE: Duration = Duration::from_secs(5);
-/// How long a discovered address is used before it is discovered again: providers move rarely, and
-/// announce it.
+/// How long a discovered address is used before it is discovered again. Providers rarely move,
+/// and announce it.
 const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// The JWK Set of an issuer over HTTPS, at an address that is given or discovered (OpenID
@@ -33,9 +33,9 @@ const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 /// reads at most [`KeySet::MAX_BYTES`].
 ///
 /// # Security
-/// An address that was discovered is asked only if it is on the issuer's own host, or
-/// resolves to public addresses: whoever can change the issuer's metadata cannot make the
-/// guard speak to what is near it. An address that is configured is taken as it is.
+/// A discovered address is used only if it is on the issuer's own host or resolves to public
+/// addresses. So an attacker who can change the issuer's metadata cannot make the guard connect
+/// to its internal network. A configured address is used as it is.
 pub struct HttpKeys {
     address: Address,
     client: Client,
@@ -54,24 +54,24 @@ enum Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Not an absolute URL with a host.
+    /// The address is not an absolute URL with a host.
     #[error("`{0}` is not an absolute URL with a host")]
     Malformed(String),
-    /// Neither https nor, where that is opened, http on a loopback address.
+    /// The address is neither https nor, where allowed, http on a loopback address.
     #[error(
         "`{0}` must be https; http is for loopback addresses, with `danger_allow_http_loopback`"
     )]
     Insecure(String),
-    /// It has a user, a query or a fragment, which an issuer has not (OpenID Connect
-    /// Discovery 1.0 §2).
+    /// The address has a user, a query or a fragment, which issuers must not have (OpenID
+    /// Connect Discovery 1.0 §2).
     #[error("`{0}` must have no user, query or fragment")]
     Parts(String),
-    /// The system offers no TLS.
+    /// The HTTP client cannot be built: TLS is unavailable.
     #[error("the HTTP client cannot be made: {0}")]
     Client(String),
 }
 
-/// Whether http may be spoken to loopback addresses.
+/// Whether http is allowed for loopback addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plain {
     Never,
@@ -79,7 +79,7 @@ pub(crate) enum Plain {
 }
 
 impl HttpKeys {
-    /// Keys at an address.
+    /// Fetches keys from an address.
     ///
     /// # Errors
     /// [`AddressError`] if it is not https.
@@ -87,10 +87,10 @@ impl HttpKeys {
         Self::given(url, Plain::Never)
     }
 
-    /// Keys at the address that the issuer's metadata names.
+    /// Fetches keys from the address in the issuer's metadata.
     ///
     /// # Errors
-    /// [`AddressError`] if the issuer is not https, or no issuer.
+    /// [`AddressError`] if the issuer is not https or not a valid issuer.
     pub fn of_issuer(issuer: &str) -> Result<Self, AddressError> {
         Self::discovered(issuer, Plain::Never)
     }
@@ -125,7 +125,7 @@ impl HttpKeys {
         })
     }
 
-    /// Where the keys are; discovers that if it must.
+    /// The address of the keys, discovered if necessary.
     async fn url(&self) -> Result<Url, FetchError> {
         let (issuer, exact, found) = match &self.address {
             Address::Given(url) => return Ok(url.clone()),
@@ -147,7 +147,7 @@ impl HttpKeys {
                 *found.lock().unwrap_or_else(PoisonError::into_inner) = entry;
                 Ok(url)
             }
-            // Metadata that cannot be had for a moment does not move the keys.
+            // If the metadata is temporarily unavailable, the known address stays in use.
             Err(error) => known.map(|(url, _)| url).ok_or(error),
         }
     }
@@ -166,7 +166,7 @@ impl HttpKeys {
         }
     }
 
-    /// Where the issuer's tokens can be asked about, from its metadata.
+    /// The issuer's introspection endpoint, from its metadata.
     pub(crate) async fn introspection(&self) -> Result<Url, FetchError> {
         match &self.address {
             Address::Given(url) => Ok(url.clone()),
@@ -177,7 +177,7 @@ impl HttpKeys {
         }
     }
 
-    /// The address was not right any more.
+    /// Forgets the discovered address, because it failed.
     fn forget(&self) {
         if let Address::Discovered { found, .. } = &self.address {
             *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -240,7 +240,7 @@ impl HttpKeys {
     }
 }
 
-/// What a server answered.
+/// The response of a server.
 enum Answer {
     Current {
         fresh_for: Option<Duration>,
@@ -316,8 +316,8 @@ pub(crate) fn client(trusted: &Url) -> Result<Client, AddressError> {
         .map_err(|error| AddressError::Client(error.to_string()))
 }
 
-/// Resolves names, all but the trusted one to public addresses only. The client connects to
-/// what this returns, so nothing can change in between.
+/// Resolves names, all except the trusted one to public addresses only. The client connects to
+/// the addresses that this returns, so a DNS change between check and use has no effect.
 struct Public {
     trusted: String,
 }
@@ -342,7 +342,7 @@ impl Resolve for Public {
     }
 }
 
-/// The innermost cause: a client's own message repeats the address.
+/// The innermost cause of an error: the client's own message repeats the address.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -351,7 +351,7 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1); zero where storing is forbidden.
+/// The `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1); zero if storing is forbidden.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let values = headers
         .get_all(CACHE_CONTROL)
@@ -372,7 +372,7 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// `Retry-After` in seconds (RFC 9110 §10.2.3); a date is not read.
+/// The `Retry-After` header in seconds (RFC 9110 §10.2.3). Dates are ignored.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)

@@ -1,4 +1,4 @@
-//! Keys through `jwks_client_rs`.
+//! Fetches keys through `jwks_client_rs`.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use jwks_client_rs::source::JwksSource;
 use jwks_client_rs::{JsonWebKey, JsonWebKeySet};
 use serde_json::{Value, json};
 
-use super::{FetchError, Fetched, KeySource};
+use super::source::{FetchError, Fetched, KeySource};
 use crate::authenticate::BoxFuture;
 
-/// Fetches with a source of `jwks_client_rs`, for teams that have one. Only its fetching is
-/// used: caching, choice of key and verification are Spanner's.
+/// Fetches keys with a source of `jwks_client_rs`, for teams that already have one. Only its
+/// fetching is used: caching, the choice of the key and verification are Spanner's.
 ///
 /// # Caveats
-/// That crate refuses a whole set for one key that it does not know, does not bound what it
-/// reads, follows redirects and keeps neither `key_ops` nor entity tags. Where nothing
-/// speaks for it, take [`HttpKeys`](super::HttpKeys).
+/// That crate rejects a whole set because of one unknown key, does not limit how much it reads,
+/// follows redirects, and drops `key_ops` and entity tags. Unless you need it, use
+/// [`HttpKeys`](super::HttpKeys).
 pub struct JwksClientRs<T> {
     source: T,
 }
@@ -48,7 +48,7 @@ impl<T> fmt::Debug for JwksClientRs<T> {
     }
 }
 
-/// The set as it was published, as far as that crate keeps it.
+/// The published set, as far as that crate preserves it.
 fn document(keys: JsonWebKeySet) -> Value {
     let keys: Vec<Value> = keys.keys().iter().map(key).collect();
     json!({ "keys": keys })

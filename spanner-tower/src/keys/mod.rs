@@ -1,29 +1,27 @@
-//! Where an issuer's signing keys come from, and how they are kept.
+//! Sources of an issuer's signing keys, and their cache.
 //!
-//! 1. A [`KeySource`] fetches: over HTTP ([`HttpKeys`], the default), from a text
-//!    ([`StaticKeys`]) or a file ([`FileKeys`]), through `jwks_client_rs` (feature `jwks-client-rs`), or from wherever
-//!    you say.
-//! 2. What was fetched is kept per issuer as one snapshot. A request that finds the key it
-//!    needs neither locks nor waits.
-//! 3. Keys are fresh for 10 minutes, or for what `Cache-Control: max-age` says between one
-//!    minute and an hour. At 80 % of that (± 10 %) a request has them fetched anew behind its
-//!    back.
-//! 4. A fetch that fails changes nothing: the keys stay, for 12 hours after the last success.
-//!    After that, nobody can be identified (503). It is tried again after 1 to 30 seconds,
-//!    or after what `Retry-After` says, up to five minutes.
-//! 5. A key that is not known is asked for by one fetch for all who wait, and only for a
-//!    token in which nothing else is wrong. Fetches that bring no new key are at most one per
-//!    issuer per 30 seconds of the process's life (up to four are saved, five seconds apart),
-//!    whatever strangers send. A fetch that brings a new key does not count, so that one
-//!    rotation may follow another at once. A `kid` that was asked for in vain is not asked
-//!    for again for 30 seconds, then for a minute. Whoever cannot wait (2 s) or cannot be
-//!    told gets 503, never 401.
-//! 6. Issuers share nothing, so that none delays another's callers.
-//!
+//! 1. A [`KeySource`] fetches the keys: over HTTP ([`HttpKeys`], the default), from a text
+//!    ([`StaticKeys`]) or a file ([`FileKeys`]), through `jwks_client_rs` (feature
+//!    `jwks-client-rs`), or with an implementation of your own.
+//! 2. The fetched keys are cached per issuer as one snapshot. A request that finds its key in
+//!    the snapshot neither locks nor waits.
+//! 3. Keys are fresh for 10 minutes, or for the `max-age` of `Cache-Control`, between one minute
+//!    and an hour. At 80 % of that time (± 10 %) a request starts a fetch in the background.
+//! 4. After a failed fetch, the keys stay in use for 12 hours after the last success. Then
+//!    nobody can be authenticated (503). Fetches are retried after 1 to 30 seconds, or after the
+//!    `Retry-After` of the source, up to five minutes.
+//! 5. An unknown key causes one fetch for all requests that wait, and only for a token that is
+//!    otherwise valid. Fetches without a new key are limited to one per issuer and 30 seconds of
+//!    the process's life (up to four are saved, five seconds apart), whatever unauthenticated
+//!    clients send. Fetches with a new key do not count, so that rotations may follow one
+//!    another at once. A `kid` that was not found is not fetched again for 30 seconds, then for
+//!    a minute. A request that cannot wait any longer (2 s), or for which no fetch is allowed,
+//!    gets 503 and never 401.
+//! 6. Issuers share nothing, so that a slow issuer does not delay the callers of another.
 //! # Caveats
-//! A service without any traffic fetches nothing. Its first request after the keys have
-//! become old waits for them (2 s at most) and falls back to the old ones. Fetches are tasks
-//! of tokio: authenticate within its runtime.
+//! A service without traffic fetches nothing. The first request after the keys became stale
+//! waits for a fetch, for at most 2 s, and then uses the stale keys. Fetches are tokio tasks:
+//! authenticate within a tokio runtime.
 
 mod cache;
 mod discovery;
@@ -31,13 +29,8 @@ mod fixed;
 mod http;
 #[cfg(feature = "jwks-client-rs")]
 mod jwks_client;
+mod source;
 mod unknown;
-
-use std::time::Duration;
-
-use bytes::Bytes;
-
-use crate::authenticate::BoxFuture;
 
 pub(crate) use cache::KeyCache;
 pub use cache::{KeyState, KeyStatus};
@@ -46,68 +39,4 @@ pub use http::{AddressError, HttpKeys};
 pub(crate) use http::{Plain, cause, client, parse, retry_after};
 #[cfg(feature = "jwks-client-rs")]
 pub use jwks_client::JwksClientRs;
-
-/// Fetches an issuer's JWK Set (RFC 7517).
-///
-/// Called by the issuer's cache when keys are missing, old, or do not have one that a token
-/// names; never twice at once. It may wait: the cache gives up on it after
-/// [`FETCH_TIMEOUT`].
-///
-/// # Security
-/// Whoever controls what this returns can sign as any caller of the issuer. It must know
-/// with whom it speaks (TLS), bound what it reads, and follow nobody elsewhere.
-pub trait KeySource: Send + Sync + 'static {
-    /// Fetches. `validator` is the entity tag that came with the keys at hand; a source that
-    /// knows them to be current may answer [`Fetched::NotModified`].
-    fn fetch<'a>(
-        &'a self,
-        validator: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Fetched, FetchError>>;
-}
-
-/// What a fetch brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fetched {
-    /// The keys at hand are current.
-    NotModified {
-        /// How long they are fresh, if the source says.
-        fresh_for: Option<Duration>,
-    },
-    /// A JWK Set.
-    Document {
-        /// Its text, at most [`KeySet::MAX_BYTES`](spanner_core::token::KeySet::MAX_BYTES).
-        text: Bytes,
-        /// Its entity tag.
-        validator: Option<String>,
-        /// How long it is fresh, if the source says.
-        fresh_for: Option<Duration>,
-    },
-}
-
-/// Why a fetch failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-#[non_exhaustive]
-pub struct FetchError {
-    /// What went wrong, in words, without secrets.
-    pub reason: String,
-    /// When the source wants to be asked again.
-    pub retry_after: Option<Duration>,
-    /// Whether it says something of one token only; others may be asked about.
-    pub(crate) about_token: bool,
-}
-
-impl FetchError {
-    /// A failure for a reason.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            retry_after: None,
-            about_token: false,
-        }
-    }
-}
-
-/// How long a fetch may take in all: discovery and keys are two exchanges of 5 s at most.
-pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+pub use source::{FETCH_TIMEOUT, FetchError, Fetched, KeySource};

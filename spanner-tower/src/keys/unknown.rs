@@ -1,19 +1,19 @@
-//! When an issuer may be asked about keys that are not known.
+//! Limits the fetches that unknown keys cause.
 //!
-//! Anybody can write a token with any `kid`, so each fetch that such a token causes is paid
-//! from a budget. What comes of it decides whether it is paid:
+//! Anybody can write a token with any `kid`, so a fetch for an unknown `kid` is charged to a
+//! budget. Its result decides the cost:
 //!
-//! 1. A fetch that brings a new key is free: only the issuer can make one, so that its
-//!    rotations cost what they must, one fetch each, however fast they follow one another.
-//! 2. A fetch that brings none is paid: one is earned every 30 seconds, and what is not used
-//!    is saved, four at most. The first is there at start. Two are at least five seconds
-//!    apart, so that a rotation right after a stranger's guess is found five seconds later.
-//! 3. A `kid` that was asked for in vain is not asked for again for 30 seconds, then for a
-//!    minute: a client that goes on sending a token of a withdrawn key leaves the rest of
-//!    the budget to others.
+//! 1. A fetch that finds a new key is free. Only the issuer can add keys, so each rotation costs
+//!    one fetch, however fast rotations follow one another.
+//! 2. A fetch that finds no new key costs one unit. A unit is earned every 30 seconds, and up to
+//!    four are saved; the first is available at start. Such fetches are at least five seconds
+//!    apart, so a rotation right after an attacker's guess is found five seconds later.
+//! 3. A `kid` that was not found is not fetched again for 30 seconds, then for a minute. So a
+//!    client that keeps sending a token of a withdrawn key leaves the rest of the budget to
+//!    others.
 //!
-//! So strangers cause one fetch per 30 seconds of the process's life and no more, at any
-//! rate. While they use up all of it, a rotation is found up to 30 seconds late.
+//! Attackers cause at most one fetch per 30 seconds of the process's life, whatever they send.
+//! While they use up the budget, a rotation is found up to 30 seconds late.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -21,34 +21,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One fetch in vain is earned in this time: 120 an hour, which no provider limits.
+/// The time in which one fetch without a new key is earned: 120 an hour, which no provider
+/// limits.
 const EARNED: Duration = Duration::from_secs(30);
-/// So many are saved at most: several rotations that are guessed at in a row.
+/// The maximum of saved fetches: a few rotations in a row whose keys are asked for too early.
 const SAVED: f64 = 4.0;
-/// Two are so far apart at least, so that a stranger's guess does not spend all that is saved.
+/// The minimum time between two such fetches, so that one attacker's guesses do not use up all
+/// that is saved.
 const APART: Duration = Duration::from_secs(5);
-/// How long a `kid` is not asked for again, after the first time: as long as one fetch is earned in.
+/// How long a `kid` is not fetched again after the first miss: the time in which one fetch is
+/// earned.
 const AGAIN: Duration = Duration::from_secs(30);
-/// The same after further times, so that several withdrawn keys do not use up the budget.
+/// The same after further misses, so that several withdrawn keys do not use up the budget.
 const MAX_AGAIN: Duration = Duration::from_secs(60);
-/// So many names are remembered, in some 10 KB; what is over it is bounded by the budget alone.
+/// The number of missing names remembered, in about 10 KB. Further names are limited by the
+/// budget alone.
 const REMEMBERED: usize = 256;
-/// So many new keys in a row are free, and one more in this time: an issuer whose every
-/// document has another key is not asked by everybody who likes to.
+/// The number of new keys in a row that are free; one more is free per [`ROTATION`]. It limits
+/// the fetches from an issuer that publishes a new key in every document.
 const ROTATIONS: f64 = 8.0;
 /// See [`ROTATIONS`].
 const ROTATION: Duration = Duration::from_secs(2);
 
-/// What is left of the budget, and which names were asked for in vain.
+/// The rest of the budget, and the names that were not found.
 pub(super) struct Unknown {
     vain: RateLimit,
     rotations: RateLimit,
     not_before: Option<Instant>,
-    missed: HashMap<u64, Missed>,
+    missed: HashMap<u64, MissingKey>,
     hasher: RandomState,
 }
 
-struct Missed {
+struct MissingKey {
     until: Instant,
     pause: Duration,
 }
@@ -73,7 +77,7 @@ impl Default for Unknown {
 }
 
 impl Unknown {
-    /// Whether a fetch may be made for this name now.
+    /// Whether a fetch for this name is allowed now.
     pub(super) fn may_ask(&mut self, key_id: Option<&str>, now: Instant) -> bool {
         let name = self.hasher.hash_one(key_id);
         let missed = self.missed.get(&name);
@@ -81,7 +85,7 @@ impl Unknown {
         !early && missed.is_none_or(|missed| now >= missed.until) && self.vain.has(now)
     }
 
-    /// A fetch landed that was made for an unknown name.
+    /// Charges a completed fetch for an unknown name.
     pub(super) fn asked(&mut self, gained: bool, now: Instant) {
         if gained && self.rotations.take(now) {
             return;
@@ -90,7 +94,7 @@ impl Unknown {
         self.not_before = Some(now + APART);
     }
 
-    /// A name was not there.
+    /// Notes that a name was not found.
     pub(super) fn missed(&mut self, key_id: Option<&str>, now: Instant) {
         let name = self.hasher.hash_one(key_id);
         if let Some(missed) = self.missed.get_mut(&name) {
@@ -106,7 +110,7 @@ impl Unknown {
         }
         if self.missed.len() < REMEMBERED {
             let (until, pause) = (now + AGAIN, AGAIN);
-            self.missed.insert(name, Missed { until, pause });
+            self.missed.insert(name, MissingKey { until, pause });
         }
     }
 }
@@ -131,7 +135,7 @@ impl RateLimit {
         self.left >= 1.0
     }
 
-    /// Takes one, as far as there is one.
+    /// Takes one unit, if there is one.
     fn take(&mut self, now: Instant) -> bool {
         let has = self.has(now);
         self.left = (self.left - 1.0).max(0.0);

@@ -10,16 +10,17 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, ClientSecret, MAX_ANSWER_TTL, body};
+use super::answer::{ANSWER_TTL, Answer, AnswerTtl, AskIssuer, MAX_ANSWER_TTL, body};
+use super::secret::ClientSecret;
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, HttpKeys, Plain, cause, client, parse, retry_after};
 
-/// How long a discovered address is used before it is discovered again: providers move rarely, and
-/// announce it.
+/// How long a discovered address is used before it is discovered again. Providers rarely move,
+/// and announce it.
 const REDISCOVER: Duration = Duration::from_secs(24 * 3_600);
 
-/// How an issuer is asked about its opaque tokens (RFC 7662): where, as whom, and how long
-/// an answer counts.
+/// Configures the introspection of an issuer's opaque tokens (RFC 7662): the endpoint, the
+/// client authentication, and the lifetime of answers.
 ///
 /// ```
 /// use spanner_tower::{Introspection, Issuer};
@@ -47,7 +48,7 @@ enum ClientAuthentication {
 }
 
 impl Introspection {
-    /// At the address that the issuer's metadata names (`introspection_endpoint`).
+    /// Uses the endpoint in the issuer's metadata (`introspection_endpoint`).
     pub const fn discovered() -> Self {
         Self {
             address: None,
@@ -58,7 +59,7 @@ impl Introspection {
         }
     }
 
-    /// At this address.
+    /// Uses the endpoint at this address.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
             address: Some(url.into()),
@@ -66,7 +67,7 @@ impl Introspection {
         }
     }
 
-    /// Authenticates the guard by HTTP Basic (RFC 6749 §2.3.1, `client_secret_basic`).
+    /// Authenticates the guard with HTTP Basic (RFC 6749 §2.3.1, `client_secret_basic`).
     pub fn client_secret_basic(
         mut self,
         id: impl Into<String>,
@@ -92,7 +93,7 @@ impl Introspection {
         self
     }
 
-    /// Authenticates the guard by an access token of its own (RFC 7662 §2.1).
+    /// Authenticates the guard with an access token of its own (RFC 7662 §2.1).
     pub fn bearer(mut self, token: impl Into<String>) -> Self {
         self.authentication = ClientAuthentication::Bearer {
             token: token.into(),
@@ -100,29 +101,28 @@ impl Introspection {
         self
     }
 
-    /// Asks only about tokens that begin so; may be called again. Without one, the issuer is
-    /// asked about every token that is neither signed nor another's, and only one issuer can
-    /// be.
+    /// Restricts introspection to tokens with this prefix; may be called several times. Without
+    /// a prefix, the issuer is asked about every unsigned token that no other issuer claims.
+    /// Only one issuer may have no prefix.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefixes.push(prefix.into());
         self
     }
 
-    /// How long an answer counts, and so how long a revoked token may still be accepted.
-    /// Default: 30 seconds; at most 5 minutes.
+    /// The lifetime of an answer, and so the longest time for which a revoked token is still
+    /// accepted. Default: 30 seconds; at most 5 minutes.
     pub fn kept_for(mut self, time: Duration) -> Self {
         self.kept_for = time.min(MAX_ANSWER_TTL);
         self
     }
 
-    /// How much longer a good answer counts while the issuer cannot be asked again, because it
-    /// is down or asks for patience. Default: a minute while it asks for patience
-    /// (`Retry-After`), no longer while it is down. With what [`Introspection::kept_for`]
-    /// says, 5 minutes at most.
+    /// How much longer a positive answer is used while the issuer cannot be asked again.
+    /// Default: a minute while it rate-limits the guard (`Retry-After`), and no longer while it
+    /// is down. Together with [`Introspection::kept_for`], at most 5 minutes.
     ///
     /// # Security
-    /// Whoever can keep the issuer from answering can go on using a token that it revoked, for
-    /// this long. The guard's own revocations and the token's `exp` count all the same.
+    /// An attacker who can keep the issuer from answering can use a revoked token for this much
+    /// longer. The guard's own revocations and the token's `exp` still apply.
     pub const fn kept_through_outage(mut self, time: Duration) -> Self {
         self.kept_through_outage = Some(time);
         self
@@ -211,7 +211,7 @@ impl Introspector {
                 *lock() = Some((url.clone(), Instant::now()));
                 Ok(url)
             }
-            // Metadata that cannot be had for a moment does not move the endpoint.
+            // If the metadata is temporarily unavailable, the known endpoint stays in use.
             Err(error) => known.map(|(url, _)| url).ok_or(error),
         }
     }
@@ -255,7 +255,7 @@ impl Introspector {
             return Err(error);
         }
         let body = body(response).await?;
-        let said: Said = serde_json::from_slice(&body)
+        let said: IntrospectionResponse = serde_json::from_slice(&body)
             .map_err(|error| FetchError::new(format!("`{place}` answers no such JSON: {error}")))?;
         Ok(if said.active {
             Answer::Active(body)
@@ -265,8 +265,8 @@ impl Introspector {
     }
 }
 
-/// Whether an answer says something of the token rather than of the server, or of whoever
-/// asks: a server may choke on one token and not on others.
+/// Whether a failure concerns the token rather than the server or the guard: a server may fail
+/// on one token and not on others.
 pub(super) fn is_about_token(status: StatusCode) -> bool {
     const OF_ALL: [StatusCode; 3] = [
         StatusCode::UNAUTHORIZED,
@@ -276,9 +276,9 @@ pub(super) fn is_about_token(status: StatusCode) -> bool {
     status.is_client_error() && !OF_ALL.contains(&status)
 }
 
-/// The one member that must be there (RFC 7662 §2.2). `serde` refuses one that stands twice.
+/// The only required member (RFC 7662 §2.2). `serde` refuses duplicates.
 #[derive(Deserialize)]
-struct Said {
+struct IntrospectionResponse {
     active: bool,
 }
 
@@ -288,7 +288,8 @@ impl AskIssuer for Introspector {
     }
 }
 
-/// As in a form (RFC 6749 §2.3.1), where all but letters, digits and `*-._` are encoded.
+/// Encodes a text as a form does (RFC 6749 §2.3.1): everything except letters, digits and
+/// `*-._`.
 fn encoded(text: &str) -> String {
     const FORM: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
         .remove(b'*')

@@ -1,142 +1,107 @@
-//! Tokens that do not speak for themselves: their issuer is asked.
+//! Opaque tokens: their issuer is asked what they mean.
 //!
-//! 1. A token goes to one place only: to the issuer whose prefix it has (`hf_`), or else to
-//!    the only one that takes opaque tokens without a prefix. It must look like a token (RFC
-//!    6750 §2.1), or nobody is asked.
-//! 2. What the issuer says is read by its claim mapping, with the checks of a signed token:
+//! 1. A token is sent to one issuer only: the one whose prefix it has (`hf_`), or else the only
+//!    one that takes opaque tokens without a prefix. A text without the syntax of a token (RFC
+//!    6750 §2.1) is sent to nobody.
+//! 2. The issuer's answer is read by its claim mapping and checked like a signed token:
 //!    audience, times, tenants, bindings.
-//! 3. An answer is kept for 30 seconds (configurable up to 5 minutes), a refusal for 5, each
-//!    in a bounded cache of its own keyed by the SHA-256 of the whole token, so that garbage
-//!    displaces nobody's answer. Not longer when the issuer is down: a revoked token must
-//!    stop. Only while the issuer itself asks for patience (`Retry-After`), the last good
-//!    answers count a minute longer, unless it says otherwise of a token meanwhile. Both are
-//!    configurable ([`Introspection::kept_through_outage`]), and 5 minutes in all are the most.
-//!    Times, and revocations of the guard's own, are looked at with every request.
-//! 4. Those who ask about one token at one time ask once.
-//! 5. At most 64 questions to an issuer are under way, 48 of them about tokens that were not
-//!    good before, 24 of those from one network of peers (a /24, or a /56 of IPv6). Who must
-//!    wait for a turn does so for 4 seconds at most, networks take turns, and what is over the
-//!    bound is answered with 503 at once. A turn about an unknown token that is no good is
-//!    kept for a quarter of a second: strangers cause 192 questions a second at most, 96 from
-//!    one network.
-//! 6. The hashes of 16,384 tokens that were good are remembered, longer than their answers.
-//!    Their bearers are *known*: 16 questions are kept for them, and they go first.
-//! 7. After a failure an issuer is left alone for a second, or for as long as it says
-//!    (`Retry-After`, five minutes at most). That is for unknown tokens. Known ones go on
-//!    asking, once a second while that fails too, so that a stranger who makes an issuer ask
-//!    for patience takes nobody's place. A failure that is about one token (a 4xx answer) is
-//!    waited out by its own network only.
-//! 8. An issuer that cannot be asked is 503, never 401; so is one that does not accept *our*
-//!    credentials.
+//! 3. A positive answer is cached for 30 seconds (configurable up to 5 minutes), a negative one
+//!    for 5. Each has a bounded cache of its own, keyed by the SHA-256 of the whole token, so
+//!    that garbage evicts no positive answers. Answers are not extended while the issuer is
+//!    down, because a revoked token must stop. Only while the issuer rate-limits the guard
+//!    (`Retry-After`), the last positive answers are used for a minute longer, unless the issuer
+//!    has rejected the token since. [`Introspection::kept_through_outage`] configures the
+//!    extension; lifetime and extension together are at most 5 minutes. The token's times and
+//!    the guard's own revocations are checked with every request.
+//! 4. Concurrent requests with the same token share one question.
+//! 5. At most 64 questions to an issuer are in progress: 48 of them about unknown tokens, which
+//!    were never active before, and 24 of those from one network of peers (a /24, or a /56 of
+//!    IPv6). A question waits for at most 4 seconds for a ticket, networks take turns, and
+//!    questions beyond the bounds are answered with 503 at once. An invalid unknown token holds
+//!    its ticket for a quarter of a second, so unauthenticated clients cause at most 192
+//!    questions a second, 96 from one network.
+//! 6. The hashes of 16,384 tokens that were active are remembered, longer than their answers.
+//!    These tokens are *known*: 16 questions are reserved for them, and they go first.
+//! 7. After a failure, there are no questions about unknown tokens for a second, or for as long
+//!    as the issuer asks (`Retry-After`, at most five minutes). Questions about known tokens
+//!    continue, at most once a second while those fail too, so that an unauthenticated client
+//!    that provokes a rate limit does not lock out known callers. A failure that concerns one
+//!    token (a 4xx response) pauses only the network that it came from.
+//! 8. If the issuer cannot be asked, the response is 503 and never 401. The same holds if it
+//!    rejects the *guard's* credentials.
 //!
 //! # Caveats
-//! Behind a load balancer that does not say who its clients are, all are of one network, and
-//! tokens that nobody has seen yet share its 24 questions with whoever floods them.
+//! Behind a load balancer that does not pass on client addresses, all clients share one network,
+//! and unknown tokens share its 24 questions with the clients that flood it.
 
+mod answer;
 mod introspection;
 mod queue;
 mod secret;
 mod whoami;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::Cache;
 use spanner_core::token::{TokenVerifier, VerifiedToken};
 use spanner_core::{IssuerAlias, Outage, Refusal, Timestamp, TokenFault};
 use tokio::time::{Instant, timeout};
 
-use crate::authenticate::BoxFuture;
 use crate::bearer::TokenKey;
 use crate::keys::FetchError;
 use crate::peer_network::PeerNetwork;
 use queue::{Asker, FairQueue};
 
+pub(crate) use answer::{ANSWER_TTL, AnswerTtl, MAX_ANSWER_TTL};
+pub use answer::{Answer, AskIssuer};
 pub use introspection::Introspection;
 pub use secret::ClientSecret;
 pub(crate) use whoami::Whoami;
 
-/// How long an answer is kept unless configured: a revocation at the issuer counts within this time.
-pub(crate) const ANSWER_TTL: Duration = Duration::from_secs(30);
-/// How long an answer may be kept, if so configured.
-pub(crate) const MAX_ANSWER_TTL: Duration = Duration::from_secs(300);
-/// How long a refusal is kept: whoever tries again at once is not worth a question.
+/// The lifetime of a negative answer: an immediate retry is not worth another question.
 const REFUSED: Duration = Duration::from_secs(5);
-/// How many answers are kept, and how many refusals, for each issuer: as many as verified tokens.
+/// The number of positive and of negative answers cached for each issuer: as many as verified
+/// tokens.
 const ENTRIES: usize = 4_096;
-/// How many tokens that were good are remembered, in about 2 MB.
+/// The number of tokens remembered as known, in about 2 MB.
 const KNOWN: usize = 16_384;
-/// How long a question may take. With the wait for its turn, a caller waits for 9 s at most.
+/// The timeout of a question. Including the wait for a ticket, a caller waits for at most 9 s.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long an issuer is left alone after a failure, unless it says: callers wait as long for its
-/// recovery.
+/// The pause after a failure unless the issuer sets one. Callers wait that long for its recovery
+/// to be noticed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long it is left alone at most, whatever it says.
+/// The longest pause that an issuer can set: a longer one is more often a mistake.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// How much longer good answers count while an issuer asks for patience, unless configured: a rate
-/// limit rarely lasts longer than a minute.
+/// The default extension of positive answers while an issuer rate-limits the guard. A rate limit
+/// rarely lasts longer than a minute.
 const LENIENCE: Duration = Duration::from_secs(60);
-/// How long a failure counts for readiness if nobody asks the issuer any more: a few probes.
+/// How long a failure affects readiness if there are no further questions: a few probe
+/// intervals.
 const REMEMBERED: Duration = Duration::from_secs(30);
-/// Of failures and floods, one line in this time is logged.
+/// Failures and floods are logged at most once in this time, so that they do not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The shortest opaque token, in bytes. Shorter ones could be guessed.
 const MIN_TOKEN: usize = 16;
-/// The longest opaque token, in bytes: as for signed ones.
+/// The longest opaque token, in bytes: the same as for signed tokens.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// Asks an issuer about tokens of its own. [`Introspection`] is the implementation for RFC
-/// 7662; write another one for a provider with a protocol of its own.
-///
-/// # Security
-/// What this answers is believed as if the issuer had signed it. It must come from the
-/// issuer's own server, over an authenticated connection, in answer to this very token. It
-/// must bound how long it waits and how much it reads.
-pub trait AskIssuer: Send + Sync + 'static {
-    /// What the issuer says of a token.
-    ///
-    /// # Errors
-    /// [`FetchError`] when the issuer cannot be asked, or does not let us ask.
-    fn ask<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Answer, FetchError>>;
-}
-
-/// What an issuer says of a token.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Answer {
-    /// It is good, and these are its claims: a JSON object.
-    Active(Bytes),
-    /// It is not, or not any more, or was never.
-    Inactive,
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Active(_) => "Active",
-            Self::Inactive => "Inactive",
-        })
-    }
-}
-
-/// How the questions to an issuer go.
+/// The state of an issuer's introspection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpaqueStatus {
-    /// Why the last question failed; absent if it did not.
+    /// Why the last question failed; `None` if it succeeded.
     pub last_error: Option<String>,
-    /// How many questions are under way.
+    /// The number of questions in progress.
     pub under_way: usize,
-    /// How many answers are kept.
+    /// The number of cached answers.
     pub kept: usize,
-    /// How many tokens that were good are remembered.
+    /// The number of tokens remembered as known.
     pub known: usize,
-    /// Whether questions failed during the last half minute, and not because the issuer asks
-    /// for patience: then those who were good before are served.
+    /// Whether questions failed during the last half minute, other than by a rate limit. During
+    /// a rate limit, known tokens are still served.
     pub failing: bool,
 }
 
@@ -149,21 +114,12 @@ pub(crate) struct OpaqueTokens {
     secret: Option<ClientSecret>,
     good: Cache<TokenKey, CachedAnswer>,
     refused: Cache<TokenKey, (TokenFault, Instant)>,
-    /// The tokens that were good.
+    /// The tokens that were active before.
     known: Cache<TokenKey, ()>,
-    /// Their last answers, as many as are kept.
+    /// The last positive answers, for use during an outage.
     last: Cache<TokenKey, CachedAnswer>,
     queue: FairQueue,
     trouble: Mutex<Trouble>,
-}
-
-/// For how long answers count.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AnswerTtl {
-    /// While the issuer answers.
-    pub(crate) answer: Duration,
-    /// So much longer while it does not; a default where nothing is configured.
-    pub(crate) outage: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -172,14 +128,15 @@ struct CachedAnswer {
     until: Instant,
 }
 
-/// What went wrong last.
+/// The last failures.
 #[derive(Default)]
 struct Trouble {
     last_error: Option<String>,
     failed: Option<Instant>,
-    /// When unknown tokens are asked about again; whether the issuer itself says so.
+    /// When questions about unknown tokens resume, and whether the issuer itself asked for the
+    /// pause.
     strangers: Option<(Instant, bool)>,
-    /// When known ones are.
+    /// When questions about known tokens resume.
     known: Option<Instant>,
     logged: Option<Instant>,
 }
@@ -208,7 +165,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// The prefixes of its tokens; none where it takes those that nobody else claims.
+    /// The prefixes of its tokens; empty if it takes tokens that no other issuer claims.
     pub(crate) fn prefixes(&self) -> &[String] {
         &self.prefixes
     }
@@ -219,7 +176,7 @@ impl OpaqueTokens {
             .any(|prefix| token.starts_with(&**prefix))
     }
 
-    /// The guard's own secret, if it has one that can be read again.
+    /// The guard's own secret at the issuer, if it can be reloaded.
     pub(crate) const fn secret(&self) -> Option<&ClientSecret> {
         self.secret.as_ref()
     }
@@ -236,7 +193,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// What a token says, by its issuer's word.
+    /// Returns the claims of a token, as its issuer attests them.
     pub(crate) async fn attest(
         &self,
         verifier: &TokenVerifier,
@@ -258,7 +215,8 @@ impl OpaqueTokens {
         let asked = self.good.get_or_insert_async(&key, question);
         let asked = match timeout(queue::MAX_WAIT + WAIT, asked).await {
             Ok(asked) => asked.map(|kept| kept.token),
-            // Who asked about this token before went away, so that it began anew.
+            // The request that asked about this token first was cancelled, so the question
+            // started anew.
             Err(_) => Err(outage(None)),
         };
         match asked {
@@ -270,7 +228,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// The last good answer, if it counts while nobody can be asked.
+    /// The last positive answer, if it may be used during an outage.
     fn outlasting(&self, key: &TokenKey) -> Option<Arc<VerifiedToken>> {
         let lenience = match self.times.outage {
             Some(configured) => configured,
@@ -308,7 +266,7 @@ impl OpaqueTokens {
             });
             return Err(outage(Some(PAUSE)));
         };
-        // While this waited.
+        // Either may have changed during the wait.
         self.is_refused(key)?;
         self.may_ask(asker)?;
         let asked = timeout(WAIT, self.asks.ask(token)).await;
@@ -352,7 +310,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// Keeps a good answer, and that it was given.
+    /// Caches a positive answer and remembers the token as known.
     fn accepted(&self, key: &TokenKey, token: Arc<VerifiedToken>) -> CachedAnswer {
         let until = Instant::now() + self.times.answer;
         let kept = CachedAnswer { token, until };
@@ -361,7 +319,7 @@ impl OpaqueTokens {
         kept
     }
 
-    /// Refuses what was refused a moment ago.
+    /// Refuses a token with a cached negative answer.
     fn is_refused(&self, key: &TokenKey) -> Result<(), Refusal> {
         match self.refused.get(key) {
             Some((fault, until)) if Instant::now() < until => Err(fault.into()),
@@ -374,7 +332,7 @@ impl OpaqueTokens {
         }
     }
 
-    /// Refuses to ask while a failure is waited out.
+    /// Refuses to ask during the pause after a failure.
     fn may_ask(&self, asker: Asker) -> Result<(), Refusal> {
         let not_before = match asker {
             Asker::Known => self.trouble().known,
@@ -390,7 +348,8 @@ impl OpaqueTokens {
         }
     }
 
-    /// The issuer answers. Where it asked for patience, strangers go on having it.
+    /// Notes that the issuer is available. A pause that it asked for itself stays in force for
+    /// unknown tokens.
     fn answered(&self) {
         let mut trouble = self.trouble();
         trouble.last_error = None;
@@ -401,7 +360,7 @@ impl OpaqueTokens {
             .take_if(|(until, asked)| !*asked || *until <= now);
     }
 
-    /// Notes a failure, and leaves the issuer alone for a moment.
+    /// Notes a failure and starts a pause.
     fn failed(&self, error: &FetchError, asker: Asker) -> Refusal {
         self.log(|issuer| {
             tracing::warn!(%issuer, %error, "the issuer cannot be asked about tokens");
@@ -452,7 +411,7 @@ impl OpaqueTokens {
 }
 
 impl Trouble {
-    /// Whether the issuer asked for patience, and that is not over.
+    /// Whether a pause that the issuer asked for is in force.
     fn is_patient(&self) -> bool {
         let now = Instant::now();
         self.strangers
@@ -464,42 +423,9 @@ fn outage(retry_after: Option<Duration>) -> Refusal {
     Outage::Introspection { retry_after }.into()
 }
 
-/// Whether a text can be a token at all (`b64token`, RFC 6750 §2.1).
+/// Whether a text has the syntax of a token (`b64token`, RFC 6750 §2.1).
 fn is_token(text: &str) -> bool {
     let letters = text.trim_end_matches('=');
     let accepted = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
     (MIN_TOKEN..=MAX_TOKEN).contains(&text.len()) && letters.bytes().all(accepted)
-}
-
-/// The body of an answer, if it is JSON and not longer than any that a provider gives.
-async fn body(mut response: reqwest::Response) -> Result<Bytes, FetchError> {
-    /// The longest answer, in bytes: one with a thousand groups fits.
-    const MAX_BODY: usize = 256 * 1024;
-    let headers = response.headers();
-    let media_type = headers.get(http::header::CONTENT_TYPE);
-    let media_type = media_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(FetchError::new("the answer is not `application/json`"));
-    }
-    let encoding = headers.get(http::header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(FetchError::new("the answer has a content encoding"));
-    }
-    let mut body = bytes::BytesMut::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| FetchError::new(crate::keys::cause(&error)))?
-    {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(FetchError::new(format!(
-                "the answer exceeds {MAX_BODY} bytes"
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }

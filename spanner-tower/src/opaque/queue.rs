@@ -1,15 +1,15 @@
-//! Who may put a question to an issuer now.
+//! Rations the questions to an issuer.
 //!
-//! A question is about a token that anybody can make up, so that questions are something
-//! strangers can use up. They are shared out:
+//! A question is about a token that anybody can make up, so unauthenticated clients can use up
+//! questions. They are therefore rationed:
 //!
-//! 1. At most [`QUESTIONS`] are under way. Tokens that nobody has seen good before get
-//!    [`STRANGERS`] of them, so that the others are kept for those that were.
-//! 2. Where the peers of requests are known, the unknown tokens of one peer's network (a /24,
-//!    or a /56 of IPv6) get [`PER_NETWORK`] at most. Who must wait, waits in its network's queue,
-//!    and the networks take queue.
-//! 3. A question about an unknown token that turns out to be no good keeps its ticket for a
-//!    quarter of a second, so that an issuer that answers fast is not asked at any rate.
+//! 1. At most [`QUESTIONS`] are in progress. Unknown tokens, which were never active before, get
+//!    at most [`STRANGERS`] of them; the rest is reserved for known tokens.
+//! 2. If the peers of requests are known, the unknown tokens from one network (a /24, or a /56
+//!    of IPv6) get at most [`PER_NETWORK`]. Further questions wait in the network's queue, and
+//!    networks take turns.
+//! 3. A question about an unknown token that turns out to be invalid keeps its ticket for a
+//!    quarter of a second, which limits the rate of questions to an issuer that answers fast.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,24 +20,25 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::peer_network::PeerNetwork;
 
-/// How many questions to one issuer are under way at most: 640 a second, if it answers in 100 ms.
+/// The maximum of concurrent questions to one issuer: 640 a second, if it answers in 100 ms.
 pub(super) const QUESTIONS: usize = 64;
-/// How many of them are about tokens that were not seen good before: three quarters.
+/// The maximum of those about unknown tokens: three quarters.
 pub(super) const STRANGERS: usize = 48;
-/// How many of those come from one network: half, so that a second network is served.
+/// The maximum of those from one network: half, so that a second network is served.
 pub(super) const PER_NETWORK: usize = 24;
-/// How long a ticket for a token that is no good is held at least: at most 192 vain questions a second.
+/// The minimum time for which an invalid token holds its ticket: at most 192 useless questions a
+/// second.
 const LEAST: Duration = Duration::from_millis(250);
-/// How many wait: in one queue, and in all before a stranger is sent away. The bearers of known
-/// tokens have a queue of their own, so that no number of networks takes their places in it.
+/// The number of waiting questions per queue, and in all queues of unknown tokens. Known tokens
+/// have a queue of their own, so that no number of networks can take their places.
 const WAITING: usize = 128;
 /// See [`WAITING`].
 const ALL_WAITING: usize = 1_024;
-/// How long a question waits for a ticket: less than a question may take, so that those who wait
-/// behind questions that hang do not put theirs after them.
+/// How long a question waits for a ticket: less than a question may take, so that questions
+/// behind hanging ones give up before they are asked.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(4);
 
-/// The network of a peer; `None` where the service does not say who its peers are.
+/// The network of a peer; `None` if the service does not know its peers.
 pub(super) type Network = Option<PeerNetwork>;
 
 /// The questions to one issuer. Clones share one queue.
@@ -51,7 +52,7 @@ struct State {
     waiting: usize,
     known: VecDeque<oneshot::Sender<Ticket>>,
     networks: HashMap<Network, NetworkLoad>,
-    /// Networks with somebody who waits, in the order of their queue.
+    /// The networks with waiting questions, in the order of their turns.
     order: VecDeque<Network>,
 }
 
@@ -62,21 +63,21 @@ struct NetworkLoad {
     not_before: Option<Instant>,
 }
 
-/// Whose question it is.
+/// The kind of token that a question is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// The bearer of a token that was good before.
+    /// A token that was active before.
     Known,
-    /// Somebody of this network.
+    /// An unknown token from this network.
     Stranger(Network),
 }
 
-/// A question under way; ends when it is dropped.
+/// The right to ask one question. It ends when it is dropped.
 pub(super) struct Ticket {
     queue: FairQueue,
     asker: Asker,
     since: Instant,
-    /// Set where the ticket is held for its least time.
+    /// Whether the ticket is held for its minimum time.
     holds: bool,
 }
 
@@ -85,11 +86,12 @@ impl FairQueue {
         self.lock().under_way
     }
 
-    /// A ticket, perhaps after waiting; `None` if too many wait, or it takes too long.
+    /// Returns a ticket, after waiting if necessary; `None` if too many wait or it takes too
+    /// long.
     pub(super) async fn ticket(&self, asker: Asker) -> Option<Ticket> {
         let waits = {
             let mut state = self.lock();
-            // Whoever left does not count, so that this is asked first.
+            // `is_next` drops cancelled waiters, so it must come first.
             if state.is_next(asker) && state.may(asker) {
                 state.begin(asker);
                 drop(state);
@@ -100,12 +102,12 @@ impl FairQueue {
         timeout(MAX_WAIT, waits).await.ok()?.ok()
     }
 
-    /// Until when a network's unknown tokens are not asked about.
+    /// The time until which a network's unknown tokens are paused.
     pub(super) fn not_before(&self, network: Network) -> Option<Instant> {
         self.lock().networks.get(&network)?.not_before
     }
 
-    /// Leaves a network's unknown tokens alone for a while. Its questions make trouble.
+    /// Pauses a network's unknown tokens, because its questions fail.
     pub(super) fn pause(&self, network: Network, until: Instant) {
         let mut state = self.lock();
         if state.networks.len() >= ALL_WAITING {
@@ -135,7 +137,7 @@ impl FairQueue {
             state.next()
         };
         if let Some((asker, waits)) = next {
-            // Who went away meanwhile passes the ticket on when it is dropped.
+            // If the waiter was cancelled, the dropped ticket passes to the next one.
             let _: Result<(), Ticket> = waits.send(self.begun(asker));
         }
     }
@@ -162,7 +164,7 @@ impl State {
         self.strangers < STRANGERS && load.is_none_or(|it| it.under_way < most)
     }
 
-    /// Whether nobody has waited longer, of those who could be next.
+    /// Whether no other question that could start now has waited longer.
     fn is_next(&mut self, asker: Asker) -> bool {
         self.forget_gone(asker);
         match asker {
@@ -194,7 +196,7 @@ impl State {
         self.tidy(network);
     }
 
-    /// Forgets a network of which there is nothing to remember.
+    /// Drops the state of a network that has none left to keep.
     fn tidy(&mut self, network: Network) {
         let now = Instant::now();
         if self.networks.get(&network).is_some_and(|it| {
@@ -279,7 +281,7 @@ impl State {
         None
     }
 
-    /// The first of a network who still waits.
+    /// The first waiter of a network that was not cancelled.
     fn first_of(&mut self, network: Network) -> Option<oneshot::Sender<Ticket>> {
         let load = self.networks.get_mut(&network)?;
         while let Some(waits) = load.waiting.pop_front() {
@@ -293,7 +295,7 @@ impl State {
 }
 
 impl Ticket {
-    /// Holds the ticket for its least time: what was asked was not worth it.
+    /// Holds the ticket for its minimum time, because the token was invalid.
     pub(super) fn hold(mut self) {
         self.holds = matches!(self.asker, Asker::Stranger(_));
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// The longest file with a secret, in bytes: many times the longest secret, and no device.
+/// The maximum size of a secret's file, in bytes: many times the longest secret. It keeps a
+/// device file from being read without end.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// A client's secret, as a text or from a file that can be read again. Clones are the same.
+/// A client secret, from a text or from a file that can be reloaded. Clones share the secret.
 ///
 /// ```
 /// use spanner_tower::Introspection;
@@ -25,11 +26,11 @@ pub struct ClientSecret {
 }
 
 impl ClientSecret {
-    /// The secret that a file holds; line ends behind it do not count.
-    /// [`Bearer::reload_file`](crate::Bearer::reload_file) reads it again.
+    /// Reads the secret from a file, without line ends after it.
+    /// [`Bearer::reload_file`](crate::Bearer::reload_file) reloads it.
     ///
     /// # Errors
-    /// What is wrong with the file, in words.
+    /// A description of what is wrong with the file.
     pub fn file(path: impl Into<PathBuf>) -> Result<Self, String> {
         let path: PathBuf = path.into();
         let text = read(&path)?;
@@ -43,13 +44,13 @@ impl ClientSecret {
         self.text.load_full()
     }
 
-    /// The file, if it is from one.
+    /// The secret's file, if it comes from one.
     pub(crate) fn path(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Reads the file again; whether it holds another secret. With a problem, the one before
-    /// stays.
+    /// Reloads the file, and returns whether the secret changed. After a failure the previous
+    /// secret stays in use.
     pub(crate) fn reload(&self) -> Result<bool, String> {
         let Some(path) = &self.file else {
             return Ok(false);

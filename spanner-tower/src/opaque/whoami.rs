@@ -8,12 +8,12 @@ use reqwest::{Client, Url};
 use serde_json::{Map, Value};
 use spanner_core::Timestamp;
 
+use super::answer::{Answer, AskIssuer, body};
 use super::introspection::is_about_token;
-use super::{Answer, AskIssuer, body};
 use crate::authenticate::BoxFuture;
 use crate::keys::{AddressError, FetchError, Plain, cause, client, parse, retry_after};
 
-/// Asks who holds a token, and lets in members of the listed organizations.
+/// Asks who holds a token, and accepts members of the listed organizations.
 pub(crate) struct Whoami {
     url: Url,
     http: Client,
@@ -61,8 +61,8 @@ impl Whoami {
         })
     }
 
-    /// What counts of the answer: the listed organizations, of which there must be one that
-    /// the holder belongs to or is, and the token's age as `iat`.
+    /// The claims that are used: the listed organizations that the holder belongs to or is, of
+    /// which there must be at least one, and the token's creation time as `iat`.
     fn claims(&self, mut said: Map<String, Value>) -> Option<Map<String, Value>> {
         let listed = |it: &Value| {
             let name = it.get("name").and_then(Value::as_str);
@@ -83,7 +83,8 @@ impl Whoami {
             Some(_) => return None,
             None => {}
         }
-        // Claims of that name would be Spanner's, not Hugging Face's.
+        // These claims are reserved for Spanner, so values with these names in the answer are
+        // dropped.
         for claim in ["iat", "exp", "nbf", "iss", "aud", "act", "cnf"] {
             said.remove(claim);
         }

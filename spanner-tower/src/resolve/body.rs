@@ -1,5 +1,5 @@
-//! The request's body as the inner service sees it: what was read, byte for byte, then the
-//! rest.
+//! The request's body as the inner service sees it: the bytes read for the decision, unchanged,
+//! and then the rest.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,33 +18,33 @@ use super::pace::Pace;
 use super::{stream, watch};
 use crate::shares::BodyReservation;
 
-/// The body of a request that the guard lets through.
+/// The body of an admitted request.
 ///
-/// What was read for the decision is replayed as it came, without a copy. On a stream whose
-/// messages name models, each message is held back until it is decided; one that is refused
-/// ends the body with [`BodyError::Refused`], and the inner service never sees it.
+/// The bytes read for the decision are replayed unchanged, without a copy. On a stream whose
+/// messages name models, each message is held until it is decided. A refused message ends the
+/// body with [`BodyError::Refused`], and the inner service never sees it.
 pub struct RequestBody<B> {
     replay: Pieces,
     rest: Rest<B>,
     meter: Meter,
     broken: Broken,
-    /// Whether it ended since the request was broken off.
+    /// Whether the body ended because the request was aborted.
     stopped: bool,
     pace: Pace,
-    /// Given back with what was read.
+    /// Released with the bytes that were read.
     room: BodyReservation,
 }
 
 enum Rest<B> {
-    /// Nothing but the trailers that were read.
+    /// Only the trailers, which were read.
     Read { trailers: Option<HeaderMap> },
-    /// Whatever comes.
+    /// The rest, which needs no examination.
     Open { body: Pin<Box<B>> },
-    /// Nothing but trailers that are still to come.
+    /// Only trailers, which were not read yet.
     OneMessage { body: Pin<Box<B>> },
-    /// Messages that are decided one by one.
+    /// Messages that are authorized one by one.
     Stream { watch: Box<stream::Watch<B>> },
-    /// What is scanned to its end.
+    /// A body that is scanned to its end.
     Scanned { watch: Box<watch::Watch<B>> },
 }
 
@@ -52,16 +52,15 @@ enum Rest<B> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// A later message was refused, or the caller may not go on. The guard answers the
-    /// caller; whoever reads the body gives up.
+    /// A later message was refused, or the caller may not continue. The guard answers the
+    /// caller; the reader of the body should give up.
     Refused,
     /// The body of the server in front of the guard failed.
     Body(BoxError),
 }
 
-/// What a body in front of the guard fails with if it is not waited for any longer: because
-/// it comes too slowly, or because others need what it holds. The guard refuses the request
-/// with 408.
+/// The error with which a body in front of the guard reports that it is abandoned, because it
+/// arrives too slowly or because others need its memory. The guard refuses the request with 408.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodyLate;
@@ -113,18 +112,18 @@ impl std::error::Error for BodyError {
 }
 
 impl<B> RequestBody<B> {
-    /// A body of which nothing was read and nothing is decided.
+    /// A body that was not read and needs no decision.
     pub(crate) fn unread(body: B) -> Self {
         let body = Box::pin(body);
         Self::new(Bytes::new(), Rest::Open { body })
     }
 
-    /// A body that was read to its end.
+    /// A body that was read completely.
     pub(super) fn read(bytes: Pieces, trailers: Option<HeaderMap>) -> Self {
         Self::new(bytes, Rest::Read { trailers })
     }
 
-    /// A body of one message, which was read.
+    /// A body whose only message was read.
     pub(super) fn one_message(message: Bytes, body: Pin<Box<B>>) -> Self {
         Self::new(message, Rest::OneMessage { body })
     }
@@ -141,7 +140,7 @@ impl<B> RequestBody<B> {
         Self::new(beginning, Rest::Scanned { watch })
     }
 
-    /// A body of which all that matters was read.
+    /// A body whose relevant part was read and decided.
     pub(super) fn decided(beginning: Pieces, body: Pin<Box<B>>) -> Self {
         Self::new(beginning, Rest::Open { body })
     }
@@ -158,15 +157,15 @@ impl<B> RequestBody<B> {
         }
     }
 
-    /// The same, whose beginning is counted here.
+    /// Counts the bytes that were read against this reservation.
     pub(super) fn holding(self, room: BodyReservation) -> Self {
         Self { room, ..self }
     }
 
-    /// Joins the body to the permit: by the meter its bytes are counted, by the inquiry
-    /// later messages are decided, and through `broken` the response learns of a refusal.
-    /// Without an inquiry, a later message that names another model is refused. From now on
-    /// the body must keep a pace.
+    /// Connects the body to its permit. The meter counts its bytes, the inquiry authorizes later
+    /// messages, and `broken` reports a refusal to the response. Without an inquiry, a later
+    /// message that names another model is refused. From now on the body must keep a minimum
+    /// pace.
     pub(crate) fn attach(
         &mut self,
         meter: Meter,
@@ -234,10 +233,10 @@ where
         }
     }
 
-    /// Gives up a body that does not come in time.
+    /// Abandons a body that arrives too slowly.
     fn give_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.rest {
-            // What was decided within it is refused, too, and recorded.
+            // Messages that were not decided yet are refused and recorded as well.
             Rest::Stream { watch } => watch.late(),
             Rest::Scanned { watch } => watch.late(),
             Rest::Read { .. } | Rest::Open { .. } | Rest::OneMessage { .. } => {
@@ -255,13 +254,13 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Waits until this many bytes of the body are there, or its end: for a service that
-    /// takes something scarce, such as a connection, only when it has something to send. What
-    /// came is kept and comes first. Of a body whose beginning was read to decide it, that
-    /// counts. A gRPC call of one message is waited for to its end, since nothing more comes.
+    /// Waits until this many bytes of the body have arrived, or its end. Use it in a service
+    /// that takes a scarce resource, such as a connection, only when it has something to send.
+    /// The bytes are kept and returned first. Bytes that were read for the decision count. A
+    /// gRPC call of one message is awaited to its end, because nothing follows.
     ///
     /// # Errors
-    /// [`BodyError`] as from reading it.
+    /// [`BodyError`], as when the body is read.
     pub async fn gather(&mut self, bytes: usize) -> Result<(), BodyError> {
         while (self.replay.len() < bytes.max(1) || matches!(self.rest, Rest::OneMessage { .. }))
             && !self.rest_is_over()
@@ -285,11 +284,12 @@ where
         Ok(())
     }
 
-    /// Reads and keeps, up to `most` bytes, what is examined only as it is read; whether that
-    /// was all. What is not examined is left where it is.
+    /// Reads and keeps up to `most` bytes of a body that is normally examined as it is
+    /// forwarded, and returns whether that was all of it. A body that needs no examination is
+    /// not read.
     ///
     /// # Errors
-    /// [`BodyError`] as from reading it.
+    /// [`BodyError`], as when the body is read.
     pub(crate) async fn examine(&mut self, most: usize) -> Result<bool, BodyError> {
         match self.rest {
             Rest::Read { .. } | Rest::Open { .. } => Ok(true),
@@ -300,7 +300,7 @@ where
         }
     }
 
-    /// What comes behind what was read, in time.
+    /// Polls the rest of the body, which must keep a minimum pace.
     fn poll_paced(
         &mut self,
         cx: &mut Context<'_>,
@@ -336,7 +336,7 @@ where
         if self.broken.is_stopped(cx) && !self.stopped {
             self.stopped = true;
             self.replay.clear();
-            // What later messages were allowed ends here.
+            // The decisions on later messages end here.
             self.rest = Rest::Read { trailers: None };
             return Poll::Ready(Some(Err(BodyError::Refused)));
         }
@@ -388,7 +388,7 @@ pub(super) fn inner(error: impl Into<BoxError>) -> BodyError {
     BodyError::Body(error.into())
 }
 
-/// The hint of a body behind some bytes.
+/// The size hint of a body that follows some bytes.
 pub(super) fn longer(rest: &SizeHint, bytes: usize) -> SizeHint {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     let mut hint = SizeHint::new();

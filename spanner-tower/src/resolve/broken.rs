@@ -1,5 +1,5 @@
-//! How a request's body and its response tell one another that the request was broken off, and
-//! that it goes on.
+//! Shared state by which a request's body and its response tell each other that the request was
+//! aborted, or that it makes progress.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -10,8 +10,8 @@ use futures_util::task::AtomicWaker;
 use spanner_core::{Pair, Refusal};
 use tokio::time::Instant;
 
-/// A place for the refusal of a later message, shared between the request's body and the
-/// response, which ends with it; and for what was allowed meanwhile.
+/// The refusal that aborted a request, shared between its body and its response, and what later
+/// messages were allowed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Broken {
     shared: Arc<Shared>,
@@ -20,16 +20,16 @@ pub(crate) struct Broken {
 #[derive(Debug)]
 struct Shared {
     refusal: OnceLock<Refusal>,
-    /// Whether it was from outside the request's body.
+    /// Whether the request was aborted from outside its body.
     stopped: AtomicBool,
     response: AtomicWaker,
     request: AtomicWaker,
     /// What later messages were allowed.
     allowed: Mutex<Vec<Pair>>,
-    /// Whether the answer has begun.
+    /// Whether the response has begun.
     answered: AtomicBool,
     began: Instant,
-    /// When either side said something last, in milliseconds since then.
+    /// The time of the last progress of either side, in milliseconds since `began`.
     moved: AtomicU64,
 }
 
@@ -49,14 +49,14 @@ impl Default for Shared {
 }
 
 impl Broken {
-    /// Breaks the request off from within its body. Only the first refusal counts.
+    /// Aborts the request from within its body. Only the first refusal counts.
     pub(super) fn set(&self, refusal: Refusal) {
         if self.shared.refusal.set(refusal).is_ok() {
             self.shared.response.wake();
         }
     }
 
-    /// Breaks the request off from elsewhere: its body ends, too.
+    /// Aborts the request from outside its body, which ends as well.
     pub(crate) fn stop(&self, refusal: Refusal) {
         if self.shared.refusal.set(refusal).is_ok() {
             self.shared.stopped.store(true, Ordering::Release);
@@ -65,12 +65,12 @@ impl Broken {
         }
     }
 
-    /// Why it was broken off, if it was.
+    /// Why the request was aborted, if it was.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.shared.refusal.get()
     }
 
-    /// The answer has begun.
+    /// Notes that the response has begun.
     pub(crate) fn answered(&self) {
         self.shared.answered.store(true, Ordering::Relaxed);
         self.moved();
@@ -80,12 +80,12 @@ impl Broken {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// Something was said, by either side.
+    /// Notes progress of either side.
     pub(crate) fn moved(&self) {
         self.shared.moved.store(self.since(), Ordering::Relaxed);
     }
 
-    /// How long nothing was said.
+    /// The time without progress of either side.
     pub(super) fn quiet(&self) -> Duration {
         let moved = self.shared.moved.load(Ordering::Relaxed);
         Duration::from_millis(self.since().saturating_sub(moved))
@@ -95,8 +95,7 @@ impl Broken {
         u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Resolves when the request has been broken off. One task at a time is woken: the one
-    /// that asked last.
+    /// Resolves when the request has been aborted. Only the task that polled last is woken.
     pub(crate) fn poll_broken(&self, cx: &Context<'_>) -> Poll<Refusal> {
         if let Some(refusal) = self.shared.refusal.get() {
             return Poll::Ready(refusal.clone());
@@ -108,7 +107,8 @@ impl Broken {
         }
     }
 
-    /// Whether it was broken off from elsewhere; wakes the request's body then.
+    /// Whether the request was aborted from outside its body; registers the body to be woken
+    /// then.
     pub(super) fn is_stopped(&self, cx: &Context<'_>) -> bool {
         let stopped = || self.shared.stopped.load(Ordering::Acquire);
         stopped() || {
@@ -117,7 +117,7 @@ impl Broken {
         }
     }
 
-    /// Takes note of what a later message was allowed.
+    /// Notes what a later message was allowed.
     pub(super) fn allow(&self, pairs: &[Pair]) {
         self.allowed_later().extend_from_slice(pairs);
     }
@@ -127,7 +127,7 @@ impl Broken {
         self.allowed_later().clone()
     }
 
-    /// What a panic left behind is whole: each change is one step.
+    /// Each change is a single step, so the state is consistent after a panic.
     fn allowed_later(&self) -> MutexGuard<'_, Vec<Pair>> {
         let allowed = self.shared.allowed.lock();
         allowed.unwrap_or_else(PoisonError::into_inner)

@@ -1,28 +1,28 @@
-//! What is kept of a body until it is decided: in the pieces in which it came, where it is only
-//! forwarded later, or in one, where messages are cut out of it.
+//! Buffers for a body that is held until the decision: in pieces as they arrived, if they are
+//! only forwarded later, or contiguous, if messages are cut out of them.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes in pieces. Nothing large is copied.
+/// Bytes in pieces. Large pieces are not copied.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     pieces: VecDeque<Bytes>,
-    /// Small pieces behind the others, put together so that none keeps a buffer of its own.
+    /// The small pieces at the end, joined so that none of them keeps a read buffer alive.
     tail: BytesMut,
     length: usize,
 }
 
-/// Smaller pieces are copied, in bytes: a piece keeps the buffer of its read alive, which is often
-/// 8 KiB or more.
+/// The size in bytes below which pieces are copied: a piece keeps its whole read buffer alive,
+/// which is often 8 KiB or more.
 const SMALL: usize = 4096;
 
-/// What small pieces are put together to, in bytes: few enough pieces, and no large reallocation.
+/// The size in bytes to which small pieces are joined: few pieces, and no large reallocation.
 const TOGETHER: usize = 64 * 1024;
 
 impl Pieces {
-    /// Keeps a piece.
+    /// Appends a piece.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.length += bytes.len();
         let first = self.pieces.is_empty() && self.tail.is_empty();
@@ -51,12 +51,12 @@ impl Pieces {
         self.length == 0
     }
 
-    /// Keeps nothing of it.
+    /// Drops all pieces.
     pub(super) fn clear(&mut self) {
         while self.pop().is_some() {}
     }
 
-    /// The first piece, which is kept no longer.
+    /// Removes and returns the first piece.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
         if self.pieces.is_empty() {
             self.close_tail();
@@ -75,7 +75,7 @@ impl From<Bytes> for Pieces {
     }
 }
 
-/// Bytes that have arrived. As long as they came in one piece, they are not copied.
+/// Contiguous bytes. They are copied only if they arrived in several pieces.
 #[derive(Debug)]
 pub(super) enum Contiguous {
     One(Bytes),
@@ -113,7 +113,7 @@ impl Contiguous {
         self.as_slice().len()
     }
 
-    /// Takes the first bytes away; all of them, if there are fewer.
+    /// Removes and returns the first bytes, or all if there are fewer.
     pub(super) fn split_to(&mut self, length: usize) -> Bytes {
         let length = length.min(self.len());
         match self {

@@ -1,4 +1,4 @@
-//! The body of a request about which a gateway asks.
+//! The body of a request that a gateway has checked.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// The body of a request as a gateway passed it on to be checked: whole, only its beginning, or
-/// none of it.
+/// The body of a request as a gateway sent it for the check: whole, only its beginning, or none
+/// of it.
 ///
-/// A request whose model stands in the body is decided only if the body is whole: the part that
-/// is missing could name another model. It is refused with 413 otherwise.
+/// A request whose model is named in the body is decided only if the body is whole, because the
+/// missing part could name another model. Otherwise it is refused with 413.
 ///
 /// ```
 /// use spanner_tower::CheckBody;
@@ -30,7 +30,7 @@ pub struct CheckBody {
 }
 
 impl CheckBody {
-    /// A body that is all there. One that is known to be empty is whole.
+    /// A complete body. A body that is known to be empty is complete.
     #[must_use]
     pub fn whole(body: impl Into<Bytes>) -> Self {
         let seen = body.into();
@@ -40,7 +40,7 @@ impl CheckBody {
         }
     }
 
-    /// The beginning of a body. More may follow that is not known here.
+    /// The beginning of a body. The rest is unknown.
     #[must_use]
     pub fn cut(beginning: impl Into<Bytes>) -> Self {
         let seen = beginning.into();
@@ -50,7 +50,7 @@ impl CheckBody {
         }
     }
 
-    /// A body of which nothing is known, not even whether there is one.
+    /// A body about which nothing is known, not even whether there is one.
     #[must_use]
     pub const fn unseen() -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Body for CheckBody {
     }
 }
 
-/// What a [`CheckBody`] ends with that is not whole.
+/// The error at the end of a [`CheckBody`] that is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodyCut;

@@ -1,5 +1,5 @@
-//! Undoes a body's content encoding for the eyes of the guard; what is forwarded stays as it
-//! came.
+//! Decodes a body's content encoding for the guard's examination. The forwarded body stays
+//! encoded.
 
 use std::fmt;
 use std::io::Write;
@@ -18,22 +18,22 @@ pub(super) enum Decoder {
     Gzip(Box<GzDecoder<Vec<u8>>>),
     Deflate(Box<ZlibDecoder<Vec<u8>>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Vec<u8>>>),
-    /// Of responses only, by which nothing is decided: several members (RFC 1952 §2.2) in a
-    /// row, of which some servers would read the first of a request and others all.
+    /// For responses only, which affect no decision: several members in a row (RFC 1952 §2.2).
+    /// In a request, some servers would read only the first of them.
     Gzips(Box<MultiGzDecoder<Vec<u8>>>),
-    /// Of responses only: no model API takes requests so.
+    /// For responses only: no model API accepts requests in this encoding.
     Brotli(Box<DecompressorWriter<Bounded>>),
 }
 
-/// What a piece unfolds to, so long as that is little enough to be kept.
+/// The decoded bytes of a piece, up to a limit.
 #[derive(Default)]
 pub(super) struct Bounded(Vec<u8>);
 
 impl Decoder {
-    /// The encoding that the headers name.
+    /// The decoder for the encoding in the headers.
     ///
     /// # Errors
-    /// [`RequestFault::Encoding`] for several, and for one that is not known.
+    /// [`RequestFault::Encoding`] if there are several encodings, or an unknown one.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, RequestFault> {
         let refused = RequestFault::Encoding;
         if headers.contains_key("x-body-compressed") {
@@ -52,7 +52,7 @@ impl Decoder {
         }
     }
 
-    /// The encoding of a response.
+    /// The decoder for the encoding of a response.
     ///
     /// # Errors
     /// As [`of`](Self::of).
@@ -70,10 +70,10 @@ impl Decoder {
         }
     }
 
-    /// Nothing, where bodies must not be encoded.
+    /// Checks that the body is not encoded.
     ///
     /// # Errors
-    /// [`RequestFault::Encoding`] if this one is.
+    /// [`RequestFault::Encoding`] if the body is encoded.
     pub(super) fn none(self) -> Result<(), RequestFault> {
         match self {
             Self::Identity => Ok(()),
@@ -83,18 +83,18 @@ impl Decoder {
         }
     }
 
-    /// Decodes a piece and hands it on, a little at a time, so that a bomb is noticed before
-    /// it has unfolded.
+    /// Decodes a piece and passes it to `take` in small parts, so that a decompression bomb is
+    /// noticed early.
     ///
     /// # Errors
-    /// [`RequestFault::Encoding`] if it is not encoded so; whatever `take` refuses.
+    /// [`RequestFault::Encoding`] if the encoding is invalid, and the errors of `take`.
     pub(super) fn feed(
         &mut self,
         encoded: &[u8],
         mut take: impl FnMut(&[u8]) -> Result<(), RequestFault>,
     ) -> Result<(), RequestFault> {
-        /// 256 bytes unfold to 256 KiB at most with gzip and deflate, and to some
-        /// megabytes with zstd.
+        /// The size of one part: 256 bytes decode to at most 256 KiB with gzip and deflate, and
+        /// to some megabytes with zstd.
         const PIECE: usize = 256;
         if let Self::Identity = self {
             return take(encoded);
@@ -124,10 +124,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// The body is over: what is left is handed on.
+    /// Ends the body and passes on the rest.
     ///
     /// # Errors
-    /// [`RequestFault::Encoding`] if it is not whole.
+    /// [`RequestFault::Encoding`] if the encoded body is incomplete.
     pub(super) fn end(
         &mut self,
         mut take: impl FnMut(&[u8]) -> Result<(), RequestFault>,
@@ -154,7 +154,7 @@ impl Decoder {
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        /// A few bytes of Brotli can stand for 16 MiB (RFC 7932 §9.2).
+        /// The limit for one piece: a few bytes of Brotli can decode to 16 MiB (RFC 7932 §9.2).
         const MAX_UNFOLDED: usize = 8 << 20;
         if self.0.len().saturating_add(bytes.len()) > MAX_UNFOLDED {
             return Err(std::io::ErrorKind::InvalidData.into());
@@ -168,16 +168,16 @@ impl Write for Bounded {
 }
 
 fn zstd_decoder() -> std::io::Result<zstd::stream::write::Decoder<'static, Vec<u8>>> {
-    /// 8 MiB, which is what may be asked of who decodes this content encoding (RFC 9659 §3).
-    /// A frame that asks for more would have as much kept.
+    /// The largest zstd window: 8 MiB, which every decoder of this content encoding must support
+    /// (RFC 9659 §3). A larger window would occupy more memory.
     const MAX_WINDOW_LOG: u32 = 23;
     let mut decoder = zstd::stream::write::Decoder::new(Vec::new())?;
     decoder.window_log_max(MAX_WINDOW_LOG)?;
     Ok(decoder)
 }
 
-/// Writes all of a piece. A decoder that takes nothing more has met its end: what follows is
-/// read by some decoders and not by others.
+/// Writes all of a piece. A decoder that accepts no more bytes has reached its end; some
+/// decoders read data after that, and others do not.
 fn all(decoder: &mut impl Write, piece: &[u8]) -> std::io::Result<()> {
     decoder.write_all(piece)?;
     decoder.flush()

@@ -2,8 +2,9 @@
 //! `SageMaker` answer streams
 //! (<https://smithy.io/2.0/aws/amazon-eventstream.html>).
 //!
-//! A message is its length and its headers' length (4 bytes each), a checksum (4), headers, the
-//! payload, and a checksum (4). Checksums are the receiver's business: nothing is decided here.
+//! A message consists of its length and its headers' length (4 bytes each), a checksum (4), the
+//! headers, the payload, and a checksum (4). Checksums are not verified, because no decision
+//! depends on these messages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,7 @@ const PRELUDE: usize = 12;
 /// Bytes of the checksum at the end.
 const TRAILER: usize = 4;
 
-/// What a message is.
+/// The content of a message.
 pub(super) enum Event<'m> {
     /// An exception or an error, by its name.
     Failure(&'m str),
@@ -27,7 +28,7 @@ pub(super) enum Event<'m> {
 pub(super) struct EventStream {
     limit: usize,
     message: Vec<u8>,
-    /// Bytes of a message that is passed over.
+    /// The bytes of a message that are still to be skipped.
     skip: usize,
 }
 
@@ -38,7 +39,7 @@ struct Chunk {
 }
 
 impl EventStream {
-    /// Messages of more than `limit` bytes are passed over.
+    /// Messages of more than `limit` bytes are skipped.
     pub(super) const fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -47,7 +48,7 @@ impl EventStream {
         }
     }
 
-    /// Reads on; whether these are messages.
+    /// Reads a piece; `false` if these are not messages.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut take: impl FnMut(&Event<'_>)) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {
@@ -111,7 +112,7 @@ fn read(message: &[u8], take: &mut impl FnMut(&Event<'_>)) {
     }
 }
 
-/// The value of a header that is a text.
+/// The value of a string header.
 fn header<'m>(mut headers: &'m [u8], due: &str) -> Option<&'m str> {
     // The type of a header whose value is a string.
     const TEXT: u8 = 7;

@@ -1,4 +1,4 @@
-//! From what a request says to the pairs that it touches.
+//! Turns the content of a request into the (action, model) pairs that it touches.
 
 use http::HeaderMap;
 use spanner_core::{ModelName, Pair, RequestFault, Resource, Revision};
@@ -9,9 +9,9 @@ use crate::surface::{
     Condition, Guarded, Location, Names, OnMissing, Surface, Test, Touch, Touches, Wanted, is_run,
 };
 
-/// All that was read of a request.
+/// Everything that was read of a request.
 pub(super) struct Evidence<'r> {
-    /// What the path's slots hold, decoded.
+    /// The decoded values of the path's slots.
     pub(super) slots: &'r [String],
     pub(super) query: &'r Query,
     pub(super) headers: &'r HeaderMap,
@@ -20,7 +20,7 @@ pub(super) struct Evidence<'r> {
     pub(super) wanted: &'r Wanted,
 }
 
-/// What was read of a body, or so far.
+/// What was read of a body, or of its part so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     pub(super) json: Found,
@@ -31,34 +31,33 @@ pub(super) struct Content {
     pub(super) fields: Vec<Vec<String>>,
     pub(super) refs: Vec<String>,
     pub(super) deleted: Vec<String>,
-    /// More may come: what is not there yet may still be.
+    /// Whether more of the body may follow, so that missing values may still appear.
     pub(super) partial: bool,
     /// An earlier message of the same stream has named the model.
     pub(super) later: bool,
 }
 
-/// What a location says.
-enum Said {
-    /// These names, none of them empty; or nothing.
+/// The value at a location.
+enum LocationValue {
+    /// These names, none of them empty; none if the location is empty.
     Names(Vec<String>),
-    /// The model that the server has.
+    /// The only model that the server has.
     OnlyModel,
-    /// That no model is meant.
+    /// The server itself rather than a model.
     Server,
 }
 
-/// A model, perhaps at a revision.
-type Named = (ModelName, Option<Revision>);
+/// A model, optionally at a revision.
+type RevisionedModel = (ModelName, Option<Revision>);
 
 impl Evidence<'_> {
-    /// Everything that the request touches; nothing, for a later message that says nothing
-    /// new.
+    /// Everything that the request touches; empty for a later message that names nothing new.
     pub(super) fn pairs(&self, guarded: &Guarded) -> Result<Vec<Pair>, RequestFault> {
         let rule = self.rule(guarded)?;
         let mut pairs = self.touched(&rule.main)?;
         self.check_same(rule)?;
         for location in &rule.secondary {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 let models = names.iter().map(|name| self.names().read(name));
                 for model in models.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
                     pairs.push(pair(&rule.main, model));
@@ -81,12 +80,12 @@ impl Evidence<'_> {
         self.surface.names()
     }
 
-    /// The first rule whose conditions hold. The last one, without conditions, does not take
-    /// a request whose query says something that the others ask for in other words.
+    /// The first rule whose conditions hold. The last rule, without conditions, does not apply
+    /// if the query has a key that the other rules test.
     fn rule<'g>(&self, guarded: &'g Guarded) -> Result<&'g Touches, RequestFault> {
         let holds = |rule: &&Touches| self.hold(&rule.when);
         let Some(rule) = guarded.rules.iter().find(holds) else {
-            // On what has come so far, none; on the whole, one must hold.
+            // With a partial body no rule need apply yet; with the whole body one must.
             return Err(match self.body.partial {
                 true => RequestFault::NoModel,
                 false => RequestFault::SelectorConflict,
@@ -117,7 +116,7 @@ impl Evidence<'_> {
             _ => false,
         };
         let texts = match self.said(&condition.subject) {
-            Ok(Said::Names(names)) => names,
+            Ok(LocationValue::Names(names)) => names,
             _ => Vec::new(),
         };
         match &condition.test {
@@ -134,12 +133,14 @@ impl Evidence<'_> {
     }
 
     fn touched(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
-        let mut main: Option<(&Location, Vec<Named>)> = None;
+        let mut main: Option<(&Location, Vec<RevisionedModel>)> = None;
         for location in &touch.model {
             let names = match self.said(location)? {
-                Said::Server => return Ok(vec![Pair::new(touch.action, Resource::Server)]),
-                Said::OnlyModel => return self.only_model(touch),
-                Said::Names(names) => names,
+                LocationValue::Server => {
+                    return Ok(vec![Pair::new(touch.action, Resource::Server)]);
+                }
+                LocationValue::OnlyModel => return self.only_model(touch),
+                LocationValue::Names(names) => names,
             };
             let mut models = Vec::new();
             for name in names.iter().filter(|name| !self.names().is_default(name)) {
@@ -184,8 +185,8 @@ impl Evidence<'_> {
         Ok(pairs)
     }
 
-    /// The model that the server has. Where none is bound, what is done to the server is,
-    /// and what is asked of the model is refused.
+    /// The only model of the server. If none is configured, actions on the server are kept and
+    /// actions on the model are refused.
     fn only_model(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
         use spanner_core::Action;
         let of_the_server = matches!(
@@ -199,16 +200,16 @@ impl Evidence<'_> {
         }
     }
 
-    /// What a touch without a name means.
+    /// The pairs of a touch without a name.
     fn missing(&self, touch: &Touch) -> Result<Vec<Pair>, RequestFault> {
         let opaque = touch.model.contains(&Location::Opaque);
         match touch.on_missing {
             OnMissing::Nothing => Ok(Vec::new()),
             OnMissing::First if self.body.later => Ok(Vec::new()),
-            // A conversation goes on about what it was about.
+            // A later message without a name is about the same model as before.
             _ if self.body.later && !self.wanted.frames.is_empty() => Ok(Vec::new()),
             OnMissing::Server(action) => Ok(vec![Pair::new(action, Resource::Server)]),
-            // Until the body is over, the name may still come.
+            // The name may still follow until the body ends.
             _ if self.body.partial => Err(RequestFault::NoModel),
             _ if opaque => Err(RequestFault::Opaque),
             OnMissing::Default => match self.default_pair(touch) {
@@ -224,16 +225,16 @@ impl Evidence<'_> {
         Some(Pair::new(touch.action, Resource::model(name)))
     }
 
-    /// Refuses places that repeat the model and name another.
+    /// Refuses a request in which a repeated name differs.
     fn check_same(&self, rule: &Touches) -> Result<(), RequestFault> {
         let mut main = Vec::new();
         for location in &rule.main.model {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 main.extend(self.read_all(&names)?);
             }
         }
         for location in &rule.same {
-            if let Said::Names(names) = self.said(location)? {
+            if let LocationValue::Names(names) = self.said(location)? {
                 let models = self.read_all(&names)?;
                 if models.iter().any(|model| !main.contains(model)) {
                     return Err(RequestFault::SelectorConflict);
@@ -243,18 +244,18 @@ impl Evidence<'_> {
         Ok(())
     }
 
-    fn read_all(&self, names: &[String]) -> Result<Vec<Named>, RequestFault> {
+    fn read_all(&self, names: &[String]) -> Result<Vec<RevisionedModel>, RequestFault> {
         let read = names.iter().map(|name| self.names().read(name));
         Ok(read.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     fn revisions(&self, touch: &Touch) -> Result<Vec<Revision>, RequestFault> {
         for location in &touch.version {
-            let Said::Names(names) = self.said(location)? else {
+            let LocationValue::Names(names) = self.said(location)? else {
                 continue;
             };
             if names.len() > 1 && *location != Location::Refs {
-                // Several models of one message may each have their own.
+                // Each of several models in one message may have its own version.
                 let several = matches!(location, Location::Field(_));
                 return match several {
                     true => Ok(Vec::new()),
@@ -269,13 +270,13 @@ impl Evidence<'_> {
         Ok(Vec::new())
     }
 
-    fn said(&self, location: &Location) -> Result<Said, RequestFault> {
+    fn said(&self, location: &Location) -> Result<LocationValue, RequestFault> {
         let body = self.body;
         let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
         let names = match location {
-            Location::Server => return Ok(Said::Server),
-            Location::OnlyModel => return Ok(Said::OnlyModel),
-            // What cannot be read says nothing; where it is all there is, `missing` refuses.
+            Location::Server => return Ok(LocationValue::Server),
+            Location::OnlyModel => return Ok(LocationValue::OnlyModel),
+            // Opaque content names nothing. If it is all there is, `missing` refuses.
             Location::Opaque | Location::DeletedRefs => Vec::new(),
             Location::Query(key) => one(self.query.value(key)?),
             Location::Header(index) => self.header(*index)?,
@@ -292,7 +293,7 @@ impl Evidence<'_> {
             }
             Location::Joined(slots, places) => self.joined(slots, places)?,
         };
-        Ok(Said::Names(names))
+        Ok(LocationValue::Names(names))
     }
 
     fn header(&self, index: usize) -> Result<Vec<String>, RequestFault> {
@@ -324,12 +325,12 @@ impl Evidence<'_> {
     }
 }
 
-fn pair(touch: &Touch, (name, revision): Named) -> Pair {
+fn pair(touch: &Touch, (name, revision): RevisionedModel) -> Pair {
     Pair::new(touch.action, Resource::Model { name, revision })
 }
 
-/// Whether a number of seconds, or a duration as Go reads it
-/// (<https://pkg.go.dev/time#ParseDuration>), is less than the nanosecond that Go counts in.
+/// Whether a number of seconds, or a duration in Go's syntax
+/// (<https://pkg.go.dev/time#ParseDuration>), is less than a nanosecond, which Go reads as zero.
 fn is_zero(text: &str) -> bool {
     let nanoseconds = |number: &str, unit: f64| Some((number.parse::<f64>().ok()? * unit).abs());
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -356,7 +357,7 @@ fn is_zero(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// Go's units of durations in nanoseconds, the longer before those that they begin with.
+/// Go's units of durations in nanoseconds. A unit stands before its own prefixes.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1.0),
     ("us", 1e3),

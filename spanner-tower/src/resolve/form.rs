@@ -1,12 +1,12 @@
 //! Forms: `multipart/form-data` (RFC 7578) and `application/x-www-form-urlencoded`.
 //!
-//! 1. A field that decides must stand once, plainly named: no `name*`, nothing but a name
-//!    and a file name in its disposition.
-//! 2. A file's content is passed over, unless lines of JSON are looked for in it. What it is for
-//!    may stand behind it.
-//! 3. Nothing stands before the first boundary or after the last one, where some parsers
-//!    look and others do not. A boundary stands alone on its line and nowhere else, and lines
-//!    end with CR and LF, since some parsers take less for one.
+//! 1. A relevant field must occur once and be named plainly: no `name*`, and nothing except a
+//!    name and a file name in its disposition.
+//! 2. A file's content is skipped, unless the route looks for lines of JSON in it. The field
+//!    with the file's purpose may follow the file.
+//! 3. Nothing may precede the first boundary or follow the last one, because only some parsers
+//!    read that. A boundary must be alone on its line and occur nowhere else, and lines must end
+//!    with CR LF, because some parsers accept less.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,23 +25,24 @@ use super::found::Found;
 use super::lines::LineScan;
 use crate::surface::{JsonPath, Want};
 
-/// Bytes of a field that decides: four times the longest model's name.
+/// The maximum size of a relevant field, in bytes: four times the longest model name.
 const MAX_FIELD: usize = 1024;
 
-/// Bytes of the headers of one part; clients send some 100.
+/// The maximum size of one part's headers, in bytes; clients send about 100.
 const MAX_HEADERS: usize = 8 * 1024;
 
-/// Fields of one form; OpenAI's largest has some 20.
+/// The maximum number of fields; OpenAI's largest form has about 20.
 const MAX_FIELDS: usize = 1024;
 
-/// Bytes of a URL-encoded form, which is kept whole: forms with files are multipart.
+/// The maximum size of a URL-encoded form, in bytes. It is buffered whole; forms with files are
+/// multipart.
 const MAX_ENCODED: usize = 64 * 1024;
 
-/// What is looked for in a form.
+/// The fields and lines that the route reads.
 #[derive(Debug, Clone)]
-pub(super) struct Sought {
+pub(super) struct FormTargets {
     pub(super) fields: Arc<[(String, Want)]>,
-    /// In lines of JSON in the field `file`.
+    /// The places in the lines of JSON in the field `file`.
     pub(super) lines: Option<Arc<[JsonPath]>>,
 }
 
@@ -49,43 +50,43 @@ pub(super) struct Sought {
 pub(super) enum FormScan {
     Multipart(Parts),
     Encoded {
-        sought: Sought,
+        sought: FormTargets,
         arrived: Vec<u8>,
         fields: Found,
     },
 }
 
-/// A multipart body. The parser pulls; what arrives is put where it pulls from.
+/// A multipart body. The parser pulls its input, so arriving bytes are put into a queue.
 pub(super) struct Parts {
-    sought: Sought,
+    sought: FormTargets,
     shared: Arc<Shared>,
-    reading: Option<Pin<Box<Read>>>,
+    reading: Option<Pin<Box<ParseFuture>>>,
     edges: Edges,
 }
 
 /// The parser at work.
-type Read = dyn Future<Output = Result<(), RequestFault>> + Send;
+type ParseFuture = dyn Future<Output = Result<(), RequestFault>> + Send;
 
-/// What the parser pulls from, and where it puts what it finds.
+/// The parser's input and results.
 struct Shared {
     arrived: Mutex<(VecDeque<Bytes>, bool)>,
     fields: Mutex<Found>,
     file: Mutex<Option<File>>,
 }
 
-/// A file in which lines of JSON may stand.
+/// A file that may contain lines of JSON.
 struct File {
     lines: LineScan,
-    /// What is wrong with them, which counts if they are to be lines of JSON.
+    /// A fault in the lines, which matters only if they turn out to be lines of JSON.
     read: Result<(), RequestFault>,
 }
 
 impl FormScan {
-    /// A form of this content type.
+    /// A reader for a form with this content type.
     ///
     /// # Errors
     /// [`RequestFault::ContentType`] without a usable boundary.
-    pub(super) fn new(content_type: &str, sought: Sought) -> Result<Self, RequestFault> {
+    pub(super) fn new(content_type: &str, sought: FormTargets) -> Result<Self, RequestFault> {
         let multipart = content_type.trim_start().to_ascii_lowercase();
         if !multipart.starts_with("multipart/") {
             let fields = Found::at_places(sought.fields.len());
@@ -105,7 +106,7 @@ impl FormScan {
         }
     }
 
-    /// What the fields say, one place each.
+    /// The values of the fields, one place each.
     pub(super) fn fields(&self) -> Found {
         match self {
             Self::Multipart(parts) => lock(&parts.shared.fields).clone(),
@@ -113,7 +114,7 @@ impl FormScan {
         }
     }
 
-    /// What the lines of the file say.
+    /// The values in the lines of the file.
     pub(super) fn lines(&self) -> Found {
         match self {
             Self::Multipart(parts) => {
@@ -158,8 +159,8 @@ impl FormScan {
     }
 }
 
-/// How often a parameter of this name stands in a media type, extended or continued (RFC
-/// 2231) ones among them.
+/// The number of parameters with this name in a media type, including extended and continued
+/// ones (RFC 2231).
 fn parameters(media_type: &str, name: &str) -> usize {
     let names = media_type
         .split(';')
@@ -168,8 +169,8 @@ fn parameters(media_type: &str, name: &str) -> usize {
     names.filter(same).count()
 }
 
-/// Reads a URL-encoded form that is whole.
-fn encoded(form: &[u8], sought: &Sought, fields: &mut Found) -> Result<(), RequestFault> {
+/// Reads a complete URL-encoded form.
+fn encoded(form: &[u8], sought: &FormTargets, fields: &mut Found) -> Result<(), RequestFault> {
     let mut seen = vec![false; sought.fields.len()];
     for (name, value) in form_urlencoded::parse(form) {
         take(sought, fields, &mut seen, &name, &value)?;
@@ -177,9 +178,9 @@ fn encoded(form: &[u8], sought: &Sought, fields: &mut Found) -> Result<(), Reque
     Ok(())
 }
 
-/// Takes note of a field, which must be the only one of its name.
+/// Notes a field, which must be the only one with its name.
 fn take(
-    sought: &Sought,
+    sought: &FormTargets,
     fields: &mut Found,
     seen: &mut [bool],
     name: &str,
@@ -200,8 +201,9 @@ fn take(
     }
 }
 
-impl Sought {
-    /// Where a field of this name is looked for; an error if some parser takes it for one.
+impl FormTargets {
+    /// The place of a field with this name; an error if only some parsers read it as one that is
+    /// looked for.
     fn place(&self, name: &str) -> Result<Option<usize>, RequestFault> {
         let found = self.fields.iter().position(|(sought, _)| sought == name);
         let plain = name.split('[').next().unwrap_or_default().trim();
@@ -214,7 +216,7 @@ impl Sought {
 }
 
 impl Parts {
-    fn new(boundary: String, sought: Sought) -> Self {
+    fn new(boundary: String, sought: FormTargets) -> Self {
         let shared = Arc::new(Shared {
             arrived: Mutex::default(),
             fields: Mutex::new(Found::at_places(sought.fields.len())),
@@ -246,7 +248,7 @@ impl Parts {
             match is_batch(&self.sought, &self.shared)? {
                 Some(true) => file.end()?,
                 Some(false) => {}
-                // Nobody says what the file is for.
+                // The form does not state the purpose of the file.
                 None => return Err(RequestFault::Form),
             }
         }
@@ -256,7 +258,7 @@ impl Parts {
         }
     }
 
-    /// Lets the parser read what has arrived. It waits for nothing else.
+    /// Lets the parser read what has arrived. It never waits for anything else.
     fn advance(&mut self) -> Result<(), RequestFault> {
         let Some(reading) = &mut self.reading else {
             return Ok(());
@@ -283,8 +285,8 @@ impl File {
         }
     }
 
-    /// Reads on, until something is wrong. That is an error at once where the file is known
-    /// to be lines of JSON; where it may turn out to be, it is kept.
+    /// Reads the file until there is a fault. If the file is known to be lines of JSON, the
+    /// fault is an error at once; if it may still turn out to be, the fault is kept.
     fn feed(&mut self, chunk: &[u8], known: bool) -> Result<(), RequestFault> {
         if self.read.is_ok() {
             self.read = self.lines.feed(chunk);
@@ -304,7 +306,7 @@ impl File {
 /// Reads all fields.
 async fn read(
     mut multipart: Multipart<'static>,
-    sought: Sought,
+    sought: FormTargets,
     shared: Arc<Shared>,
 ) -> Result<(), RequestFault> {
     let mut seen = vec![false; sought.fields.len()];
@@ -349,9 +351,9 @@ async fn read(
     Ok(())
 }
 
-/// Whether the file names models: it does if the purpose of the upload, as far as it is
-/// known, is a batch.
-fn is_batch(sought: &Sought, shared: &Shared) -> Result<Option<bool>, RequestFault> {
+/// Whether the file names models, which is the case if the purpose of the upload is a batch;
+/// `None` if the purpose is not known yet.
+fn is_batch(sought: &FormTargets, shared: &Shared) -> Result<Option<bool>, RequestFault> {
     let Some(purpose) = sought.fields.iter().position(|(name, _)| name == "purpose") else {
         return Ok(Some(true));
     };
@@ -372,7 +374,7 @@ async fn pass(
     Ok(())
 }
 
-/// The name of a field whose disposition all parsers read alike.
+/// The name of a field, if all parsers read its disposition alike.
 fn plain_name(field: &Field<'_>) -> Result<String, RequestFault> {
     let mut dispositions = field
         .headers()
@@ -405,7 +407,7 @@ fn malformed(_: multer::Error) -> RequestFault {
     RequestFault::Form
 }
 
-/// What has arrived, as the parser wants it.
+/// The arrived bytes, as a stream for the parser.
 struct Pieces(Arc<Shared>);
 
 impl Stream for Pieces {
@@ -421,22 +423,22 @@ impl Stream for Pieces {
     }
 }
 
-/// The lines of a body that tell its parts, which all parsers must find alike: some take a bare
-/// line feed for the end of a line, some a boundary with something behind it.
+/// Finds the boundary lines of a body. All parsers must find the same ones: some accept a bare
+/// line feed as the end of a line, and some accept text after a boundary.
 struct Edges {
     /// `--boundary` (RFC 2046 §5.1.1).
     mark: Vec<u8>,
-    /// What was not looked through yet.
+    /// The bytes that were not examined yet.
     unread: Vec<u8>,
     at: Edge,
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Edge {
     /// The first boundary.
     First,
-    /// What stands behind a boundary.
+    /// The rest of a boundary's line.
     Behind,
     Headers,
     Content,
@@ -458,8 +460,8 @@ impl Edges {
     }
 
     /// # Errors
-    /// [`RequestFault::Form`] if something stands before the first boundary or after the
-    /// last one, or if a line could be taken for something else than it is.
+    /// [`RequestFault::Form`] if there is content before the first boundary or after the last
+    /// one, or if parsers could read a line differently.
     fn saw(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
         self.unread.extend_from_slice(bytes);
         while let Some((taken, next)) = self.next()? {
@@ -469,7 +471,7 @@ impl Edges {
         Ok(())
     }
 
-    /// How many bytes are looked through, and what follows; `None` until more has come.
+    /// The number of examined bytes and the next state; `None` until more has arrived.
     fn next(&mut self) -> Result<Option<(usize, Edge)>, RequestFault> {
         let refused = Err(RequestFault::Form);
         let (unread, mark) = (self.unread.as_slice(), self.mark.as_slice());
@@ -494,7 +496,8 @@ impl Edges {
                 }
                 Some(_) => refused,
                 None => {
-                    // A boundary may have begun, and the end of a line before it.
+                    // The unread rest may contain the start of a boundary and the line end
+                    // before it.
                     let kept = mark.len() + 1;
                     let passed = unread.len().saturating_sub(kept);
                     self.unread.drain(..passed);

@@ -1,14 +1,14 @@
-//! What was found in a body, place by place.
+//! The values found in a body, by place.
 
 use spanner_core::{RequestFault, Target};
 
-/// What the places of a body say.
+/// The values at the places of a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     places: Vec<Texts>,
-    /// Grows with every finding.
+    /// Increases with every value found.
     count: usize,
-    /// Whether a text replaces the one before.
+    /// Whether a text replaces the previous one.
     last_only: bool,
 }
 
@@ -19,7 +19,7 @@ struct Texts {
 }
 
 impl Found {
-    /// Nothing yet, at so many places.
+    /// No values at this number of places.
     pub(super) fn at_places(places: usize) -> Self {
         Self {
             places: vec![Texts::default(); places],
@@ -28,7 +28,7 @@ impl Found {
         }
     }
 
-    /// Nothing yet; of each place only what it said last is kept.
+    /// No values; of each place only the last value is kept.
     pub(super) fn last_at_places(places: usize) -> Self {
         Self {
             last_only: true,
@@ -41,20 +41,20 @@ impl Found {
         self.places.get(place).map_or(&[], |place| &place.texts)
     }
 
-    /// Whether there is anything at a place, be it a text or not.
+    /// Whether there is any value at a place, text or not.
     pub(super) fn is_filled(&self, place: usize) -> bool {
         self.places.get(place).is_some_and(|place| place.filled)
     }
 
-    /// How much was found so far: what was said changes only with it.
+    /// A counter that increases with every value found.
     pub(super) const fn count(&self) -> usize {
         self.count
     }
 
-    /// Takes note of a text.
+    /// Notes a text.
     ///
     /// # Errors
-    /// [`RequestFault::TooManyModels`] if the place says too many things.
+    /// [`RequestFault::TooManyModels`] if the place has too many values.
     pub(super) fn take(&mut self, place: usize, text: &str) -> Result<(), RequestFault> {
         let Some(found) = self.places.get_mut(place) else {
             return Ok(());
@@ -74,7 +74,7 @@ impl Found {
         Ok(())
     }
 
-    /// Takes note that there is something.
+    /// Notes that the place has a value.
     pub(super) fn fill(&mut self, place: usize) {
         if let Some(found) = self.places.get_mut(place)
             && !found.filled

@@ -1,4 +1,4 @@
-//! Reads as much of a body as is needed, within bounds of size and time.
+//! Reads as much of a body as the decision needs, within limits of size and time.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::shares::BodyReservation;
 /// A body that is being read for a decision.
 pub(super) struct Reading<B> {
     pub(super) body: Pin<Box<B>>,
-    /// What of it is kept.
+    /// Counts the bytes that are held.
     pub(super) room: BodyReservation,
     deadlines: Deadlines,
 }
@@ -41,7 +41,7 @@ where
         }
     }
 
-    /// The next frame, if it comes in time and there is room for it.
+    /// The next frame, if it arrives in time and there is room for it.
     pub(super) async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Refusal> {
         let frame = self.arrival().await?;
         self.deadlines.gap = None;
@@ -71,15 +71,15 @@ where
         .await
     }
 
-    /// Waits for what is still to come as long as for what has come.
+    /// Restarts the time limit for the rest of the body.
     pub(super) fn wait_again(&mut self) {
         self.deadlines.sleep = None;
     }
 
-    /// The trailers of a body without a byte.
+    /// The trailers of an empty body.
     ///
     /// # Errors
-    /// [`RequestFault::ContentType`] if there is a byte, of a type that nobody named.
+    /// [`RequestFault::ContentType`] if the body is not empty, because its type is unknown.
     pub(super) async fn nothing(&mut self) -> Result<Option<HeaderMap>, Refusal> {
         while let Some(frame) = self.frame().await? {
             match frame.into_data() {
@@ -92,8 +92,8 @@ where
     }
 }
 
-/// How long is waited in all, and for the next piece. The timers run only once there is
-/// something to wait for, so that a body at hand needs no runtime.
+/// The time limits for the whole body and for its next piece. The timers start only when
+/// something has to wait, so a body that is available at once needs no runtime.
 struct Deadlines {
     wait: Duration,
     pause: Duration,

@@ -1,4 +1,4 @@
-//! gRPC messages: a flag, a length, the message
+//! gRPC messages, each with a flag and a length in front
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use std::borrow::Cow;
@@ -12,12 +12,12 @@ use super::head::single;
 use super::wire;
 use crate::surface::FieldPath;
 
-/// Flag and length.
+/// The size of flag and length, in bytes.
 const PREFIX: usize = 5;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// How the messages of a call are encoded where their flag says so.
+/// The encoding of messages whose flag is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Identity,
@@ -57,7 +57,7 @@ impl Framing {
         }
     }
 
-    /// The texts of some fields of a message that is framed and whole.
+    /// The texts of some fields of a complete, framed message.
     pub(super) fn texts(
         self,
         frame: &[u8],
@@ -76,7 +76,7 @@ impl Framing {
             .collect()
     }
 
-    /// Decodes one gzip member. A second one is read by some decoders and not by others.
+    /// Decodes one gzip member. A second one is refused, because only some decoders read it.
     fn inflate(self, compressed: &[u8]) -> Result<Vec<u8>, RequestFault> {
         let mut decoder = GzDecoder::new(compressed);
         let mut message = Vec::new();

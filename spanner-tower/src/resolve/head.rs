@@ -1,4 +1,4 @@
-//! What a request's head says about its body and its model.
+//! Reads what a request's head says about its body and its model.
 
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode;
 use spanner_core::RequestFault;
 
-/// Headers by which servers and routers choose another model, method or path than the
-/// request names, as beginnings. Whoever sends one that the route does not read is refused.
+/// Prefixes of headers by which servers and routers choose another model, method or path than
+/// the request names. A request with one that the route does not read is refused.
 const RETARGETING: [&str; 8] = [
     "openai-model",
     "x-amzn-sagemaker-adapter-identifier",
@@ -19,8 +19,8 @@ const RETARGETING: [&str; 8] = [
     "x-vertex-ai-triton-redirect",
 ];
 
-/// Headers by which some frameworks choose another method or path than the request has, as
-/// beginnings. They decide nothing here and are not forwarded.
+/// Prefixes of headers by which some frameworks choose another method or path. They affect no
+/// decision and are not forwarded.
 const REWRITING: [&str; 6] = [
     "x-http-method",
     "x-method-override",
@@ -30,10 +30,10 @@ const REWRITING: [&str; 6] = [
     "x-forwarded-prefix",
 ];
 
-/// What the guard's own headers begin with, and what could be taken for them.
+/// The prefixes of the guard's own headers, and of headers that look like them.
 const OURS: [&str; 2] = ["spanner-", "x-spanner-"];
 
-/// Keys of a query by which some server chooses a model.
+/// Query keys by which some server chooses a model.
 const SELECTORS: [&str; 7] = [
     "model",
     "models",
@@ -44,7 +44,7 @@ const SELECTORS: [&str; 7] = [
     "adapter_id",
 ];
 
-/// The media type of a body, as far as it matters.
+/// The media type of a body, as far as it affects how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Media {
     /// JSON in UTF-8.
@@ -61,7 +61,7 @@ pub(super) enum Media {
     Other,
 }
 
-/// Refuses what asks for another target than the one that is looked at.
+/// Refuses a request whose headers redirect it to another target.
 pub(crate) fn refuse_detours(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
     refuse_retargeting(parts, read)?;
     // What follows an upgrade is not HTTP and cannot be decided.
@@ -71,7 +71,7 @@ pub(crate) fn refuse_detours(parts: &Parts, read: &[HeaderName]) -> Result<(), R
     Ok(())
 }
 
-/// Refuses headers by which some server chooses, unless they are read.
+/// Refuses headers by which some server chooses the model, unless the route reads them.
 pub(super) fn refuse_retargeting(parts: &Parts, read: &[HeaderName]) -> Result<(), RequestFault> {
     let unread = |name: &&HeaderName| !read.contains(name);
     match parts.headers.keys().filter(unread).any(retargets) {
@@ -91,7 +91,7 @@ pub(super) fn is_websocket(parts: &Parts) -> bool {
         && options.any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 
-/// The value of a header that names a model; empty is none.
+/// The value of a header that names a model; `None` if it is empty.
 pub(super) fn named<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -107,7 +107,7 @@ pub(crate) fn remove_ours(headers: &mut HeaderMap) {
     remove(headers, is_ours);
 }
 
-/// Removes what some frameworks would put in the place of what was decided.
+/// Removes headers by which some frameworks change the method or path.
 pub(crate) fn remove_rewriting(headers: &mut HeaderMap) {
     remove(headers, |name| {
         REWRITING.iter().any(|start| begins(name, start))
@@ -118,7 +118,7 @@ fn is_ours(name: &HeaderName) -> bool {
     OURS.iter().any(|start| begins(name, start))
 }
 
-/// Removes from trailers what must not reach a service: credentials, and what would have
+/// Removes from trailers what must not reach a service: credentials, and fields that would have
 /// been refused in the head.
 pub(super) fn clean(trailers: &mut HeaderMap) {
     remove(trailers, |name| {
@@ -131,7 +131,7 @@ fn retargets(name: &HeaderName) -> bool {
     RETARGETING.iter().any(|start| begins(name, start))
 }
 
-/// Whether a name begins so, to a server that takes `_` for `-` (RFC 3875 §4.1.18).
+/// Whether a name has this prefix for a server that treats `_` as `-` (RFC 3875 §4.1.18).
 fn begins(name: &HeaderName, start: &str) -> bool {
     let name = name
         .as_str()
@@ -173,8 +173,8 @@ pub(super) fn media(headers: &HeaderMap) -> Result<Media, RequestFault> {
     }
 }
 
-/// JSON is UTF-8 (RFC 8259 §8.1); a charset that says otherwise is refused, since servers
-/// follow it.
+/// Refuses a charset other than UTF-8, because servers follow it. JSON is always UTF-8 (RFC 8259
+/// §8.1).
 fn check_charset<'h>(parameters: impl Iterator<Item = &'h str>) -> Result<(), RequestFault> {
     for parameter in parameters {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -200,19 +200,19 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Op
     }
 }
 
-/// What a query selects.
+/// The values of the declared keys of a query.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
     pairs: Vec<(String, Option<String>)>,
 }
 
 impl Query {
-    /// Reads the declared keys of a query, and refuses one that selects by any other key,
-    /// or twice.
+    /// Reads the declared keys of a query. It refuses a repeated key and any other key by which
+    /// some server chooses a model.
     pub(super) fn read(raw: Option<&str>, declared: &[String]) -> Result<Self, RequestFault> {
         let mut query = Self::default();
         let raw = raw.unwrap_or_default();
-        // Some servers separate at `;` as well.
+        // Some servers also split the query at `;`.
         if raw.contains(';') && !declared.is_empty() {
             return Err(RequestFault::SelectorConflict);
         }
@@ -231,12 +231,12 @@ impl Query {
         Ok(query)
     }
 
-    /// Whether a declared key is there, with or without a value.
+    /// Whether a declared key is present, with or without a value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.pairs.iter().any(|(known, _)| known == key)
     }
 
-    /// The value of a declared key; empty is none.
+    /// The value of a declared key; `None` if it is empty.
     pub(super) fn value(&self, key: &str) -> Result<Option<&str>, RequestFault> {
         match self.pairs.iter().find(|(known, _)| known == key) {
             None => Ok(None),
@@ -246,7 +246,7 @@ impl Query {
     }
 }
 
-/// Whether some server takes this key for a selector: in other letters, or as a list.
+/// Whether some server takes this key for a selector, ignoring case or list brackets.
 fn selects(key: &str, declared: &[String]) -> bool {
     let key = key.split('[').next().unwrap_or_default().trim();
     let declared = declared.iter().map(String::as_str);
@@ -256,7 +256,7 @@ fn selects(key: &str, declared: &[String]) -> bool {
         .any(|selector| key.eq_ignore_ascii_case(selector))
 }
 
-/// Decodes a part of a query as forms do; `None` if it is not UTF-8.
+/// Decodes a part of a query as a form field; `None` if it is not UTF-8.
 fn text(raw: &str) -> Option<String> {
     let spaced = raw.replace('+', " ");
     let decoded = percent_decode(spaced.as_bytes()).decode_utf8().ok()?;

@@ -1,17 +1,16 @@
-//! Looks at a JSON document for the places that name models while it arrives, without
-//! building it.
+//! Scans a JSON document for the places that name models, while it arrives and without building
+//! it.
 //!
-//! 1. Every member of an object on the way to a place must stand once, after unescaping;
-//!    and none may be a case variant of one that is looked for (some decoders ignore
-//!    case).
-//! 2. What an API leaves to its users (a tool's schema, metadata) is no way to a place of
-//!    any depth, whatever its members are called.
-//! 3. Everything else is read as strictly (escapes, numbers, a depth of less than 128) and
-//!    forgotten.
+//! 1. Every member of an object on the path to a place must occur once, after unescaping. None
+//!    may be a case variant of a member that is looked for, because some decoders ignore case.
+//! 2. Parts that an API leaves to its users (a tool's schema, metadata) are not searched at any
+//!    depth, whatever their members are called.
+//! 3. Everything else is validated as strictly (escapes, numbers, a depth of less than 128) and
+//!    dropped.
 //!
-//! An own reader, since those of the field either build what they read (`serde_json`,
-//! `simd-json`) or keep each text whole (`actson`, `json-event-parser`), and a text here is
-//! some megabytes of an image. `tests/properties.rs` compares it with `serde_json`.
+//! This is a reader of its own because existing ones either build what they read (`serde_json`,
+//! `simd-json`) or buffer each text whole (`actson`, `json-event-parser`), and a text here can
+//! be an image of several megabytes. `tests/properties.rs` compares it with `serde_json`.
 
 use std::collections::HashSet;
 use std::mem;
@@ -22,17 +21,18 @@ use spanner_core::RequestFault;
 use super::found::Found;
 use crate::surface::{JsonPath, Step, Want};
 
-/// Members of one object on the way to a place: OpenAI's largest request has some 40, and
-/// each has to be remembered while the object is read.
+/// The maximum number of members in an object on the path to a place. OpenAI's largest request
+/// has about 40, and each is remembered while the object is read.
 const MAX_MEMBERS: usize = 1024;
 
-/// Objects and lists within each other: what `serde_json` reads.
+/// The maximum nesting depth: that of `serde_json`.
 const MAX_DEPTH: usize = 127;
 
-/// Bytes of a name, or of another text that matters: four times the longest model's name.
+/// The maximum size of a name or another relevant text, in bytes: four times the longest model
+/// name.
 const MAX_TEXT: usize = 1024;
 
-/// The greatest exponent: beyond, some readers find infinity and others an error.
+/// The largest exponent: beyond it, some readers return infinity and others an error.
 const MAX_EXPONENT: u32 = 308;
 
 /// Reads one document in pieces.
@@ -45,10 +45,10 @@ pub(super) struct JsonScan {
     levels: Vec<Level>,
     /// The states of the value that comes next.
     next: Vec<State>,
-    /// The text or number that is being kept.
+    /// The text or number that is being collected.
     kept: Vec<u8>,
     keeps: bool,
-    /// The text is longer than what matters.
+    /// Whether the text is longer than any relevant one.
     long: bool,
     encoding: Utf8,
 }
@@ -58,21 +58,21 @@ pub(super) struct JsonScan {
 struct Level {
     object: bool,
     states: Vec<State>,
-    /// Its members so far, if one may lie on the way to a place.
+    /// Its members so far, if one may be on the path to a place.
     seen: Option<HashSet<Box<str>>>,
     empty: bool,
 }
 
-/// How far a value is on the way to a place.
+/// The position of a value on the path to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct State {
     place: usize,
     step: usize,
-    /// Reached by a case variant of a member at any depth: must not be a name.
+    /// Whether a case variant of a member led here at any depth; it must not be a name.
     variant: bool,
 }
 
-/// What is expected.
+/// What the reader expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     Value,
@@ -107,7 +107,7 @@ enum At {
     End,
 }
 
-/// Where in a number.
+/// The position in a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Digits {
     Minus,
@@ -120,10 +120,10 @@ enum Digits {
     Exponent { negative: bool },
 }
 
-/// What a value without members turned out to be.
+/// A value without members.
 enum Leaf<'v> {
     Text(&'v str),
-    /// A text that is too long for anything that matters.
+    /// A text that is longer than any relevant one.
     LongText,
     Null,
     False,
@@ -150,8 +150,8 @@ impl JsonScan {
         scan
     }
 
-    /// A reader of documents of any kind, which keeps of each place what it said last. They
-    /// are answers, by which nothing is decided: a member in other letters is another one.
+    /// A reader for values of any kind, which keeps the last value of each place. They are
+    /// responses, which affect no decision, so names are compared exactly.
     pub(super) fn of_values(places: Arc<[JsonPath]>) -> Self {
         let found = Found::last_at_places(places.len());
         Self {
@@ -161,17 +161,17 @@ impl JsonScan {
         }
     }
 
-    /// What was found, which is forgotten.
+    /// Takes what was found.
     pub(super) fn take_found(&mut self) -> Found {
         let fresh = Found::last_at_places(self.places.len());
         mem::replace(&mut self.found, fresh)
     }
 
-    /// Goes on with a new document; what was found stays.
+    /// Starts a new document and keeps what was found.
     pub(super) fn restart(&mut self) {
         self.next.clear();
         for (place, wanted) in self.places.iter().enumerate() {
-            // Where any depth begins at once, the step behind it may come at once, too.
+            // If a path starts at any depth, the step after that also matches at the top.
             let loose = wanted.steps.iter().take_while(|step| **step == Step::Any);
             self.next.extend((0..=loose.count()).map(|step| State {
                 place,
@@ -193,12 +193,12 @@ impl JsonScan {
         self.found
     }
 
-    /// Whether the document is whole.
+    /// Whether the document is complete.
     pub(super) fn is_whole(&self) -> bool {
         self.at == At::End
     }
 
-    /// Whether nothing of a document has come yet.
+    /// Whether the document has not started yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.at == At::Value && self.levels.is_empty()
     }
@@ -206,7 +206,7 @@ impl JsonScan {
     /// Reads on.
     ///
     /// # Errors
-    /// The first fault: of the syntax, or of what stands at a place.
+    /// The first fault in the syntax or in a value at a place.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), RequestFault> {
         self.encoding.check(bytes)?;
         while let Some(byte) = bytes.first() {
@@ -236,7 +236,7 @@ impl JsonScan {
         }
     }
 
-    /// Takes one byte; 0 if it is to be looked at again.
+    /// Consumes one byte; returns 0 if the byte must be read again in the new state.
     fn step(&mut self, byte: u8) -> Result<usize, RequestFault> {
         let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match (self.at, byte) {
@@ -302,7 +302,7 @@ impl JsonScan {
         Ok(1)
     }
 
-    /// Something stands in the object or list that is open.
+    /// Notes that the open object or list is not empty.
     fn parent_is_filled(&mut self) {
         let Some(level) = self.levels.last_mut().filter(|level| level.empty) else {
             return;
@@ -360,7 +360,7 @@ impl JsonScan {
         };
     }
 
-    /// Whether the value that comes next may say something.
+    /// Whether the next value may be relevant.
     fn matters(&self) -> bool {
         let ends = |state: &State| {
             let place = self.places.get(state.place);
@@ -396,7 +396,7 @@ impl JsonScan {
         self.at = At::Text { key };
     }
 
-    /// Takes what stands before the next escape or the end.
+    /// Consumes the text up to the next escape or the end.
     fn text(&mut self, bytes: &[u8], key: bool) -> Result<usize, RequestFault> {
         let end = memchr::memchr2(b'"', b'\\', bytes);
         let plain = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
@@ -502,7 +502,7 @@ impl JsonScan {
             return Ok(());
         }
         let (kept, states) = (mem::take(&mut self.kept), mem::take(&mut self.next));
-        // The body may break off within a character, and is refused for it later.
+        // A body may be cut off within a character. It is refused for that later.
         let text = str::from_utf8(&kept).map_err(|_| RequestFault::Json)?;
         let taken = match self.long {
             true => self.leaf(&states, &Leaf::LongText),
@@ -579,7 +579,7 @@ impl JsonScan {
         self.at = At::Number(digits, 0);
     }
 
-    /// Takes digits in a row, where any number of them may stand.
+    /// Consumes a run of digits.
     fn digits(&mut self, bytes: &[u8]) -> usize {
         let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
         let taken = digits.count();
@@ -665,20 +665,20 @@ impl JsonScan {
         if closed.iter().any(ends) {
             closed.retain(|state| !self.is_searching(*state));
         }
-        // Where nothing is looked for, nothing needs to be kept out.
+        // If nothing is looked for, no part needs to be excluded.
         if closed.iter().all(|state| self.is_free(*state)) {
             closed.clear();
         }
         closed
     }
 
-    /// Whether a state is on the way to what is the users' own.
+    /// Whether a state leads to a part that the API leaves to its users.
     fn is_free(&self, state: State) -> bool {
         let place = self.places.get(state.place);
         place.is_some_and(|place| place.want == Want::Free)
     }
 
-    /// Whether a state was reached by looking at any depth, and not by its own name.
+    /// Whether a state was reached by a search at any depth rather than by name.
     fn is_searching(&self, state: State) -> bool {
         let place = self.places.get(state.place);
         let by_depth = place.is_some_and(|place| place.steps.last() == Some(&Step::Any));
@@ -701,7 +701,7 @@ impl JsonScan {
         self.closed(stepped)
     }
 
-    /// The states within a member, or the refusal of its name.
+    /// The states within a member, or an error for its name.
     fn step_to_member(&self, states: &[State], name: &str) -> Result<Vec<State>, RequestFault> {
         let mut stepped = Vec::new();
         for &state in states.iter().filter(|state| !state.variant) {
@@ -732,7 +732,7 @@ impl JsonScan {
         Ok(self.closed(stepped.into_iter()))
     }
 
-    /// Whether a place may lie behind a member of this value.
+    /// Whether a member of this value may lead to a place.
     fn goes_by_name(&self, states: &[State]) -> bool {
         states.iter().any(|state| {
             !state.variant
@@ -749,7 +749,7 @@ impl JsonScan {
         place.is_some_and(|place| place.steps.iter().take(state.step).any(|s| *s == Step::Any))
     }
 
-    /// Takes a value without members.
+    /// Handles a value without members.
     fn leaf(&mut self, states: &[State], leaf: &Leaf<'_>) -> Result<(), RequestFault> {
         for &state in states {
             let text = matches!(leaf, Leaf::Text(_) | Leaf::LongText);
@@ -780,7 +780,7 @@ impl JsonScan {
         Ok(())
     }
 
-    /// Takes note that a value has members where a name was looked for.
+    /// Notes that a value has members although a name was expected.
     fn branch(&self, states: &[State]) -> Result<(), RequestFault> {
         for &state in states {
             let ended = self.goal(state).is_none() && !state.variant;
@@ -796,8 +796,8 @@ impl JsonScan {
     }
 }
 
-/// Whether a decoder that ignores case (Go's folds these two letters as well) would take
-/// one name for the other.
+/// Whether a decoder that ignores case would confuse the two names. Go's decoder also folds the
+/// two letters below.
 fn is_variant(key: &str, name: &str) -> bool {
     let fold = |c: char| match c {
         '\u{017F}' => 's',
@@ -807,10 +807,10 @@ fn is_variant(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
 
-/// Checks that pieces together are UTF-8 (RFC 8259 §8.1).
+/// Checks that consecutive pieces are UTF-8 (RFC 8259 §8.1).
 #[derive(Debug, Default)]
 struct Utf8 {
-    /// The beginning of a character whose rest is still to come.
+    /// The start of a character that continues in the next piece.
     begun: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Asks about what a request turns out to touch while it is being forwarded.
+//! Authorizes what a request turns out to touch while it is forwarded.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +9,7 @@ use spanner_core::{Inquiry, Pair, Permit, Refusal, Refused, RequestFault, Settle
 
 use super::broken::Broken;
 
-/// What was allowed so far, and the question that is being asked.
+/// The pairs allowed so far, and the pending question.
 pub(crate) struct LaterDecisions {
     allowed: Vec<Pair>,
     children: Vec<Settlement>,
@@ -29,7 +29,7 @@ impl LaterDecisions {
         Self::about(first.pairs().to_vec())
     }
 
-    /// Where so much is allowed already.
+    /// Starts with these pairs allowed.
     pub(crate) fn about(allowed: Vec<Pair>) -> Self {
         Self {
             allowed,
@@ -41,23 +41,23 @@ impl LaterDecisions {
         }
     }
 
-    /// Without an inquiry, everything new is refused.
+    /// Sets the inquiry. Without one, everything new is refused.
     pub(crate) fn attach(&mut self, inquiry: Option<Inquiry>, broken: Broken) {
         self.inquiry = inquiry;
         self.broken = broken;
     }
 
-    /// Whether it ended, well or badly.
+    /// Whether the request ended, successfully or not.
     pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Whether anything was allowed so far.
+    /// Whether any pair was allowed so far.
     pub(crate) const fn knows_something(&self) -> bool {
         !self.allowed.is_empty()
     }
 
-    /// Asks about pairs unless they are allowed already; [`poll`](Self::poll) has the answer.
+    /// Asks about pairs that are not allowed yet. [`poll`](Self::poll) returns the answer.
     pub(crate) fn ask(&mut self, pairs: Vec<Pair>) {
         let mut unknown: Vec<Pair> = Vec::new();
         for pair in pairs {
@@ -82,7 +82,7 @@ impl LaterDecisions {
         }
     }
 
-    /// Refuses what follows, and has that recorded.
+    /// Refuses everything that follows, and records the refusal.
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
         match &self.inquiry {
             Some(inquiry) => {
@@ -95,7 +95,7 @@ impl LaterDecisions {
         }
     }
 
-    /// Waits for the answer to the last question; whether to go on.
+    /// Waits for the answer to the last question; returns whether to continue.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if let Some(question) = &mut self.question {
             let decided = ready!(question.decision.as_mut().poll(cx));
@@ -105,7 +105,7 @@ impl LaterDecisions {
                     let is_inline = permit.enforcement().is_inline();
                     let mut child = permit.forward();
                     child.head(200);
-                    // Nobody here learns how a message ends that is forwarded elsewhere.
+                    // If a gateway forwards the message, its outcome is not known here.
                     if is_inline {
                         self.children.push(child);
                     }
@@ -123,13 +123,13 @@ impl LaterDecisions {
         Poll::Ready(!self.over)
     }
 
-    /// The request is over.
+    /// Notes that the request ended.
     pub(crate) fn finish(&mut self) {
         self.children.drain(..).for_each(|mut child| child.finish());
         self.over = true;
     }
 
-    /// The request failed by itself.
+    /// Notes that the request failed by itself.
     pub(super) const fn fail(&mut self) {
         self.over = true;
     }

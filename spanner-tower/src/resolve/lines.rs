@@ -1,4 +1,4 @@
-//! Lines of JSON (<https://github.com/ndjson/ndjson-spec>): each is one document.
+//! Reads lines of JSON (<https://github.com/ndjson/ndjson-spec>), each of which is one document.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ impl LineScan {
     /// Reads on.
     ///
     /// # Errors
-    /// [`RequestFault::Json`] if a line is not one object, and what a place is refused for.
+    /// [`RequestFault::Json`] if a line is not exactly one object, and errors of the values at
+    /// places.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), RequestFault> {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at_checked(end + 1).unwrap_or((bytes, &[]));
@@ -39,16 +40,16 @@ impl LineScan {
         self.document.feed(bytes)
     }
 
-    /// The lines are over; the last one needs no line feed.
+    /// Ends the lines. The last one needs no line feed.
     ///
     /// # Errors
-    /// [`RequestFault::Json`] if the last one is not whole.
+    /// [`RequestFault::Json`] if the last line is incomplete.
     pub(super) fn end(&mut self) -> Result<(), RequestFault> {
         self.line_ends()
     }
 
     fn line_ends(&mut self) -> Result<(), RequestFault> {
-        // Nothing but blanks is no line.
+        // A blank line is not a document.
         if !self.document.is_fresh() {
             self.document.end()?;
             self.document.restart();

@@ -1,17 +1,17 @@
-//! What is asked: which pairs of action and model a request touches.
+//! Resolves a request to the pairs of action and model that it touches.
 //!
-//! 1. [`Routes::classify`] looks at the target alone: its grammar ([`path`]), then the
-//!    method and path in the surfaces. Unknown is refused.
-//! 2. [`Match::target`] finds every model that the request names. The body is read only if
-//!    one stands in it ([`reader`]: [`json`], [`lines`], [`form`], [`refs`]), or message by
-//!    message ([`grpc`], [`wire`]). What was read is kept until it is decided, never more
-//!    than [`Limits`] allow.
-//! 3. What was read is what is forwarded ([`RequestBody`]): the same bytes. A larger body
-//!    ([`watch`]) and a stream ([`stream`]) go on being read as they are forwarded, and what
-//!    turns up is asked about ([`later`]).
+//! 1. [`Routes::classify`] looks at the request's target alone: first its syntax ([`path`]),
+//!    then method and path in the surfaces. An unknown route is refused.
+//! 2. [`Match::target`] finds every model that the request names. The body is read only if it
+//!    contains a name ([`reader`]: [`json`], [`lines`], [`form`], [`refs`]), or message by
+//!    message ([`grpc`], [`wire`]). The bytes read are held until the decision, never more than
+//!    [`Limits`] allow.
+//! 3. The bytes read are the bytes forwarded ([`RequestBody`]). A larger body ([`watch`]) and a
+//!    stream ([`stream`]) are examined further while they are forwarded, and new models are
+//!    authorized then ([`later`]).
 //!
-//! Nothing is normalised. What two parsers could read differently is refused, since one of
-//! them could stand behind the guard.
+//! Nothing is normalised. A request that two parsers could read differently is refused, because
+//! the service could use either parser.
 
 mod body;
 mod broken;
@@ -53,59 +53,59 @@ pub(crate) use pace::Pace;
 pub(crate) use report::ReportScan;
 pub(crate) use routes::{Match, MessageResolver, RouteClass, Routes};
 
-/// Whatever a body in front of the guard fails with.
+/// The error of a body in front of the guard.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How much of a body may be read to find the model's name, for how long, and how much of
-/// that one caller may have at once.
+/// Limits how much of a body is read to find the model's name and for how long, and how much of
+/// that one caller may use at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How much of a body is kept until it is decided, in bytes. Default: 8 MiB, which holds
-    /// a dozen photographs inline. Of a larger body, what has come must name the model, or
-    /// it is refused with 413; then it is forwarded, read to its end, and broken off if that
-    /// contradicts what was decided.
+    /// The bytes of a body that are held until the decision. Default: 8 MiB, which holds a dozen
+    /// inline photographs. If a body is larger, these bytes must name the model, or it is
+    /// refused with 413. The rest is then scanned while it is forwarded, and the request is
+    /// aborted if it contradicts the decision.
     pub body: usize,
-    /// How much is kept at most of a body that has not named its model yet, in bytes, where
-    /// the surface says that its API takes so much in front of the name (`hold`). Default:
-    /// 128 MiB. What is kept of all bodies together is bounded by
-    /// [`bytes_per_caller`](Self::bytes_per_caller) and [`bytes`](Self::bytes).
+    /// The most bytes held of a body that has not named its model yet, if the surface declares
+    /// that its API puts that much before the name (`hold`). Default: 128 MiB.
+    /// [`bytes_per_caller`](Self::bytes_per_caller) and [`bytes`](Self::bytes) limit all bodies
+    /// together.
     pub hold: usize,
-    /// How much an encoded body (gzip, deflate, zstd) may unfold to, in bytes. Default:
-    /// 64 MiB. It is only looked at, not kept; more is refused with 413.
+    /// The size to which an encoded body (gzip, deflate, zstd) may decode, in bytes. Default: 64
+    /// MiB. The decoded bytes are examined and not held. A larger body is refused with 413.
     pub decoded: usize,
-    /// The largest gRPC message, in bytes, as sent and as decoded. Default: 16 MiB, four
-    /// times what tonic and gRPC accept unless told otherwise, for servers that were told;
-    /// the one message of a call up to what the surface says (`hold`), if that is more.
+    /// The largest gRPC message, in bytes, both encoded and decoded. Default: 16 MiB, four times
+    /// the default of tonic and gRPC, for servers with a raised limit. The only message of a
+    /// call may have the surface's `hold`, if that is more.
     pub grpc_message: usize,
-    /// How long is waited for the part of a body that is needed, in all and again for each
-    /// further [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at
-    /// 2.2 Mbit/s. A slower body is refused with 408.
+    /// The time limit for the part of a body that is needed, and again for each further
+    /// [`body`](Self::body) bytes of it. Default: 30 s, in which 8 MiB arrive at 2.2 Mbit/s. A
+    /// slower body is refused with 408.
     pub body_wait: Duration,
-    /// How long what was allowed goes on at most after the caller's credential expired or was
-    /// revoked, or the access stopped allowing it: streams, WebSockets, transfers. Default:
-    /// one minute. Only what lasts longer than half of it is looked at again; further
-    /// decisions in a conversation look every time.
+    /// The longest time for which streams, WebSockets and transfers continue after the caller's
+    /// credential expired or was revoked, or the access stopped allowing them. Default: one
+    /// minute. Only those that last longer than half of it are rechecked. Further decisions in a
+    /// conversation always check.
     pub outlive: Duration,
-    /// How long is waited for the first piece of a body, and for each next one. Default:
-    /// 20 s. A body that pauses longer is refused with 408, also while it is forwarded, and
-    /// so is one that brings less than 500 bytes each second in as much time as `body_wait`.
-    /// Once the answer has begun, `idle` counts instead.
+    /// The time limit for the first piece of a body and for each next one. Default: 20 s. A body
+    /// that pauses longer is refused with 408, also while it is forwarded. So is one that
+    /// averages less than 500 bytes per second over `body_wait`. Once the response has begun,
+    /// `idle` applies instead.
     pub body_pause: Duration,
-    /// How long a stream of messages may go on without one in either direction. Default:
-    /// 10 min.
+    /// The longest time for which a stream of messages may be silent in both directions.
+    /// Default: 10 min.
     pub idle: Duration,
-    /// How many requests of one caller may be under way, from the check of its token to the
-    /// end of the answer. Default: 512. One more is refused with 429. With an agent, it is
-    /// the party that it acts for that counts.
+    /// The concurrent requests of one caller, from the check of the token to the end of the
+    /// response. Default: 512. Further ones are refused with 429. If an agent acts for another
+    /// party, that party counts.
     pub per_caller: usize,
-    /// How many bytes of one caller's bodies may wait for a decision, beside the first 64 KiB
-    /// of each. Default: 128 MiB. One more is refused with 429. Guards that share a
+    /// The bytes of one caller's bodies that may be held for a decision, beyond the first 64 KiB
+    /// of each body. Default: 128 MiB. Further ones are refused with 429. Guards that share a
     /// [`BodyBudget`](crate::BodyBudget) count together.
     pub bytes_per_caller: usize,
-    /// How many bytes of all callers' bodies may wait for a decision, counted likewise.
-    /// Default: 256 MiB. One more is refused with 503 and `Retry-After`. Guards that share a
-    /// [`BodyBudget`](crate::BodyBudget) count together.
+    /// The bytes of all callers' bodies that may be held for a decision, counted in the same
+    /// way. Default: 256 MiB. Further ones are refused with 503 and `Retry-After`. Guards that
+    /// share a [`BodyBudget`](crate::BodyBudget) count together.
     pub bytes: usize,
 }
 

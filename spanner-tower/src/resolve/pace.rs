@@ -1,12 +1,12 @@
-//! How slowly a body may arrive while it is forwarded.
+//! The minimum pace of a body while it is forwarded.
 //!
-//! 1. Until the answer begins, no piece is waited for longer than [`Limits::body_pause`].
-//! 2. In as much time as [`Limits::body_wait`], at least [`MIN_RATE`] bytes come each second.
-//!    Streams of messages are excepted: they say something when there is something to say.
-//! 3. Once the answer has begun, the two are a conversation, which ends when neither side
-//!    has said anything for [`Limits::idle`].
+//! 1. Until the response begins, no piece may take longer than [`Limits::body_pause`].
+//! 2. Over [`Limits::body_wait`], at least [`MIN_RATE`] bytes must arrive per second. Streams of
+//!    messages are exempt, because they may be silent.
+//! 3. Once the response has begun, both directions form a conversation, which ends after
+//!    [`Limits::idle`] without progress in either.
 //!
-//! Time counts only while the service behind waits for the body.
+//! Time counts only while the service behind the guard waits for the body.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,18 +17,18 @@ use tokio::time::{Instant, Sleep};
 use super::Limits;
 use super::broken::Broken;
 
-/// What must come of a body each second, on average: as Apache has it (`mod_reqtimeout`,
-/// `MinRate=500`), less than any line brings.
+/// The minimum average rate of a body, in bytes per second: the same as Apache's
+/// `mod_reqtimeout` (`MinRate=500`), and less than any usable connection delivers.
 const MIN_RATE: u64 = 500;
 
-/// Watches one body.
+/// The pace of one body.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pause: Duration,
     idle: Duration,
-    /// Over which time the average is taken; absent for streams of messages.
+    /// The period of the average; `None` for streams of messages.
     window: Option<Duration>,
-    /// How long was waited for pieces within it, and what came.
+    /// The time spent waiting in this period, and the bytes that arrived.
     waited: Duration,
     bytes: u64,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -52,7 +52,7 @@ impl Pace {
         }
     }
 
-    /// One that waits for ever.
+    /// A pace without limits.
     pub(super) const fn none() -> Self {
         Self {
             pause: Duration::ZERO,
@@ -65,7 +65,7 @@ impl Pace {
         }
     }
 
-    /// Counts a piece; whether it keeps up.
+    /// Counts a piece; returns whether the body keeps the pace.
     pub(super) fn came(&mut self, bytes: usize, broken: &Broken) -> bool {
         broken.moved();
         self.bytes = self
@@ -85,7 +85,7 @@ impl Pace {
         !self.over
     }
 
-    /// Waits until it is too late for the next piece; never twice.
+    /// Resolves when the next piece is too late. Do not poll it after that.
     pub(super) fn poll_late(&mut self, cx: &mut Context<'_>, broken: &Broken) -> Poll<()> {
         if self.over {
             return Poll::Pending;

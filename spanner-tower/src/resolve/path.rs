@@ -1,10 +1,10 @@
-//! The grammar of targets and paths. What two servers could read differently is refused,
-//! never put right: no normal form agrees with all of them.
+//! The syntax of targets and paths. A path that two servers could read differently is refused
+//! and never corrected, because no normal form agrees with all servers.
 //!
 //! # Caveats
-//! `http` drops a fragment (`/a#b`) before any service sees it, so that what is decided and
-//! forwarded is the rest. A server that wants it refused looks at what it reads, as
-//! `spanner serve` does.
+//! `http` drops a fragment (`/a#b`) before any service sees it, so the rest is decided and
+//! forwarded. A server that wants to refuse it must check the bytes that it reads, as `spanner
+//! serve` does.
 
 use std::str::FromStr;
 
@@ -14,11 +14,11 @@ use http::request::Parts;
 use http::uri::Authority;
 use spanner_core::RequestFault;
 
-/// The path, if it can be read in one way only.
+/// The path, if all servers read it alike.
 pub(super) fn checked(parts: &Parts) -> Result<&str, RequestFault> {
     check_authority(parts)?;
     let path = parts.uri.path();
-    // A target of a query alone has no path, and reads as if it had one.
+    // A target that is only a query has no path, but `http` reports `/` for it.
     let target = parts.uri.path_and_query();
     if target.is_none_or(|target| !target.as_str().starts_with('/')) {
         return Err(RequestFault::Target);
@@ -32,25 +32,25 @@ pub(super) fn checked(parts: &Parts) -> Result<&str, RequestFault> {
     Ok(path)
 }
 
-/// Decodes what a slot held, once. The text has passed [`checked`].
+/// Decodes the value of a slot once. The text must have passed [`checked`].
 pub(super) fn decoded(raw: &str) -> String {
     percent_encoding::percent_decode_str(raw)
         .decode_utf8_lossy()
         .into_owned()
 }
 
-/// Whether a raw text begins with a slash that it hides.
+/// Whether a raw text begins with an encoded slash.
 pub(super) fn begins_with_slash(raw: &str) -> bool {
     raw.starts_with("%2F") || raw.starts_with("%2f")
 }
 
-/// Whether a raw text hides a slash.
+/// Whether a raw text contains an encoded slash.
 pub(super) fn hides_slash(raw: &str) -> bool {
     raw.contains("%2F") || raw.contains("%2f")
 }
 
-/// A target with an authority must name the same one as `Host` (RFC 9112 §3.2.2, RFC 9113
-/// §8.3.1), and there is at most one `Host`.
+/// Checks that there is at most one `Host`, and that it equals the authority of the target, if
+/// the target has one (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
 fn check_authority(parts: &Parts) -> Result<(), RequestFault> {
     let named = parts.uri.authority();
     let host = single_host(&parts.headers)?;
@@ -83,8 +83,8 @@ fn single_host(headers: &HeaderMap) -> Result<Option<Authority>, RequestFault> {
     }
 }
 
-/// One segment: characters of RFC 3986 §3.3 without `;`, escapes only of what must be
-/// escaped, and no part that is empty, `.` or `..`, behind an encoded slash either.
+/// Checks one segment: characters of RFC 3986 §3.3 without `;`, escapes only of characters that
+/// need them, and no part that is empty, `.` or `..`, also after an encoded slash.
 fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
     let mut bytes = segment.bytes();
     let mut part = Part::default();
@@ -96,15 +96,15 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
         }
         match byte {
             b'%' => match escaped(bytes.next(), bytes.next()) {
-                // A name may begin with a slash: `%2Fmodels%2Fx`. Whether the slot holds a name,
-                // the route tells.
+                // A name may begin with a slash: `%2Fmodels%2Fx`. The route checks whether the
+                // slot holds a name.
                 Some(b'/') if !slashes && part.length == 0 => slashes = true,
                 Some(b'/') => {
                     slashes = true;
                     part.close()?;
                 }
                 Some(byte) if may_be_escaped(byte) => part.push(byte),
-                // Part of a character beyond ASCII, if all of them together are.
+                // Possibly part of a non-ASCII character; checked with the bytes that follow.
                 Some(byte) if !byte.is_ascii() => {
                     beyond.push(byte);
                     part.push(byte);
@@ -117,15 +117,14 @@ fn check_segment(segment: &str, last: bool) -> Result<(), RequestFault> {
         }
     }
     check_characters(&mut beyond)?;
-    // Only the end of the whole path may be empty: a trailing slash is another route.
+    // Only the last segment of the path may be empty: a trailing slash is another route.
     if segment.is_empty() && last && !slashes {
         return Ok(());
     }
     part.close()
 }
 
-/// Escaped bytes in a row must be characters that can be seen, in UTF-8 and in its shortest
-/// form.
+/// Checks that a run of escaped bytes is visible characters in shortest-form UTF-8.
 fn check_characters(escaped: &mut Vec<u8>) -> Result<(), RequestFault> {
     let text = str::from_utf8(escaped).map_err(|_| RequestFault::Path)?;
     let unseen = |c: char| c.is_control() || c.is_whitespace();
@@ -188,8 +187,8 @@ const fn may_stand(byte: u8) -> bool {
         )
 }
 
-/// Escapes of printable characters that have no meaning in a path for anybody. Those of
-/// unreserved ones are not canonical (RFC 3986 §6.2.2.2).
+/// Whether an escape is of a printable character without special meaning in a path. Escapes of
+/// unreserved characters are not canonical (RFC 3986 §6.2.2.2).
 const fn may_be_escaped(byte: u8) -> bool {
     let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let structural = matches!(byte, b'%' | b'\\' | b';' | b'?' | b'#');

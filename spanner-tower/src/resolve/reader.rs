@@ -1,4 +1,4 @@
-//! Reads a body while it arrives: decodes it, and looks for what the route wants.
+//! Reads a body while it arrives: decodes it and extracts what the route needs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use spanner_core::RequestFault;
 
 use super::decode::Decoder;
 use super::evidence::Content;
-use super::form::{FormScan, Sought};
+use super::form::{FormScan, FormTargets};
 use super::head::{Media, single};
 use super::json::JsonScan;
 use super::lines::LineScan;
@@ -20,7 +20,7 @@ use crate::surface::Wanted;
 pub(super) struct Reader {
     decoder: Decoder,
     scan: Scan,
-    /// Bytes that may still come out of the decoder.
+    /// The number of decoded bytes that are still allowed.
     room: usize,
     limit: usize,
     fed: bool,
@@ -35,11 +35,11 @@ enum Scan {
 }
 
 impl Reader {
-    /// A reader for a body of this media type; an encoded one may unfold to `limit` bytes.
+    /// A reader for a body of this media type. An encoded body may decode to `limit` bytes.
     ///
     /// # Errors
-    /// [`RequestFault::ContentType`] if the route's bodies are of another type,
-    /// [`RequestFault::Encoding`] for an encoding that is not known.
+    /// [`RequestFault::ContentType`] if the route's bodies have another type,
+    /// [`RequestFault::Encoding`] for an unknown encoding.
     pub(super) fn new(
         headers: &HeaderMap,
         media: Media,
@@ -59,7 +59,7 @@ impl Reader {
                 let fields = Arc::clone(&wanted.sealed.form);
                 Scan::Form(FormScan::new(
                     content_type.unwrap_or_default(),
-                    Sought { fields, lines },
+                    FormTargets { fields, lines },
                 )?)
             }
             Media::Push if wanted.refs => Scan::Refs(RefScan::default()),
@@ -77,7 +77,7 @@ impl Reader {
     /// Reads on.
     ///
     /// # Errors
-    /// The first fault of the encoding, the syntax, or what is found.
+    /// The first fault in the encoding, the syntax, or a value.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<(), RequestFault> {
         let Self {
             decoder,
@@ -97,10 +97,10 @@ impl Reader {
         })
     }
 
-    /// The body is over. One without a byte says nothing, and is none.
+    /// Ends the body. An empty body has no values and no syntax error.
     ///
     /// # Errors
-    /// As [`feed`](Self::feed), and if it is not whole.
+    /// As for [`feed`](Self::feed), and if the body is incomplete.
     pub(super) fn end(&mut self) -> Result<(), RequestFault> {
         if !self.fed {
             return Ok(());
@@ -115,7 +115,7 @@ impl Reader {
         }
     }
 
-    /// Whether all that matters has been read, though more may come.
+    /// Whether everything relevant has been read, although more may follow.
     pub(super) const fn is_done(&self) -> bool {
         match &self.scan {
             Scan::Refs(scan) => scan.is_done(),
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// How much was found: what the body says changes only with it.
+    /// A counter that increases with every value found.
     pub(super) fn count(&self) -> usize {
         match &self.scan {
             Scan::Json(scan) => scan.found().count(),
@@ -133,7 +133,7 @@ impl Reader {
         }
     }
 
-    /// What was found; `partial` if more may come.
+    /// The values found; `partial` if more may follow.
     pub(super) fn content(&self, partial: bool) -> Content {
         let mut content = Content {
             partial,
@@ -156,7 +156,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// What was found, of a body that is over.
+    /// The values found in a body that has ended.
     pub(super) fn into_content(self) -> Content {
         match self.scan {
             Scan::Json(scan) => Content {

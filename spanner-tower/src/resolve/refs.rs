@@ -1,15 +1,15 @@
-//! What a git push changes: the commands before its pack
+//! Reads what a git push changes: the commands before its pack
 //! (<https://git-scm.com/docs/gitprotocol-pack#_reference_update_request_and_packfile_transfer>).
 
 use gix_packetline::PacketLineRef;
 use gix_packetline::decode::{Stream, streaming};
 use spanner_core::{RequestFault, Target};
 
-/// What the commands may take: each is some hundred bytes, and as many as a request may
-/// touch are read.
+/// The maximum size of all commands, in bytes: each takes a few hundred bytes, and at most as
+/// many are read as a request may touch models.
 const MAX_COMMANDS: usize = 64 * 1024;
 
-/// Reads the commands of a push in pieces, and nothing of the pack behind them.
+/// Reads the commands of a push in pieces, and nothing of the pack after them.
 #[derive(Debug, Default)]
 pub(super) struct RefScan {
     arrived: Vec<u8>,
@@ -36,7 +36,7 @@ impl RefScan {
     /// Reads on.
     ///
     /// # Errors
-    /// [`RequestFault::Push`] if this is no push that can be read in one way.
+    /// [`RequestFault::Push`] if the commands are malformed or ambiguous.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), RequestFault> {
         if self.done {
             return Ok(());
@@ -82,8 +82,8 @@ impl RefScan {
     }
 }
 
-/// `<old> <new> <name>`, with capabilities behind a NUL on the first; or `shallow <id>`. A
-/// signed push (`push-cert`) has its commands elsewhere, and is refused.
+/// Parses `<old> <new> <name>`, with capabilities after a NUL on the first line, or `shallow
+/// <id>`. A signed push (`push-cert`) has its commands elsewhere and is refused.
 fn command(line: &[u8]) -> Result<(Option<String>, bool), RequestFault> {
     let command = line.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = str::from_utf8(command).map_err(|_| RequestFault::Push)?;
@@ -101,7 +101,7 @@ fn command(line: &[u8]) -> Result<(Option<String>, bool), RequestFault> {
     }
 }
 
-/// A SHA-1 or SHA-256 object id.
+/// Whether a text is a SHA-1 or SHA-256 object id.
 fn is_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,5 +1,5 @@
-//! What an API reports in its answer, read as it passes: what was used, which model answered,
-//! and that it failed though the status says otherwise. Nothing else of the answer is kept.
+//! Reads what an API reports in its response as it passes: usage, the model that answered, and
+//! failures despite a successful status. Nothing else of the response is kept.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,15 @@ use super::json::JsonScan;
 use crate::media::Sequence;
 use crate::surface::{Reports, Source, Topic};
 
-/// What an encoded response may unfold to before it is given up: some hours of a stream.
+/// The size to which an encoded response may decode before it is no longer read: hours of a
+/// stream.
 const MAX_DECODED: usize = 256 << 20;
 
-/// The largest message of a framed stream that is looked into. What reports something is
-/// small; what is larger is tensors, and is passed over.
+/// The largest message of a framed stream that is read. Messages with reports are small; larger
+/// ones contain tensors and are skipped.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Reads an answer in pieces.
+/// Reads a response in pieces.
 pub(crate) struct ReportScan {
     decoder: Decoder,
     room: usize,
@@ -31,7 +32,7 @@ pub(crate) struct ReportScan {
     reader: Reader,
 }
 
-/// How documents stand in an answer.
+/// The way in which a response contains its documents.
 enum Form {
     /// It is one.
     One,
@@ -44,22 +45,22 @@ enum Form {
     EventStream(EventStream),
     /// gRPC messages.
     Messages(Messages),
-    /// It is not, or no more, looked at.
+    /// The response is not read, or no longer.
     Over,
 }
 
-/// Reads documents, and keeps what they report.
+/// Reads documents and keeps their reports.
 struct Reader {
     reports: Arc<Reports>,
     document: JsonScan,
-    /// Whether the documents are several.
+    /// Whether there are several documents.
     stream: bool,
-    /// How two reports of one answer are joined.
+    /// Combines two reports of one response.
     join: fn(u64, u64) -> u64,
     report: Report,
 }
 
-/// What was reported so far.
+/// The reports so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) usage: Usage,
@@ -68,21 +69,21 @@ pub(super) struct Report {
     pub(super) error_type: Option<String>,
 }
 
-/// Where in an event stream.
+/// The position in an event stream.
 #[derive(Default)]
 struct Events {
-    /// A line has ended: a byte order mark may only stand before.
+    /// Whether a line has ended; a byte order mark may occur only before that.
     begun: bool,
-    /// The last byte was a CR, which has ended its line: an LF behind it belongs to it.
+    /// Whether the last byte was a CR, which ended its line; a following LF belongs to it.
     cr: bool,
     /// The line's field so far.
     name: Vec<u8>,
     field: Option<Field>,
     /// The event's name.
     event: Vec<u8>,
-    /// The data is no document.
+    /// Whether the data is not a document.
     broken: bool,
-    /// A field `error` stands in place of `data`, as llama.cpp writes it.
+    /// Whether a field `error` replaces `data`, as in llama.cpp.
     error: bool,
 }
 
@@ -97,14 +98,14 @@ enum Field {
 struct Messages {
     framing: Framing,
     frame: Vec<u8>,
-    /// Bytes of a message that is passed over.
+    /// The bytes of a message that are still to be skipped.
     skip: usize,
 }
 
 impl ReportScan {
-    /// A reader for an answer with these headers; `None` for one that reports nothing in a
-    /// form that is read. Where no model was `run`, only streams are read, and only for
-    /// failures: a document may be the state of something that failed long ago.
+    /// A reader for a response with these headers; `None` if it reports nothing in a readable
+    /// form. If no model was `run`, only streams are read, and only for failures: a document
+    /// could describe a job that failed long ago.
     pub(crate) fn of(headers: &HeaderMap, reports: &Arc<Reports>, run: bool) -> Option<Self> {
         if reports.rows().is_empty() {
             return None;
@@ -128,7 +129,7 @@ impl ReportScan {
         })
     }
 
-    /// A reader for the messages of a conversation, each of which uses something of its own.
+    /// A reader for the messages of a conversation, each of which reports usage of its own.
     pub(crate) fn of_conversation(reports: &Arc<Reports>) -> Self {
         let mut reader = Reader::new(reports, u64::saturating_add);
         reader.stream = true;
@@ -157,7 +158,7 @@ impl ReportScan {
             going = form.feed(bytes, reader);
             Ok(())
         });
-        // Whoever reads the last event may leave before the stream ends.
+        // The client may disconnect after the last event, before the stream ends.
         match form {
             Form::One => reader.report(""),
             Form::Lines { .. } if reader.document.is_whole() => reader.report(""),
@@ -169,7 +170,7 @@ impl ReportScan {
         }
     }
 
-    /// The answer is over: what its last document says without a line's end counts as well.
+    /// Ends the response. Its last document counts without a line end, too.
     pub(crate) fn end(&mut self) {
         match &mut self.form {
             Form::Lines { .. } => self.reader.report(""),
@@ -187,12 +188,12 @@ impl ReportScan {
         self.reader.restart();
     }
 
-    /// What was reported so far.
+    /// The reports so far.
     pub(super) const fn report(&self) -> &Report {
         &self.reader.report
     }
 
-    /// Tells what was reported so far. Where the status was that of an error, the answer's
+    /// Enters the reports so far into the settlement. With an error status, a failure in the
     /// body only repeats it.
     pub(crate) fn tell(&self, settlement: &mut Settlement, is_error: bool) {
         let report = self.report();
@@ -221,7 +222,7 @@ impl Form {
         }
     }
 
-    /// Takes decoded bytes; whether it goes on.
+    /// Reads decoded bytes; returns whether to continue.
     fn feed(&mut self, bytes: &[u8], reader: &mut Reader) -> bool {
         match self {
             Self::One => reader.document.feed(bytes).is_ok(),
@@ -280,7 +281,7 @@ impl Events {
 
     /// Takes a byte of a field's name.
     fn name(&mut self, byte: u8, reader: &mut Reader) {
-        /// The length of the longest name that matters.
+        /// The length of the longest relevant field name.
         const LONGEST: usize = 5;
         const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
         match byte {
@@ -315,7 +316,7 @@ impl Events {
     }
 
     fn value(&mut self, field: Field, value: &[u8], reader: &mut Reader) {
-        /// The length of the longest event that matters, and more.
+        /// More than the length of the longest relevant event name.
         const LONGEST: usize = 64;
         match field {
             Field::Data => self.broken = self.broken || reader.document.feed(value).is_err(),
@@ -353,7 +354,7 @@ impl Messages {
         }
     }
 
-    /// Takes bytes; `None` if they are no messages that can be read.
+    /// Reads bytes; `None` if they are not readable messages.
     fn feed(&mut self, mut bytes: &[u8], reader: &mut Reader) -> Option<()> {
         /// Flag and length.
         const PREFIX: usize = 5;
@@ -403,13 +404,13 @@ impl Reader {
         }
     }
 
-    /// Goes on with a new document.
+    /// Starts a new document.
     fn restart(&mut self) {
         self.document.take_found();
         self.document.restart();
     }
 
-    /// Takes over what the document says so far, as the data of this event.
+    /// Takes over the reports of the document so far, as the data of this event.
     fn report(&mut self, event: &str) {
         let found = self.document.found();
         if found.count() == 0 && event.is_empty() {
@@ -426,13 +427,13 @@ impl Reader {
         };
         let fresh = Report::read(&self.reports, self.stream, said, text);
         self.report.take(fresh, self.join);
-        // What is read again must not be counted again.
+        // A document that is read again must not count twice.
         if self.stream {
             self.document.take_found();
         }
     }
 
-    /// Takes over what a message of an AWS event stream says.
+    /// Takes over the reports of a message of an AWS event stream.
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Failure(word) => {
@@ -450,7 +451,7 @@ impl Reader {
         }
     }
 
-    /// Takes over what a gRPC message says.
+    /// Takes over the reports of a gRPC message.
     fn message(&mut self, framing: Framing, frame: &[u8]) {
         let field = |source: &Source| match source {
             Source::Field(path) => {
@@ -511,7 +512,7 @@ impl Report {
     }
 }
 
-/// Whether a place says something, or exactly what is due.
+/// Whether a place has a value, or exactly the value `due`.
 fn says(found: &Found, place: usize, due: Option<&str>) -> bool {
     let text = found.at(place).last().map(String::as_str);
     match due {

@@ -1,4 +1,4 @@
-//! From method and path to a row of a surface, and from there to the target.
+//! Finds the surface's row for a method and path, and the target of a request.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -28,11 +28,11 @@ use crate::surface::{
     Touches, Wanted,
 };
 
-/// The surfaces of one guard, ready to be looked up.
+/// The surfaces of one guard, indexed for look-up.
 #[derive(Debug)]
 pub(crate) struct Routes {
     methods: HashMap<Method, Rows>,
-    /// In whose words an unknown route is refused that resembles none.
+    /// The surface whose error format is used for an unknown route that resembles no other.
     first: Option<Surface>,
 }
 
@@ -41,23 +41,23 @@ pub(crate) struct Routes {
 struct Rows {
     /// Paths without slots.
     fixed: HashMap<Arc<str>, Row>,
-    /// Paths with slots by their first segment, the more exact before the less.
+    /// Paths with slots by their first segment, more specific ones first.
     slotted: HashMap<String, Vec<Row>>,
     /// Paths that begin with a slot.
     open: Vec<Row>,
-    /// Whether two of them match a path and neither is more exact.
+    /// Whether two of them can match the same path and neither is more specific.
     crossing: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Row {
     surface: Surface,
-    /// The surface's place among those of the guard.
+    /// The position of the surface in the guard's list.
     rank: usize,
     route: Arc<Route>,
 }
 
-/// Two surfaces that say different things about the same path.
+/// Two surfaces contradict each other about a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{method} {path}` of `{surface}` overlaps with `{other_path}` of `{other}`")]
 pub(crate) struct Overlapping {
@@ -75,7 +75,7 @@ pub(crate) enum RouteClass {
     Public,
     /// Any authenticated caller.
     Whoami,
-    /// Whoever is allowed everything that the request touches.
+    /// A caller who is allowed everything that the request touches.
     Guarded,
 }
 
@@ -87,15 +87,15 @@ pub(crate) struct Match {
 }
 
 impl Routes {
-    /// Joins surfaces that a server serves together.
+    /// Joins surfaces that one server offers.
     ///
-    /// Where two have the same route, the first that is named says what it does, and what
-    /// the others would read there is read as well: every model that any of them finds must
-    /// be allowed, and where they do different things, both.
+    /// If two have the same route, the first one named defines its form, and models that the
+    /// others would read are read as well. Every model that any of them finds must be allowed.
+    /// If their actions differ, both must be allowed.
     ///
     /// # Errors
-    /// [`Overlapping`] if a path is open to everybody in one and guarded in another, or if no
-    /// reader could find what both look for.
+    /// [`Overlapping`] if a path is public in one surface and guarded in another, or if no
+    /// reader can find what both look for.
     pub(crate) fn new(surfaces: Vec<Surface>) -> Result<Self, Overlapping> {
         let methods = HashMap::new();
         let first = surfaces.first().cloned();
@@ -113,7 +113,7 @@ impl Routes {
         Ok(routes)
     }
 
-    /// A path that could belong to one of some surfaces and to one of others.
+    /// A path that could belong both to one of `some` surfaces and to one of `others`.
     pub(crate) fn common(some: &[Surface], others: &[Surface]) -> Option<Overlapping> {
         let rows = |surfaces: &[Surface]| -> Vec<Row> {
             let routes = |surface: &Surface| {
@@ -137,7 +137,7 @@ impl Routes {
     fn insert(&mut self, row: Row) -> Result<(), Overlapping> {
         let rows = self.methods.entry(row.route.method.clone()).or_default();
         if let Some(known) = rows.alike(&row) {
-            // One surface named twice is a mistake.
+            // Naming a surface twice is a mistake.
             let other = known.surface.name() != row.surface.name();
             let joined = other.then(|| known.route.joined(&row.route)).flatten();
             let joined = joined.ok_or_else(|| Overlapping::of(&row, known))?;
@@ -166,9 +166,9 @@ impl Routes {
         Ok(())
     }
 
-    /// How a path is answered that may be none of these: as the route is that begins like it,
-    /// here or in a surface that Spanner ships, for that is whose client asks and where it
-    /// looks for the reason. What resembles none is answered as the first surface is.
+    /// The error format for a path that may be unknown: that of the route with the most similar
+    /// beginning, here or in a surface that Spanner ships, because that client probably sent it.
+    /// A path that resembles none gets the first surface's format.
     pub(crate) fn likeness(&self, path: &str) -> Option<(Dialect, &[Credential])> {
         let rows = self.methods.values().flat_map(Rows::all);
         let own = rows.map(|row| {
@@ -189,21 +189,21 @@ impl Routes {
             {
                 Some((dialect, places))
             }
-            // Those of `OpenAI` show what is no API's own words as well.
+            // Clients of OpenAI also show errors in the generic format.
             (None, Some((_, Reverse(Dialect::OpenAi)))) => None,
             (_, Some((_, Reverse(dialect)))) => Some((dialect, places)),
             (_, None) => first.map(|first| (first.dialect(), places)),
         }
     }
 
-    /// The row of a request. Only its target and `Host` are looked at.
+    /// Finds the row of a request. Only its target and `Host` are read.
     ///
     /// # Errors
-    /// [`RequestFault::Path`] or [`RequestFault::Target`] if the target could be read in
-    /// two ways, [`UnknownRoute`] if no surface has it.
+    /// [`RequestFault::Path`] or [`RequestFault::Target`] if the target is ambiguous,
+    /// [`UnknownRoute`] if no surface knows it.
     pub(crate) fn classify(&self, parts: &Parts) -> Result<Match, Refusal> {
         if parts.method == Method::CONNECT {
-            // A tunnel passes no guard.
+            // The guard cannot see inside a tunnel.
             return Err(RequestFault::Opaque.into());
         }
         let grpc = head::media(&parts.headers) == Ok(Media::Grpc);
@@ -249,8 +249,8 @@ impl Routes {
         })
     }
 
-    /// Whether an unknown path may be a method that some server has: it has the form of one,
-    /// and is none of ours in other letters.
+    /// Whether an unknown path may be a gRPC method of some server: it has the syntax of one and
+    /// is not a case variant of a known one.
     fn could_be_method(&self, path: &str) -> bool {
         let mut parts = path.split('/').skip(1);
         let form = matches!(
@@ -285,7 +285,7 @@ impl Routes {
 }
 
 impl Row {
-    /// Whether another row matches a path of this one, and neither is more exact.
+    /// Whether another row can match the same path and neither is more specific.
     fn meets(&self, other: &Self) -> bool {
         let (own, others) = (&self.route, &other.route);
         own.method == others.method && own.template.overlap(&others.template) == Overlap::Both
@@ -309,13 +309,13 @@ impl Overlapping {
     }
 }
 
-/// How many segments a template and a path begin with alike. A slot is like nothing.
+/// The number of leading segments that a template and a path share. A slot matches nothing.
 fn common(template: &str, path: &str) -> usize {
     let segments = template.split('/').zip(path.split('/')).skip(1);
     segments.take_while(|(known, asked)| known == asked).count()
 }
 
-/// The templates of all surfaces that Spanner ships, with how each is answered.
+/// The templates of all surfaces that Spanner ships, each with its dialect.
 static SHIPPED: LazyLock<Vec<(Arc<str>, Dialect)>> = LazyLock::new(|| {
     let surfaces: Vec<Surface> = surface::built_in().filter_map(surface::named).collect();
     let rows = surfaces.iter().flat_map(|surface| {
@@ -340,8 +340,8 @@ impl Rows {
         rows.iter_mut().find(|known| known.is_alike(row))
     }
 
-    /// The rows that can match a path of another row and be as exact. A path without slots is
-    /// more exact than any with slots.
+    /// The rows that can match a path of another row and are as specific. A path without slots
+    /// is more specific than any path with slots.
     fn near(&self, row: &Row) -> impl Iterator<Item = &Row> + use<'_> {
         let template = &row.route.template;
         let (slotted, all): (_, &[Row]) = match template.first() {
@@ -389,7 +389,7 @@ impl Match {
         self.row.route.grpc
     }
 
-    /// How refusals are written.
+    /// The format of refusals.
     pub(crate) fn dialect(&self) -> Dialect {
         self.row
             .route
@@ -397,20 +397,20 @@ impl Match {
             .unwrap_or_else(|| self.row.surface.dialect())
     }
 
-    /// What the answers report.
+    /// What the responses report.
     pub(crate) fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.row.route.reports)
     }
 
-    /// Where the caller may have put its token.
+    /// The places where clients put their token.
     pub(crate) fn credentials(&self) -> &[Credential] {
         self.row.surface.credentials()
     }
 
-    /// Everything that the request touches, and its body as it is to be forwarded.
+    /// Resolves everything that the request touches, and returns its body for forwarding.
     ///
     /// # Errors
-    /// A [`RequestFault`] if that cannot be told, or not in one way.
+    /// A [`RequestFault`] if the request is ambiguous or its models cannot be found.
     pub(crate) async fn target<B>(
         &self,
         parts: &Parts,
@@ -450,7 +450,7 @@ impl Match {
             let reading = Reading::new(body, limits, room);
             return self.framed(reading, framing, wanted.stream).await;
         }
-        let request = Known {
+        let request = RequestHead {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query,
@@ -466,7 +466,7 @@ impl Match {
             let target = request.target(&Content::default())?;
             return Ok((target, RequestBody::read(Pieces::default(), trailers)));
         }
-        // Nobody finds a form where none is announced, so it cannot name anything.
+        // No server reads a form without its content type, so it cannot name anything.
         if media == Media::Other && wanted.reads_only_forms() {
             let target = request.target(&Content::default());
             let target = target.map_err(|_| RequestFault::ContentType)?;
@@ -488,10 +488,11 @@ impl Match {
         }
     }
 
-    /// What reads the messages of a WebSocket, and what is touched before the first one.
+    /// Returns the resolver for the messages of a WebSocket, and what its request touches before
+    /// the first message.
     ///
     /// # Errors
-    /// As [`target`](Self::target).
+    /// As for [`target`](Self::target).
     pub(crate) fn conversation(
         &self,
         parts: &Parts,
@@ -501,7 +502,7 @@ impl Match {
         };
         let wanted = &guarded.wanted;
         head::refuse_retargeting(parts, &wanted.headers)?;
-        let messages = MessageResolver(Known {
+        let messages = MessageResolver(RequestHead {
             row: self.row.clone(),
             slots: self.slots.clone(),
             query: Query::read(parts.uri.query(), &wanted.query)?,
@@ -557,20 +558,20 @@ impl Match {
     }
 }
 
-/// Tells what the messages of one WebSocket touch.
+/// Resolves what the messages of one WebSocket touch.
 #[derive(Clone)]
-pub(crate) struct MessageResolver(Known);
+pub(crate) struct MessageResolver(RequestHead);
 
 impl MessageResolver {
-    /// What the other side's frames report.
+    /// What the server's frames report.
     pub(crate) fn reports(&self) -> &Arc<Reports> {
         &self.0.row.route.reports
     }
 
-    /// What a frame touches; nothing new, if it is a later one that names no model.
+    /// Resolves what a frame touches; empty for a later frame that names no model.
     ///
     /// # Errors
-    /// A [`RequestFault`] if that cannot be told, or not in one way.
+    /// A [`RequestFault`] if the frame is ambiguous or its models cannot be found.
     pub(crate) fn pairs(&self, frame: &[u8], later: bool) -> Result<Vec<Pair>, RequestFault> {
         let Rule::Guarded(guarded) = &self.0.row.route.rule else {
             return Err(RequestFault::NoModel);
@@ -587,9 +588,9 @@ impl MessageResolver {
     }
 }
 
-/// What is known of a request beside its body.
+/// The parts of a request other than its body.
 #[derive(Clone)]
-struct Known {
+struct RequestHead {
     row: Row,
     slots: Vec<String>,
     query: Query,
@@ -597,7 +598,7 @@ struct Known {
     headers: HeaderMap,
 }
 
-impl Known {
+impl RequestHead {
     fn pairs(&self, body: &Content) -> Result<Vec<Pair>, RequestFault> {
         let Rule::Guarded(guarded) = &self.row.route.rule else {
             return Err(RequestFault::NoModel);
@@ -617,8 +618,8 @@ impl Known {
         Target::of(self.pairs(body)?).ok_or(RequestFault::TooManyModels)
     }
 
-    /// The target of a body that is read: whole, or as much as may be kept, which is more
-    /// while it names no model.
+    /// Resolves the target from a body that is read whole, or as far as it may be held; more of
+    /// it may be held while it names no model.
     async fn scanned<B>(
         self,
         mut reading: Reading<B>,
@@ -641,7 +642,7 @@ impl Known {
                 }
             };
             let unread = data.split_off(data.len().min(most - held.len()));
-            // Others on this thread have their turn in between.
+            // Yields to other tasks between the chunks.
             for piece in data.chunks(MAX_TURN) {
                 reader.feed(piece)?;
                 if data.len() > MAX_TURN {
@@ -680,7 +681,7 @@ impl Known {
     }
 }
 
-/// What is read of a body without a pause: some 0.2 ms.
+/// The bytes of a body that are read without yielding: about 0.2 ms.
 const MAX_TURN: usize = 64 * 1024;
 
 /// The headers that the route reads.
@@ -694,7 +695,7 @@ fn kept(headers: &HeaderMap, wanted: &Wanted) -> HeaderMap {
     kept
 }
 
-/// Whether a body is known to have no byte.
+/// Whether a body is known to be empty.
 fn is_empty<B: Body>(body: &B) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }

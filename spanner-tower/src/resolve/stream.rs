@@ -1,4 +1,4 @@
-//! A stream whose messages name models: each is held back until it is decided.
+//! A stream whose messages name models. Each message is held until it is decided.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::buffer::Contiguous;
 use super::grpc::Framing;
 use super::later::LaterDecisions;
 
-/// Reads what a later framed message touches.
+/// Resolves what a later framed message touches.
 pub(super) type ReadPairs = Arc<dyn Fn(Framing, &[u8]) -> Result<Vec<Pair>, Refusal> + Send + Sync>;
 
-/// The rest of a stream, and what was decided about it.
+/// The rest of a stream, and the decisions about it.
 pub(super) struct Watch<B> {
     body: Pin<Box<B>>,
     arrived: Contiguous,
@@ -30,7 +30,7 @@ pub(super) struct Watch<B> {
 }
 
 impl<B> Watch<B> {
-    /// The stream after its first message; `arrived` is what came with it.
+    /// The stream after its first message. `arrived` is the data that arrived with that message.
     pub(super) fn new(
         body: Pin<Box<B>>,
         arrived: Contiguous,
@@ -52,7 +52,7 @@ impl<B> Watch<B> {
         self.asking.attach(inquiry, broken);
     }
 
-    /// Holds the next message back and asks about it; whether all of one has arrived.
+    /// Holds the next message and asks about it; returns whether a complete one has arrived.
     fn next_message(&mut self) -> Result<bool, Refusal> {
         match self.framing.frame_length(self.arrived.as_slice())? {
             Some(length) if length <= self.arrived.len() => {
@@ -66,7 +66,7 @@ impl<B> Watch<B> {
         }
     }
 
-    /// Nothing more came in time.
+    /// Notes that the stream is too slow.
     pub(super) fn late(&mut self) {
         self.asking.refuse(RequestFault::Slow.into());
     }
@@ -110,7 +110,7 @@ where
         }
     }
 
-    /// Takes in what comes next; the end of the stream, if that is it.
+    /// Reads what arrives next, including the end of the stream.
     #[expect(
         clippy::type_complexity,
         reason = "what `poll_frame` answers, if anything"

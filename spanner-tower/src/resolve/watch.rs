@@ -1,7 +1,7 @@
 //! A large body that is scanned to its end while it is forwarded.
 //!
-//! One piece is always held back, so that a body that turns out to contradict the decision
-//! never arrives whole.
+//! The last piece is always held, so that a body that contradicts the decision never arrives
+//! complete.
 
 use std::mem;
 use std::pin::Pin;
@@ -19,26 +19,26 @@ use super::evidence::Content;
 use super::later::LaterDecisions;
 use super::reader::Reader;
 
-/// What a body touches that says this.
+/// Resolves what a body with this content touches.
 pub(super) type PairsOf = Arc<dyn Fn(&Content) -> Result<Vec<Pair>, RequestFault> + Send + Sync>;
 
-/// The rest of a body, and what it turned out to say so far.
+/// The rest of a body, and its content so far.
 pub(super) struct Watch<B> {
     body: Pin<Box<B>>,
     reader: Reader,
     count: usize,
     pairs_of: PairsOf,
     asking: LaterDecisions,
-    /// What has come and was not read yet.
+    /// The bytes that arrived and were not read yet.
     unread: Bytes,
     held: Bytes,
     end: End,
 }
 
-/// How far the body behind is.
+/// Whether the inner body has ended.
 enum End {
     Open,
-    /// It is over; what is held may go once all is decided.
+    /// It has ended. The held piece is released once everything is decided.
     Reached(Option<Frame<Bytes>>),
     Passed,
 }
@@ -67,7 +67,7 @@ impl<B> Watch<B> {
         self.asking.attach(inquiry, broken);
     }
 
-    /// Reads a piece, and asks about what is new in it.
+    /// Reads a piece and asks about new pairs.
     fn read(&mut self, piece: &[u8]) -> Result<(), RequestFault> {
         self.reader.feed(piece)?;
         if self.reader.count() != self.count {
@@ -85,7 +85,7 @@ impl<B> Watch<B> {
         Ok(())
     }
 
-    /// Nothing more came in time.
+    /// Notes that the body is too slow.
     pub(super) fn late(&mut self) {
         self.asking.refuse(RequestFault::Slow.into());
     }

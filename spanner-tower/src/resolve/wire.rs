@@ -1,9 +1,8 @@
 //! Reads the fields of a protobuf message without its schema
 //! (<https://protobuf.dev/programming-guides/encoding/>).
 //!
-//! Decoders let the last of several fields win and merge messages; a field that decides
-//! must therefore stand once. Groups, which some decoders skip and others do not know, are
-//! refused.
+//! Decoders let the last of several fields win and merge messages, so a relevant field must
+//! occur once. Groups are refused, because only some decoders know them.
 
 use spanner_core::{RequestFault, Target};
 
@@ -14,14 +13,14 @@ use crate::surface::{FieldPath, FieldStep};
 enum Value<'m> {
     /// A varint.
     Varint(u64),
-    /// A number of another kind.
+    /// A fixed-size number.
     Number,
     /// A string, a message or packed numbers.
     Bytes(&'m [u8]),
 }
 
-/// The texts of a field, found by its path. Missing, empty and zero are the same in proto3:
-/// nothing. A varint, where there may be one, is a text in decimal digits.
+/// The texts of a field, found by its path. In proto3, missing, empty and zero are the same, so
+/// they give no text. A varint, where allowed, is given in decimal digits.
 pub(super) fn texts(message: &[u8], path: &FieldPath) -> Result<Vec<String>, RequestFault> {
     within(message, &path.steps, path.number)
 }
@@ -56,7 +55,8 @@ fn within(
     Ok(texts)
 }
 
-/// The fields of this number: one at most, unless each counts. The whole message is read.
+/// The fields with this number: at most one, unless the step allows several. The whole message
+/// is read.
 fn values(mut message: &[u8], step: FieldStep) -> Result<Vec<Value<'_>>, RequestFault> {
     let mut found = Vec::new();
     while !message.is_empty() {
@@ -88,7 +88,7 @@ fn field<'m>(message: &mut &'m [u8]) -> Option<(u32, Value<'m>)> {
     Some((number, value))
 }
 
-/// At most ten bytes, the last of which has one bit of value.
+/// Reads a varint: at most ten bytes, the last of which contributes one bit.
 fn varint(message: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {

@@ -7,13 +7,13 @@ use spanner_core::Action;
 
 use super::dialect::Dialect;
 use super::error::SurfaceProblem;
-use super::file::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::location::{
     Condition, Document, FieldPath, FieldStep, Free, JsonPath, Location, LocationText, Step, Test,
     Want,
 };
 use super::reports::Reports;
 use super::route::{Guarded, OnMissing, Route, Rule, Touch, Touches, Wanted};
+use super::row::{Also, Group, OneOrMore, Row, Shared, bytes};
 use super::template::{Reserved, Template};
 
 /// Compiles one route and collects what is wrong with it.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use spanner_core::units;
 use spanner_toml::{Problems, Source, Toml};
 use toml::Spanned;
 
@@ -14,6 +13,7 @@ use super::location::{Free, LocationText};
 use super::names::{NameFile, Names};
 use super::reports::{ApiFile, Reports};
 use super::route::Route;
+use super::row::{Group, Row, Shared, bytes};
 use super::template::{Overlap, Reserved};
 use super::{Credential, Dialect, Surface};
 
@@ -46,79 +46,6 @@ struct File {
 struct ReservedFile {
     slots: Vec<String>,
     words: Vec<String>,
-}
-
-/// One row as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Row {
-    method: OneOrMore,
-    path: OneOrMore,
-    #[serde(default)]
-    pub(super) grpc: bool,
-    pub(super) when: Option<String>,
-    pub(super) action: String,
-    pub(super) model: Option<String>,
-    pub(super) version: Option<String>,
-    #[serde(default)]
-    pub(super) secondary: Vec<String>,
-    #[serde(default)]
-    pub(super) same: Vec<String>,
-    #[serde(default)]
-    pub(super) also: Vec<Also>,
-    pub(super) on_missing: Option<String>,
-    pub(super) dialect: Option<String>,
-    pub(super) hold: Option<String>,
-    pub(super) reports: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Also {
-    #[serde(default)]
-    pub(super) when: Option<OneOrMore>,
-    pub(super) action: String,
-    pub(super) model: Option<String>,
-    pub(super) version: Option<String>,
-    pub(super) on_missing: Option<String>,
-    #[serde(default)]
-    pub(super) foreign: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum OneOrMore {
-    One(String),
-    More(Vec<String>),
-}
-
-impl OneOrMore {
-    pub(super) fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::More(more) => more,
-        }
-    }
-}
-
-/// What a surface says once for all of its routes.
-pub(super) struct Shared {
-    pub(super) secondary: Vec<String>,
-    pub(super) free: Vec<Free>,
-    pub(super) hold: usize,
-}
-
-/// A number of bytes with its unit: `25 MiB`, `64 KiB`.
-pub(super) fn bytes(text: &str) -> Option<usize> {
-    usize::try_from(units::parse_size(text).ok()?).ok()
-}
-
-/// One method and path, and the rows that say what it does under which conditions.
-pub(super) struct Group<'f> {
-    pub(super) method: &'f str,
-    pub(super) path: String,
-    /// Each with its byte offset in the file.
-    pub(super) rows: Vec<(usize, &'f Row)>,
 }
 
 /// Reads a surface, or finds everything that is wrong with it.

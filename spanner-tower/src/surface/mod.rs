@@ -137,6 +137,7 @@ mod names;
 mod registry;
 mod reports;
 mod route;
+mod row;
 mod template;
 #[cfg(test)]
 mod tests;

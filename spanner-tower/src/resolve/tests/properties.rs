@@ -7,7 +7,7 @@ use prost::Message as _;
 use serde_json::Value;
 use spanner_core::RequestFault;
 
-use crate::resolve::form::{FormScan, Sought};
+use crate::resolve::form::{FormScan, FormTargets};
 use crate::resolve::found::Found;
 use crate::resolve::json::JsonScan;
 use crate::resolve::wire;
@@ -284,7 +284,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
     ) {
         let body = super::routes::multipart(&fields, Some(&file));
-        let sought = Sought { fields: vec![("model".to_owned(), Want::Name)].into(), lines: None };
+        let sought = FormTargets { fields: vec![("model".to_owned(), Want::Name)].into(), lines: None };
         let mut scan = FormScan::new("multipart/form-data; boundary=b0undary", sought).unwrap();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
         cuts.extend([0, body.len()]);
