@@ -74,7 +74,8 @@ fn a_new_segment_begins_with_the_gap() {
 fn a_wait_is_bounded_while_the_disk_hangs() {
     let sim = Sim::default();
     let service = Service::of(options().wait(Duration::from_millis(5)), &sim).unwrap();
-    drop(service.allow().unwrap());
+    // On a busy machine the first ones may wait longer than that.
+    until(|| service.allow().is_ok());
     sim.stick(true);
     let refused = service.allow().unwrap_err();
     assert_eq!(refused.refusal().code(), "audit.unavailable");
