@@ -253,7 +253,7 @@ impl Config {
     /// Replaces all external systems for a demonstration: the server at `upstream` replaces every
     /// upstream, and records go to `ledger` and nowhere else. Only the first issuer is left, which
     /// is returned; the caller points it at a provider of its own with
-    /// [`IssuerConfig::relocate`].
+    /// [`IssuerConfig::move_to_loopback`].
     ///
     /// # Errors
     /// A message if the configuration has no issuer.
