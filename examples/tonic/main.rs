@@ -59,7 +59,7 @@ async fn main() -> Result<(), Failure> {
     let callers = Bearer::builder()
         .issuer(issuer.danger_allow_http_loopback())
         .build()?;
-    let access = Cedar::from_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/access"))?;
+    let access = Cedar::from_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../access"))?;
     let folder = tempfile::tempdir()?;
     let guard = GuardLayer::builder(callers, access, Ledger::open(folder.path())?)
         .environment("production".parse()?)
