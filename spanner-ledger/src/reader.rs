@@ -12,7 +12,7 @@ use crate::files::Files;
 use crate::files::disk::Disk;
 use crate::lost::Missing;
 use crate::notes::{Notes, NotesBuilder};
-use crate::scan::Walk;
+use crate::scan::{Stored, Walk};
 use crate::select::Selection;
 
 /// Reads the ledger in a directory. Takes no lock and does not disturb the writer. Each iteration
@@ -185,12 +185,8 @@ impl Reader {
         let signed = self.signed();
         let walk = self.walk()?;
         let notes = NotesBuilder::new(selection, walk.pruned());
-        Ok(StoredEntries {
-            walk: Some(walk),
-            notes,
-            signed,
-            missing: Vec::new(),
-        })
+        let steps = Steps::new(walk, signed);
+        Ok(StoredEntries { steps, notes })
     }
 
     /// Whether the ledger has no entries.
@@ -229,10 +225,8 @@ impl Reader {
             false => Walk::from(files, from)?,
         };
         Ok(Entries {
-            walk: Some(walk),
+            steps: Steps::new(walk, 0),
             only,
-            signed: 0,
-            missing: Vec::new(),
         })
     }
 
@@ -240,10 +234,8 @@ impl Reader {
         // Read before the entries, because the ledger may grow in between.
         let signed = self.signed();
         Ok(Entries {
-            walk: Some(self.walk()?),
+            steps: Steps::new(self.walk()?, signed),
             only,
-            signed,
-            missing: Vec::new(),
         })
     }
 
@@ -265,12 +257,9 @@ impl Reader {
 /// an unknown format ([`ReadError::Unknown`]).
 #[derive(Debug)]
 pub struct Entries {
-    walk: Option<Walk>,
+    steps: Steps,
     /// The prefix of the entries to return; others are skipped.
     only: &'static [u8],
-    /// The number of signed entries.
-    signed: u64,
-    missing: Vec<Missing>,
 }
 
 impl Entries {
@@ -278,7 +267,7 @@ impl Entries {
     /// for [`Reader::partial`], all others that are missing or damaged.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
-        &self.missing
+        &self.steps.missing
     }
 }
 
@@ -291,33 +280,54 @@ impl Iterator for Entries {
     type Item = Result<NumberedEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let walk = self.walk.as_mut()?;
-        let stepped = loop {
-            let stepped = walk.step();
-            match &stepped {
-                Ok(Some(stored)) if !stored.payload.starts_with(self.only) => {}
-                _ => break stepped,
-            }
+        let only = self.only;
+        let is_wanted = |step: &Result<Stored, ReadError>| match step {
+            Ok(stored) => stored.payload.starts_with(only),
+            Err(_) => true,
         };
-        match stepped {
-            Ok(Some(stored)) => {
-                let sequence = stored.sequence;
-                let entry = serde_json::from_slice(&stored.payload);
-                Some(match entry {
-                    Ok(entry) => Ok(NumberedEntry { sequence, entry }),
-                    Err(source) => Err(ReadError::Unknown { sequence, source }),
-                })
+        let step = self.steps.find(is_wanted)?;
+        Some(step.and_then(|stored| {
+            let sequence = stored.sequence;
+            match serde_json::from_slice(&stored.payload) {
+                Ok(entry) => Ok(NumberedEntry { sequence, entry }),
+                Err(source) => Err(ReadError::Unknown { sequence, source }),
             }
-            Ok(None) => {
-                self.missing = walk.missing_of(self.signed);
-                self.walk = None;
-                None
-            }
-            Err(fault) => {
-                self.walk = None;
-                Some(Err(fault))
-            }
+        }))
+    }
+}
+
+/// The steps of a walk until it ends, and the entries that are missing by then.
+#[derive(Debug)]
+struct Steps {
+    walk: Option<Walk>,
+    /// The number of signed entries.
+    signed: u64,
+    missing: Vec<Missing>,
+}
+
+impl Steps {
+    const fn new(walk: Walk, signed: u64) -> Self {
+        Self {
+            walk: Some(walk),
+            signed,
+            missing: Vec::new(),
         }
+    }
+}
+
+impl Iterator for Steps {
+    type Item = Result<Stored, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let walk = self.walk.as_mut()?;
+        let step = walk.step();
+        if let Ok(None) = step {
+            self.missing = walk.missing_of(self.signed);
+        }
+        if !matches!(step, Ok(Some(_))) {
+            self.walk = None;
+        }
+        step.transpose()
     }
 }
 
@@ -325,10 +335,8 @@ impl Iterator for Entries {
 /// Ends after damage.
 #[derive(Debug)]
 pub struct StoredEntries {
-    walk: Option<Walk>,
+    steps: Steps,
     notes: NotesBuilder,
-    signed: u64,
-    missing: Vec<Missing>,
 }
 
 impl StoredEntries {
@@ -337,7 +345,7 @@ impl StoredEntries {
     #[must_use]
     pub fn notes(&self) -> Notes {
         let mut notes = self.notes.notes();
-        notes.missing = self.missing.clone();
+        notes.missing = self.steps.missing.clone();
         notes
     }
 }
@@ -346,26 +354,15 @@ impl Iterator for StoredEntries {
     type Item = Result<StoredEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let walk = self.walk.as_mut()?;
-        match walk.step() {
-            Ok(Some(stored)) => {
-                let stored = StoredEntry::new(stored.sequence, stored.payload);
-                match &stored.entry {
-                    Some(entry) => self.notes.observe(entry),
-                    None => self.notes.skip_unknown(),
-                }
-                Some(Ok(stored))
+        let step = self.steps.next()?;
+        Some(step.map(|stored| {
+            let stored = StoredEntry::new(stored.sequence, stored.payload);
+            match &stored.entry {
+                Some(entry) => self.notes.observe(entry),
+                None => self.notes.skip_unknown(),
             }
-            Ok(None) => {
-                self.missing = walk.missing_of(self.signed);
-                self.walk = None;
-                None
-            }
-            Err(fault) => {
-                self.walk = None;
-                Some(Err(fault))
-            }
-        }
+            stored
+        }))
     }
 }
 
