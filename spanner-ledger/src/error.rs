@@ -124,17 +124,6 @@ pub enum ReadError {
     },
 }
 
-/// An error with its causes, separated by colons.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 impl ReadError {
     /// The first entry that is changed, missing or known to be in doubt.
     pub(crate) const fn first_bad(&self) -> Option<u64> {

@@ -23,12 +23,13 @@ use spanner_core::journal::{
     Append, Condition, Cursor, EventKind, IdempotencyKey, Item, Journal, JournalError,
     JournalFuture, Page, Recorded, Topic,
 };
+use spanner_core::text::error_chain;
 use spanner_core::{SinkFault, Timestamp};
 
 use crate::MAX_ENTRY_BYTES;
 use crate::acknowledge::spans_of;
 use crate::entry::{Entry, Event};
-use crate::error::{ReadError, chain};
+use crate::error::ReadError;
 use crate::ledger::Ledger;
 use crate::lost::Span;
 use crate::queue::SequenceCell;
@@ -354,7 +355,7 @@ fn not_appended(fault: &SinkFault) -> JournalError {
 }
 
 fn not_read(fault: &ReadError) -> JournalError {
-    let reason = chain(fault);
+    let reason = error_chain(fault);
     match fault {
         ReadError::Io { .. } => JournalError::Unavailable { reason },
         ReadError::Unknown { sequence, .. } => JournalError::Corrupt {

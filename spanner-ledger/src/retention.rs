@@ -21,12 +21,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use spanner_core::text::error_chain;
 use spanner_core::{RecordId, SinkFault};
 
 use crate::clock::Clock;
 use crate::cursors::undelivered;
 use crate::entry::Entry;
-use crate::error::{ReadError, chain};
+use crate::error::ReadError;
 use crate::evidence::{SharedProgress, Tree, leaf};
 use crate::files::Files;
 use crate::frame::{Frame, Header};
@@ -225,7 +226,7 @@ impl PruneLimits {
                     held_by = pruned.held_by;
                 }
                 Err(fault) => {
-                    let fault = chain(&fault);
+                    let fault = error_chain(&fault);
                     tracing::warn!(fault, "cannot prune the ledger; will retry");
                 }
             }

@@ -8,8 +8,7 @@ use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
-
-use crate::chain;
+use spanner_core::text::error_chain;
 
 /// The URL of a server, with an optional credential. Redirects are not followed.
 ///
@@ -79,7 +78,7 @@ impl Endpoint {
     ) -> Result<Response, String> {
         self.request(method)
             .and_then(|request| complete(request).send())
-            .map_err(|error| chain(&error.without_url()))
+            .map_err(|error| error_chain(&error.without_url()))
     }
 
     fn request(&mut self, method: Method) -> Result<RequestBuilder, reqwest::Error> {

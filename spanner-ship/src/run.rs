@@ -6,13 +6,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use spanner_core::text::error_chain;
+use spanner_ledger::{EntryFollower, ReadError};
 
 use crate::cursor::{Cursor, Position, private};
 use crate::keyed::{Joiner, KeyedEntry};
 use crate::priority::lower_priority;
 use crate::receiver::{DeliveryError, Message, Receiver, cut_torn_line};
-use crate::{Command, Format, Pace, Producer, Shared, chain, lock};
-use spanner_ledger::{EntryFollower, ReadError};
+use crate::{Command, Format, Pace, Producer, Shared, lock};
 
 pub(crate) struct Run {
     /// The file for rejected entries.
@@ -434,7 +435,7 @@ fn jitter() -> f64 {
 /// Converts a read error into a reason to wait.
 #[expect(clippy::needless_pass_by_value, reason = "maps errors")]
 fn retry_later(fault: ReadError) -> Option<String> {
-    Some(chain(&fault))
+    Some(error_chain(&fault))
 }
 
 /// The cursor is saved after this many poll intervals: every five seconds by default.

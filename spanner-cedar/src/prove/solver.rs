@@ -8,6 +8,7 @@ use cedar_policy::Schema;
 use cedar_policy_symcc::err::Error;
 use cedar_policy_symcc::solver::LocalSolver;
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicySet, Env};
+use spanner_core::text::error_chain;
 use tokio::runtime::Runtime;
 
 use super::ProveError;
@@ -155,13 +156,7 @@ fn failed(error: &Error) -> ProveError {
 
 /// An error with its causes, on one line.
 fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text.replace('\n', " ")
+    error_chain(error).replace('\n', " ")
 }
 
 const UNKNOWN: &str = "the solver could not tell in time";

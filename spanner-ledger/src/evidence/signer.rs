@@ -11,9 +11,10 @@ use super::opened::Evidence;
 use super::tree::Full;
 use super::{CHECKPOINT, Checkpoint, CheckpointSink, SharedProgress, SigningKey};
 use super::{put, tiles, write};
-use crate::error::{ReadError, chain};
+use crate::error::ReadError;
 use crate::files::Files;
 use crate::scan::Walk;
+use spanner_core::text::error_chain;
 
 /// Follows the writer by reading its files, and signs checkpoints.
 pub(crate) struct CheckpointSigner {
@@ -77,7 +78,7 @@ impl CheckpointSigner {
     fn report(&mut self, signed: &Result<(), ReadError>) {
         match signed {
             Err(fault) if !self.failed => {
-                let fault = chain(fault);
+                let fault = error_chain(fault);
                 tracing::error!(fault, "cannot sign a checkpoint; will retry");
             }
             Ok(()) if self.failed => tracing::info!("checkpoints are signed again"),
