@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use spanner_admin::{Admin, Promotions};
 use spanner_cedar::Cedar;
-use spanner_demo::idp::{Account, Idp, SECRET};
+use spanner_demo::idp::{Account, Idp};
 use spanner_demo::model;
 use spanner_examples::telling::{BAD, DIM, GOOD};
 use spanner_ledger::Ledger;
@@ -131,7 +131,7 @@ impl Stage {
         body: Option<Value>,
         (status, says): Due,
     ) -> Result<Value, Stop> {
-        let token = self.sign_in(who).await?;
+        let token = self.idp.sign_in(who).await?;
         let mut request = self.client.request(method, url).bearer_auth(token);
         if let Some(body) = body {
             request = request.json(&body);
@@ -153,18 +153,6 @@ impl Stage {
             println!("    {BAD}expected {status} with `{says}`: {text}{BAD:#}");
         }
         Ok(answer)
-    }
-
-    async fn sign_in(&self, name: &str) -> Result<String, Stop> {
-        let form = [
-            ("grant_type", "password"),
-            ("username", name),
-            ("password", SECRET),
-        ];
-        let request = self.client.post(self.idp.token_endpoint()).form(&form);
-        let answer: Value = request.send().await?.error_for_status()?.json().await?;
-        let token = answer.get("access_token").and_then(Value::as_str);
-        Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
     }
 }
 

@@ -38,11 +38,11 @@ pub(crate) struct Reply {
 
 /// All calls, in order.
 pub(crate) async fn all(stage: &Stage) -> Result<Vec<Scene>, Stop> {
-    let tina = stage.sign_in(&stage.corp, "tina").await?;
-    let sam = stage.sign_in(&stage.corp, "sam").await?;
-    let for_sam = stage.delegate(&sam).await?;
-    let for_tina = stage.delegate(&tina).await?;
-    let elsewhere = stage.sign_in(&stage.stranger, "sam").await?;
+    let tina = stage.corp.sign_in("tina").await?;
+    let sam = stage.corp.sign_in("sam").await?;
+    let for_sam = stage.corp.exchange("triage-copilot", &sam).await?;
+    let for_tina = stage.corp.exchange("triage-copilot", &tina).await?;
+    let elsewhere = stage.stranger.sign_in("sam").await?;
     let expired = stage.corp.expired_token("sam", &["support"])?;
     let staging = Scene::chat(&stage.staging);
     let production = Scene::chat(&stage.production);

@@ -70,43 +70,6 @@ impl Stage {
         })
     }
 
-    /// A person's token from a provider's token endpoint.
-    pub(crate) async fn sign_in(&self, idp: &Idp, name: &str) -> Result<String, Stop> {
-        let form = [
-            ("grant_type", "password"),
-            ("username", name),
-            ("password", SECRET),
-        ];
-        self.token(idp, &form).await
-    }
-
-    /// A token in which the copilot acts for the holder of another token.
-    pub(crate) async fn delegate(&self, token: &str) -> Result<String, Stop> {
-        let form = [
-            (
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            ),
-            ("client_id", "triage-copilot"),
-            ("client_secret", SECRET),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            ),
-            ("subject_token", token),
-        ];
-        self.token(&self.corp, &form).await
-    }
-
-    async fn token(&self, idp: &Idp, form: &[(&str, &str)]) -> Result<String, Stop> {
-        let request = self.client.post(idp.token_endpoint()).form(form);
-        let answer: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
-        let token = answer
-            .get("access_token")
-            .and_then(serde_json::Value::as_str);
-        Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
-    }
-
     /// The ledger's records of this many calls.
     pub(crate) async fn rows(&self, calls: usize) -> Result<Vec<Row>, Stop> {
         telling::rows(&self.ledger, calls).await
@@ -114,9 +77,9 @@ impl Stage {
 
     /// Prints calls to try, and runs until interrupted.
     pub(crate) async fn invite(&self) -> Result<(), Stop> {
-        let sam = self.sign_in(&self.corp, "sam").await?;
-        let tina = self.sign_in(&self.corp, "tina").await?;
-        let copilot = self.delegate(&sam).await?;
+        let sam = self.corp.sign_in("sam").await?;
+        let tina = self.corp.sign_in("tina").await?;
+        let copilot = self.corp.exchange("triage-copilot", &sam).await?;
         println!(
             "\nTokens, good for ten minutes (more: curl {} -d grant_type=password \
              -d username=sam -d password={SECRET}):",

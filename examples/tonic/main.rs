@@ -7,7 +7,7 @@
 use std::pin::Pin;
 
 use spanner_cedar::Cedar;
-use spanner_demo::idp::{Account, Idp, SECRET};
+use spanner_demo::idp::{Account, Idp};
 use spanner_demo::model::{SENTIMENT, Sentiment};
 use spanner_ledger::Ledger;
 use spanner_tower::{Bearer, GuardLayer, Issuer, Permitted, surface};
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Failure> {
     let server = tokio::spawn(server);
 
     for name in ["sam", "tina"] {
-        let token = sign_in(&idp, name).await?;
+        let token = idp.sign_in(name).await?;
         match infer(&url, &token).await {
             Ok(answer) => println!("{name}: {answer}"),
             Err(status) => println!("{name}: {:?}: {}", status.code(), status.message()),
@@ -201,20 +201,4 @@ async fn infer(url: &str, token: &str) -> Result<String, Status> {
         .and_then(|output| output.contents.as_ref()?.fp32_contents.first().copied())
         .unwrap_or_default();
     Ok(format!("positive with probability {positive:.2}"))
-}
-
-async fn sign_in(idp: &Idp, name: &str) -> Result<String, Failure> {
-    let form = [
-        ("grant_type", "password"),
-        ("username", name),
-        ("password", SECRET),
-    ];
-    let request = reqwest::Client::new()
-        .post(idp.token_endpoint())
-        .form(&form);
-    let answer: serde_json::Value = request.send().await?.error_for_status()?.json().await?;
-    let token = answer
-        .get("access_token")
-        .and_then(serde_json::Value::as_str);
-    Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
 }

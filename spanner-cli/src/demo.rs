@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::uri::Authority;
-use serde_json::Value;
 use spanner_demo::idp::{Account, Idp, SECRET};
 use spanner_demo::model;
 use spanner_proxy::config::Config;
@@ -60,7 +59,7 @@ pub(crate) async fn serve(
     let audience = issuer.audience().unwrap_or("models").to_owned();
     let idp = Idp::start(&audience, accounts(), vec!["triage-copilot"]).await?;
     issuer.move_to_loopback(idp.issuer());
-    let tokens = [sign_in(&idp, "sam").await?, sign_in(&idp, "tina").await?];
+    let tokens = [idp.sign_in("sam").await?, idp.sign_in("tina").await?];
     let endpoint = idp.token_endpoint();
     spanner_proxy::serve(Loaded::of(config, problems)?, |service| {
         let invitation = invite(service, &tokens, &endpoint, &ledger);
@@ -130,18 +129,4 @@ fn call(address: SocketAddr, name: &str, model: &str) -> String {
          -H 'content-type: application/json' -d '{{\"model\": \"{model}\", \"messages\": \
          [{{\"role\": \"user\", \"content\": \"thank you, that was quick\"}}]}}'"
     )
-}
-
-async fn sign_in(idp: &Idp, name: &str) -> Result<String, Stop> {
-    let form = [
-        ("grant_type", "password"),
-        ("username", name),
-        ("password", SECRET),
-    ];
-    let request = reqwest::Client::new()
-        .post(idp.token_endpoint())
-        .form(&form);
-    let answer: Value = request.send().await?.error_for_status()?.json().await?;
-    let token = answer.get("access_token").and_then(Value::as_str);
-    Ok(token.ok_or("the token endpoint gave no token")?.to_owned())
 }

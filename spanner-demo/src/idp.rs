@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use jiff::Timestamp;
 use jsonwebtoken::Algorithm;
+use reqwest::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -42,14 +43,16 @@ struct Provider {
     agents: Vec<&'static str>,
 }
 
-/// Why the provider cannot start.
+/// Why the provider cannot start, or gave no token.
 #[derive(Debug, thiserror::Error)]
-#[error("the identity provider does not start: {0}")]
+#[error("the identity provider of the demonstration: {0}")]
 pub struct IdpError(String);
 
 /// How long a token lives, in seconds.
 const LIFETIME: i64 = 600;
 const KEY_ID: &str = "demo-1";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// The secret of every account of this demonstration.
 pub const SECRET: &str = "demo";
 
@@ -94,6 +97,47 @@ impl Idp {
     #[must_use]
     pub fn token_endpoint(&self) -> String {
         format!("{}/token", self.provider.issuer)
+    }
+
+    /// Signs a person in with the password grant (RFC 6749 §4.3), and returns the access token.
+    ///
+    /// # Errors
+    /// [`IdpError`] if there is no such account, or if the token endpoint does not answer.
+    pub async fn sign_in(&self, name: &str) -> Result<String, IdpError> {
+        let form = [
+            ("grant_type", "password"),
+            ("username", name),
+            ("password", SECRET),
+        ];
+        self.request(&form).await
+    }
+
+    /// Exchanges a person's token for one in which an agent acts for that person (RFC 8693).
+    ///
+    /// # Errors
+    /// [`IdpError`] if there is no such agent, if the token is not one of this provider, or if the
+    /// token endpoint does not answer.
+    pub async fn exchange(&self, agent: &str, token: &str) -> Result<String, IdpError> {
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("client_id", agent),
+            ("client_secret", SECRET),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("subject_token", token),
+        ];
+        self.request(&form).await
+    }
+
+    /// Asks the token endpoint, as any client does.
+    async fn request(&self, form: &[(&str, &str)]) -> Result<String, IdpError> {
+        let request = reqwest::Client::new()
+            .post(self.token_endpoint())
+            .form(form);
+        let response = request.send().await.and_then(Response::error_for_status);
+        let answer: Value = response.map_err(error)?.json().await.map_err(error)?;
+        let token = answer.get("access_token").and_then(Value::as_str);
+        let token = token.ok_or_else(|| error("the token endpoint gave no token"))?;
+        Ok(token.to_owned())
     }
 
     /// A token that the provider signed an hour ago and that has expired since.
@@ -178,7 +222,7 @@ impl Provider {
                 let account = self.account(&request.client_id, &request.client_secret)?;
                 self.sign(account.name, account.groups, None, now)
             }
-            "urn:ietf:params:oauth:grant-type:token-exchange" => self.exchange(request, now),
+            EXCHANGE => self.exchange(request, now),
             _ => Err(problem(
                 "unsupported_grant_type",
                 "use password, client_credentials or token exchange",
