@@ -116,7 +116,7 @@ fn step(approval: &PromotionHistory, signed: &PromotionStep) -> (String, Text) {
         ),
         "adopted" => "was in force before promotions were kept; nobody approved it".to_owned(),
         _ if signed.emergency => "EMERGENCY".to_owned(),
-        "voided" => "the approvals so far count no more:".to_owned(),
+        "voided" => "the earlier approvals are void:".to_owned(),
         _ => String::new(),
     };
     if let Some(reason) = &signed.reason {
@@ -249,7 +249,7 @@ fn describe_step(event: &HistoryEvent, step_event: &PromotionEvent) -> String {
             format!("because {}", quoted(reason))
         }
         Step::Voided { reason, .. } => {
-            format!("the approvals so far count no more, since {reason}")
+            format!("the earlier approvals are void, because {reason}")
         }
         Step::Promoted {
             emergency: Some(reason),

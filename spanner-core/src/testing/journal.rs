@@ -210,7 +210,7 @@ pub fn check_journal<J: Journal>(fresh: impl Fn() -> J, reopen: impl Fn(J) -> J)
     let taken = append(&journal, event(20).only_if(since(&late.cursor))).expect(ok);
     assert_eq!(all(&journal, &late.cursor), std::slice::from_ref(&taken));
 
-    // What happens to a model is seen by whoever decides about that model.
+    // Events of a model are visible to a condition on that model.
     let about = |cursor: &Cursor, scope: Scope| Condition::Unchanged {
         since: cursor.clone(),
         scope,
@@ -284,7 +284,7 @@ pub fn check_journal<J: Journal>(fresh: impl Fn() -> J, reopen: impl Fn(J) -> J)
         assert_eq!(lost, JournalError::Overtaken { by });
     }
 
-    // Whoever waits learns of the next event.
+    // A waiting call returns at the next event.
     block_on(journal.wait(&end)).expect(ok);
     let waiting = {
         let (journal, after) = (Arc::clone(&journal), winner.cursor.clone());

@@ -258,7 +258,7 @@ fn refusals(summary: &Summary) -> Section {
     Section::table(
         "What was refused",
         format!(
-            "Recorded one by one: {}. Besides, under a flood or for want of room, only counted: {}.",
+            "Recorded individually: {}. Only counted, because of a flood or a full ledger: {}.",
             summary.refused, summary.shed
         ),
         table,

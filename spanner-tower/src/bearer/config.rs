@@ -684,7 +684,7 @@ impl IssuerConfig {
         Key::new("require_binding", Kind::Flag, "Requires that each token is bound to a key of its sender (DPoP, mTLS).").default("false"),
         Key::new("danger_any_audience", Kind::Flag, "Accepts tokens for any audience, also those that were made for other services.").default("false"),
         Key::new("danger_allow_unverified_binding", Kind::Flag, "Accepts bound tokens without a proof.").default("false"),
-        Key::new("danger_allow_http_loopback", Kind::Flag, "Accepts `http` addresses on the loopback interface. Whoever can listen on that port can sign as anybody.").default("false"),
+        Key::new("danger_allow_http_loopback", Kind::Flag, "Accepts `http` addresses on the loopback interface. A process that can listen on that port can sign as anybody.").default("false"),
         Key::new("typ", MAPPING, "Mapping: the accepted `typ` headers; `\"\"` is a header without one."),
         Key::new("key_use", MAPPING, "Mapping: the `use` of keys, `sig` or `jwt-svid`."),
         Key::new("header_only", MAPPING, "Mapping: the only header parameters that a token may have."),

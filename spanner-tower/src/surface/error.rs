@@ -52,7 +52,7 @@ pub enum SurfaceProblem {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A route that needs to say where its model stands does not, or the reverse.
+    /// A route lacks the location of its model, or has one that it does not need.
     #[error("a route has `model` if and only if its action is done to something")]
     Model,
     /// Rows for one method and path that do not go together.
@@ -86,7 +86,7 @@ pub enum SurfaceProblem {
         path: String,
         /// The earlier route.
         other: String,
-        /// Where the earlier route stands.
+        /// The position of the earlier route.
         line: usize,
     },
 }

@@ -47,7 +47,7 @@ pub(crate) enum Rule {
     Public,
     /// Any authenticated caller.
     Whoami,
-    /// Whoever is allowed everything that the request touches.
+    /// Callers that are allowed everything that the request touches.
     Guarded(Box<Guarded>),
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Touches {
     pub(crate) same: Vec<Location>,
 }
 
-/// One action and where its model's name stands.
+/// One action and the location of its model's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Touch {
     /// Any of them must hold, with all its parts; none: always.
